@@ -1,0 +1,22 @@
+"""What every run shares: hooks, logging, seed, device."""
+
+from mmengine.hooks import ParamSchedulerHook
+from mmengine.visualization import TensorboardVisBackend, Visualizer
+
+from fvq_core.hooks import CheckpointHook, ProgressHook, ReportHook, TrainingLogHook
+
+default_hooks = dict(
+    runtime_info=None,
+    timer=None,
+    sampler_seed=None,
+    logger=None,
+    param_scheduler=dict(type=ParamSchedulerHook),
+    training_log=dict(type=TrainingLogHook, interval=10),
+    progress=dict(type=ProgressHook, interval=50),
+    checkpoint=dict(type=CheckpointHook, interval=1000, max_keep=3),
+    report=dict(type=ReportHook),
+)
+visualizer = dict(type=Visualizer, vis_backends=[dict(type=TensorboardVisBackend)])
+randomness = dict(seed=0)
+device = 'auto'
+log_level = 'INFO'

@@ -1,0 +1,224 @@
+"""Codes and how they lie on the image: the contract between tokenizers and generators."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from torch import Tensor
+
+from .errors import UserError
+
+_LAYOUTS: dict[str, type[CodeLayout]] = {}
+
+
+@dataclass(frozen=True)
+class CodeLayout:
+    """How the L codes of one image are arranged, and how many values each may take.
+
+    `Grid`, `ResidualGrid`, `ScalePyramid`, `ProductGrid` and `Sequence` are the layouts. All agree on this: codes of a
+    batch are an int64 tensor (B, L) in reading order; `unflatten` gives the shape a human would expect.
+    """
+
+    def __init_subclass__(cls) -> None:
+        _LAYOUTS[cls.__name__] = cls
+
+    @property
+    def length(self) -> int:
+        """L, the number of codes of one image."""
+        raise NotImplementedError
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        """The number of values of each *kind* of slot, in the order the kinds repeat along the sequence."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image's codes."""
+        raise NotImplementedError
+
+    @property
+    def vocab_size(self) -> int:
+        """The largest vocabulary of any slot: what an embedding table must hold."""
+        return max(self.vocabularies)
+
+    def unflatten(self, indices_BL: Tensor) -> Tensor:
+        """(B, L) to (B, *shape)."""
+        return indices_BL.reshape(-1, *self.shape)
+
+    def flatten(self, indices: Tensor) -> Tensor:
+        """(B, *shape) to (B, L)."""
+        return indices.reshape(-1, self.length)
+
+    def check(self, indices_BL: Tensor) -> None:
+        """Refuse codes that this layout cannot hold.
+
+        Raises:
+            UserError: Wrong length, wrong dtype or a code outside its slot's vocabulary.
+        """
+        name = type(self).__name__
+        if indices_BL.dim() != 2 or indices_BL.shape[1] != self.length:
+            raise UserError(f'{name}: expected codes of shape (B, {self.length}), got {tuple(indices_BL.shape)}.')
+        if indices_BL.is_floating_point():
+            raise UserError(f'{name}: codes are integers, got {indices_BL.dtype}.')
+        period = len(self.vocabularies)
+        for kind, size in enumerate(self.vocabularies):
+            slot = indices_BL[:, kind::period]
+            if slot.numel() and (slot.min() < 0 or slot.max() >= size):
+                raise UserError(
+                    f'{name}: codes must lie in [0, {size}), got [{slot.min().item()}, {slot.max().item()}]; '
+                    'were they made by another tokenizer?'
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description; `layout_from_dict` reads it."""
+        return {'type': type(self).__name__, **asdict(self)}
+
+
+def layout_from_dict(description: dict[str, Any]) -> CodeLayout:
+    """The layout that `CodeLayout.to_dict` described."""
+    arguments = dict(description)
+    cls = _LAYOUTS.get(arguments.pop('type', ''))
+    if cls is None:
+        raise UserError(f'unknown code layout {description}; known: {", ".join(_LAYOUTS)}')
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    unknown = set(arguments) - {f.name for f in fields(cls)}
+    if unknown:
+        raise UserError(f'{cls.__name__}: unknown field(s) {sorted(unknown)}')
+    return cls(**arguments)
+
+
+@dataclass(frozen=True)
+class Grid(CodeLayout):
+    """One code at each position of a latent grid, row by row."""
+
+    height: int
+    width: int
+    codebook_size: int
+
+    @property
+    def length(self) -> int:
+        return self.height * self.width
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.height, self.width)
+
+
+@dataclass(frozen=True)
+class ResidualGrid(CodeLayout):
+    """A stack of `depth` residual codes at each position; all depths of a position are neighbours in the sequence."""
+
+    height: int
+    width: int
+    codebook_sizes: tuple[int, ...]
+
+    @property
+    def depth(self) -> int:
+        return len(self.codebook_sizes)
+
+    @property
+    def length(self) -> int:
+        return self.height * self.width * self.depth
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return self.codebook_sizes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.height, self.width, self.depth)
+
+
+@dataclass(frozen=True)
+class ProductGrid(CodeLayout):
+    """Independent codes of several sub-codebooks at each position; all groups of a position are neighbours."""
+
+    height: int
+    width: int
+    codebook_sizes: tuple[int, ...]
+
+    @property
+    def groups(self) -> int:
+        return len(self.codebook_sizes)
+
+    @property
+    def length(self) -> int:
+        return self.height * self.width * self.groups
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return self.codebook_sizes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.height, self.width, self.groups)
+
+
+@dataclass(frozen=True)
+class ScalePyramid(CodeLayout):
+    """Grids of growing sides, coarse to fine (VAR): `sides` holds (height, width) of each scale."""
+
+    sides: tuple[tuple[int, int], ...]
+    codebook_size: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'sides', tuple((int(h), int(w)) for h, w in self.sides))
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The number of codes of each scale."""
+        return tuple(h * w for h, w in self.sides)
+
+    @property
+    def length(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+
+@dataclass(frozen=True)
+class Sequence(CodeLayout):
+    """A 1-D token sequence with no position on the image (TiTok)."""
+
+    length: int = field()  # type: ignore[assignment]
+    codebook_size: int = field()
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes of a batch of images.
+
+    Attributes:
+        indices_BL: int64, (B, L), in the layout's reading order.
+        layout: How the L codes lie on an image.
+    """
+
+    indices_BL: Tensor
+    layout: CodeLayout
+
+    def __len__(self) -> int:
+        return self.indices_BL.shape[0]
+
+    def unflatten(self) -> Tensor:
+        """The indices in their human shape, (B, *layout.shape)."""
+        return self.layout.unflatten(self.indices_BL)

@@ -1,0 +1,44 @@
+"""What every command shares: help that teaches, one line for a mistake, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from ..errors import UserError
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def command(function: Callable[[Sequence[str] | None], None]) -> Main:
+    """Turn a user's mistake into one line on stderr and exit code 2; anything else stays a traceback."""
+
+    @functools.wraps(function)
+    def run(argv: Sequence[str] | None = None) -> int:
+        try:
+            function(argv)
+        except UserError as error:
+            print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print('stopped; continue a training run with --resume', file=sys.stderr)
+            return 130
+        return 0
+
+    return run
+
+
+def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with examples."""
+    # Third-party chatter on import that no user of ours can act on.
+    warnings.filterwarnings('ignore', category=DeprecationWarning)
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f'example:\n{example}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )

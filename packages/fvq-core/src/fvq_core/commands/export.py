@@ -1,0 +1,27 @@
+"""Write the folded tokenizer of a checkpoint: same codes, same pixels, no projector, no training state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .command import command, make_parser
+
+EXAMPLE = """\
+  tools/export.py work_dirs/fvq_photos/iter_600.pth my_tokenizer
+  python -c "from fvq_core.tokenizer import Tokenizer; print(Tokenizer.from_pretrained('my_tokenizer'))\""""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('export.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('checkpoint', help='an iter_N.pth; the config is read from it')
+    parser.add_argument('out', help='folder to write: config.json and model.safetensors')
+    args = parser.parse_args(argv)
+
+    from ..evaluation import load_task
+    from ..runner.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(args.checkpoint)
+    tokenizer = load_task(checkpoint, args.checkpoint).tokenizer
+    tokenizer.eval().fold().save_pretrained(args.out, {'weights': str(args.checkpoint)})
+    print(f'{args.out}: folded tokenizer of {args.checkpoint}')

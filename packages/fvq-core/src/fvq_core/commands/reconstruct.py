@@ -1,0 +1,26 @@
+"""Encode and decode images: a side-by-side picture, PSNR and SSIM of each, and the codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .command import command, make_parser
+
+EXAMPLE = '  tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed'
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('reconstruct.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('tokenizer', help='a folder that training or tools/export.py wrote')
+    parser.add_argument('images', nargs='+', help='image files, of any size; cropped to a multiple of the downsampling')
+    parser.add_argument('--out', required=True, help='folder for the pictures, codes.npz and scores.json')
+    parser.add_argument('--max-side', type=int, default=1024, help='larger images are shrunk to this; default 1024')
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda')
+    args = parser.parse_args(argv)
+
+    from ..reconstruct import reconstruct_files
+
+    for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
+        print(f'{name}: PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f}, {score["codes"]} codes')
+    print(f'pictures, codes.npz and scores.json are in {args.out}')

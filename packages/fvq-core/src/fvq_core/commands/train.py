@@ -1,0 +1,59 @@
+"""Train a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+
+from ..config import load_config, preflight
+from .command import command, make_parser
+
+EXAMPLE = """\
+  tools/train.py configs/fvq/fvq_photos.py
+  tools/train.py configs/fvq/fvq_photos.py --resume                     # continue the newest checkpoint, exactly
+  tools/train.py configs/fvq/fvq_photos.py --smoke                      # a minute: does this config work at all?
+  tools/train.py configs/fvq/fvq_photos.py --work-dir work_dirs/p16 \\
+      --cfg-options model.tokenizer.quantizer.projector.patch_size=16 train_cfg.max_iters=300"""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('train.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('config', help='a Python config, see configs/')
+    parser.add_argument('--work-dir', help='where outputs go; default work_dirs/NAME_OF_THE_CONFIG')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='newest',
+        metavar='PATH',
+        help='continue exactly from PATH, or from the newest readable checkpoint of the work dir',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='override config entries'
+    )
+    parser.add_argument('--seed', type=int, help="replaces the config's seed")
+    parser.add_argument('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
+    args = parser.parse_args(argv)
+
+    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed)
+    if args.smoke:
+        from ..smoke import run_smoke, shrink_config
+
+        cfg = shrink_config(cfg)
+        if args.work_dir is None:
+            cfg.work_dir += '_smoke'
+    preflight(cfg, train=True)
+    if args.smoke:
+        run_smoke(cfg, lambda line: print(f'smoke: {line}'))
+        return
+
+    from ..runner.checkpoint import read_checkpoint
+    from ..runner.runner import Runner
+
+    if args.resume:
+        cfg.resume = True
+        if args.resume != 'newest':
+            read_checkpoint(args.resume)
+            cfg.load_from = args.resume
+    Runner.from_cfg(cfg).train()

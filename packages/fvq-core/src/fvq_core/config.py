@@ -1,0 +1,167 @@
+"""Configs: loading, overriding from the command line, checking before anything is built or written."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from .errors import UserError, nearest_hint
+from .registry import MODELS, constructor_arguments, find_component
+
+# Keys that mmengine's builders take beside the constructor's own arguments.
+BUILDER_KEYS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg'}
+SHIPPED = Path(__file__).parent / 'configs'
+
+
+def find_config(path: str) -> Path:
+    """A config file by path, or by its path below the configs that the wheel ships.
+
+    Raises:
+        UserError: No such file; the nearest of its folder is named.
+    """
+    given = Path(path)
+    for candidate in (given, SHIPPED.parent / given, SHIPPED / given):
+        if candidate.is_file():
+            return candidate
+    folder = given.parent if given.parent.is_dir() else SHIPPED.parent / given.parent
+    names = [p.name for p in folder.glob('*.py')] if folder.is_dir() else []
+    raise UserError(f'config {path} does not exist; {nearest_hint(given.name, names)}')
+
+
+def load_config(
+    path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None, seed: int | None = None
+) -> Config:
+    """A config with overrides, checked.
+
+    Args:
+        path: A Python config.
+        options: Overrides by dotted path, as in `{'train_cfg.max_iters': 10}`.
+        work_dir: Where outputs go; `work_dirs/NAME_OF_THE_CONFIG` by default.
+        seed: Replaces the config's.
+
+    Raises:
+        UserError: Unreadable config, unknown key or argument (with the nearest valid one).
+    """
+    file = find_config(path)
+    try:
+        cfg = Config.fromfile(str(file))
+    except UserError:
+        raise
+    except Exception as error:  # a config is a program: anything can go wrong in it, and the user wrote it
+        reason = ' '.join(str(error).split())
+        raise UserError(f'config {file} cannot be loaded: {type(error).__name__}: {reason}') from error
+    for key in options or {}:
+        check_option(cfg, key)
+    cfg.merge_from_dict(dict(options or {}))
+    if seed is not None:
+        cfg.randomness = dict(seed=seed)
+    cfg.setdefault('randomness', dict(seed=0))
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / file.stem)
+    check_arguments(cfg)
+    return cfg
+
+
+def check_option(cfg: Config, dotted: str) -> None:
+    """Refuse an override whose path neither exists nor names an argument that its component takes.
+
+    Raises:
+        UserError: With the nearest valid key.
+    """
+    node: Any = cfg._cfg_dict
+    walked: list[str] = []
+    for part in dotted.split('.'):
+        where = '.'.join(walked) or 'the config'
+        if isinstance(node, list | tuple):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(f"--cfg-options {dotted}: {where} is a list of {len(node)}; '{part}' is no index of it.")
+            node = node[int(part)]
+        elif isinstance(node, Mapping):
+            valid = valid_keys(node, top=not walked)
+            if part not in valid:
+                raise UserError(f"--cfg-options {dotted}: {where} has no '{part}'; {nearest_hint(part, valid)}")
+            node = node.get(part)
+        else:
+            raise UserError(f"--cfg-options {dotted}: {where} is {node!r} and has nothing inside.")
+        walked.append(part)
+
+
+def valid_keys(node: Mapping[str, Any], top: bool) -> set[str]:
+    """Keys of a config node, and what its component's constructor (or the Runner, at the top) takes besides."""
+    keys = set(node)
+    if top:
+        from .runner.runner import Runner
+
+        keys |= set(inspect.signature(Runner.__bases__[0].__init__).parameters) - {'self'} | {'device'}
+    elif 'type' in node:
+        keys |= set(constructor_arguments(find_component(node['type'])) or {})
+    return keys
+
+
+def components(node: Any, path: str = '') -> Iterator[tuple[str, ConfigDict]]:
+    """Every dict with a `type` below a node, outermost first, with its dotted path."""
+    if isinstance(node, Mapping):
+        if 'type' in node:
+            yield path, node
+        for key in node:
+            yield from components(node[key], f'{path}.{key}' if path else str(key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from components(value, f'{path}.{index}')
+
+
+def check_arguments(cfg: Config) -> None:
+    """Refuse arguments that no constructor takes, everywhere in the config, before anything is built.
+
+    Raises:
+        UserError: With the nearest valid argument.
+    """
+    for path, node in components(cfg._cfg_dict):
+        component = find_component(node['type'])
+        accepted = None if component is None else constructor_arguments(component)
+        if accepted is None:
+            continue
+        for key in node:
+            if key not in accepted and key not in BUILDER_KEYS:
+                name = getattr(component, '__name__', component)
+                raise UserError(f"{path}: {name} has no argument '{key}'; {nearest_hint(key, accepted)}")
+
+
+def preflight(cfg: Config, train: bool) -> None:
+    """Find what would go wrong later, before a folder is made: device, model, data.
+
+    Args:
+        cfg: The config.
+        train: Whether the training data is wanted too.
+
+    Raises:
+        UserError: One line that says what to mend.
+    """
+    from .data.loader import build_dataset
+    from .runner.runner import choose_device
+
+    choose_device(cfg.get('device', 'auto'))
+    if Path(cfg.work_dir).is_file():
+        raise UserError(f'the work dir {cfg.work_dir} is a file; choose another with --work-dir.')
+    with torch.device('meta'):
+        task = MODELS.build(cfg.model)
+    side = task.tokenizer.downsample_factor if hasattr(task, 'tokenizer') else 1
+    for name in ('train_dataloader', 'val_dataloader') if train else ('val_dataloader',):
+        if cfg.get(name) is None:
+            raise UserError(f'the config has no {name}.')
+        dataset = build_dataset(cfg[name], cfg.randomness.get('seed') or 0)
+        if len(dataset) == 0:
+            raise UserError(f'{name}: the dataset is empty.')
+        sample = dataset[0]
+        if sample['error']:
+            raise UserError(f'{name}: {sample["error"]}')
+        if sample['image'] is not None and (sample['image'].shape[1] % side or sample['image'].shape[2] % side):
+            height, width = sample['image'].shape[1:]
+            raise UserError(
+                f'{name}: images are {height}x{width}, the tokenizer needs sides that are multiples of {side}; '
+                'change the crop.'
+            )

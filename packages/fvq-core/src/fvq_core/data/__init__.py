@@ -1,0 +1,7 @@
+"""Datasets, crops, and a loader that resumes exactly."""
+
+from .image_folder import ImageFolder
+from .photos import BundledPhotos
+from .transforms import ADMCenterCrop, ADMRandomCrop, HorizontalFlip
+
+__all__ = ['ADMCenterCrop', 'ADMRandomCrop', 'BundledPhotos', 'HorizontalFlip', 'ImageFolder']

@@ -1,0 +1,65 @@
+"""Data loaders from configs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.dist import get_dist_info
+from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
+
+from ..errors import UserError, nearest_hint
+from ..registry import DATASETS
+from .sample import collate_samples
+from .seekable_sampler import SeekableSampler
+
+LOADER_KEYS = ('dataset', 'batch_size', 'num_workers', 'pin_memory', 'prefetch_factor', 'max_unreadable')
+
+
+class _Strided(SubsetRandomSampler):
+    """The indices of one rank in order: no padding, so no image is counted twice."""
+
+    def __iter__(self):
+        return iter(self.indices)
+
+
+def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
+    """The dataset of a loader's config, checked and not empty.
+
+    Raises:
+        UserError: Unknown keys, no usable batch size, or the dataset's own complaint.
+    """
+    for key in cfg:
+        if key not in LOADER_KEYS:
+            raise UserError(f"data loader: unknown key '{key}'; {nearest_hint(key, LOADER_KEYS)}")
+    if not isinstance(cfg.get('batch_size'), int) or cfg['batch_size'] < 1:
+        raise UserError(f'data loader: batch_size must be a whole number from 1 on, got {cfg.get("batch_size")!r}.')
+    return DATASETS.build(cfg['dataset'], seed=seed)
+
+
+def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
+    """An endless, seekable loader for training, or one pass in order for evaluation.
+
+    Args:
+        cfg: `dataset` (a config), `batch_size` of one process, and optionally `num_workers`, `pin_memory`,
+            `prefetch_factor` and `max_unreadable` (largest tolerated share of unreadable images, default 0.1).
+        seed: Of the data order and of random transforms.
+        train: Which of the two.
+    """
+    dataset = build_dataset(cfg, seed)
+    rank, world_size = get_dist_info()
+    if train:
+        sampler = SeekableSampler(dataset, seed=seed)
+    else:
+        sampler = _Strided(range(rank, len(dataset), world_size))
+    workers = cfg.get('num_workers', 0)
+    options = {key: cfg[key] for key in ('pin_memory', 'prefetch_factor') if cfg.get(key) is not None}
+    return DataLoader(
+        dataset,
+        batch_size=cfg['batch_size'],
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate_samples,
+        persistent_workers=workers > 0 and train,
+        **options,
+    )

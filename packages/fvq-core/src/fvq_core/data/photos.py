@@ -1,0 +1,106 @@
+"""Ten colour photographs that scikit-image and scikit-learn bundle: real data on any machine, without a download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from ..registry import DATASETS
+from .sample import Sample, sample_rng
+
+TRAIN_SHARE = 0.75
+
+
+def _photo_sources() -> dict[str, Callable[[], np.ndarray]]:
+    try:
+        from skimage import data
+        from sklearn.datasets import load_sample_image
+    except ImportError as error:
+        raise UserError(f'the bundled photos need scikit-image and scikit-learn ({error}); pip install "fvq-core[photos]".') from error
+    return {
+        'astronaut': data.astronaut,
+        'chelsea': data.chelsea,
+        'coffee': data.coffee,
+        'rocket': data.rocket,
+        'motorcycle': lambda: data.stereo_motorcycle()[0],
+        'hubble': data.hubble_deep_field,
+        'ihc': data.immunohistochemistry,
+        'retina': data.retina,
+        'china': lambda: load_sample_image('china.jpg'),
+        'flower': lambda: load_sample_image('flower.jpg'),
+    }
+
+
+PHOTO_NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'motorcycle', 'hubble', 'ihc', 'retina', 'china', 'flower')
+
+
+@lru_cache(maxsize=1)
+def load_photos() -> dict[str, np.ndarray]:
+    """The photographs by name, uint8 (H, W, 3)."""
+    sources = _photo_sources()
+    return {name: np.ascontiguousarray(sources[name]()[..., :3]) for name in PHOTO_NAMES}
+
+
+def photo_part(photo: np.ndarray, split: Literal['train', 'eval']) -> np.ndarray:
+    """The left three quarters (train) or the right quarter (eval) of a photo; they share no pixel."""
+    border = int(photo.shape[1] * TRAIN_SHARE)
+    return photo[:, :border] if split == 'train' else photo[:, border:]
+
+
+@DATASETS.register_module()
+class BundledPhotos(Dataset):
+    """Square crops at full resolution; the label is the number of the photo.
+
+    Training crops are random and mirrored half the time. Evaluation crops are fixed, the same for every seed.
+
+    Args:
+        split: `'train'` or `'eval'`.
+        crop_size: Side in pixels.
+        crops: Number of crops: the length of an epoch in training, of the evaluation set otherwise.
+        seed: Of the training crops.
+
+    Raises:
+        UserError: A photo's part is smaller than the crop.
+    """
+
+    def __init__(self, split: Literal['train', 'eval'], crop_size: int = 64, crops: int = 1000, seed: int = 0) -> None:
+        if split not in ('train', 'eval'):
+            raise UserError(f"BundledPhotos: split must be 'train' or 'eval', got '{split}'.")
+        if crops < 1 or crop_size < 1:
+            raise UserError(f'BundledPhotos: crops and crop_size must be 1 or more, got {crops} and {crop_size}.')
+        self.split, self.crop_size, self.crops, self.seed = split, crop_size, crops, seed
+        self.parts = {name: photo_part(photo, split) for name, photo in load_photos().items()}
+        for name, part in self.parts.items():
+            if min(part.shape[:2]) < crop_size:
+                raise UserError(
+                    f'BundledPhotos: the {split} part of {name} is {part.shape[1]}x{part.shape[0]}, smaller than the '
+                    f'{crop_size}x{crop_size} crop; choose a smaller crop_size.'
+                )
+
+    def __len__(self) -> int:
+        return self.crops
+
+    def __getitem__(self, item: int | tuple[int, int]) -> Sample:
+        """The crop at an index, or in training at (index, position in the data order)."""
+        index, position = item if isinstance(item, tuple) else (item, item)
+        rng = sample_rng(self.seed if self.split == 'train' else 0, position)
+        label = index % len(PHOTO_NAMES)
+        part = self.parts[PHOTO_NAMES[label]]
+        top = rng.randrange(part.shape[0] - self.crop_size + 1)
+        left = rng.randrange(part.shape[1] - self.crop_size + 1)
+        crop = part[top : top + self.crop_size, left : left + self.crop_size]
+        if self.split == 'train' and rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        image = torch.from_numpy(crop.copy()).permute(2, 0, 1).contiguous()
+        return Sample(image=image, label=label, unreadable=[], error=None)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """32 crops of 64 pixels."""
+        return dict(crop_size=64, crops=32)

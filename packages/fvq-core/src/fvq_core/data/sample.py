@@ -1,0 +1,87 @@
+"""Samples, batches, and what happens to images that cannot be read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import UserError
+from ..registry import COLLATE_FUNCTIONS
+
+
+class Sample(TypedDict):
+    """One image of a dataset.
+
+    `image` is uint8 (3, H, W), or None where the file could not be read. `unreadable` names files that were skipped on
+    the way to this sample. `error` carries a user's mistake out of a loader process.
+    """
+
+    image: Tensor | None
+    label: int
+    unreadable: list[str]
+    error: str | None
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """A PIL image to uint8 (3, H, W)."""
+    return torch.from_numpy(np.array(image.convert('RGB'))).permute(2, 0, 1).contiguous()
+
+
+def sample_rng(seed: int, position: int) -> random.Random:
+    """The random source of one sample of the data order; the same on every machine and for any number of workers."""
+    return random.Random(f'{seed}/{position}')
+
+
+@COLLATE_FUNCTIONS.register_module()
+def collate_samples(samples: list[Sample]) -> dict[str, Any]:
+    """Stack what could be read: `images` uint8 (B, 3, H, W), `labels` int64 (B,), `unreadable` names, `error`."""
+    read = [sample for sample in samples if sample['image'] is not None]
+    sizes = {tuple(sample['image'].shape) for sample in read}
+    error = next((sample['error'] for sample in samples if sample['error']), None)
+    if len(sizes) > 1 and error is None:
+        error = f'images of one batch differ in size ({", ".join(map(str, sorted(sizes)))}); add a crop to the transforms.'
+    return {
+        'images': torch.stack([sample['image'] for sample in read]) if read and error is None else None,
+        'labels': torch.tensor([sample['label'] for sample in read], dtype=torch.int64),
+        'unreadable': [name for sample in samples for name in sample['unreadable']],
+        'error': error,
+    }
+
+
+class UnreadableImages:
+    """Counts the distinct unreadable files of a run, names each once in the log, and stops when there are too many.
+
+    Args:
+        dataset_size: Number of files.
+        allowed: Largest tolerated share of them.
+        logger: Where each is named.
+    """
+
+    def __init__(self, dataset_size: int, allowed: float, logger: Any) -> None:
+        self.dataset_size, self.allowed, self.logger = dataset_size, allowed, logger
+        self.names: set[str] = set()
+
+    def check(self, batch: Mapping[str, Any]) -> bool:
+        """Whether the batch has any image to work on.
+
+        Raises:
+            UserError: A user's mistake in the data, or too many unreadable files.
+        """
+        if batch['error']:
+            raise UserError(batch['error'])
+        for name in batch['unreadable']:
+            if name not in self.names:
+                self.names.add(name)
+                self.logger.warning(f'skipped unreadable image {name} ({len(self.names)} so far)')
+        if len(self.names) > self.allowed * self.dataset_size:
+            raise UserError(
+                f'{len(self.names)} of {self.dataset_size} images cannot be read, more than max_unreadable='
+                f'{self.allowed:g} allows, the last is {sorted(self.names)[-1]}; repair the data or raise max_unreadable.'
+            )
+        return batch['images'] is not None

@@ -1,0 +1,5 @@
+"""Decoders: features (B, z_channels, h, w) to images (B, 3, h*f, w*f)."""
+
+from .vqgan_decoder import VQGANDecoder
+
+__all__ = ['VQGANDecoder']

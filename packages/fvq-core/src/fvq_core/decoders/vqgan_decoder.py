@@ -1,0 +1,85 @@
+"""The convolutional decoder of VQGAN (Esser et al., 2021) in LlamaGen's form: the mirror of `VQGANEncoder`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..encoders.vqgan_encoder import middle, run_level
+from ..layers.attention_block import AttentionBlock
+from ..layers.norm import group_norm
+from ..layers.resample import Upsample
+from ..layers.resnet_block import ResnetBlock
+from ..registry import DECODERS
+
+
+@DECODERS.register_module()
+class VQGANDecoder(nn.Module):
+    """Features to images.
+
+    Args:
+        ch: Channels at full resolution.
+        ch_mult: Multiple of `ch` at each level, finest first, as in the encoder; the levels run in reverse.
+        num_res_blocks: As in the encoder; each level here has one block more.
+        z_channels: Channels of the input.
+        out_channels: Channels of the image.
+        attention: Whether each block of the coarsest level, and the middle, is followed by self-attention.
+        dropout: Inside the residual blocks.
+        norm_groups: Groups of every GroupNorm; must divide every channel count.
+
+    Attributes:
+        in_channels: `z_channels`.
+        upsample_factor: f = 2^(levels - 1).
+        last_layer: The weight of the last convolution, which adaptive adversarial weights look at.
+    """
+
+    def __init__(
+        self,
+        ch: int = 128,
+        ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
+        num_res_blocks: int = 2,
+        z_channels: int = 256,
+        out_channels: int = 3,
+        attention: bool = True,
+        dropout: float = 0.0,
+        norm_groups: int = 32,
+    ) -> None:
+        super().__init__()
+        self.in_channels = z_channels
+        self.upsample_factor = 2 ** (len(ch_mult) - 1)
+        channels = ch * ch_mult[-1]
+        self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
+        self.mid = middle(channels, attention, dropout, norm_groups)
+        self.levels = nn.ModuleList()
+        for index, multiple in enumerate(reversed(ch_mult)):
+            level = nn.ModuleDict({'blocks': nn.ModuleList(), 'attention': nn.ModuleList()})
+            for _ in range(num_res_blocks + 1):
+                level['blocks'].append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
+                channels = ch * multiple
+                if index == 0 and attention:
+                    level['attention'].append(AttentionBlock(channels, norm_groups=norm_groups))
+            if index < len(ch_mult) - 1:
+                level['upsample'] = Upsample(channels)
+            self.levels.append(level)
+        self.norm_out = group_norm(channels, norm_groups)
+        self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return self.conv_out.weight
+
+    def forward(self, z_BCHW: Tensor) -> Tensor:
+        h = self.mid(self.conv_in(z_BCHW))
+        for level in self.levels:
+            h = run_level(level, h)
+            if 'upsample' in level:
+                h = level['upsample'](h)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """The mirror of the encoder's."""
+        return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)

@@ -1,0 +1,99 @@
+"""The convolutional encoder of VQGAN (Esser et al., 2021) in LlamaGen's form: attention at the coarsest level only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers.attention_block import AttentionBlock
+from ..layers.norm import group_norm
+from ..layers.resample import Downsample
+from ..layers.resnet_block import ResnetBlock
+from ..registry import ENCODERS
+
+
+@ENCODERS.register_module()
+class VQGANEncoder(nn.Module):
+    """Images to features.
+
+    VQ-16 is `ch_mult=(1, 1, 2, 2, 4)`, VQ-8 is `(1, 2, 2, 4)`; the 4-ResBlock variant of Open-MAGVIT2 and IBQ is
+    `num_res_blocks=4`.
+
+    Args:
+        ch: Channels at full resolution.
+        ch_mult: Multiple of `ch` at each level; each level but the last halves the resolution.
+        num_res_blocks: Residual blocks of each level.
+        z_channels: Channels of the output.
+        in_channels: Channels of the image.
+        attention: Whether each block of the coarsest level, and the middle, is followed by self-attention.
+        dropout: Inside the residual blocks.
+        norm_groups: Groups of every GroupNorm; must divide every channel count.
+
+    Attributes:
+        out_channels: `z_channels`.
+        downsample_factor: f = 2^(levels - 1).
+    """
+
+    def __init__(
+        self,
+        ch: int = 128,
+        ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
+        num_res_blocks: int = 2,
+        z_channels: int = 256,
+        in_channels: int = 3,
+        attention: bool = True,
+        dropout: float = 0.0,
+        norm_groups: int = 32,
+    ) -> None:
+        super().__init__()
+        self.out_channels = z_channels
+        self.downsample_factor = 2 ** (len(ch_mult) - 1)
+        self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
+        channels = ch
+        self.levels = nn.ModuleList()
+        for index, multiple in enumerate(ch_mult):
+            coarsest = index == len(ch_mult) - 1
+            level = nn.ModuleDict({'blocks': nn.ModuleList(), 'attention': nn.ModuleList()})
+            for _ in range(num_res_blocks):
+                level['blocks'].append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
+                channels = ch * multiple
+                if coarsest and attention:
+                    level['attention'].append(AttentionBlock(channels, norm_groups=norm_groups))
+            if not coarsest:
+                level['downsample'] = Downsample(channels)
+            self.levels.append(level)
+        self.mid = middle(channels, attention, dropout, norm_groups)
+        self.norm_out = group_norm(channels, norm_groups)
+        self.conv_out = nn.Conv2d(channels, z_channels, 3, padding=1)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        h = self.conv_in(images_BCHW)
+        for level in self.levels:
+            h = run_level(level, h)
+            if 'downsample' in level:
+                h = level['downsample'](h)
+        return self.conv_out(F.silu(self.norm_out(self.mid(h))))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Same levels, hence the same downsampling; 16 channels, one block."""
+        return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)
+
+
+def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> nn.Sequential:
+    """The blocks between the levels and the output (encoder) or the input and the levels (decoder)."""
+    block = ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups)
+    mixer = AttentionBlock(channels, norm_groups=norm_groups) if attention else nn.Identity()
+    return nn.Sequential(block, mixer, ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups))
+
+
+def run_level(level: nn.ModuleDict, h: Tensor) -> Tensor:
+    """The residual blocks of one level, each followed by its attention where the level has any."""
+    for index, block in enumerate(level['blocks']):
+        h = block(h)
+        if len(level['attention']):
+            h = level['attention'][index](h)
+    return h

@@ -1,0 +1,23 @@
+"""Errors that a user can mend: one line saying who, what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input. The command line prints its message alone and exits with code 2."""
+
+
+class NonFiniteLossError(UserError):
+    """A training loss became NaN or infinite; raised before the optimizer step, so the weights are still finite."""
+
+
+def nearest_hint(name: str, valid: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the closest valid name, else the valid names themselves."""
+    valid = sorted(valid)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f'valid: {", ".join(valid)}' if valid else 'nothing is valid here'

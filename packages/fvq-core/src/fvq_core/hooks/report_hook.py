@@ -1,0 +1,105 @@
+"""What a finished run leaves behind: `metrics.json`, three pictures and the folded tokenizer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from ..metric import MetricValue
+from ..plots.codebook_plot import plot_codebook
+from ..plots.curves_plot import plot_curves
+from ..plots.reconstruction_grid import save_reconstruction_grid
+from ..registry import HOOKS
+from ..runner.runner import HISTORY_NAME, versions
+from .history import History
+
+
+def metrics_document(
+    metrics: Mapping[str, MetricValue], cfg: Any, seed: int, weights: str, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The contents of `metrics.json`: stamped metrics, config, seed and versions."""
+    stamped = {name: {**metric.to_dict(), 'weights': weights} for name, metric in metrics.items()}
+    return {
+        'metrics': {**stamped, **(extra or {})},
+        'config': cfg.filename and os.path.relpath(cfg.filename),
+        'resolved_config': cfg.pretty_text,
+        'seed': seed,
+        'versions': dict(versions()),
+    }
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON, all or nothing."""
+    staging = path.with_name(f'.{path.name}.partial')
+    staging.write_text(json.dumps(document, indent=2) + '\n')
+    os.replace(staging, path)
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Runs after the last iteration, on the weights of the last checkpoint.
+
+    Args:
+        pictures: Evaluation images in `reconstructions.png`.
+        latents: Latent vectors in the scatter of `codebook.png`, at most.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, pictures: int = 10, latents: int = 4096) -> None:
+        self.pictures, self.latents = pictures, latents
+
+    @torch.no_grad()
+    def after_train(self, runner: Any) -> None:
+        results = runner.val_loop.results or runner.val_loop.run()
+        if not is_main_process():
+            return
+        work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth'
+        document = metrics_document(results, runner.cfg, runner.seed, name, self._window_metrics(runner, name))
+        write_json(work_dir / 'metrics.json', document)
+        rows = History(work_dir / HISTORY_NAME).rows()
+        plot_curves(rows, work_dir / 'curves.png')
+        task = runner._bare_model.eval()
+        self._pictures(runner, task, work_dir)
+        facts = {'weights': name, 'seed': runner.seed, 'metrics': document['metrics']}
+        task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
+        summary = ', '.join(f'{key} {results[key]}' for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results)
+        runner.logger.info(f'{summary}; pictures, metrics.json and the folded tokenizer are in {work_dir}')
+
+    @staticmethod
+    def _window_metrics(runner: Any, weights: str) -> dict[str, Any]:
+        window = next((hook.window for hook in runner.hooks if hasattr(hook, 'window')), {})
+        if not window:
+            return {}
+        protocol = 'training window: codes of the training batches since the log before'
+        stamp = {'protocol': protocol, 'samples': None, 'tokens': window['tokens_window'], 'weights': f'while training to {weights}'}
+        return {
+            'usage_window': {'value': window['usage_window'], 'unit': '%', **stamp},
+            'perplexity_window': {'value': window['perplexity_window'], 'unit': 'codes', **stamp},
+        }
+
+    def _pictures(self, runner: Any, task: Any, work_dir: Path) -> None:
+        originals, reconstructions, latents = [], [], []
+        histogram_K = torch.zeros(task.tokenizer.quantizer.codebook().shape[0], dtype=torch.int64)
+        for batch in runner.val_loop.dataloader:
+            if batch['images'] is None:
+                continue
+            (entry,) = task.val_step(batch)
+            output = entry['output']
+            originals.append(entry['images'][: self.pictures].cpu())
+            reconstructions.append(output.reconstruction[: self.pictures].cpu())
+            latents.append(output.z_BDHW.permute(0, 2, 3, 1).flatten(0, 2).cpu())
+            rows = task.tokenizer.quantizer.rows(output.codes).flatten().cpu()
+            histogram_K += torch.bincount(rows, minlength=len(histogram_K))
+        images = torch.cat(originals)[: self.pictures]
+        save_reconstruction_grid(images, torch.cat(reconstructions)[: self.pictures], work_dir / 'reconstructions.png')
+        z_ND = torch.cat(latents)
+        z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
+        plot_codebook(histogram_K, task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')

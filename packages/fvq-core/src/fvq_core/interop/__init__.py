@@ -1,0 +1,14 @@
+"""The checkpoint layouts of other projects: pure maps from their keys to ours, and configs read off their shapes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import fvq_release, llamagen
+
+# Each peer: state dict of the peer -> (config of our tokenizer, state dict of our tokenizer).
+PEERS: dict[str, Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]] = {
+    'llamagen': llamagen.import_tokenizer,
+    'fvq': fvq_release.import_tokenizer,
+}
+
+__all__ = ['PEERS']

@@ -1,0 +1,67 @@
+"""From a peer's file to a tokenizer folder of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..errors import UserError, nearest_hint
+from ..pretrained import load_weights
+from ..registry import TOKENIZERS
+from ..runner.checkpoint import CheckpointError, load_tensors
+from ..tokenizer import Tokenizer
+from . import PEERS
+
+# Where the training scripts of the peers put the tokenizer's weights, EMA first.
+CONTAINERS = ('ema', 'model', 'state_dict')
+
+
+def read_peer_state(path: str | Path) -> dict[str, Tensor]:
+    """The state dict inside a peer's file, read without running any code of it."""
+    if str(path).endswith('.safetensors'):
+        try:
+            content: Any = load_file(path)
+        except Exception as error:  # safetensors raises its own, OSError and ValueError
+            raise CheckpointError(f'{path} cannot be read as safetensors: {error}') from error
+    else:
+        content = load_tensors(path)
+    for container in CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
+            content = content[container]
+            break
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if isinstance(content, Mapping) else {}
+    if not tensors:
+        raise CheckpointError(f'{path} holds no state dict.')
+    return {key.removeprefix('module.'): value for key, value in tensors.items()}
+
+
+def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> Tokenizer:
+    """Our tokenizer with a peer's weights, in eval mode.
+
+    Args:
+        peer: A name of `PEERS`.
+        state: The peer's state dict.
+        options: Of the peer's importer.
+    """
+    if peer not in PEERS:
+        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
+    config, renamed = PEERS[peer](state, **options)
+    with torch.device('meta'):
+        skeleton = TOKENIZERS.build(config)
+    tokenizer = skeleton.to_empty(device='cpu')
+    load_weights(tokenizer, renamed, f'the {peer} checkpoint')
+    return tokenizer.eval()
+
+
+def convert_file(peer: str, path: str | Path, out: str | Path, l2_norm: bool | None = None) -> Tokenizer:
+    """Read a peer's checkpoint and write a tokenizer folder; returns the tokenizer."""
+    if peer not in PEERS:
+        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
+    tokenizer = build_from_peer(peer, read_peer_state(path), l2_norm=l2_norm)
+    tokenizer.save_pretrained(out, {'weights': f'{peer}: {Path(path).name}'})
+    return tokenizer

@@ -1,0 +1,37 @@
+"""Renaming the keys of a state dict by rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from ..errors import UserError
+
+Rules = Sequence[tuple[str, str]]
+
+
+def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Every key by the first rule (a full-match regular expression and its replacement) that fits.
+
+    Args:
+        state: The peer's state dict.
+        rules: In order of precedence.
+        source: The peer's name, for messages.
+        drop: Regular expressions of keys to leave out.
+
+    Raises:
+        UserError: A key that no rule knows.
+    """
+    renamed = {}
+    for key, tensor in state.items():
+        if any(re.fullmatch(pattern, key) for pattern in drop):
+            continue
+        for pattern, replacement in rules:
+            if re.fullmatch(pattern, key):
+                renamed[re.sub(pattern, replacement, key)] = tensor
+                break
+        else:
+            raise UserError(f'{source}: unknown key {key}; this file has another layout than the released checkpoints.')
+    return renamed

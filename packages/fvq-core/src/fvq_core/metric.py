@@ -1,0 +1,66 @@
+"""The contract of metrics: streaming statistics, reduced over ranks, every number stamped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor
+
+from .tokenizer import Tokenizer, TokenizerOutput
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A number and what it takes to compare it with another.
+
+    Attributes:
+        value: The number.
+        unit: `%`, `dB`, `codes`, or `''`.
+        protocol: The preset it was computed under and what that means here, in words.
+        samples: Number of images.
+        tokens: Number of codes, where it counts codes.
+    """
+
+    value: float
+    unit: str
+    protocol: str
+    samples: int
+    tokens: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the fields that do not apply."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        return f'{self.value:.4g}{" " if self.unit else ""}{self.unit}'
+
+
+class Metric:
+    """Sees batches, keeps sums, computes named values.
+
+    A metric holds float64 or int64 tensors, never images; `reduce` sums them over ranks.
+    """
+
+    def reset(self, tokenizer: Tokenizer) -> None:
+        """Start over, for this tokenizer."""
+        raise NotImplementedError
+
+    def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
+        """Add a batch: images in [-1, 1] and what the tokenizer made of them in eval mode."""
+        raise NotImplementedError
+
+    def statistics(self) -> list[Tensor]:
+        """The tensors that hold everything; summed in place over ranks."""
+        raise NotImplementedError
+
+    def compute(self) -> dict[str, MetricValue]:
+        """The values, from the reduced statistics."""
+        raise NotImplementedError
+
+    def reduce(self) -> None:
+        """Sum the statistics over all ranks."""
+        if dist.is_initialized():
+            for tensor in self.statistics():
+                dist.all_reduce(tensor)

@@ -1,0 +1,58 @@
+"""The one place that searches a codebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+# Scores held at once. 2^23 floats are 32 MiB: enough for full matmul speed on a CPU; a GPU wants larger tiles.
+MAX_SCORES = {'cpu': 2**23, 'cuda': 2**27}
+
+
+@torch.no_grad()
+def nearest_code(
+    z_ND: Tensor, codebook_KD: Tensor, distance: Literal['l2', 'dot'] = 'l2', max_scores: int | None = None
+) -> Tensor:
+    """The index of the best code for each vector: smallest Euclidean distance, or largest dot product.
+
+    Exact in float32 whatever autocast or TF32 say, ties go to the lowest index, and at most `max_scores` of the N x K
+    scores exist at once, so K = 262,144 costs no more memory than K = 1,024. For l2 the per-row constant |z|^2 is
+    dropped before comparing: with codes of size 1/K it would swallow the differences between codes.
+
+    Args:
+        z_ND: Vectors (N, D), any floating dtype.
+        codebook_KD: Codes (K, D).
+        distance: Which code is best.
+        max_scores: Scores held at once; by default `MAX_SCORES` of the device.
+
+    Returns:
+        int64 indices (N,); no gradient.
+    """
+    if max_scores is None:
+        max_scores = MAX_SCORES.get(z_ND.device.type, MAX_SCORES['cpu'])
+    rows = max(1, max_scores // codebook_KD.shape[0])
+    with full_precision(z_ND.device.type):
+        z_ND, codebook_KD = z_ND.float(), codebook_KD.float()
+        codes_DK = codebook_KD.t()
+        if distance == 'dot':
+            chunks = [(z @ codes_DK).argmax(1) for z in z_ND.split(rows)]
+        else:
+            bias_K = codebook_KD.square().sum(1).mul_(-0.5)
+            chunks = [torch.addmm(bias_K, z, codes_DK).argmax(1) for z in z_ND.split(rows)]
+    return torch.cat(chunks) if chunks else z_ND.new_empty(0, dtype=torch.int64)
+
+
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """Float32 means float32 inside: autocast off, and no TF32 or bfloat16 inside matrix products."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try:
+        with torch.autocast(device_type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

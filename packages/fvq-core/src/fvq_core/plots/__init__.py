@@ -1,0 +1,1 @@
+"""Pictures of runs, for people who would rather look than read."""

@@ -1,0 +1,70 @@
+"""The contract that every quantizer keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from .codes import CodeLayout, Codes
+
+
+@dataclass
+class QuantizerOutput:
+    """What a quantizer returns.
+
+    Attributes:
+        z_q_BDHW: The quantized latent. In training it carries the estimator's gradient; in eval it is the plain code.
+        codes: The chosen codes.
+        losses: Weighted terms to add to the training loss, scalars by name; empty in eval.
+        z_BDHW: The latent as the quantizer compared it with its codes (after any normalisation), so that
+            mean |z - z_q|^2 is the quantization error.
+    """
+
+    z_q_BDHW: Tensor
+    codes: Codes
+    z_BDHW: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Quantizer(nn.Module):
+    """Latent to codes and back.
+
+    Attributes:
+        code_dim: D, the channels of the latent that it takes and returns.
+    """
+
+    code_dim: int
+
+    def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
+        """Quantize a latent (B, D, H, W); H and W may differ from call to call."""
+        raise NotImplementedError
+
+    def embed(self, codes: Codes) -> Tensor:
+        """The quantized latent (B, D, H, W) of codes; equals what `forward` returns for them in eval, bit for bit."""
+        raise NotImplementedError
+
+    def codebook(self) -> Tensor:
+        """The mapped codebook (K, D), the only way anything reads it."""
+        raise NotImplementedError
+
+    def rows(self, codes: Codes) -> Tensor:
+        """The row of `codebook()` that each code stands for, (B, L); what usage is counted over."""
+        return codes.indices_BL
+
+    def layout(self, height: int, width: int) -> CodeLayout:
+        """How the codes of a latent of this size lie."""
+        raise NotImplementedError
+
+    def fold(self) -> Quantizer:
+        """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes."""
+        raise NotImplementedError
+
+    @property
+    def needs_latents(self) -> bool:
+        """Whether `initialize` wants latents before the first step (k-means start)."""
+        return False
+
+    def initialize(self, z_ND: Tensor) -> None:
+        """Set codes from encoder outputs; called once before the first step where `needs_latents`."""
+        raise NotImplementedError

@@ -1,0 +1,218 @@
+"""Every registry of FVQ, and how components are built from configs.
+
+Kinds that mmengine knows (models, datasets, hooks, ...) are children of its registries with scope `fvq`; our own kinds
+are roots with the same scope, because mmengine refuses two registries with one parent and one scope.
+
+Plug-ins: a package that declares an entry point in the group `fvq.components` is imported the first time a name is
+looked up, and its `@PROJECTORS.register_module()` (and the like) take effect. Our sibling packages use the same door.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import mmengine.registry as roots
+from mmengine.registry import Registry as _Registry
+from torch import nn
+
+from .errors import UserError, nearest_hint
+
+SCOPE = 'fvq'
+ENTRY_POINT_GROUP = 'fvq.components'
+
+_broken_plugins: dict[str, str] = {}
+_plugins_loaded = False
+
+
+def load_plugins() -> dict[str, str]:
+    """Import every package of the entry-point group once.
+
+    A package that fails to import is a warning here, and is named again if a wanted component is then missing. A name
+    that two packages register is always an error.
+
+    Returns:
+        The packages that could not be imported, with the reason.
+    """
+    global _plugins_loaded
+    if _plugins_loaded:
+        return _broken_plugins
+    _plugins_loaded = True
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            point.load()
+        except Exception as error:  # a stranger's package may raise anything; ours must keep working
+            if isinstance(error, KeyError) and 'already registered' in str(error):
+                raise UserError(f"plug-in '{point.name}' ({point.value}): {error.args[0]}; rename one of them.") from error
+            reason = f'{type(error).__name__}: {error}'
+            _broken_plugins[point.name] = reason
+            warnings.warn(f"FVQ plug-in '{point.name}' ({point.value}) was not loaded: {reason}", stacklevel=2)
+    return _broken_plugins
+
+
+def constructor_arguments(component: Any) -> dict[str, inspect.Parameter] | None:
+    """The arguments that a class or function takes by name; None when it takes `**kwargs` or cannot be inspected."""
+    try:
+        parameters = inspect.signature(component).parameters
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return {name: p for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL}
+
+
+def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any) -> Any:
+    """Build a component from `dict(type=..., **arguments)`.
+
+    Args:
+        cfg: The config; `type` is a class or a registered name. An object that is already built is returned as it is.
+        registry: Where names are looked up.
+        defaults: Arguments from the owner (a projector gets its quantizer's `codebook_size` and `code_dim`), used where
+            the config is silent and the constructor takes them.
+
+    Raises:
+        UserError: An unknown name or argument (with the nearest valid one), a missing argument, or any `ValueError`
+            that the constructor raises.
+    """
+    if not isinstance(cfg, Mapping):
+        return cfg
+    arguments = {key: value for key, value in cfg.items() if key != '_scope_'}
+    if 'type' not in arguments:
+        raise UserError(f"{registry.name}: a config needs a 'type', got {dict(cfg)}; {registry.hint('')}")
+    component = registry.resolve(arguments.pop('type'))
+    name = getattr(component, '__name__', str(component))
+    accepted = constructor_arguments(component)
+    for key, value in defaults.items():
+        if accepted is None or key in accepted:
+            arguments.setdefault(key, value)
+    if accepted is not None:
+        for key in arguments:
+            if key not in accepted:
+                raise UserError(f"{name}: unknown argument '{key}'; {nearest_hint(key, accepted)}")
+        required = [key for key, p in accepted.items() if p.default is p.empty and key not in arguments]
+        if required:
+            raise UserError(f'{name}: missing argument(s) {", ".join(required)}; add them to its config.')
+    try:
+        built = component(**arguments)
+    except UserError:
+        raise
+    except ValueError as error:
+        message = str(error)
+        raise UserError(message if message.startswith(name) else f'{name}: {message}') from error
+    if isinstance(built, nn.Module):
+        type_name = registry.name_of(component) or f'{component.__module__}.{component.__qualname__}'
+        own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
+        built.component_config = {'type': type_name, **own}
+    return built
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """The config that builds a module as it stands now, with registered names for types.
+
+    An argument whose attribute of the same name is itself a component is described from that component, so that a
+    folded quantizer describes its new projector, not the one it was built with.
+    """
+    described = {}
+    for key, value in module.component_config.items():
+        child = getattr(module, key, None)
+        described[key] = describe(child) if hasattr(child, 'component_config') else value
+    return described
+
+
+class Registry(_Registry):
+    """An mmengine registry that loads plug-ins on first look-up and refuses unknown arguments."""
+
+    def __init__(self, name: str, parent: _Registry | None = None, build_func: Any = build_component) -> None:
+        super().__init__(name, build_func=build_func, parent=parent, scope=SCOPE)
+
+    def import_from_location(self) -> None:
+        load_plugins()
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.build_func(cfg, *args, **kwargs, registry=self)
+
+    def names(self) -> list[str]:
+        """Every registered name, plug-ins included."""
+        load_plugins()
+        return sorted(self._module_dict)
+
+    def hint(self, name: str) -> str:
+        broken = ''.join(f"; plug-in '{plugin}' failed to load ({reason})" for plugin, reason in load_plugins().items())
+        return nearest_hint(name, self.names()) + broken
+
+    def resolve(self, type_: Any) -> Any:
+        """The class or function behind a config's `type`.
+
+        Raises:
+            UserError: Nothing of that name is registered.
+        """
+        if not isinstance(type_, str):
+            return type_
+        try:
+            found = self.get(type_)
+        except RuntimeError:
+            found = None
+        if found is None:
+            raise UserError(f"{self.name}: '{type_}' is not registered; {self.hint(type_.rsplit('.', 1)[-1])}")
+        return found
+
+    def name_of(self, component: type) -> str | None:
+        """The name under which a class is registered here, else None."""
+        return next((name for name, known in self._module_dict.items() if known is component), None)
+
+
+RUNNERS = Registry('runner', roots.RUNNERS)
+LOOPS = Registry('loop', roots.LOOPS)
+HOOKS = Registry('hook', roots.HOOKS)
+DATASETS = Registry('dataset', roots.DATASETS)
+SAMPLERS = Registry('data sampler', roots.DATA_SAMPLERS)
+TRANSFORMS = Registry('transform', roots.TRANSFORMS)
+MODELS = Registry('model', roots.MODELS)
+METRICS = Registry('metric', roots.METRICS)
+EVALUATORS = Registry('evaluator', roots.EVALUATOR)
+VISUALIZERS = Registry('visualizer', roots.VISUALIZERS, roots.VISUALIZERS.build_func)
+VISUALIZER_BACKENDS = Registry('vis_backend', roots.VISBACKENDS)
+OPTIMIZERS = Registry('optimizer', roots.OPTIMIZERS)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry('optimizer wrapper constructor', roots.OPTIM_WRAPPER_CONSTRUCTORS)
+LOG_PROCESSORS = Registry('log_processor', roots.LOG_PROCESSORS)
+OPTIM_WRAPPERS = Registry('optimizer wrapper', roots.OPTIM_WRAPPERS)
+PARAM_SCHEDULERS = Registry('parameter scheduler', roots.PARAM_SCHEDULERS, roots.PARAM_SCHEDULERS.build_func)
+COLLATE_FUNCTIONS = Registry('function', roots.FUNCTIONS)
+
+TOKENIZERS = Registry('tokenizer')
+ENCODERS = Registry('encoder')
+DECODERS = Registry('decoder')
+LOSSES = Registry('loss')
+QUANTIZERS = Registry('quantizer')
+PROJECTORS = Registry('projector')
+NORMALIZATIONS = Registry('normalization')
+DISTANCES = Registry('distance')
+ESTIMATORS = Registry('estimator')
+QUANTIZER_LOSSES = Registry('quantizer loss')
+CODEBOOK_UPDATES = Registry('codebook update')
+REGULARIZERS = Registry('regularizer')
+CODEBOOK_INITS = Registry('codebook init')
+DISCRIMINATORS = Registry('discriminator')
+GENERATORS = Registry('generator')
+
+_ALL = [value for value in list(globals().values()) if isinstance(value, Registry)]
+
+
+def find_component(type_: Any) -> Any | None:
+    """The class behind a config's `type` in whichever registry has it; None where none has."""
+    if not isinstance(type_, str):
+        return type_
+    load_plugins()
+    for registry in _ALL:
+        found = registry.module_dict.get(type_) or (registry.parent and registry.parent.module_dict.get(type_))
+        if found is not None:
+            return found
+    if '.' in type_:
+        try:
+            return _ALL[0].resolve(type_)
+        except UserError:
+            return None
+    return None

@@ -1,0 +1,88 @@
+"""Checkpoint files: written all or nothing, read without running any code in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+
+CHECKPOINT_NAME = re.compile(r'iter_(\d+)\.pth')
+
+
+class CheckpointError(UserError):
+    """A file that is no usable checkpoint."""
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write beside the target, flush to disk, then rename: a crash leaves the old file or the new one, never half."""
+    staging = path.with_name(f'.{path.name}.partial')
+    with open(staging, 'wb') as file:
+        torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(staging, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load_tensors(path: str | Path) -> Any:
+    """Whatever a `torch.save` file holds, on the CPU, with `weights_only=True`.
+
+    Raises:
+        CheckpointError: No such file, a truncated file, or a file that holds Python objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f'{path} does not exist.')
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        if 'Unsupported' in str(error) or 'WeightsUnpickler' in str(error):
+            raise CheckpointError(f'{path} was refused: it holds Python objects, and loading it could run code.') from error
+        raise CheckpointError(f'{path} is not a checkpoint.') from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:  # torch.load on broken archives
+        raise CheckpointError(f'{path} is truncated or not a checkpoint.') from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of the Runner, on the CPU.
+
+    Raises:
+        CheckpointError: See `load_tensors`; or one without `state_dict`.
+    """
+    checkpoint = load_tensors(path)
+    if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
+        raise CheckpointError(f"{path} has no 'state_dict'; a peer's checkpoint is imported with tools/convert.py.")
+    return checkpoint
+
+
+def list_checkpoints(folder: str | Path) -> list[Path]:
+    """`iter_N.pth` files of a folder, newest (largest N) first."""
+    found = [(int(match.group(1)), path) for path in Path(folder).glob('iter_*.pth') if (match := CHECKPOINT_NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def newest_readable(folder: str | Path, logger: Any) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, passing over broken ones with a warning; None where there is none.
+
+    Raises:
+        CheckpointError: There are checkpoints, and none can be read.
+    """
+    paths = list_checkpoints(folder)
+    for path in paths:
+        try:
+            return path, read_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning(f'{error} Falling back to the checkpoint before it.')
+    if paths:
+        raise CheckpointError(f'none of the {len(paths)} checkpoints in {folder} can be read; start without --resume.')
+    return None

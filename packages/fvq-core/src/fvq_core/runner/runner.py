@@ -1,0 +1,188 @@
+"""mmengine's Runner with what breaks on today's torch mended, and checkpoints of our own.
+
+What is ours, and why (mmengine 0.10.7 under torch >= 2.6):
+
+- checkpoints hold plain values and tensors only, so `weights_only=True` loads them; mmengine's cannot be resumed;
+- they are written atomically, and a broken newest one is passed over;
+- weights must fit exactly; mmengine loads what fits and warns;
+- the schedule is given the run's length when it is built;
+- the console is kept for people: no environment dump, no table of hooks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mmengine.runner
+import torch
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+
+from .. import __version__
+from ..errors import UserError
+from ..pretrained import load_weights
+from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE
+from .checkpoint import list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
+
+HISTORY_NAME = 'history.jsonl'
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`'auto'` is a GPU where there is one.
+
+    Raises:
+        UserError: A GPU is asked for on a machine without one.
+    """
+    if wanted == 'auto':
+        return torch.device(get_device())
+    if wanted.startswith('cuda') and not torch.cuda.is_available():
+        raise UserError(f"device='{wanted}' but this machine has no usable GPU; use device='cpu' or 'auto'.")
+    return torch.device(wanted)
+
+
+@RUNNERS.register_module()
+class Runner(mmengine.runner.Runner):
+    """Built from a config by `Runner.from_cfg`, like mmengine's."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> Runner:
+        cfg.setdefault('default_scope', SCOPE)
+        return super().from_cfg(cfg)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._config_text: str | None = None
+        super().__init__(*args, **kwargs)
+        self.logger.setLevel(self.cfg.get('log_level', 'INFO'))
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        # Quiet while the Runner is being set up: mmengine would print the environment, the config and every hook.
+        logger = super().build_logger(log_level=logging.WARNING, log_file=log_file, **kwargs)
+        # mmengine expects a Python package named like the scope and warns that there is no `fvq`; there need not be one.
+        logger.addFilter(lambda record: 'Failed to import `None.registry`' not in record.getMessage())
+        return logger
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Versions go into `metrics.json` and the checkpoint; collecting the environment costs a second."""
+
+    def _init_model_weights(self) -> None:
+        """Modules set their own start values when they are built."""
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: torch.nn.Module) -> torch.nn.Module:
+        return model.to(choose_device(self.cfg.get('device', 'auto')))
+
+    def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[Any]:
+        schedulers = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
+        build = PARAM_SCHEDULERS.resolve
+        return [
+            build(cfg['type'])(
+                optim_wrapper, total_iters=self.max_iters, **{key: value for key, value in cfg.items() if key != 'type'}
+            )
+            for cfg in schedulers
+        ]
+
+    def load_or_resume(self) -> None:
+        if self._has_loaded:
+            return
+        if self._resume:
+            if self._load_from:
+                self.resume(self._load_from)
+            else:
+                found = newest_readable(self.work_dir, self.logger)
+                if found is None:
+                    self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts afresh.')
+                else:
+                    self._resume_checkpoint(*found)
+        else:
+            self._set_aside_old_run()
+            if self._load_from:
+                checkpoint = read_checkpoint(self._load_from)
+                load_weights(self._bare_model, checkpoint['state_dict'], str(self._load_from))
+        self._has_loaded = True
+
+    def resume(self, filename: str, **kwargs: Any) -> None:
+        """Continue from a checkpoint file, exactly."""
+        self._resume_checkpoint(Path(filename), read_checkpoint(filename))
+
+    @property
+    def _bare_model(self) -> torch.nn.Module:
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
+        meta = checkpoint.get('meta', {})
+        if 'optimizer' not in checkpoint or 'iter' not in meta:
+            raise UserError(f'{path} holds weights alone and cannot be resumed; use load_from={path} to start from them.')
+        if meta['seed'] != self.seed:
+            raise UserError(f'{path} was made with seed {meta["seed"]}, this run has {self.seed}; pass --seed {meta["seed"]}.')
+        if meta['iter'] > self.max_iters:
+            raise UserError(f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.')
+        load_weights(self._bare_model, checkpoint['state_dict'], str(path))
+        self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        for scheduler, state in zip(self.param_schedulers or [], checkpoint['param_schedulers'], strict=True):
+            scheduler.load_state_dict(state)
+        self.train_loop._iter = meta['iter']
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        self._has_loaded = True
+        self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
+
+    @master_only
+    def _set_aside_old_run(self) -> None:
+        """A fresh run in an old work dir moves what the old one must not be mixed with into `previous_N`."""
+        work_dir = Path(self.work_dir)
+        old = [*list_checkpoints(work_dir), *(p for p in [work_dir / HISTORY_NAME] if p.exists())]
+        if not old:
+            return
+        number = 1 + max([int(p.name[9:]) for p in work_dir.glob('previous_*') if p.name[9:].isdigit()], default=0)
+        aside = work_dir / f'previous_{number}'
+        aside.mkdir()
+        for path in [*old, *(p for p in [work_dir / 'metrics.json'] if p.exists())]:
+            shutil.move(path, aside / path.name)
+        self.logger.info(f'moved the earlier run to {aside}; use --resume to continue a run instead')
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str) -> None:
+        """Write everything a resumed run needs, as plain values and tensors."""
+        if self._config_text is None:
+            self._config_text = self.cfg.pretty_text  # formatting takes a second, and the config does not change
+        checkpoint = {
+            'meta': {
+                'iter': self.iter,
+                'seed': self.seed,
+                'fvq_version': __version__,
+                'torch_version': str(torch.__version__),
+                'config': self._config_text,
+            },
+            'state_dict': {key: value.detach().cpu() for key, value in self._bare_model.state_dict().items()},
+            'optimizer': self.optim_wrapper.state_dict(),
+            'param_schedulers': [scheduler.state_dict() for scheduler in self.param_schedulers or []],
+        }
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        write_checkpoint(checkpoint, Path(out_dir) / filename)
+
+    def dump_config(self) -> None:
+        """The resolved config as `config.py`, which `tools/test.py` and `tools/train.py` read back."""
+        if self.rank == 0:
+            staging = os.path.join(self.work_dir, '.config.py')
+            self.cfg.dump(staging)
+            os.replace(staging, os.path.join(self.work_dir, 'config.py'))
+
+
+def versions() -> Mapping[str, str]:
+    """What the numbers of a run depend on."""
+    import platform
+
+    import numpy
+
+    return {
+        'fvq': __version__,
+        'torch': str(torch.__version__),
+        'mmengine': mmengine.__version__,
+        'numpy': numpy.__version__,
+        'python': platform.python_version(),
+    }

@@ -1,0 +1,5 @@
+"""Learning-rate schedules."""
+
+from .warmup_hold_decay import WarmupHoldDecayLR
+
+__all__ = ['WarmupHoldDecayLR']

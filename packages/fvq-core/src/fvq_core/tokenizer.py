@@ -1,0 +1,129 @@
+"""Autoencoders and tokenizers: what is exported is what was trained, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from .codes import Codes
+from .errors import UserError
+from .quantizer import Quantizer
+from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
+
+
+class Autoencoder(nn.Module):
+    """Images to latents and back; continuous (KL) autoencoders stop here, tokenizers add codes.
+
+    Attributes:
+        downsample_factor: Image height and width must be multiples of it.
+    """
+
+    downsample_factor: int
+
+    def encode_latent(self, images_BCHW: Tensor) -> Tensor:
+        """Images in [-1, 1] to the latent (B, D, H/f, W/f)."""
+        raise NotImplementedError
+
+    def decode_latent(self, z_BDHW: Tensor) -> Tensor:
+        """A latent to images, nominally in [-1, 1], not clamped."""
+        raise NotImplementedError
+
+
+@dataclass
+class TokenizerOutput:
+    """What a tokenizer's forward pass returns.
+
+    Attributes:
+        reconstruction: Images, nominally in [-1, 1], not clamped.
+        codes: The chosen codes.
+        z_BDHW: The latent as the quantizer compared it with its codes.
+        z_q_BDHW: The quantized latent that was decoded.
+        losses: The quantizer's weighted loss terms.
+    """
+
+    reconstruction: Tensor
+    codes: Codes
+    z_BDHW: Tensor
+    z_q_BDHW: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+@TOKENIZERS.register_module()
+class Tokenizer(Autoencoder):
+    """encoder -> pre_quant -> quantizer -> post_quant -> decoder.
+
+    Args:
+        encoder: Config of a component of `ENCODERS`.
+        quantizer: Config of a component of `QUANTIZERS`.
+        decoder: Config of a component of `DECODERS`.
+        quant_kernel: Kernel of the convolutions between features and latent: 1 (VQGAN, LlamaGen) or 3 (VAR).
+    """
+
+    def __init__(
+        self,
+        encoder: Mapping[str, Any],
+        quantizer: Mapping[str, Any],
+        decoder: Mapping[str, Any],
+        quant_kernel: int = 1,
+    ) -> None:
+        super().__init__()
+        self.encoder = ENCODERS.build(encoder)
+        self.quantizer: Quantizer = QUANTIZERS.build(quantizer)
+        self.decoder = DECODERS.build(decoder)
+        self.downsample_factor = self.encoder.downsample_factor
+        if self.decoder.upsample_factor != self.downsample_factor:
+            raise UserError(
+                f'Tokenizer: the encoder divides the side by {self.downsample_factor}, the decoder multiplies it by '
+                f'{self.decoder.upsample_factor}; give both the same number of levels.'
+            )
+        D = self.quantizer.code_dim
+        self.pre_quant = nn.Conv2d(self.encoder.out_channels, D, quant_kernel, padding=quant_kernel // 2)
+        self.post_quant = nn.Conv2d(D, self.decoder.in_channels, quant_kernel, padding=quant_kernel // 2)
+
+    def encode_latent(self, images_BCHW: Tensor) -> Tensor:
+        f = self.downsample_factor
+        height, width = images_BCHW.shape[-2:]
+        if height % f or width % f or not height or not width:
+            raise UserError(f'Tokenizer: image sides must be multiples of {f}, got {height}x{width}; crop or resize it.')
+        return self.pre_quant(self.encoder(images_BCHW))
+
+    def decode_latent(self, z_BDHW: Tensor) -> Tensor:
+        return self.decoder(self.post_quant(z_BDHW))
+
+    def encode(self, images_BCHW: Tensor) -> Codes:
+        """Images in [-1, 1] to codes."""
+        return self.quantizer(self.encode_latent(images_BCHW)).codes
+
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes to images, nominally in [-1, 1], not clamped."""
+        return self.decode_latent(self.quantizer.embed(codes))
+
+    def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
+        out = self.quantizer(self.encode_latent(images_BCHW))
+        return TokenizerOutput(self.decode_latent(out.z_q_BDHW), out.codes, out.z_BDHW, out.z_q_BDHW, out.losses)
+
+    def fold(self) -> Tokenizer:
+        """A copy for inference with the quantizer folded: same codes and same pixels, no projector."""
+        folded = copy.copy(self)
+        folded._modules = {**self._modules, 'quantizer': None}
+        folded = copy.deepcopy(folded)
+        folded.quantizer = self.quantizer.fold()
+        return folded.eval()
+
+    def save_pretrained(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
+        """Write `config.json` and `model.safetensors`; see `fvq_core.pretrained`."""
+        from .pretrained import save_pretrained
+
+        return save_pretrained(self, folder, extra)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str = 'cpu') -> Tokenizer:
+        """Load what `save_pretrained` wrote, in eval mode."""
+        from .pretrained import from_pretrained
+
+        return from_pretrained(folder, device)

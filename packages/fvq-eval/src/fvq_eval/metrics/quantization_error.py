@@ -1,0 +1,51 @@
+"""How far latents lie from their codes: the paper's D(P_z, C), section 3.1."""
+
+from __future__ import annotations
+
+import torch
+from fvq_core.metric import Metric, MetricValue
+from fvq_core.registry import METRICS
+from fvq_core.tokenizer import Tokenizer, TokenizerOutput
+from torch import Tensor
+
+PROTOCOL = 'strict: mean over the latents of the whole evaluation set of the squared distance to the chosen code'
+
+
+@METRICS.register_module()
+class QuantizationError(Metric):
+    """`quantization_error`: D(P_z, C); `relative_quantization_error`: D over the latents' total variance.
+
+    The relative error does not change when latents and codes are scaled together: 0 is a perfect codebook, 1 is no
+    better than one code at the mean.
+    """
+
+    def reset(self, tokenizer: Tokenizer) -> None:
+        device = next(tokenizer.parameters()).device
+        D = tokenizer.quantizer.code_dim
+        # squared error, sum of |z|^2, number of vectors, number of images, then the sum of z
+        self.sums = torch.zeros(4 + D, dtype=torch.float64, device=device)
+        self.tokens = 0
+
+    def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
+        z_ND, z_q_ND = (x.permute(0, 2, 3, 1).flatten(0, 2).double() for x in (output.z_BDHW, output.z_q_BDHW))
+        self.sums[0] += (z_ND - z_q_ND).square().sum()
+        self.sums[1] += z_ND.square().sum()
+        self.sums[2] += len(z_ND)
+        self.sums[3] += len(images_BCHW)
+        self.sums[4:] += z_ND.sum(0)
+
+    def statistics(self) -> list[Tensor]:
+        return [self.sums]
+
+    def compute(self) -> dict[str, MetricValue]:
+        error, square, vectors, samples = self.sums[:4].tolist()
+        mean_D = self.sums[4:] / vectors
+        variance = square / vectors - mean_D.square().sum().item()
+        relative = error / vectors / variance if variance > 0 else float('nan')
+        counts = dict(samples=int(samples), tokens=int(vectors))
+        return {
+            'quantization_error': MetricValue(error / vectors, '', PROTOCOL, **counts),
+            'relative_quantization_error': MetricValue(
+                relative, '', f'{PROTOCOL}, over the total variance of the latents', **counts
+            ),
+        }

@@ -1,0 +1,3 @@
+"""Generators: models of codes."""
+
+__version__ = '0.1.0'

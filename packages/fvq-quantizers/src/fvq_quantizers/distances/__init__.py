@@ -1,0 +1,6 @@
+"""What makes a code the best one."""
+
+from .dot_product import DotProduct
+from .squared_l2 import SquaredL2
+
+__all__ = ['DotProduct', 'SquaredL2']

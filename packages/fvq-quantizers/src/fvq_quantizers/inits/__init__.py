@@ -1,0 +1,8 @@
+"""Start values of the raw codebook."""
+
+from .codebook_init import CodebookInit
+from .kmeans_init import KMeansInit
+from .normal_init import NormalInit
+from .uniform_init import UniformInit
+
+__all__ = ['CodebookInit', 'KMeansInit', 'NormalInit', 'UniformInit']

@@ -1,0 +1,39 @@
+"""k-means centres of the first batches' latents."""
+
+from __future__ import annotations
+
+import torch
+from fvq_core.registry import CODEBOOK_INITS
+from torch import Tensor
+
+from .codebook_init import CodebookInit
+
+
+@CODEBOOK_INITS.register_module()
+class KMeansInit(CodebookInit):
+    """The training loop gathers latents of the untrained encoder and hands them over before the first step.
+
+    A set with fewer distinct latents than codes is filled up with repeats, which training has to part.
+
+    Args:
+        iterations: Of Lloyd's algorithm, at most.
+        std: Of the N(0, std^2) stand-in until then.
+    """
+
+    needs_latents = True
+
+    def __init__(self, iterations: int = 20, std: float = 0.02) -> None:
+        self.iterations, self.std = iterations, std
+
+    def weights(self, codebook_size: int, dim: int) -> Tensor:
+        return torch.randn(codebook_size, dim) * self.std
+
+    def from_latents(self, z_ND: Tensor, codebook_size: int) -> Tensor:
+        from sklearn.cluster import KMeans  # slow to import, and only this start needs it
+
+        points = torch.unique(z_ND.detach().float().cpu(), dim=0).numpy()
+        if len(points) <= codebook_size:
+            return torch.from_numpy(points).repeat(-(-codebook_size // len(points)), 1)[:codebook_size]
+        # Random starting points: k-means++ costs K passes over the data and gains little at this K.
+        means = KMeans(codebook_size, init='random', n_init=1, max_iter=self.iterations, random_state=0).fit(points)
+        return torch.from_numpy(means.cluster_centers_)

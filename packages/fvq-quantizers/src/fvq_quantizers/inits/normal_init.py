@@ -1,0 +1,24 @@
+"""Normal with a given deviation: 1 (ViT-VQGAN, IBQ, EMA codes) or D^-1/2 (SimVQ)."""
+
+from __future__ import annotations
+
+import torch
+from fvq_core.registry import CODEBOOK_INITS
+from torch import Tensor
+
+from .codebook_init import CodebookInit
+
+
+@CODEBOOK_INITS.register_module()
+class NormalInit(CodebookInit):
+    """N(0, std^2).
+
+    Args:
+        std: D^-1/2 where None.
+    """
+
+    def __init__(self, std: float | None = None) -> None:
+        self.std = std
+
+    def weights(self, codebook_size: int, dim: int) -> Tensor:
+        return torch.randn(codebook_size, dim) * (dim**-0.5 if self.std is None else self.std)

@@ -1,0 +1,27 @@
+"""Uniform in +-scale, by default +-1/K (VQ-VAE, VQGAN, LlamaGen, FVQ)."""
+
+from __future__ import annotations
+
+import torch
+from fvq_core.registry import CODEBOOK_INITS
+from torch import Tensor
+
+from .codebook_init import CodebookInit
+
+
+@CODEBOOK_INITS.register_module()
+class UniformInit(CodebookInit):
+    """U(-scale, scale).
+
+    Args:
+        scale: 1 / K where None.
+        normalize: Divide each start code by its norm, as LlamaGen does for its normalised codebook.
+    """
+
+    def __init__(self, scale: float | None = None, normalize: bool = False) -> None:
+        self.scale, self.normalize = scale, normalize
+
+    def weights(self, codebook_size: int, dim: int) -> Tensor:
+        scale = 1.0 / codebook_size if self.scale is None else self.scale
+        weights = torch.empty(codebook_size, dim).uniform_(-scale, scale)
+        return torch.nn.functional.normalize(weights, dim=-1) if self.normalize else weights

@@ -1,0 +1,6 @@
+"""Terms that pull codes to latents and latents to codes. All are means over B, h, w and D."""
+
+from .ibq_loss import IBQLoss
+from .vq_loss import VQLoss
+
+__all__ = ['IBQLoss', 'VQLoss']

@@ -1,0 +1,28 @@
+"""The double quantization loss of IBQ (Shi et al., 2025, eq. 9)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from fvq_core.registry import QUANTIZER_LOSSES
+from torch import Tensor, nn
+
+
+@QUANTIZER_LOSSES.register_module()
+class IBQLoss(nn.Module):
+    """|z_q - z|^2 + |sg[e] - z|^2 + beta |e - sg[z]|^2, with gradients through the estimator in the first term.
+
+    Args:
+        beta: Weight of the *codebook* term, as released.
+    """
+
+    def __init__(self, beta: float = 0.25) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, z_ND: Tensor, codes_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:
+        """Weighted scalar terms; the arguments are `VQLoss.forward`'s."""
+        return {
+            'double': F.mse_loss(z_q_ND, z_ND),
+            'commitment': F.mse_loss(z_ND, codes_ND.detach()),
+            'codebook': self.beta * F.mse_loss(codes_ND, z_ND.detach()),
+        }

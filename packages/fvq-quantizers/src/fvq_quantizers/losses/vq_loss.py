@@ -1,0 +1,36 @@
+"""Codebook and commitment loss (the paper, eq. 5)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from fvq_core.registry import QUANTIZER_LOSSES
+from torch import Tensor, nn
+
+
+@QUANTIZER_LOSSES.register_module()
+class VQLoss(nn.Module):
+    """`codebook_weight` |e - sg[z]|^2 + beta |sg[e] - z|^2, or with beta on the other term.
+
+    Args:
+        beta: 0.25 in VQ-VAE, VQGAN, LlamaGen and FVQ.
+        codebook_weight: Weight of the codebook term; 0 where an update writes the codes (EMA).
+        legacy: Put beta on the codebook term instead of the commitment, the well-known slip of the first VQGAN code.
+    """
+
+    def __init__(self, beta: float = 0.25, codebook_weight: float = 1.0, legacy: bool = False) -> None:
+        super().__init__()
+        self.codebook_weight = codebook_weight * (beta if legacy else 1.0)
+        self.commitment_weight = 1.0 if legacy else beta
+
+    def forward(self, z_ND: Tensor, codes_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:
+        """Weighted scalar terms.
+
+        Args:
+            z_ND: Latents.
+            codes_ND: Their codes, with gradient to the codebook.
+            z_q_ND: The estimator's output; not used here.
+        """
+        terms = {'commitment': self.commitment_weight * F.mse_loss(z_ND, codes_ND.detach())}
+        if self.codebook_weight:
+            terms['codebook'] = self.codebook_weight * F.mse_loss(codes_ND, z_ND.detach())
+        return terms

@@ -1,0 +1,17 @@
+"""Codes are chosen by cosine, but the raw code is returned and trained (CVQ's cosine variant, Zheng & Vedaldi, 2023)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from fvq_core.registry import NORMALIZATIONS
+from torch import Tensor
+
+from .no_normalization import NoNormalization
+
+
+@NORMALIZATIONS.register_module()
+class CosineSearch(NoNormalization):
+    """Normalises both sides for the search alone."""
+
+    def for_search(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=-1)

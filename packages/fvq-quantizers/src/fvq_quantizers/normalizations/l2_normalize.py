@@ -1,0 +1,20 @@
+"""Both sides on the unit sphere, and the normalised code is what is decoded (ViT-VQGAN, LlamaGen)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from fvq_core.registry import NORMALIZATIONS
+from torch import Tensor
+
+from .no_normalization import NoNormalization
+
+
+@NORMALIZATIONS.register_module()
+class L2Normalize(NoNormalization):
+    """Latent and codes are divided by their norm; losses and straight-through act on unit vectors."""
+
+    def latent(self, z_ND: Tensor) -> Tensor:
+        return F.normalize(z_ND, dim=-1)
+
+    def codes(self, codebook_KD: Tensor) -> Tensor:
+        return F.normalize(codebook_KD, dim=-1)

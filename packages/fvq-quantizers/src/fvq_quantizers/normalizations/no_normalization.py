@@ -1,0 +1,23 @@
+"""Latents and codes as they are; also the interface of every normalization."""
+
+from __future__ import annotations
+
+from fvq_core.registry import NORMALIZATIONS
+from torch import Tensor, nn
+
+
+@NORMALIZATIONS.register_module()
+class NoNormalization(nn.Module):
+    """The interface: three places where a method may normalise; here none does."""
+
+    def latent(self, z_ND: Tensor) -> Tensor:
+        """The latent as the search, the losses and the estimator see it."""
+        return z_ND
+
+    def codes(self, codebook_KD: Tensor) -> Tensor:
+        """The codebook as the search, the losses and the decoder see it: what `Quantizer.codebook()` returns."""
+        return codebook_KD
+
+    def for_search(self, x: Tensor) -> Tensor:
+        """Applied to both sides, for the search alone."""
+        return x

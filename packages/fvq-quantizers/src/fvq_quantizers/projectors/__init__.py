@@ -1,0 +1,8 @@
+"""Projectors: raw codebook (K, source_dim) to mapped codebook (K, D), trained and then folded away."""
+
+from .identity import IdentityProjector
+from .linear import LinearProjector
+from .mlp import MLPProjector
+from .vqbridge import VQBridge
+
+__all__ = ['IdentityProjector', 'LinearProjector', 'MLPProjector', 'VQBridge']

@@ -1,0 +1,5 @@
+"""Penalties on how codes are chosen."""
+
+from .entropy import EntropyRegularizer
+
+__all__ = ['EntropyRegularizer']

@@ -1,0 +1,202 @@
+"""The vector quantizer as a composition of axes: VQGAN, LlamaGen, SimVQ, IBQ and FVQ are configs of this class."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fvq_core.codes import Codes, Grid
+from fvq_core.errors import UserError
+from fvq_core.nearest_code import full_precision
+from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.registry import (
+    CODEBOOK_INITS,
+    CODEBOOK_UPDATES,
+    DISTANCES,
+    ESTIMATORS,
+    NORMALIZATIONS,
+    PROJECTORS,
+    QUANTIZER_LOSSES,
+    QUANTIZERS,
+    REGULARIZERS,
+)
+from torch import Tensor, nn
+
+Component = Mapping[str, Any]
+
+
+@QUANTIZERS.register_module()
+class VectorQuantizer(Quantizer):
+    """Each latent vector becomes the best code of a mapped codebook.
+
+    Every axis is a registered component, given as a config:
+
+    Args:
+        codebook_size: K.
+        code_dim: D, channels of latent and mapped codes.
+        projector: Raw codebook to mapped codebook; identity by default. It is built with `codebook_size` and
+            `code_dim`; a `source_dim` attribute, if it has one, is the width of the raw codebook (D otherwise).
+        normalize: Which sides are l2-normalised and for what; none by default.
+        distance: What makes a code the best; `SquaredL2` by default.
+        estimator: How gradients pass the choice; `StraightThrough` by default.
+        loss: Codebook and commitment terms; `VQLoss` (beta 0.25) by default.
+        update: What moves the raw codebook; `GradientUpdate` by default.
+        regularizer: A penalty on how codes are chosen; none by default, and never called at weight 0.
+        init: Start values of the raw codebook; `UniformInit` (+-1/K) by default.
+
+    Raises:
+        UserError: Parts that cannot combine: an update that writes latent-space vectors into the raw codebook (EMA)
+            needs an identity projector.
+
+    Attributes:
+        embedding: The raw codebook (K, source_dim). Read `codebook()` instead: it is what codes mean.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int,
+        projector: Component | None = None,
+        normalize: Component | None = None,
+        distance: Component | None = None,
+        estimator: Component | None = None,
+        loss: Component | None = None,
+        update: Component | None = None,
+        regularizer: Component | None = None,
+        init: Component | None = None,
+    ) -> None:
+        super().__init__()
+        if codebook_size < 1 or code_dim < 1:
+            raise UserError(
+                f'VectorQuantizer: codebook_size and code_dim must be 1 or more, got {codebook_size} and {code_dim}.'
+            )
+        self.codebook_size, self.code_dim = codebook_size, code_dim
+        self.projector = PROJECTORS.build(
+            projector or dict(type='IdentityProjector'), codebook_size=codebook_size, code_dim=code_dim
+        )
+        self.normalize = NORMALIZATIONS.build(normalize or dict(type='NoNormalization'))
+        self.distance = DISTANCES.build(distance or dict(type='SquaredL2'))
+        self.estimator = ESTIMATORS.build(estimator or dict(type='StraightThrough'))
+        self.loss = QUANTIZER_LOSSES.build(loss or dict(type='VQLoss'))
+        self.update = CODEBOOK_UPDATES.build(update or dict(type='GradientUpdate'))
+        self.regularizer = REGULARIZERS.build(regularizer) if regularizer else None
+        self.init = CODEBOOK_INITS.build(init or dict(type='UniformInit'))
+
+        identity = getattr(self.projector, 'is_identity', False)
+        for axis, part in (('update', self.update), ('init', self.init)):
+            if (getattr(part, 'writes_codes', False) or getattr(part, 'needs_latents', False)) and not identity:
+                raise UserError(
+                    f'VectorQuantizer: {axis} {type(part).__name__} writes latent vectors into the raw codebook, so the '
+                    f'projector must be the identity, got {type(self.projector).__name__}; drop one of the two.'
+                )
+        weights = self.init.weights(codebook_size, getattr(self.projector, 'source_dim', code_dim))
+        self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
+        self.update.attach(self.embedding)
+        self._mapped: tuple[Any, Tensor] | None = None
+
+    def codebook(self) -> Tensor:
+        """The mapped codebook (K, D), float32, normalised where that is what codes mean.
+
+        In training it is computed anew (call it once a step); in eval without gradients it is kept until a weight of
+        codebook or projector changes.
+        """
+        if self.training or torch.is_grad_enabled():
+            self._mapped = None
+            return self.normalize.codes(self._project())
+        state = tuple((t.data_ptr(), t._version) for t in (self.embedding, *self.projector.state_dict().values()))
+        if self._mapped is None or self._mapped[0] != state:
+            self._mapped = (state, self.normalize.codes(self._project()))
+        return self._mapped[1]
+
+    def _project(self) -> Tensor:
+        with full_precision(self.embedding.device.type):
+            return self.projector(self.embedding)
+
+    def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
+        """Indices (N,) of the best codes for latents that `normalize.latent` has seen."""
+        with torch.no_grad():
+            return self.distance.search(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD))
+
+    def regularization(self, z_ND: Tensor, codebook_KD: Tensor) -> dict[str, Tensor]:
+        """The regulariser's weighted terms; its code is not called at weight 0."""
+        if self.regularizer is None or not self.regularizer.weight:
+            return {}
+        return self.regularizer(
+            self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), self.distance
+        )
+
+    def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
+        B, _, H, W = self.check_latent(z_BDHW)
+        with full_precision(z_BDHW.device.type):
+            z_ND = self.normalize.latent(to_vectors(z_BDHW).float())
+            codebook_KD = self.codebook()
+            indices_N = self.search(z_ND, codebook_KD)
+            codes_ND = F.embedding(indices_N, codebook_KD)
+            z_q_ND, losses = codes_ND, {}
+            if self.training:
+                z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self.distance)
+                losses = {**self.loss(z_ND, codes_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
+                self.update.step(self.embedding, z_ND, indices_N)
+        codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
+        return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
+
+    def embed(self, codes: Codes) -> Tensor:
+        codes.layout.check(codes.indices_BL)
+        layout = codes.layout
+        if layout != self.layout(*layout.shape[:2]):
+            raise UserError(f'VectorQuantizer: cannot embed {layout}; expected {self.layout(*layout.shape[:2])}.')
+        codes_ND = F.embedding(codes.indices_BL.reshape(-1), self.codebook())
+        return to_grid(codes_ND, len(codes), *layout.shape)
+
+    def layout(self, height: int, width: int) -> Grid:
+        return Grid(height, width, self.codebook_size)
+
+    def fold(self) -> VectorQuantizer:
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            mapped = self._project().clone()
+        self.train(was_training)
+        kept = {**self._modules, 'projector': None}
+        folded = copy.copy(self)
+        folded._modules, folded._parameters, folded._mapped = kept, {}, None
+        folded = copy.deepcopy(folded)
+        folded.projector = PROJECTORS.build(
+            dict(type='IdentityProjector'), codebook_size=self.codebook_size, code_dim=self.code_dim
+        )
+        folded.component_config = {**getattr(self, 'component_config', {}), 'projector': {}}
+        folded.embedding = nn.Parameter(mapped, requires_grad=self.update.trainable)
+        return folded.eval()
+
+    @property
+    def needs_latents(self) -> bool:
+        return self.init.needs_latents
+
+    @torch.no_grad()
+    def initialize(self, z_ND: Tensor) -> None:
+        self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
+        self.update.attach(self.embedding)
+
+    def check_latent(self, z_BDHW: Tensor) -> torch.Size:
+        """The shape of a latent that this quantizer takes."""
+        if z_BDHW.dim() != 4 or z_BDHW.shape[1] != self.code_dim:
+            raise UserError(f'VectorQuantizer: expected (B, {self.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
+        return z_BDHW.shape
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """256 codes of at most 16 channels: patches of any published size still fit."""
+        return dict(codebook_size=min(cfg['codebook_size'], 256), code_dim=min(cfg['code_dim'], 16))
+
+
+def to_vectors(z_BDHW: Tensor) -> Tensor:
+    """(B, D, H, W) to (N, D), positions in reading order."""
+    return z_BDHW.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def to_grid(z_ND: Tensor, B: int, H: int, W: int) -> Tensor:
+    """The inverse of `to_vectors`."""
+    return z_ND.view(B, H, W, -1).permute(0, 3, 1, 2)
