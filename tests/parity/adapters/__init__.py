@@ -1,0 +1,46 @@
+"""From a case's peer object, constructor and mode to the numbers our code computes for it.
+
+An adapter is chosen by what the json says, never by the case's name, so that new sizes, seeds and options of a known
+object work unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ..case import Case
+from . import crops, projectors, quantizers, residual, sampling, schedules, tokenizers
+
+Adapter = Callable[[Case], dict[str, Tensor]]
+
+# (repository, start of the object's name) -> adapter
+ADAPTERS: dict[tuple[str, str], Adapter] = {
+    ('FoundationVision/LlamaGen', 'center_crop_arr'): crops.adm_crops,
+    ('FoundationVision/LlamaGen', 'VectorQuantizer'): quantizers.llamagen,
+    ('FoundationVision/LlamaGen', 'VQModel'): tokenizers.llamagen,
+    ('FoundationVision/LlamaGen', 'top_k_top_p_filtering'): sampling.llamagen,
+    ('yfChang-cv/FVQ', 'combined_lr_lambda'): schedules.fvq_release,
+    ('yfChang-cv/FVQ', 'QBridge_models'): projectors.fvq_release,
+    ('yfChang-cv/FVQ', 'VQBridge'): projectors.fvq_release,
+    ('yfChang-cv/FVQ', 'VQModel'): tokenizers.fvq_release,
+    ('yfChang-cv/FVQ', 'steps of __main__'): tokenizers.fvq_folded,
+    ('TencentARC/SEED-Voken', 'IndexPropagationQuantize'): quantizers.ibq,
+    ('CompVis/taming-transformers', 'EMAVectorQuantizer'): quantizers.taming_ema,
+    ('CompVis/taming-transformers', 'VectorQuantizer2'): quantizers.taming,
+    ('youngsheen/SimVQ', 'SimVQ'): quantizers.simvq,
+    ('zh460045050/VQGAN-LC', 'VQModel.quantize'): quantizers.vqgan_lc,
+    ('kakaobrain/rq-vae-transformer', 'RQBottleneck'): residual.rq_bottleneck,
+}
+
+
+def find_adapter(case: Case) -> Adapter | None:
+    """The adapter with the longest matching object name."""
+    peer = case.description['peer']
+    fitting = [
+        (len(name), adapter)
+        for (repo, name), adapter in ADAPTERS.items()
+        if repo == peer['repo'] and peer['object'].startswith(name)
+    ]
+    return max(fitting, key=lambda entry: entry[0])[1] if fitting else None

@@ -1,0 +1,199 @@
+"""Peers' vector quantizers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from fvq_core.codebook_statistics import perplexity
+from fvq_core.quantizer import QuantizerOutput
+from fvq_core.registry import QUANTIZERS
+from fvq_quantizers import VectorQuantizer
+from torch import Tensor
+
+from ..case import Case
+
+
+def build(case: Case, embedding_key: str, **axes: Any) -> VectorQuantizer:
+    """Our quantizer with the peer's codebook in train mode."""
+    K, dim = case.state[embedding_key].shape
+    quantizer = QUANTIZERS.build({'type': 'VectorQuantizer', 'codebook_size': K, 'code_dim': dim, **axes})
+    with torch.no_grad():
+        quantizer.embedding.copy_(case.state[embedding_key])
+    return quantizer.train(case.training)
+
+
+def run(case: Case, quantizer: VectorQuantizer) -> tuple[Tensor, QuantizerOutput, Tensor]:
+    """The latent, the output, and the scalar sum(z_q * G) + losses, after its backward pass."""
+    z = case.inputs['z'].clone().requires_grad_()
+    output = quantizer(z)
+    scalar = (output.z_q_BDHW * case.inputs['grad_zq']).sum() + sum(output.losses.values())
+    scalar.backward()
+    return z, output, scalar
+
+
+def ring_buffer(buffer: Tensor, indices: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
+    """The peers' training usage: unique values among the last 65,536 codes, never-written zeros included."""
+    shifted = torch.cat([buffer[len(indices) :], indices.to(buffer)])
+    return torch.tensor(len(shifted.unique()) / codebook_size), shifted[-64:]
+
+
+def llamagen(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    axes: dict[str, Any] = dict(loss=dict(type='VQLoss', beta=options['beta']))
+    if options['l2_norm']:
+        axes['normalize'] = dict(type='L2Normalize')
+    if options['entropy_loss_ratio']:
+        axes['regularizer'] = dict(type='EntropyRegularizer', weight=options['entropy_loss_ratio'])
+    quantizer = build(case, 'embedding.weight', **axes)
+    z, output, scalar = run(case, quantizer)
+    indices = output.codes.indices_BL.flatten()
+    usage, tail = ring_buffer(case.state['codebook_used'], indices, quantizer.codebook_size)
+    return {
+        'z_q': output.z_q_BDHW,
+        'indices': indices,
+        'vq_loss': output.losses['codebook'],
+        'commit_loss': output.losses['commitment'],
+        'entropy_loss': output.losses.get('entropy', torch.tensor(0.0)),
+        'codebook_usage': usage,
+        'codebook_used_tail': tail,
+        'scalar': scalar,
+        'g_z': z.grad,
+        'g_embedding': quantizer.embedding.grad,
+    }
+
+
+def ibq(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    axes: dict[str, Any] = dict(
+        distance=dict(type='DotProduct'),
+        estimator=dict(type='IndexBackpropagation'),
+        loss=dict(type='IBQLoss', beta=options['beta']),
+    )
+    weight = 0.1  # of the entropy term in the scalar that the case differentiates
+    if options['use_entropy_loss']:
+        axes['regularizer'] = dict(
+            type='EntropyRegularizer',
+            weight=weight,
+            temperature=options['entropy_temperature'],
+            sample_weight=options['sample_minimization_weight'],
+            batch_weight=options['batch_maximization_weight'],
+        )
+    quantizer = build(case, 'embedding.weight', **axes).train()
+    z, output, scalar = run(case, quantizer)
+    got = {
+        'z_q': output.z_q_BDHW,
+        'indices': output.codes.indices_BL.flatten(),
+        'quant_loss': sum(value for name, value in output.losses.items() if name != 'entropy'),
+        'scalar': scalar,
+        'g_z': z.grad,
+        'g_embedding': quantizer.embedding.grad,
+        'codebook_entry': quantizer.eval().embed(output.codes),
+    }
+    if options['use_entropy_loss']:
+        from fvq_quantizers.chunked_softmax import entropies
+        from fvq_quantizers.vector_quantizer import to_vectors
+
+        with torch.no_grad():
+            sample, batch = entropies(
+                to_vectors(z), quantizer.codebook(), quantizer.distance, options['entropy_temperature'], 1e-5
+            )
+        got.update(sample_entropy=sample, avg_entropy=batch, entropy_loss=output.losses['entropy'] / weight)
+    return got
+
+
+def taming_ema(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    quantizer = build(
+        case,
+        'embedding.weight',
+        loss=dict(type='VQLoss', beta=options['beta'], codebook_weight=0.0),
+        update=dict(type='EMAUpdate', decay=options['decay'], eps=options['eps']),
+    )
+    quantizer.update.counts_K.copy_(case.state['embedding.cluster_size'])
+    quantizer.update.sums_KD.copy_(case.state['embedding.embed_avg'])
+    z, output, scalar = run(case, quantizer)
+    indices = output.codes.indices_BL.flatten()
+    return {
+        'z_q': output.z_q_BDHW,
+        'loss': output.losses['commitment'],
+        'perplexity': torch.tensor(perplexity(torch.bincount(indices, minlength=quantizer.codebook_size))),
+        'indices': indices,
+        'scalar': scalar,
+        'g_z': z.grad,
+        'after:embedding.weight': quantizer.embedding,
+        'after:embedding.cluster_size': quantizer.update.counts_K,
+        'after:embedding.embed_avg': quantizer.update.sums_KD,
+    }
+
+
+def taming(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    quantizer = build(
+        case,
+        'embedding.weight',
+        loss=dict(type='VQLoss', beta=options['beta'], legacy=options['legacy']),
+    )
+    z, output, scalar = run(case, quantizer)
+    return {
+        'z_q': output.z_q_BDHW,
+        'loss': sum(output.losses.values()),
+        'indices': output.codes.indices_BL.flatten(),
+        'scalar': scalar,
+        'g_z': z.grad,
+        'g_embedding': quantizer.embedding.grad,
+        'entry': quantizer.eval().embed(output.codes),
+    }
+
+
+def simvq(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    quantizer = build(
+        case,
+        'embedding.weight',
+        projector=dict(type='LinearProjector'),
+        update=dict(type='Frozen'),
+        loss=dict(type='VQLoss', beta=options['beta'], legacy=options['legacy']),
+    )
+    return with_linear(case, quantizer, 'embedding_proj', {'g_proj_w': 'weight', 'g_proj_b': 'bias'})
+
+
+def vqgan_lc(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    if options['use_cblinear'] != 1:
+        pytest.skip('no projector for the two-layer map of VQGAN-LC yet')
+    quantizer = QUANTIZERS.build(
+        dict(
+            type='VectorQuantizer',
+            codebook_size=options['n_vision_words'],
+            code_dim=options['embed_dim'],
+            projector=dict(type='LinearProjector', source_dim=options['codebook_dim']),
+            update=dict(type='GradientUpdate' if options['tuning_codebook'] else 'Frozen'),
+            loss=dict(type='VQLoss', beta=1.0, codebook_weight=0.33),
+        )
+    )
+    with torch.no_grad():
+        quantizer.embedding.copy_(case.state['tok_embeddings.weight'])
+    names = {f'g:codebook_projection.{part}': part for part in ('weight', 'bias')}
+    got = with_linear(case, quantizer.train(), 'codebook_projection', names)
+    if options['tuning_codebook']:
+        got['g:tok_embeddings.weight'] = quantizer.embedding.grad
+    return got
+
+
+def with_linear(case: Case, quantizer: VectorQuantizer, key: str, gradients: dict[str, str]) -> dict[str, Tensor]:
+    """A quantizer whose linear projector has the peer's weights under `key`; `gradients` maps outputs to its parts."""
+    with torch.no_grad():
+        quantizer.projector.map.weight.copy_(case.state[f'{key}.weight'])
+        quantizer.projector.map.bias.copy_(case.state[f'{key}.bias'])
+    z, output, scalar = run(case, quantizer)
+    return {
+        'z_q': output.z_q_BDHW,
+        'loss': sum(output.losses.values()),
+        'indices': output.codes.indices_BL.flatten(),
+        'mapped': quantizer.codebook(),
+        'scalar': scalar,
+        'g_z': z.grad,
+        **{name: getattr(quantizer.projector.map, part).grad for name, part in gradients.items()},
+    }
