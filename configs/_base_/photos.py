@@ -18,21 +18,22 @@ from fvq_core.tokenizer import Tokenizer
 from fvq_eval.metrics import PSNR, SSIM, CodebookUsage, QuantizationError
 from fvq_quantizers import VectorQuantizer
 
-autoencoder = dict(ch=16, ch_mult=(1, 2, 2), num_res_blocks=1, z_channels=64, norm_groups=8)
+# No attention, and no residual block at full resolution: there two CPU cores would spend most of their time.
+autoencoder = dict(ch=16, ch_mult=(1, 1, 2), num_res_blocks=(0, 1, 1), z_channels=64, attention=False, norm_groups=8)
 model = dict(
     type=TokenizerTask,
     tokenizer=dict(
         type=Tokenizer,
         encoder=dict(type=VQGANEncoder, **autoencoder),
         quantizer=dict(type=VectorQuantizer, codebook_size=1024, code_dim=64),
-        decoder=dict(type=VQGANDecoder, **autoencoder),
+        decoder=dict(type=VQGANDecoder, extra_blocks=0, **autoencoder),
     ),
     reconstruction_loss=dict(type=L2Loss),
 )
 del autoencoder
 
 train_dataloader = dict(batch_size=16, dataset=dict(type=BundledPhotos, split='train', crop_size=64, crops=1000))
-val_dataloader = dict(batch_size=32, dataset=dict(type=BundledPhotos, split='eval', crop_size=64, crops=320))
+val_dataloader = dict(batch_size=64, dataset=dict(type=BundledPhotos, split='eval', crop_size=64, crops=640))
 val_evaluator = [
     dict(type=CodebookUsage),
     dict(type=PSNR),
@@ -48,4 +49,4 @@ optim_wrapper = dict(
     max_norm=1.0,
 )
 param_scheduler = dict(type=WarmupHoldDecayLR, warmup=0.1, hold=0.3, decay='linear', end_factor=0.01)
-default_hooks.update(checkpoint=dict(interval=200))
+default_hooks.update(checkpoint=dict(interval=100))

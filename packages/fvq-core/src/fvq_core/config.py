@@ -15,22 +15,46 @@ from .registry import MODELS, constructor_arguments, find_component
 
 # Keys that mmengine's builders take beside the constructor's own arguments.
 BUILDER_KEYS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg'}
-SHIPPED = Path(__file__).parent / 'configs'
+# Where `configs/...` is looked for beside the working directory: inside the wheel, and in the clone that is installed.
+CONFIG_ROOTS = (Path(__file__).parent, Path(__file__).parents[4])
 
 
 def find_config(path: str) -> Path:
-    """A config file by path, or by its path below the configs that the wheel ships.
+    """A config file by path, or one of ours by its path from `configs/` on, wherever FVQ is installed.
 
     Raises:
         UserError: No such file; the nearest of its folder is named.
     """
-    given = Path(path)
-    for candidate in (given, SHIPPED.parent / given, SHIPPED / given):
+    candidates = [Path(path), *(root / path for root in CONFIG_ROOTS)]
+    for candidate in candidates:
         if candidate.is_file():
             return candidate
-    folder = given.parent if given.parent.is_dir() else SHIPPED.parent / given.parent
-    names = [p.name for p in folder.glob('*.py')] if folder.is_dir() else []
-    raise UserError(f'config {path} does not exist; {nearest_hint(given.name, names)}')
+    names = [p.name for candidate in candidates if candidate.parent.is_dir() for p in candidate.parent.glob('*.py')]
+    raise UserError(f'config {path} does not exist; {nearest_hint(Path(path).name, set(names))}')
+
+
+def read_config_file(path: str) -> Config:
+    """A config file as it is, on top of the config that its `base` names, if it names one.
+
+    mmengine's own inheritance (`read_base`) works between files of one folder tree; `base = 'configs/...'` also works
+    from another package. Dicts are merged; one with `_delete_=True` replaces what the base has.
+
+    Raises:
+        UserError: The file does not exist or fails to load.
+    """
+    file = find_config(path)
+    try:
+        cfg = Config.fromfile(str(file))
+    except Exception as error:  # a config is a program: anything can go wrong in it, and the user wrote it
+        reason = ' '.join(str(error).split())
+        raise UserError(f'config {file} cannot be loaded: {type(error).__name__}: {reason}') from error
+    if 'base' not in cfg:
+        return cfg
+    own = cfg._cfg_dict.to_dict()
+    based = read_config_file(own.pop('base'))
+    based.merge_from_dict(own)
+    object.__setattr__(based, '_filename', str(file))
+    return based
 
 
 def load_config(
@@ -47,21 +71,14 @@ def load_config(
     Raises:
         UserError: Unreadable config, unknown key or argument (with the nearest valid one).
     """
-    file = find_config(path)
-    try:
-        cfg = Config.fromfile(str(file))
-    except UserError:
-        raise
-    except Exception as error:  # a config is a program: anything can go wrong in it, and the user wrote it
-        reason = ' '.join(str(error).split())
-        raise UserError(f'config {file} cannot be loaded: {type(error).__name__}: {reason}') from error
+    cfg = read_config_file(path)
     for key in options or {}:
         check_option(cfg, key)
     cfg.merge_from_dict(dict(options or {}))
     if seed is not None:
         cfg.randomness = dict(seed=seed)
     cfg.setdefault('randomness', dict(seed=0))
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / file.stem)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     check_arguments(cfg)
     return cfg
 
@@ -75,6 +92,8 @@ def check_option(cfg: Config, dotted: str) -> None:
     node: Any = cfg._cfg_dict
     walked: list[str] = []
     for part in dotted.split('.'):
+        if node is None:  # an argument that the config leaves at its default; `check_arguments` sees what is put there
+            return
         where = '.'.join(walked) or 'the config'
         if isinstance(node, list | tuple):
             if not part.isdigit() or int(part) >= len(node):
@@ -98,7 +117,7 @@ def valid_keys(node: Mapping[str, Any], top: bool) -> set[str]:
 
         keys |= set(inspect.signature(Runner.__bases__[0].__init__).parameters) - {'self'} | {'device'}
     elif 'type' in node:
-        keys |= set(constructor_arguments(find_component(node['type'])) or {})
+        keys |= set(constructor_arguments(find_component(node['type'])) or {}) | BUILDER_KEYS
     return keys
 
 

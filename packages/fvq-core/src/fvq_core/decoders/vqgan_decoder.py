@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..encoders.vqgan_encoder import middle, run_level
+from ..encoders.vqgan_encoder import blocks_of_levels, middle, run_level
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
 from ..layers.resample import Upsample
@@ -23,7 +23,8 @@ class VQGANDecoder(nn.Module):
     Args:
         ch: Channels at full resolution.
         ch_mult: Multiple of `ch` at each level, finest first, as in the encoder; the levels run in reverse.
-        num_res_blocks: As in the encoder; each level here has one block more.
+        num_res_blocks: As in the encoder, finest first.
+        extra_blocks: Blocks that each level has beyond the encoder's; 1 in VQGAN.
         z_channels: Channels of the input.
         out_channels: Channels of the image.
         attention: Whether each block of the coarsest level, and the middle, is followed by self-attention.
@@ -40,7 +41,8 @@ class VQGANDecoder(nn.Module):
         self,
         ch: int = 128,
         ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
-        num_res_blocks: int = 2,
+        num_res_blocks: int | Sequence[int] = 2,
+        extra_blocks: int = 1,
         z_channels: int = 256,
         out_channels: int = 3,
         attention: bool = True,
@@ -54,9 +56,10 @@ class VQGANDecoder(nn.Module):
         self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
         self.mid = middle(channels, attention, dropout, norm_groups)
         self.levels = nn.ModuleList()
-        for index, multiple in enumerate(reversed(ch_mult)):
+        counts = blocks_of_levels(num_res_blocks, ch_mult)
+        for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
             level = nn.ModuleDict({'blocks': nn.ModuleList(), 'attention': nn.ModuleList()})
-            for _ in range(num_res_blocks + 1):
+            for _ in range(count + extra_blocks):
                 level['blocks'].append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
                 channels = ch * multiple
                 if index == 0 and attention:

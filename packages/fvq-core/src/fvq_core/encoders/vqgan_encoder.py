@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
 from ..layers.resample import Downsample
@@ -25,7 +26,7 @@ class VQGANEncoder(nn.Module):
     Args:
         ch: Channels at full resolution.
         ch_mult: Multiple of `ch` at each level; each level but the last halves the resolution.
-        num_res_blocks: Residual blocks of each level.
+        num_res_blocks: Residual blocks of each level; one number, or one for each level, finest first.
         z_channels: Channels of the output.
         in_channels: Channels of the image.
         attention: Whether each block of the coarsest level, and the middle, is followed by self-attention.
@@ -41,7 +42,7 @@ class VQGANEncoder(nn.Module):
         self,
         ch: int = 128,
         ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
-        num_res_blocks: int = 2,
+        num_res_blocks: int | Sequence[int] = 2,
         z_channels: int = 256,
         in_channels: int = 3,
         attention: bool = True,
@@ -54,10 +55,10 @@ class VQGANEncoder(nn.Module):
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
         channels = ch
         self.levels = nn.ModuleList()
-        for index, multiple in enumerate(ch_mult):
+        for index, (multiple, count) in enumerate(zip(ch_mult, blocks_of_levels(num_res_blocks, ch_mult), strict=True)):
             coarsest = index == len(ch_mult) - 1
             level = nn.ModuleDict({'blocks': nn.ModuleList(), 'attention': nn.ModuleList()})
-            for _ in range(num_res_blocks):
+            for _ in range(count):
                 level['blocks'].append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
                 channels = ch * multiple
                 if coarsest and attention:
@@ -81,6 +82,18 @@ class VQGANEncoder(nn.Module):
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Same levels, hence the same downsampling; 16 channels, one block."""
         return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)
+
+
+def blocks_of_levels(num_res_blocks: int | Sequence[int], ch_mult: Sequence[int]) -> list[int]:
+    """The number of residual blocks of each level, finest first.
+
+    Raises:
+        UserError: A list that is not one number for each level.
+    """
+    counts = [num_res_blocks] * len(ch_mult) if isinstance(num_res_blocks, int) else list(num_res_blocks)
+    if len(counts) != len(ch_mult) or min(counts) < 0:
+        raise UserError(f'num_res_blocks {num_res_blocks} does not give each of the {len(ch_mult)} levels a count.')
+    return counts
 
 
 def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> nn.Sequential:

@@ -1,0 +1,42 @@
+# `make train` and `make test` are all a newcomer needs; both set up what they need first.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := $(wildcard packages/*/pyproject.toml)
+CONFIG ?= configs/fvq/fvq_photos.py
+
+.PHONY: help setup train test check format bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## make .venv with pinned torch and the four packages; skips what is done
+
+$(VENV)/.ready: constraints.txt requirements-dev.txt $(PACKAGES) tools/setup.sh
+	@PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
+	@touch $@
+
+train: setup ## train FVQ on ten bundled photographs (CONFIG=... for another), a few minutes on 2 cores
+	$(BIN)/python tools/train.py $(CONFIG)
+
+test: setup ## run the whole test suite
+	$(BIN)/python -m pytest
+
+check: setup ## lint, format, types, import contracts, links in the docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+	$(BIN)/python docs/check_links.py
+
+format: setup ## let ruff mend lint and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## speed and memory of the quantizer against the textbook
+	$(BIN)/python benchmarks/quantizer.py
+
+clean: ## remove .venv and caches; never work_dirs
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,67 @@
+"""A run killed with SIGKILL and resumed ends bit for bit like one that never stopped."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fvq_core.smoke import identical, logged
+
+from .helpers import PHOTOS, REPO, TINY, checkpoint, tool
+
+
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a run that never stopped."""
+    cwd = tmp_path_factory.mktemp('straight')
+    done = tool('train', PHOTOS, '--work-dir', 'work', '--cfg-options', *TINY, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / 'work'
+
+
+def kill_after(work_dir: Path, name: str, options: list[str]) -> None:
+    """Start a run and SIGKILL it as soon as a file appears."""
+    command = [sys.executable, str(REPO / 'tools/train.py'), PHOTOS, '--work-dir', str(work_dir), '--cfg-options', *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (work_dir / name).exists():
+        assert process.poll() is None, 'the run ended before it could be killed'
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def assert_same_ending(one: Path, other: Path) -> None:
+    expected, got = checkpoint(one / 'iter_9.pth'), checkpoint(other / 'iter_9.pth')
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'training_log'):
+        log = part == 'training_log'
+        a, b = ({**c[part], 'window': {}} if log else c[part] for c in (expected, got))
+        assert identical(a, b), part
+    assert logged(one / 'history.jsonl') == logged(other / 'history.jsonl')
+
+
+def test_killed_in_mid_epoch_and_resumed(straight: Path, tmp_path: Path) -> None:
+    work_dir = tmp_path / 'work'
+    kill_after(work_dir, 'iter_6.pth', TINY)
+    done = tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'resumed' in done.stdout + done.stderr
+    assert_same_ending(straight, work_dir)
+
+
+def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(straight: Path, tmp_path: Path) -> None:
+    work_dir = tmp_path / 'work'
+    kill_after(work_dir, 'iter_6.pth', TINY)
+    newest = work_dir / 'iter_6.pth'
+    newest.write_bytes(newest.read_bytes()[:-5000])
+    # workers must not change the data either
+    options = [*TINY, 'train_dataloader.num_workers=2']
+    done = tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'iter_6.pth is truncated' in done.stdout + done.stderr
+    assert_same_ending(straight, work_dir)

@@ -1,0 +1,53 @@
+"""A stranger's package adds a projector, and `tools/train.py` trains it with a config of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from .helpers import REPO, TINY, tool
+
+EXTENDING = (REPO / 'docs/extending.md').read_text()
+
+
+def documented(file_name: str) -> str:
+    """The code block of docs/extending.md that starts with a comment naming the file."""
+    match = re.search(rf'```[a-z]+\n# {re.escape(file_name)}\n(.*?)```', EXTENDING, re.DOTALL)
+    assert match, f'docs/extending.md has no block for {file_name}'
+    return match[1]
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of docs/extending.md, built and pip-installed into a folder."""
+    source = tmp_path_factory.mktemp('low-rank')
+    (source / 'fvq_low_rank.py').write_text(documented('fvq_low_rank.py'))
+    (source / 'pyproject.toml').write_text(documented('pyproject.toml'))
+    target = tmp_path_factory.mktemp('site')
+    command = [sys.executable, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps']
+    subprocess.run([*command, '--no-build-isolation', '--target', str(target), str(source)], check=True)
+    return target
+
+
+def test_the_package_of_the_docs_trains(site: Path, tmp_path: Path) -> None:
+    (tmp_path / 'low_rank_photos.py').write_text(documented('low_rank_photos.py'))
+    env = {**os.environ, 'PYTHONPATH': str(site)}
+    done = tool('train', 'low_rank_photos.py', '--cfg-options', *TINY, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    state = torch.load(tmp_path / 'work_dirs/low_rank_photos/iter_9.pth', weights_only=True)['state_dict']
+    assert state['tokenizer.quantizer.projector.up.weight'].shape == (64, 8)
+    assert state['tokenizer.quantizer.projector.up.weight'].abs().max() > 0  # it started at zero: it was trained
+
+
+def test_a_name_that_is_not_installed_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / 'low_rank_photos.py').write_text(documented('low_rank_photos.py'))
+    done = tool('train', 'low_rank_photos.py', cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'LowRankProjector' is not registered" in done.stderr
+    assert not (tmp_path / 'work_dirs').exists()

@@ -1,0 +1,119 @@
+"""Code layouts: their shapes, what they refuse, and their JSON form."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from fvq_core.codes import (
+    CodeLayout,
+    Codes,
+    Grid,
+    ProductGrid,
+    ResidualGrid,
+    ScalePyramid,
+    Sequence,
+    layout_from_dict,
+)
+from fvq_core.errors import UserError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+# A layout as a function (a class that cannot be built fails its own tests alone), the length and the shape it must have.
+LAYOUTS = {
+    'Grid': (lambda: Grid(2, 3, 7), 6, (2, 3)),
+    'ResidualGrid': (lambda: ResidualGrid(2, 3, (5, 9, 7, 4)), 24, (2, 3, 4)),
+    'ProductGrid': (lambda: ProductGrid(3, 2, (4, 11)), 12, (3, 2, 2)),
+    'ScalePyramid': (lambda: ScalePyramid(((1, 1), (2, 2), (3, 4)), 8), 17, (17,)),
+    'Sequence': (lambda: Sequence(5, 6), 5, (5,)),
+}
+every_layout = pytest.mark.parametrize('name', sorted(LAYOUTS))
+
+
+def largest_codes(layout: CodeLayout, batch: int = 2) -> torch.Tensor:
+    """The largest code that each slot may hold, (batch, L)."""
+    kinds = torch.tensor(layout.vocabularies) - 1
+    return kinds.repeat(layout.length // len(kinds)).expand(batch, -1).contiguous()
+
+
+def test_every_layout_class_has_a_case_here():
+    assert {cls.__name__ for cls in CodeLayout.__subclasses__()} == set(LAYOUTS)
+
+
+@every_layout
+def test_length_and_shape_are_what_the_arrangement_says(name: str):
+    make, length, shape = LAYOUTS[name]
+    assert (make().length, make().shape) == (length, shape)
+
+
+@every_layout
+def test_flatten_undoes_unflatten_in_reading_order(name: str):
+    make, length, shape = LAYOUTS[name]
+    indices_BL = torch.arange(3 * length).view(3, length)
+    human = Codes(indices_BL, make()).unflatten()
+    assert human.shape == (3, *shape)
+    assert human[1].flatten().tolist() == list(range(length, 2 * length))
+    assert torch.equal(make().flatten(human), indices_BL)
+
+
+@every_layout
+def test_largest_code_of_every_slot_is_taken(name: str):
+    make, _, _ = LAYOUTS[name]
+    make().check(largest_codes(make()))
+
+
+@every_layout
+def test_code_one_past_any_slots_vocabulary_is_refused(name: str):
+    layout = LAYOUTS[name][0]()
+    for slot in range(layout.length):
+        codes = largest_codes(layout)
+        codes[1, slot] += 1
+        with pytest.raises(UserError, match=rf'{name}: codes must lie in \[0, '):
+            layout.check(codes)
+
+
+@every_layout
+def test_negative_code_wrong_length_and_float_codes_are_refused(name: str):
+    layout = LAYOUTS[name][0]()
+    codes = largest_codes(layout)
+    for wrong, message in (
+        (codes - codes - 1, 'must lie in'),
+        (codes[:, :-1], 'expected codes of shape'),
+        (codes[0], 'expected codes of shape'),
+        (codes.float(), 'integers'),
+    ):
+        with pytest.raises(UserError, match=message):
+            layout.check(wrong)
+
+
+@every_layout
+def test_layout_survives_json(name: str):
+    layout = LAYOUTS[name][0]()
+    again = layout_from_dict(json.loads(json.dumps(layout.to_dict())))
+    assert again == layout
+    assert hash(again) == hash(layout)
+
+
+@every_layout
+def test_vocab_size_is_the_largest_vocabulary(name: str):
+    layout = LAYOUTS[name][0]()
+    assert layout.vocab_size == 1 + int(largest_codes(layout).max())
+
+
+def test_unknown_layout_and_unknown_field_are_refused_by_name():
+    with pytest.raises(UserError, match='Hexagons.*Grid'):
+        layout_from_dict({'type': 'Hexagons'})
+    with pytest.raises(UserError, match=r"Grid: unknown field.*'depth'"):
+        layout_from_dict({**Grid(2, 2, 4).to_dict(), 'depth': 3})
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_depths_of_a_position_are_neighbours_in_the_sequence(height: int, width: int, sizes: list[int]):
+    layout = ResidualGrid(height, width, tuple(sizes))
+    human = layout.unflatten(torch.arange(layout.length)[None])[0]
+    for row in range(height):
+        for column in range(width):
+            start = (row * width + column) * len(sizes)
+            assert human[row, column].tolist() == list(range(start, start + len(sizes)))

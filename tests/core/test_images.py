@@ -1,0 +1,44 @@
+"""Pixels change type in one place, without loss and without surprises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fvq_core.errors import UserError
+from fvq_core.images import from_uint8, to_uint8
+
+
+def test_every_level_survives_the_round_trip():
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(from_uint8(levels)), levels)
+
+
+def test_black_and_white_are_exactly_minus_one_and_one():
+    assert from_uint8(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+    assert from_uint8(torch.tensor([51], dtype=torch.uint8)).item() == pytest.approx(-0.6, abs=1e-7)
+
+
+def test_values_outside_the_range_are_clamped_not_wrapped():
+    assert to_uint8(torch.tensor([-3.0, -1.001, 1.001, 1.02, 50.0])).tolist() == [0, 0, 255, 255, 255]
+
+
+def test_values_go_to_the_nearest_level():
+    values = torch.tensor([100.4, 100.6]) / 127.5 - 1
+    assert to_uint8(values).tolist() == [100, 101]
+
+
+def test_half_precision_is_rounded_in_float32():
+    values = torch.linspace(-1, 1, 999).bfloat16()
+    assert torch.equal(to_uint8(values), to_uint8(values.float()))
+
+
+def test_neither_conversion_changes_its_argument():
+    pixels, images = torch.tensor([3, 200], dtype=torch.uint8), torch.tensor([-2.0, 0.3])
+    from_uint8(pixels), to_uint8(images)
+    assert pixels.tolist() == [3, 200]
+    assert torch.equal(images, torch.tensor([-2.0, 0.3]))
+
+
+def test_float_pixels_are_refused():
+    with pytest.raises(UserError, match='expected uint8 pixels, got torch.float32'):
+        from_uint8(torch.zeros(2))

@@ -1,0 +1,96 @@
+"""Bundled photographs: disjoint splits, crops that depend on seed and position alone."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from fvq_core.data.loader import build_loader
+from fvq_core.data.photos import PHOTO_NAMES, BundledPhotos, load_photos, photo_part
+from fvq_core.errors import UserError
+from torch import Tensor
+
+
+def contains(part: np.ndarray, crop: Tensor) -> bool:
+    """Whether a crop (3, S, S) occurs somewhere in a photo's part (H, W, 3)."""
+    pixels = crop.permute(1, 2, 0).numpy()
+    side = pixels.shape[0]
+    corners = part[: part.shape[0] - side + 1, : part.shape[1] - side + 1]
+    candidates = np.argwhere((corners == pixels[0, 0]).all(-1))
+    return any(np.array_equal(part[top : top + side, left : left + side], pixels) for top, left in candidates)
+
+
+def images(dataset: BundledPhotos, count: int) -> Tensor:
+    return torch.stack([dataset[i]['image'] for i in range(count)])
+
+
+def test_train_and_eval_parts_share_no_pixel_and_leave_none_out():
+    for name, photo in load_photos().items():
+        flags = np.zeros(photo.shape, dtype=np.uint8)
+        photo_part(flags, 'train')[...] += 1
+        photo_part(flags, 'eval')[...] += 2
+        assert set(np.unique(flags)) == {1, 2}, name
+        assert (flags[..., 0] == 1).mean() == pytest.approx(0.75, abs=0.01)
+
+
+def test_crops_come_from_their_own_split_of_the_photo_that_the_label_names():
+    evaluation, training = BundledPhotos('eval', 16, crops=30), BundledPhotos('train', 16, crops=30)
+    for i in range(30):
+        sample = evaluation[i]
+        assert contains(photo_part(load_photos()[PHOTO_NAMES[sample['label']]], 'eval'), sample['image'])
+        sample = training[(i, i)]
+        part = photo_part(load_photos()[PHOTO_NAMES[sample['label']]], 'train')
+        assert contains(part, sample['image']) or contains(part, sample['image'].flip(2))
+
+
+def test_labels_go_round_the_photos():
+    dataset = BundledPhotos('eval', 8, crops=25)
+    assert len(dataset) == 25
+    assert [dataset[i]['label'] for i in range(25)] == [*range(10), *range(10), *range(5)]
+
+
+def test_evaluation_crops_are_the_same_for_every_seed_and_training_crops_are_not():
+    assert torch.equal(images(BundledPhotos('eval', 32, seed=1), 12), images(BundledPhotos('eval', 32, seed=2), 12))
+    one, same, other = (images(BundledPhotos('train', 32, seed=seed), 12) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_training_crop_changes_from_epoch_to_epoch_and_half_are_mirrored():
+    dataset = BundledPhotos('train', 8, crops=10)
+    assert not torch.equal(dataset[(3, 3)]['image'], dataset[(3, 13)]['image'])
+    coffee = photo_part(load_photos()['coffee'], 'train')
+    upright = sum(contains(coffee, dataset[(2, position)]['image']) for position in range(60))
+    assert 15 < upright < 45
+
+
+def test_crops_are_the_same_for_any_number_of_loader_workers():
+    def batches(workers: int) -> list[Tensor]:
+        cfg = dict(
+            dataset=dict(type='BundledPhotos', split='train', crop_size=16, crops=14), batch_size=4, num_workers=workers
+        )
+        return [batch['images'] for batch in islice(build_loader(cfg, seed=5, train=True), 5)]
+
+    alone, shared = batches(0), batches(2)
+    assert [tuple(batch.shape) for batch in alone] == [(4, 3, 16, 16)] * 5
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_evaluation_loader_sees_every_crop_once_in_order():
+    cfg = dict(dataset=dict(type='BundledPhotos', split='eval', crop_size=8, crops=13), batch_size=5)
+    labels = torch.cat([batch['labels'] for batch in build_loader(cfg, seed=0, train=False)])
+    assert labels.tolist() == [i % 10 for i in range(13)]
+
+
+def test_crop_larger_than_a_part_is_refused_with_its_size():
+    with pytest.raises(UserError, match=r'BundledPhotos: the eval part of \w+ is \d+x\d+, smaller than the 2000x2000 crop'):
+        BundledPhotos('eval', crop_size=2000)
+
+
+def test_unknown_split_and_empty_crops_are_refused():
+    with pytest.raises(UserError, match="split must be 'train' or 'eval', got 'test'"):
+        BundledPhotos('test')
+    with pytest.raises(UserError, match='1 or more, got 0 and 8'):
+        BundledPhotos('eval', crop_size=8, crops=0)

@@ -1,0 +1,149 @@
+"""Saved tokenizers: the same pixels again, no training baggage, and nothing foreign replaced or loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fvq_core.errors import UserError
+from fvq_core.registry import TOKENIZERS
+from fvq_core.tokenizer import Tokenizer
+from fvq_quantizers.inits import NormalInit
+from fvq_quantizers.normalizations import L2Normalize
+from safetensors.torch import load_file
+
+from ..tiny import FVQ, random_images, tiny_tokenizer
+
+FRESH = """
+import sys, torch
+from fvq_core.tokenizer import Tokenizer
+tokenizer = Tokenizer.from_pretrained(sys.argv[1])
+codes = tokenizer.encode(torch.zeros(1, 3, 8, 8))
+assert codes.indices_BL.shape == (1, 16), codes
+print(','.join(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Tokenizer, Path]:
+    tokenizer = tiny_tokenizer()
+    return tokenizer, tokenizer.fold().save_pretrained(tmp_path / 'tokenizer', {'weights': 'iter_7.pth'})
+
+
+@torch.no_grad()
+def test_loaded_tokenizer_gives_the_same_codes_and_pixels(saved: tuple[Tokenizer, Path]):
+    tokenizer, folder = saved
+    loaded, images = Tokenizer.from_pretrained(folder), random_images()
+    one, other = tokenizer(images), loaded(images)
+    assert len(one.codes.indices_BL.unique()) > 2
+    assert torch.equal(one.codes.indices_BL, other.codes.indices_BL)
+    assert torch.equal(one.reconstruction, other.reconstruction)
+    assert torch.equal(loaded.decode(loaded.encode(images)), one.reconstruction)
+    assert not loaded.training
+
+
+@torch.no_grad()
+def test_unfolded_tokenizer_keeps_its_projector(tmp_path: Path):
+    tokenizer, images = tiny_tokenizer(), random_images()
+    loaded = Tokenizer.from_pretrained(tokenizer.save_pretrained(tmp_path / 't'))
+    assert type(loaded.quantizer.projector).__name__ == 'VQBridge'
+    assert loaded.state_dict().keys() == tokenizer.state_dict().keys()
+    assert torch.equal(loaded(images).reconstruction, tokenizer(images).reconstruction)
+
+
+def test_loading_and_encoding_import_no_training_code(saved: tuple[Tokenizer, Path]):
+    done = subprocess.run([sys.executable, '-c', FRESH, str(saved[1])], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.strip().split(','))
+    assert 'fvq_quantizers.vector_quantizer' in modules
+    assert not modules & {'mmengine.runner', 'cv2', 'lpips'}
+
+
+def test_folded_config_describes_an_identity_projector_and_holds_its_weights_alone(saved: tuple[Tokenizer, Path]):
+    tokenizer, folder = saved
+    config = json.loads((folder / 'config.json').read_text())
+    quantizer = config['tokenizer']['quantizer']
+    assert quantizer == {
+        'type': 'VectorQuantizer', 'codebook_size': 16, 'code_dim': 8, 'projector': {'type': 'IdentityProjector'}
+    }  # fmt: skip
+    assert config['weights'] == 'iter_7.pth'
+    weights = load_file(folder / 'model.safetensors')
+    assert [key for key in weights if key.startswith('quantizer.')] == ['quantizer.embedding']
+    with torch.no_grad():
+        assert torch.equal(weights['quantizer.embedding'], tokenizer.quantizer.codebook())
+
+
+def test_components_given_as_classes_are_saved_under_their_names(tmp_path: Path):
+    axes = dict(normalize=dict(type=L2Normalize), init=dict(type=NormalInit))
+    folder = tiny_tokenizer({**FVQ, **axes}).fold().save_pretrained(tmp_path / 't')
+    described = json.loads((folder / 'config.json').read_text())['tokenizer']['quantizer']
+    assert described['normalize'] == {'type': 'L2Normalize'}
+    assert described['init'] == {'type': 'NormalInit'}
+
+
+@torch.no_grad()
+def test_tokenizer_loads_and_encodes_in_inference_mode(saved: tuple[Tokenizer, Path]):
+    tokenizer, folder = saved
+    images = random_images()
+    expected = tokenizer.encode(images).indices_BL
+    with torch.inference_mode():
+        assert torch.equal(Tokenizer.from_pretrained(folder).encode(images).indices_BL, expected)
+
+
+def test_weights_of_another_config_are_refused_naming_a_key(saved: tuple[Tokenizer, Path], tmp_path: Path):
+    _, folder = saved
+    other = tiny_tokenizer().save_pretrained(tmp_path / 'other')
+    shutil.copy(other / 'model.safetensors', folder / 'model.safetensors')
+    with pytest.raises(UserError, match=r'weights of another model: \d+ unexpected \(quantizer\.projector\.'):
+        Tokenizer.from_pretrained(folder)
+
+    wider = tiny_tokenizer({**FVQ, 'codebook_size': 32}).fold().save_pretrained(tmp_path / 'wider')
+    shutil.copy(wider / 'model.safetensors', folder / 'model.safetensors')
+    with pytest.raises(UserError, match=r'quantizer\.embedding is \(32, 8\) there and \(16, 8\) here'):
+        Tokenizer.from_pretrained(folder)
+
+
+def test_folder_with_foreign_files_is_never_replaced(saved: tuple[Tokenizer, Path], tmp_path: Path):
+    tokenizer, folder = saved
+    (folder / 'thesis.tex').write_text('three years of work')
+    with pytest.raises(UserError, match='exists and is not a saved tokenizer'):
+        tokenizer.save_pretrained(folder)
+    assert (folder / 'thesis.tex').read_text() == 'three years of work'
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='exists and is not a saved tokenizer'):
+        tokenizer.save_pretrained(tmp_path / 'file')
+
+
+def test_older_tokenizer_is_replaced_whole_and_no_staging_is_left(saved: tuple[Tokenizer, Path]):
+    tokenizer, folder = saved
+    tokenizer.save_pretrained(folder)
+    assert 'weights' not in json.loads((folder / 'config.json').read_text())
+    assert [path.name for path in folder.parent.iterdir()] == ['tokenizer']
+
+
+def test_broken_or_missing_files_are_refused_by_name(saved: tuple[Tokenizer, Path], tmp_path: Path):
+    _, folder = saved
+    weights = folder / 'model.safetensors'
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r'model\.safetensors cannot be read as safetensors'):
+        Tokenizer.from_pretrained(folder)
+    weights.unlink()
+    with pytest.raises(UserError, match=r'model\.safetensors is missing'):
+        Tokenizer.from_pretrained(folder)
+    (folder / 'config.json').write_text('{')
+    with pytest.raises(UserError, match=r'config\.json is not valid JSON'):
+        Tokenizer.from_pretrained(folder)
+    with pytest.raises(UserError, match=r'has no config\.json'):
+        Tokenizer.from_pretrained(tmp_path)
+
+
+def test_tokenizer_that_no_config_built_is_refused(tmp_path: Path):
+    built = tiny_tokenizer()
+    by_hand = TOKENIZERS.get('Tokenizer')(**{k: v for k, v in built.component_config.items() if k != 'type'})
+    with pytest.raises(UserError, match='not built from a config'):
+        by_hand.save_pretrained(tmp_path / 't')

@@ -1,0 +1,93 @@
+"""Crops and flips: where they cut, what they draw, what they refuse."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop, CropTooLargeError, HorizontalFlip, shrink
+from fvq_core.errors import UserError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from .pictures import gradient, picture, same_pixels
+
+
+def corner(crop: Image.Image) -> tuple[int, int]:
+    """(left, top) of a crop of `gradient`."""
+    red, green, _ = crop.getpixel((0, 0))
+    return red, green
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(8, 90), st.integers(8, 90), st.integers(1, 40))
+def test_shrink_brings_the_short_side_to_size_and_keeps_the_aspect(width: int, height: int, side: int):
+    small = shrink(Image.new('RGB', (width, height)), side)
+    assert min(small.size) == side
+    halvings = 2 ** max(0, int(np.log2(min(width, height) / side)))
+    assert max(small.size) == pytest.approx(max(width, height) * side / min(width, height), abs=0.5 + side * halvings / 8)
+
+
+def test_shrink_by_a_power_of_two_is_the_mean_of_blocks():
+    image = picture(32, 16)
+    means = np.asarray(image, dtype=float).reshape(8, 2, 16, 2, 3).mean((1, 3))
+    assert np.abs(np.asarray(shrink(image, 8), dtype=float) - means).max() <= 1.0  # two passes, each rounds
+
+
+def test_centre_crop_of_an_image_with_the_right_short_side_is_its_middle():
+    crop = ADMCenterCrop(20)(gradient(61, 20), random.Random(0))
+    assert crop.size == (20, 20)
+    assert corner(crop) == (20, 0)
+    assert same_pixels(crop, gradient(61, 20).crop((20, 0, 40, 20)))
+
+
+def test_random_crop_at_full_fraction_reaches_every_offset_alike():
+    crop = ADMRandomCrop(20, min_fraction=1.0)
+    rng = random.Random(0)
+    lefts = Counter(corner(crop(gradient(23, 20), rng)) for _ in range(400))
+    assert set(lefts) == {(left, 0) for left in range(4)}
+    assert min(lefts.values()) > 60
+
+
+def test_random_crop_draws_short_sides_from_the_fractions(monkeypatch: pytest.MonkeyPatch):
+    sides = []
+    monkeypatch.setattr('fvq_core.data.transforms.shrink', lambda image, side: sides.append(side) or shrink(image, side))
+    crop, rng = ADMRandomCrop(16, min_fraction=0.8, max_fraction=1.0), random.Random(0)
+    assert {crop(gradient(50, 40), rng).size for _ in range(100)} == {(16, 16)}
+    assert set(sides) == {16, 17, 18, 19, 20}
+
+
+def test_random_crop_depends_on_its_random_source_alone():
+    crop, image = ADMRandomCrop(16), picture(50, 40)
+    crop(image, random.Random(9))
+    again = [crop(image, random.Random(seed)) for seed in (1, 1, 2)]
+    assert same_pixels(again[0], again[1])
+    assert not same_pixels(again[0], again[2])
+
+
+@pytest.mark.parametrize('kind', [ADMCenterCrop, ADMRandomCrop])
+def test_image_smaller_than_the_crop_is_refused_unless_it_may_be_enlarged(kind: type):
+    with pytest.raises(CropTooLargeError, match=f'{kind.__name__}: the image is 30x10, smaller than the 16x16 crop'):
+        kind(16)(picture(30, 10), random.Random(0))
+    assert kind(16, upsample=True)(picture(30, 10), random.Random(0)).size == (16, 16)
+
+
+def test_flip_mirrors_with_its_probability():
+    image = gradient(8, 4)
+    mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    rng, flip = random.Random(0), HorizontalFlip(0.25)
+    flips = sum(same_pixels(flip(image, rng), mirrored) for _ in range(400))
+    assert 70 < flips < 130
+    assert same_pixels(HorizontalFlip(1.0)(image, rng), mirrored)
+    assert same_pixels(HorizontalFlip(0.0)(image, rng), image)
+
+
+def test_impossible_sizes_and_fractions_are_refused():
+    with pytest.raises(UserError, match='ADMCenterCrop: size must be 1 or more, got 0'):
+        ADMCenterCrop(0)
+    for low, high in ((0.0, 1.0), (0.9, 0.8), (0.5, 1.1)):
+        with pytest.raises(UserError, match='need 0 < min_fraction <= max_fraction <= 1'):
+            ADMRandomCrop(16, min_fraction=low, max_fraction=high)
