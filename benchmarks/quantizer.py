@@ -29,7 +29,9 @@ class Textbook(nn.Module):
 
     def __init__(self, codebook_size: int, code_dim: int) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.empty(codebook_size, code_dim).uniform_(-1 / codebook_size, 1 / codebook_size))
+        self.embedding = nn.Parameter(
+            torch.empty(codebook_size, code_dim).uniform_(-1 / codebook_size, 1 / codebook_size)
+        )
 
     def forward(self, z_BDHW: Tensor) -> tuple[Tensor, Tensor]:
         z = z_BDHW.permute(0, 2, 3, 1)
@@ -157,7 +159,9 @@ def main() -> None:
         return
     for name in CONTENDERS:
         print(f'{name:9s} {results[name]["seconds"]:7.3f} s  {results[name]["extra_mib"]:8.1f} MiB extra')
-    print(f'ours is {document["speedup_ratio"]:.1f} times faster with {document["memory_ratio"]:.2f} of the extra memory')
+    print(
+        f'ours is {document["speedup_ratio"]:.1f} times faster with {document["memory_ratio"]:.2f} of the extra memory'
+    )
     print(f'N=1024, K=262144: {largest["extra_mib"]:.0f} MiB extra, 256 MiB of them the gradient of the codebook')
 
 

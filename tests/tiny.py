@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
-from torch import Tensor
 
 HALF = dict(ch=8, ch_mult=(1, 2), num_res_blocks=1, z_channels=8, norm_groups=4, attention=False)
 FVQ = dict(
-    type='VectorQuantizer', codebook_size=16, code_dim=8, projector=dict(type='VQBridge', patch_size=4, output_scale=1.0)
+    type='VectorQuantizer',
+    codebook_size=16,
+    code_dim=8,
+    projector=dict(type='VQBridge', patch_size=4, output_scale=1.0),
 )
 
 

@@ -33,14 +33,14 @@ model = dict(
 del autoencoder
 
 train_dataloader = dict(batch_size=16, dataset=dict(type=BundledPhotos, split='train', crop_size=64, crops=1000))
-val_dataloader = dict(batch_size=64, dataset=dict(type=BundledPhotos, split='eval', crop_size=64, crops=640))
+val_dataloader = dict(batch_size=64, dataset=dict(type=BundledPhotos, split='eval', crop_size=64, crops=4096))
 val_evaluator = [
     dict(type=CodebookUsage),
     dict(type=PSNR),
     dict(type=SSIM),
     dict(type=QuantizationError),
 ]
-train_cfg = dict(type=TrainLoop, max_iters=600, val_interval=100)
+train_cfg = dict(type=TrainLoop, max_iters=700, val_interval=350)
 val_cfg = dict(type=EvaluationLoop)
 
 optim_wrapper = dict(

@@ -5,6 +5,11 @@ from mmengine.config import read_base
 with read_base():
     from .._base_.photos import *
 
+from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.projectors import VQBridge
 
-model.tokenizer.quantizer.update(projector=dict(type=VQBridge, patch_size=4))
+# The raw codebook starts at N(0, 1), so that the tokens of the bridge differ from the first step on; docs/vqbridge.md.
+model.tokenizer.quantizer.update(
+    projector=dict(type=VQBridge, patch_size=4),
+    init=dict(type=NormalInit, std=1.0),
+)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fvq_core.smoke import identical, logged
 
 from .helpers import PHOTOS, REPO, TINY, checkpoint, tool
@@ -25,7 +26,15 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kill_after(work_dir: Path, name: str, options: list[str]) -> None:
     """Start a run and SIGKILL it as soon as a file appears."""
-    command = [sys.executable, str(REPO / 'tools/train.py'), PHOTOS, '--work-dir', str(work_dir), '--cfg-options', *options]
+    command = [
+        sys.executable,
+        str(REPO / 'tools/train.py'),
+        PHOTOS,
+        '--work-dir',
+        str(work_dir),
+        '--cfg-options',
+        *options,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (work_dir / name).exists():

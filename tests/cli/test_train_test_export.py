@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from fvq_core.data.photos import load_photos
 from fvq_core.evaluation import load_task
 from fvq_core.images import from_uint8
 from fvq_core.runner.checkpoint import read_checkpoint
 from fvq_core.tokenizer import Tokenizer
-from PIL import Image
 
 from .helpers import PHOTOS, TINY, tool
 
@@ -34,7 +35,8 @@ def test_training_leaves_what_the_readme_promises(run: Path) -> None:
     assert promised | {'iter_9.pth', 'tokenizer'} <= names
     assert not any(name.endswith('.partial') for name in names)
     for picture in ('reconstructions.png', 'curves.png', 'codebook.png'):
-        assert np.asarray(Image.open(work_dir / picture)).std() > 5  # not blank
+        with Image.open(work_dir / picture) as image:
+            assert np.asarray(image).std() > 5  # not blank
 
 
 def test_metrics_are_stamped(run: Path) -> None:
@@ -82,7 +84,8 @@ def test_reconstruct_writes_pictures_scores_and_codes(run: Path) -> None:
     Image.fromarray(load_photos()['coffee'][:64, :64, 0]).save(run / 'grey.png')
     done = tool('reconstruct', 'work_dirs/fvq_photos/tokenizer', 'cat.png', 'grey.png', '--out', 'out', cwd=run)
     assert done.returncode == 0, done.stderr
-    assert Image.open(run / 'out/cat.png').size == (200, 68)  # original and reconstruction side by side, cropped to 4
+    with Image.open(run / 'out/cat.png') as pair:
+        assert pair.size == (200, 68)  # original and reconstruction side by side, each cropped to multiples of 4
     codes = np.load(run / 'out/codes.npz')
     assert codes['cat'].shape == (17, 25)
     assert codes['grey'].shape == (16, 16)

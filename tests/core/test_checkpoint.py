@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
+
 from fvq_core.runner.checkpoint import (
     CheckpointError,
     list_checkpoints,
@@ -78,7 +80,7 @@ def test_truncated_file_is_refused(tmp_path: Path, keep: float):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize('content', [b'no checkpoint at all', b'\x80\x04K\x01.', b'PK\x03\x04'])
+@pytest.mark.parametrize('content', [b'no checkpoint at all', pickle.dumps(3, 2), b'PK\x03\x04'])
 def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / 'iter_1.pth'
     path.write_bytes(content)

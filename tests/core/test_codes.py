@@ -6,6 +6,9 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fvq_core.codes import (
     CodeLayout,
     Codes,
@@ -17,10 +20,8 @@ from fvq_core.codes import (
     layout_from_dict,
 )
 from fvq_core.errors import UserError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-# A layout as a function (a class that cannot be built fails its own tests alone), the length and the shape it must have.
+# How each layout is made (lazily, so that one that cannot be built fails its own tests alone), its length, its shape.
 LAYOUTS = {
     'Grid': (lambda: Grid(2, 3, 7), 6, (2, 3)),
     'ResidualGrid': (lambda: ResidualGrid(2, 3, (5, 9, 7, 4)), 24, (2, 3, 4)),
@@ -102,7 +103,7 @@ def test_vocab_size_is_the_largest_vocabulary(name: str):
 
 
 def test_unknown_layout_and_unknown_field_are_refused_by_name():
-    with pytest.raises(UserError, match='Hexagons.*Grid'):
+    with pytest.raises(UserError, match=r'Hexagons.*Grid'):
         layout_from_dict({'type': 'Hexagons'})
     with pytest.raises(UserError, match=r"Grid: unknown field.*'depth'"):
         layout_from_dict({**Grid(2, 2, 4).to_dict(), 'depth': 3})

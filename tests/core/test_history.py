@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from fvq_core.hooks.history import History
 
 ROWS = [{'iter': i, 'loss': i / 7, 'kind': 'train'} for i in range(5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8, to_uint8
 
@@ -40,5 +41,5 @@ def test_neither_conversion_changes_its_argument():
 
 
 def test_float_pixels_are_refused():
-    with pytest.raises(UserError, match='expected uint8 pixels, got torch.float32'):
+    with pytest.raises(UserError, match=r'expected uint8 pixels, got torch.float32'):
         from_uint8(torch.zeros(2))

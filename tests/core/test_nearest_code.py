@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from fvq_core.nearest_code import nearest_code
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from fvq_core.nearest_code import nearest_code
 
 Distance = Literal['l2', 'dot']
 both = pytest.mark.parametrize('distance', ['l2', 'dot'])

@@ -7,10 +7,11 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from fvq_core.data.loader import build_loader
 from fvq_core.data.photos import PHOTO_NAMES, BundledPhotos, load_photos, photo_part
 from fvq_core.errors import UserError
-from torch import Tensor
 
 
 def contains(part: np.ndarray, crop: Tensor) -> bool:
@@ -85,7 +86,9 @@ def test_evaluation_loader_sees_every_crop_once_in_order():
 
 
 def test_crop_larger_than_a_part_is_refused_with_its_size():
-    with pytest.raises(UserError, match=r'BundledPhotos: the eval part of \w+ is \d+x\d+, smaller than the 2000x2000 crop'):
+    with pytest.raises(
+        UserError, match=r'BundledPhotos: the eval part of \w+ is \d+x\d+, smaller than the 2000x2000 crop'
+    ):
         BundledPhotos('eval', crop_size=2000)
 
 

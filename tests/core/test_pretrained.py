@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.normalizations import L2Normalize
-from safetensors.torch import load_file
 
 from ..tiny import FVQ, random_images, tiny_tokenizer
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from mmengine.hooks import ParamSchedulerHook
+from torch import nn
+
 from fvq_core import registry
 from fvq_core.errors import UserError
 from fvq_core.registry import Registry, build_component, describe, find_component
-from mmengine.hooks import ParamSchedulerHook
-from torch import nn
 
 
 class Shape:
@@ -82,7 +83,7 @@ def test_missing_argument_is_named():
 
 
 def test_value_error_of_a_constructor_becomes_a_user_error_that_names_it():
-    with pytest.raises(UserError, match='^Shape: width must be 0 or more, got -1$') as caught:
+    with pytest.raises(UserError, match=r'^Shape: width must be 0 or more, got -1$') as caught:
         SHAPES.build(dict(type='Shape', width=-1))
     assert type(caught.value.__cause__) is ValueError
 
@@ -104,7 +105,8 @@ def test_duplicate_name_fails():
         SHAPES.register_module(name='Shape', module=Anything)
 
 
-def test_description_holds_names_and_follows_a_replaced_child():
+def test_description_holds_names_and_follows_a_replaced_child(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registry, '_ALL', [*registry._ALL, SHAPES])
     block = SHAPES.build(dict(type=Block, width=1, child=dict(type=Block, width=2)))
     assert describe(block) == {'type': 'Block', 'width': 1, 'child': {'type': 'Block', 'width': 2}}
     block.child = SHAPES.build(dict(type='Block', width=7))
@@ -117,7 +119,7 @@ def test_broken_plug_in_is_a_warning_and_named_only_where_a_wanted_name_is_missi
         raise ImportError('no module named sand')
 
     plug_in(broken)
-    with pytest.warns(UserWarning, match="plug-in 'stranger' .*ImportError: no module named sand"):
+    with pytest.warns(UserWarning, match=r"plug-in 'stranger' .*ImportError: no module named sand"):
         assert registry.load_plugins() == {'stranger': 'ImportError: no module named sand'}
     assert type(SHAPES.build(dict(type='Shape', width=1))) is Shape
     with pytest.raises(UserError, match=r"'Castle' is not registered.*plug-in 'stranger' failed to load \(ImportError"):
@@ -140,7 +142,7 @@ def test_plug_in_is_imported_once_and_its_components_are_found(plug_in):
 
 def test_two_packages_with_one_name_fail_and_the_second_is_named(plug_in):
     plug_in(lambda: SHAPES.register_module(name='Shape', module=Anything))
-    with pytest.raises(UserError, match="plug-in 'stranger' .*Shape is already registered.*rename"):
+    with pytest.raises(UserError, match=r"plug-in 'stranger' .*Shape is already registered.*rename"):
         registry.load_plugins()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
-from fvq_core.data import seekable_sampler
-from fvq_core.data.seekable_sampler import SeekableSampler
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fvq_core.data import seekable_sampler
+from fvq_core.data.seekable_sampler import SeekableSampler
 
 
 def take(size: int, count: int, start: int = 0, seed: int = 0, shuffle: bool = True) -> list[tuple[int, int]]:

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from fvq_core.errors import UserError
-from fvq_core.schedules.warmup_hold_decay import WarmupHoldDecayLR, lr_multiplier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.optim import OptimWrapper
+
+from fvq_core.errors import UserError
+from fvq_core.schedules.warmup_hold_decay import WarmupHoldDecayLR, lr_multiplier
 
 
 def make_wrapper(*rates: float) -> OptimWrapper:

@@ -7,11 +7,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop, CropTooLargeError, HorizontalFlip, shrink
-from fvq_core.errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop, CropTooLargeError, HorizontalFlip, shrink
+from fvq_core.errors import UserError
 
 from .pictures import gradient, picture, same_pixels
 
@@ -28,7 +29,9 @@ def test_shrink_brings_the_short_side_to_size_and_keeps_the_aspect(width: int, h
     small = shrink(Image.new('RGB', (width, height)), side)
     assert min(small.size) == side
     halvings = 2 ** max(0, int(np.log2(min(width, height) / side)))
-    assert max(small.size) == pytest.approx(max(width, height) * side / min(width, height), abs=0.5 + side * halvings / 8)
+    assert max(small.size) == pytest.approx(
+        max(width, height) * side / min(width, height), abs=0.5 + side * halvings / 8
+    )
 
 
 def test_shrink_by_a_power_of_two_is_the_mean_of_blocks():
@@ -54,7 +57,9 @@ def test_random_crop_at_full_fraction_reaches_every_offset_alike():
 
 def test_random_crop_draws_short_sides_from_the_fractions(monkeypatch: pytest.MonkeyPatch):
     sides = []
-    monkeypatch.setattr('fvq_core.data.transforms.shrink', lambda image, side: sides.append(side) or shrink(image, side))
+    monkeypatch.setattr(
+        'fvq_core.data.transforms.shrink', lambda image, side: sides.append(side) or shrink(image, side)
+    )
     crop, rng = ADMRandomCrop(16, min_fraction=0.8, max_fraction=1.0), random.Random(0)
     assert {crop(gradient(50, 40), rng).size for _ in range(100)} == {(16, 16)}
     assert set(sides) == {16, 17, 18, 19, 20}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import torch
-from fvq_core.data import ADMCenterCrop, ADMRandomCrop
-from fvq_core.data.sample import to_tensor
 from PIL import Image
 from torch import Tensor
+
+from fvq_core.data import ADMCenterCrop, ADMRandomCrop
+from fvq_core.data.sample import to_tensor
 
 from ..case import Case
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 CONVOLUTION = 'x_embedder.proj.weight'
 
 
-def peer_gradient(module: nn.Module, rename: Callable[[dict[str, Tensor]], Mapping[str, Tensor]], key: str, like: Tensor) -> Tensor:
+def peer_gradient(
+    module: nn.Module, rename: Callable[[dict[str, Tensor]], Mapping[str, Tensor]], key: str, like: Tensor
+) -> Tensor:
     """The gradient of the parameter that a peer calls `key`.
 
     Args:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from fvq_core.interop import fvq_release as importer
 from fvq_core.interop.key_map import rename
 from fvq_core.registry import PROJECTORS
-from torch import Tensor
 
 from ..case import Case
 from .gradients import peer_gradient

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import ResidualQuantizer
-from torch import Tensor
 
 from ..case import Case
 

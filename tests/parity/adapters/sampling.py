@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fvq_generators.sampling import filter_logits
 from torch import Tensor
+
+from fvq_generators.sampling import filter_logits
 
 from ..case import Case
 

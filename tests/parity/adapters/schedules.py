@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from fvq_core.schedules.warmup_hold_decay import lr_multiplier
 from torch import Tensor
+
+from fvq_core.schedules.warmup_hold_decay import lr_multiplier
 
 from ..case import Case
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from fvq_core.interop import PEERS
 from fvq_core.interop import fvq_release as fvq_rules
 from fvq_core.interop import llamagen as llamagen_rules
@@ -15,7 +17,6 @@ from fvq_core.interop.key_map import rename
 from fvq_core.pretrained import load_weights
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
-from torch import Tensor
 
 from ..case import Case
 from .gradients import peer_gradient

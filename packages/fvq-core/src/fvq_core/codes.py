@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from torch import Tensor
@@ -84,8 +84,9 @@ def layout_from_dict(description: dict[str, Any]) -> CodeLayout:
         raise UserError(f'unknown code layout {description}; known: {", ".join(_LAYOUTS)}')
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     unknown = set(arguments) - {f.name for f in fields(cls)}
-    if unknown:
-        raise UserError(f'{cls.__name__}: unknown field(s) {sorted(unknown)}')
+    missing = {f.name for f in fields(cls)} - set(arguments)
+    if unknown or missing:
+        raise UserError(f'{cls.__name__}: unknown field(s) {sorted(unknown)}, missing {sorted(missing)}')
     return cls(**arguments)
 
 
@@ -192,8 +193,12 @@ class ScalePyramid(CodeLayout):
 class Sequence(CodeLayout):
     """A 1-D token sequence with no position on the image (TiTok)."""
 
-    length: int = field()  # type: ignore[assignment]
-    codebook_size: int = field()
+    tokens: int
+    codebook_size: int
+
+    @property
+    def length(self) -> int:
+        return self.tokens
 
     @property
     def vocabularies(self) -> tuple[int, ...]:
@@ -201,7 +206,7 @@ class Sequence(CodeLayout):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.length,)
+        return (self.tokens,)
 
 
 @dataclass(frozen=True)

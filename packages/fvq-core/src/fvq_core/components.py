@@ -1,6 +1,9 @@
-"""Imports every component of this package, so that its registrations take effect."""
+"""Imports every component that a tokenizer is made of, so that its registrations take effect.
 
-from . import data, decoders, encoders, hooks, losses, runner, schedules, tasks, tokenizer
+Runner, hooks, tasks and schedules are imported when their registries are first read; see `registry.py`.
+"""
+
+from . import data, decoders, encoders, losses, tokenizer
 from .data import seekable_sampler
 
-__all__ = ['data', 'decoders', 'encoders', 'hooks', 'losses', 'runner', 'schedules', 'seekable_sampler', 'tasks', 'tokenizer']
+__all__ = ['data', 'decoders', 'encoders', 'losses', 'seekable_sampler', 'tokenizer']

@@ -11,7 +11,16 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from .errors import UserError, nearest_hint
-from .registry import MODELS, constructor_arguments, find_component
+from .registry import (
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    build_component,
+    constructor_arguments,
+    find_component,
+)
 
 # Keys that mmengine's builders take beside the constructor's own arguments.
 BUILDER_KEYS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg'}
@@ -50,7 +59,7 @@ def read_config_file(path: str) -> Config:
         raise UserError(f'config {file} cannot be loaded: {type(error).__name__}: {reason}') from error
     if 'base' not in cfg:
         return cfg
-    own = cfg._cfg_dict.to_dict()
+    own = cfg.to_dict()
     based = read_config_file(own.pop('base'))
     based.merge_from_dict(own)
     object.__setattr__(based, '_filename', str(file))
@@ -97,7 +106,9 @@ def check_option(cfg: Config, dotted: str) -> None:
         where = '.'.join(walked) or 'the config'
         if isinstance(node, list | tuple):
             if not part.isdigit() or int(part) >= len(node):
-                raise UserError(f"--cfg-options {dotted}: {where} is a list of {len(node)}; '{part}' is no index of it.")
+                raise UserError(
+                    f"--cfg-options {dotted}: {where} is a list of {len(node)}; '{part}' is no index of it."
+                )
             node = node[int(part)]
         elif isinstance(node, Mapping):
             valid = valid_keys(node, top=not walked)
@@ -105,7 +116,7 @@ def check_option(cfg: Config, dotted: str) -> None:
                 raise UserError(f"--cfg-options {dotted}: {where} has no '{part}'; {nearest_hint(part, valid)}")
             node = node.get(part)
         else:
-            raise UserError(f"--cfg-options {dotted}: {where} is {node!r} and has nothing inside.")
+            raise UserError(f'--cfg-options {dotted}: {where} is {node!r} and has nothing inside.')
         walked.append(part)
 
 
@@ -150,6 +161,20 @@ def check_arguments(cfg: Config) -> None:
                 raise UserError(f"{path}: {name} has no argument '{key}'; {nearest_hint(key, accepted)}")
 
 
+def build_training_parts(cfg: Config) -> None:
+    """Build optimizer, schedule and hooks on a stand-in parameter, so that their complaints come early."""
+    iters = cfg.train_cfg.get('max_iters')
+    if not isinstance(iters, int) or iters < 1:
+        raise UserError(f'train_cfg.max_iters must be a whole number from 1 on, got {iters!r}.')
+    optimizer = OPTIMIZERS.build(cfg.optim_wrapper.optimizer, params=[torch.nn.Parameter(torch.zeros(1))])
+    schedulers = cfg.get('param_scheduler') or []
+    for scheduler in schedulers if isinstance(schedulers, list | tuple) else [schedulers]:
+        build_component(scheduler, PARAM_SCHEDULERS, optimizer=optimizer, total_iters=iters)
+    for hook in cfg.get('default_hooks', {}).values():
+        if hook is not None:
+            HOOKS.build({key: value for key, value in hook.items() if key != 'priority'})
+
+
 def preflight(cfg: Config, train: bool) -> None:
     """Find what would go wrong later, before a folder is made: device, model, data.
 
@@ -164,6 +189,10 @@ def preflight(cfg: Config, train: bool) -> None:
     from .runner.runner import choose_device
 
     choose_device(cfg.get('device', 'auto'))
+    if train:
+        build_training_parts(cfg)
+    for metric in cfg.get('val_evaluator') or ():
+        METRICS.build(metric)
     if Path(cfg.work_dir).is_file():
         raise UserError(f'the work dir {cfg.work_dir} is a file; choose another with --work-dir.')
     with torch.device('meta'):

@@ -15,7 +15,9 @@ def from_uint8(images: Tensor) -> Tensor:
         UserError: The tensor is not uint8.
     """
     if images.dtype != torch.uint8:
-        raise UserError(f'from_uint8: expected uint8 pixels, got {images.dtype}; pass float images in [-1, 1] as they are.')
+        raise UserError(
+            f'from_uint8: expected uint8 pixels, got {images.dtype}; pass float images in [-1, 1] as they are.'
+        )
     return images.to(torch.float32).div_(127.5).sub_(1.0)
 
 

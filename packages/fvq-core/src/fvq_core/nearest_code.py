@@ -49,10 +49,13 @@ def nearest_code(
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
     """Float32 means float32 inside: autocast off, and no TF32 or bfloat16 inside matrix products."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision('highest')
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = 'ieee'
     try:
         with torch.autocast(device_type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(precision)
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

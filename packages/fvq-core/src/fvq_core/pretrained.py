@@ -74,7 +74,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f'{path} is not valid JSON: {error}') from error
     if 'tokenizer' not in config:
-        raise UserError(f"{path} describes no tokenizer; its keys are {', '.join(config)}.")
+        raise UserError(f'{path} describes no tokenizer; its keys are {", ".join(config)}.')
     return config
 
 

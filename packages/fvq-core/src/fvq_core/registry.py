@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -46,7 +47,10 @@ def load_plugins() -> dict[str, str]:
             point.load()
         except Exception as error:  # a stranger's package may raise anything; ours must keep working
             if isinstance(error, KeyError) and 'already registered' in str(error):
-                raise UserError(f"plug-in '{point.name}' ({point.value}): {error.args[0]}; rename one of them.") from error
+                _plugins_loaded = False
+                raise UserError(
+                    f"plug-in '{point.name}' ({point.value}): {error.args[0]}; rename one of them."
+                ) from error
             reason = f'{type(error).__name__}: {error}'
             _broken_plugins[point.name] = reason
             warnings.warn(f"FVQ plug-in '{point.name}' ({point.value}) was not loaded: {reason}", stacklevel=2)
@@ -103,9 +107,8 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
         message = str(error)
         raise UserError(message if message.startswith(name) else f'{name}: {message}') from error
     if isinstance(built, nn.Module):
-        type_name = registry.name_of(component) or f'{component.__module__}.{component.__qualname__}'
         own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
-        built.component_config = {'type': type_name, **own}
+        built.component_config = {'type': component_name(component), **own}
     return built
 
 
@@ -118,25 +121,50 @@ def describe(module: nn.Module) -> dict[str, Any]:
     described = {}
     for key, value in module.component_config.items():
         child = getattr(module, key, None)
-        described[key] = describe(child) if hasattr(child, 'component_config') else value
+        described[key] = describe(child) if hasattr(child, 'component_config') else plain(value)
     return described
+
+
+def plain(value: Any) -> Any:
+    """A config value with every class replaced by its registered name, ready for JSON."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return component_name(value) if isinstance(value, type) else value
+
+
+def component_name(component: Any) -> str:
+    """The name under which any of our registries knows a class or function, else its import path."""
+    names = (registry.name_of(component) for registry in _ALL)
+    return next((name for name in names if name), f'{component.__module__}.{component.__qualname__}')
 
 
 class Registry(_Registry):
     """An mmengine registry that loads plug-ins on first look-up and refuses unknown arguments."""
 
-    def __init__(self, name: str, parent: _Registry | None = None, build_func: Any = build_component) -> None:
-        super().__init__(name, build_func=build_func, parent=parent, scope=SCOPE)
+    def __init__(
+        self,
+        name: str,
+        parent: _Registry | None = None,
+        build_func: Any = build_component,
+        locations: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(name, build_func=build_func, parent=parent, scope=SCOPE, locations=list(locations))
 
     def import_from_location(self) -> None:
         load_plugins()
+        if not self._imported:
+            self._imported = True
+            for location in self._locations:
+                import_module(location)
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         return self.build_func(cfg, *args, **kwargs, registry=self)
 
     def names(self) -> list[str]:
         """Every registered name, plug-ins included."""
-        load_plugins()
+        self.import_from_location()
         return sorted(self._module_dict)
 
     def hint(self, name: str) -> str:
@@ -164,13 +192,17 @@ class Registry(_Registry):
         return next((name for name, known in self._module_dict.items() if known is component), None)
 
 
-RUNNERS = Registry('runner', roots.RUNNERS)
-LOOPS = Registry('loop', roots.LOOPS)
-HOOKS = Registry('hook', roots.HOOKS)
+# What training alone needs is imported when its registry is first read: loading a tokenizer stays light.
+_RUNNER, _HOOKS = ('fvq_core.runner',), ('fvq_core.hooks',)
+_TASKS, _SCHEDULES = ('fvq_core.tasks',), ('fvq_core.schedules',)
+
+RUNNERS = Registry('runner', roots.RUNNERS, locations=_RUNNER)
+LOOPS = Registry('loop', roots.LOOPS, locations=_RUNNER)
+HOOKS = Registry('hook', roots.HOOKS, locations=_HOOKS)
 DATASETS = Registry('dataset', roots.DATASETS)
 SAMPLERS = Registry('data sampler', roots.DATA_SAMPLERS)
 TRANSFORMS = Registry('transform', roots.TRANSFORMS)
-MODELS = Registry('model', roots.MODELS)
+MODELS = Registry('model', roots.MODELS, locations=_TASKS)
 METRICS = Registry('metric', roots.METRICS)
 EVALUATORS = Registry('evaluator', roots.EVALUATOR)
 VISUALIZERS = Registry('visualizer', roots.VISUALIZERS, roots.VISUALIZERS.build_func)
@@ -178,8 +210,8 @@ VISUALIZER_BACKENDS = Registry('vis_backend', roots.VISBACKENDS)
 OPTIMIZERS = Registry('optimizer', roots.OPTIMIZERS)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry('optimizer wrapper constructor', roots.OPTIM_WRAPPER_CONSTRUCTORS)
 LOG_PROCESSORS = Registry('log_processor', roots.LOG_PROCESSORS)
-OPTIM_WRAPPERS = Registry('optimizer wrapper', roots.OPTIM_WRAPPERS)
-PARAM_SCHEDULERS = Registry('parameter scheduler', roots.PARAM_SCHEDULERS, roots.PARAM_SCHEDULERS.build_func)
+OPTIM_WRAPPERS = Registry('optimizer wrapper', roots.OPTIM_WRAPPERS, locations=_RUNNER)
+PARAM_SCHEDULERS = Registry('parameter scheduler', roots.PARAM_SCHEDULERS, roots.PARAM_SCHEDULERS.build_func, locations=_SCHEDULES)
 COLLATE_FUNCTIONS = Registry('function', roots.FUNCTIONS)
 
 TOKENIZERS = Registry('tokenizer')
@@ -207,7 +239,10 @@ def find_component(type_: Any) -> Any | None:
         return type_
     load_plugins()
     for registry in _ALL:
-        found = registry.module_dict.get(type_) or (registry.parent and registry.parent.module_dict.get(type_))
+        registry.import_from_location()
+        found = registry.module_dict.get(type_)
+        if found is None and registry.parent is not None:
+            found = registry.parent.module_dict.get(type_)
         if found is not None:
             return found
     if '.' in type_:

@@ -63,7 +63,9 @@ def run_smoke(cfg: Config, report: Any = print) -> None:
     shutil.rmtree(resumed_dir, ignore_errors=True)
     straight = Runner.from_cfg(cfg)
     straight.train()
-    report(f'trains and validates: {ITERS} iterations, {", ".join(f"{k} {v}" for k, v in straight.val_loop.results.items())}')
+    report(
+        f'trains and validates: {ITERS} iterations, {", ".join(f"{k} {v}" for k, v in straight.val_loop.results.items())}'
+    )
     last = f'iter_{ITERS}.pth'
     expected = read_checkpoint(work_dir / last)
     report(f'saves: {work_dir / last}')

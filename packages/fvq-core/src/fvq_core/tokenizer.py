@@ -89,7 +89,9 @@ class Tokenizer(Autoencoder):
         f = self.downsample_factor
         height, width = images_BCHW.shape[-2:]
         if height % f or width % f or not height or not width:
-            raise UserError(f'Tokenizer: image sides must be multiples of {f}, got {height}x{width}; crop or resize it.')
+            raise UserError(
+                f'Tokenizer: image sides must be multiples of {f}, got {height}x{width}; crop or resize it.'
+            )
         return self.pre_quant(self.encoder(images_BCHW))
 
     def decode_latent(self, z_BDHW: Tensor) -> Tensor:

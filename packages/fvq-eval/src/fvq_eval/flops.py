@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
-from fvq_core.registry import PROJECTORS
 from torch import nn
+
+from fvq_core.registry import PROJECTORS
 
 CODE_DIM = 256
 # (codebook size, projector config, the paper's figure in multiply-accumulates)
@@ -72,7 +73,9 @@ def main() -> None:
     print(f'{"K":>7s}  {"projector":16s} {"measured":>9s} {"paper":>8s}  difference')
     for row in rows:
         measured, paper = (f'{row[key] / 1e9:.2f} G' for key in ('measured', 'paper'))
-        print(f'{row["codebook_size"]:7d}  {row["projector"]:16s} {measured:>9s} {paper:>8s}  {row["relative_difference"]:+.2%}')
+        print(
+            f'{row["codebook_size"]:7d}  {row["projector"]:16s} {measured:>9s} {paper:>8s}  {row["relative_difference"]:+.2%}'
+        )
 
 
 if __name__ == '__main__':

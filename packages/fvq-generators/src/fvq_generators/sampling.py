@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from fvq_core.errors import UserError
 from torch import Tensor
+
+from fvq_core.errors import UserError
 
 
 def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:

@@ -27,7 +27,9 @@ def soft_codes(z_ND: Tensor, codebook_KD: Tensor, values_KD: Tensor, distance: A
     return torch.cat(over_row_chunks(chunk, z_ND, codebook_KD.shape[0]))
 
 
-def entropies(z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float) -> tuple[Tensor, Tensor]:
+def entropies(
+    z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float
+) -> tuple[Tensor, Tensor]:
     """Mean entropy of the rows' soft choices, and entropy of their mean; scalars.
 
     `eps` stands inside both logarithms' arguments as MaskGIT's and LlamaGen's code has it.

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fvq_core.codes import Codes, ResidualGrid
 from fvq_core.errors import UserError
 from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
-from torch import Tensor, nn
 
 from .vector_quantizer import VectorQuantizer, to_grid, to_vectors
 
@@ -50,6 +51,11 @@ class ResidualQuantizer(Quantizer):
             raise UserError(
                 f'ResidualQuantizer: {type(first.estimator).__name__} needs one codebook for the whole value, a sum of '
                 'codes has none; use StraightThrough.'
+            )
+        if first.normalize.changes_latent:
+            raise UserError(
+                f'ResidualQuantizer: {type(first.normalize).__name__} would put residuals, which shrink, on the unit '
+                'sphere; use NoNormalization or CosineSearch.'
             )
         self.code_dim = first.code_dim
 
@@ -93,9 +99,7 @@ class ResidualQuantizer(Quantizer):
             codes_ND = F.embedding(indices_N, codebook_KD)
             partial_ND = partial_ND + codes_ND
             if self.training:
-                terms.append(
-                    {**vq.loss(z_ND, partial_ND, partial_ND), **vq.regularization(residual_ND, codebook_KD)}
-                )
+                terms.append({**vq.loss(z_ND, partial_ND, partial_ND), **vq.regularization(residual_ND, codebook_KD)})
                 vq.update.step(vq.embedding, residual_ND, indices_N)
             residual_ND = residual_ND - codes_ND.detach()
             indices.append(indices_N)
@@ -108,11 +112,13 @@ class ResidualQuantizer(Quantizer):
     def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:
         """The code of each depth, (B, depth, D, H, W), or their running sums."""
         codes.layout.check(codes.indices_BL)
-        H, W = codes.layout.shape[:2]
-        if codes.layout != self.layout(H, W):
-            raise UserError(f'ResidualQuantizer: cannot embed {codes.layout}; expected {self.layout(H, W)}.')
+        expected = self.layout(1, 1)
+        if not isinstance(codes.layout, ResidualGrid) or codes.layout.vocabularies != expected.vocabularies:
+            raise UserError(f'ResidualQuantizer: cannot embed {codes.layout}; expected a grid of {expected}.')
         indices = codes.unflatten().unbind(-1)
-        parts = [F.embedding(i, codebook).permute(0, 3, 1, 2) for i, codebook in zip(indices, self.codebooks(), strict=True)]
+        parts = [
+            F.embedding(i, codebook).permute(0, 3, 1, 2) for i, codebook in zip(indices, self.codebooks(), strict=True)
+        ]
         stacked = torch.stack(parts, 1)
         return stacked.cumsum(1) if cumulative else stacked
 

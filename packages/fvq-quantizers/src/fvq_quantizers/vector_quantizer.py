@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fvq_core.codes import Codes, Grid
 from fvq_core.errors import UserError
 from fvq_core.nearest_code import full_precision
@@ -23,7 +25,6 @@ from fvq_core.registry import (
     QUANTIZERS,
     REGULARIZERS,
 )
-from torch import Tensor, nn
 
 Component = Mapping[str, Any]
 
@@ -69,6 +70,7 @@ class VectorQuantizer(Quantizer):
         init: Component | None = None,
     ) -> None:
         super().__init__()
+        self._mapped: tuple[Any, Tensor] | None = None
         if codebook_size < 1 or code_dim < 1:
             raise UserError(
                 f'VectorQuantizer: codebook_size and code_dim must be 1 or more, got {codebook_size} and {code_dim}.'
@@ -95,7 +97,6 @@ class VectorQuantizer(Quantizer):
         weights = self.init.weights(codebook_size, getattr(self.projector, 'source_dim', code_dim))
         self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
         self.update.attach(self.embedding)
-        self._mapped: tuple[Any, Tensor] | None = None
 
     def codebook(self) -> Tensor:
         """The mapped codebook (K, D), float32, normalised where that is what codes mean.
@@ -103,13 +104,17 @@ class VectorQuantizer(Quantizer):
         In training it is computed anew (call it once a step); in eval without gradients it is kept until a weight of
         codebook or projector changes.
         """
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or self.embedding.is_inference():
             self._mapped = None
             return self.normalize.codes(self._project())
         state = tuple((t.data_ptr(), t._version) for t in (self.embedding, *self.projector.state_dict().values()))
         if self._mapped is None or self._mapped[0] != state:
             self._mapped = (state, self.normalize.codes(self._project()))
         return self._mapped[1]
+
+    def train(self, mode: bool = True) -> VectorQuantizer:
+        self._mapped = None  # weights swapped through `.data`, as an EMA does, raise no version counter
+        return super().train(mode)
 
     def _project(self) -> Tensor:
         with full_precision(self.embedding.device.type):
@@ -124,9 +129,7 @@ class VectorQuantizer(Quantizer):
         """The regulariser's weighted terms; its code is not called at weight 0."""
         if self.regularizer is None or not self.regularizer.weight:
             return {}
-        return self.regularizer(
-            self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), self.distance
-        )
+        return self.regularizer(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), self.distance)
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         B, _, H, W = self.check_latent(z_BDHW)
@@ -146,8 +149,8 @@ class VectorQuantizer(Quantizer):
     def embed(self, codes: Codes) -> Tensor:
         codes.layout.check(codes.indices_BL)
         layout = codes.layout
-        if layout != self.layout(*layout.shape[:2]):
-            raise UserError(f'VectorQuantizer: cannot embed {layout}; expected {self.layout(*layout.shape[:2])}.')
+        if not isinstance(layout, Grid) or layout.codebook_size != self.codebook_size:
+            raise UserError(f'VectorQuantizer: cannot embed {layout}; expected a Grid of {self.codebook_size} codes.')
         codes_ND = F.embedding(codes.indices_BL.reshape(-1), self.codebook())
         return to_grid(codes_ND, len(codes), *layout.shape)
 

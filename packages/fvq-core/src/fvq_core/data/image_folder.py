@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 SUBSTITUTES = 10  # neighbours tried in place of an unreadable training image
 
 
-@lru_cache(maxsize=8)
 def list_images(root: str, list_file: str | None) -> tuple[tuple[str, int], ...]:
     """(path, label) of every image, sorted; labels number the class folders, -1 without them."""
     base = Path(root)

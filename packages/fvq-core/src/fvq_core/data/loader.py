@@ -48,10 +48,7 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
     """
     dataset = build_dataset(cfg, seed)
     rank, world_size = get_dist_info()
-    if train:
-        sampler = SeekableSampler(dataset, seed=seed)
-    else:
-        sampler = _Strided(range(rank, len(dataset), world_size))
+    sampler = SeekableSampler(dataset, seed=seed) if train else _Strided(range(rank, len(dataset), world_size))
     workers = cfg.get('num_workers', 0)
     options = {key: cfg[key] for key in ('pin_memory', 'prefetch_factor') if cfg.get(key) is not None}
     return DataLoader(

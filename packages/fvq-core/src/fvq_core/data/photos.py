@@ -22,7 +22,9 @@ def _photo_sources() -> dict[str, Callable[[], np.ndarray]]:
         from skimage import data
         from sklearn.datasets import load_sample_image
     except ImportError as error:
-        raise UserError(f'the bundled photos need scikit-image and scikit-learn ({error}); pip install "fvq-core[photos]".') from error
+        raise UserError(
+            f'the bundled photos need scikit-image and scikit-learn ({error}); pip install "fvq-core[photos]".'
+        ) from error
     return {
         'astronaut': data.astronaut,
         'chelsea': data.chelsea,

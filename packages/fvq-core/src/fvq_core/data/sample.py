@@ -45,7 +45,9 @@ def collate_samples(samples: list[Sample]) -> dict[str, Any]:
     sizes = {tuple(sample['image'].shape) for sample in read}
     error = next((sample['error'] for sample in samples if sample['error']), None)
     if len(sizes) > 1 and error is None:
-        error = f'images of one batch differ in size ({", ".join(map(str, sorted(sizes)))}); add a crop to the transforms.'
+        error = (
+            f'images of one batch differ in size ({", ".join(map(str, sorted(sizes)))}); add a crop to the transforms.'
+        )
     return {
         'images': torch.stack([sample['image'] for sample in read]) if read and error is None else None,
         'labels': torch.tensor([sample['label'] for sample in read], dtype=torch.int64),

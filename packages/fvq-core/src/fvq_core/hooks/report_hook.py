@@ -70,7 +70,9 @@ class ReportHook(Hook):
         self._pictures(runner, task, work_dir)
         facts = {'weights': name, 'seed': runner.seed, 'metrics': document['metrics']}
         task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
-        summary = ', '.join(f'{key} {results[key]}' for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results)
+        summary = ', '.join(
+            f'{key} {results[key]}' for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results
+        )
         runner.logger.info(f'{summary}; pictures, metrics.json and the folded tokenizer are in {work_dir}')
 
     @staticmethod
@@ -79,7 +81,12 @@ class ReportHook(Hook):
         if not window:
             return {}
         protocol = 'training window: codes of the training batches since the log before'
-        stamp = {'protocol': protocol, 'samples': None, 'tokens': window['tokens_window'], 'weights': f'while training to {weights}'}
+        stamp = {
+            'protocol': protocol,
+            'samples': None,
+            'tokens': window['tokens_window'],
+            'weights': f'while training to {weights}',
+        }
         return {
             'usage_window': {'value': window['usage_window'], 'unit': '%', **stamp},
             'perplexity_window': {'value': window['perplexity_window'], 'unit': 'codes', **stamp},
@@ -87,19 +94,22 @@ class ReportHook(Hook):
 
     def _pictures(self, runner: Any, task: Any, work_dir: Path) -> None:
         originals, reconstructions, latents = [], [], []
-        histogram_K = torch.zeros(task.tokenizer.quantizer.codebook().shape[0], dtype=torch.int64)
+        shown = vectors = 0
         for batch in runner.val_loop.dataloader:
             if batch['images'] is None:
                 continue
             (entry,) = task.val_step(batch)
             output = entry['output']
-            originals.append(entry['images'][: self.pictures].cpu())
-            reconstructions.append(output.reconstruction[: self.pictures].cpu())
+            originals.append(entry['images'].cpu())
+            reconstructions.append(output.reconstruction.cpu())
             latents.append(output.z_BDHW.permute(0, 2, 3, 1).flatten(0, 2).cpu())
-            rows = task.tokenizer.quantizer.rows(output.codes).flatten().cpu()
-            histogram_K += torch.bincount(rows, minlength=len(histogram_K))
+            shown, vectors = shown + len(originals[-1]), vectors + len(latents[-1])
+            if shown >= self.pictures and vectors >= self.latents:
+                break
         images = torch.cat(originals)[: self.pictures]
         save_reconstruction_grid(images, torch.cat(reconstructions)[: self.pictures], work_dir / 'reconstructions.png')
         z_ND = torch.cat(latents)
         z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
-        plot_codebook(histogram_K, task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')
+        counts = [metric.histogram_K for metric in runner.val_loop.metrics if hasattr(metric, 'histogram_K')]
+        if counts:
+            plot_codebook(counts[0].cpu(), task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')

@@ -59,7 +59,9 @@ class TrainingLogHook(Hook):
         rows = outputs['rows'].reshape(-1)
         if self.histogram_K is None:
             task = runner._bare_model
-            self.histogram_K = torch.zeros(task.tokenizer.quantizer.codebook().shape[0], dtype=torch.int64, device=rows.device)
+            self.histogram_K = torch.zeros(
+                task.tokenizer.quantizer.codebook().shape[0], dtype=torch.int64, device=rows.device
+            )
         self.histogram_K += torch.bincount(rows, minlength=len(self.histogram_K))
         self.count += 1
         self.images += len(outputs['rows'])

@@ -49,7 +49,7 @@ def import_projector(state: Mapping[str, Tensor], num_heads: int = 4) -> tuple[d
 
 def import_vit_bridge(state: Mapping[str, Tensor], num_heads: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The ViT bridge: its compression is a strided convolution over the codebook laid out as a square."""
-    hidden_dim, code_dim, patch, _ = state['x_embedder.proj.weight'].shape
+    hidden_dim, _, patch, _ = state['x_embedder.proj.weight'].shape
     depth = 1 + max(int(m[1]) for key in state if (m := re.match(r'blocks\.(\d+)\.', key)))
     config = dict(
         type='VQBridge',
@@ -66,7 +66,9 @@ def import_vit_bridge(state: Mapping[str, Tensor], num_heads: int) -> tuple[dict
     return config, renamed
 
 
-def import_tokenizer(state: Mapping[str, Tensor], l2_norm: bool | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def import_tokenizer(
+    state: Mapping[str, Tensor], l2_norm: bool | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from the release's; without a bridge in the file it is a folded one.
 
     Args:
@@ -80,7 +82,9 @@ def import_tokenizer(state: Mapping[str, Tensor], l2_norm: bool | None = None) -
         projector, projector_state = import_projector(bridge)
         side = math.isqrt(config['quantizer']['codebook_size'])
         if projector['type'] == 'VQBridge' and side * side != config['quantizer']['codebook_size']:
-            raise UserError(f'FVQ: the release needs a square codebook, got {config["quantizer"]["codebook_size"]} codes.')
+            raise UserError(
+                f'FVQ: the release needs a square codebook, got {config["quantizer"]["codebook_size"]} codes.'
+            )
         config['quantizer']['projector'] = projector
         renamed.update({f'quantizer.projector.{key}': value for key, value in projector_state.items()})
     return config, renamed

@@ -29,7 +29,9 @@ NOT_WEIGHTS = (r'quantize\.codebook_used',)
 def autoencoder_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Encoder and decoder configs, read off the shapes of a state dict in the peer's layout."""
     if 'encoder.conv_in.weight' not in state or 'quantize.embedding.weight' not in state:
-        raise UserError('not a tokenizer in the layout of LlamaGen: no encoder.conv_in.weight or quantize.embedding.weight.')
+        raise UserError(
+            'not a tokenizer in the layout of LlamaGen: no encoder.conv_in.weight or quantize.embedding.weight.'
+        )
     ch, in_channels = state['encoder.conv_in.weight'].shape[:2]
     pattern = re.compile(r'encoder\.conv_blocks\.(\d+)\.res\.(\d+)\.conv2\.weight')
     blocks = {(int(m[1]), int(m[2])): state[key].shape[0] for key in state if (m := pattern.fullmatch(key))}
@@ -46,7 +48,9 @@ def autoencoder_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     )
 
 
-def import_tokenizer(state: Mapping[str, Tensor], l2_norm: bool | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def import_tokenizer(
+    state: Mapping[str, Tensor], l2_norm: bool | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from LlamaGen's.
 
     Args:
@@ -54,7 +58,9 @@ def import_tokenizer(state: Mapping[str, Tensor], l2_norm: bool | None = None) -
         l2_norm: Whether codes and latents are normalised, which the file does not say. All released LlamaGen
             tokenizers are; that is the default.
     """
-    codebook_size, code_dim = state['quantize.embedding.weight'].shape if 'quantize.embedding.weight' in state else (0, 0)
+    codebook_size, code_dim = (
+        state['quantize.embedding.weight'].shape if 'quantize.embedding.weight' in state else (0, 0)
+    )
     config = dict(
         type='Tokenizer',
         **autoencoder_config(state),

@@ -14,5 +14,7 @@ def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
         UserError: `channels` is not a multiple of `groups`.
     """
     if channels % groups:
-        raise UserError(f'group_norm: {channels} channels are not a multiple of {groups} groups; change ch or norm_groups.')
+        raise UserError(
+            f'group_norm: {channels} channels are not a multiple of {groups} groups; change ch or norm_groups.'
+        )
     return nn.GroupNorm(groups, channels, eps=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from ..errors import UserError
 
+PICKLE_START = pickle.PROTO
 CHECKPOINT_NAME = re.compile(r'iter_(\d+)\.pth')
 
 
@@ -44,13 +46,30 @@ def load_tensors(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist.')
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read all the same
+            return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        if 'Unsupported' in str(error) or 'WeightsUnpickler' in str(error):
-            raise CheckpointError(f'{path} was refused: it holds Python objects, and loading it could run code.') from error
+        if first_byte(path) in (b'P', PICKLE_START):  # a torch archive or a pickle, not just any file
+            raise CheckpointError(
+                f'{path} was refused: it holds Python objects, and loading it could run code.'
+            ) from error
         raise CheckpointError(f'{path} is not a checkpoint.') from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:  # torch.load on broken archives
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+    ) as error:  # torch.load on broken archives
         raise CheckpointError(f'{path} is truncated or not a checkpoint.') from error
+
+
+def first_byte(path: Path) -> bytes:
+    """What tells a zip archive or a pickle from other files."""
+    with open(path, 'rb') as file:
+        return file.read(1)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -67,7 +86,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """`iter_N.pth` files of a folder, newest (largest N) first."""
-    found = [(int(match.group(1)), path) for path in Path(folder).glob('iter_*.pth') if (match := CHECKPOINT_NAME.fullmatch(path.name))]
+    found = [
+        (int(match.group(1)), path)
+        for path in Path(folder).glob('iter_*.pth')
+        if (match := CHECKPOINT_NAME.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found, reverse=True)]
 
 

@@ -29,9 +29,7 @@ class EvaluationLoop(BaseLoop):
         results: Values of the last pass by name.
     """
 
-    def __init__(
-        self, runner: Any, dataloader: Mapping[str, Any], evaluator: Sequence[Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, runner: Any, dataloader: Mapping[str, Any], evaluator: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(runner, build_loader(dataloader, runner.seed, train=False))
         self.metrics: list[Metric] = [METRICS.build(metric) for metric in evaluator]
         self.allowed_unreadable = dataloader.get('max_unreadable', 0.1)

@@ -28,7 +28,7 @@ from mmengine.model import is_model_wrapper
 from .. import __version__
 from ..errors import UserError
 from ..pretrained import load_weights
-from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE
+from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE, build_component
 from .checkpoint import list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
 
 HISTORY_NAME = 'history.jsonl'
@@ -79,13 +79,8 @@ class Runner(mmengine.runner.Runner):
 
     def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[Any]:
         schedulers = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
-        build = PARAM_SCHEDULERS.resolve
-        return [
-            build(cfg['type'])(
-                optim_wrapper, total_iters=self.max_iters, **{key: value for key, value in cfg.items() if key != 'type'}
-            )
-            for cfg in schedulers
-        ]
+        given = dict(optimizer=optim_wrapper, total_iters=self.max_iters)
+        return [build_component(cfg, PARAM_SCHEDULERS, **given) for cfg in schedulers]
 
     def load_or_resume(self) -> None:
         if self._has_loaded:
@@ -117,11 +112,17 @@ class Runner(mmengine.runner.Runner):
     def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
         meta = checkpoint.get('meta', {})
         if 'optimizer' not in checkpoint or 'iter' not in meta:
-            raise UserError(f'{path} holds weights alone and cannot be resumed; use load_from={path} to start from them.')
+            raise UserError(
+                f'{path} holds weights alone and cannot be resumed; use load_from={path} to start from them.'
+            )
         if meta['seed'] != self.seed:
-            raise UserError(f'{path} was made with seed {meta["seed"]}, this run has {self.seed}; pass --seed {meta["seed"]}.')
+            raise UserError(
+                f'{path} was made with seed {meta["seed"]}, this run has {self.seed}; pass --seed {meta["seed"]}.'
+            )
         if meta['iter'] > self.max_iters:
-            raise UserError(f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.')
+            raise UserError(
+                f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
+            )
         load_weights(self._bare_model, checkpoint['state_dict'], str(path))
         self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
         for scheduler, state in zip(self.param_schedulers or [], checkpoint['param_schedulers'], strict=True):

@@ -88,10 +88,10 @@ class TrainLoop(BaseLoop):
             batch = next(batches)
             seed_iteration(runner.seed, rank, self._iter)
             self.run_iter(batch)
-            if self._iter == self._max_iters or (self.val_interval and self._iter % self.val_interval == 0):
-                if runner.val_loop is not None:
-                    runner.val_loop.run()
-                    runner.model.train()
+            due = self._iter == self._max_iters or (self.val_interval and self._iter % self.val_interval == 0)
+            if due and runner.val_loop is not None:
+                runner.val_loop.run()
+                runner.model.train()
             # Checkpoints come after the evaluation: a run killed in between repeats both and logs each once.
             runner.call_hook('after_iteration')
         runner.call_hook('after_train_epoch')

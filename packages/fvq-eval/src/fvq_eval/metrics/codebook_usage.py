@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from fvq_core.codebook_statistics import perplexity
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
-from torch import Tensor
 
-PROTOCOL = 'strict: every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least once'
+PROTOCOL = (
+    'strict: every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least once'
+)
 
 
 @METRICS.register_module()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from fvq_core.images import to_uint8
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
-from torch import Tensor
 
 
 class ImageMean(Metric):

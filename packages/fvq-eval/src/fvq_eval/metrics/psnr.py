@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fvq_core.registry import METRICS
 from torch import Tensor
+
+from fvq_core.registry import METRICS
 
 from .image_mean import ImageMean
 

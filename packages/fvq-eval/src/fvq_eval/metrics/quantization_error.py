@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
-from torch import Tensor
 
 PROTOCOL = 'strict: mean over the latents of the whole evaluation set of the squared distance to the chosen code'
 

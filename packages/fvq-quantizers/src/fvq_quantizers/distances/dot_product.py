@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
+
 from fvq_core.nearest_code import nearest_code
 from fvq_core.registry import DISTANCES
-from torch import Tensor, nn
 
 
 @DISTANCES.register_module(name=['DotProduct', 'dot'])

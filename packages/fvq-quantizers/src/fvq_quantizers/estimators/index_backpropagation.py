@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fvq_core.registry import ESTIMATORS
 from torch import Tensor
+
+from fvq_core.registry import ESTIMATORS
 
 from ..chunked_softmax import soft_codes
 from .estimator import Estimator

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fvq_core.registry import ESTIMATORS
 from torch import Tensor
+
+from fvq_core.registry import ESTIMATORS
 
 from .estimator import Estimator
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from fvq_core.registry import CODEBOOK_INITS
 from torch import Tensor
+
+from fvq_core.registry import CODEBOOK_INITS
 
 from .codebook_init import CodebookInit
 

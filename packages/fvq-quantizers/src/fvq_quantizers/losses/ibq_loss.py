@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from fvq_core.registry import QUANTIZER_LOSSES
 from torch import Tensor, nn
+
+from fvq_core.registry import QUANTIZER_LOSSES
 
 
 @QUANTIZER_LOSSES.register_module()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from fvq_core.registry import NORMALIZATIONS
 from torch import Tensor
+
+from fvq_core.registry import NORMALIZATIONS
 
 from .no_normalization import NoNormalization
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from fvq_core.registry import NORMALIZATIONS
 from torch import Tensor
+
+from fvq_core.registry import NORMALIZATIONS
 
 from .no_normalization import NoNormalization
 
@@ -12,6 +13,8 @@ from .no_normalization import NoNormalization
 @NORMALIZATIONS.register_module()
 class L2Normalize(NoNormalization):
     """Latent and codes are divided by their norm; losses and straight-through act on unit vectors."""
+
+    changes_latent = True
 
     def latent(self, z_ND: Tensor) -> Tensor:
         return F.normalize(z_ND, dim=-1)

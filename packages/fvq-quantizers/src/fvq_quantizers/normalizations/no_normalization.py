@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from fvq_core.registry import NORMALIZATIONS
 from torch import Tensor, nn
+
+from fvq_core.registry import NORMALIZATIONS
 
 
 @NORMALIZATIONS.register_module()
 class NoNormalization(nn.Module):
-    """The interface: three places where a method may normalise; here none does."""
+    """The interface: three places where a method may normalise; here none does.
+
+    Attributes:
+        changes_latent: Whether `latent` does anything.
+    """
+
+    changes_latent = False
 
     def latent(self, z_ND: Tensor) -> Tensor:
         """The latent as the search, the losses and the estimator see it."""

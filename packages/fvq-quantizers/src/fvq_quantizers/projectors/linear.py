@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fvq_core.registry import PROJECTORS
 from torch import Tensor, nn
+
+from fvq_core.registry import PROJECTORS
 
 
 @PROJECTORS.register_module(name=['LinearProjector', 'Linear'])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
+
 from fvq_core.errors import UserError
 from fvq_core.registry import PROJECTORS
-from torch import Tensor, nn
 
 
 @PROJECTORS.register_module(name=['MLPProjector', 'MLP'])

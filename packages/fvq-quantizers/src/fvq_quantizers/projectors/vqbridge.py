@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from fvq_core.errors import UserError
-from fvq_core.registry import PROJECTORS
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+from fvq_core.registry import PROJECTORS
 
 
 @PROJECTORS.register_module()
@@ -68,8 +69,15 @@ class VQBridge(nn.Module):
                 f'VQBridge: hidden_dim {hidden_dim} is not a multiple of num_heads {num_heads}; change one of them.'
             )
         if output_scale < 0:
-            raise UserError(f'VQBridge: output_scale must be 0 or more, got {output_scale}; 0 is the released zero start.')
-        self.codebook_size, self.code_dim, self.patch_size, self.patching = codebook_size, code_dim, patch_size, patching
+            raise UserError(
+                f'VQBridge: output_scale must be 0 or more, got {output_scale}; 0 is the released zero start.'
+            )
+        self.codebook_size, self.code_dim, self.patch_size, self.patching = (
+            codebook_size,
+            code_dim,
+            patch_size,
+            patching,
+        )
         norm = partial(nn.LayerNorm, elementwise_affine=False, eps=1e-6)
         act = partial(nn.GELU, approximate='tanh')
         self.compress = nn.Linear(patch_size * code_dim, hidden_dim)
@@ -126,7 +134,9 @@ def check_patches(codebook_size: int, patch_size: int, patching: str) -> None:
     if patching not in ('sequence', 'grid'):
         raise UserError(f"VQBridge: patching must be 'sequence' or 'grid', got {patching!r}.")
     if patch_size < 1 or codebook_size % patch_size:
-        fitting = sorted((d for d in range(1, codebook_size + 1) if codebook_size % d == 0), key=lambda d: abs(d - patch_size))
+        fitting = sorted(
+            (d for d in range(1, codebook_size + 1) if codebook_size % d == 0), key=lambda d: abs(d - patch_size)
+        )
         choices = ' or '.join(str(d) for d in sorted(fitting[:2]))
         raise UserError(
             f'VQBridge: codebook_size {codebook_size} is not a multiple of patch_size {patch_size}; '

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor, nn
+
 from fvq_core.errors import UserError
 from fvq_core.registry import REGULARIZERS
-from torch import Tensor, nn
 
 from ..chunked_softmax import entropies
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
+
 from fvq_core.errors import UserError
 from fvq_core.registry import CODEBOOK_UPDATES
-from torch import Tensor
 
 from .gradient_update import GradientUpdate
 

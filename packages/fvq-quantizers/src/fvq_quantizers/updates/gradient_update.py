@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fvq_core.registry import CODEBOOK_UPDATES
 from torch import Tensor, nn
+
+from fvq_core.registry import CODEBOOK_UPDATES
 
 
 @CODEBOOK_UPDATES.register_module()

@@ -1,0 +1,173 @@
+"""Metrics equal scikit-image and closed forms, however the evaluation set is split into batches."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from fvq_core.codebook_statistics import perplexity
+from fvq_core.codes import Codes, Grid
+from fvq_core.metric import Metric
+from fvq_core.registry import METRICS
+from fvq_core.tokenizer import TokenizerOutput
+from fvq_eval.metrics.psnr import psnr
+from fvq_eval.metrics.ssim import ssim
+
+from ..tiny import FVQ, random_images, tiny_tokenizer
+
+NAMES = ('CodebookUsage', 'PSNR', 'SSIM', 'QuantizationError')
+
+
+def noisy_pair(batch: int = 3, side: int = 24) -> tuple[Tensor, Tensor]:
+    """uint8 images and the same with noise, each image with more."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (batch, 3, side, side), generator=rng)
+    noise = torch.randn(images.shape, generator=rng) * torch.tensor([3.0, 20.0, 60.0]).view(-1, 1, 1, 1)
+    return images.to(torch.uint8), (images + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def stand_in(codebook_KD: Tensor) -> Any:
+    """As much of a tokenizer as metrics read."""
+    quantizer = SimpleNamespace(
+        codebook=lambda: codebook_KD, code_dim=codebook_KD.shape[1], rows=lambda codes: codes.indices_BL
+    )
+    return SimpleNamespace(quantizer=quantizer, parameters=lambda: iter([codebook_KD]))
+
+
+def output(indices_BL: Tensor, K: int, z_BDHW: Tensor | None = None, z_q_BDHW: Tensor | None = None) -> TokenizerOutput:
+    B, L = indices_BL.shape
+    empty = torch.zeros(B, 2, 1, L)
+    z_BDHW = empty if z_BDHW is None else z_BDHW
+    codes = Codes(indices_BL, Grid(1, L, K))
+    return TokenizerOutput(torch.zeros(B, 3, 2, 2), codes, z_BDHW, empty if z_q_BDHW is None else z_q_BDHW)
+
+
+def evaluate(metric: Metric, tokenizer: Any, batches: list[tuple[Tensor, TokenizerOutput]]) -> dict[str, float]:
+    metric.reset(tokenizer)
+    for images, out in batches:
+        metric.update(images, out, tokenizer)
+    metric.reduce()
+    return {name: value.value for name, value in metric.compute().items()}
+
+
+def test_psnr_equals_scikit_image():
+    images, noisy = noisy_pair()
+    for got, a, b in zip(psnr(images, noisy), images.numpy(), noisy.numpy(), strict=True):
+        assert got.item() == pytest.approx(peak_signal_noise_ratio(a, b, data_range=255), rel=1e-9)
+
+
+def test_psnr_of_black_against_white_is_zero_and_of_a_copy_is_capped():
+    black, white = torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.full((1, 3, 4, 4), 255, dtype=torch.uint8)
+    assert psnr(black, white).item() == pytest.approx(0.0, abs=1e-9)
+    assert psnr(white, white).item() == pytest.approx(100.0)
+
+
+def test_ssim_equals_scikit_image_channel_by_channel():
+    images, noisy = noisy_pair()
+    options = dict(data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    for got, a, b in zip(ssim(images, noisy), images.numpy(), noisy.numpy(), strict=True):
+        channels = [structural_similarity(a[c], b[c], **options) for c in range(3)]
+        assert got.item() == pytest.approx(np.mean(channels), rel=1e-6)
+    assert ssim(images, images).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_psnr_metric_is_the_mean_of_each_images_own_over_pixels_rounded_to_8_bits():
+    images, noisy = noisy_pair()
+    as_float = [x / 127.5 - 1 + 0.3 / 127.5 for x in (images.double(), noisy.double())]
+    out = output(torch.zeros(3, 1, dtype=torch.int64), 4)
+    out.reconstruction = as_float[1].float()
+    got = evaluate(METRICS.build(dict(type='PSNR')), stand_in(torch.zeros(4, 2)), [(as_float[0].float(), out)])
+    each = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(images.numpy(), noisy.numpy(), strict=True)]
+    assert got == {'psnr': pytest.approx(np.mean(each), rel=1e-9)}
+
+
+def test_reconstruction_beyond_the_range_is_clamped_before_it_is_scored():
+    images = torch.ones(1, 3, 8, 8)
+    out = output(torch.zeros(1, 1, dtype=torch.int64), 4)
+    out.reconstruction = images * 7
+    assert evaluate(METRICS.build(dict(type='PSNR')), stand_in(torch.zeros(4, 2)), [(images, out)])['psnr'] == 100.0
+
+
+def test_usage_perplexity_and_dead_codes_equal_their_closed_form():
+    K, images = 10, torch.zeros(2, 3, 2, 2)
+    batches = [torch.tensor([[0, 0, 1, 1], [2, 2, 3, 3]]), torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1]])]
+    metric = METRICS.build(dict(type='CodebookUsage'))
+    got = evaluate(metric, stand_in(torch.zeros(K, 2)), [(images, output(indices, K)) for indices in batches])
+    p = np.array([9, 3, 2, 2]) / 16
+    assert got == pytest.approx({'usage': 40.0, 'perplexity': math.exp(-(p * np.log(p)).sum()), 'dead_codes': 6})
+    value = metric.compute()['usage']
+    assert (value.samples, value.tokens, value.unit) == (4, 16, '%')
+
+
+def test_perplexity_is_the_number_of_codes_used_alike_and_one_for_a_single_code():
+    assert perplexity(torch.tensor([5, 5, 0, 5, 0, 5])) == pytest.approx(4.0)
+    assert perplexity(torch.tensor([0, 7, 0])) == pytest.approx(1.0)
+    assert perplexity(torch.full((262_144,), 3)) == pytest.approx(262_144, rel=1e-9)
+
+
+def test_quantization_error_equals_its_closed_form():
+    z, z_q = 3 + 2 * torch.randn(4, 2, 1, 5), torch.randn(4, 2, 1, 5)
+    images, indices = torch.zeros(4, 3, 2, 2), torch.zeros(4, 5, dtype=torch.int64)
+    metric = METRICS.build(dict(type='QuantizationError'))
+    got = evaluate(metric, stand_in(torch.zeros(4, 2)), [(images, output(indices, 4, z, z_q))])
+    error = (z.double() - z_q.double()).square().sum(1).mean().item()
+    variance = z.double().movedim(1, -1).reshape(-1, 2).var(0, correction=0).sum().item()
+    assert got == pytest.approx(
+        {'quantization_error': error, 'relative_quantization_error': error / variance}, rel=1e-9
+    )
+    assert metric.compute()['quantization_error'].tokens == 20
+
+
+def test_relative_error_is_zero_for_a_perfect_codebook_and_one_for_the_mean_and_ignores_scale():
+    z = 5 + torch.randn(4, 2, 1, 5)
+    images, indices, tokenizer = (
+        torch.zeros(4, 3, 2, 2),
+        torch.zeros(4, 5, dtype=torch.int64),
+        stand_in(torch.zeros(4, 2)),
+    )
+    mean = z.mean((0, 2, 3), keepdim=True).expand_as(z)
+
+    def relative(z: Tensor, z_q: Tensor) -> float:
+        metric = METRICS.build(dict(type='QuantizationError'))
+        return evaluate(metric, tokenizer, [(images, output(indices, 4, z, z_q))])['relative_quantization_error']
+
+    assert relative(z, z) == 0.0
+    assert relative(z, mean) == pytest.approx(1.0, rel=1e-6)
+    assert relative(100 * z, 80 * z) == pytest.approx(relative(z, 0.8 * z), rel=1e-5)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@torch.no_grad()
+def test_splitting_the_set_into_batches_changes_nothing_and_reset_starts_over(name: str):
+    tokenizer, images = tiny_tokenizer(FVQ), random_images(6, 16, 16)
+    metric = METRICS.build(dict(type=name))
+    whole = evaluate(metric, tokenizer, [(images, tokenizer(images))])
+    for split in ((1, 5), (2, 2, 2), (6,)):
+        parts = images.split(split)
+        assert evaluate(metric, tokenizer, [(part, tokenizer(part)) for part in parts]) == pytest.approx(
+            whole, rel=1e-5
+        )
+    assert {value.samples for value in metric.compute().values()} == {6}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_number_carries_its_protocol_and_statistics_are_64_bit(name: str):
+    tokenizer, images = tiny_tokenizer(FVQ), random_images(2, 16, 16)
+    metric = METRICS.build(dict(type=name))
+    with torch.no_grad():
+        evaluate(metric, tokenizer, [(images, tokenizer(images))])
+    assert all(value.protocol.startswith('strict: ') for value in metric.compute().values())
+    assert {tensor.dtype for tensor in metric.statistics()} <= {torch.float64, torch.int64}
+    before = metric.compute()
+    for tensor in metric.statistics():  # what a sum over two equal ranks does; it must reach the result
+        tensor.mul_(2)
+    for key, value in metric.compute().items():
+        assert value.samples == 2 * before[key].samples
+        assert value.value == pytest.approx(before[key].value, rel=1e-9)

@@ -1,0 +1,168 @@
+"""Residual quantization: each depth quantizes what is left, with a codebook that is mapped once a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+from fvq_core.registry import QUANTIZERS
+
+from .matrix import VECTOR, D, K, build, latents, vectors
+
+
+def residual(depth: int = 4, shared: bool = True, train: bool = False, **axes: Any) -> Any:
+    return build(dict(type='ResidualQuantizer', quantizer=dict(VECTOR, **axes), depth=depth, shared=shared), train)
+
+
+def by_hand(z_ND: Tensor, codebooks: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Codes (N, depth) and running sums by the definition, in float64."""
+    rest, sums, indices = z_ND.double(), [], []
+    for codebook_KD in codebooks:
+        nearest = torch.cdist(rest, codebook_KD.double()).argmin(1)
+        chosen = codebook_KD.double()[nearest]
+        rest = rest - chosen
+        indices.append(nearest)
+        sums.append(z_ND.double() - rest)
+    return torch.stack(indices, 1), sums
+
+
+@pytest.mark.parametrize('shared', [True, False])
+@torch.no_grad()
+def test_each_depth_takes_the_code_nearest_to_the_residual(shared: bool):
+    quantizer, z = residual(shared=shared), latents()
+    output = quantizer(z)
+    expected, sums = by_hand(vectors(z), quantizer.codebooks())
+    assert torch.equal(output.codes.unflatten().view(-1, 4), expected)
+    torch.testing.assert_close(vectors(output.z_q_BDHW), sums[-1].float())
+
+
+@torch.no_grad()
+def test_error_never_grows_with_depth_where_zero_is_a_code_and_shrinks_in_the_mean():
+    quantizer, z = residual(depth=6), latents(8)
+    quantizer.quantizer.embedding[0] = 0.0
+    sums = quantizer.embed_depth(quantizer(z).codes, cumulative=True)
+    errors = (z[:, None] - sums).square().sum(2).flatten(2).movedim(1, 0).flatten(1)
+    assert (errors[1:] <= errors[:-1] + 1e-5).all()
+    assert (errors.mean(1).diff() < 0).all()
+
+
+@torch.no_grad()
+def test_depths_add_up_to_the_quantized_latent():
+    quantizer, z = residual(shared=False), latents()
+    output = quantizer(z)
+    parts, sums = (quantizer.embed_depth(output.codes, cumulative=c) for c in (False, True))
+    assert parts.shape == (2, 4, D, 4, 6)
+    torch.testing.assert_close(parts.sum(1), output.z_q_BDHW)
+    torch.testing.assert_close(sums[:, -1], output.z_q_BDHW)
+    torch.testing.assert_close(sums.diff(dim=1), parts[:, 1:])
+
+
+def test_shared_codebook_is_mapped_once_a_step():
+    quantizer = residual(depth=5, train=True, projector=dict(type='LinearProjector'))
+    calls: list[int] = []
+    quantizer.quantizer.projector.register_forward_hook(lambda *_: calls.append(1))
+    for step in (1, 2):
+        sum(quantizer(latents()).losses.values()).backward()
+        assert len(calls) == step
+    with torch.no_grad():
+        codes = quantizer.eval()(latents()).codes
+        quantizer.embed(codes), quantizer.embed_depth(codes)
+    assert len(calls) == 3
+
+
+def test_losses_are_means_over_depths_of_the_error_of_the_partial_sums():
+    quantizer, z = residual(train=True, loss=dict(type='VQLoss', beta=0.3)), latents()
+    losses = quantizer(z).losses
+    _, sums = by_hand(vectors(z), [quantizer.codebook().detach()] * 4)
+    error = torch.stack([(vectors(z).double() - partial).square().mean() for partial in sums]).mean().item()
+    assert {k: v.item() for k, v in losses.items()} == pytest.approx(
+        {'commitment': 0.3 * error, 'codebook': error}, rel=1e-5
+    )
+
+
+def test_straight_through_hands_the_decoders_gradient_on_unchanged():
+    quantizer, z = residual(train=True), latents().requires_grad_()
+    gradient = torch.randn(2, D, 4, 6)
+    quantizer(z).z_q_BDHW.backward(gradient)
+    assert torch.equal(z.grad, gradient)
+
+
+@torch.no_grad()
+def test_rows_of_separate_codebooks_do_not_overlap():
+    quantizer, z = residual(depth=3, shared=False), latents()
+    codes = quantizer(z).codes
+    rows = quantizer.rows(codes)
+    assert quantizer.codebook().shape == (3 * K, D)
+    assert rows.shape == codes.indices_BL.shape
+    by_depth = rows.view(2, 24, 3)
+    for depth in range(3):
+        assert (by_depth[..., depth] // K == depth).all()
+        chosen = quantizer.codebooks()[depth][codes.unflatten().view(2, 24, 3)[..., depth]]
+        assert torch.equal(quantizer.codebook()[by_depth[..., depth]], chosen)
+
+
+@torch.no_grad()
+def test_shared_codebook_has_one_set_of_rows():
+    quantizer = residual(depth=3)
+    codes = quantizer(latents()).codes
+    assert quantizer.codebook().shape == (K, D)
+    assert torch.equal(quantizer.rows(codes), codes.indices_BL)
+
+
+def test_ema_updates_of_one_depth_are_seen_by_the_next():
+    quantizer = residual(depth=2, train=True, update=dict(type='EMAUpdate', decay=0.5))
+    z, before = latents(), quantizer.quantizer.embedding.detach().clone()
+    first = torch.cdist(vectors(z), before).argmin(1)
+    twin = build(VECTOR, True, update=dict(type='EMAUpdate', decay=0.5))
+    twin.load_state_dict(quantizer.quantizer.state_dict())
+    twin.update.step(twin.embedding, vectors(z), first)
+    second = torch.cdist(vectors(z) - before[first], twin.embedding.detach()).argmin(1)
+    expected = torch.stack([first, second], 1)
+    assert torch.equal(quantizer(z).codes.unflatten().view(-1, 2), expected)
+
+
+@torch.no_grad()
+def test_soft_codes_are_softmaxes_of_the_distances_and_choose_the_same_codes():
+    quantizer, z = residual(depth=2), latents()
+    soft, codes = quantizer.soft_codes(z, temperature=0.5)
+    assert torch.equal(codes.indices_BL, quantizer(z).codes.indices_BL)
+    rest = vectors(z)
+    for depth in range(2):
+        expected = (-torch.cdist(rest, quantizer.codebook()).square() / 0.5).softmax(1)
+        torch.testing.assert_close(soft[..., depth, :].reshape(-1, K), expected, rtol=1e-3, atol=1e-5)
+        rest = rest - quantizer.codebook()[codes.unflatten()[..., depth].flatten()]
+
+
+def test_kmeans_start_gives_each_separate_codebook_the_residuals():
+    quantizer = residual(depth=2, shared=False, init=dict(type='KMeansInit', iterations=50))
+    z_ND = 3 * torch.randn(K, D).repeat_interleave(30, 0) + 0.2 * torch.randn(30 * K, D)
+    quantizer.initialize(z_ND)
+    with torch.no_grad():
+        first, second = quantizer.codebooks()
+        rest = z_ND - first[torch.cdist(z_ND, first).argmin(1)]
+        mine = torch.cdist(rest, second).argmin(1)
+        means = torch.stack([rest[mine == k].mean(0) for k in range(K)])
+        torch.testing.assert_close(second, means, atol=0.05, rtol=0)
+
+
+def test_parts_that_need_one_codebook_for_the_whole_value_are_refused():
+    with pytest.raises(UserError, match='IndexBackpropagation needs one codebook for the whole value'):
+        residual(estimator=dict(type='IndexBackpropagation'))
+
+
+def test_normalisation_that_would_make_residuals_unit_vectors_is_refused():
+    with pytest.raises(UserError, match='L2Normalize'):
+        residual(normalize=dict(type='L2Normalize'))
+
+
+def test_depth_and_inner_quantizer_are_checked():
+    with pytest.raises(UserError, match='depth must be 1 or more, got 0'):
+        residual(depth=0)
+    inner = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2)
+    with pytest.raises(UserError, match='wraps a VectorQuantizer, got ResidualQuantizer'):
+        QUANTIZERS.build(dict(type='ResidualQuantizer', quantizer=inner))
+    assert isinstance(residual(), nn.Module)

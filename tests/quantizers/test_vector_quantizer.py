@@ -1,0 +1,188 @@
+"""The vector quantizer's axes: losses in closed form, gradients, the cache of the mapped codebook, k-means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+from fvq_quantizers.regularizers import EntropyRegularizer
+
+from .matrix import VECTOR, D, K, build, latents, vectors
+
+
+def mse(one: Tensor, other: Tensor) -> float:
+    """Mean square in float64."""
+    return (one.double() - other.double()).square().mean().item()
+
+
+class Counting(nn.Module):
+    """A projector's stand-in that counts how often it is called."""
+
+    def __init__(self, projector: nn.Module) -> None:
+        super().__init__()
+        self.projector, self.calls = projector, 0
+
+    def forward(self, codebook_KD: Tensor) -> Tensor:
+        self.calls += 1
+        return self.projector(codebook_KD)
+
+
+def counting(train: bool, **axes: Any) -> tuple[Any, Counting]:
+    quantizer = build(VECTOR, train, projector=dict(type='LinearProjector'), **axes)
+    quantizer.projector = Counting(quantizer.projector)
+    return quantizer.train(train), quantizer.projector
+
+
+@pytest.mark.parametrize(
+    ('options', 'commitment', 'codebook'),
+    [
+        (dict(), 0.25, 1.0),
+        (dict(beta=0.4), 0.4, 1.0),
+        (dict(beta=0.4, legacy=True), 1.0, 0.4),
+        (dict(beta=1.0, codebook_weight=0.33), 1.0, 0.33),
+        (dict(beta=0.5, codebook_weight=0.0), 0.5, None),
+    ],
+)
+def test_losses_equal_their_closed_form(options: dict[str, Any], commitment: float, codebook: float | None):
+    quantizer, z = build(VECTOR, train=True, loss=dict(type='VQLoss', **options)), latents().requires_grad_()
+    output = quantizer(z)
+    codes_ND = quantizer.codebook()[output.codes.indices_BL.flatten()]
+    error = mse(vectors(z), codes_ND)
+    expected = {'commitment': commitment * error, **({} if codebook is None else {'codebook': codebook * error})}
+    assert {key: loss.item() for key, loss in output.losses.items()} == pytest.approx(expected, rel=1e-6)
+
+    output.losses['commitment'].backward(retain_graph=True)
+    torch.testing.assert_close(vectors(z.grad), 2 * commitment * (vectors(z) - codes_ND).detach() / z.numel())
+    assert quantizer.embedding.grad is None
+    if codebook is not None:
+        z.grad = None
+        output.losses['codebook'].backward()
+        assert z.grad is None
+        pull = 2 * codebook * (codes_ND - vectors(z)).detach() / z.numel()
+        expected_grad = torch.zeros(K, D).index_add_(0, output.codes.indices_BL.flatten(), pull)
+        torch.testing.assert_close(quantizer.embedding.grad, expected_grad)
+
+
+def test_ibq_losses_equal_their_closed_form():
+    axes = dict(
+        distance=dict(type='dot'), estimator=dict(type='IndexBackpropagation'), loss=dict(type='IBQLoss', beta=0.3)
+    )
+    quantizer, z = build(VECTOR, train=True, **axes), latents()
+    output = quantizer(z)
+    error = mse(vectors(z), quantizer.codebook()[output.codes.indices_BL.flatten()])
+    assert {key: loss.item() for key, loss in output.losses.items()} == pytest.approx(
+        {'double': error, 'commitment': error, 'codebook': 0.3 * error}, rel=1e-5
+    )
+
+
+def test_straight_through_hands_the_decoders_gradient_on_unchanged():
+    quantizer, z = build(VECTOR, train=True), latents().requires_grad_()
+    gradient = torch.randn(2, D, 4, 6)
+    quantizer(z).z_q_BDHW.backward(gradient)
+    assert torch.equal(z.grad, gradient)
+    assert quantizer.embedding.grad is None
+
+
+def test_codes_are_the_nearest_of_the_mapped_codebook_not_of_the_raw_one():
+    quantizer, z = build(VECTOR, projector=dict(type='MLPProjector', depth=2)), latents(8)
+    mapped, raw = (torch.cdist(vectors(z), c).argmin(1) for c in (quantizer.codebook(), quantizer.embedding))
+    assert torch.equal(quantizer(z).codes.indices_BL.flatten(), mapped)
+    assert not torch.equal(mapped, raw)
+
+
+@pytest.mark.parametrize('weight', [0.0, 0.1])
+def test_entropy_code_is_called_only_at_a_weight_above_zero(monkeypatch: pytest.MonkeyPatch, weight: float):
+    def forbidden(*arguments: object) -> None:
+        raise AssertionError('the entropy was computed')
+
+    monkeypatch.setattr(EntropyRegularizer, 'forward', forbidden)
+    quantizer = build(VECTOR, train=True, regularizer=dict(type='EntropyRegularizer', weight=weight))
+    if weight:
+        with pytest.raises(AssertionError, match='the entropy was computed'):
+            quantizer(latents())
+    else:
+        assert 'entropy' not in quantizer(latents()).losses
+
+
+def test_projector_is_called_once_a_training_step():
+    quantizer, projector = counting(train=True, regularizer=dict(type='EntropyRegularizer', weight=0.1))
+    for step in (1, 2, 3):
+        sum(quantizer(latents()).losses.values()).backward()
+        assert projector.calls == step
+
+
+@torch.no_grad()
+def test_mapped_codebook_is_kept_in_eval():
+    quantizer, projector = counting(train=False)
+    output = quantizer(latents())
+    for _ in range(3):
+        quantizer(latents(3, 2, 2)), quantizer.embed(output.codes), quantizer.codebook()
+    assert projector.calls == 1
+
+
+@pytest.mark.parametrize('part', ['embedding', 'projector.projector.map.weight', 'projector.projector.map.bias'])
+@pytest.mark.parametrize('change', ['in place', 'optimizer', 'load_state_dict', 'data', 'replaced'])
+def test_mapped_codebook_follows_every_change_of_a_weight(part: str, change: str):
+    quantizer, _ = counting(train=False)
+    weight = quantizer.get_parameter(part)
+    with torch.no_grad():
+        before = quantizer.codebook().clone()
+    new = weight.detach() + 1
+    if change == 'in place':
+        with torch.no_grad():
+            weight.add_(1)
+    elif change == 'optimizer':
+        weight.grad = -torch.ones_like(weight)
+        torch.optim.SGD([weight], lr=1.0).step()
+    elif change == 'load_state_dict':
+        quantizer.load_state_dict({**quantizer.state_dict(), part: new})
+    elif change == 'data':  # how mmengine's EMAHook swaps weights, before an evaluation calls `eval`
+        weight.data.copy_(new)
+        quantizer.eval()
+    else:
+        owner, _, name = part.rpartition('.')
+        setattr(quantizer.get_submodule(owner), name, nn.Parameter(new))
+    with torch.no_grad():
+        expected = F.linear(quantizer.embedding, *quantizer.projector.projector.map.parameters())
+        assert not torch.allclose(expected, before)
+        torch.testing.assert_close(quantizer.codebook(), expected)
+
+
+def test_codebook_of_a_quantizer_in_eval_carries_gradients_where_they_are_wanted():
+    quantizer, _ = counting(train=False)
+    with torch.no_grad():
+        quantizer.codebook()
+    quantizer.codebook().sum().backward()
+    assert quantizer.embedding.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('axis', [dict(update=dict(type='EMAUpdate')), dict(init=dict(type='KMeansInit'))])
+@pytest.mark.parametrize('projector', ['LinearProjector', 'MLPProjector', 'VQBridge'])
+def test_what_writes_latents_into_the_raw_codebook_needs_the_identity_projector(axis: dict[str, Any], projector: str):
+    with pytest.raises(UserError, match=f'writes latent vectors.*must be the identity, got {projector}'):
+        build(VECTOR, projector=dict(type=projector), **axis)
+    build(VECTOR, projector=dict(type='Identity'), **axis)
+
+
+def test_llamagens_normalisation_puts_latents_and_codes_on_the_unit_sphere():
+    quantizer, z = build(VECTOR, train=True, normalize=dict(type='L2Normalize')), 5 * latents()
+    output = quantizer(z)
+    torch.testing.assert_close(quantizer.codebook().norm(dim=1), torch.ones(K))
+    torch.testing.assert_close(output.z_BDHW, F.normalize(z, dim=1))
+    torch.testing.assert_close(output.z_q_BDHW.norm(dim=1), torch.ones(2, 4, 6))
+    cosine = F.cosine_similarity(vectors(z)[:, None], quantizer.embedding[None], dim=-1)
+    assert torch.equal(output.codes.indices_BL.flatten(), cosine.argmax(1))
+
+
+def test_cosine_search_chooses_by_angle_but_returns_the_raw_code():
+    quantizer, z = build(VECTOR, normalize=dict(type='CosineSearch')), latents()
+    output = quantizer(z)
+    cosine = F.cosine_similarity(vectors(z)[:, None], quantizer.embedding[None], dim=-1)
+    assert not torch.equal(cosine.argmax(1), torch.cdist(vectors(z), quantizer.embedding).argmin(1))
+    assert torch.equal(output.codes.indices_BL.flatten(), cosine.argmax(1))
+    assert torch.equal(vectors(output.z_q_BDHW), quantizer.embedding[cosine.argmax(1)])
