@@ -40,7 +40,7 @@ val_evaluator = [
     dict(type=SSIM),
     dict(type=QuantizationError),
 ]
-train_cfg = dict(type=TrainLoop, max_iters=700, val_interval=350)
+train_cfg = dict(type=TrainLoop, max_iters=400, val_interval=200)
 val_cfg = dict(type=EvaluationLoop)
 
 optim_wrapper = dict(

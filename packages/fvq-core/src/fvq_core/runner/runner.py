@@ -59,10 +59,14 @@ class Runner(mmengine.runner.Runner):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._config_text: str | None = None
         super().__init__(*args, **kwargs)
-        self.logger.setLevel(self.cfg.get('log_level', 'INFO'))
+        level = self.cfg.get('log_level', 'INFO')
+        self.logger.setLevel(level)
+        for handler in self.logger.handlers:
+            handler.setLevel(level)
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
         # Quiet while the Runner is being set up: mmengine would print the environment, the config and every hook.
+        kwargs.setdefault('logger_name', 'fvq')
         logger = super().build_logger(log_level=logging.WARNING, log_file=log_file, **kwargs)
         # mmengine expects a Python package named like the scope and warns that there is no `fvq`; there need not be one.
         logger.addFilter(lambda record: 'Failed to import `None.registry`' not in record.getMessage())

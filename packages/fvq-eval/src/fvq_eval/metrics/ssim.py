@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.errors import UserError
@@ -37,12 +36,20 @@ def ssim(images: Tensor, reconstructions: Tensor) -> Tensor:
 
 
 def blur(x: Tensor) -> Tensor:
-    """Each channel under the Gaussian window, only where the window lies inside."""
-    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=x.dtype, device=x.device)
+    """Each channel (..., H, W) under the Gaussian window where it lies inside: (..., H - 10, W - 10).
+
+    As two products with band matrices, which are several times faster in float64 than a depthwise convolution.
+    """
+    return window_matrix(x.shape[-2], x) @ x @ window_matrix(x.shape[-1], x).t()
+
+
+def window_matrix(size: int, like: Tensor) -> Tensor:
+    """The 1-D window at every place inside a line of `size` pixels, (size - 10, size)."""
+    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=like.dtype, device=like.device)
     window = (-0.5 * (offsets / SIGMA).square()).exp()
-    window = (window / window.sum()).expand(x.shape[1], 1, -1)
-    x = F.conv2d(x, window.unsqueeze(-1), groups=x.shape[1])
-    return F.conv2d(x, window.unsqueeze(-2), groups=x.shape[1])
+    places = size - 2 * RADIUS
+    columns = torch.arange(places, device=like.device).unsqueeze(1) + torch.arange(len(window), device=like.device)
+    return like.new_zeros(places, size).scatter(1, columns, (window / window.sum()).expand(places, -1))
 
 
 @METRICS.register_module()
