@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
+from .data.loader import LOADER_KEYS, build_dataset
 from .errors import UserError, nearest_hint
 from .registry import (
     HOOKS,
@@ -127,6 +128,8 @@ def valid_keys(node: Mapping[str, Any], top: bool) -> set[str]:
         from .runner.runner import Runner
 
         keys |= set(inspect.signature(Runner.__bases__[0].__init__).parameters) - {'self'} | {'device'}
+    elif 'dataset' in node:
+        keys |= set(LOADER_KEYS)
     elif 'type' in node:
         keys |= set(constructor_arguments(find_component(node['type'])) or {}) | BUILDER_KEYS
     return keys
@@ -185,7 +188,6 @@ def preflight(cfg: Config, train: bool) -> None:
     Raises:
         UserError: One line that says what to mend.
     """
-    from .data.loader import build_dataset
     from .runner.runner import choose_device
 
     choose_device(cfg.get('device', 'auto'))
