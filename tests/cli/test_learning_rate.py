@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fvq_core.commands import train
 from fvq_core.schedules.warmup_hold_decay import lr_multiplier
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -139,7 +139,7 @@ def components(node: Any, path: str = '') -> Iterator[tuple[str, ConfigDict]]:
     """Every dict with a `type` below a node, outermost first, with its dotted path."""
     if isinstance(node, Mapping):
         if 'type' in node:
-            yield path, node
+            yield path, cast(ConfigDict, node)
         for key in node:
             yield from components(node[key], f'{path}.{key}' if path else str(key))
     elif isinstance(node, list | tuple):
@@ -204,7 +204,7 @@ def preflight(cfg: Config, train: bool) -> None:
         if cfg.get(name) is None:
             raise UserError(f'the config has no {name}.')
         dataset = build_dataset(cfg[name], cfg.randomness.get('seed') or 0)
-        if len(dataset) == 0:
+        if len(cast(Sized, dataset)) == 0:
             raise UserError(f'{name}: the dataset is empty.')
         sample = dataset[0]
         if sample['error']:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -49,7 +49,8 @@ def nearest_code(
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
     """Float32 means float32 inside: autocast off, and no TF32 or bfloat16 inside matrix products."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    mkldnn: Any = torch.backends.mkldnn  # a module whose class torch swaps at import; only then has it `matmul`
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = 'ieee'

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -78,7 +79,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
-def from_pretrained(folder: str | Path, device: str = 'cpu') -> Tokenizer:
+def from_pretrained(folder: str | Path, device: str | torch.device = 'cpu') -> Tokenizer:
     """Load a saved tokenizer in eval mode.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,9 +33,11 @@ class Quantizer(nn.Module):
 
     Attributes:
         code_dim: D, the channels of the latent that it takes and returns.
+        component_config: The config that it was built from, which `QUANTIZERS.build` leaves here.
     """
 
     code_dim: int
+    component_config: dict[str, Any]
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """Quantize a latent (B, D, H, W); H and W may differ from call to call."""

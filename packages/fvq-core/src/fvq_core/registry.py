@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, cast
 
 import mmengine.registry as roots
 from mmengine.registry import Registry as _Registry
@@ -108,7 +108,7 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
         raise UserError(message if message.startswith(name) else f'{name}: {message}') from error
     if isinstance(built, nn.Module):
         own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
-        built.component_config = {'type': component_name(component), **own}
+        cast(Any, built).component_config = {'type': component_name(component), **own}
     return built
 
 
@@ -119,8 +119,8 @@ def describe(module: nn.Module) -> dict[str, Any]:
     folded quantizer describes its new projector, not the one it was built with.
     """
     described = {}
-    for key, value in module.component_config.items():
-        child = getattr(module, key, None)
+    for key, value in cast(Any, module).component_config.items():
+        child: Any = getattr(module, key, None)
         described[key] = describe(child) if hasattr(child, 'component_config') else plain(value)
     return described
 
@@ -211,7 +211,9 @@ OPTIMIZERS = Registry('optimizer', roots.OPTIMIZERS)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry('optimizer wrapper constructor', roots.OPTIM_WRAPPER_CONSTRUCTORS)
 LOG_PROCESSORS = Registry('log_processor', roots.LOG_PROCESSORS)
 OPTIM_WRAPPERS = Registry('optimizer wrapper', roots.OPTIM_WRAPPERS, locations=_RUNNER)
-PARAM_SCHEDULERS = Registry('parameter scheduler', roots.PARAM_SCHEDULERS, roots.PARAM_SCHEDULERS.build_func, locations=_SCHEDULES)
+PARAM_SCHEDULERS = Registry(
+    'parameter scheduler', roots.PARAM_SCHEDULERS, roots.PARAM_SCHEDULERS.build_func, locations=_SCHEDULES
+)
 COLLATE_FUNCTIONS = Registry('function', roots.FUNCTIONS)
 
 TOKENIZERS = Registry('tokenizer')

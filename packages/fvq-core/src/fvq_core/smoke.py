@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mmengine.config import Config
@@ -18,6 +18,10 @@ from .pretrained import from_pretrained
 from .registry import find_component
 from .runner.checkpoint import read_checkpoint
 from .runner.runner import HISTORY_NAME, Runner
+
+if TYPE_CHECKING:
+    from .runner.evaluation_loop import EvaluationLoop
+    from .tasks.tokenizer_task import TokenizerTask
 
 ITERS, RESUME_AT, BATCH = 4, 2, 4
 
@@ -63,9 +67,8 @@ def run_smoke(cfg: Config, report: Any = print) -> None:
     shutil.rmtree(resumed_dir, ignore_errors=True)
     straight = Runner.from_cfg(cfg)
     straight.train()
-    report(
-        f'trains and validates: {ITERS} iterations, {", ".join(f"{k} {v}" for k, v in straight.val_loop.results.items())}'
-    )
+    val_loop = cast('EvaluationLoop', straight.val_loop)
+    report(f'trains and validates: {ITERS} iterations, {", ".join(f"{k} {v}" for k, v in val_loop.results.items())}')
     last = f'iter_{ITERS}.pth'
     expected = read_checkpoint(work_dir / last)
     report(f'saves: {work_dir / last}')
@@ -85,10 +88,10 @@ def run_smoke(cfg: Config, report: Any = print) -> None:
         raise SmokeError('resume: the logged history differs from the run that was never stopped.')
     report(f'resumes: weights, optimizer, schedule and history from iteration {RESUME_AT} on are bit-identical')
 
-    trained = straight._bare_model.eval()
+    trained = cast('TokenizerTask', straight._bare_model.eval())
     folded = from_pretrained(work_dir / 'tokenizer', next(trained.parameters()).device)
     with torch.no_grad():
-        images = trained.images(next(iter(straight.val_loop.dataloader)))
+        images = trained.images(next(iter(val_loop.dataloader)))
         one, other = trained.tokenizer(images), folded(images)
         if not torch.equal(one.codes.indices_BL, other.codes.indices_BL):
             raise SmokeError('fold: codes differ from the training model.')

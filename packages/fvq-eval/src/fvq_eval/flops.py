@@ -33,8 +33,9 @@ COUNTED = {'linear', 'matmul', 'conv', 'einsum', 'bmm', 'addmm'}
 
 def projector_flops(projector: nn.Module, codebook_size: int, code_dim: int) -> int:
     """Multiply-accumulates of mapping a codebook once."""
-    if hasattr(projector, 'fuse_attention'):
-        projector.fuse_attention(False)
+    fuse_attention = getattr(projector, 'fuse_attention', None)
+    if fuse_attention is not None:
+        fuse_attention(False)
     device = next(projector.parameters()).device
     analysis = FlopCountAnalysis(projector.eval(), torch.zeros(codebook_size, code_dim, device=device))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +43,8 @@ class ResidualQuantizer(Quantizer):
         if depth < 1:
             raise UserError(f'ResidualQuantizer: depth must be 1 or more, got {depth}.')
         self.depth, self.shared = depth, shared
-        self.quantizers = nn.ModuleList(QUANTIZERS.build(quantizer) for _ in range(1 if shared else depth))
-        first = self.quantizers[0]
+        quantizers = nn.ModuleList(QUANTIZERS.build(quantizer) for _ in range(1 if shared else depth))
+        first = quantizers[0]
         if not isinstance(first, VectorQuantizer):
             raise UserError(f'ResidualQuantizer: wraps a VectorQuantizer, got {type(first).__name__}.')
         if not first.estimator.pairwise:
@@ -57,6 +57,7 @@ class ResidualQuantizer(Quantizer):
                 f'ResidualQuantizer: {type(first.normalize).__name__} would put residuals, which shrink, on the unit '
                 'sphere; use NoNormalization or CosineSearch.'
             )
+        self.quantizers = cast(Sequence[VectorQuantizer], quantizers)
         self.code_dim = first.code_dim
 
     @property

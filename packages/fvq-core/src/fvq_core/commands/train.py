@@ -38,13 +38,15 @@ def main(argv: Sequence[str] | None) -> None:
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed)
     if args.smoke:
-        from ..smoke import run_smoke, shrink_config
+        from ..smoke import shrink_config
 
         cfg = shrink_config(cfg)
         if args.work_dir is None:
             cfg.work_dir += '_smoke'
     preflight(cfg, train=True)
     if args.smoke:
+        from ..smoke import run_smoke
+
         run_smoke(cfg, lambda line: print(f'smoke: {line}'))
         return
 

@@ -80,16 +80,16 @@ class ImageFolder(Dataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> Sample:
+    def __getitem__(self, index: int | tuple[int, int]) -> Sample:
         """The image at an index, or in training at (index, position in the data order).
 
         An unreadable image is reported; in training the next readable neighbour takes its place.
         """
-        index, position = item if isinstance(item, tuple) else (item, item)
-        tries = SUBSTITUTES if isinstance(item, tuple) else 1
+        first, position = index if isinstance(index, tuple) else (index, index)
+        tries = SUBSTITUTES if isinstance(index, tuple) else 1
         unreadable: list[str] = []
         for step in range(tries):
-            path, label = self.files[(index + step) % len(self.files)]
+            path, label = self.files[(first + step) % len(self.files)]
             try:
                 image = self._load(path, sample_rng(self.seed, position))
             except CropTooLargeError as error:

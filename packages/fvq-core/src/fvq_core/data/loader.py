@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sized
+from typing import Any, cast
 
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
@@ -48,7 +48,8 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
     """
     dataset = build_dataset(cfg, seed)
     rank, world_size = get_dist_info()
-    sampler = SeekableSampler(dataset, seed=seed) if train else _Strided(range(rank, len(dataset), world_size))
+    sized = cast(Sized, dataset)
+    sampler = SeekableSampler(sized, seed=seed) if train else _Strided(range(rank, len(sized), world_size))
     workers = cfg.get('num_workers', 0)
     options = {key: cfg[key] for key in ('pin_memory', 'prefetch_factor') if cfg.get(key) is not None}
     return DataLoader(

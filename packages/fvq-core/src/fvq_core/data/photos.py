@@ -88,11 +88,11 @@ class BundledPhotos(Dataset):
     def __len__(self) -> int:
         return self.crops
 
-    def __getitem__(self, item: int | tuple[int, int]) -> Sample:
+    def __getitem__(self, index: int | tuple[int, int]) -> Sample:
         """The crop at an index, or in training at (index, position in the data order)."""
-        index, position = item if isinstance(item, tuple) else (item, item)
+        number, position = index if isinstance(index, tuple) else (index, index)
         rng = sample_rng(self.seed if self.split == 'train' else 0, position)
-        label = index % len(PHOTO_NAMES)
+        label = number % len(PHOTO_NAMES)
         part = self.parts[PHOTO_NAMES[label]]
         top = rng.randrange(part.shape[0] - self.crop_size + 1)
         left = rng.randrange(part.shape[1] - self.crop_size + 1)

@@ -41,16 +41,16 @@ def sample_rng(seed: int, position: int) -> random.Random:
 @COLLATE_FUNCTIONS.register_module()
 def collate_samples(samples: list[Sample]) -> dict[str, Any]:
     """Stack what could be read: `images` uint8 (B, 3, H, W), `labels` int64 (B,), `unreadable` names, `error`."""
-    read = [sample for sample in samples if sample['image'] is not None]
-    sizes = {tuple(sample['image'].shape) for sample in read}
+    read = [(image, sample['label']) for sample in samples if (image := sample['image']) is not None]
+    sizes = {tuple(image.shape) for image, _ in read}
     error = next((sample['error'] for sample in samples if sample['error']), None)
     if len(sizes) > 1 and error is None:
         error = (
             f'images of one batch differ in size ({", ".join(map(str, sorted(sizes)))}); add a crop to the transforms.'
         )
     return {
-        'images': torch.stack([sample['image'] for sample in read]) if read and error is None else None,
-        'labels': torch.tensor([sample['label'] for sample in read], dtype=torch.int64),
+        'images': torch.stack([image for image, _ in read]) if read and error is None else None,
+        'labels': torch.tensor([label for _, label in read], dtype=torch.int64),
         'unreadable': [name for sample in samples for name in sample['unreadable']],
         'error': error,
     }

@@ -33,7 +33,7 @@ class SeekableSampler(Sampler):
         self.rank, self.world_size = get_dist_info()
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, order = -1, None
+        epoch, order = -1, torch.empty(0)
         position = self.start + self.rank
         while True:
             if position // self.size != epoch:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..encoders.vqgan_encoder import blocks_of_levels, middle, run_level
+from ..encoders.vqgan_encoder import Level, blocks_of_levels, middle, run_level
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
 from ..layers.resample import Upsample
@@ -55,24 +55,26 @@ class VQGANDecoder(nn.Module):
         channels = ch * ch_mult[-1]
         self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
         self.mid = middle(channels, attention, dropout, norm_groups)
-        self.levels = nn.ModuleList()
+        levels = nn.ModuleList()
         counts = blocks_of_levels(num_res_blocks, ch_mult)
         for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
-            level = nn.ModuleDict({'blocks': nn.ModuleList(), 'attention': nn.ModuleList()})
+            blocks, mixers = nn.ModuleList(), nn.ModuleList()
+            level = nn.ModuleDict({'blocks': blocks, 'attention': mixers})
             for _ in range(count + extra_blocks):
-                level['blocks'].append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
+                blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
                 channels = ch * multiple
                 if index == 0 and attention:
-                    level['attention'].append(AttentionBlock(channels, norm_groups=norm_groups))
+                    mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
             if index < len(ch_mult) - 1:
                 level['upsample'] = Upsample(channels)
-            self.levels.append(level)
+            levels.append(level)
+        self.levels = cast(Sequence[Level], levels)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.conv_out.weight
+        return cast(nn.Parameter, self.conv_out.weight)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:
         h = self.mid(self.conv_in(z_BCHW))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,9 +11,18 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
-from ..layers.resample import Downsample
+from ..layers.resample import Downsample, Upsample
 from ..layers.resnet_block import ResnetBlock
 from ..registry import ENCODERS
+
+
+class Level(TypedDict):
+    """How the `nn.ModuleDict` of one level is read; its keys are part of the state dict's."""
+
+    blocks: nn.ModuleList
+    attention: nn.ModuleList
+    downsample: NotRequired[Downsample]
+    upsample: NotRequired[Upsample]
 
 
 @ENCODERS.register_module()
@@ -54,18 +63,20 @@ class VQGANEncoder(nn.Module):
         self.downsample_factor = 2 ** (len(ch_mult) - 1)
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
         channels = ch
-        self.levels = nn.ModuleList()
+        levels = nn.ModuleList()
         for index, (multiple, count) in enumerate(zip(ch_mult, blocks_of_levels(num_res_blocks, ch_mult), strict=True)):
             coarsest = index == len(ch_mult) - 1
-            level = nn.ModuleDict({'blocks': nn.ModuleList(), 'attention': nn.ModuleList()})
+            blocks, mixers = nn.ModuleList(), nn.ModuleList()
+            level = nn.ModuleDict({'blocks': blocks, 'attention': mixers})
             for _ in range(count):
-                level['blocks'].append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
+                blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
                 channels = ch * multiple
                 if coarsest and attention:
-                    level['attention'].append(AttentionBlock(channels, norm_groups=norm_groups))
+                    mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
             if not coarsest:
                 level['downsample'] = Downsample(channels)
-            self.levels.append(level)
+            levels.append(level)
+        self.levels = cast(Sequence[Level], levels)
         self.mid = middle(channels, attention, dropout, norm_groups)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, z_channels, 3, padding=1)
@@ -103,7 +114,7 @@ def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> 
     return nn.Sequential(block, mixer, ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups))
 
 
-def run_level(level: nn.ModuleDict, h: Tensor) -> Tensor:
+def run_level(level: Level, h: Tensor) -> Tensor:
     """The residual blocks of one level, each followed by its attention where the level has any."""
     for index, block in enumerate(level['blocks']):
         h = block(h)

@@ -69,12 +69,14 @@ class TrainingLogHook(Hook):
             self._log(runner, runner.iter + 1)
 
     def _log(self, runner: Any, iteration: int) -> None:
+        histogram_K = self.histogram_K
+        assert histogram_K is not None
         row: dict[str, Any] = {'iter': iteration, 'split': 'train'}
         row.update({name: (total / self.count).item() for name, total in self.sums.items()})
-        all_reduce(self.histogram_K)
-        tokens = int(self.histogram_K.sum())
-        row['usage_window'] = 100.0 * (self.histogram_K > 0).double().mean().item()
-        row['perplexity_window'] = perplexity(self.histogram_K)
+        all_reduce(histogram_K)
+        tokens = int(histogram_K.sum())
+        row['usage_window'] = 100.0 * (histogram_K > 0).double().mean().item()
+        row['perplexity_window'] = perplexity(histogram_K)
         row['tokens_window'] = tokens
         row['lr'] = runner.optim_wrapper.get_lr()['lr'][0]
         now = time.perf_counter()
@@ -83,7 +85,7 @@ class TrainingLogHook(Hook):
         self.window = row
         self.speed_from = (0, now)
         self.sums, self.count, self.images = {}, 0, 0
-        self.histogram_K.zero_()
+        histogram_K.zero_()
         self._publish(runner, row, 'train')
 
     def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:

@@ -61,7 +61,7 @@ def import_tokenizer(
     codebook_size, code_dim = (
         state['quantize.embedding.weight'].shape if 'quantize.embedding.weight' in state else (0, 0)
     )
-    config = dict(
+    config: dict[str, Any] = dict(
         type='Tokenizer',
         **autoencoder_config(state),
         quantizer=dict(type='VectorQuantizer', codebook_size=codebook_size, code_dim=code_dim),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any, cast
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -42,7 +42,7 @@ class EvaluationLoop(BaseLoop):
         runner.call_hook('before_val_epoch')
         runner.model.eval()
         task = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        unreadable = UnreadableImages(len(self.dataloader.dataset), self.allowed_unreadable, runner.logger)
+        unreadable = UnreadableImages(len(cast(Sized, self.dataloader.dataset)), self.allowed_unreadable, runner.logger)
         for metric in self.metrics:
             metric.reset(task.tokenizer)
         seen = 0

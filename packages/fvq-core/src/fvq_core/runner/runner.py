@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mmengine.runner
 import torch
@@ -24,12 +24,14 @@ from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 
 from .. import __version__
 from ..errors import UserError
 from ..pretrained import load_weights
 from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE, build_component
 from .checkpoint import list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
+from .train_loop import TrainLoop
 
 HISTORY_NAME = 'history.jsonl'
 
@@ -54,7 +56,7 @@ class Runner(mmengine.runner.Runner):
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
         cfg.setdefault('default_scope', SCOPE)
-        return super().from_cfg(cfg)
+        return cast(Runner, super().from_cfg(cfg))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._config_text: str | None = None
@@ -105,13 +107,13 @@ class Runner(mmengine.runner.Runner):
                 load_weights(self._bare_model, checkpoint['state_dict'], str(self._load_from))
         self._has_loaded = True
 
-    def resume(self, filename: str, **kwargs: Any) -> None:
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue from a checkpoint file, exactly."""
         self._resume_checkpoint(Path(filename), read_checkpoint(filename))
 
     @property
     def _bare_model(self) -> torch.nn.Module:
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        return cast(torch.nn.Module, self.model.module if is_model_wrapper(self.model) else self.model)
 
     def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
         meta = checkpoint.get('meta', {})
@@ -128,10 +130,11 @@ class Runner(mmengine.runner.Runner):
                 f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
             )
         load_weights(self._bare_model, checkpoint['state_dict'], str(path))
-        self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        for scheduler, state in zip(self.param_schedulers or [], checkpoint['param_schedulers'], strict=True):
+        cast(OptimWrapper, self.optim_wrapper).load_state_dict(checkpoint['optimizer'])
+        schedulers = cast(list[Any], self.param_schedulers or [])
+        for scheduler, state in zip(schedulers, checkpoint['param_schedulers'], strict=True):
             scheduler.load_state_dict(state)
-        self.train_loop._iter = meta['iter']
+        cast(TrainLoop, self.train_loop)._iter = meta['iter']
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         self._has_loaded = True
         self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
@@ -164,8 +167,8 @@ class Runner(mmengine.runner.Runner):
                 'config': self._config_text,
             },
             'state_dict': {key: value.detach().cpu() for key, value in self._bare_model.state_dict().items()},
-            'optimizer': self.optim_wrapper.state_dict(),
-            'param_schedulers': [scheduler.state_dict() for scheduler in self.param_schedulers or []],
+            'optimizer': cast(OptimWrapper, self.optim_wrapper).state_dict(),
+            'param_schedulers': [scheduler.state_dict() for scheduler in cast(list[Any], self.param_schedulers or [])],
         }
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         write_checkpoint(checkpoint, Path(out_dir) / filename)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from mmengine.runner import BaseLoop
 
 from ..data.loader import build_loader
 from ..data.sample import UnreadableImages
+from ..data.seekable_sampler import SeekableSampler
 from ..errors import NonFiniteLossError, UserError
 from ..registry import LOOPS
 from .checkpoint import list_checkpoints
@@ -46,7 +47,7 @@ class TrainLoop(BaseLoop):
         self._iter, self._epoch, self._max_epochs = 0, 0, 1
         self.global_batch_size = dataloader['batch_size'] * get_dist_info()[1]
         self.unreadable = UnreadableImages(
-            len(self.dataloader.dataset), dataloader.get('max_unreadable', 0.1), runner.logger
+            len(cast(Sized, self.dataloader.dataset)), dataloader.get('max_unreadable', 0.1), runner.logger
         )
 
     @property
@@ -71,7 +72,7 @@ class TrainLoop(BaseLoop):
 
     def batches(self, start_iter: int) -> Iterator[dict[str, Any]]:
         """Batches from an iteration on."""
-        self.dataloader.sampler.start = start_iter * self.global_batch_size
+        cast(SeekableSampler, self.dataloader.sampler).start = start_iter * self.global_batch_size
         return (batch for batch in self.dataloader if self.unreadable.check(batch))
 
     def run(self) -> torch.nn.Module:

@@ -85,7 +85,9 @@ class WarmupHoldDecayLR(_ParamScheduler):
         if warmup < 0 or hold < 0:
             raise UserError(f'WarmupHoldDecayLR: warmup and hold must be 0 or more, got {warmup} and {hold}.')
         self.total_iters = total_iters
-        self.shape = dict(warmup=warmup, warmup_factor=warmup_factor, hold=hold, end_factor=end_factor, decay=decay)
+        self.shape: dict[str, Any] = dict(
+            warmup=warmup, warmup_factor=warmup_factor, hold=hold, end_factor=end_factor, decay=decay
+        )
         super().__init__(optimizer, 'lr', last_step=last_step, by_epoch=False)
 
     def state_dict(self) -> dict[str, Any]:

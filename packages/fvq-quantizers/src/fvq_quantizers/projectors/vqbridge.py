@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from timm.models.vision_transformer import Block
@@ -78,8 +78,9 @@ class VQBridge(nn.Module):
             patch_size,
             patching,
         )
-        norm = partial(nn.LayerNorm, elementwise_affine=False, eps=1e-6)
-        act = partial(nn.GELU, approximate='tanh')
+        # Any: timm wants classes here by its annotations, and takes what builds a module.
+        norm: Any = partial(nn.LayerNorm, elementwise_affine=False, eps=1e-6)
+        act: Any = partial(nn.GELU, approximate='tanh')
         self.compress = nn.Linear(patch_size * code_dim, hidden_dim)
         self.compression_norm = norm(hidden_dim) if compression_norm else nn.Identity()
         self.blocks = nn.Sequential(
@@ -121,7 +122,7 @@ class VQBridge(nn.Module):
     def fuse_attention(self, fused: bool) -> None:
         """Switch between fused attention and plain matrix products, whose cost a FLOP counter can see."""
         for block in self.blocks:
-            block.attn.fused_attn = fused
+            cast(Any, block).attn.fused_attn = fused
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
