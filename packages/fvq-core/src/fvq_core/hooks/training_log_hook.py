@@ -92,7 +92,8 @@ class TrainingLogHook(Hook):
         if runner._train_loop is None or isinstance(runner._train_loop, dict):
             return  # tools/test.py: an evaluation without a run
         row = {'iter': runner.iter, 'split': 'eval', **{name: metric.value for name, metric in metrics.items()}}
-        self._publish(runner, row, 'eval')
+        if not any(old['iter'] == row['iter'] and old['split'] == 'eval' for old in self.history.rows()):
+            self._publish(runner, row, 'eval')  # a finished run that is resumed evaluates again, and logs once
         if is_main_process():
             runner.logger.info(f'iter {runner.iter} evaluation: ' + ', '.join(f'{k} {v}' for k, v in metrics.items()))
         self.speed_from = (0, time.perf_counter())

@@ -30,7 +30,10 @@ class VQBridge(nn.Module):
       changes the method (the first LayerNorm then acts on tokens of rms 5e-5). Default: without, as released.
     - *The starting scale of the output map*, which decides much of the result: `output_scale` times Xavier-uniform.
       0 is the released zero start, at which all codes are equal and the raw codebook gets no gradient for one step.
-      `docs/vqbridge.md` shows the measurements behind the default.
+    - *How alike the p slots of a token start.* The output map has a block of weights for each slot. Started independently,
+      one slot's codes can lie so badly that none is ever chosen; its block then never gets a gradient, and a p-th of the
+      codebook is dead for good. The blocks therefore start from one common block, `slot_spread` of each its own.
+      `docs/vqbridge.md` shows the measurements behind both defaults.
 
     Args:
         codebook_size: K.
@@ -43,6 +46,7 @@ class VQBridge(nn.Module):
         patching: `'sequence'` or `'grid'`.
         compression_norm: Whether a LayerNorm follows the compression.
         output_scale: Starting scale of the output map, 0 or more.
+        slot_spread: Share of a slot's starting weights that is its own, 0 (all slots equal) to 1 (independent).
 
     Raises:
         UserError: p does not divide K (or, for the grid, they are no fitting squares); heads do not divide `hidden_dim`.
@@ -60,6 +64,7 @@ class VQBridge(nn.Module):
         patching: Literal['sequence', 'grid'] = 'sequence',
         compression_norm: bool = False,
         output_scale: float = 0.1,
+        slot_spread: float = 0.3,
     ) -> None:
         super().__init__()
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
@@ -72,6 +77,8 @@ class VQBridge(nn.Module):
             raise UserError(
                 f'VQBridge: output_scale must be 0 or more, got {output_scale}; 0 is the released zero start.'
             )
+        if not 0.0 <= slot_spread <= 1.0:
+            raise UserError(f'VQBridge: slot_spread must lie in [0, 1], got {slot_spread}.')
         self.codebook_size, self.code_dim, self.patch_size, self.patching = (
             codebook_size,
             code_dim,
@@ -96,7 +103,9 @@ class VQBridge(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
-            self.expand.weight.mul_(output_scale)
+            slots = self.expand.weight.view(patch_size, code_dim, hidden_dim)
+            common = nn.init.xavier_uniform_(torch.empty_like(self.expand.weight)).view_as(slots)[:1]
+            slots.mul_(slot_spread).add_(common, alpha=(1.0 - slot_spread**2) ** 0.5).mul_(output_scale)
 
     def forward(self, codebook_KD: Tensor) -> Tensor:
         tokens = self.compression_norm(self.compress(self.patchify(codebook_KD)))
