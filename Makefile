@@ -21,8 +21,8 @@ $(VENV)/.ready: constraints.txt requirements-dev.txt $(PACKAGES) tools/setup.sh
 train: setup ## train FVQ on ten bundled photographs (CONFIG=... for another), a few minutes on 2 cores
 	$(BIN)/python tools/train.py $(CONFIG)
 
-test: setup ## run the whole test suite
-	$(BIN)/python -m pytest
+test: setup ## run the whole test suite, a process a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 check: setup ## lint, format, types, import contracts, links in the docs
 	$(BIN)/ruff check .

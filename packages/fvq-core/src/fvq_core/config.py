@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -16,15 +16,17 @@ from .registry import (
     HOOKS,
     METRICS,
     MODELS,
-    OPTIMIZERS,
     PARAM_SCHEDULERS,
     build_component,
     constructor_arguments,
     find_component,
 )
 
+if TYPE_CHECKING:
+    from .tasks import Task
+
 # Keys that mmengine's builders take beside the constructor's own arguments.
-BUILDER_KEYS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg'}
+BUILDER_KEYS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'parts'}
 # Where `configs/...` is looked for beside the working directory: inside the wheel, and in the clone that is installed.
 CONFIG_ROOTS = (Path(__file__).parent, Path(__file__).parents[4])
 
@@ -164,15 +166,19 @@ def check_arguments(cfg: Config) -> None:
                 raise UserError(f"{path}: {name} has no argument '{key}'; {nearest_hint(key, accepted)}")
 
 
-def build_training_parts(cfg: Config) -> None:
+def build_training_parts(cfg: Config, task: Task) -> None:
     """Build optimizer, schedule and hooks on a stand-in parameter, so that their complaints come early."""
-    iters = cfg.train_cfg.get('max_iters')
-    if not isinstance(iters, int) or iters < 1:
-        raise UserError(f'train_cfg.max_iters must be a whole number from 1 on, got {iters!r}.')
-    optimizer = OPTIMIZERS.build(cfg.optim_wrapper.optimizer, params=[torch.nn.Parameter(torch.zeros(1))])
+    from .runner.optim_wrapper import build_optim_wrappers
+    from .runner.train_loop import check_length
+
+    length = {key: cfg.train_cfg.get(key) for key in ('max_iters', 'max_epochs')}
+    check_length(**length, accumulate=cfg.train_cfg.get('accumulate', 1))
+    stand_in = torch.nn.Linear(1, 1)
+    optimizers = build_optim_wrappers(cfg.optim_wrapper, dict.fromkeys(task.parts(), stand_in))
+    optimizer = next(optimizers.values())
     schedulers = cfg.get('param_scheduler') or []
     for scheduler in schedulers if isinstance(schedulers, list | tuple) else [schedulers]:
-        build_component(scheduler, PARAM_SCHEDULERS, optimizer=optimizer, total_iters=iters)
+        build_component(scheduler, PARAM_SCHEDULERS, optimizer=optimizer, total_iters=length['max_iters'] or 1000)
     for hook in cfg.get('default_hooks', {}).values():
         if hook is not None:
             HOOKS.build({key: value for key, value in hook.items() if key != 'priority'})
@@ -188,17 +194,17 @@ def preflight(cfg: Config, train: bool) -> None:
     Raises:
         UserError: One line that says what to mend.
     """
-    from .runner.runner import choose_device
+    from .runner.distributed import choose_device
 
     choose_device(cfg.get('device', 'auto'))
+    with torch.device('meta'):
+        task = MODELS.build(cfg.model)
     if train:
-        build_training_parts(cfg)
+        build_training_parts(cfg, task)
     for metric in cfg.get('val_evaluator') or ():
         METRICS.build(metric)
     if Path(cfg.work_dir).is_file():
         raise UserError(f'the work dir {cfg.work_dir} is a file; choose another with --work-dir.')
-    with torch.device('meta'):
-        task = MODELS.build(cfg.model)
     side = task.tokenizer.downsample_factor if hasattr(task, 'tokenizer') else 1
     for name in ('train_dataloader', 'val_dataloader') if train else ('val_dataloader',):
         if cfg.get(name) is None:

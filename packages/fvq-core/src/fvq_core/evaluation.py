@@ -5,49 +5,76 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.config import Config
 
 from .errors import UserError
 from .metric import MetricValue
 from .pretrained import from_pretrained, load_weights
-from .registry import MODELS
+from .registry import MODELS, find_component
 from .runner.checkpoint import read_checkpoint
+from .runner.distributed import choose_device
 from .runner.evaluation_loop import EvaluationLoop
-from .runner.runner import choose_device
 
 
-def load_task(checkpoint: dict[str, Any], source: str, cfg: Any = None) -> Any:
-    """The task of a checkpoint with its weights, on the CPU.
+def inference_task(cfg: Any) -> Any:
+    """The task of a config without what only training needs: perceptual network, discriminator."""
+    model = dict(cfg.model)
+    dropped = getattr(find_component(model['type']), 'training_only', ())
+    return MODELS.build({key: value for key, value in model.items() if key not in dropped})
+
+
+def load_task(
+    checkpoint: dict[str, Any], source: str, cfg: Any = None, weights: Literal['ema', 'raw'] | None = None
+) -> Any:
+    """The task of a checkpoint with its weights, on the CPU, without what only training needs.
 
     Args:
         checkpoint: What `read_checkpoint` returned.
         source: Its path, for messages.
         cfg: A config with `model`; by default the one that the checkpoint carries.
+        weights: `'ema'` for the moving average, `'raw'` for the weights as trained; by default the average where the
+            checkpoint has one.
+
+    Raises:
+        UserError: The checkpoint has no such weights, or those of another model.
     """
     if cfg is None:
         text = checkpoint.get('meta', {}).get('config')
         if not text:
             raise UserError(f'{source} carries no config; export it with the version that wrote it.')
         cfg = Config.fromstring(text, file_format='.py')
-    task = MODELS.build(cfg.model)
-    load_weights(task, checkpoint['state_dict'], str(source))
+    average = checkpoint.get('ema_state_dict')
+    if weights == 'ema' and average is None:
+        raise UserError(f'{source} has no moving average; use --weights raw.')
+    chosen = checkpoint['state_dict'] if weights == 'raw' or average is None else average
+    task = inference_task(cfg)
+    own = task.parts()
+    load_weights(task, {key: value for key, value in chosen.items() if key.split('.')[0] in own}, str(source))
+    task.weights_note = '' if average is None else f' ({"raw weights" if chosen is not average else "moving average"})'
     return task
 
 
-def evaluate_checkpoint(cfg: Any, path: str) -> dict[str, MetricValue]:
-    """The config's metrics over its evaluation set, for an `iter_N.pth` or a saved tokenizer's folder."""
+def evaluate_checkpoint(
+    cfg: Any, path: str, weights: Literal['ema', 'raw'] | None = None
+) -> tuple[dict[str, MetricValue], str]:
+    """The config's metrics over its evaluation set, for an `iter_N.pth` or a saved tokenizer's folder.
+
+    Returns:
+        The values, and what the weights are called in their stamps.
+    """
     device = choose_device(cfg.get('device', 'auto'))
     if Path(path).is_dir():
-        task = MODELS.build(cfg.model)
+        task = inference_task(cfg)
         task.tokenizer = from_pretrained(path)
     else:
-        task = load_task(read_checkpoint(path), path, cfg)
+        task = load_task(read_checkpoint(path), path, cfg, weights)
     runner = SimpleNamespace(
-        model=task.to(device),
+        task=task.to(device),
         seed=cfg.randomness.get('seed') or 0,
         logger=logging.getLogger('fvq'),
         call_hook=lambda stage, **arguments: None,
     )
-    return EvaluationLoop(runner, cfg.val_dataloader, cfg.val_evaluator).run()
+    results = EvaluationLoop(runner, cfg.val_dataloader, cfg.val_evaluator).run()
+    return results, f'{path}{task.weights_note}'

@@ -16,7 +16,7 @@ from .data.sample import to_tensor
 from .errors import UserError
 from .images import from_uint8, to_uint8
 from .registry import METRICS
-from .runner.runner import choose_device
+from .runner.distributed import choose_device
 from .tokenizer import Tokenizer
 
 

@@ -88,7 +88,7 @@ def run_smoke(cfg: Config, report: Any = print) -> None:
         raise SmokeError('resume: the logged history differs from the run that was never stopped.')
     report(f'resumes: weights, optimizer, schedule and history from iteration {RESUME_AT} on are bit-identical')
 
-    trained = cast('TokenizerTask', straight._bare_model.eval())
+    trained = cast('TokenizerTask', straight.task.eval())
     folded = from_pretrained(work_dir / 'tokenizer', next(trained.parameters()).device)
     with torch.no_grad():
         images = trained.images(next(iter(val_loop.dataloader)))

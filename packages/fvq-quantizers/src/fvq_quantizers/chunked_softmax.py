@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from fvq_core.ranks import mean_over_ranks
+
 MAX_SCORES = 2**23
 
 
@@ -30,7 +32,7 @@ def soft_codes(z_ND: Tensor, codebook_KD: Tensor, values_KD: Tensor, distance: A
 def entropies(
     z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Mean entropy of the rows' soft choices, and entropy of their mean; scalars.
+    """Mean entropy of the rows' soft choices, and entropy of their mean over the rows of every rank; scalars.
 
     `eps` stands inside both logarithms' arguments as MaskGIT's and LlamaGen's code has it.
     """
@@ -43,5 +45,5 @@ def entropies(
     parts = over_row_chunks(chunk, z_ND, codebook_KD.shape[0])
     N = z_ND.shape[0]
     sample_entropy = torch.stack([entropy for entropy, _ in parts]).sum() / N
-    mean_K = torch.stack([p_K for _, p_K in parts]).sum(0) / N
+    mean_K = mean_over_ranks(torch.stack([p_K for _, p_K in parts]).sum(0) / N)
     return sample_entropy, -(mean_K * (mean_K + eps).log()).sum()

@@ -42,3 +42,22 @@ def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentP
         epilog=f'example:\n{example}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """`--weights ema|raw` for commands that read a checkpoint."""
+    parser.add_argument(
+        '--weights',
+        choices=('ema', 'raw'),
+        help='the moving average, or the weights as trained; default: the average where the checkpoint has one',
+    )
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """`--launcher` for commands that run on many devices."""
+    parser.add_argument(
+        '--launcher',
+        choices=('auto', 'none', 'pytorch', 'slurm'),
+        default='auto',
+        help='who started the processes of a run on many devices; auto recognises torchrun',
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .command import command, make_parser
+from .command import add_weights, command, make_parser
 
 EXAMPLE = """\
   tools/export.py work_dirs/fvq_photos/iter_600.pth my_tokenizer
@@ -16,12 +16,14 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('export.py', __doc__ or '', EXAMPLE)
     parser.add_argument('checkpoint', help='an iter_N.pth; the config is read from it')
     parser.add_argument('out', help='folder to write: config.json and model.safetensors')
+    add_weights(parser)
     args = parser.parse_args(argv)
 
     from ..evaluation import load_task
     from ..runner.checkpoint import read_checkpoint
 
     checkpoint = read_checkpoint(args.checkpoint)
-    tokenizer = load_task(checkpoint, args.checkpoint).tokenizer
-    tokenizer.eval().fold().save_pretrained(args.out, {'weights': str(args.checkpoint)})
-    print(f'{args.out}: folded tokenizer of {args.checkpoint}')
+    task = load_task(checkpoint, args.checkpoint, weights=args.weights).eval()
+    weights = f'{args.checkpoint}{task.weights_note}'
+    task.tokenizer.fold().save_pretrained(args.out, {'weights': weights})
+    print(f'{args.out}: folded tokenizer of {weights}')

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from ..config import load_config, preflight
-from .command import command, make_parser
+from .command import add_launcher, add_weights, command, make_parser
 
 EXAMPLE = """\
   tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/iter_600.pth
@@ -20,20 +20,28 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('test.py', __doc__ or '', EXAMPLE)
     parser.add_argument('config', help='a Python config, see configs/')
     parser.add_argument('checkpoint', help='an iter_N.pth, or a folder that tools/export.py wrote')
+    add_weights(parser)
+    add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
     args = parser.parse_args(argv)
 
+    from mmengine.dist import is_main_process
+
     from ..evaluation import evaluate_checkpoint
     from ..hooks.report_hook import metrics_document, write_json
+    from ..runner.distributed import find_launcher, join_group
 
     cfg = load_config(args.config, args.cfg_options)
     preflight(cfg, train=False)
-    results = evaluate_checkpoint(cfg, args.checkpoint)
+    join_group(find_launcher(args.launcher), cfg.device)
+    results, weights = evaluate_checkpoint(cfg, args.checkpoint, args.weights)
+    if not is_main_process():
+        return
     for name, metric in results.items():
         tokens = f', {metric.tokens} tokens' if metric.tokens else ''
         print(f'{name:28s} {metric!s:>14s}   {metric.samples} images{tokens}; {metric.protocol}')
-    print(f'weights: {args.checkpoint}')
+    print(f'weights: {weights}')
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        write_json(Path(args.out), metrics_document(results, cfg, cfg.randomness.seed, args.checkpoint))
+        write_json(Path(args.out), metrics_document(results, cfg, cfg.randomness.seed, weights))

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from ..config import load_config, preflight
-from .command import command, make_parser
+from .command import add_launcher, command, make_parser
 
 EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py
   tools/train.py configs/fvq/fvq_photos.py --resume                     # continue the newest checkpoint, exactly
   tools/train.py configs/fvq/fvq_photos.py --smoke                      # a minute: does this config work at all?
   tools/train.py configs/fvq/fvq_photos.py --work-dir work_dirs/p16 \\
-      --cfg-options model.tokenizer.quantizer.projector.patch_size=16 train_cfg.max_iters=300"""
+      --cfg-options model.tokenizer.quantizer.projector.patch_size=16 train_cfg.max_iters=300
+  torchrun --nproc-per-node 8 tools/train.py configs/fvq/fvq_16k.py     # one process a GPU"""
 
 
 @command
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
+    add_launcher(parser)
     args = parser.parse_args(argv)
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed)
@@ -51,7 +53,10 @@ def main(argv: Sequence[str] | None) -> None:
         return
 
     from ..runner.checkpoint import read_checkpoint
+    from ..runner.distributed import find_launcher
     from ..runner.runner import Runner
+
+    cfg.launcher = find_launcher(args.launcher)
 
     if args.resume:
         cfg.resume = True

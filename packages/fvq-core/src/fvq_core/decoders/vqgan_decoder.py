@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..encoders.vqgan_encoder import Level, blocks_of_levels, middle, run_level
+from ..encoders.vqgan_encoder import Level, blocks_of_levels, middle, run_block, run_level
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
 from ..layers.resample import Upsample
@@ -30,6 +30,7 @@ class VQGANDecoder(nn.Module):
         attention: Whether each block of the coarsest level, and the middle, is followed by self-attention.
         dropout: Inside the residual blocks.
         norm_groups: Groups of every GroupNorm; must divide every channel count.
+        checkpointing: As in the encoder.
 
     Attributes:
         in_channels: `z_channels`.
@@ -48,8 +49,10 @@ class VQGANDecoder(nn.Module):
         attention: bool = True,
         dropout: float = 0.0,
         norm_groups: int = 32,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         self.in_channels = z_channels
         self.upsample_factor = 2 ** (len(ch_mult) - 1)
         channels = ch * ch_mult[-1]
@@ -77,9 +80,9 @@ class VQGANDecoder(nn.Module):
         return cast(nn.Parameter, self.conv_out.weight)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:
-        h = self.mid(self.conv_in(z_BCHW))
+        h = run_block(self.mid, self.conv_in(z_BCHW), self.checkpointing)
         for level in self.levels:
-            h = run_level(level, h)
+            h = run_level(level, h, self.checkpointing)
             if 'upsample' in level:
                 h = level['upsample'](h)
         return self.conv_out(F.silu(self.norm_out(h)))

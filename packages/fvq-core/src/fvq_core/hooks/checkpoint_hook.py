@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 
 from ..errors import UserError
 from ..registry import HOOKS
-from ..runner.checkpoint import list_checkpoints
+from ..runner.checkpoint import CheckpointError, list_checkpoints
 
 
 @HOOKS.register_module()
@@ -18,7 +18,8 @@ class CheckpointHook(Hook):
     """Checkpoints are written after the evaluation of their iteration.
 
     Args:
-        interval: Iterations between checkpoints; the last iteration is always saved.
+        interval: Iterations between checkpoints; the last iteration is always saved. One that cannot be written (a full
+            disk) is an error at the last iteration and a warning before: training goes on and tries at the next.
         max_keep: Newest checkpoints to keep; 0 keeps all. At least 2, so that a broken newest one has a fallback.
     """
 
@@ -40,7 +41,13 @@ class CheckpointHook(Hook):
         """Called by the training loop when an iteration, its hooks and its evaluation are done."""
         if runner.iter % self.interval and runner.iter != runner.max_iters:
             return
-        runner.save_checkpoint(runner.work_dir, f'iter_{runner.iter}.pth')
+        runner.call_hook('before_checkpoint')
+        try:
+            runner.save_checkpoint(runner.work_dir, f'iter_{runner.iter}.pth')
+        except CheckpointError as error:
+            if runner.iter == runner.max_iters:
+                raise
+            runner.logger.warning(f'{error} Training goes on; the next try is in {self.interval} iterations.')
         if self.max_keep and is_main_process():
             for path in list_checkpoints(runner.work_dir)[self.max_keep :]:
                 path.unlink()

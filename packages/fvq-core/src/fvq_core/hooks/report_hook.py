@@ -61,12 +61,12 @@ class ReportHook(Hook):
         results = runner.val_loop.results or runner.val_loop.run()
         if not is_main_process():
             return
-        work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth'
+        work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth{runner.task.weights_note}'
         document = metrics_document(results, runner.cfg, runner.seed, name, self._window_metrics(runner, name))
         write_json(work_dir / 'metrics.json', document)
         rows = History(work_dir / HISTORY_NAME).rows()
         plot_curves(rows, work_dir / 'curves.png')
-        task = runner._bare_model.eval()
+        task = runner.task.eval()
         self._pictures(runner, task, work_dir)
         facts = {'weights': name, 'seed': runner.seed, 'metrics': document['metrics']}
         task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)

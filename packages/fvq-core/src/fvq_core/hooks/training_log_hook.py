@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, is_main_process
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
 from ..codebook_statistics import perplexity
+from ..ranks import average_over_ranks
 from ..registry import HOOKS
 from ..runner.runner import HISTORY_NAME
 from .history import History
@@ -23,8 +24,8 @@ SPEED_KEYS = ('images_per_second',)  # the keys of a row that differ between two
 class TrainingLogHook(Hook):
     """Means over each interval go to the console, `history.jsonl` and TensorBoard.
 
-    Nothing is read from the device between logs. What an unfinished interval has gathered travels in the checkpoint, so
-    a resumed run logs the same numbers.
+    Losses are means over ranks, codes are counted over all of them. Nothing is read from the device between logs. What
+    an unfinished interval has gathered travels in the checkpoint, so a resumed run logs the same numbers.
 
     `usage_window` and `perplexity_window` are those of the codes of the interval's training batches, which is not the
     evaluation set: with W codes drawn evenly over K, a window shows at most 1 - exp(-W / K) of them.
@@ -38,7 +39,8 @@ class TrainingLogHook(Hook):
     def __init__(self, interval: int = 10) -> None:
         self.interval = interval
         self.sums: dict[str, Tensor] = {}
-        self.count = self.images = 0
+        self.counts: dict[str, int] = {}  # of each term: one may start in mid-interval
+        self.images = 0
         self.histogram_K: Tensor | None = None
         self.window: dict[str, Any] = {}
         self.speed_from = (0, 0.0)
@@ -51,40 +53,53 @@ class TrainingLogHook(Hook):
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         values = {f'loss/{name}' if name != 'total' else 'loss': value for name, value in outputs['losses'].items()}
-        norm = getattr(runner.optim_wrapper, 'grad_norm', None)
-        if norm is not None:
-            values['grad_norm'] = norm.detach()
+        for part, wrapper in runner.optim_wrapper.items():
+            if wrapper.grad_norm is not None:
+                values[self._of_part('grad_norm', part, runner)] = wrapper.grad_norm.detach()
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         rows = outputs['rows'].reshape(-1)
         if self.histogram_K is None:
-            task = runner._bare_model
-            self.histogram_K = torch.zeros(
-                task.tokenizer.quantizer.codebook().shape[0], dtype=torch.int64, device=rows.device
-            )
+            K = runner.task.tokenizer.quantizer.codebook().shape[0]
+            self.histogram_K = torch.zeros(K, dtype=torch.int64, device=rows.device)
         self.histogram_K += torch.bincount(rows, minlength=len(self.histogram_K))
-        self.count += 1
-        self.images += len(outputs['rows'])
+        self.images += len(outputs['rows']) * get_world_size()
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
             self._log(runner, runner.iter + 1)
+
+    @staticmethod
+    def _of_part(name: str, part: str, runner: Any) -> str:
+        """The main part's figures go without its name."""
+        return name if part == next(iter(runner.task.parts())) else f'{name}/{part}'
+
+    def before_checkpoint(self, runner: Any) -> None:
+        """Called on every rank before rank 0 writes a checkpoint: it must hold what all of them gathered."""
+        average_over_ranks(list(self.sums.values()))
+        if self.histogram_K is not None:
+            all_reduce(self.histogram_K)
+            if not is_main_process():
+                self.histogram_K.zero_()
 
     def _log(self, runner: Any, iteration: int) -> None:
         histogram_K = self.histogram_K
         assert histogram_K is not None
-        row: dict[str, Any] = {'iter': iteration, 'split': 'train'}
-        row.update({name: (total / self.count).item() for name, total in self.sums.items()})
+        average_over_ranks(list(self.sums.values()))
+        means = torch.stack([total.double() / self.counts[name] for name, total in self.sums.items()])
+        row: dict[str, Any] = {'iter': iteration, 'split': 'train', **dict(zip(self.sums, means.tolist(), strict=True))}
         all_reduce(histogram_K)
         tokens = int(histogram_K.sum())
         row['usage_window'] = 100.0 * (histogram_K > 0).double().mean().item()
         row['perplexity_window'] = perplexity(histogram_K)
         row['tokens_window'] = tokens
-        row['lr'] = runner.optim_wrapper.get_lr()['lr'][0]
+        for part, wrapper in runner.optim_wrapper.items():
+            row[self._of_part('lr', part, runner)] = wrapper.get_lr()['lr'][0]
         now = time.perf_counter()
         images, since = self.speed_from
         row['images_per_second'] = round((images + self.images) / max(now - since, 1e-9), 2)
         self.window = row
         self.speed_from = (0, now)
-        self.sums, self.count, self.images = {}, 0, 0
+        self.sums, self.counts, self.images = {}, {}, 0
         histogram_K.zero_()
         self._publish(runner, row, 'train')
 
@@ -108,7 +123,7 @@ class TrainingLogHook(Hook):
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint['training_log'] = {
             'sums': {name: value.cpu() for name, value in self.sums.items()},
-            'count': self.count,
+            'counts': self.counts,
             'images': self.images,
             'histogram_K': None if self.histogram_K is None else self.histogram_K.cpu(),
             'window': self.window,
@@ -118,9 +133,11 @@ class TrainingLogHook(Hook):
         state = checkpoint.get('training_log')
         if state is None:
             return
-        device = next(runner.model.parameters()).device
+        device = next(runner.task.parameters()).device
         self.sums = {name: value.to(device) for name, value in state['sums'].items()}
-        self.count, self.images, self.window = state['count'], state['images'], state['window']
+        self.counts, self.images, self.window = state['counts'], state['images'], state['window']
         self.histogram_K = None if state['histogram_K'] is None else state['histogram_K'].to(device)
+        if self.histogram_K is not None and not is_main_process():
+            self.histogram_K.zero_()
         if is_main_process():
             self.history.truncate(checkpoint['meta']['iter'])

@@ -22,13 +22,24 @@ class CheckpointError(UserError):
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write beside the target, flush to disk, then rename: a crash leaves the old file or the new one, never half."""
+    """Write beside the target, flush to disk, then rename: a crash leaves the old file or the new one, never half.
+
+    Raises:
+        CheckpointError: The disk is full, or the file cannot be written for another reason. Nothing half-written stays.
+    """
     staging = path.with_name(f'.{path.name}.partial')
-    with open(staging, 'wb') as file:
-        torch.save(checkpoint, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(staging, path)
+    try:
+        with open(staging, 'wb') as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
+        staging.unlink(missing_ok=True)
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f'{path} could not be written ({reason}); is the disk full? Earlier checkpoints are intact.'
+        ) from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

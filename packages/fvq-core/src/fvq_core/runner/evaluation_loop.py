@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence, Sized
 from typing import Any, cast
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 
 from ..data.loader import build_loader
@@ -38,10 +37,9 @@ class EvaluationLoop(BaseLoop):
     @torch.no_grad()
     def run(self) -> dict[str, MetricValue]:
         runner = self.runner
+        task = runner.task.eval()
         runner.call_hook('before_val')
         runner.call_hook('before_val_epoch')
-        runner.model.eval()
-        task = runner.model.module if is_model_wrapper(runner.model) else runner.model
         unreadable = UnreadableImages(len(cast(Sized, self.dataloader.dataset)), self.allowed_unreadable, runner.logger)
         for metric in self.metrics:
             metric.reset(task.tokenizer)

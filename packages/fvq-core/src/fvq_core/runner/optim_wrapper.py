@@ -1,36 +1,110 @@
-"""An optimizer wrapper that remembers the gradient norm without waiting for the device."""
+"""An optimizer wrapper: precision, clipping, and the gradient norm without waiting for the device."""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
-from mmengine.optim import OptimWrapper
-from torch import Tensor
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
+from torch import Tensor, nn
 
-from ..registry import OPTIM_WRAPPERS
+from ..errors import UserError, nearest_hint
+from ..registry import OPTIM_WRAPPERS, OPTIMIZERS
+
+DTYPES = {'float32': None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 @OPTIM_WRAPPERS.register_module()
 class ClippedOptimWrapper(OptimWrapper):
-    """Clips the joint gradient norm before each step and keeps it.
+    """Runs forward passes in a precision, clips the joint gradient norm before each step, and keeps the norm.
 
     Args:
         optimizer: The optimizer.
         max_norm: Largest joint norm; 1.0 in LlamaGen and FVQ. None only measures.
+        precision: Of the forward pass: `'float32'`, or autocast to `'bfloat16'` or `'float16'`. Weights, optimizer
+            state, the quantizer's search and its codebook's mapping stay in float32. `'float16'` scales the loss, and
+            a step whose gradients overflow is left out.
 
     Attributes:
         grad_norm: Norm before clipping of the last step, a tensor on the device.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float | None = 1.0) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        max_norm: float | None = 1.0,
+        precision: Literal['float32', 'bfloat16', 'float16'] = 'float32',
+    ) -> None:
         super().__init__(optimizer)
-        self.max_norm = max_norm
+        if precision not in DTYPES:
+            raise UserError(f"ClippedOptimWrapper: unknown precision '{precision}'; {nearest_hint(precision, DTYPES)}")
+        self.max_norm, self.dtype = max_norm, DTYPES[precision]
         self.grad_norm: Tensor | None = None
+        self.device_type = optimizer.param_groups[0]['params'][0].device.type
+        self.scaler = torch.amp.GradScaler(self.device_type, enabled=precision == 'float16')
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Forward passes and losses belong inside."""
+        with nullcontext() if self.dtype is None else torch.autocast(self.device_type, self.dtype):
+            yield
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        self.scaler.scale(loss).backward(**kwargs)
 
     def step(self, **kwargs: Any) -> None:
+        self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
         self.grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         if self.max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, self.grad_norm)
-        self.optimizer.step(**kwargs)
+        self.scaler.step(self.optimizer, **kwargs)
+        self.scaler.update()
+
+    @property
+    def overflow_is_expected(self) -> bool:
+        """Whether a step with infinite gradients is part of the method and not the end of the run."""
+        return self.scaler.is_enabled()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), 'scaler': self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state_dict = dict(state_dict)
+        self.scaler.load_state_dict(state_dict.pop('scaler'))
+        super().load_state_dict(state_dict)
+
+
+def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module]) -> OptimWrapperDict:
+    """One optimizer for each part of a task, all from one config.
+
+    Args:
+        cfg: `type`, its arguments and `optimizer`; `parts` may say by name what is different for a part, as in
+            `parts=dict(discriminator=dict(optimizer=dict(lr=4e-4)))`.
+        parts: What the task trains.
+
+    Raises:
+        UserError: `parts` names something that the task does not train.
+    """
+    common = copy.deepcopy(dict(cfg))
+    common['type'] = OPTIM_WRAPPERS.resolve(common['type'])  # names of ours mean nothing to mmengine's builder
+    common['optimizer']['type'] = OPTIMIZERS.resolve(common['optimizer']['type'])
+    special = dict(common.pop('parts', None) or {})
+    for name in special:
+        if name not in parts:
+            raise UserError(f"optim_wrapper.parts: this task has no part '{name}'; {nearest_hint(name, parts)}")
+    return OptimWrapperDict(
+        **{name: build_optim_wrapper(part, merged(common, special.get(name, {}))) for name, part in parts.items()}
+    )
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a config with nested changes."""
+    out = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if nested else copy.deepcopy(value)
+    return out

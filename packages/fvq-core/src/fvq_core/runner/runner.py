@@ -20,33 +20,21 @@ from typing import Any, cast
 
 import mmengine.runner
 import torch
-from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapperDict
 
 from .. import __version__
 from ..errors import UserError
 from ..pretrained import load_weights
 from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE, build_component
+from ..tasks.task import Task
 from .checkpoint import list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
+from .distributed import choose_device, join_group
+from .optim_wrapper import build_optim_wrappers
 from .train_loop import TrainLoop
 
 HISTORY_NAME = 'history.jsonl'
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`'auto'` is a GPU where there is one.
-
-    Raises:
-        UserError: A GPU is asked for on a machine without one.
-    """
-    if wanted == 'auto':
-        return torch.device(get_device())
-    if wanted.startswith('cuda') and not torch.cuda.is_available():
-        raise UserError(f"device='{wanted}' but this machine has no usable GPU; use device='cpu' or 'auto'.")
-    return torch.device(wanted)
 
 
 @RUNNERS.register_module()
@@ -56,6 +44,7 @@ class Runner(mmengine.runner.Runner):
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
         cfg.setdefault('default_scope', SCOPE)
+        join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'))
         return cast(Runner, super().from_cfg(cfg))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -81,7 +70,21 @@ class Runner(mmengine.runner.Runner):
         """Modules set their own start values when they are built."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: torch.nn.Module) -> torch.nn.Module:
-        return model.to(choose_device(self.cfg.get('device', 'auto')))
+        return cast(Task, model).place(choose_device(self.cfg.get('device', 'auto')))
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapperDict:  # pyrefly: ignore[bad-override]
+        if isinstance(optim_wrapper, OptimWrapperDict):
+            return optim_wrapper
+        return build_optim_wrappers(optim_wrapper, self.task.parts())
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        # mmengine's knows nothing of accumulated micro-batches.
+        if not auto_scale_lr or not auto_scale_lr.get('enable', False):
+            return
+        ratio = cast(TrainLoop, self.train_loop).global_batch_size / auto_scale_lr['base_batch_size']
+        for wrapper in optim_wrapper.values():
+            for group in wrapper.optimizer.param_groups:
+                group['lr'] *= ratio
 
     def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[Any]:
         schedulers = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
@@ -104,7 +107,7 @@ class Runner(mmengine.runner.Runner):
             self._set_aside_old_run()
             if self._load_from:
                 checkpoint = read_checkpoint(self._load_from)
-                load_weights(self._bare_model, checkpoint['state_dict'], str(self._load_from))
+                load_weights(self.task, checkpoint['state_dict'], str(self._load_from))
         self._has_loaded = True
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -112,8 +115,9 @@ class Runner(mmengine.runner.Runner):
         self._resume_checkpoint(Path(filename), read_checkpoint(filename))
 
     @property
-    def _bare_model(self) -> torch.nn.Module:
-        return cast(torch.nn.Module, self.model.module if is_model_wrapper(self.model) else self.model)
+    def task(self) -> Task:
+        """What is trained."""
+        return cast(Task, self.model)
 
     def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
         meta = checkpoint.get('meta', {})
@@ -129,11 +133,11 @@ class Runner(mmengine.runner.Runner):
             raise UserError(
                 f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
             )
-        load_weights(self._bare_model, checkpoint['state_dict'], str(path))
-        cast(OptimWrapper, self.optim_wrapper).load_state_dict(checkpoint['optimizer'])
-        schedulers = cast(list[Any], self.param_schedulers or [])
-        for scheduler, state in zip(schedulers, checkpoint['param_schedulers'], strict=True):
-            scheduler.load_state_dict(state)
+        load_weights(self.task, checkpoint['state_dict'], str(path))
+        cast(OptimWrapperDict, self.optim_wrapper).load_state_dict(checkpoint['optimizer'])
+        for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items():
+            for scheduler, state in zip(schedulers, checkpoint['param_schedulers'][name], strict=True):
+                scheduler.load_state_dict(state)
         cast(TrainLoop, self.train_loop)._iter = meta['iter']
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         self._has_loaded = True
@@ -156,6 +160,7 @@ class Runner(mmengine.runner.Runner):
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str) -> None:
         """Write everything a resumed run needs, as plain values and tensors."""
+        cast(TrainLoop, self.train_loop).check_finite()
         if self._config_text is None:
             self._config_text = self.cfg.pretty_text  # formatting takes a second, and the config does not change
         checkpoint = {
@@ -166,9 +171,12 @@ class Runner(mmengine.runner.Runner):
                 'torch_version': str(torch.__version__),
                 'config': self._config_text,
             },
-            'state_dict': {key: value.detach().cpu() for key, value in self._bare_model.state_dict().items()},
-            'optimizer': cast(OptimWrapper, self.optim_wrapper).state_dict(),
-            'param_schedulers': [scheduler.state_dict() for scheduler in cast(list[Any], self.param_schedulers or [])],
+            'state_dict': {key: value.detach().cpu() for key, value in self.task.state_dict().items()},
+            'optimizer': cast(OptimWrapperDict, self.optim_wrapper).state_dict(),
+            'param_schedulers': {
+                name: [scheduler.state_dict() for scheduler in schedulers]
+                for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items()
+            },
         }
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         write_checkpoint(checkpoint, Path(out_dir) / filename)

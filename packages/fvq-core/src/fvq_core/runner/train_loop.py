@@ -8,16 +8,20 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from mmengine.dist import get_dist_info
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
+from torch import Tensor
 
 from ..data.loader import build_loader
 from ..data.sample import UnreadableImages
 from ..data.seekable_sampler import SeekableSampler
 from ..errors import NonFiniteLossError, UserError
 from ..registry import LOOPS
+from ..tasks.task import Task
 from .checkpoint import list_checkpoints
+
+FINITE_CHECK_INTERVAL = 10  # on a GPU, where every look at a loss waits for the device
 
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
@@ -35,20 +39,32 @@ class TrainLoop(BaseLoop):
     Args:
         runner: The Runner.
         dataloader: Config of the training data; see `build_loader`.
-        max_iters: Length of the run.
+        max_iters: Length of the run; where it is given, `max_epochs` does not count.
+        max_epochs: Length of the run in passes over the training set.
         val_interval: Iterations between evaluations; one always follows the last iteration. 0 for that one alone.
+        accumulate: Micro-batches of one iteration, whose gradients are averaged before the optimizers step. The batch
+            of an iteration is `batch_size` x processes x `accumulate`.
     """
 
-    def __init__(self, runner: Any, dataloader: Mapping[str, Any], max_iters: int, val_interval: int = 0) -> None:
-        if max_iters < 1:
-            raise UserError(f'TrainLoop: max_iters must be 1 or more, got {max_iters}.')
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Mapping[str, Any],
+        max_iters: int | None = None,
+        max_epochs: float | None = None,
+        val_interval: int = 0,
+        accumulate: int = 1,
+    ) -> None:
+        check_length(max_iters, max_epochs, accumulate)
         super().__init__(runner, build_loader(dataloader, runner.seed, train=True))
-        self._max_iters, self.val_interval, self.val_begin = int(max_iters), val_interval, 1
+        images = len(cast(Sized, self.dataloader.dataset))
+        self.accumulate = accumulate
+        self.global_batch_size = dataloader['batch_size'] * get_dist_info()[1] * accumulate
+        self._max_iters = max_iters or max(1, round(cast(float, max_epochs) * images / self.global_batch_size))
+        self.val_interval, self.val_begin = val_interval, 1
         self._iter, self._epoch, self._max_epochs = 0, 0, 1
-        self.global_batch_size = dataloader['batch_size'] * get_dist_info()[1]
-        self.unreadable = UnreadableImages(
-            len(cast(Sized, self.dataloader.dataset)), dataloader.get('max_unreadable', 0.1), runner.logger
-        )
+        self.unreadable = UnreadableImages(images, dataloader.get('max_unreadable', 0.1), runner.logger)
+        self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
 
     @property
     def iter(self) -> int:
@@ -78,38 +94,84 @@ class TrainLoop(BaseLoop):
     def run(self) -> torch.nn.Module:
         runner, rank = self.runner, get_dist_info()[0]
         runner.call_hook('before_train')
-        task = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        task: Task = runner.task
         if self._iter == 0 and hasattr(task, 'prepare'):
             seed_iteration(runner.seed, 0, -1)
             task.prepare(self.batches(0))
+            if dist.is_initialized():  # each rank prepared from data of its own
+                for tensor in task.state_dict().values():
+                    dist.broadcast(tensor, 0)
         runner.call_hook('before_train_epoch')
         batches = self.batches(self._iter)
-        runner.model.train()
+        task.train()
         while self._iter < self._max_iters:
-            batch = next(batches)
+            micro_batches = [next(batches) for _ in range(self.accumulate)]
             seed_iteration(runner.seed, rank, self._iter)
-            self.run_iter(batch)
+            self.run_iter(micro_batches)
             due = self._iter == self._max_iters or (self.val_interval and self._iter % self.val_interval == 0)
             if due and runner.val_loop is not None:
+                self.check_finite()
                 runner.val_loop.run()
-                runner.model.train()
+                task.train()
             # Checkpoints come after the evaluation: a run killed in between repeats both and logs each once.
             runner.call_hook('after_iteration')
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
-        return runner.model
+        return task
 
-    def run_iter(self, batch: Mapping[str, Any]) -> None:
-        """One optimizer step with its hooks."""
+    def run_iter(self, micro_batches: list[dict[str, Any]]) -> None:
+        """One step of the optimizers with its hooks."""
         runner = self.runner
-        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
-        try:
-            outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
-        except NonFiniteLossError as error:
-            saved = list_checkpoints(runner.work_dir)
-            last = f'the last good checkpoint is {saved[0]}' if saved else 'no checkpoint was written yet'
-            raise NonFiniteLossError(
-                f'iteration {self._iter + 1}: {error}; {last}. Lower the learning rate or lengthen the warm-up.'
-            ) from error
-        runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
+        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=micro_batches)
+        outputs = runner.task.train_step(micro_batches, runner.optim_wrapper, self._iter)
+        norms = {
+            f'gradient norm of {name}': wrapper.grad_norm
+            for name, wrapper in runner.optim_wrapper.items()
+            if wrapper.grad_norm is not None and not wrapper.overflow_is_expected
+        }
+        self.unchecked.append((self._iter, {**outputs['losses'], **norms}))
+        on_gpu = outputs['losses']['total'].is_cuda
+        if not on_gpu or len(self.unchecked) >= FINITE_CHECK_INTERVAL or self._iter + 1 == self._max_iters:
+            self.check_finite()
+        runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=micro_batches, outputs=outputs)
         self._iter += 1
+
+    def check_finite(self) -> None:
+        """Look at the losses and gradient norms of the iterations since the last look.
+
+        It comes before every evaluation and checkpoint, so no checkpoint is ever written from broken weights.
+
+        Raises:
+            NonFiniteLossError: Naming the first iteration at fault, its terms, and the last good checkpoint.
+        """
+        unchecked, self.unchecked = self.unchecked, []
+        if not unchecked:
+            return
+        read = [(iteration, list(terms), torch.stack([*terms.values()])) for iteration, terms in unchecked]
+        finite = torch.stack([values.isfinite().all() for _, _, values in read]).tolist()
+        if all(finite):
+            return
+        iteration, names, values = read[finite.index(False)]
+        terms = ', '.join(f'{name} {value:g}' for name, value in zip(names, values.tolist(), strict=True))
+        saved = list_checkpoints(self.runner.work_dir)
+        last = f'the last good checkpoint is {saved[0]}' if saved else 'no checkpoint was written yet'
+        raise NonFiniteLossError(
+            f'iteration {iteration + 1}: the loss is not finite ({terms}); {last}. '
+            'Lower the learning rate or lengthen the warm-up.'
+        )
+
+
+def check_length(max_iters: Any, max_epochs: Any, accumulate: Any) -> None:
+    """Refuse a run that has no length.
+
+    Raises:
+        UserError: Neither length given, or one below its minimum.
+    """
+    if max_iters is None and max_epochs is None:
+        raise UserError('train_cfg: set max_iters or max_epochs.')
+    if max_iters is not None and (not isinstance(max_iters, int) or max_iters < 1):
+        raise UserError(f'train_cfg.max_iters must be a whole number from 1 on, got {max_iters!r}.')
+    if max_epochs is not None and (not isinstance(max_epochs, int | float) or max_epochs <= 0):
+        raise UserError(f'train_cfg.max_epochs must be a number above 0, got {max_epochs!r}.')
+    if not isinstance(accumulate, int) or accumulate < 1:
+        raise UserError(f'train_cfg.accumulate must be a whole number from 1 on, got {accumulate!r}.')

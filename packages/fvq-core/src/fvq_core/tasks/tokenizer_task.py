@@ -2,45 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
-from torch import Tensor
+from mmengine.optim import OptimWrapperDict
+from torch import Tensor, nn
 
-from ..errors import NonFiniteLossError
 from ..images import from_uint8
+from ..ranks import average_over_ranks
 from ..registry import LOSSES, MODELS, TOKENIZERS
 from ..tokenizer import Tokenizer, TokenizerOutput
+from .task import Task
+
+if TYPE_CHECKING:
+    from ..adversarial import AdversarialLoss
 
 
 @MODELS.register_module()
-class TokenizerTask(BaseModel):
+class TokenizerTask(Task):
     """A tokenizer and what trains it. State-dict keys of the tokenizer start with `tokenizer.`.
+
+    Its parts are `tokenizer` and, with an adversarial loss, `discriminator`. Both step on the same batch, and the
+    discriminator sees the reconstructions of before the tokenizer's step, as in LlamaGen.
 
     Args:
         tokenizer: Config of a component of `TOKENIZERS`.
         reconstruction_loss: Config of a pixel loss of `LOSSES`.
+        perceptual_loss: Config of a perceptual loss of `LOSSES`.
+        adversarial: Config of an `AdversarialLoss`.
+        compile: See `Task`; compiles encoder, decoder and discriminator.
+        channels_last: See `Task`.
     """
 
-    def __init__(self, tokenizer: Mapping[str, Any], reconstruction_loss: Mapping[str, Any]) -> None:
-        super().__init__()
+    training_only = ('perceptual_loss', 'adversarial')
+
+    def __init__(
+        self,
+        tokenizer: Mapping[str, Any],
+        reconstruction_loss: Mapping[str, Any],
+        perceptual_loss: Mapping[str, Any] | None = None,
+        adversarial: Mapping[str, Any] | None = None,
+        compile: bool | str = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(compile, channels_last)
         self.tokenizer: Tokenizer = TOKENIZERS.build(tokenizer)
         self.reconstruction_loss = LOSSES.build(reconstruction_loss)
+        self.perceptual_loss = LOSSES.build(perceptual_loss) if perceptual_loss else None
+        self.adversarial: AdversarialLoss | None = LOSSES.build(adversarial) if adversarial else None
+
+    def parts(self) -> dict[str, nn.Module]:
+        parts: dict[str, nn.Module] = {'tokenizer': self.tokenizer}
+        if self.adversarial is not None:
+            parts['discriminator'] = self.adversarial
+        return parts
+
+    def compiled_modules(self) -> list[nn.Module]:
+        modules = [self.tokenizer.encoder, self.tokenizer.decoder]
+        return modules if self.adversarial is None else [*modules, self.adversarial.discriminator]
 
     def images(self, data: Mapping[str, Any]) -> Tensor:
         """The batch's uint8 images on this model's device, as floats in [-1, 1]."""
-        return from_uint8(data['images'].to(next(self.parameters()).device, non_blocking=True))
+        images = from_uint8(data['images'].to(next(self.parameters()).device, non_blocking=True))
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
         return self.tokenizer(images_BCHW)
 
-    def loss(self, images_BCHW: Tensor) -> tuple[dict[str, Tensor], TokenizerOutput]:
-        """Weighted loss terms by name, and the forward pass they come from."""
-        out = self.tokenizer(images_BCHW)
-        return {'reconstruction': self.reconstruction_loss(out.reconstruction, images_BCHW), **out.losses}, out
+    def losses(
+        self, images_BCHW: Tensor, out: TokenizerOutput, adversarial: AdversarialLoss | None = None
+    ) -> dict[str, Tensor]:
+        """The tokenizer's weighted loss terms by name."""
+        reconstruction = out.reconstruction.float()
+        losses = {'reconstruction': self.reconstruction_loss(reconstruction, images_BCHW)}
+        if self.perceptual_loss is not None:
+            losses['perceptual'] = self.perceptual_loss(reconstruction, images_BCHW)
+        if adversarial is not None:
+            deceived = adversarial.generator(reconstruction)
+            pixels = torch.stack(list(losses.values())).sum()
+            weight = adversarial.generator_weight(pixels, deceived, self.tokenizer.decoder.last_layer)
+            losses['adversarial'] = weight * deceived
+        return {**losses, **out.losses}
 
     @torch.no_grad()
     def prepare(self, batches: Iterator[Mapping[str, Any]]) -> None:
@@ -57,24 +100,42 @@ class TokenizerTask(BaseModel):
             gathered.append(z_BDHW.permute(0, 2, 3, 1).flatten(0, 2))
         quantizer.initialize(torch.cat(gathered))
 
-    def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Any]:
-        """One optimizer step.
+    def train_step(
+        self, data: Sequence[Mapping[str, Any]], optim_wrapper: OptimWrapperDict, iteration: int
+    ) -> dict[str, Any]:
+        """One step of the tokenizer and, from its start on, of the discriminator.
 
         Returns:
-            `losses`: detached scalars by name with their sum `total`; `rows`: codebook rows that the batch used (B, L).
-
-        Raises:
-            NonFiniteLossError: Before anything is updated.
+            `losses` as `Task` says, and `rows`: codebook rows that the batch used (B, L).
         """
-        with optim_wrapper.optim_context(self):
-            losses, out = self.loss(self.images(data))
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            terms = ', '.join(f'{name} {value.item():g}' for name, value in losses.items())
-            raise NonFiniteLossError(f'the loss is not finite ({terms})')
-        optim_wrapper.update_params(total)
-        losses = {name: value.detach() for name, value in losses.items()}
-        return {'losses': {'total': total.detach(), **losses}, 'rows': self.tokenizer.quantizer.rows(out.codes)}
+        active = self.adversarial is not None and self.adversarial.active(iteration)
+        adversarial = self.adversarial if active else None
+        stepping = ['tokenizer', 'discriminator'] if active else ['tokenizer']
+        optimizers = {name: optim_wrapper[name] for name in stepping}
+        sums: dict[str, Tensor] = {}
+        rows_BL = []
+        for number, batch in enumerate(data, 1):
+            images = self.images(batch)
+            with self.gradients_stay(number < len(data)):
+                with optimizers['tokenizer'].optim_context(self):
+                    out = self.handle('tokenizer')(images)
+                    losses = self.losses(images, out, adversarial)
+                optimizers['tokenizer'].backward(torch.stack(list(losses.values())).sum() / len(data))
+                if adversarial is not None:
+                    with optimizers['discriminator'].optim_context(self):
+                        judged = self.handle('discriminator')(images, out.reconstruction.detach())
+                    optimizers['discriminator'].backward(torch.stack(list(judged.values())).sum() / len(data))
+                    losses = {**losses, **judged}
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / len(data)
+            rows_BL.append(self.tokenizer.quantizer.rows(out.codes))
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad()
+        if adversarial is not None:  # each rank's BatchNorm saw its own images
+            average_over_ranks([buffer for buffer in adversarial.buffers() if buffer.is_floating_point()])
+        total = torch.stack(list(sums.values())).sum()
+        return {'losses': {'total': total, **sums}, 'rows': torch.cat(rows_BL)}
 
     def val_step(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What metrics read: images, the tokenizer's output and the tokenizer, as one entry for the whole batch."""

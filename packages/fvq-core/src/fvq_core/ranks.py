@@ -1,0 +1,33 @@
+"""Means over the processes of a run; each is the identity where there is one process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def average_over_ranks(tensors: Sequence[Tensor]) -> None:
+    """Replace floating tensors by their means over ranks, in place, in one message."""
+    if not dist.is_initialized() or not tensors:
+        return
+    flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.detach().copy_(mean.view_as(tensor))
+
+
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """The mean over ranks, with this rank's gradient.
+
+    For a loss f(mean over ranks of x_r): each rank's gradient is f'(mean) dx_r, and DDP's average of these over ranks is
+    the gradient of one process that holds the whole batch. So no collective is needed in the backward pass.
+    """
+    if not dist.is_initialized():
+        return tensor
+    mean = tensor.detach().clone()
+    average_over_ranks([mean])
+    return tensor + (mean - tensor.detach())

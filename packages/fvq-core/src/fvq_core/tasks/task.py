@@ -1,0 +1,82 @@
+"""What the Runner trains: named parts, each with an optimizer of its own, on one device or on many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.model import BaseModel
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Task(BaseModel):
+    """Base of every task.
+
+    State-dict keys are the same on one device and on many, compiled or not: the handles that average gradients over
+    ranks stand beside the modules, not around them.
+
+    Args:
+        compile: Run `compiled_modules` through `torch.compile`, in place; True, or the name of a backend. The first steps
+            are then slow.
+        channels_last: Keep convolution weights and images in channels-last order, which GPUs are faster with.
+    """
+
+    handles: dict[str, nn.Module]
+    weights_note = ''  # what a number's stamp says of its weights beside the checkpoint's name
+    training_only: tuple[str, ...] = ()  # constructor arguments that a trained model does without
+
+    def __init__(self, compile: bool | str = False, channels_last: bool = False) -> None:
+        super().__init__()
+        self.compile_parts, self.channels_last = compile, channels_last
+        object.__setattr__(self, 'handles', {})  # out of the module tree
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules that have an optimizer each, by name; the main one first."""
+        raise NotImplementedError
+
+    def compiled_modules(self) -> list[nn.Module]:
+        """Modules that `compile=True` compiles."""
+        return []
+
+    def train_step(self, data: list[Any], optim_wrapper: Any, iteration: int) -> dict[str, Any]:
+        """One step of every optimizer that is due.
+
+        Args:
+            data: Micro-batches, whose gradients are averaged.
+            optim_wrapper: The `OptimWrapperDict` of the parts.
+            iteration: 0-based.
+
+        Returns:
+            `losses`: detached scalars by name, with their sum `total`; and what the task's hooks read.
+        """
+        raise NotImplementedError
+
+    def place(self, device: torch.device) -> Task:
+        """Move to the device, arrange memory, compile, and connect with the other ranks; called once by the Runner."""
+        self.to(device)
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
+        if self.compile_parts:
+            for module in self.compiled_modules():
+                module.compile(backend='inductor' if self.compile_parts is True else self.compile_parts)
+        if dist.is_initialized():
+            for name, part in self.parts().items():
+                self.handles[name] = DistributedDataParallel(part, broadcast_buffers=False)
+        return self
+
+    def handle(self, name: str) -> nn.Module:
+        """What a training forward of a part goes through: its DDP handle, or the part itself on one device."""
+        return self.handles.get(name) or self.parts()[name]
+
+    @contextmanager
+    def gradients_stay(self, stay: bool) -> Iterator[None]:
+        """Inside, where `stay` holds, backward leaves gradients on their rank: all micro-batches but the last."""
+        with ExitStack() as stack:
+            if stay:
+                for handle in self.handles.values():
+                    stack.enter_context(handle.no_sync())
+            yield

@@ -1,0 +1,53 @@
+"""Two processes under torchrun: a rank that dies ends the job, and the next start ends like one that never stopped."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .helpers import PHOTOS, REPO, TINY
+from .test_exact_resume import assert_same_ending
+
+pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='finds the ranks in /proc')
+
+TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(REPO / 'tools/train.py')]
+
+
+def start(work_dir: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *TORCHRUN, PHOTOS, '--work-dir', str(work_dir), *flags, '--cfg-options', *TINY]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def process_of_rank(launcher: int, rank: int) -> int:
+    """The process that torchrun started for a rank."""
+    children = Path(f'/proc/{launcher}/task/{launcher}/children').read_text().split()
+    (found,) = [child for child in children if f'RANK={rank}' in Path(f'/proc/{child}/environ').read_text().split('\0')]
+    return int(found)
+
+
+def test_a_dead_rank_ends_the_job_and_the_next_start_resumes_exactly(tmp_path: Path) -> None:
+    straight = start(tmp_path / 'straight')
+    output, _ = straight.communicate(timeout=300)
+    assert straight.returncode == 0, output
+
+    killed = start(tmp_path / 'killed')
+    deadline = time.monotonic() + 200
+    while not (tmp_path / 'killed/iter_3.pth').exists():
+        assert killed.poll() is None and time.monotonic() < deadline, 'the run ended before it could be killed'
+        time.sleep(0.005)
+    subprocess.run(['kill', '-KILL', str(process_of_rank(killed.pid, 1))], check=True)
+    output, _ = killed.communicate(timeout=60)  # within a minute
+    assert killed.returncode != 0
+    assert f'Signal {signal.SIGKILL.value} (SIGKILL)' in output
+    assert not (tmp_path / 'killed/iter_9.pth').exists()
+
+    resumed = start(tmp_path / 'killed', '--resume')
+    output, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, output
+    assert 'resumed' in output
+    assert_same_ending(tmp_path / 'straight', tmp_path / 'killed')

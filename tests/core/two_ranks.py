@@ -1,0 +1,63 @@
+"""The same training steps by one process with the whole batch, or by two with half of it each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from fvq_core.registry import MODELS
+from fvq_core.runner.optim_wrapper import build_optim_wrappers
+from tests.tiny import FVQ, tokenizer_config
+
+ADVERSARIAL = dict(type='AdversarialLoss', weight=0.5, start=0)
+VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, init=dict(type='NormalInit', std=0.3))
+QUANTIZERS = {
+    'bridge': FVQ,
+    'ema': dict(VQ, update=dict(type='EMAUpdate'), loss=dict(type='VQLoss', codebook_weight=0.0)),
+    'entropy': dict(VQ, regularizer=dict(type='EntropyRegularizer', weight=0.1, temperature=1.0)),
+    'residual': dict(type='ResidualQuantizer', depth=2, quantizer=VQ),
+}
+CASES: dict[str, dict[str, Any]] = {name: dict(quantizer=quantizer) for name, quantizer in QUANTIZERS.items()}
+STEPS, BATCH, MICRO = 2, 8, 2
+
+
+def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
+    """Two steps of two micro-batches; what this rank ends with."""
+    torch.manual_seed(0)
+    model = dict(
+        type='TokenizerTask',
+        tokenizer=tokenizer_config(case['quantizer']),
+        reconstruction_loss=dict(type='L2Loss'),
+        adversarial=case.get('adversarial'),
+    )
+    task = MODELS.build(model).place(torch.device('cpu')).train()
+    cfg = dict(type='ClippedOptimWrapper', optimizer=dict(type='SGD', lr=0.05), max_norm=1.0)
+    optimizers = build_optim_wrappers(cfg, task.parts())
+    images = torch.randint(0, 256, (STEPS, MICRO, BATCH, 3, 16, 16), dtype=torch.uint8)
+    losses = []
+    for step in range(STEPS):
+        mine = [{'images': images[step, micro, rank::ranks]} for micro in range(MICRO)]
+        losses.append(task.train_step(mine, optimizers, step)['losses'])
+    norms = {name: wrapper.grad_norm for name, wrapper in optimizers.items()}
+    return {'losses': losses, 'norms': norms, 'state': task.state_dict()}
+
+
+def work(rank: int, folder: str) -> None:
+    """One of two processes."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    torch.save({name: train(case, rank, 2) for name, case in CASES.items()}, f'{folder}/rank{rank}.pt')
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def run_both_ranks(folder: Path) -> list[dict[str, Any]]:
+    """What each of two processes ends with, by case."""
+    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    mp.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
