@@ -33,12 +33,15 @@ class Textbook(nn.Module):
             torch.empty(codebook_size, code_dim).uniform_(-1 / codebook_size, 1 / codebook_size)
         )
 
+    def codebook(self) -> Tensor:
+        return self.embedding
+
     def forward(self, z_BDHW: Tensor) -> tuple[Tensor, Tensor]:
-        z = z_BDHW.permute(0, 2, 3, 1)
+        z, codebook = z_BDHW.permute(0, 2, 3, 1), self.codebook()
         flat = z.reshape(-1, z.shape[-1])
-        distance = flat.square().sum(1, keepdim=True) + self.embedding.square().sum(1) - 2 * flat @ self.embedding.t()
+        distance = flat.square().sum(1, keepdim=True) + codebook.square().sum(1) - 2 * flat @ codebook.t()
         indices = distance.argmin(1)
-        codes = self.embedding[indices].view(z.shape)
+        codes = codebook[indices].view(z.shape)
         loss = F.mse_loss(codes, z.detach()) + 0.25 * F.mse_loss(codes.detach(), z) + 0.0 * self.entropy(-distance)
         z_q = z + (codes - z).detach()
         return z_q.permute(0, 3, 1, 2), loss

@@ -38,7 +38,8 @@ def test_a_dead_rank_ends_the_job_and_the_next_start_resumes_exactly(tmp_path: P
     killed = start(tmp_path / 'killed')
     deadline = time.monotonic() + 200
     while not (tmp_path / 'killed/iter_3.pth').exists():
-        assert killed.poll() is None and time.monotonic() < deadline, 'the run ended before it could be killed'
+        assert killed.poll() is None, 'the run ended before it could be killed'
+        assert time.monotonic() < deadline
         time.sleep(0.005)
     subprocess.run(['kill', '-KILL', str(process_of_rank(killed.pid, 1))], check=True)
     output, _ = killed.communicate(timeout=60)  # within a minute

@@ -86,6 +86,8 @@ def load_config(
     cfg = read_config_file(path)
     for key in options or {}:
         check_option(cfg, key)
+    for key in options or {}:
+        open_up(cfg, key)
     cfg.merge_from_dict(dict(options or {}))
     if seed is not None:
         cfg.randomness = dict(seed=seed)
@@ -121,6 +123,17 @@ def check_option(cfg: Config, dotted: str) -> None:
         else:
             raise UserError(f'--cfg-options {dotted}: {where} is {node!r} and has nothing inside.')
         walked.append(part)
+
+
+def open_up(cfg: Config, dotted: str) -> None:
+    """Put an empty dict where an override goes into something that the config leaves out (None)."""
+    node: Any = cfg._cfg_dict
+    for part in dotted.split('.')[:-1]:
+        if not isinstance(node, Mapping):
+            return
+        if node.get(part, 0) is None:
+            node[part] = ConfigDict()
+        node = node.get(part)
 
 
 def valid_keys(node: Mapping[str, Any], top: bool) -> set[str]:

@@ -11,6 +11,7 @@ What is ours, and why (mmengine 0.10.7 under torch >= 2.6):
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -35,6 +36,8 @@ from .optim_wrapper import build_optim_wrappers
 from .train_loop import TrainLoop
 
 HISTORY_NAME = 'history.jsonl'
+STOCK_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+_runs_of_this_process = itertools.count()
 
 
 @RUNNERS.register_module()
@@ -54,6 +57,18 @@ class Runner(mmengine.runner.Runner):
         self.logger.setLevel(level)
         for handler in self.logger.handlers:
             handler.setLevel(level)
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        super().setup_env(env_cfg)
+        # mmengine names what it keeps of a run by the second; two runs of one process may start in the same one.
+        number = next(_runs_of_this_process)
+        if number:
+            self._timestamp = f'{self._timestamp}_{number}'
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        # None leaves a hook out: one of mmengine's own, or one of ours, which mmengine's method would trip over.
+        hooks = {name: hook for name, hook in (hooks or {}).items() if hook is not None or name in STOCK_HOOKS}
+        super().register_default_hooks(hooks)
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
         # Quiet while the Runner is being set up: mmengine would print the environment, the config and every hook.
