@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fvq_core import pretrained
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
@@ -19,6 +21,7 @@ from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.normalizations import L2Normalize
 
 from ..tiny import FVQ, random_images, tiny_tokenizer
+from .hub_cache import put_in_cache
 
 FRESH = """
 import sys, torch
@@ -26,6 +29,9 @@ from fvq_core.tokenizer import Tokenizer
 tokenizer = Tokenizer.from_pretrained(sys.argv[1])
 codes = tokenizer.encode(torch.zeros(1, 3, 8, 8))
 assert codes.indices_BL.shape == (1, 16), codes
+assert 'fvq_core.hub' not in sys.modules  # a folder needs no hub
+shared = Tokenizer.from_pretrained('ada/tiny', cache_dir=sys.argv[2], local_files_only=True)
+assert torch.equal(shared.encode(torch.zeros(1, 3, 8, 8)).indices_BL, codes.indices_BL)
 print(','.join(sorted(sys.modules)))
 """
 
@@ -57,8 +63,10 @@ def test_unfolded_tokenizer_keeps_its_projector(tmp_path: Path):
     assert torch.equal(loaded(images).reconstruction, tokenizer(images).reconstruction)
 
 
-def test_loading_and_encoding_import_no_training_code(saved: tuple[Tokenizer, Path]):
-    done = subprocess.run([sys.executable, '-c', FRESH, str(saved[1])], capture_output=True, text=True, check=False)
+def test_loading_and_encoding_import_no_training_code(saved: tuple[Tokenizer, Path], tmp_path: Path):
+    put_in_cache(tmp_path / 'cache', 'ada/tiny', saved[1])
+    command = [sys.executable, '-c', FRESH, str(saved[1]), str(tmp_path / 'cache')]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     modules = set(done.stdout.strip().split(','))
     assert 'fvq_quantizers.vector_quantizer' in modules
@@ -120,11 +128,109 @@ def test_folder_with_foreign_files_is_never_replaced(saved: tuple[Tokenizer, Pat
         tokenizer.save_pretrained(tmp_path / 'file')
 
 
+def test_readme_of_ones_own_is_never_replaced(saved: tuple[Tokenizer, Path]):
+    tokenizer, folder = saved
+    (folder / 'README.md').write_text('# My thesis\n\nlibrary_name: fvq\n')
+    with pytest.raises(UserError, match='exists and is not a saved tokenizer'):
+        tokenizer.save_pretrained(folder)
+    assert (folder / 'README.md').read_text().startswith('# My thesis')
+
+
 def test_older_tokenizer_is_replaced_whole_and_no_staging_is_left(saved: tuple[Tokenizer, Path]):
     tokenizer, folder = saved
     tokenizer.save_pretrained(folder)
     assert 'weights' not in json.loads((folder / 'config.json').read_text())
     assert [path.name for path in folder.parent.iterdir()] == ['tokenizer']
+
+
+@pytest.mark.parametrize('broken', ['model_card', 'replace_folder', 'save_file'])
+def test_saving_that_fails_leaves_the_older_tokenizer_whole(
+    saved: tuple[Tokenizer, Path], monkeypatch: pytest.MonkeyPatch, broken: str
+):
+    tokenizer, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert before.keys() == {'README.md', 'config.json', 'model.safetensors'}
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError('no space left on device')
+
+    monkeypatch.setattr(pretrained, broken, fail)
+    with pytest.raises(OSError, match='no space left'):
+        tokenizer.save_pretrained(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ['tokenizer']
+
+
+def test_replacement_that_fails_half_way_puts_the_older_tokenizer_back(
+    saved: tuple[Tokenizer, Path], monkeypatch: pytest.MonkeyPatch
+):
+    tokenizer, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rename, calls = os.replace, []
+
+    def second_fails(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError('cut off')
+        rename(source, target)
+
+    monkeypatch.setattr(pretrained.os, 'replace', second_fails)
+    with pytest.raises(OSError, match='cut off'):
+        tokenizer.save_pretrained(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ['tokenizer']
+
+
+def test_whoever_may_read_the_config_may_read_the_weights(saved: tuple[Tokenizer, Path]):
+    modes = {(saved[1] / name).stat().st_mode for name in ('config.json', 'model.safetensors', 'README.md')}
+    assert len(modes) == 1
+
+
+def test_facts_of_a_loaded_tokenizer_are_saved_again_with_the_same_weights_alone(saved: tuple[Tokenizer, Path]):
+    folder = saved[1]
+    loaded = Tokenizer.from_pretrained(folder)
+    again = json.loads((loaded.save_pretrained(folder.with_name('again')) / 'config.json').read_text())
+    assert again == json.loads((folder / 'config.json').read_text())
+    assert again['weights'] == 'iter_7.pth'
+
+    with torch.no_grad():
+        next(loaded.parameters()).view(-1)[0].add_(1e-3)
+    tuned = json.loads((loaded.save_pretrained(folder.with_name('tuned')) / 'config.json').read_text())
+    assert tuned['weights_digest'] != again['weights_digest']
+    assert 'weights' not in tuned
+
+
+def test_fact_with_a_key_of_the_config_itself_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="'tokenizer' is a key of config"):
+        tiny_tokenizer().save_pretrained(tmp_path / 't', {'tokenizer': 'fvq-16k'})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('path', ['fvq_quantizers.inits.NormalInit', 'fvq_quantizers.inits.normal_init.NormalInit'])
+def test_import_path_of_a_registered_component_is_its_name(saved: tuple[Tokenizer, Path], tmp_path: Path, path: str):
+    """As a checkpoint's config text has them."""
+    folder = tiny_tokenizer({**FVQ, 'init': dict(type=path)}).fold().save_pretrained(tmp_path / 't')
+    config = json.loads((folder / 'config.json').read_text())
+    assert config['tokenizer']['quantizer']['init'] == {'type': 'NormalInit'}
+    config['tokenizer']['quantizer']['init']['type'] = path
+    (folder / 'config.json').write_text(json.dumps(config))
+    assert type(Tokenizer.from_pretrained(folder).quantizer.init) is NormalInit
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['os.system', 'builtins.open', 'fvq.os.system', 'evil.inits.NormalInit', 'fvq_quantizers.inits.NormalInit.weights'],
+)
+def test_import_path_in_a_config_is_refused_and_not_followed(
+    saved: tuple[Tokenizer, Path], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    folder = saved[1]
+    config = json.loads((folder / 'config.json').read_text())
+    config['tokenizer']['encoder'] = [{'nested': {'type': name, 'command': f'touch {folder}/pwned'}}]
+    (folder / 'config.json').write_text(json.dumps(config))
+    monkeypatch.setattr(TOKENIZERS, 'build', lambda config: pytest.fail('it was built'))
+    with pytest.raises(UserError, match=f"type '{name}' is an import path"):
+        Tokenizer.from_pretrained(folder)
 
 
 def test_broken_or_missing_files_are_refused_by_name(saved: tuple[Tokenizer, Path], tmp_path: Path):

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, cast
 
 import mmengine.registry as roots
@@ -183,7 +184,7 @@ class Registry(_Registry):
             found = self.get(type_)
         except RuntimeError:
             found = None
-        if found is None:
+        if found is None or isinstance(found, ModuleType):  # a bare name may be that of an installed module
             raise UserError(f"{self.name}: '{type_}' is not registered; {self.hint(type_.rsplit('.', 1)[-1])}")
         return found
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -14,6 +14,9 @@ from .codes import Codes
 from .errors import UserError
 from .quantizer import Quantizer
 from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
+
+if TYPE_CHECKING:
+    from .model_card import CardMetadata
 
 
 class Autoencoder(nn.Module):
@@ -62,7 +65,13 @@ class Tokenizer(Autoencoder):
         quantizer: Config of a component of `QUANTIZERS`.
         decoder: Config of a component of `DECODERS`.
         quant_kernel: Kernel of the convolutions between features and latent: 1 (VQGAN, LlamaGen) or 3 (VAR).
+
+    Attributes:
+        loaded_facts: Of a loaded tokenizer: the digest of its weights, and what `config.json` says of them (metrics,
+            where they come from). They are saved again with the same weights and with no others.
     """
+
+    loaded_facts: tuple[str | None, Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -117,15 +126,52 @@ class Tokenizer(Autoencoder):
         folded.quantizer = self.quantizer.fold()
         return folded.eval()
 
-    def save_pretrained(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
-        """Write `config.json` and `model.safetensors`; see `fvq_core.pretrained`."""
+    def save_pretrained(
+        self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
+    ) -> Path:
+        """Write `config.json`, `model.safetensors` and a model card; see `fvq_core.pretrained.save_pretrained`."""
         from .pretrained import save_pretrained
 
-        return save_pretrained(self, folder, extra)
+        return save_pretrained(self, folder, extra, card)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        extra: Mapping[str, Any] | None = None,
+        card: CardMetadata | None = None,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = 'Tokenizer saved by fvq',
+    ) -> str:
+        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub; see `fvq_core.hub.push_to_hub`.
+
+        Returns:
+            The address that the hub gives for it.
+        """
+        from .hub import push_to_hub
+
+        options = dict(private=private, token=token, branch=branch, create_pr=create_pr, commit_message=commit_message)
+        return push_to_hub(self, repo_id, extra, card, **options)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str = 'cpu') -> Tokenizer:
-        """Load what `save_pretrained` wrote, in eval mode."""
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        device: str = 'cpu',
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> Tokenizer:
+        """Load what `save_pretrained` wrote, in eval mode, from a folder or from `user/name` on the Hugging Face hub.
+
+        See `fvq_core.pretrained.from_pretrained`.
+        """
         from .pretrained import from_pretrained
 
-        return from_pretrained(folder, device)
+        options = dict(revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
+        return from_pretrained(source, device, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = ('train', 'test', 'export', 'convert', 'reconstruct')
+COMMANDS = ('train', 'test', 'export', 'convert', 'reconstruct', 'check_data', 'push')
 
 
 def main() -> int:

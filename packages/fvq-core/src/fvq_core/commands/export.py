@@ -15,7 +15,7 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('export.py', __doc__ or '', EXAMPLE)
     parser.add_argument('checkpoint', help='an iter_N.pth; the config is read from it')
-    parser.add_argument('out', help='folder to write: config.json and model.safetensors')
+    parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
     add_weights(parser)
     args = parser.parse_args(argv)
 
@@ -25,5 +25,11 @@ def main(argv: Sequence[str] | None) -> None:
     checkpoint = read_checkpoint(args.checkpoint)
     task = load_task(checkpoint, args.checkpoint, weights=args.weights).eval()
     weights = f'{args.checkpoint}{task.weights_note}'
-    task.tokenizer.fold().save_pretrained(args.out, {'weights': weights})
+    meta = checkpoint['meta']
+    facts = {
+        'weights': weights,
+        'seed': meta['seed'],
+        'versions': {'fvq': meta['fvq_version'], 'torch': meta['torch_version']},
+    }
+    task.tokenizer.fold().save_pretrained(args.out, facts)
     print(f'{args.out}: folded tokenizer of {weights}')

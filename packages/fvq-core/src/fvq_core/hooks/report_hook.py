@@ -68,7 +68,7 @@ class ReportHook(Hook):
         plot_curves(rows, work_dir / 'curves.png')
         task = runner.task.eval()
         self._pictures(runner, task, work_dir)
-        facts = {'weights': name, 'seed': runner.seed, 'metrics': document['metrics']}
+        facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
         task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
         summary = ', '.join(
             f'{key} {results[key]}' for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results

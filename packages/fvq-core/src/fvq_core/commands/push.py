@@ -1,0 +1,58 @@
+"""Share a saved tokenizer on the Hugging Face hub, with a model card that says what is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .command import command, make_parser
+
+EXAMPLE = """\
+  tools/push.py work_dirs/fvq_photos/tokenizer ada/fvq-photos --license apache-2.0 --private
+  tools/push.py work_dirs/fvq_photos/tokenizer ada/fvq-photos --dry-run look_first
+  python -c "from fvq_core.tokenizer import Tokenizer; print(Tokenizer.from_pretrained('ada/fvq-photos'))\""""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('push.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('tokenizer', help='a folder that a training run, tools/export.py or tools/convert.py wrote')
+    parser.add_argument('repo_id', help='user/name; made if there is none. The token is that of `hf auth login`')
+    parser.add_argument('--private', action='store_true', help='a new repository is private')
+    parser.add_argument('--license', metavar='ID', help="the weights' licence on the card, such as apache-2.0")
+    parser.add_argument('--datasets', nargs='+', default=(), metavar='ID', help='hub ids of the training data')
+    parser.add_argument('--evaluated-on', metavar='ID', help="data set of the metrics; puts them in the hub's index")
+    parser.add_argument('--metrics', metavar='FILE', help='what tools/test.py --out wrote, in place of those saved')
+    parser.add_argument('--dry-run', metavar='OUT', help='write the folder that would be pushed, and ask nobody')
+    args = parser.parse_args(argv)
+
+    from ..hub import check_repo_id
+    from ..model_card import CardMetadata
+    from ..pretrained import OWN_KEYS, from_pretrained, read_config
+
+    check_repo_id(args.repo_id)
+    facts = {key: value for key, value in read_config(args.tokenizer).items() if key not in OWN_KEYS}
+    if args.metrics:
+        facts['metrics'] = read_metrics(Path(args.metrics))
+    tokenizer = from_pretrained(args.tokenizer)
+    card = CardMetadata(args.license, args.datasets, args.evaluated_on, name=args.repo_id)
+    if args.dry_run:
+        tokenizer.save_pretrained(args.dry_run, facts, card)
+        print(f'{args.dry_run}: what would be pushed to {args.repo_id}')
+        return
+    print(tokenizer.push_to_hub(args.repo_id, facts, card, private=args.private or None))
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The metrics of a `metrics.json`, each with its stamp."""
+    try:
+        metrics = json.loads(path.read_text())['metrics']
+        unstamped = [name for name, metric in metrics.items() if not {'value', 'protocol', 'weights'} <= metric.keys()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'--metrics {path} is not what tools/test.py --out writes: {error!r}.') from error
+    if unstamped:
+        raise UserError(f'--metrics {path}: {unstamped[0]} has no value, protocol or weights beside it.')
+    return metrics
