@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.loader import build_loader
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
+from fvq_core.images import device_images
 
 from .pictures import picture, save
 
@@ -140,3 +142,65 @@ def test_missing_folder_missing_list_and_empty_folder_are_refused(tmp_path: Path
         ImageFolder(str(tmp_path), list_file=str(tmp_path / 'list.txt'))
     with pytest.raises(UserError, match='no image'):
         ImageFolder(str(tmp_path))
+
+
+@pytest.mark.parametrize('decoder', ['pil', 'auto'])
+def test_flip_on_the_device_gives_the_images_of_a_flip_in_the_loader(tmp_path: Path, decoder: str):
+    save(picture(40, 30), tmp_path / 'a.png')
+    save(picture(30, 40), tmp_path / 'b.jpg')
+
+    def batch(on_device: bool) -> dict:
+        transforms = [dict(type='ADMRandomCrop', size=16), dict(type='HorizontalFlip', on_device=on_device)]
+        dataset = dict(type='ImageFolder', root=str(tmp_path), transforms=transforms, decoder=decoder)
+        return next(iter(build_loader(dict(dataset=dataset, batch_size=20), seed=2, train=True)))
+
+    in_loader, on_device = batch(False), batch(True)
+    assert not in_loader['flip'].any()
+    assert 3 < on_device['flip'].sum() < 17
+    assert not torch.equal(in_loader['images'], on_device['images'])
+    assert torch.equal(device_images(in_loader, 'cpu'), device_images(on_device, 'cpu'))
+
+
+def test_flip_on_the_device_must_come_last(tmp_path: Path):
+    save(picture(8, 8), tmp_path / 'a.png')
+    transforms = [dict(type='HorizontalFlip', on_device=True), *CROP]
+    with pytest.raises(UserError, match='must be the last transform, got HorizontalFlip, ADMCenterCrop'):
+        ImageFolder(str(tmp_path), transforms)
+
+
+def test_batches_are_the_same_for_any_number_of_workers_and_resume_anywhere(class_folders: Path):
+    transforms = [dict(type='ADMRandomCrop', size=4), dict(type='HorizontalFlip', on_device=True)]
+    dataset = dict(type='ImageFolder', root=str(class_folders), transforms=transforms, decoder='auto')
+
+    def batches(workers: int, start: int, count: int) -> list[dict]:
+        cfg = dict(dataset=dataset, batch_size=4, num_workers=workers, prefetch_factor=3, pin_memory=True)
+        loader = build_loader(cfg, seed=5, train=True)
+        loader.sampler.start = start
+        return list(islice(loader, count))
+
+    for workers, start in ((0, 0), (2, 0), (1, 12)):
+        expected = batches(0, 0, 6)[start // 4 :]
+        for one, other in zip(expected, batches(workers, start, 6 - start // 4), strict=True):
+            assert all(torch.equal(one[key], other[key]) for key in ('images', 'labels', 'flip'))
+
+
+def test_names_of_any_encoding_survive(tmp_path: Path):
+    names = ['häßlich.png', os.fsdecode(b'latin-\xe4.png'), 'plain.png']
+    for name in names:
+        picture(8, 8).save(os.fsencode(tmp_path / name), format='PNG')
+    dataset = ImageFolder(str(tmp_path))
+    assert {os.path.basename(dataset.name(i)) for i in range(3)} == set(names)
+    assert all(dataset[i]['image'] is not None for i in range(3))
+
+
+def test_a_transforms_complaint_is_no_unreadable_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(picture(8, 8), tmp_path / 'a.png')
+    dataset = ImageFolder(str(tmp_path), transforms=CROP)
+
+    def complain(*arguments: object) -> None:
+        raise UserError('not with me')
+
+    monkeypatch.setattr(dataset, 'transforms', [complain])
+    sample = dataset[(0, 0)]
+    assert sample['unreadable'] == []
+    assert sample['error'] == f'{tmp_path / "a.png"}: not with me'

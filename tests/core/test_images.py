@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fvq_core.errors import UserError
-from fvq_core.images import from_uint8, to_uint8
+from fvq_core.images import device_images, from_uint8, to_uint8
 
 
 def test_every_level_survives_the_round_trip():
@@ -43,3 +43,24 @@ def test_neither_conversion_changes_its_argument():
 def test_float_pixels_are_refused():
     with pytest.raises(UserError, match=r'expected uint8 pixels, got torch.float32'):
         from_uint8(torch.zeros(2))
+
+
+def test_device_mirrors_the_images_whose_coin_says_so_and_no_others():
+    images = torch.randint(0, 256, (3, 3, 4, 5), dtype=torch.uint8)
+    kept = images.clone()
+    got = device_images({'images': images, 'flip': torch.tensor([True, False, True])}, 'cpu')
+    mirrored = torch.tensor(
+        [
+            [[[float(images[b, c, y, 4 - x if b != 1 else x]) for x in range(5)] for y in range(4)] for c in range(3)]
+            for b in range(3)
+        ]
+    )
+    assert got.dtype == torch.float32
+    assert torch.equal(got, mirrored / 127.5 - 1)
+    assert torch.equal(images, kept)
+
+
+def test_batch_without_coins_is_converted_alone():
+    images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    for batch in ({'images': images}, {'images': images, 'flip': torch.tensor([False, False])}):
+        assert torch.equal(device_images(batch, torch.device('cpu')), from_uint8(images))

@@ -7,14 +7,31 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop, CropTooLargeError, HorizontalFlip, shrink
+from fvq_core.data.sample import to_tensor
+from fvq_core.data.transforms import (
+    ADMCenterCrop,
+    ADMRandomCrop,
+    CropTooLargeError,
+    HorizontalFlip,
+    Window,
+    cut,
+    shrunk_size,
+)
 from fvq_core.errors import UserError
 
 from .pictures import gradient, picture, same_pixels
+
+
+def shrink(image: Image.Image, side: int) -> Image.Image:
+    """The whole image, its short side brought to `side`."""
+    halvings, width, height = shrunk_size(image.width, image.height, side)
+    whole = cut(image, Window(halvings, width, height, 0, 0, max(width, height)))
+    return whole.crop((0, 0, width, height))
 
 
 def corner(crop: Image.Image) -> tuple[int, int]:
@@ -56,14 +73,14 @@ def test_random_crop_at_full_fraction_reaches_every_offset_alike():
     assert min(lefts.values()) > 60
 
 
-def test_random_crop_draws_short_sides_from_the_fractions(monkeypatch: pytest.MonkeyPatch):
-    sides = []
-    monkeypatch.setattr(
-        'fvq_core.data.transforms.shrink', lambda image, side: sides.append(side) or shrink(image, side)
-    )
+def test_random_crop_draws_short_sides_from_the_fractions():
     crop, rng = ADMRandomCrop(16, min_fraction=0.8, max_fraction=1.0), random.Random(0)
-    assert {crop(gradient(50, 40), rng).size for _ in range(100)} == {(16, 16)}
-    assert set(sides) == {16, 17, 18, 19, 20}
+    windows = [crop.window(50, 40, rng) for _ in range(100)]
+    assert {window.height for window in windows} == {16, 17, 18, 19, 20}
+    assert all(window.halvings == 1 for window in windows)  # 40 is at least twice as long as any of them
+    assert all(window.width == round(25 * window.height / 20) for window in windows)
+    assert all(0 <= window.left <= window.width - 16 and 0 <= window.top <= window.height - 16 for window in windows)
+    assert crop(gradient(50, 40), rng).size == (16, 16)
 
 
 def test_random_crop_depends_on_its_random_source_alone():
@@ -89,6 +106,8 @@ def test_flip_mirrors_with_its_probability():
     assert 70 < flips < 130
     assert same_pixels(HorizontalFlip(1.0)(image, rng), mirrored)
     assert same_pixels(HorizontalFlip(0.0)(image, rng), image)
+    pixels = to_tensor(image)
+    assert torch.equal(HorizontalFlip(1.0)(pixels, rng), to_tensor(mirrored))
 
 
 def test_impossible_sizes_and_fractions_are_refused():
@@ -97,3 +116,5 @@ def test_impossible_sizes_and_fractions_are_refused():
     for low, high in ((0.0, 1.0), (0.9, 0.8), (0.5, 1.1)):
         with pytest.raises(UserError, match='need 0 < min_fraction <= max_fraction <= 1'):
             ADMRandomCrop(16, min_fraction=low, max_fraction=high)
+    with pytest.raises(UserError, match=r'HorizontalFlip: p must lie between 0 and 1, got 1.5'):
+        HorizontalFlip(1.5)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import partial
 
 from .command import command, make_parser
 
@@ -32,10 +34,12 @@ def main(argv: Sequence[str] | None) -> None:
     if args.decode < 0:
         raise UserError(f'--decode must be 0 or more, got {args.decode}.')
     if args.kind == 'imagenet':
-        splits = [args.split] if args.split else ['train', 'val']
-        reports = [check.check_imagenet(args.path, split) for split in splits]
+        folders = {args.split: args.path} if args.split else {s: os.path.join(args.path, s) for s in ('train', 'val')}
+        checks = [partial(check.check_imagenet, path, split) for split, path in folders.items()]
     else:
-        reports = [getattr(check, f'check_{args.kind}')(args.path)]
-    for report in reports:
+        kinds = dict(coco=check.check_coco, folder=check.check_folder, tar=check.check_tar)
+        checks = [partial(kinds[args.kind], args.path)]
+    for run in checks:
+        report = run()
         decoded = check.decode_some(DATASETS.build(report.dataset), args.decode) if args.decode else []
         print('\n'.join([*report.lines, *decoded, '', *report.config_lines(), '']))

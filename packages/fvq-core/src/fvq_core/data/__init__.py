@@ -2,6 +2,7 @@
 
 from .image_folder import ImageFolder
 from .photos import BundledPhotos
+from .tar_shards import TarShards
 from .transforms import ADMCenterCrop, ADMRandomCrop, HorizontalFlip
 
-__all__ = ['ADMCenterCrop', 'ADMRandomCrop', 'BundledPhotos', 'HorizontalFlip', 'ImageFolder']
+__all__ = ['ADMCenterCrop', 'ADMRandomCrop', 'BundledPhotos', 'HorizontalFlip', 'ImageFolder', 'TarShards']

@@ -3,57 +3,56 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from PIL import Image
-from torch.utils.data import Dataset
+import numpy as np
 
 from ..errors import UserError
-from ..registry import DATASETS, TRANSFORMS
-from .sample import Sample, sample_rng, to_tensor
-from .transforms import CropTooLargeError
-
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
-SUBSTITUTES = 10  # neighbours tried in place of an unreadable training image
+from ..registry import DATASETS
+from .image_dataset import EXTENSIONS, ImageDataset
+from .packed_names import PackedNames
 
 
-def list_images(root: str, list_file: str | None) -> tuple[tuple[str, int], ...]:
-    """(path, label) of every image, sorted; labels number the class folders, -1 without them."""
-    base = Path(root)
-    if list_file is not None:
-        lines = [line.strip() for line in Path(list_file).read_text().splitlines()]
-        return tuple(split_entry(base, line) for line in lines if line)
-    classes = sorted(entry.name for entry in os.scandir(base) if entry.is_dir())
+def list_images(root: str) -> list[tuple[str, int]]:
+    """(path below the root, label) of every image, sorted; labels number the class folders, -1 without them."""
+    prefix = len(os.path.join(root, ''))
+    with os.scandir(root) as entries:
+        inside = sorted(entries, key=lambda entry: entry.name)
+    classes = [entry.name for entry in inside if entry.is_dir()]
     found = [
-        (os.path.join(folder, name), label)
+        (os.path.join(folder, name)[prefix:], label)
         for label, class_name in enumerate(classes)
-        for folder, _, names in os.walk(base / class_name)
+        for folder, _, names in os.walk(os.path.join(root, class_name))
         for name in names
         if name.lower().endswith(EXTENSIONS)
     ]
-    flat = [
-        (entry.path, -1) for entry in os.scandir(base) if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)
-    ]
-    return tuple(sorted(found) + sorted(flat))
+    flat = [(entry.name, -1) for entry in inside if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)]
+    return sorted(found) + flat
 
 
-def split_entry(base: Path, line: str) -> tuple[str, int]:
-    """A line of a list file: a path relative to the root, and optionally a label after the last space."""
-    path, _, label = line.rpartition(' ')
-    return (str(base / path), int(label)) if path and label.lstrip('-').isdigit() else (str(base / line), -1)
+def read_list(list_file: str) -> list[tuple[str, int]]:
+    """The entries of a list file: a path relative to the root, and optionally a label after the last space."""
+    entries = []
+    for line in map(str.strip, Path(list_file).read_text().splitlines()):
+        path, _, label = line.rpartition(' ')
+        if path and label.lstrip('-').isdigit():
+            entries.append((path, int(label)))
+        elif line:
+            entries.append((line, -1))
+    return entries
 
 
 @DATASETS.register_module()
-class ImageFolder(Dataset):
-    """RGB images of a folder through PIL.
+class ImageFolder(ImageDataset):
+    """RGB images of a folder.
 
     Args:
         root: The folder. Class folders inside give labels; images right inside have label -1.
-        transforms: Configs of components of `TRANSFORMS`, in order; end with a crop, so that images stack.
+        transforms: See `ImageDataset`.
         list_file: A text file of paths relative to `root`, one a line, optionally with a label after a space.
+        decoder: See `ImageDataset`.
         seed: Of the random transforms.
 
     Raises:
@@ -65,51 +64,30 @@ class ImageFolder(Dataset):
         root: str,
         transforms: Sequence[Mapping[str, Any]] = (),
         list_file: str | None = None,
+        decoder: Literal['pil', 'auto'] = 'pil',
         seed: int = 0,
     ) -> None:
+        super().__init__(transforms, decoder, seed)
         if not os.path.isdir(root):
             raise UserError(f'ImageFolder: {root} is not a folder; set root to where the images are.')
         if list_file is not None and not os.path.isfile(list_file):
             raise UserError(f'ImageFolder: the list file {list_file} does not exist.')
-        self.files = list_images(os.path.abspath(root), list_file)
-        if not self.files:
+        self.root = os.path.abspath(root)
+        entries = list_images(self.root) if list_file is None else read_list(list_file)
+        if not entries:
             raise UserError(f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {list_file or root}.')
-        self.transforms = [TRANSFORMS.build(transform) for transform in transforms]
-        self.seed = seed
+        self.names = PackedNames.pack(name for name, _ in entries)
+        self.labels = np.array([label for _, label in entries], dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.names)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> Sample:
-        """The image at an index, or in training at (index, position in the data order).
+    def name(self, number: int) -> str:
+        return os.path.join(self.root, self.names[number])
 
-        An unreadable image is reported; in training the next readable neighbour takes its place.
-        """
-        first, position = index if isinstance(index, tuple) else (index, index)
-        tries = SUBSTITUTES if isinstance(index, tuple) else 1
-        unreadable: list[str] = []
-        for step in range(tries):
-            path, label = self.files[(first + step) % len(self.files)]
-            try:
-                image = self._load(path, sample_rng(self.seed, position))
-            except CropTooLargeError as error:
-                return Sample(image=None, label=label, unreadable=unreadable, error=f'{path}: {error}')
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what PIL raises on broken files
-                unreadable.append(path)
-            else:
-                return Sample(image=to_tensor(image), label=label, unreadable=unreadable, error=None)
-        return Sample(image=None, label=-1, unreadable=unreadable, error=None)
+    def label(self, number: int) -> int:
+        return int(self.labels[number])
 
-    def _load(self, path: str, rng: random.Random) -> Image.Image:
-        with Image.open(path) as opened:
-            image = opened.convert('RGB')
-        for transform in self.transforms:
-            image = transform(image, rng)
-        return image
-
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """The bundled photos stand in: the left of each for training (random transforms), the right for evaluation."""
-        names = [getattr(t['type'], '__name__', t['type']) for t in cfg.get('transforms', ())]
-        train = any(name in ('ADMRandomCrop', 'HorizontalFlip') for name in names)
-        return dict(_replace_=True, type='BundledPhotos', split='train' if train else 'eval', crop_size=64, crops=32)
+    def read(self, number: int) -> bytes:
+        with open(self.name(number), 'rb') as file:
+            return file.read()

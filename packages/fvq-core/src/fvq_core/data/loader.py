@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from typing import Any, cast
 
+import torch
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
@@ -41,8 +42,9 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
     """An endless, seekable loader for training, or one pass in order for evaluation.
 
     Args:
-        cfg: `dataset` (a config), `batch_size` of one process, and optionally `num_workers`, `pin_memory`,
-            `prefetch_factor` and `max_unreadable` (largest tolerated share of unreadable images, default 0.1).
+        cfg: `dataset` (a config), `batch_size` of one process, and optionally `num_workers` (default 0), `pin_memory`
+            (default False; without a GPU nothing is pinned), `prefetch_factor` (batches a worker keeps ready) and
+            `max_unreadable` (largest tolerated share of unreadable images, default 0.1).
         seed: Of the data order and of random transforms.
         train: Which of the two.
     """
@@ -51,7 +53,6 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
     sized = cast(Sized, dataset)
     sampler = SeekableSampler(sized, seed=seed) if train else _Strided(range(rank, len(sized), world_size))
     workers = cfg.get('num_workers', 0)
-    options = {key: cfg[key] for key in ('pin_memory', 'prefetch_factor') if cfg.get(key) is not None}
     return DataLoader(
         dataset,
         batch_size=cfg['batch_size'],
@@ -59,5 +60,6 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
         num_workers=workers,
         collate_fn=collate_samples,
         persistent_workers=workers > 0 and train,
-        **options,
+        prefetch_factor=cfg.get('prefetch_factor') if workers else None,
+        pin_memory=bool(cfg.get('pin_memory')) and torch.cuda.is_available(),
     )

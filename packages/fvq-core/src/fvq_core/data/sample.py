@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -19,13 +19,15 @@ class Sample(TypedDict):
     """One image of a dataset.
 
     `image` is uint8 (3, H, W), or None where the file could not be read. `unreadable` names files that were skipped on
-    the way to this sample. `error` carries a user's mistake out of a loader process.
+    the way to this sample. `error` carries a user's mistake out of a loader process. `flip` asks the device to mirror
+    the image; see `fvq_core.images.device_images`.
     """
 
     image: Tensor | None
     label: int
     unreadable: list[str]
     error: str | None
+    flip: NotRequired[bool]
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -40,8 +42,8 @@ def sample_rng(seed: int, position: int) -> random.Random:
 
 @COLLATE_FUNCTIONS.register_module()
 def collate_samples(samples: list[Sample]) -> dict[str, Any]:
-    """Stack what could be read: `images` uint8 (B, 3, H, W), `labels` int64 (B,), `unreadable` names, `error`."""
-    read = [(image, sample['label']) for sample in samples if (image := sample['image']) is not None]
+    """Stack what could be read: `images` uint8 (B, 3, H, W), `labels` int64 (B,), `flip` bool (B,), names, `error`."""
+    read = [(image, sample) for sample in samples if (image := sample['image']) is not None]
     sizes = {tuple(image.shape) for image, _ in read}
     error = next((sample['error'] for sample in samples if sample['error']), None)
     if len(sizes) > 1 and error is None:
@@ -50,7 +52,8 @@ def collate_samples(samples: list[Sample]) -> dict[str, Any]:
         )
     return {
         'images': torch.stack([image for image, _ in read]) if read and error is None else None,
-        'labels': torch.tensor([label for _, label in read], dtype=torch.int64),
+        'labels': torch.tensor([sample['label'] for _, sample in read], dtype=torch.int64),
+        'flip': torch.tensor([sample.get('flip', False) for _, sample in read], dtype=torch.bool),
         'unreadable': [name for sample in samples for name in sample['unreadable']],
         'error': error,
     }

@@ -1,6 +1,6 @@
-"""Crops and flips of PIL images, in the way of ADM (Dhariwal & Nichol, 2021), which LlamaGen, VAR and FVQ follow.
+"""Crops and flips, in the way of ADM (Dhariwal & Nichol, 2021), which LlamaGen, VAR and FVQ follow.
 
-A transform is called with the image and a `random.Random` of its own sample, so that what a sample looks like depends
+A transform is called with a PIL image and a `random.Random` of its own sample, so that what a sample looks like depends
 on the seed and its place in the data order alone, never on workers or on what came before.
 """
 
@@ -8,28 +8,54 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
+from torch import Tensor
 
 from ..errors import UserError
 from ..registry import TRANSFORMS
+
+Pixels = TypeVar('Pixels', Image.Image, Tensor)
 
 
 class CropTooLargeError(UserError):
     """An image is smaller than the crop, and enlarging was not allowed."""
 
 
-def shrink(image: Image.Image, short_side: int) -> Image.Image:
-    """Bring the short side to `short_side`: halve with a box filter while it is at least twice too long, then bicubic."""
-    while min(image.size) >= 2 * short_side:
+class Window(NamedTuple):
+    """What a crop draws before it touches a pixel: the image is halved, resized, and cut; sizes are in pixels."""
+
+    halvings: int
+    width: int
+    height: int
+    left: int
+    top: int
+    size: int
+
+
+def shrunk_size(width: int, height: int, short_side: int) -> tuple[int, int, int]:
+    """Halvings, width and height that bring the short side to `short_side`, keeping the aspect.
+
+    The image is halved while its short side is at least twice too long, then resized.
+    """
+    halvings = 0
+    while min(width, height) >= 2 * short_side:
+        width, height, halvings = width // 2, height // 2, halvings + 1
+    scale = short_side / min(width, height)
+    return halvings, round(width * scale), round(height * scale)
+
+
+def cut(image: Image.Image, window: Window) -> Image.Image:
+    """A crop by PIL: halvings by a box filter, the rest bicubic. This is the reference for every faster way."""
+    for _ in range(window.halvings):
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = short_side / min(image.size)
-    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    image = image.resize((window.width, window.height), Image.Resampling.BICUBIC)
+    return image.crop((window.left, window.top, window.left + window.size, window.top + window.size))
 
 
 class ADMCrop:
-    """A square crop after `shrink`.
+    """A square crop of the shrunk image; a subclass says where.
 
     Args:
         size: Side of the crop in pixels.
@@ -42,13 +68,24 @@ class ADMCrop:
             raise UserError(f'{type(self).__name__}: size must be 1 or more, got {size}.')
         self.size, self.upsample = size, upsample
 
-    def check(self, image: Image.Image) -> None:
-        """Refuse to enlarge unless told to."""
-        if min(image.size) < self.size and not self.upsample:
+    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
+        return cut(image, self.window(image.width, image.height, rng))
+
+    def window(self, width: int, height: int, rng: random.Random) -> Window:
+        """Where to cut an image of that size.
+
+        Raises:
+            CropTooLargeError: The image would have to be enlarged, and may not be.
+        """
+        if min(width, height) < self.size and not self.upsample:
             raise CropTooLargeError(
-                f'{type(self).__name__}: the image is {image.width}x{image.height}, smaller than the '
+                f'{type(self).__name__}: the image is {width}x{height}, smaller than the '
                 f'{self.size}x{self.size} crop; choose a smaller size or set upsample=True.'
             )
+        return self._window(width, height, rng)
+
+    def _window(self, width: int, height: int, rng: random.Random) -> Window:
+        raise NotImplementedError
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -60,11 +97,9 @@ class ADMCrop:
 class ADMCenterCrop(ADMCrop):
     """The centre square of the image shrunk to `size`."""
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        self.check(image)
-        image = shrink(image, self.size)
-        left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
-        return image.crop((left, top, left + self.size, top + self.size))
+    def _window(self, width: int, height: int, rng: random.Random) -> Window:
+        halvings, width, height = shrunk_size(width, height, self.size)
+        return Window(halvings, width, height, (width - self.size) // 2, (height - self.size) // 2, self.size)
 
 
 @TRANSFORMS.register_module()
@@ -88,22 +123,35 @@ class ADMRandomCrop(ADMCrop):
             )
         self.min_fraction, self.max_fraction = min_fraction, max_fraction
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        self.check(image)
+    def _window(self, width: int, height: int, rng: random.Random) -> Window:
         shortest = math.ceil(self.size / self.max_fraction)
         longest = math.ceil(self.size / self.min_fraction)
-        image = shrink(image, rng.randrange(shortest, longest + 1))
-        top = rng.randrange(image.height - self.size + 1)
-        left = rng.randrange(image.width - self.size + 1)
-        return image.crop((left, top, left + self.size, top + self.size))
+        halvings, width, height = shrunk_size(width, height, rng.randrange(shortest, longest + 1))
+        top = rng.randrange(height - self.size + 1)
+        left = rng.randrange(width - self.size + 1)
+        return Window(halvings, width, height, left, top, self.size)
 
 
 @TRANSFORMS.register_module()
 class HorizontalFlip:
-    """Mirror with probability `p`."""
+    """Mirror with probability `p`.
 
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = p
+    Args:
+        p: Probability.
+        on_device: Only draw the coin here; the batch carries it as `flip`, and `fvq_core.images.device_images` mirrors.
+            It must then be the last transform. The coin, and so the image, is the same either way.
+    """
 
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < self.p else image
+    def __init__(self, p: float = 0.5, on_device: bool = False) -> None:
+        if not 0 <= p <= 1:
+            raise UserError(f'HorizontalFlip: p must lie between 0 and 1, got {p}.')
+        self.p, self.on_device = p, on_device
+
+    def draw(self, rng: random.Random) -> bool:
+        """The coin of one sample."""
+        return rng.random() < self.p
+
+    def __call__(self, image: Pixels, rng: random.Random) -> Pixels:
+        if not self.draw(rng):
+            return image
+        return image.flip(-1) if isinstance(image, Tensor) else image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -1,0 +1,192 @@
+"""Is a folder the data set that it should be? What is there, what is missing or odd, and the config that uses it."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ..errors import UserError
+from .census import few, take_census
+from .image_dataset import EXTENSIONS, ImageDataset
+from .tar_shards import TarShards
+
+WNID = re.compile(r'n\d{8}')
+
+
+class ImageNetSplit(NamedTuple):
+    """What a split of ILSVRC 2012 holds; its classes have `smallest` to `largest` images."""
+
+    classes: int
+    images: int
+    smallest: int
+    largest: int
+
+
+IMAGENET = {'train': ImageNetSplit(1000, 1_281_167, 732, 1300), 'val': ImageNetSplit(1000, 50_000, 50, 50)}
+COCO_VAL_IMAGES = 5000
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    Attributes:
+        lines: For the user.
+        dataset: Config of the data set, without transforms.
+        train: Whether it is meant to be trained on.
+    """
+
+    lines: list[str]
+    dataset: dict[str, Any]
+    train: bool
+
+    def config_lines(self) -> list[str]:
+        """The data loader to put into a config."""
+        dataset = ', '.join(f'{key}={value!r}' for key, value in self.dataset.items())
+        if not self.train:
+            return [
+                'val_dataloader = dict(',
+                '    batch_size=32, num_workers=8, pin_memory=True,',
+                f"    dataset=dict({dataset}, transforms=[dict(type='ADMCenterCrop', size=256, upsample=True)]),",
+                ')',
+            ]
+        return [
+            'train_dataloader = dict(',
+            '    batch_size=16, num_workers=8, pin_memory=True,',
+            f"    dataset=dict({dataset}, decoder='auto', transforms=[",
+            "        dict(type='ADMRandomCrop', size=256, upsample=True), dict(type='HorizontalFlip')]),",
+            ')',
+        ]
+
+
+def check_imagenet(path: str, split: Literal['train', 'val']) -> Report:
+    """A split of ImageNet (ILSVRC 2012): `train/<wnid>/*.JPEG`; `val` with or without class folders.
+
+    Args:
+        path: The folder of both splits, or the split's own.
+        split: Which.
+
+    Raises:
+        UserError: Anything that is not the whole set.
+    """
+    inside = os.path.join(path, split)
+    census = take_census(inside if os.path.isdir(inside) else path)
+    root, expected = census.root, IMAGENET[split]
+    packed = [name for name in census.archives if WNID.fullmatch(Path(name).stem)]
+    if packed:
+        raise UserError(
+            f'{root}: {len(packed):,} class archives are still packed ({few(packed)}); unpack each into a folder of its '
+            'name, or use them as they are: docs/data.md, TarShards.'
+        )
+    if split == 'val' and not census.classes:
+        wanted = {f'ILSVRC2012_val_{number:08d}.JPEG' for number in range(1, expected.images + 1)}
+        check_names(root, set(census.flat), wanted)
+        return Report([f'{root}: {census.images:,} images, no class folders', *census.odd()], folder(root), False)
+    strange = [name for name in census.classes if not WNID.fullmatch(name)]
+    if strange:
+        raise UserError(
+            f'{root}: no ImageNet class (n and eight digits), and every folder takes a label: {few(strange)}; name the '
+            'folder that holds the classes, or move these away.'
+        )
+    if len(census.classes) != expected.classes:
+        raise UserError(
+            f'{root}: {len(census.classes):,} class folders, expected {expected.classes:,}; unpack them all.'
+        )
+    if census.flat:
+        raise UserError(
+            f'{root}: {len(census.flat):,} images lie beside the class folders: {few(census.flat)}; sort them in.'
+        )
+    wrong = [f'{n} ({k})' for n, k in census.classes.items() if not expected.smallest <= k <= expected.largest]
+    if wrong or census.images != expected.images:
+        which = f'; not between {expected.smallest} and {expected.largest}: {few(wrong)}' if wrong else ''
+        raise UserError(f'{root}: {census.images:,} images, expected {expected.images:,}{which}; unpack them again.')
+    line = f'{root}: {census.images:,} images in {len(census.classes):,} classes'
+    return Report([line, *census.odd()], folder(root), split == 'train')
+
+
+def check_names(root: str, found: set[str], wanted: set[str]) -> None:
+    """Refuse a folder without exactly these images.
+
+    Raises:
+        UserError: Naming what is missing or too much.
+    """
+    for names, what in ((wanted - found, 'missing'), (found - wanted, 'not of the set')):
+        if names:
+            raise UserError(f'{root}: {len(found):,} images, expected {len(wanted):,}; {what}: {few(sorted(names))}.')
+
+
+def check_coco(path: str) -> Report:
+    """COCO val2017: 5,000 images right inside `path/val2017`, or `path`.
+
+    Raises:
+        UserError: Anything else.
+    """
+    inside = os.path.join(path, 'val2017')
+    census = take_census(inside if os.path.isdir(inside) else path)
+    if not census.flat and 'val2017.zip' in census.archives:
+        raise UserError(f'{census.root}: val2017.zip is still packed; unzip it there.')
+    strange = [name for name in census.flat if not re.fullmatch(r'\d{12}\.jpg', name)]
+    if strange or census.classes:
+        raise UserError(f'{census.root}: not of COCO val2017: {few([*strange, *census.classes])}; name its own folder.')
+    if census.images != COCO_VAL_IMAGES:
+        raise UserError(f'{census.root}: {census.images:,} images, expected {COCO_VAL_IMAGES:,}; unzip them again.')
+    return Report([f'{census.root}: {census.images:,} images', *census.odd()], folder(census.root), False)
+
+
+def check_folder(path: str) -> Report:
+    """Any folder that `ImageFolder` takes.
+
+    Raises:
+        UserError: It holds no image.
+    """
+    census = take_census(path)
+    if not census.images:
+        hint = f'; unpack {few(census.archives)} first' if census.archives else ''
+        raise UserError(f'{path}: no image ({", ".join(EXTENSIONS)}) in it{hint}.')
+    line, counts = f'{path}: {census.images:,} images', census.classes.values()
+    if counts:
+        line += f' in {len(counts):,} class folders of {min(counts):,} to {max(counts):,}'
+    return Report([line, *census.odd()], folder(path), True)
+
+
+def check_tar(shards: str) -> Report:
+    """Tar shards; keeps their index, so that a run starts at once.
+
+    Raises:
+        UserError: See `TarShards`.
+    """
+    dataset = TarShards(shards)
+    labelled = int((dataset.labels >= 0).sum())
+    lines = [f'{shards}: {len(dataset):,} images in {len(dataset.shards):,} tar files, {labelled:,} with a label']
+    if dataset.others:
+        lines.append(f'odd: {dataset.others:,} members are neither image nor label and are left out')
+    names = [os.path.abspath(shards)] if os.path.exists(shards) else [shards]
+    return Report(lines, dict(type='TarShards', shards=names[0]), True)
+
+
+def folder(root: str) -> dict[str, Any]:
+    """The config of an image folder."""
+    return dict(type='ImageFolder', root=os.path.abspath(root))
+
+
+def decode_some(dataset: ImageDataset, count: int) -> list[str]:
+    """Decode images drawn at random, the same ones each time, and say how large they are and which are unreadable."""
+    numbers = random.Random(0).sample(range(len(dataset)), min(count, len(dataset)))
+    sides: list[int] = []
+    unreadable: list[str] = []
+    for sample in map(dataset.__getitem__, numbers):
+        unreadable += sample['unreadable']
+        if sample['image'] is not None:
+            sides.append(min(sample['image'].shape[1:]))
+    line = f'decoded {len(numbers):,}, {len(unreadable):,} unreadable'
+    if sides:
+        small = sum(side < 256 for side in sides)
+        line += (
+            f'; short sides {min(sides)} to {max(sides)}, median {statistics.median_low(sides)}, {small:,} below 256'
+        )
+    return [line, *([f'odd: unreadable, and skipped by a run: {few(unreadable)}'] if unreadable else [])]

@@ -1,0 +1,120 @@
+"""What every dataset of image files shares: decoding, transforms, and files that cannot be read."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from ..registry import TRANSFORMS
+from .sample import Sample, sample_rng, to_tensor
+from .transforms import ADMCrop, HorizontalFlip
+
+if TYPE_CHECKING:
+    from .jpeg import JPEGCrop
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
+SUBSTITUTES = 10  # neighbours tried in place of an unreadable training image
+# What PIL raised when 25,000 files of these formats were cut short or had bytes changed.
+DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class ImageDataset(Dataset):
+    """RGB images from files. A subclass has `__len__`, `name`, `label` and `read`.
+
+    Args:
+        transforms: Configs of components of `TRANSFORMS`, in order; end with a crop, so that images stack.
+        decoder: `'pil'`, the reference, or `'auto'`: torchvision where its crops differ from PIL's by at most 2 of 255
+            (`JPEGCrop`), PIL elsewhere. Draws and windows are the same. It wants an ADM crop as the first transform.
+        seed: Of the random transforms.
+
+    Raises:
+        UserError: Transforms that cannot be combined so.
+    """
+
+    def __init__(
+        self, transforms: Sequence[Mapping[str, Any]] = (), decoder: Literal['pil', 'auto'] = 'pil', seed: int = 0
+    ) -> None:
+        built = [TRANSFORMS.build(transform) for transform in transforms]
+        names = ', '.join(type(transform).__name__ for transform in built) or 'none'
+        on_device = [isinstance(transform, HorizontalFlip) and transform.on_device for transform in built]
+        if any(on_device[:-1]):
+            raise UserError(
+                f'HorizontalFlip: on_device=True must be the last transform, got {names}; move it to the end.'
+            )
+        self.device_flip: HorizontalFlip | None = built.pop() if any(on_device) else None
+        self.jpeg_crop: JPEGCrop | None = None
+        if decoder == 'auto':
+            crops = built and isinstance(built[0], ADMCrop)
+            if not crops or not all(isinstance(transform, HorizontalFlip) for transform in built[1:]):
+                raise UserError(
+                    f"{type(self).__name__}: decoder='auto' needs an ADM crop as the first transform and nothing but "
+                    f"flips after it, got {names}; use decoder='pil'."
+                )
+            from .jpeg import JPEGCrop  # torchvision takes seconds to import, and loading a tokenizer needs none of it
+
+            self.jpeg_crop = JPEGCrop(built.pop(0))
+        elif decoder != 'pil':
+            raise UserError(f"{type(self).__name__}: decoder must be 'pil' or 'auto', got '{decoder}'.")
+        self.transforms, self.seed = built, seed
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def name(self, number: int) -> str:
+        """What an image is called in messages."""
+        raise NotImplementedError
+
+    def label(self, number: int) -> int:
+        """The class of an image, -1 without one."""
+        raise NotImplementedError
+
+    def read(self, number: int) -> bytes:
+        """The file of an image.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Sample:
+        """The image at an index, or in training at (index, position in the data order).
+
+        An unreadable image is reported; in training the next readable neighbour takes its place.
+        """
+        first, position = index if isinstance(index, tuple) else (index, index)
+        unreadable: list[str] = []
+        for step in range(SUBSTITUTES if isinstance(index, tuple) else 1):
+            number = (first + step) % len(self)
+            name, label = self.name(number), self.label(number)
+            try:
+                image, flip = self._load(self.read(number), sample_rng(self.seed, position))
+            except UserError as error:  # not the file's fault
+                return Sample(image=None, label=label, unreadable=unreadable, error=f'{name}: {error}')
+            except DAMAGED:
+                unreadable.append(name)
+            else:
+                return Sample(image=image, label=label, unreadable=unreadable, error=None, flip=flip)
+        return Sample(image=None, label=-1, unreadable=unreadable, error=None)
+
+    def _load(self, data: bytes, rng: random.Random) -> tuple[Tensor, bool]:
+        """The transformed image, uint8 (3, H, W), and whether the device is to mirror it."""
+        with Image.open(io.BytesIO(data)) as opened:
+            image = opened.convert('RGB') if self.jpeg_crop is None else self.jpeg_crop(opened, data, rng)
+        for transform in self.transforms:
+            image = transform(image, rng)
+        flip = self.device_flip is not None and self.device_flip.draw(rng)
+        return image if isinstance(image, Tensor) else to_tensor(image), flip
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """The bundled photos stand in: the left of each for training (random transforms), the right for evaluation."""
+        names = [getattr(t['type'], '__name__', t['type']) for t in cfg.get('transforms', ())]
+        train = any(name in ('ADMRandomCrop', 'HorizontalFlip') for name in names)
+        return dict(_replace_=True, type='BundledPhotos', split='train' if train else 'eval', crop_size=64, crops=32)

@@ -1,0 +1,192 @@
+"""Where the images of a tar file lie: one scan of its headers, kept in a cache, makes every image readable at once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..errors import UserError
+from .image_dataset import EXTENSIONS
+from .packed_names import PackedNames
+
+FORMAT = 1  # of the cached files; raise it when what they hold changes
+TAIL = 2**20  # bytes looked at behind the last member; writers pad with zeros to far less
+
+logger = logging.getLogger('fvq')
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The images of one tar file in its order.
+
+    Attributes:
+        names: Of the members.
+        labels: int64, -1 where there is no `.cls` member.
+        offsets: int64, of the first byte of each in the tar file.
+        sizes: int64, in bytes.
+        others: Number of members that are neither image nor label.
+    """
+
+    names: PackedNames
+    labels: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    others: int
+
+
+def split_member(name: str) -> tuple[str, str]:
+    """Sample key and extension in lower case, parted at the first dot of the file name, as WebDataset does."""
+    folder, slash, file = name.rpartition('/')
+    stem, _, extension = file.partition('.')
+    return folder + slash + stem, extension.lower() if stem else ''
+
+
+def scan_shard(path: str) -> ShardIndex:
+    """Read every header of a tar file.
+
+    Raises:
+        UserError: It is no plain tar, it is truncated or damaged, or a member cannot be read by its offset.
+    """
+    images: list[tuple[str, int, int]] = []
+    labels: dict[str, int] = {}
+    others = 0
+    try:
+        with tarfile.open(path, 'r:') as tar:
+            while (member := tar.next()) is not None:
+                cast(Any, tar).members.clear()  # it would keep them all
+                key, extension = split_member(member.name)
+                is_image, is_label = f'.{extension}' in EXTENSIONS, extension == 'cls'
+                if (is_image or is_label) and (not member.isreg() or member.issparse()):
+                    raise UserError(
+                        f'TarShards: {path}: {member.name} is a link or sparse, so that its bytes lie elsewhere; '
+                        'write the tar with --hard-dereference --dereference.'
+                    )
+                if is_image:
+                    images.append((member.name, member.offset_data, member.size))
+                elif is_label:
+                    labels[key] = read_label(path, tar, member)
+                else:
+                    others += not member.isdir()
+            end = tar.offset
+        check_end(path, end, len(images))
+    except tarfile.ReadError as error:
+        if is_compressed(path):
+            raise UserError(
+                f'TarShards: {path} is compressed, so that nothing in it can be reached by its offset; decompress it.'
+            ) from error
+        raise UserError(
+            f'TarShards: {path} is no tar file, or truncated after {len(images)} images ({error}); '
+            'fetch or write it again.'
+        ) from error
+    except OSError as error:
+        raise UserError(f'TarShards: {path} cannot be read: {error}') from error
+    return ShardIndex(
+        PackedNames.pack(name for name, _, _ in images),
+        np.array([labels.get(split_member(name)[0], -1) for name, _, _ in images], dtype=np.int64),
+        np.array([offset for _, offset, _ in images], dtype=np.int64),
+        np.array([size for _, _, size in images], dtype=np.int64),
+        others,
+    )
+
+
+def check_end(path: str, end: int, images: int) -> None:
+    """Refuse a tar file whose last header is not followed by zeros: `tarfile` takes any end for the end.
+
+    Raises:
+        UserError: Images may be missing.
+    """
+    with open(path, 'rb') as file:
+        file.seek(end)
+        tail = file.read(TAIL)
+    if not tail or (len(tail) < tarfile.BLOCKSIZE and tail.strip(b'\0')):
+        raise UserError(
+            f'TarShards: {path} is truncated: it stops without an end mark after {images} images; '
+            'fetch or write it again.'
+        )
+    if tail.strip(b'\0'):
+        raise UserError(
+            f'TarShards: {path} is damaged, or several tars in one: after {images} images, at byte {end}, there is '
+            'no header, and yet more data; write it again.'
+        )
+
+
+def read_label(path: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
+    """The whole number in a `.cls` member."""
+    file = tar.extractfile(member)
+    assert file is not None
+    text = file.read(64).decode('ascii', 'replace').strip()
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(f"TarShards: {path}: {member.name} holds '{text}', no whole number.") from error
+
+
+def is_compressed(path: str) -> bool:
+    """Whether a file starts as gzip, bzip2, xz or zstandard files do."""
+    with open(path, 'rb') as file:
+        return file.read(6).startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'\x28\xb5\x2f\xfd'))
+
+
+def default_cache() -> Path:
+    """`fvq/tar_index` in the user's cache folder."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fvq' / 'tar_index'
+
+
+def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
+    """The index of every shard, scanned where the cache has none of that path, size and modification time.
+
+    A cache that cannot be written costs a warning: the next start scans again.
+
+    Raises:
+        UserError: See `scan_shard`.
+    """
+    indexes, writable = [], True
+    for path in paths:
+        status = Path(path).stat()
+        identity = f'{FORMAT}\n{os.path.realpath(path)}\n{status.st_size}\n{status.st_mtime_ns}'
+        kept = cache / f'{hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]}.npz'
+        index = recall(kept)
+        if index is None:
+            index = scan_shard(path)
+            try:
+                if writable:
+                    keep(index, kept)
+            except OSError as error:
+                writable = False
+                logger.warning(f'the index of tar shards is not kept ({error}); set index_dir to a writable folder')
+        indexes.append(index)
+    return indexes
+
+
+def keep(index: ShardIndex, path: Path) -> None:
+    """Write an index, all or nothing, also when several processes do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.partial')
+    arrays = dict(labels=index.labels, offsets=index.offsets, sizes=index.sizes, others=np.array(index.others))
+    try:
+        with open(staging, 'wb') as file:
+            np.savez(file, text=index.names.text, ends=index.names.ends, **arrays)
+        os.replace(staging, path)
+    except OSError:
+        staging.unlink(missing_ok=True)
+        raise
+
+
+def recall(path: Path) -> ShardIndex | None:
+    """A kept index; None where there is none, or none that can be read."""
+    try:
+        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as kept:
+            names = PackedNames(kept['text'], kept['ends'])
+            return ShardIndex(names, kept['labels'], kept['offsets'], kept['sizes'], int(kept['others']))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

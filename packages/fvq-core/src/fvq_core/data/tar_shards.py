@@ -1,0 +1,161 @@
+"""Images in tar files, read by their offset: one large file in place of thousands of small ones."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import UserError
+from ..registry import DATASETS
+from .image_dataset import EXTENSIONS, ImageDataset
+from .packed_names import PackedNames
+from .tar_index import default_cache, index_shards
+
+OPEN_FILES = 64  # of one process; a machine's limit is often 1,024
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """`a{08..10}b` to a08b, a09b, a10b, and `{x,y}` to both: what a shell does, and WebDataset with it.
+
+    Raises:
+        UserError: A range that runs backwards.
+    """
+    pieces = re.split(r'\{([^{}]*)\}', pattern)
+    choices = [[piece] for piece in pieces]
+    for number in range(1, len(pieces), 2):
+        ends = re.fullmatch(r'(\d+)\.\.(\d+)', pieces[number])
+        if ends is None:
+            choices[number] = pieces[number].split(',')
+            continue
+        first, last = ends.groups()
+        if int(first) > int(last):
+            raise UserError(f'TarShards: {{{pieces[number]}}} in {pattern} runs backwards.')
+        choices[number] = [f'{value:0{len(first)}d}' for value in range(int(first), int(last) + 1)]
+    return [''.join(chosen) for chosen in itertools.product(*choices)]
+
+
+def find_shards(shards: str | Sequence[str]) -> list[str]:
+    """The tar files that a folder, a path, a pattern or a list of these names, in order.
+
+    A pattern may have braces, and wildcards in the file name.
+
+    Raises:
+        UserError: One does not exist, or there is none.
+    """
+    found: list[str] = []
+    for pattern in [shards] if isinstance(shards, str) else shards:
+        if os.path.isdir(pattern):
+            found += sorted(str(path) for path in Path(pattern).glob('*.tar'))
+            continue
+        for path in expand_braces(pattern):
+            found += (
+                [path] if os.path.exists(path) else sorted(map(str, Path(path).parent.glob(Path(path).name))) or [path]
+            )
+    if not found:
+        raise UserError(f'TarShards: no .tar file in {shards}.')
+    missing = [path for path in found if not os.path.isfile(path)]
+    if missing:
+        raise UserError(f'TarShards: {len(missing)} of {len(found)} tar files do not exist, the first is {missing[0]}.')
+    return [os.path.abspath(path) for path in found]
+
+
+class OpenFiles:
+    """Files kept open for reading, the most recently used ones; each process opens its own.
+
+    Reading by offset moves no file position, so a file that was open when a process forked serves both.
+    """
+
+    def __init__(self) -> None:
+        self.descriptors: OrderedDict[str, int] = OrderedDict()
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        """Some bytes of a file.
+
+        Raises:
+            OSError: It cannot be opened, or ends before.
+        """
+        if path not in self.descriptors:
+            self.descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if len(self.descriptors) > OPEN_FILES:
+                os.close(self.descriptors.popitem(last=False)[1])
+        self.descriptors.move_to_end(path)
+        data = os.pread(self.descriptors[path], size, offset)
+        if len(data) < size:
+            raise OSError(f'{path} ends {size - len(data)} bytes too early')
+        return data
+
+    def __reduce__(self) -> tuple[type[OpenFiles], tuple[()]]:
+        return OpenFiles, ()  # a descriptor means nothing in a process that was not forked from here
+
+    def __del__(self) -> None:
+        for descriptor in self.descriptors.values():
+            os.close(descriptor)
+
+
+@DATASETS.register_module()
+class TarShards(ImageDataset):
+    """RGB images of POSIX tar files: members NAME.jpg or .png, and optionally NAME.cls with the label in digits.
+
+    That is what WebDataset writes, and `tar cf` of a folder of images. Unlike WebDataset's stream the order is that of
+    every other dataset, and can be entered anywhere. The tars must be plain, not compressed. Their headers are read
+    once; the index is kept for each path, size and modification time.
+
+    Args:
+        shards: A folder of .tar files, a path, a pattern such as `train-{000000..000146}.tar` or `n*.tar`, or a list.
+        transforms: See `ImageDataset`.
+        labels: `'cls'` from the .cls members, -1 without one; `'shard'` for one tar a class, as ImageNet's archive
+            holds them: the number of the tar.
+        index_dir: Where the index is kept; default `fvq/tar_index` in the user's cache folder.
+        decoder: See `ImageDataset`.
+        seed: Of the random transforms.
+
+    Raises:
+        UserError: A tar is missing, truncated, damaged or compressed, or none holds an image.
+    """
+
+    def __init__(
+        self,
+        shards: str | Sequence[str],
+        transforms: Sequence[Mapping[str, Any]] = (),
+        labels: Literal['cls', 'shard'] = 'cls',
+        index_dir: str | None = None,
+        decoder: Literal['pil', 'auto'] = 'pil',
+        seed: int = 0,
+    ) -> None:
+        super().__init__(transforms, decoder, seed)
+        if labels not in ('cls', 'shard'):
+            raise UserError(f"TarShards: labels must be 'cls' or 'shard', got '{labels}'.")
+        self.shards = find_shards(shards)
+        indexes = index_shards(self.shards, Path(index_dir) if index_dir else default_cache())
+        counts = [len(index.names) for index in indexes]
+        if not sum(counts):
+            raise UserError(
+                f'TarShards: no image ({", ".join(EXTENSIONS)}) in the {len(counts)} tar file(s) of {shards}.'
+            )
+        self.names = PackedNames.join([index.names for index in indexes])
+        self.shard_numbers = np.repeat(np.arange(len(counts)), counts)
+        self.offsets = np.concatenate([index.offsets for index in indexes])
+        self.sizes = np.concatenate([index.sizes for index in indexes])
+        self.labels = np.concatenate([index.labels for index in indexes]) if labels == 'cls' else self.shard_numbers
+        self.others = sum(index.others for index in indexes)
+        self.files = OpenFiles()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, number: int) -> str:
+        return f'{self.shards[self.shard_numbers[number]]}:{self.names[number]}'
+
+    def label(self, number: int) -> int:
+        return int(self.labels[number])
+
+    def read(self, number: int) -> bytes:
+        shard = self.shards[self.shard_numbers[number]]
+        return self.files.read(shard, int(self.offsets[number]), int(self.sizes[number]))
