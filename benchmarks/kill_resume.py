@@ -25,19 +25,28 @@ import torch
 from fvq_core.commands import train
 from fvq_core.smoke import identical, logged
 
-CONFIG = """
-base = 'configs/fvq/fvq_photos.py'
-model = dict(
-    tokenizer=dict(quantizer=dict(codebook_size=64)),
-    adversarial=dict(type='AdversarialLoss', start=3, discriminator=dict(type='PatchGAN', ch=8, layers=2), lecam=0.05),
-)
-train_dataloader = dict(batch_size=2, dataset=dict(crops=31))
-val_dataloader = dict(dataset=dict(crops=8))
-train_cfg = dict(max_iters=12, val_interval=5, accumulate=2)
-default_hooks = dict(ema=dict(type='EMAHook', decay=0.9), checkpoint=dict(interval=1), training_log=dict(interval=4))
-"""
+CONFIG = 'configs/photos/fvq_gan.py'
+OPTIONS = [
+    'model.tokenizer.quantizer.codebook_size=64',
+    'model.adversarial.start=3',
+    'model.adversarial.lecam=0.05',
+    'model.adversarial.discriminator.ch=8',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.dataset.crops=31',
+    'val_dataloader.dataset.crops=8',
+    'train_cfg.max_iters=12',
+    'train_cfg.val_interval=5',
+    'train_cfg.accumulate=2',
+    'default_hooks.checkpoint.interval=1',
+    'default_hooks.training_log.interval=4',
+]
 LAST = 'iter_12.pth'
 STATES = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+
+
+def run(work_dir: Path) -> list[str]:
+    """Arguments of `train`."""
+    return [CONFIG, '--work-dir', str(work_dir), '--cfg-options', *OPTIONS]
 
 
 def start(arguments: list[str], log: Path) -> int:
@@ -87,20 +96,18 @@ def main() -> None:
     trials = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        config, log = root / 'run.py', root / 'log.txt'
-        config.write_text(CONFIG)
+        log = root / 'log.txt'
         began = time.perf_counter()
-        finish([str(config), '--work-dir', str(root / 'straight')], log)
+        finish(run(root / 'straight'), log)
         length = time.perf_counter() - began
         while len(trials) < args.kills:
             work_dir = root / f'killed_{len(trials)}'
-            run = [str(config), '--work-dir', str(work_dir)]
             moment = rng.uniform(0.0, length)
-            if not killed_after(moment, run, log):
+            if not killed_after(moment, run(work_dir), log):
                 continue  # the run was over by then
             newest = max((int(p.stem[5:]) for p in work_dir.glob('iter_*.pth')), default=0)
             half_written = any(work_dir.glob('.iter_*.partial'))
-            finish([*run, '--resume'], log)
+            finish([*run(work_dir), '--resume'], log)
             found = difference(root / 'straight', work_dir)
             trials.append(dict(seconds=round(moment, 2), newest_checkpoint=newest, difference=found))
             if not args.json:

@@ -18,8 +18,8 @@ def fill_disk_at(monkeypatch: pytest.MonkeyPatch, names: set[str]) -> None:
     fsync = os.fsync
 
     def failing(handle: int) -> None:
-        path = os.readlink(f'/proc/self/fd/{handle}')
-        if any(path.endswith(f'.{name}.partial') for name in names):
+        path = Path(f'/proc/self/fd/{handle}').readlink()
+        if any(path.name.endswith(f'.{name}.partial') for name in names):
             os.ftruncate(handle, os.fstat(handle).st_size // 2)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(handle)

@@ -23,6 +23,15 @@ QUANTIZERS = {
     'residual': dict(type='ResidualQuantizer', depth=2, quantizer=VQ),
 }
 CASES: dict[str, dict[str, Any]] = {name: dict(quantizer=quantizer) for name, quantizer in QUANTIZERS.items()}
+CASES['gan'] = dict(
+    quantizer=FVQ,
+    adversarial=dict(
+        ADVERSARIAL, adaptive=True, lecam=0.05, r1=1.0, discriminator=dict(type='PatchGAN', ch=8, layers=1, norm='none')
+    ),
+)
+CASES['batch_norm'] = dict(
+    quantizer=FVQ, adversarial=dict(ADVERSARIAL, discriminator=dict(type='PatchGAN', ch=8, layers=2))
+)
 STEPS, BATCH, MICRO = 2, 8, 2
 
 

@@ -25,6 +25,7 @@ TINY_PROJECTORS: dict[str, dict[str, Any]] = {
     'LinearProjector': {},
     'MLPProjector': dict(depth=2),
     'VQBridge': dict(patch_size=4, output_scale=1.0),
+    'DiTBridge': dict(patch_size=4, output_scale=1.0),
 }
 AXES: dict[str, dict[str, Any]] = {
     'llamagen': dict(normalize=dict(type='L2Normalize')),
@@ -35,6 +36,9 @@ AXES: dict[str, dict[str, Any]] = {
     'ema': dict(update=dict(type='EMAUpdate', restart=True), loss=dict(type='VQLoss', codebook_weight=0.0)),
     'simvq': dict(projector=dict(type='LinearProjector', source_dim=5), update=dict(type='Frozen')),
     'grid bridge': dict(projector=dict(type='VQBridge', patch_size=4, patching='grid', compression_norm=True)),
+    'sequence DiT bridge': dict(
+        projector=dict(type='DiTBridge', patch_size=2, patching='sequence', output_scale=1.0, hidden_dim=12, depth=1)
+    ),
 }
 SEPARATE = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False)
 
@@ -61,10 +65,10 @@ def without_config(kind: str) -> set[str]:
 
 
 def build(config: dict[str, Any], train: bool = False, **changes: Any) -> Quantizer:
-    """A quantizer whose raw codes are N(0, 1), so that several are used."""
+    """A quantizer whose raw codes are N(0, 1), so that several are used, and whose blocks modulate from the start."""
     quantizer = QUANTIZERS.build({**config, **changes})
     for name, parameter in quantizer.named_parameters():
-        if name.endswith('embedding'):
+        if name.endswith('embedding') or 'modulation' in name:
             nn.init.normal_(parameter)
     return quantizer.train(train)
 

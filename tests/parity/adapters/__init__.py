@@ -11,19 +11,36 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..case import Case
-from . import crops, projectors, quantizers, residual, sampling, schedules, tokenizers
+from . import adversarial, crops, perceptual, projectors, quantizers, residual, sampling, schedules, tokenizers
 
 Adapter = Callable[[Case], dict[str, Tensor]]
 
 # (repository, start of the object's name) -> adapter
 ADAPTERS: dict[tuple[str, str], Adapter] = {
+    **{
+        (repo, name): adapter
+        for repo in ('FoundationVision/LlamaGen', 'yfChang-cv/FVQ')
+        for name, adapter in (
+            ('NLayerDiscriminator', adversarial.patchgan),
+            ('Discriminator', adversarial.stylegan),
+            ('DiscriminatorBlock', adversarial.stylegan_block),
+            ('hinge_', adversarial.gan_losses),
+            ('vanilla_', adversarial.gan_losses),
+            ('non_saturating_', adversarial.gan_losses),
+            ('adopt_weight', adversarial.gan_losses),
+            ('VQLoss', adversarial.vq_loss),
+        )
+    },
     ('FoundationVision/LlamaGen', 'center_crop_arr'): crops.adm_crops,
+    ('FoundationVision/LlamaGen', 'LPIPS'): perceptual.llamagen,
     ('FoundationVision/LlamaGen', 'VectorQuantizer'): quantizers.llamagen,
     ('FoundationVision/LlamaGen', 'VQModel'): tokenizers.llamagen,
     ('FoundationVision/LlamaGen', 'top_k_top_p_filtering'): sampling.llamagen,
+    ('yfChang-cv/FVQ', 'LPIPS'): perceptual.llamagen,
     ('yfChang-cv/FVQ', 'combined_lr_lambda'): schedules.fvq_release,
     ('yfChang-cv/FVQ', 'QBridge_models'): projectors.fvq_release,
     ('yfChang-cv/FVQ', 'VQBridge'): projectors.fvq_release,
+    ('yfChang-cv/FVQ', 'DiT'): projectors.fvq_release,
     ('yfChang-cv/FVQ', 'VQModel'): tokenizers.fvq_release,
     ('yfChang-cv/FVQ', 'steps of __main__'): tokenizers.fvq_folded,
     ('TencentARC/SEED-Voken', 'IndexPropagationQuantize'): quantizers.ibq,

@@ -37,8 +37,8 @@ def llamagen(case: Case) -> dict[str, Tensor]:
 
 
 def fvq_release(case: Case) -> dict[str, Tensor]:
-    if any('adaLN_modulation' in key for key in case.state):
-        pytest.skip('no projector for the DiT-style bridge yet')
+    if 'rqvae' in case.description['peer']['file']:
+        pytest.skip('no importer for the residual tokenizer of the release yet')
     return whole(case, 'fvq', case.constructor.get('codebook_l2_norm', False))
 
 

@@ -3,7 +3,16 @@
 Runner, hooks, tasks and schedules are imported when their registries are first read; see `registry.py`.
 """
 
-from . import data, decoders, encoders, losses, tokenizer
+from . import adversarial, data, decoders, discriminators, encoders, losses, tokenizer
 from .data import seekable_sampler
 
-__all__ = ['data', 'decoders', 'encoders', 'losses', 'seekable_sampler', 'tokenizer']
+__all__ = [
+    'adversarial',
+    'data',
+    'decoders',
+    'discriminators',
+    'encoders',
+    'losses',
+    'seekable_sampler',
+    'tokenizer',
+]

@@ -200,6 +200,8 @@ def build_training_parts(cfg: Config, task: Task) -> None:
 def preflight(cfg: Config, train: bool) -> None:
     """Find what would go wrong later, before a folder is made: device, model, data.
 
+    A component of the model may have a static `preflight(cfg)` that looks for what it needs of this machine.
+
     Args:
         cfg: The config.
         train: Whether the training data is wanted too.
@@ -214,6 +216,10 @@ def preflight(cfg: Config, train: bool) -> None:
         task = MODELS.build(cfg.model)
     if train:
         build_training_parts(cfg, task)
+        for _, node in components(cfg.model):
+            check = getattr(find_component(node['type']), 'preflight', None)
+            if check is not None:
+                check(node)
     for metric in cfg.get('val_evaluator') or ():
         METRICS.build(metric)
     if Path(cfg.work_dir).is_file():

@@ -59,9 +59,18 @@ class Quantizer(nn.Module):
         """How the codes of a latent of this size lie."""
         raise NotImplementedError
 
-    def fold(self) -> Quantizer:
-        """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes."""
+    def fold(self, label: int | None = None) -> Quantizer:
+        """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes.
+
+        Args:
+            label: For a projector that maps the codebook for each class: whose to keep.
+        """
         raise NotImplementedError
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether training calls `forward(z_BDHW, labels_B)`, with the class of each image."""
+        return False
 
     @property
     def needs_latents(self) -> bool:

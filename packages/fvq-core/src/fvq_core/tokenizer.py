@@ -114,16 +114,22 @@ class Tokenizer(Autoencoder):
         """Codes to images, nominally in [-1, 1], not clamped."""
         return self.decode_latent(self.quantizer.embed(codes))
 
-    def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
-        out = self.quantizer(self.encode_latent(images_BCHW))
+    def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> TokenizerOutput:
+        """Images (B, C, H, W) in [-1, 1]; in training also their classes, where `quantizer.takes_labels`."""
+        z_BDHW = self.encode_latent(images_BCHW)
+        out = self.quantizer(z_BDHW) if labels_B is None else self.quantizer(z_BDHW, labels_B)
         return TokenizerOutput(self.decode_latent(out.z_q_BDHW), out.codes, out.z_BDHW, out.z_q_BDHW, out.losses)
 
-    def fold(self) -> Tokenizer:
-        """A copy for inference with the quantizer folded: same codes and same pixels, no projector."""
+    def fold(self, label: int | None = None) -> Tokenizer:
+        """A copy for inference with the quantizer folded: same codes and same pixels, no projector.
+
+        Args:
+            label: The class whose codebook is kept, for a class-conditional projector; see the quantizer's `fold`.
+        """
         folded = copy.copy(self)
         folded._modules = {**self._modules, 'quantizer': None}
         folded = copy.deepcopy(folded)
-        folded.quantizer = self.quantizer.fold()
+        folded.quantizer = self.quantizer.fold() if label is None else self.quantizer.fold(label)
         return folded.eval()
 
     def save_pretrained(

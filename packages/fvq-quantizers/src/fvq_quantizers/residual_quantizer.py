@@ -152,9 +152,9 @@ class ResidualQuantizer(Quantizer):
     def layout(self, height: int, width: int) -> ResidualGrid:
         return ResidualGrid(height, width, (self.quantizer.codebook_size,) * self.depth)
 
-    def fold(self) -> ResidualQuantizer:
+    def fold(self, label: int | None = None) -> ResidualQuantizer:
         folded = copy.copy(self)
-        folded._modules = {'quantizers': nn.ModuleList(q.fold() for q in self.quantizers)}
+        folded._modules = {'quantizers': nn.ModuleList(q.fold(label) for q in self.quantizers)}
         return folded.eval()
 
     @property

@@ -102,7 +102,8 @@ class VectorQuantizer(Quantizer):
         """The mapped codebook (K, D), float32, normalised where that is what codes mean.
 
         In training it is computed anew (call it once a step); in eval without gradients it is kept until a weight of
-        codebook or projector changes.
+        codebook or projector changes. Of a class-conditional projector it is the codebook of one label, the same for
+        every image: `DiTBridge` says which.
         """
         if self.training or torch.is_grad_enabled() or self.embedding.is_inference():
             self._mapped = None
@@ -116,9 +117,11 @@ class VectorQuantizer(Quantizer):
         self._mapped = None  # weights swapped through `.data`, as an EMA does, raise no version counter
         return super().train(mode)
 
-    def _project(self) -> Tensor:
+    def _project(self, label: int | None = None) -> Tensor:
         with full_precision(self.embedding.device.type):
-            return self.projector(self.embedding)
+            if label is None:
+                return self.projector(self.embedding)
+            return self.projector(self.embedding, torch.full((1,), label))[0]
 
     def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
         """Indices (N,) of the best codes for latents that `normalize.latent` has seen."""
@@ -131,20 +134,37 @@ class VectorQuantizer(Quantizer):
             return {}
         return self.regularizer(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), self.distance)
 
-    def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
+    def forward(self, z_BDHW: Tensor, labels_B: Tensor | None = None) -> QuantizerOutput:
+        """Quantize a latent (B, D, H, W).
+
+        Args:
+            z_BDHW: The latent.
+            labels_B: In training, for a class-conditional projector: the class of each image, int64. Each image is then
+                quantized with the codebook of its class, as released.
+        """
         B, _, H, W = self.check_latent(z_BDHW)
         with full_precision(z_BDHW.device.type):
             z_ND = self.normalize.latent(to_vectors(z_BDHW).float())
-            codebook_KD = self.codebook()
-            indices_N = self.search(z_ND, codebook_KD)
-            codes_ND = F.embedding(indices_N, codebook_KD)
-            z_q_ND, losses = codes_ND, {}
-            if self.training:
-                z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self.distance)
-                losses = {**self.loss(z_ND, codes_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
-                self.update.step(self.embedding, z_ND, indices_N)
+            if labels_B is None:
+                indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook())
+            else:
+                codebooks = self.normalize.codes(self.projector(self.embedding, labels_B)).unbind()
+                images = [self._quantize(*pair) for pair in zip(z_ND.chunk(B), codebooks, strict=True)]
+                indices_N, z_q_ND = (torch.cat([image[i] for image in images]) for i in (0, 1))
+                losses = {key: torch.stack([image[2][key] for image in images]).mean() for key in images[0][2]}
         codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
         return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
+
+    def _quantize(self, z_ND: Tensor, codebook_KD: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Indices (N,), quantized vectors (N, D) and, in training, losses."""
+        indices_N = self.search(z_ND, codebook_KD)
+        codes_ND = F.embedding(indices_N, codebook_KD)
+        if not self.training:
+            return indices_N, codes_ND, {}
+        z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self.distance)
+        losses = {**self.loss(z_ND, codes_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
+        self.update.step(self.embedding, z_ND, indices_N)
+        return indices_N, z_q_ND, losses
 
     def embed(self, codes: Codes) -> Tensor:
         codes.layout.check(codes.indices_BL)
@@ -157,11 +177,20 @@ class VectorQuantizer(Quantizer):
     def layout(self, height: int, width: int) -> Grid:
         return Grid(height, width, self.codebook_size)
 
-    def fold(self) -> VectorQuantizer:
+    def fold(self, label: int | None = None) -> VectorQuantizer:
+        """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes.
+
+        Args:
+            label: Of a class-conditional projector, the class whose codebook is kept; by default what its config says.
+
+        Raises:
+            UserError: Such a projector and no label at all, or a label for a projector that has no classes.
+        """
+        label = self._label_to_fold(label)
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            mapped = self._project().clone()
+            mapped = self._project(label).clone()
         self.train(was_training)
         kept = {**self._modules, 'projector': None}
         folded = copy.copy(self)
@@ -173,6 +202,19 @@ class VectorQuantizer(Quantizer):
         folded.component_config = {**getattr(self, 'component_config', {}), 'projector': {}}
         folded.embedding = nn.Parameter(mapped, requires_grad=self.update.trainable)
         return folded.eval()
+
+    def _label_to_fold(self, label: int | None) -> int | None:
+        choose = getattr(self.projector, 'label_to_fold', None)
+        if choose is not None:
+            return choose(label)
+        if label is not None:
+            name = type(self.projector).__name__
+            raise UserError(f'VectorQuantizer: {name} has no classes, so fold() takes no label, got {label}; drop it.')
+        return None
+
+    @property
+    def takes_labels(self) -> bool:
+        return getattr(self.projector, 'num_classes', None) is not None
 
     @property
     def needs_latents(self) -> bool:

@@ -16,6 +16,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('export.py', __doc__ or '', EXAMPLE)
     parser.add_argument('checkpoint', help='an iter_N.pth; the config is read from it')
     parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
+    parser.add_argument(
+        '--fold-label', type=int, help='the class whose codebook is kept, for a class-conditional bridge'
+    )
     add_weights(parser)
     args = parser.parse_args(argv)
 
@@ -31,5 +34,5 @@ def main(argv: Sequence[str] | None) -> None:
         'seed': meta['seed'],
         'versions': {'fvq': meta['fvq_version'], 'torch': meta['torch_version']},
     }
-    task.tokenizer.fold().save_pretrained(args.out, facts)
+    task.tokenizer.fold(args.fold_label).save_pretrained(args.out, facts)
     print(f'{args.out}: folded tokenizer of {weights}')

@@ -12,6 +12,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from ..errors import UserError
 from ..metric import MetricValue
 from ..plots.codebook_plot import plot_codebook
 from ..plots.curves_plot import plot_curves
@@ -69,7 +70,10 @@ class ReportHook(Hook):
         task = runner.task.eval()
         self._pictures(runner, task, work_dir)
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
-        task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
+        try:
+            task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
+        except UserError as error:  # a bridge that wants to be told a class; the run is finished all the same
+            runner.logger.warning(f'the tokenizer was not folded: {error} Use tools/export.py on {work_dir / name}.')
         summary = ', '.join(
             f'{key} {results[key]}' for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results
         )

@@ -48,7 +48,11 @@ class TrainingLogHook(Hook):
     def before_run(self, runner: Any) -> None:
         self.history = History(Path(runner.work_dir) / HISTORY_NAME)
 
+    @torch.no_grad()
     def before_train(self, runner: Any) -> None:
+        if self.histogram_K is None:
+            codebook_KD = runner.task.eval().tokenizer.quantizer.codebook()  # the loop switches to training afterwards
+            self.histogram_K = torch.zeros(len(codebook_KD), dtype=torch.int64, device=codebook_KD.device)
         self.speed_from = (0, time.perf_counter())
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -60,9 +64,7 @@ class TrainingLogHook(Hook):
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
         rows = outputs['rows'].reshape(-1)
-        if self.histogram_K is None:
-            K = runner.task.tokenizer.quantizer.codebook().shape[0]
-            self.histogram_K = torch.zeros(K, dtype=torch.int64, device=rows.device)
+        assert self.histogram_K is not None
         self.histogram_K += torch.bincount(rows, minlength=len(self.histogram_K))
         self.images += len(outputs['rows']) * get_world_size()
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:

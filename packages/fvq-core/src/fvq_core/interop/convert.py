@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError, nearest_hint
 from ..pretrained import load_weights
-from ..registry import TOKENIZERS
+from ..registry import TOKENIZERS, constructor_arguments
 from ..runner.checkpoint import CheckpointError, load_tensors
 from ..tokenizer import Tokenizer
 from . import PEERS
@@ -54,6 +54,10 @@ def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> T
     """
     if peer not in PEERS:
         raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
+    known = constructor_arguments(PEERS[peer]) or {}
+    for name in options:
+        if name not in known:
+            raise UserError(f"the importer of '{peer}' has no option '{name}'; drop it.")
     config, renamed = PEERS[peer](state, **options)
     with torch.device('meta'):
         skeleton = TOKENIZERS.build(config)
@@ -62,10 +66,24 @@ def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> T
     return tokenizer.eval()
 
 
-def convert_file(peer: str, path: str | Path, out: str | Path, l2_norm: bool | None = None) -> Tokenizer:
-    """Read a peer's checkpoint and write a tokenizer folder; returns the tokenizer."""
+def convert_file(
+    peer: str, path: str | Path, out: str | Path, l2_norm: bool | None = None, fold_label: int | None = None
+) -> Tokenizer:
+    """Read a peer's checkpoint and write a tokenizer folder; returns the tokenizer.
+
+    Args:
+        peer: A name of `PEERS`.
+        path: The peer's file.
+        out: The folder.
+        l2_norm: Whether the codebook is l2-normalised, which no file says; the peer's usual where None.
+        fold_label: Of a checkpoint with a class-conditional bridge (FVQ): the class of evaluation and folding. The
+            release's own conversion takes the null class, which is the number of classes.
+    """
     if peer not in PEERS:
         raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
-    tokenizer = build_from_peer(peer, read_peer_state(path), l2_norm=l2_norm)
+    options: dict[str, Any] = dict(l2_norm=l2_norm)
+    if fold_label is not None:
+        options['fold_label'] = fold_label
+    tokenizer = build_from_peer(peer, read_peer_state(path), **options)
     tokenizer.save_pretrained(out, {'weights': f'{peer}: {Path(path).name}'})
     return tokenizer

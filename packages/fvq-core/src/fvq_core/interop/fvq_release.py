@@ -1,4 +1,4 @@
-"""The released FVQ checkpoints: LlamaGen's layout, with the bridge under `quantize.qbridge` or already folded away."""
+"""The released FVQ checkpoints: LlamaGen's layout, with a bridge under `quantize.qbridge` or already folded away."""
 
 from __future__ import annotations
 
@@ -19,69 +19,92 @@ VIT_BRIDGE_RULES: Rules = (
     BLOCK_RULE,
     (r'final_layer\.linear\.(.*)', r'expand.\1'),
 )
+DIT_BRIDGE_RULES: Rules = (
+    (r'pos_embed', 'positions'),
+    (r'y_embedder\.embedding_table\.(.*)', r'label_table.\1'),
+    (r'blocks\.(\d+)\.adaLN_modulation\.1\.(.*)', r'blocks.\1.modulation.\2'),
+    (r'final_layer\.adaLN_modulation\.1\.(.*)', r'modulation.\1'),
+    *VIT_BRIDGE_RULES,
+)
 LINEAR_RULES: Rules = ((r'linear\.(.*)', r'map.\1'),)
 MLP_RULES: Rules = ((r'linear_\d+\.(\d+)\.(.*)', r'layers.\1.\2'),)
 BRIDGE_PREFIX = 'quantize.qbridge.'
 
 
-def import_projector(state: Mapping[str, Tensor], num_heads: int = 4) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def import_projector(
+    state: Mapping[str, Tensor], num_heads: int = 4, fold_label: int | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our projector from a `qbridge` module of the release.
 
     Args:
-        state: Keys without prefix.
+        state: Keys without prefix; empty for the release's bridge that does nothing.
         num_heads: Of the blocks' attention, which no shape tells; 4 in every released model.
+        fold_label: Of a class-conditional DiT bridge: the label of evaluation and folding, see `DiTBridge`.
     """
+    labels = len(state.get('y_embedder.embedding_table.weight', ()))
+    if fold_label is not None and labels < 2:
+        raise UserError(f'FVQ bridge: it has no classes and takes no fold_label, got {fold_label}; drop it.')
+    if not state:
+        return dict(type='IdentityProjector'), {}
     if 'linear.weight' in state:
         config = dict(type='LinearProjector', bias='linear.bias' in state)
         return config, rename(state, LINEAR_RULES, 'FVQ bridge')
     if any(re.fullmatch(MLP_RULES[0][0], key) for key in state):
         depth = sum(key.endswith('.weight') for key in state)
         return dict(type='MLPProjector', depth=depth), rename(state, MLP_RULES, 'FVQ bridge')
-    if any('adaLN_modulation' in key for key in state):
-        raise UserError(
-            'FVQ bridge: this is the DiT-style bridge (adaLN, positions), not the ViT one; export the folded '
-            'checkpoint of the release, which holds the mapped codebook, and import that.'
-        )
     if 'x_embedder.proj.weight' not in state:
         raise UserError(f'FVQ bridge: unknown layout with keys such as {", ".join(list(state)[:3])}.')
-    return import_vit_bridge(state, num_heads)
-
-
-def import_vit_bridge(state: Mapping[str, Tensor], num_heads: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The ViT bridge: its compression is a strided convolution over the codebook laid out as a square."""
-    hidden_dim, _, patch, _ = state['x_embedder.proj.weight'].shape
-    depth = 1 + max(int(m[1]) for key in state if (m := re.match(r'blocks\.(\d+)\.', key)))
-    config = dict(
-        type='VQBridge',
-        patch_size=patch * patch,
-        hidden_dim=hidden_dim,
-        depth=depth,
-        num_heads=num_heads,
-        mlp_ratio=state['blocks.0.mlp.fc1.weight'].shape[0] / hidden_dim,
-        patching='grid',
-    )
-    renamed = rename(state, VIT_BRIDGE_RULES, 'FVQ bridge')
-    # The convolution sums over (channel, row, column); our linear map over (row, column, channel).
-    renamed['compress.weight'] = renamed['compress.weight'].permute(0, 2, 3, 1).flatten(1)
+    if 'pos_embed' not in state:
+        return dict(type='VQBridge', **block_options(state, num_heads)), rename_blocks(state, VIT_BRIDGE_RULES)
+    config = dict(type='DiTBridge', **block_options(state, num_heads))
+    if labels > 1:  # the classes and the null class, which every released class-conditional bridge has
+        config.update(num_classes=labels - 1, fold_label=fold_label)
+    renamed = rename_blocks(state, DIT_BRIDGE_RULES)
+    renamed['positions'] = renamed['positions'].squeeze(0)
     return config, renamed
 
 
+def block_options(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
+    """What the shapes of either block bridge tell: its compression is a strided convolution over the square codebook."""
+    hidden_dim, _, patch, _ = state['x_embedder.proj.weight'].shape
+    mlp_dim = state['blocks.0.mlp.fc1.weight'].shape[0]
+    mlp_ratio = mlp_dim / hidden_dim
+    if int(hidden_dim * mlp_ratio) < mlp_dim:  # the quotient was rounded down
+        mlp_ratio = math.nextafter(mlp_ratio, math.inf)
+    return dict(
+        patch_size=patch * patch,
+        hidden_dim=hidden_dim,
+        depth=1 + max(int(m[1]) for key in state if (m := re.match(r'blocks\.(\d+)\.', key))),
+        num_heads=num_heads,
+        mlp_ratio=mlp_ratio,
+        patching='grid',
+    )
+
+
+def rename_blocks(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """The convolution sums over (channel, row, column); our linear map over (row, column, channel)."""
+    renamed = rename(state, rules, 'FVQ bridge')
+    renamed['compress.weight'] = renamed['compress.weight'].permute(0, 2, 3, 1).flatten(1)
+    return renamed
+
+
 def import_tokenizer(
-    state: Mapping[str, Tensor], l2_norm: bool | None = None
+    state: Mapping[str, Tensor], l2_norm: bool | None = None, fold_label: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from the release's; without a bridge in the file it is a folded one.
 
     Args:
         state: The peer's state dict.
         l2_norm: False unless given: FVQ does not normalise.
+        fold_label: See `import_projector`.
     """
     bridge = {key.removeprefix(BRIDGE_PREFIX): value for key, value in state.items() if key.startswith(BRIDGE_PREFIX)}
     rest = {key: value for key, value in state.items() if not key.startswith(BRIDGE_PREFIX)}
     config, renamed = llamagen.import_tokenizer(rest, l2_norm=bool(l2_norm))
-    if bridge:
-        projector, projector_state = import_projector(bridge)
+    if bridge or fold_label is not None:
+        projector, projector_state = import_projector(bridge, fold_label=fold_label)
         side = math.isqrt(config['quantizer']['codebook_size'])
-        if projector['type'] == 'VQBridge' and side * side != config['quantizer']['codebook_size']:
+        if projector.get('patching') == 'grid' and side * side != config['quantizer']['codebook_size']:
             raise UserError(
                 f'FVQ: the release needs a square codebook, got {config["quantizer"]["codebook_size"]} codes.'
             )

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..perceptual import LPIPS, MissingWeightsError
+from ..perceptual import LPIPS, MissingWeightsError, find_backbone
 from ..registry import LOSSES
 
 
@@ -34,7 +34,8 @@ class PerceptualLoss(nn.Module):
         network: The `LPIPS`.
 
     Raises:
-        MissingWeightsError: Not on the meta device, where no weights are needed.
+        MissingWeightsError: The trained weights are neither here nor can they be downloaded. Not on the meta device, where
+            none are needed; `preflight` asks for them before a run begins.
     """
 
     network: LPIPS
@@ -51,10 +52,7 @@ class PerceptualLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = weight
-        try:
-            network = LPIPS(net, weights, lin_weights, dropout=dropout, random=random, check_hash=check_hash)
-        except MissingWeightsError as error:
-            raise MissingWeightsError(f'{error} To train without it: model.perceptual_loss=None.') from error
+        network = LPIPS(net, weights, lin_weights, dropout=dropout, random=random, check_hash=check_hash)
         object.__setattr__(self, 'network', network.train(self.training))  # out of the module tree
         if random and not network.shift_1C11.is_meta:
             print_log(f'PerceptualLoss: {network.provenance}', logger='current', level=logging.WARNING)
@@ -72,6 +70,16 @@ class PerceptualLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f'LPIPS {self.network.extra_repr()}, weight={self.weight}'
+
+    @staticmethod
+    def preflight(cfg: dict[str, Any]) -> None:
+        """Fetch the trained weights, or say how to do without, before anything else of a run."""
+        if cfg.get('random', False):
+            return
+        try:
+            find_backbone(cfg.get('net', 'vgg'), cfg.get('weights'))
+        except MissingWeightsError as error:
+            raise MissingWeightsError(f'{error} To train without it: model.perceptual_loss=None.') from error
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
-from ..images import from_uint8
+from ..images import device_images
 from ..ranks import average_over_ranks
 from ..registry import LOSSES, MODELS, TOKENIZERS
 from ..tokenizer import Tokenizer, TokenizerOutput
@@ -64,8 +64,14 @@ class TokenizerTask(Task):
 
     def images(self, data: Mapping[str, Any]) -> Tensor:
         """The batch's uint8 images on this model's device, as floats in [-1, 1]."""
-        images = from_uint8(data['images'].to(next(self.parameters()).device, non_blocking=True))
+        images = device_images(data, next(self.parameters()).device)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+    def labels(self, data: Mapping[str, Any]) -> Tensor | None:
+        """The classes of the batch's images, where the quantizer takes them."""
+        if not self.tokenizer.quantizer.takes_labels:
+            return None
+        return data['labels'].to(next(self.parameters()).device, non_blocking=True)
 
     def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
         return self.tokenizer(images_BCHW)
@@ -118,7 +124,7 @@ class TokenizerTask(Task):
             images = self.images(batch)
             with self.gradients_stay(number < len(data)):
                 with optimizers['tokenizer'].optim_context(self):
-                    out = self.handle('tokenizer')(images)
+                    out = self.handle('tokenizer')(images, self.labels(batch))
                     losses = self.losses(images, out, adversarial)
                 optimizers['tokenizer'].backward(torch.stack(list(losses.values())).sum() / len(data))
                 if adversarial is not None:

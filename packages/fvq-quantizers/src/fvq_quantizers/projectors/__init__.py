@@ -1,8 +1,9 @@
 """Projectors: raw codebook (K, source_dim) to mapped codebook (K, D), trained and then folded away."""
 
+from .dit_bridge import DiTBridge
 from .identity import IdentityProjector
 from .linear import LinearProjector
 from .mlp import MLPProjector
 from .vqbridge import VQBridge
 
-__all__ = ['IdentityProjector', 'LinearProjector', 'MLPProjector', 'VQBridge']
+__all__ = ['DiTBridge', 'IdentityProjector', 'LinearProjector', 'MLPProjector', 'VQBridge']

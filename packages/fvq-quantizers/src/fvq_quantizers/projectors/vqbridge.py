@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any
 
-import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from fvq_core.errors import UserError
 from fvq_core.registry import PROJECTORS
+
+from .codebook_bridge import CodebookBridge, Patching
 
 
 @PROJECTORS.register_module()
-class VQBridge(nn.Module):
+class VQBridge(CodebookBridge):
     """Raw codebook (K, D) to mapped codebook (K, D), every code a function of all codes.
 
     The codebook is cut into K / p tokens of p codes; a shared linear map takes each token to `hidden_dim`; `depth`
@@ -61,34 +60,18 @@ class VQBridge(nn.Module):
         depth: int = 2,
         num_heads: int = 4,
         mlp_ratio: float = 2.0,
-        patching: Literal['sequence', 'grid'] = 'sequence',
+        patching: Patching = 'sequence',
         compression_norm: bool = False,
         output_scale: float = 0.1,
         slot_spread: float = 0.3,
     ) -> None:
-        super().__init__()
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
-        check_patches(codebook_size, patch_size, patching)
-        if hidden_dim % num_heads:
-            raise UserError(
-                f'VQBridge: hidden_dim {hidden_dim} is not a multiple of num_heads {num_heads}; change one of them.'
-            )
-        if output_scale < 0:
-            raise UserError(
-                f'VQBridge: output_scale must be 0 or more, got {output_scale}; 0 is the released zero start.'
-            )
-        if not 0.0 <= slot_spread <= 1.0:
-            raise UserError(f'VQBridge: slot_spread must lie in [0, 1], got {slot_spread}.')
-        self.codebook_size, self.code_dim, self.patch_size, self.patching = (
-            codebook_size,
-            code_dim,
-            patch_size,
-            patching,
+        super().__init__(
+            codebook_size, code_dim, patch_size, hidden_dim, num_heads, patching, output_scale, slot_spread
         )
         # Any: timm wants classes here by its annotations, and takes what builds a module.
         norm: Any = partial(nn.LayerNorm, elementwise_affine=False, eps=1e-6)
         act: Any = partial(nn.GELU, approximate='tanh')
-        self.compress = nn.Linear(patch_size * code_dim, hidden_dim)
         self.compression_norm = norm(hidden_dim) if compression_norm else nn.Identity()
         self.blocks = nn.Sequential(
             *[
@@ -97,65 +80,9 @@ class VQBridge(nn.Module):
             ]
         )
         self.norm = norm(hidden_dim)
-        self.expand = nn.Linear(hidden_dim, patch_size * code_dim)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            slots = self.expand.weight.view(patch_size, code_dim, hidden_dim)
-            common = nn.init.xavier_uniform_(torch.empty_like(self.expand.weight)).view_as(slots)[:1]
-            slots.mul_(slot_spread).add_(common, alpha=(1.0 - slot_spread**2) ** 0.5).mul_(output_scale)
+        self.add_output()
 
     def forward(self, codebook_KD: Tensor) -> Tensor:
         tokens = self.compression_norm(self.compress(self.patchify(codebook_KD)))
         tokens = self.blocks(tokens.unsqueeze(0)).squeeze(0)
         return self.unpatchify(self.expand(self.norm(tokens)))
-
-    def patchify(self, codebook_KD: Tensor) -> Tensor:
-        """(K, D) to tokens (K / p, p * D); within a token the codes are in order, each with its D channels."""
-        if self.patching == 'sequence':
-            return codebook_KD.reshape(-1, self.patch_size * self.code_dim)
-        side, patch = math.isqrt(self.codebook_size), math.isqrt(self.patch_size)
-        grid = codebook_KD.reshape(side // patch, patch, side // patch, patch, self.code_dim)
-        return grid.transpose(1, 2).reshape(-1, self.patch_size * self.code_dim)
-
-    def unpatchify(self, tokens: Tensor) -> Tensor:
-        """The inverse of `patchify`."""
-        if self.patching == 'sequence':
-            return tokens.reshape(self.codebook_size, self.code_dim)
-        side, patch = math.isqrt(self.codebook_size), math.isqrt(self.patch_size)
-        grid = tokens.reshape(side // patch, side // patch, patch, patch, self.code_dim)
-        return grid.transpose(1, 2).reshape(self.codebook_size, self.code_dim)
-
-    def fuse_attention(self, fused: bool) -> None:
-        """Switch between fused attention and plain matrix products, whose cost a FLOP counter can see."""
-        for block in self.blocks:
-            cast(Any, block).attn.fused_attn = fused
-
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Four codes a token, a narrow latent; patching and depth stay."""
-        return dict(patch_size=4, hidden_dim=16, num_heads=4)
-
-
-def check_patches(codebook_size: int, patch_size: int, patching: str) -> None:
-    """Refuse a codebook that cannot be cut into patches, naming sizes that can."""
-    if patching not in ('sequence', 'grid'):
-        raise UserError(f"VQBridge: patching must be 'sequence' or 'grid', got {patching!r}.")
-    if patch_size < 1 or codebook_size % patch_size:
-        fitting = sorted(
-            (d for d in range(1, codebook_size + 1) if codebook_size % d == 0), key=lambda d: abs(d - patch_size)
-        )
-        choices = ' or '.join(str(d) for d in sorted(fitting[:2]))
-        raise UserError(
-            f'VQBridge: codebook_size {codebook_size} is not a multiple of patch_size {patch_size}; '
-            f'choose a divisor such as {choices}.'
-        )
-    if patching == 'grid':
-        side, patch = math.isqrt(codebook_size), math.isqrt(patch_size)
-        if side * side != codebook_size or patch * patch != patch_size or side % patch:
-            raise UserError(
-                f"VQBridge: patching='grid' needs a square codebook cut into square patches, got codebook_size "
-                f"{codebook_size} and patch_size {patch_size}; use patching='sequence'."
-            )

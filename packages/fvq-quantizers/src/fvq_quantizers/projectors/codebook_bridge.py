@@ -1,0 +1,132 @@
+"""What the two bridges share: cutting the codebook into tokens, the maps around the blocks, how the output map starts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+
+Patching = Literal['sequence', 'grid']
+
+
+class CodebookBridge(nn.Module):
+    """Base of `VQBridge` and `DiTBridge`, which add blocks between `compress` and `expand`.
+
+    Args:
+        codebook_size: K.
+        code_dim: D.
+        patch_size: p, codes of one token.
+        hidden_dim: Width of the blocks.
+        num_heads: Of their attention.
+        patching: `'sequence'`: p consecutive codes a token; `'grid'`: square patches of the codebook laid out as a square.
+        output_scale: Starting scale of the output map over Xavier-uniform, 0 or more.
+        slot_spread: Share of a slot's starting weights that is its own, 0 to 1.
+
+    Raises:
+        UserError: p does not divide K (or, for the grid, they are no fitting squares); heads do not divide `hidden_dim`;
+            a scale or a share out of its range.
+    """
+
+    blocks: nn.Sequential | nn.ModuleList
+
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int,
+        patch_size: int,
+        hidden_dim: int,
+        num_heads: int,
+        patching: Patching,
+        output_scale: float,
+        slot_spread: float,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        check_patches(name, codebook_size, patch_size, patching)
+        if hidden_dim % num_heads:
+            raise UserError(
+                f'{name}: hidden_dim {hidden_dim} is not a multiple of num_heads {num_heads}; change one of them.'
+            )
+        if output_scale < 0:
+            raise UserError(
+                f'{name}: output_scale must be 0 or more, got {output_scale}; 0 is the released zero start.'
+            )
+        if not 0.0 <= slot_spread <= 1.0:
+            raise UserError(f'{name}: slot_spread must lie in [0, 1], got {slot_spread}.')
+        self.codebook_size, self.code_dim, self.hidden_dim = codebook_size, code_dim, hidden_dim
+        self.patch_size, self.patching = patch_size, patching
+        self.output_scale, self.slot_spread = output_scale, slot_spread
+        self.compress = nn.Linear(patch_size * code_dim, hidden_dim)
+
+    def add_output(self) -> None:
+        """Add the output map, and start every linear map there is by then: Xavier-uniform, biases zero."""
+        self.expand = nn.Linear(self.hidden_dim, self.patch_size * self.code_dim)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            weight, own = self.expand.weight, self.slot_spread
+            slots = weight.view(self.patch_size, self.code_dim, self.hidden_dim)
+            common = nn.init.xavier_uniform_(torch.empty_like(weight)).view_as(slots)[:1]
+            slots.mul_(own).add_(common, alpha=(1.0 - own**2) ** 0.5).mul_(self.output_scale)
+
+    def patchify(self, codebook_KD: Tensor) -> Tensor:
+        """(K, D) to tokens (K / p, p * D); within a token the codes are in order, each with its D channels."""
+        if self.patching == 'sequence':
+            return codebook_KD.reshape(-1, self.patch_size * self.code_dim)
+        side, patch = math.isqrt(self.codebook_size), math.isqrt(self.patch_size)
+        grid = codebook_KD.reshape(side // patch, patch, side // patch, patch, self.code_dim)
+        return grid.transpose(1, 2).reshape(-1, self.patch_size * self.code_dim)
+
+    def unpatchify(self, tokens: Tensor) -> Tensor:
+        """The inverse of `patchify`, for any leading axes: (..., K / p, p * D) to (..., K, D)."""
+        shape = (*tokens.shape[:-2], self.codebook_size, self.code_dim)
+        if self.patching == 'sequence':
+            return tokens.reshape(shape)
+        side, patch = math.isqrt(self.codebook_size), math.isqrt(self.patch_size)
+        grid = tokens.reshape(*shape[:-2], side // patch, side // patch, patch, patch, self.code_dim)
+        return grid.transpose(-4, -3).reshape(shape)
+
+    def fuse_attention(self, fused: bool) -> None:
+        """Switch between fused attention and plain matrix products, whose cost a FLOP counter can see."""
+        for block in self.blocks:
+            cast(Any, block).attn.fused_attn = fused
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Four codes a token, a narrow latent; patching and depth stay."""
+        return dict(patch_size=4, hidden_dim=16, num_heads=4)
+
+
+def check_patches(name: str, codebook_size: int, patch_size: int, patching: str) -> None:
+    """Refuse a codebook that cannot be cut into patches, naming sizes that can.
+
+    Args:
+        name: Of the bridge, for messages.
+        codebook_size: K.
+        patch_size: p.
+        patching: `'sequence'` or `'grid'`.
+    """
+    if patching not in ('sequence', 'grid'):
+        raise UserError(f"{name}: patching must be 'sequence' or 'grid', got {patching!r}.")
+    if patch_size < 1 or codebook_size % patch_size:
+        fitting = sorted(
+            (d for d in range(1, codebook_size + 1) if codebook_size % d == 0), key=lambda d: abs(d - patch_size)
+        )
+        choices = ' or '.join(str(d) for d in sorted(fitting[:2]))
+        raise UserError(
+            f'{name}: codebook_size {codebook_size} is not a multiple of patch_size {patch_size}; '
+            f'choose a divisor such as {choices}.'
+        )
+    if patching == 'grid':
+        side, patch = math.isqrt(codebook_size), math.isqrt(patch_size)
+        if side * side != codebook_size or patch * patch != patch_size or side % patch:
+            raise UserError(
+                f"{name}: patching='grid' needs a square codebook cut into square patches, got codebook_size "
+                f"{codebook_size} and patch_size {patch_size}; use patching='sequence'."
+            )
