@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from .helpers import PHOTOS, REPO, TINY
+from .helpers import REPO, TINY
 from .test_exact_resume import assert_same_ending
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='finds the ranks in /proc')
 
+# Everything that has a state: discriminator, moving average, micro-batches.
+CONFIG = str(REPO / 'configs/photos/fvq_gan.py')
+OPTIONS = [*TINY, 'model.adversarial.start=2', 'model.adversarial.discriminator.ch=8', 'train_cfg.accumulate=2']
 TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(REPO / 'tools/train.py')]
 
 
 def start(work_dir: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, *TORCHRUN, PHOTOS, '--work-dir', str(work_dir), *flags, '--cfg-options', *TINY]
+    command = [sys.executable, *TORCHRUN, CONFIG, '--work-dir', str(work_dir), *flags, '--cfg-options', *OPTIONS]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

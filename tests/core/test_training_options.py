@@ -155,3 +155,21 @@ def test_ema_follows_its_formula_and_evaluations_see_it() -> None:
     again.after_load_checkpoint(runner, checkpoint)
     again.before_train_epoch(runner)
     torch.testing.assert_close(again.average, expected)
+
+
+def test_the_discriminator_is_not_called_before_its_start_and_learns_from_then_on() -> None:
+    discriminator = dict(type='PatchGAN', ch=4, layers=1)
+    task = make_task(adversarial=dict(type='AdversarialLoss', start=2, discriminator=discriminator))
+    calls = []
+    task.adversarial.discriminator.register_forward_hook(lambda *_: calls.append(1))
+    wrappers = build_optim_wrappers(SGD, task.parts())
+    before = {key: value.clone() for key, value in task.adversarial.state_dict().items()}
+    for iteration in range(2):
+        losses = task.train_step([batch()], wrappers, iteration)['losses']
+        assert 'adversarial' not in losses
+    assert not calls
+    torch.testing.assert_close(task.adversarial.state_dict(), before, rtol=0, atol=0)
+    losses = task.train_step([batch()], wrappers, 2)['losses']
+    assert len(calls) == 3  # for the tokenizer's loss, and for real and fake
+    assert {'adversarial', 'discriminator'} <= losses.keys()
+    assert not torch.equal(task.adversarial.discriminator.main[0].weight, before['discriminator.main.0.weight'])

@@ -29,6 +29,10 @@ CASES['gan'] = dict(
         ADVERSARIAL, adaptive=True, lecam=0.05, r1=1.0, discriminator=dict(type='PatchGAN', ch=8, layers=1, norm='none')
     ),
 )
+CASES['stylegan'] = dict(
+    quantizer=FVQ,
+    adversarial=dict(ADVERSARIAL, discriminator=dict(type='StyleGANDiscriminator', image_size=16, base_channels=8)),
+)
 CASES['batch_norm'] = dict(
     quantizer=FVQ, adversarial=dict(ADVERSARIAL, discriminator=dict(type='PatchGAN', ch=8, layers=2))
 )

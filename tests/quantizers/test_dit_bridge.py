@@ -417,3 +417,16 @@ def test_fold_label_for_a_checkpoint_that_has_no_classes_is_refused(checkpoint: 
         build_from_peer('fvq', bare, fold_label=3)
     with pytest.raises(UserError, match="importer of 'llamagen' has no option 'fold_label'"):
         build_from_peer('llamagen', bare, fold_label=3)
+
+
+def test_in_training_each_image_is_quantized_with_the_codebook_of_its_class():
+    quantizer = conditional_quantizer(class_dropout=0.0, fold_label=0).train()
+    z_BDHW, labels_B = latents(), torch.tensor([3, 1])
+    assert quantizer.takes_labels
+    got = quantizer(z_BDHW, labels_B)
+    for image, label in enumerate(labels_B.tolist()):
+        alone = quantizer.fold(label=label)(z_BDHW[image : image + 1])
+        assert torch.equal(got.codes.indices_BL[image], alone.codes.indices_BL[0])
+        torch.testing.assert_close(got.z_q_BDHW[image], alone.z_q_BDHW[0])
+    sum(got.losses.values()).backward()
+    assert quantizer.embedding.grad.abs().sum() > 0

@@ -129,7 +129,7 @@ def open_up(cfg: Config, dotted: str) -> None:
     """Put an empty dict where an override goes into something that the config leaves out (None)."""
     node: Any = cfg._cfg_dict
     for part in dotted.split('.')[:-1]:
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict):
             return
         if node.get(part, 0) is None:
             node[part] = ConfigDict()

@@ -150,8 +150,9 @@ class VectorQuantizer(Quantizer):
             else:
                 codebooks = self.normalize.codes(self.projector(self.embedding, labels_B)).unbind()
                 images = [self._quantize(*pair) for pair in zip(z_ND.chunk(B), codebooks, strict=True)]
-                indices_N, z_q_ND = (torch.cat([image[i] for image in images]) for i in (0, 1))
-                losses = {key: torch.stack([image[2][key] for image in images]).mean() for key in images[0][2]}
+                indices, vectors, terms = zip(*images, strict=True)
+                indices_N, z_q_ND = torch.cat(indices), torch.cat(vectors)
+                losses = {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
         codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
         return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
 

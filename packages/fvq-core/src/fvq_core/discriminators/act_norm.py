@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..ranks import average_over_ranks
@@ -39,8 +40,10 @@ class ActNorm(nn.Module):
         x_CN = x.detach().float().transpose(0, 1).flatten(1)
         mean_C = x_CN.mean(1)
         average_over_ranks([mean_C])
-        variance_C = (x_CN - mean_C[:, None]).square().sum(1) / (x_CN.shape[1] - 1)
+        variance_C = (x_CN - mean_C[:, None]).square().mean(1)
         average_over_ranks([variance_C])
+        count = x_CN.shape[1] * (dist.get_world_size() if dist.is_initialized() else 1)
+        variance_C *= count / (count - 1)
         self.loc.copy_(-mean_C.view_as(self.loc))
         self.scale.copy_(1 / (variance_C.sqrt() + 1e-6).view_as(self.scale))
         self.initialized.fill_(1)

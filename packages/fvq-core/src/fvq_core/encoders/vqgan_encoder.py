@@ -132,5 +132,5 @@ def run_level(level: Level, h: Tensor, checkpointing: bool) -> Tensor:
 def run_block(block: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
     """`block(h)`, in training computed again in the backward pass where that is asked for."""
     if checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, h, use_reentrant=False)
+        return cast(Tensor, checkpoint(block, h, use_reentrant=False))
     return block(h)

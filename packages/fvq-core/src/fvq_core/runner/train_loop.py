@@ -95,7 +95,7 @@ class TrainLoop(BaseLoop):
         runner, rank = self.runner, get_dist_info()[0]
         runner.call_hook('before_train')
         task: Task = runner.task
-        if self._iter == 0 and hasattr(task, 'prepare'):
+        if self._iter == 0:
             seed_iteration(runner.seed, 0, -1)
             task.prepare(self.batches(0))
             if dist.is_initialized():  # each rank prepared from data of its own

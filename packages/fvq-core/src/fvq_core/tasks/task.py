@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -42,6 +42,9 @@ class Task(BaseModel):
         """Modules that `compile=True` compiles."""
         return []
 
+    def prepare(self, batches: Iterator[Any]) -> None:
+        """Called once before the first step of a fresh run, with batches that training will see again."""
+
     def train_step(self, data: list[Any], optim_wrapper: Any, iteration: int) -> dict[str, Any]:
         """One step of every optimizer that is due.
 
@@ -78,5 +81,5 @@ class Task(BaseModel):
         with ExitStack() as stack:
             if stay:
                 for handle in self.handles.values():
-                    stack.enter_context(handle.no_sync())
+                    stack.enter_context(cast(DistributedDataParallel, handle).no_sync())
             yield

@@ -93,10 +93,7 @@ class TokenizerTask(Task):
 
     @torch.no_grad()
     def prepare(self, batches: Iterator[Mapping[str, Any]]) -> None:
-        """Called once before the first step of a fresh run, with batches that training will see again.
-
-        Gives a quantizer that starts from latents four of them for each code.
-        """
+        """Give a quantizer that starts from latents four of them for each code."""
         quantizer = self.tokenizer.quantizer
         if not quantizer.needs_latents:
             return
