@@ -244,5 +244,5 @@ def to_vectors(z_BDHW: Tensor) -> Tensor:
 
 
 def to_grid(z_ND: Tensor, B: int, H: int, W: int) -> Tensor:
-    """The inverse of `to_vectors`."""
-    return z_ND.view(B, H, W, -1).permute(0, 3, 1, 2)
+    """The inverse of `to_vectors`, laid out like any image: a decoder takes over the memory order of what it is given."""
+    return z_ND.view(B, H, W, -1).permute(0, 3, 1, 2).contiguous()
