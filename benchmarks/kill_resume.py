@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from fvq_core.commands import train
+from fvq_core.registry import load_plugins
 from fvq_core.smoke import identical, logged
 
 CONFIG = 'configs/photos/fvq_gan.py'
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
+    load_plugins()  # here, once, not in each forked run
     rng = random.Random(args.seed)
     trials = []
     with tempfile.TemporaryDirectory() as folder:
