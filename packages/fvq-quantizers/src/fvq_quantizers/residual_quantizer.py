@@ -108,7 +108,8 @@ class ResidualQuantizer(Quantizer):
         return indices, sums, {key: torch.stack([term[key] for term in terms]).mean() for key in (terms or [{}])[0]}
 
     def embed(self, codes: Codes) -> Tensor:
-        return reduce(torch.add, self.embed_depth(codes).unbind(1))  # in the order of `forward`, to the last bit
+        total = reduce(torch.add, self.embed_depth(codes).unbind(1))  # in the order of `forward`, to the last bit
+        return total.contiguous()
 
     def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:
         """The code of each depth, (B, depth, D, H, W), or their running sums."""

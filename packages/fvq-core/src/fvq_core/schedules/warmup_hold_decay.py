@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Literal
 
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
@@ -89,6 +90,12 @@ class WarmupHoldDecayLR(_ParamScheduler):
             warmup=warmup, warmup_factor=warmup_factor, hold=hold, end_factor=end_factor, decay=decay
         )
         super().__init__(optimizer, 'lr', last_step=last_step, by_epoch=False)
+
+    def step(self) -> None:
+        with warnings.catch_warnings():
+            # A discriminator's optimizer does not step before its start, and its schedule runs with the run all the same.
+            warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
+            super().step()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands; its shape and length come from the config of the run that resumes."""
