@@ -65,7 +65,7 @@ class TrainingLogHook(Hook):
             self.counts[name] = self.counts.get(name, 0) + 1
         rows = outputs['rows'].reshape(-1)
         assert self.histogram_K is not None
-        self.histogram_K += torch.bincount(rows, minlength=len(self.histogram_K))
+        self.histogram_K.scatter_add_(0, rows, torch.ones_like(rows))  # bincount would wait for the device
         self.images += len(outputs['rows']) * get_world_size()
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
             self._log(runner, runner.iter + 1)

@@ -48,7 +48,8 @@ class EMAUpdate(GradientUpdate):
     @torch.no_grad()
     def step(self, codebook_KD: Tensor, z_ND: Tensor, indices_N: Tensor) -> None:
         z_ND = z_ND.detach().float()
-        counts_K = torch.bincount(indices_N, minlength=self.counts_K.shape[0]).to(self.counts_K)
+        counts_K = torch.zeros_like(self.counts_K, dtype=torch.int64)
+        counts_K = counts_K.scatter_add_(0, indices_N, torch.ones_like(indices_N)).to(self.counts_K)  # without a sync
         sums_KD = torch.zeros_like(self.sums_KD).index_add_(0, indices_N, z_ND)
         if dist.is_initialized():
             dist.all_reduce(counts_K)
