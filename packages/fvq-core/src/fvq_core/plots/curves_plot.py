@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 
-from .figure import BLUE, GREEN, GREY, ORANGE, RED, new_figure, save
+from .figure import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED, new_figure, save
+
+TERM_COLORS = (ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY)
 
 
 def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
@@ -23,10 +26,12 @@ def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
     terms = sorted({key for row in train for key in row if key.startswith('loss/')})
     draw(loss, train, 'loss', 'total', BLUE)
-    for term, color in zip(terms, (ORANGE, GREEN, RED, GREY, GREY), strict=False):
+    for term, color in zip(terms, cycle(TERM_COLORS), strict=False):
         draw(loss, train, term, term.removeprefix('loss/'), color)
-    if all(row.get('loss', 0) > 0 for row in train):
+    if all(row.get(term, 1) > 0 for row in train for term in ('loss', *terms)):
         loss.set_yscale('log')
+    else:  # a hinge generator's loss may have either sign
+        loss.set_yscale('symlog', linthresh=1e-3)
     loss.set(title='training loss')
 
     draw(usage, train, 'usage_window', 'training window', GREY)

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, GREY = '#3b6fb6', '#e08a3c', '#4f9d69', '#c0504d', '#8a8a8a'
+PURPLE, BROWN, PINK = '#8064a2', '#7d5a3c', '#d679b0'
 
 
 def new_figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[Axes]]:

@@ -54,7 +54,7 @@ class Task(BaseModel):
             iteration: 0-based.
 
         Returns:
-            `losses`: detached scalars by name, with their sum `total`; and what the task's hooks read.
+            `losses`: detached scalars by name, with `total`, what the main part minimises; and what the task's hooks read.
         """
         raise NotImplementedError
 

@@ -109,7 +109,8 @@ class TokenizerTask(Task):
         """One step of the tokenizer and, from its start on, of the discriminator.
 
         Returns:
-            `losses` as `Task` says, and `rows`: codebook rows that the batch used (B, L).
+            `losses` as `Task` says, with the discriminator's terms, which are not in the tokenizer's `total`; and `rows`:
+            codebook rows that the batch used (B, L).
         """
         active = self.adversarial is not None and self.adversarial.active(iteration)
         adversarial = self.adversarial if active else None
@@ -123,7 +124,8 @@ class TokenizerTask(Task):
                 with optimizers['tokenizer'].optim_context(self):
                     out = self.handle('tokenizer')(images, self.labels(batch))
                     losses = self.losses(images, out, adversarial)
-                optimizers['tokenizer'].backward(torch.stack(list(losses.values())).sum() / len(data))
+                losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
+                optimizers['tokenizer'].backward(losses['total'] / len(data))
                 if adversarial is not None:
                     with optimizers['discriminator'].optim_context(self):
                         judged = self.handle('discriminator')(images, out.reconstruction.detach())
@@ -137,8 +139,7 @@ class TokenizerTask(Task):
             optimizer.zero_grad()
         if adversarial is not None:  # each rank's BatchNorm saw its own images
             average_over_ranks([buffer for buffer in adversarial.buffers() if buffer.is_floating_point()])
-        total = torch.stack(list(sums.values())).sum()
-        return {'losses': {'total': total, **sums}, 'rows': torch.cat(rows_BL)}
+        return {'losses': sums, 'rows': torch.cat(rows_BL)}
 
     def val_step(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What metrics read: images, the tokenizer's output and the tokenizer, as one entry for the whole batch."""
