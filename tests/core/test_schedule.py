@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mmengine.optim import OptimWrapper
 
 from fvq_core.errors import UserError
+from fvq_core.schedules import StepDecayLR
 from fvq_core.schedules.warmup_hold_decay import WarmupHoldDecayLR, lr_multiplier
 
 
@@ -114,3 +115,16 @@ def test_unknown_decay_and_negative_fractions_are_refused():
     for wrong in (dict(warmup=-0.1), dict(hold=-1)):
         with pytest.raises(UserError, match='0 or more'):
             WarmupHoldDecayLR(make_wrapper(1.0), total_iters=10, **wrong)
+
+
+def test_step_decay_falls_at_each_milestone_and_stays():
+    wrapper = make_wrapper(1.0, 0.5)
+    rates = walk(wrapper, StepDecayLR(wrapper, 10, milestones=(0.5, 0.8), gamma=0.1), 10)
+    assert [pair[0] for pair in rates] == pytest.approx([1.0] * 5 + [0.1] * 3 + [0.01] * 2)
+    assert [pair[1] for pair in rates] == pytest.approx([0.5] * 5 + [0.05] * 3 + [0.005] * 2)
+
+
+@pytest.mark.parametrize('milestones', [(0.0,), (0.5, 1.0), (250,)])
+def test_step_decay_refuses_milestones_that_are_no_parts_of_the_run(milestones: tuple[float, ...]):
+    with pytest.raises(UserError, match=r'parts of the run between 0 and 1, got .*divide epochs'):
+        StepDecayLR(make_wrapper(1.0), 10, milestones=milestones)

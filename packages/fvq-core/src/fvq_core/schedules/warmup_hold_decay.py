@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any, Literal
-
-from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
 from ..errors import UserError, nearest_hint
 from ..registry import PARAM_SCHEDULERS
+from .run_lr import RunLR
 
 DECAYS = ('linear', 'cosine', 'none')
 
@@ -56,7 +54,7 @@ def lr_multiplier(
 
 
 @PARAM_SCHEDULERS.register_module()
-class WarmupHoldDecayLR(_ParamScheduler):
+class WarmupHoldDecayLR(RunLR):
     """`lr_multiplier` on every parameter group's learning rate, per iteration.
 
     Args:
@@ -85,22 +83,10 @@ class WarmupHoldDecayLR(_ParamScheduler):
             raise UserError(f"WarmupHoldDecayLR: unknown decay '{decay}'; {nearest_hint(decay, DECAYS)}")
         if warmup < 0 or hold < 0:
             raise UserError(f'WarmupHoldDecayLR: warmup and hold must be 0 or more, got {warmup} and {hold}.')
-        self.total_iters = total_iters
         self.shape: dict[str, Any] = dict(
             warmup=warmup, warmup_factor=warmup_factor, hold=hold, end_factor=end_factor, decay=decay
         )
-        super().__init__(optimizer, 'lr', last_step=last_step, by_epoch=False)
+        super().__init__(optimizer, total_iters, last_step)
 
-    def step(self) -> None:
-        with warnings.catch_warnings():
-            # A discriminator's optimizer does not step before its start, and its schedule runs with the run all the same.
-            warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
-            super().step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands; its shape and length come from the config of the run that resumes."""
-        return {key: self.__dict__[key] for key in ('last_step', '_global_step', '_last_value')}
-
-    def _get_value(self) -> list[float]:
-        factor = lr_multiplier(self.last_step, self.total_iters, **self.shape)
-        return [group[f'initial_{self.param_name}'] * factor for group in self.optimizer.param_groups]
+    def factor(self, step: int) -> float:
+        return lr_multiplier(step, self.total_iters, **self.shape)
