@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -43,3 +45,16 @@ def test_an_average_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match=r'x\.pth has no moving average; use --weights raw'):
         load_task(checkpoint, 'x.pth', cfg, 'ema')
     assert load_task(checkpoint, 'x.pth', cfg).weights_note == ''
+
+
+def test_a_checkpoint_needs_no_file_of_start_values(tmp_path: Path) -> None:
+    path = tmp_path / 'codes.npy'
+    _, cfg = checkpoint_of(average=False)
+    quantizer = cfg.model.tokenizer.quantizer
+    np.save(path, np.ones((quantizer.codebook_size, quantizer.code_dim), np.float32))
+    quantizer.init = dict(type='FileInit', path=str(path))
+    checkpoint = {'state_dict': MODELS.build(cfg.model).state_dict()}
+    path.unlink()
+    task = load_task(checkpoint, 'x.pth', cfg)
+    assert (task.tokenizer.quantizer.embedding == 1).all()
+    assert quantizer.init.type == 'FileInit'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
+from .config import components
 from .errors import UserError
+from .folding import fold_for_training
 from .metric import MetricValue
 from .pretrained import from_pretrained, load_weights
 from .registry import MODELS, find_component
@@ -19,10 +22,16 @@ from .runner.evaluation_loop import EvaluationLoop
 
 
 def inference_task(cfg: Any) -> Any:
-    """The task of a config without what only training needs: perceptual network, discriminator."""
-    model = dict(cfg.model)
-    dropped = getattr(find_component(model['type']), 'training_only', ())
-    return MODELS.build({key: value for key, value in model.items() if key not in dropped})
+    """The task of a config without what only training needs: perceptual network, discriminator, files of start values."""
+    model = copy.deepcopy(cfg.model)
+    for name in getattr(find_component(model['type']), 'training_only', ()):
+        model.pop(name, None)
+    for _, node in list(components(model)):
+        saved_as = getattr(find_component(node['type']), 'component_config', None)
+        if saved_as is not None:
+            node.clear()
+            node.update(saved_as)
+    return MODELS.build(model)
 
 
 def load_task(
@@ -50,6 +59,8 @@ def load_task(
         raise UserError(f'{source} has no moving average; use --weights raw.')
     chosen = checkpoint['state_dict'] if weights == 'raw' or average is None else average
     task = inference_task(cfg)
+    if checkpoint.get('folded'):
+        fold_for_training(task.tokenizer)
     own = task.parts()
     load_weights(task, {key: value for key, value in chosen.items() if key.split('.')[0] in own}, str(source))
     task.weights_note = '' if average is None else f' ({"raw weights" if chosen is not average else "moving average"})'

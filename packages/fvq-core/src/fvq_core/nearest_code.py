@@ -38,12 +38,18 @@ def nearest_code(
     with full_precision(z_ND.device.type):
         z_ND, codebook_KD = z_ND.float(), codebook_KD.float()
         codes_DK = codebook_KD.t()
-        if distance == 'dot':
-            chunks = [(z @ codes_DK).argmax(1) for z in z_ND.split(rows)]
-        else:
-            bias_K = codebook_KD.square().sum(1).mul_(-0.5)
-            chunks = [torch.addmm(bias_K, z, codes_DK).argmax(1) for z in z_ND.split(rows)]
-    return torch.cat(chunks) if chunks else z_ND.new_empty(0, dtype=torch.int64)
+        bias_K = None if distance == 'dot' else codebook_KD.square().sum(1).mul_(-0.5)
+        # One buffer for all chunks: fresh ones fragment a CPU's heap until it holds far more than one of them.
+        scores = z_ND.new_empty(min(rows, len(z_ND)), len(codebook_KD))
+        indices_N = torch.empty(len(z_ND), dtype=torch.int64, device=z_ND.device)
+        for z, indices in zip(z_ND.split(rows), indices_N.split(rows), strict=True):
+            part = scores[: len(z)]
+            if bias_K is None:
+                torch.mm(z, codes_DK, out=part)
+            else:
+                torch.addmm(bias_K, z, codes_DK, out=part)
+            torch.argmax(part, 1, out=indices)
+    return indices_N
 
 
 @contextmanager
