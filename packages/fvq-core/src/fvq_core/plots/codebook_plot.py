@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,17 @@ def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor, path: 
     )
     bars.legend(frameon=False, fontsize=8)
 
+    D = codebook_KD.shape[1]
+    if z_ND.shape[1] % D == 0:  # the parts of a latent, where product codes stand for them
+        scatter_codes(scatter, codebook_KD, z_ND.reshape(-1, D), used_K)
+    else:  # a code stands for several latents (`space_to_depth`)
+        scatter.set_axis_off()
+        scatter.text(0.5, 0.5, f'latents of {z_ND.shape[1]} channels,\ncodes of {codebook_KD.shape[1]}', ha='center')
+    save(figure, path)
+
+
+def scatter_codes(scatter: Any, codebook_KD: Tensor, z_ND: Tensor, used_K: Tensor) -> None:
+    """Latents and codes on the first two principal axes of the latents."""
     mean_D = z_ND.mean(0)
     _, _, axes_DQ = torch.pca_lowrank(z_ND.float() - mean_D, q=min(2, *z_ND.shape), center=False)
     if axes_DQ.shape[1] < 2:
@@ -45,5 +57,4 @@ def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor, path: 
     scatter.scatter(*codes_K2[~used_K].T, s=7, color=RED, label='unused codes', linewidths=0)
     scatter.scatter(*codes_K2[used_K].T, s=7, color=BLUE, alpha=0.8, label='used codes', linewidths=0)
     scatter.set(title='first two principal axes of the latents')
-    scatter.legend(frameon=False, fontsize=8, markerscale=2)
-    save(figure, path)
+    scatter.legend(frameon=False, fontsize=8, markerscale=2, loc='upper right')  # 'best' is slow at large K
