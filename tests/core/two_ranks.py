@@ -21,6 +21,8 @@ QUANTIZERS = {
     'ema': dict(VQ, update=dict(type='EMAUpdate'), loss=dict(type='VQLoss', codebook_weight=0.0)),
     'entropy': dict(VQ, regularizer=dict(type='EntropyRegularizer', weight=0.1, temperature=1.0)),
     'residual': dict(type='ResidualQuantizer', depth=2, quantizer=VQ),
+    'lfq': dict(type='LFQ', codebook_size=16, code_dim=8, temperature=1.0),
+    'multi_scale': dict(type='MultiScaleQuantizer', quantizer=VQ, sides=(1, 2, 4), num_phi=1),
 }
 CASES: dict[str, dict[str, Any]] = {name: dict(quantizer=quantizer) for name, quantizer in QUANTIZERS.items()}
 CASES['gan'] = dict(

@@ -1,6 +1,7 @@
 """A tiny config for every registered quantizer and projector, and the helpers that tests of quantizers share.
 
-Registered something new? Add its tiny config to `TINY_QUANTIZERS` or `TINY_PROJECTORS` below.
+Registered something new? If it needs nothing but `codebook_size` and `code_dim` it is here already; else add its tiny config
+to `TINY_QUANTIZERS` or `TINY_PROJECTORS` below.
 """
 
 from __future__ import annotations
@@ -11,19 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.quantizer import Quantizer
-from fvq_core.registry import PROJECTORS, QUANTIZERS
+from fvq_core.registry import PROJECTORS, QUANTIZERS, Registry, constructor_arguments
 
 K, D = 16, 8
 
 VECTOR = dict(type='VectorQuantizer', codebook_size=K, code_dim=D)
+GROUP = dict(VECTOR, code_dim=D // 4)
+PYRAMID: dict[str, Any] = dict(sides=(1, (2, 3), (3, 4), (4, 6)), num_phi=2)
 TINY_QUANTIZERS: dict[str, dict[str, Any]] = {
     'VectorQuantizer': VECTOR,
     'ResidualQuantizer': dict(type='ResidualQuantizer', quantizer=VECTOR, depth=3),
+    'MultiScaleQuantizer': dict(type='MultiScaleQuantizer', quantizer=VECTOR, **PYRAMID),
+    'ProductQuantizer': dict(type='ProductQuantizer', quantizer=GROUP, groups=4),
+    'LFQ': dict(type='LFQ', codebook_size=K, code_dim=D),
+    'FSQ': dict(type='FSQ', levels=(4, 3, 3), code_dim=D),
+    'GumbelQuantizer': dict(type='GumbelQuantizer', codebook_size=K, code_dim=D),
 }
 TINY_PROJECTORS: dict[str, dict[str, Any]] = {
     'IdentityProjector': {},
     'LinearProjector': {},
     'MLPProjector': dict(depth=2),
+    'AffineProjector': dict(lr=10.0, num_groups=2),
     'VQBridge': dict(patch_size=4, output_scale=1.0),
     'DiTBridge': dict(patch_size=4, output_scale=1.0),
 }
@@ -35,25 +44,126 @@ AXES: dict[str, dict[str, Any]] = {
     ),
     'ema': dict(update=dict(type='EMAUpdate', restart=True), loss=dict(type='VQLoss', codebook_weight=0.0)),
     'simvq': dict(projector=dict(type='LinearProjector', source_dim=5), update=dict(type='Frozen')),
+    'tuned vqgan-lc': dict(projector=dict(type='MLPProjector', depth=2, source_dim=5, hidden_dim=12)),
+    'affine of running statistics': dict(projector=dict(type='AffineProjector', use_running_statistics=True)),
+    'rotation trick': dict(estimator=dict(type='RotationTrick')),
+    'diveq': dict(estimator=dict(type='DiVeQ', noise_std=0.0)),
+    'synchronized': dict(estimator=dict(type='SynchronizedStraightThrough', nu=0.3)),
+    'bridge with positions and registers': dict(
+        projector=dict(type='VQBridge', patch_size=1, output_scale=1.0, positions='learned', registers=2)
+    ),
+    'cvq': dict(
+        normalize=dict(type='CosineSearch'),
+        distance=dict(type='DotProduct'),
+        update=dict(type='CVQUpdate'),
+        regularizer=dict(type='ContrastiveRegularizer'),
+    ),
+    'cvq, drawn anchors': dict(update=dict(type='CVQUpdate', anchor='probrandom')),
+    'cvq, pooled anchors': dict(update=dict(type='CVQUpdate', anchor='random', first_batch=True)),
+    'titok': dict(normalize=dict(type='L2Normalize'), update=dict(type='CVQUpdate', raw_anchors=True)),
+    'dead codes': dict(update=dict(type='ReplaceDeadCodes', patience=1, noise=0.01)),
+    'dead codes by usage': dict(
+        update=dict(type='ReplaceDeadCodes', threshold=1.0, decay=0.4),
+        regularizer=dict(type='OrthogonalRegularizer', weight=1.0),
+    ),
+    'alternating': dict(update=dict(type='AlternatingUpdate', lr=10.0), loss=dict(type='VQLoss', codebook_weight=0.0)),
+    'alternating bridge': dict(
+        projector=dict(type='VQBridge', patch_size=4, output_scale=1.0),
+        update=dict(type='AlternatingUpdate', steps=2, optimizer='adam', lr=0.01, search_again=False),
+    ),
+    'reg-vq': dict(estimator=dict(type='StochasticMask'), regularizer=dict(type='PriorRegularizer', posterior='hard')),
     'grid bridge': dict(projector=dict(type='VQBridge', patch_size=4, patching='grid', compression_norm=True)),
     'sequence DiT bridge': dict(
         projector=dict(type='DiTBridge', patch_size=2, patching='sequence', output_scale=1.0, hidden_dim=12, depth=1)
     ),
 }
+PHIS: dict[str, dict[str, Any]] = {
+    'one phi': dict(num_phi=1),
+    'a phi for each scale': dict(num_phi=None),
+    'more phis than scales': dict(num_phi=5),
+    'identity phi': dict(phi_ratio=0.0),
+}
+# Configs beyond the tiny one of quantizers that are no composition of axes.
+VARIANTS: dict[str, dict[str, Any]] = {
+    'LFQ, plain': dict(type='LFQ', codebook_size=2**D),
+    'LFQ, factorized': dict(type='LFQ', codebook_size=2**D, factorized_bits=(3, 5), order='big'),
+    'LFQ, spherical': dict(type='LFQ', codebook_size=2**D, spherical=True, codebook_scale=2.0),
+    'LFQ, two codes': dict(type='LFQ', codebook_size=2 ** (D // 2), groups=2, clamp_probabilities=True),
+    'LFQ, two projected codes': dict(type='LFQ', codebook_size=K, groups=2, code_dim=D, project=True),
+    'FSQ, plain': dict(type='FSQ', levels=(4, 3, 5, 4, 3, 3, 3, 3)),
+    'FSQ, symmetric': dict(type='FSQ', levels=(4, 2, 5, 4, 3, 3, 3, 3), symmetric=True),
+    'FSQ, two projected codes': dict(type='FSQ', levels=(5, 4), groups=2, code_dim=D),
+    'GumbelQuantizer, soft': dict(
+        type='GumbelQuantizer',
+        codebook_size=K,
+        code_dim=D,
+        straight_through=False,
+        final_temperature=0.1,
+        temperature_steps=5,
+    ),
+    'ProductQuantizer, shared': dict(type='ProductQuantizer', quantizer=GROUP, groups=4, shared=True),
+    'ProductQuantizer, unitok': dict(
+        type='ProductQuantizer', quantizer=dict(GROUP, normalize=dict(type='L2Normalize')), groups=4
+    ),
+    'ProductQuantizer, shared VQBridge': dict(
+        type='ProductQuantizer',
+        quantizer=dict(GROUP, projector=dict(type='VQBridge', patch_size=4, hidden_dim=8, output_scale=1.0)),
+        groups=4,
+        shared=True,
+    ),
+    'ProductQuantizer, ema': dict(
+        type='ProductQuantizer',
+        quantizer=dict(GROUP, update=dict(type='EMAUpdate'), loss=dict(type='VQLoss', codebook_weight=0.0)),
+        groups=4,
+    ),
+    'ProductQuantizer of Gumbel': dict(
+        type='ProductQuantizer', quantizer=dict(type='GumbelQuantizer', codebook_size=K, code_dim=D // 4), groups=4
+    ),
+    'ProductQuantizer of LFQ': dict(type='ProductQuantizer', quantizer=dict(type='LFQ', codebook_size=4), groups=4),
+}
 SEPARATE = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False)
+
+
+def fill_in(registry: Registry, tiny: dict[str, dict[str, Any]], **options: Any) -> None:
+    """Add what is registered, not listed, and can be built from these options alone."""
+    listed = {registry.get(name) for name in tiny}
+    for name in registry.names():
+        component = registry.get(name)
+        accepted = constructor_arguments(component) or {}
+        required = {key for key, argument in accepted.items() if argument.default is argument.empty}
+        if component not in listed and required <= {'codebook_size', 'code_dim'}:
+            tiny[name] = options
+            listed.add(component)
+
+
+fill_in(PROJECTORS, TINY_PROJECTORS)
+fill_in(QUANTIZERS, TINY_QUANTIZERS, codebook_size=K, code_dim=D)
 
 
 def cases() -> dict[str, dict[str, Any]]:
     """Configs by name: every quantizer alone, every quantizer around every projector, and the other axes."""
-    found = dict(TINY_QUANTIZERS)
+    found = {name: {'type': name, **options} for name, options in TINY_QUANTIZERS.items()}
     for name, options in TINY_PROJECTORS.items():
         projector = dict(type=name, **options)
         found[f'VectorQuantizer, {name}'] = dict(VECTOR, projector=projector)
         found[f'ResidualQuantizer, {name}'] = dict(
             type='ResidualQuantizer', depth=3, quantizer=dict(VECTOR, projector=projector)
         )
+        found[f'MultiScaleQuantizer, {name}'] = dict(
+            type='MultiScaleQuantizer', quantizer=dict(VECTOR, projector=projector), **PYRAMID
+        )
     found |= {f'VectorQuantizer, {name}': dict(VECTOR, **axes) for name, axes in AXES.items()}
+    found |= VARIANTS
     found['ResidualQuantizer, separate codebooks'] = SEPARATE
+    found['ResidualQuantizer, codebooks of several sizes'] = dict(SEPARATE, codebook_sizes=[K, K // 2])
+    found |= {
+        f'MultiScaleQuantizer, {name}': dict(TINY_QUANTIZERS['MultiScaleQuantizer'], **options)
+        for name, options in PHIS.items()
+    }
+    for name in ('cosine', 'ema', 'simvq'):  # the codebook term trains the phis, also where EMA writes the codes
+        found[f'MultiScaleQuantizer, {name}'] = dict(
+            TINY_QUANTIZERS['MultiScaleQuantizer'], quantizer={**VECTOR, **AXES[name], 'loss': dict(type='VQLoss')}
+        )
     return found
 
 

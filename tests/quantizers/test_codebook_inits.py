@@ -1,16 +1,27 @@
-"""Start values of the raw codebook: their spread, and k-means."""
+"""Start values of the raw codebook: their spread, k-means, and files."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from safetensors.torch import save_file
 from torch import Tensor
 
+from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
+from fvq_core.smoke import shrink_config
+from fvq_core.tokenizer import Tokenizer
+from fvq_quantizers.inits import FileInit
 
+from ..tiny import tiny_tokenizer
 from .matrix import VECTOR, D, K, build
+
+SOURCE = 5
 
 
 def test_kmeans_start_recovers_clusters_that_lie_apart():
@@ -51,3 +62,121 @@ def test_start_values_have_the_promised_spread():
     assert start(type='NormalInit').std() == pytest.approx(16**-0.5, rel=0.05)
     assert start(type='NormalInit', std=2.0).std() == pytest.approx(2.0, rel=0.05)
     torch.testing.assert_close(start(type='UniformInit', normalize=True).norm(dim=1), torch.ones(512))
+
+
+def write(path: Path, codes: Tensor, **others: Tensor) -> Path:
+    """A codebook file of the kind that its suffix says; .safetensors and .pth with names, .pt the tensor alone."""
+    if path.suffix == '.safetensors':
+        save_file({'codebook': codes, **others}, path)
+    elif path.suffix == '.npy':
+        np.save(path, codes.numpy())
+    else:
+        torch.save(codes if path.suffix == '.pt' else {'codebook': codes, 'step': 3, **others}, path)
+    return path
+
+
+def from_file(path: Path, key: str | None = None, **changes: Any) -> dict[str, Any]:
+    """A frozen codebook of SOURCE channels, as VQGAN-LC has it."""
+    init = dict(type='FileInit', path=str(path), key=key)
+    projector = dict(type='LinearProjector', source_dim=SOURCE)
+    return {**VECTOR, 'projector': projector, 'update': dict(type='Frozen'), 'init': init, **changes}
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.npy', '.pt', '.pth'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_file_start_is_what_the_file_holds(tmp_path: Path, suffix: str, dtype: torch.dtype):
+    codes = torch.randn(K, SOURCE).to(dtype)
+    quantizer = QUANTIZERS.build(from_file(write(tmp_path / f'codes{suffix}', codes)))
+    assert torch.equal(quantizer.embedding, codes.float())
+    assert not quantizer.embedding.requires_grad
+    assert quantizer.codebook().shape == (K, D)
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+def test_file_with_several_tensors_needs_a_key(tmp_path: Path, suffix: str):
+    codes = torch.randn(K, SOURCE)
+    path = write(tmp_path / f'codes{suffix}', codes, counts=torch.ones(K))
+    assert torch.equal(QUANTIZERS.build(from_file(path, 'codebook')).embedding, codes)
+    with pytest.raises(UserError, match='holds more than one tensor; set key to one of codebook, counts'):
+        QUANTIZERS.build(from_file(path))
+    with pytest.raises(UserError, match="holds no tensor 'codes'; set key to one of codebook, counts"):
+        QUANTIZERS.build(from_file(path, 'codes'))
+
+
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+def test_file_of_another_shape_says_what_to_set(tmp_path: Path, device: str):
+    path = write(tmp_path / 'codes.npy', torch.randn(12, 7))
+    with (
+        torch.device(device),
+        pytest.raises(UserError, match='set codebook_size=12 and give the projector source_dim=7'),
+    ):
+        QUANTIZERS.build(from_file(path))
+    flat = write(tmp_path / 'flat.npy', torch.randn(12))
+    with torch.device(device), pytest.raises(UserError, match=r'tensor of shape \(12,\); expected \(codes, channels\)'):
+        QUANTIZERS.build(from_file(flat))
+
+
+def test_codes_that_are_not_finite_are_refused(tmp_path: Path):
+    codes = torch.randn(K, SOURCE)
+    codes[3, 1], codes[9] = float('nan'), float('inf')
+    with pytest.raises(UserError, match=r'2 codes of .* are not finite, the first is number 3'):
+        QUANTIZERS.build(from_file(write(tmp_path / 'codes.pt', codes)))
+
+
+def test_broken_and_foreign_files_are_refused(tmp_path: Path):
+    for suffix in ('.safetensors', '.npy', '.pt'):
+        path = tmp_path / f'broken{suffix}'
+        path.write_bytes(b'not a codebook')
+        with pytest.raises(UserError, match=f'broken{suffix} cannot be read'):
+            QUANTIZERS.build(from_file(path))
+    torch.save([1, 2], tmp_path / 'list.pt')
+    with pytest.raises(UserError, match='holds a list, not a tensor'):
+        QUANTIZERS.build(from_file(tmp_path / 'list.pt'))
+    np.save(tmp_path / 'object.npy', np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match='cannot be read'):
+        QUANTIZERS.build(from_file(tmp_path / 'object.npy'))
+    with pytest.raises(UserError, match=r'is no \.safetensors, \.npy, \.pt, \.pth file'):
+        QUANTIZERS.build(from_file(tmp_path / 'codes.csv'))
+
+
+def test_missing_file_is_named_before_a_run_and_when_built_but_not_on_the_meta_device(tmp_path: Path):
+    config = from_file(tmp_path / 'absent.npy')
+    for look in (lambda: FileInit.preflight(config['init']), lambda: QUANTIZERS.build(config)):
+        with pytest.raises(UserError, match=r'absent\.npy does not exist; make it with tools/make_codebook\.py'):
+            look()
+    with torch.device('meta'):
+        quantizer = QUANTIZERS.build(config)
+    assert quantizer.embedding.shape == (K, SOURCE)
+    assert quantizer.embedding.is_meta
+    write(tmp_path / 'absent.npy', torch.randn(K, SOURCE))
+    FileInit.preflight(config['init'])
+    with torch.device('meta'):
+        assert QUANTIZERS.build(config).embedding.is_meta
+
+
+@pytest.mark.parametrize('fold', [False, True])
+@torch.no_grad()
+def test_saved_tokenizer_does_not_need_the_codebook_file(tmp_path: Path, fold: bool):
+    path = write(tmp_path / 'codes.npy', torch.randn(K, SOURCE))
+    tokenizer = tiny_tokenizer(from_file(path))
+    (tokenizer.fold() if fold else tokenizer).save_pretrained(tmp_path / 'saved')
+    path.unlink()
+    loaded = Tokenizer.from_pretrained(tmp_path / 'saved')
+    assert torch.equal(loaded.quantizer.codebook(), tokenizer.quantizer.codebook())
+    assert 'codes.npy' not in (tmp_path / 'saved' / 'config.json').read_text()
+
+
+def test_smoke_run_needs_no_file(tmp_path: Path):
+    loader = dict(batch_size=8, num_workers=2)
+    cfg = Config(
+        dict(
+            model=dict(quantizer=from_file(tmp_path / 'absent.pt', codebook_size=100_000)),
+            train_dataloader=loader,
+            val_dataloader=loader,
+            train_cfg=dict(max_iters=9),
+            default_hooks=dict(checkpoint=dict(), training_log=dict()),
+        )
+    )
+    quantizer = QUANTIZERS.build(shrink_config(cfg).model.quantizer)
+    assert quantizer.embedding.shape == (256, SOURCE)
+    assert quantizer.embedding.std() == pytest.approx(SOURCE**-0.5, rel=0.2)

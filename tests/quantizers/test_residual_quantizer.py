@@ -8,14 +8,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fvq_core.codes import ResidualGrid
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
+from fvq_quantizers import ResidualQuantizer
 
 from .matrix import VECTOR, D, K, build, latents, vectors
 
 
 def residual(depth: int = 4, shared: bool = True, train: bool = False, **axes: Any) -> Any:
     return build(dict(type='ResidualQuantizer', quantizer=dict(VECTOR, **axes), depth=depth, shared=shared), train)
+
+
+def wrapped(train: bool = False, **options: Any) -> Any:
+    """With options of the wrapper itself, depth 2."""
+    return build({**dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2), **options}, train)
 
 
 def by_hand(z_ND: Tensor, codebooks: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -159,6 +166,11 @@ def test_normalisation_that_would_make_residuals_unit_vectors_is_refused():
         residual(normalize=dict(type='L2Normalize'))
 
 
+def test_updates_that_act_before_codes_are_chosen_are_refused():
+    with pytest.raises(UserError, match='ResidualQuantizer: AlternatingUpdate acts on latents before'):
+        residual(update=dict(type='AlternatingUpdate'))
+
+
 def test_depth_and_inner_quantizer_are_checked():
     with pytest.raises(UserError, match='depth must be 1 or more, got 0'):
         residual(depth=0)
@@ -166,3 +178,120 @@ def test_depth_and_inner_quantizer_are_checked():
     with pytest.raises(UserError, match='wraps a VectorQuantizer, got ResidualQuantizer'):
         QUANTIZERS.build(dict(type='ResidualQuantizer', quantizer=inner))
     assert isinstance(residual(), nn.Module)
+
+
+@torch.no_grad()
+def test_depths_may_have_codebooks_of_their_own_sizes():
+    quantizer, z = wrapped(shared=False, codebook_sizes=[K, 5]), latents()
+    codes = quantizer(z).codes
+    assert codes.layout.vocabularies == (K, 5)
+    assert [tuple(c.shape) for c in quantizer.codebooks()] == [(K, D), (5, D)]
+    expected, _ = by_hand(vectors(z), quantizer.codebooks())
+    assert torch.equal(codes.unflatten().view(-1, 2), expected)
+    assert torch.equal(quantizer.rows(codes).view(-1, 2), expected + torch.tensor([0, K]))
+
+
+@torch.no_grad()
+def test_soft_codes_give_codes_that_a_depth_lacks_no_share():
+    quantizer = wrapped(shared=False, codebook_sizes=[5, K])
+    soft, _ = quantizer.soft_codes(latents())
+    assert soft.shape == (2, 4, 6, 2, K)
+    torch.testing.assert_close(soft.sum(-1), torch.ones(2, 4, 6, 2))
+    assert (soft[..., 0, 5:] == 0).all()
+    assert (soft[..., 1, :] > 0).all()
+
+
+@torch.no_grad()
+def test_stochastic_codes_are_drawn_from_the_soft_choice_and_their_residual_goes_on():
+    quantizer, z = residual(depth=2), latents(1, 1, 1).expand(1, D, 100, 100)
+    soft, codes = quantizer.soft_codes(z, temperature=4.0, stochastic=True)
+    drawn = codes.unflatten().view(-1, 2)
+    frequency = torch.bincount(drawn[:, 0], minlength=K) / len(drawn)
+    torch.testing.assert_close(frequency, soft[0, 0, 0, 0], atol=0.02, rtol=0)
+    rest = vectors(z)[0] - quantizer.codebook()[drawn[:, 0]]
+    expected = (-torch.cdist(rest, quantizer.codebook()).square() / 4.0).softmax(1)
+    torch.testing.assert_close(soft.view(-1, 2, K)[:, 1], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_depths_may_have_updates_of_their_own():
+    updates = [dict(type='EMAUpdate', decay=decay) for decay in (0.5, 0.75)]
+    quantizer = wrapped(True, shared=False, updates=updates)
+    codes = quantizer(latents()).codes.unflatten()
+    for depth, decay in enumerate((0.5, 0.75)):
+        counts = torch.bincount(codes[..., depth].flatten(), minlength=K)
+        torch.testing.assert_close(quantizer.at_depth(depth).update.counts_K, decay + (1 - decay) * counts)
+
+
+@torch.no_grad()
+def test_joined_positions_are_quantized_as_one_vector():
+    quantizer, z = wrapped(space_to_depth=(2, 1)), latents(dim=D // 2)
+    assert quantizer.code_dim == D // 2
+    output = quantizer(z)
+    assert output.codes.layout == ResidualGrid(2, 6, (K, K))
+    joined = torch.cat([vectors(z[:, :, 0::2]), vectors(z[:, :, 1::2])], 1)
+    expected, sums = by_hand(joined, quantizer.codebooks())
+    assert torch.equal(output.codes.unflatten().view(-1, 2), expected)
+    for row in range(2):
+        part = sums[-1][:, row * D // 2 : (row + 1) * D // 2].float()
+        torch.testing.assert_close(vectors(output.z_q_BDHW[:, :, row::2]), part)
+    assert torch.equal(output.z_BDHW, z)
+    assert torch.equal(quantizer.embed(output.codes), output.z_q_BDHW)
+    assert quantizer.embed_depth(output.codes).shape == (2, 2, D, 2, 6)
+    folded = quantizer.fold()
+    assert torch.equal(folded(z).z_q_BDHW, output.z_q_BDHW)
+
+
+def test_gradient_of_joined_positions_stays_where_it_belongs():
+    quantizer, z = wrapped(True, space_to_depth=2, quantizer=dict(VECTOR, code_dim=4 * D)), latents().requires_grad_()
+    gradient = torch.randn(2, D, 4, 6)
+    quantizer(z).z_q_BDHW.backward(gradient)
+    assert torch.equal(z.grad, gradient)
+
+
+@torch.no_grad()
+def test_partial_embeddings_select_one_depth_or_add_those_before():
+    quantizer = residual(depth=3, shared=False)
+    codes = quantizer(latents()).codes
+    parts, sums = (quantizer.embed_depth(codes, cumulative=c) for c in (False, True))
+    for depth in range(3):
+        assert torch.equal(quantizer.embed_partial(codes, depth, cumulative=False), parts[:, depth])
+        torch.testing.assert_close(quantizer.embed_partial(codes, depth), sums[:, depth])
+    with pytest.raises(UserError, match=r'depth must lie in \[0, 3\), got 3'):
+        quantizer.embed_partial(codes, 3)
+
+
+def test_a_regularizer_reaches_the_latent_through_the_residuals():
+    quantizer = residual(train=True, regularizer=dict(type='EntropyRegularizer', weight=1.0, temperature=1.0))
+    z = latents().requires_grad_()
+    quantizer(z).losses['entropy'].backward()
+    assert z.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(codebook_sizes=[K, K]), 'codebook_sizes needs shared=False'),
+        (dict(codebook_sizes=[K], shared=False), 'one entry for each of the 2 depths, got 1'),
+        (dict(updates=[{}] * 3, shared=False), 'updates needs shared=False and one entry for each of the 2'),
+        (dict(space_to_depth=3), 'divides the code_dim of the wrapped quantizer, 8'),
+        (dict(space_to_depth=(2, 0)), r'space_to_depth \(2, 0\) must be'),
+        (
+            dict(space_to_depth=2, quantizer=dict(VECTOR, init=dict(type='KMeansInit'))),
+            'KMeansInit starts from single latents',
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        wrapped(**options)
+
+
+def test_a_latent_that_positions_do_not_divide_is_refused():
+    with pytest.raises(UserError, match='joins 2x2 positions, which do not divide a latent of 4x5'):
+        wrapped(space_to_depth=2)(latents(1, 4, 5, D // 4))
+
+
+def test_smoke_shrinks_every_codebook():
+    config = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False, codebook_sizes=[16384, 64])
+    assert ResidualQuantizer.smoke(config) == dict(codebook_sizes=[256, 64])
+    assert ResidualQuantizer.smoke(dict(type='ResidualQuantizer', quantizer=VECTOR)) == {}

@@ -130,3 +130,55 @@ def test_heads_patching_and_scale_that_cannot_be_are_refused():
     ):
         with pytest.raises(UserError, match=message):
             bridge(**options)
+
+
+@pytest.mark.parametrize('positions', ['sincos', 'learned'])
+@patchings
+def test_positions_tell_tokens_apart(positions: str, patching: str):
+    projector = bridge(positions=positions, patching=patching, output_scale=1.0)
+    same = torch.ones(16, 8)
+    tokens = projector.patchify(projector(same))
+    assert len(tokens.unique(dim=0)) == 4
+    plain = bridge(patching=patching, output_scale=1.0)
+    torch.testing.assert_close(plain.patchify(plain(same)), plain.patchify(plain(same))[:1].expand(4, -1))
+
+
+def test_sincos_positions_are_those_of_the_dit_bridge_and_are_not_trained():
+    for patching in ('sequence', 'grid'):
+        projector = bridge(64, 8, positions='sincos', patching=patching)
+        config = dict(type='DiTBridge', patch_size=4, patching=patching)
+        expected = PROJECTORS.build(config, codebook_size=64, code_dim=8).positions
+        assert torch.equal(projector.positions, expected)
+        assert 'positions' not in dict(projector.named_parameters())
+
+
+def test_registers_are_seen_by_every_code_and_are_no_codes():
+    projector, codebook_KD = bridge(registers=3, output_scale=1.0), torch.randn(16, 8)
+    mapped = projector(codebook_KD)
+    assert mapped.shape == (16, 8)
+    for k in range(16):
+        (gradient,) = torch.autograd.grad(mapped[k, 0], projector.registers, retain_graph=True)
+        assert gradient.shape == (3, 8)
+        assert (gradient.abs().sum(1) > 0).all()
+
+
+def test_positions_and_registers_are_options_that_cost_nothing_when_off():
+    torch.manual_seed(1)
+    plain = bridge()
+    torch.manual_seed(1)
+    named = bridge(positions='none', registers=0)
+    assert plain.state_dict().keys() == named.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), named.parameters(), strict=True))
+    count = sum(p.numel() for p in plain.parameters())
+    more = bridge(positions='learned', registers=5)
+    assert sum(p.numel() for p in more.parameters()) == count + (4 + 5) * 8
+
+
+def test_positions_and_registers_that_cannot_be_are_refused():
+    for options, message in (
+        (dict(positions='rotary'), "positions must be 'none', 'sincos' or 'learned', got 'rotary'"),
+        (dict(registers=-1), 'registers must be 0 or more, got -1'),
+        (dict(positions='sincos', hidden_dim=6, num_heads=2, patching='grid'), 'VQBridge: hidden_dim 6 is not a mult'),
+    ):
+        with pytest.raises(UserError, match=message):
+            bridge(**options)

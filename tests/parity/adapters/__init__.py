@@ -11,7 +11,20 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..case import Case
-from . import adversarial, crops, perceptual, projectors, quantizers, residual, sampling, schedules, tokenizers
+from . import (
+    adversarial,
+    crops,
+    cvq,
+    lookup_free,
+    multi_scale,
+    perceptual,
+    projectors,
+    quantizers,
+    residual,
+    sampling,
+    schedules,
+    tokenizers,
+)
 
 Adapter = Callable[[Case], dict[str, Tensor]]
 
@@ -43,12 +56,20 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('yfChang-cv/FVQ', 'DiT'): projectors.fvq_release,
     ('yfChang-cv/FVQ', 'VQModel'): tokenizers.fvq_release,
     ('yfChang-cv/FVQ', 'steps of __main__'): tokenizers.fvq_folded,
+    ('yfChang-cv/FVQ', 'VectorQuantizer2'): multi_scale.fvq_quantizer,
+    ('yfChang-cv/FVQ', 'VQVAE'): multi_scale.fvq_tokenizer,
+    ('FoundationVision/VAR', 'VectorQuantizer2'): multi_scale.var_quantizer,
+    ('FoundationVision/VAR', 'VQVAE'): multi_scale.var_tokenizer,
     ('TencentARC/SEED-Voken', 'IndexPropagationQuantize'): quantizers.ibq,
     ('CompVis/taming-transformers', 'EMAVectorQuantizer'): quantizers.taming_ema,
     ('CompVis/taming-transformers', 'VectorQuantizer2'): quantizers.taming,
+    ('lyndonzheng/CVQ-VAE', 'VectorQuantiser'): cvq.cvq,
     ('youngsheen/SimVQ', 'SimVQ'): quantizers.simvq,
     ('zh460045050/VQGAN-LC', 'VQModel.quantize'): quantizers.vqgan_lc,
     ('kakaobrain/rq-vae-transformer', 'RQBottleneck'): residual.rq_bottleneck,
+    ('TencentARC/SEED-Voken', 'LFQ'): lookup_free.magvit2_lfq,
+    ('lucidrains/vector-quantize-pytorch', 'LFQ'): lookup_free.lucidrains_lfq,
+    ('lucidrains/vector-quantize-pytorch', 'FSQ'): lookup_free.lucidrains_fsq,
 }
 
 

@@ -157,44 +157,69 @@ def simvq(case: Case) -> dict[str, Tensor]:
         update=dict(type='Frozen'),
         loss=dict(type='VQLoss', beta=options['beta'], legacy=options['legacy']),
     )
-    return with_linear(case, quantizer, 'embedding_proj', {'g_proj_w': 'weight', 'g_proj_b': 'bias'})
+    got = with_projector(case, quantizer, 'embedding_proj')
+    return {**got, 'g_proj_w': got['g:embedding_proj.weight'], 'g_proj_b': got['g:embedding_proj.bias']}
 
 
 def vqgan_lc(case: Case) -> dict[str, Tensor]:
     options = case.constructor
-    if options['use_cblinear'] != 1:
-        pytest.skip('no projector for the two-layer map of VQGAN-LC yet')
+    source_dim = case.state['tok_embeddings.weight'].shape[1]
+    projector: dict[str, Any] = dict(type='IdentityProjector')
+    if options['use_cblinear'] == 1:
+        projector = dict(type='LinearProjector', source_dim=source_dim)
+    elif options['use_cblinear'] == 2:
+        hidden_dim = case.state['codebook_projection.0.weight'].shape[0]
+        projector = dict(type='MLPProjector', depth=2, source_dim=source_dim, hidden_dim=hidden_dim)
+    trained = options['tuning_codebook'] in (1, -1)  # of image features, or from random values
+    update: dict[str, Any] = dict(type='GradientUpdate' if trained else 'Frozen')
+    loss = dict(type='VQLoss', beta=1.0, codebook_weight=0.33)
+    ema = options['quantizer_type'] == 'ema'
+    if ema:
+        if options['use_cblinear']:
+            pytest.skip('the peer searches the projected codebook and looks the codes up in the raw one; ours refuses')
+        update, loss = dict(type='EMAUpdate'), dict(type='VQLoss', beta=1.0, codebook_weight=0.0)
     quantizer = QUANTIZERS.build(
         dict(
             type='VectorQuantizer',
             codebook_size=options['n_vision_words'],
             code_dim=options['embed_dim'],
-            projector=dict(type='LinearProjector', source_dim=options['codebook_dim']),
-            update=dict(type='GradientUpdate' if options['tuning_codebook'] else 'Frozen'),
-            loss=dict(type='VQLoss', beta=1.0, codebook_weight=0.33),
+            projector=projector,
+            update=update,
+            loss=loss,
         )
     )
     with torch.no_grad():
         quantizer.embedding.copy_(case.state['tok_embeddings.weight'])
-    names = {f'g:codebook_projection.{part}': part for part in ('weight', 'bias')}
-    got = with_linear(case, quantizer.train(), 'codebook_projection', names)
-    if options['tuning_codebook']:
-        got['g:tok_embeddings.weight'] = quantizer.embedding.grad
+        if ema:
+            quantizer.update.counts_K.copy_(case.state['cluster_size'])
+            quantizer.update.sums_KD.copy_(case.state['embed_avg'])
+    got = with_projector(case, quantizer.train(), 'codebook_projection')
+    got['g:tok_embeddings.weight'] = quantizer.embedding.grad
+    if ema:
+        got['after:tok_embeddings.weight'] = quantizer.embedding
+        got['after:cluster_size'], got['after:embed_avg'] = quantizer.update.counts_K, quantizer.update.sums_KD
     return got
 
 
-def with_linear(case: Case, quantizer: VectorQuantizer, key: str, gradients: dict[str, str]) -> dict[str, Tensor]:
-    """A quantizer whose linear projector has the peer's weights under `key`; `gradients` maps outputs to its parts."""
+def with_projector(case: Case, quantizer: VectorQuantizer, prefix: str) -> dict[str, Tensor]:
+    """A quantizer whose projector has the peer's weights under `prefix`; their gradients are called `g:KEY`."""
+    inside = 'layers' if prefix + '.0.weight' in case.state else 'map'
+    parameters = {
+        key: quantizer.projector.get_parameter(key.replace(prefix, inside, 1))
+        for key in case.state
+        if key.startswith(f'{prefix}.')
+    }
     with torch.no_grad():
-        quantizer.projector.map.weight.copy_(case.state[f'{key}.weight'])
-        quantizer.projector.map.bias.copy_(case.state[f'{key}.bias'])
+        for key, parameter in parameters.items():
+            parameter.copy_(case.state[key])
+    mapped = quantizer.codebook().detach().clone()
     z, output, scalar = run(case, quantizer)
     return {
         'z_q': output.z_q_BDHW,
         'loss': sum(output.losses.values()),
         'indices': output.codes.indices_BL.flatten(),
-        'mapped': quantizer.codebook(),
+        'mapped': mapped,
         'scalar': scalar,
         'g_z': z.grad,
-        **{name: getattr(quantizer.projector.map, part).grad for name, part in gradients.items()},
+        **{f'g:{key}': parameter.grad for key, parameter in parameters.items()},
     }

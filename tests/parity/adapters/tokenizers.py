@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -37,33 +37,35 @@ def llamagen(case: Case) -> dict[str, Tensor]:
 
 
 def fvq_release(case: Case) -> dict[str, Tensor]:
+    """The plain tokenizer, or the residual one: four codes a position, no normalisation, no entropy whatever is asked."""
     if 'rqvae' in case.description['peer']['file']:
-        pytest.skip('no importer for the residual tokenizer of the release yet')
+        return whole(case, 'fvq', l2_norm=False, depth=4)
     return whole(case, 'fvq', case.constructor.get('codebook_l2_norm', False))
 
 
-def build(case: Case, peer: str, l2_norm: bool) -> Tokenizer:
+def build(case: Case, peer: str, l2_norm: bool, **of_importer: int) -> Tokenizer:
     """Ours with the peer's weights, and the losses that the constructor asks for."""
     options = case.constructor
-    config, state = PEERS[peer](case.state, l2_norm=l2_norm)
+    config, state = PEERS[peer](case.state, l2_norm=l2_norm, **of_importer)
     config = copy.deepcopy(config)
-    quantizer: dict[str, Any] = config['quantizer']
+    quantizer: dict[str, Any] = config['quantizer'].get('quantizer', config['quantizer'])
     quantizer['loss'] = dict(type='VQLoss', beta=options.get('commit_loss_beta', 0.25))
-    if options.get('entropy_loss_ratio'):
+    if options.get('entropy_loss_ratio') and quantizer is config['quantizer']:
         quantizer['regularizer'] = dict(type='EntropyRegularizer', weight=options['entropy_loss_ratio'])
     tokenizer = TOKENIZERS.build(config)
     load_weights(tokenizer, state, case.name)
     return tokenizer.train(case.training)
 
 
-def whole(case: Case, peer: str, l2_norm: bool) -> dict[str, Tensor]:
-    tokenizer = build(case, peer, l2_norm)
+def whole(case: Case, peer: str, l2_norm: bool, **of_importer: int) -> dict[str, Tensor]:
+    tokenizer = build(case, peer, l2_norm, **of_importer)
     image = case.inputs['image']
     h_enc = tokenizer.encoder(image)
     h = tokenizer.pre_quant(h_enc)
     quantized = tokenizer.quantizer(h)
     dec = tokenizer.decode_latent(quantized.z_q_BDHW)
-    indices = quantized.codes.indices_BL.flatten()
+    depth = of_importer.get('depth')
+    indices = quantized.codes.indices_BL.flatten() if depth is None else quantized.codes.indices_BL.reshape(-1, depth)
     codebook = tokenizer.quantizer.codebook()
     got = {
         'h_enc': h_enc,
@@ -91,7 +93,8 @@ def training(
 ) -> dict[str, Tensor]:
     scalar = (dec * case.inputs['grad_dec']).sum() + sum(losses.values())
     scalar.backward()
-    usage, tail = ring_buffer(case.state['quantize.codebook_used'], indices, tokenizer.quantizer.codebook_size)
+    size = len(tokenizer.quantizer.codebook())
+    usage, tail = ring_buffer(case.state['quantize.codebook_used'], indices.flatten(), size)
     got = {
         'vq_loss': losses['codebook'],
         'commit_loss': losses['commitment'],
@@ -101,20 +104,22 @@ def training(
         'scalar': scalar,
     }
 
+    part = 'quantizer.quantizers.0.' if indices.dim() > 1 else 'quantizer.'
     for name in case.outputs:
         key = GRADIENTS.get(name, name.removeprefix('g:'))
         if name.startswith('g'):
-            got[name] = peer_gradient(tokenizer, our_name, key, case.state[key])
+            got[name] = peer_gradient(tokenizer, lambda state: our_name(state, part), key, case.state[key])
     return got
 
 
-def our_name(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A one-key state dict under our name, by the importers' own rules."""
+def our_name(state: dict[str, Tensor], quantizer: str) -> dict[str, Tensor]:
+    """A one-key state dict under our name, by the importers' own rules; `quantizer` is where the vector quantizer is."""
     bridge = fvq_rules.BRIDGE_PREFIX
     if all(key.startswith(bridge) for key in state):
         inner = rename({key.removeprefix(bridge): value for key, value in state.items()}, BRIDGE_RULES, 'FVQ')
-        return {f'quantizer.projector.{key}': value for key, value in inner.items()}
-    return rename(state, (*llamagen_rules.AUTOENCODER_RULES, *llamagen_rules.QUANTIZER_RULES), 'LlamaGen')
+        return {f'{quantizer}projector.{key}': value for key, value in inner.items()}
+    renamed = rename(state, (*llamagen_rules.AUTOENCODER_RULES, *llamagen_rules.QUANTIZER_RULES), 'LlamaGen')
+    return {re.sub(r'^quantizer\.', quantizer, key): value for key, value in renamed.items()}
 
 
 def fvq_folded(case: Case) -> dict[str, Tensor]:

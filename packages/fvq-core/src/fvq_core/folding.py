@@ -26,11 +26,7 @@ def fold_for_training(tokenizer: Any) -> None:
         raise UserError(
             f'FoldHook: {type(quantizer).__name__} has no projector to fold; drop the hook or give it a projector.'
         )
-    folded = quantizer.fold()
-    for part in folded.modules():
-        if isinstance(getattr(part, 'embedding', None), nn.Parameter):
-            part.embedding.requires_grad_(True)  # a frozen raw codebook has become a mapped one
-    tokenizer.quantizer = folded.train(quantizer.training)
+    tokenizer.quantizer = quantizer.fold().train(quantizer.training)
 
 
 def exchange_parameters(optimizer: torch.optim.Optimizer, old: nn.Module, new: nn.Module) -> None:

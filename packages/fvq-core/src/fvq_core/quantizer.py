@@ -19,12 +19,12 @@ class QuantizerOutput:
         codes: The chosen codes.
         losses: Weighted terms to add to the training loss, scalars by name; empty in eval.
         z_BDHW: The latent as the quantizer compared it with its codes (after any normalisation), so that
-            mean |z - z_q|^2 is the quantization error.
+            mean |z - z_q|^2 is the quantization error. None where codes are chosen in another way (Gumbel).
     """
 
     z_q_BDHW: Tensor
     codes: Codes
-    z_BDHW: Tensor
+    z_BDHW: Tensor | None
     losses: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Means over the processes of a run; each is the identity where there is one process."""
+"""Means and collections over the processes of a run; each is the identity where there is one process."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def mean_over_ranks(tensor: Tensor) -> Tensor:
     mean = tensor.detach().clone()
     average_over_ranks([mean])
     return tensor + (mean - tensor.detach())
+
+
+def gather_over_ranks(tensor: Tensor) -> Tensor:
+    """The rows of every rank's tensor, rank 0's first, without gradient; all have the same shape."""
+    if not dist.is_initialized():
+        return tensor.detach()
+    every = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(every, tensor.detach().contiguous())
+    return torch.cat(every)

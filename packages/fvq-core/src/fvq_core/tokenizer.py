@@ -44,14 +44,14 @@ class TokenizerOutput:
     Attributes:
         reconstruction: Images, nominally in [-1, 1], not clamped.
         codes: The chosen codes.
-        z_BDHW: The latent as the quantizer compared it with its codes.
+        z_BDHW: The latent as the quantizer compared it with its codes; None where it does not.
         z_q_BDHW: The quantized latent that was decoded.
         losses: The quantizer's weighted loss terms.
     """
 
     reconstruction: Tensor
     codes: Codes
-    z_BDHW: Tensor
+    z_BDHW: Tensor | None
     z_q_BDHW: Tensor
     losses: dict[str, Tensor] = field(default_factory=dict)
 
@@ -64,7 +64,8 @@ class Tokenizer(Autoencoder):
         encoder: Config of a component of `ENCODERS`.
         quantizer: Config of a component of `QUANTIZERS`.
         decoder: Config of a component of `DECODERS`.
-        quant_kernel: Kernel of the convolutions between features and latent: 1 (VQGAN, LlamaGen) or 3 (VAR).
+        quant_kernel: Kernel of the convolutions between features and latent: 1 (VQGAN, LlamaGen) or 3 (VAR); 0 for none
+            (Open-MAGVIT2), where encoder, quantizer and decoder have the same channels.
 
     Attributes:
         loaded_facts: Of a loaded tokenizer: the digest of its weights, and what `config.json` says of them (metrics,
@@ -91,8 +92,8 @@ class Tokenizer(Autoencoder):
                 f'{self.decoder.upsample_factor}; give both the same number of levels.'
             )
         D = self.quantizer.code_dim
-        self.pre_quant = nn.Conv2d(self.encoder.out_channels, D, quant_kernel, padding=quant_kernel // 2)
-        self.post_quant = nn.Conv2d(D, self.decoder.in_channels, quant_kernel, padding=quant_kernel // 2)
+        self.pre_quant = quant_convolution(self.encoder.out_channels, D, quant_kernel)
+        self.post_quant = quant_convolution(D, self.decoder.in_channels, quant_kernel)
 
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
         f = self.downsample_factor
@@ -181,3 +182,19 @@ class Tokenizer(Autoencoder):
 
         options = dict(revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
         return from_pretrained(source, device, **options)
+
+
+def quant_convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Module:
+    """The convolution between features and latent; the identity where its kernel is 0.
+
+    Raises:
+        UserError: An even kernel, or no convolution between channels that differ.
+    """
+    if kernel == 0 and in_channels == out_channels:
+        return nn.Identity()
+    if kernel % 2 == 0:
+        raise UserError(
+            f'Tokenizer: quant_kernel {kernel} cannot lead from {in_channels} to {out_channels} channels; use an odd one, '
+            'or 0 where z_channels is the code_dim of the quantizer.'
+        )
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)

@@ -1,11 +1,23 @@
-"""Vector quantizers and their axes. Importing the package registers every component."""
+"""Vector quantizers and their axes. Importing the package registers every component of every module in it."""
+
+from fvq_core.discovery import import_submodules
 
 from . import distances, estimators, inits, losses, normalizations, projectors, regularizers, updates
+from .fsq import FSQ
+from .gumbel_quantizer import GumbelQuantizer
+from .lfq import LFQ
+from .multi_scale_quantizer import MultiScaleQuantizer
+from .product_quantizer import ProductQuantizer
 from .residual_quantizer import ResidualQuantizer
 from .vector_quantizer import VectorQuantizer
 
 __version__ = '0.1.0'
 __all__ = [
+    'FSQ',
+    'LFQ',
+    'GumbelQuantizer',
+    'MultiScaleQuantizer',
+    'ProductQuantizer',
     'ResidualQuantizer',
     'VectorQuantizer',
     'distances',
@@ -17,3 +29,5 @@ __all__ = [
     'regularizers',
     'updates',
 ]
+
+import_submodules(__name__)

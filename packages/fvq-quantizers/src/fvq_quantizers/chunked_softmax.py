@@ -1,17 +1,22 @@
-"""Softmax over the codebook without an N x K matrix: rows in chunks, recomputed in the backward pass."""
+"""Softmax over the codebook without an N x K matrix: a chunk of rows at a time, computed again in the backward pass."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from fvq_core.nearest_code import full_precision
 from fvq_core.ranks import mean_over_ranks
 
-MAX_SCORES = 2**23
+# Scores of one chunk: 2^24 floats are 64 MiB, of which at most four exist at once. Fewer rows would make thin matrix products.
+MAX_SCORES = 2**24
+TILE_CODES = 2**14
 
 
 def over_row_chunks(function: Callable[[Tensor], Any], z_ND: Tensor, codebook_size: int) -> list[Any]:
@@ -20,30 +25,180 @@ def over_row_chunks(function: Callable[[Tensor], Any], z_ND: Tensor, codebook_si
     return [checkpoint(function, chunk, use_reentrant=False) for chunk in z_ND.split(rows)]
 
 
-def soft_codes(z_ND: Tensor, codebook_KD: Tensor, values_KD: Tensor, distance: Any, temperature: float = 1.0) -> Tensor:
-    """softmax(logits / temperature) @ values, (N, D)."""
+@torch.compiler.disable  # its backward pass differentiates a distance's logits, which the compiler cannot trace
+def soft_gradient(
+    z_ND: Tensor,
+    codebook_KD: Tensor,
+    values_KD: Tensor,
+    distance: Any,
+    temperature: float = 1.0,
+    seed: int | None = None,
+) -> Tensor:
+    """Zeros (N, D) with the gradient of softmax(logits / temperature + noise) @ values.
 
-    def chunk(z: Tensor) -> Tensor:
-        return (distance.logits(z, codebook_KD) / temperature).softmax(1) @ values_KD
+    The forward pass costs nothing: an estimator that returns the chosen codes wants the soft choice's gradient alone.
 
-    return torch.cat(over_row_chunks(chunk, z_ND, codebook_KD.shape[0]))
+    Args:
+        z_ND: Latents.
+        codebook_KD: Codes.
+        values_KD: What the soft choice averages; takes no gradient.
+        distance: Whose logits.
+        temperature: Of the softmax.
+        seed: Of Gumbel noise, as `sampled_codes` draws it; none by default.
+    """
+    return _SoftGradient.apply(z_ND, codebook_KD, values_KD.detach(), distance, temperature, seed)
+
+
+@torch.no_grad()
+def sampled_codes(z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, seed: int) -> Tensor:
+    """Indices (N,) drawn from softmax(logits / temperature) by Gumbel noise, to which `seed` leads `soft_gradient` again."""
+    drawn, rows = [], chunk_rows(codebook_KD)
+    for start in range(0, z_ND.shape[0], rows):
+        logits = distance.logits(z_ND[start : start + rows], codebook_KD) / temperature
+        drawn.append((logits + gumbel_noise(logits.shape, logits.device, seed + start)).argmax(1))
+    return torch.cat(drawn)
+
+
+@torch.compiler.disable
+def soft_choice(
+    z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Mean entropy of the rows' soft choices, softmax(logits / temperature), and the mean of these choices, (K,).
+
+    Both are means over the rows of this rank.
+
+    Args:
+        z_ND: Latents.
+        codebook_KD: Codes.
+        distance: Whose logits.
+        temperature: Of the softmax.
+        eps: Least probability inside the entropy's logarithm, log(max(p, eps)); 0 for the plain logarithm.
+    """
+    return _SoftChoice.apply(z_ND, codebook_KD, distance, temperature, eps)
 
 
 def entropies(
-    z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float
+    z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float, clamp: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Mean entropy of the rows' soft choices, and entropy of their mean over the rows of every rank; scalars.
 
-    `eps` stands inside both logarithms' arguments as MaskGIT's and LlamaGen's code has it.
+    Args:
+        z_ND: Latents.
+        codebook_KD: Codes.
+        distance: Whose logits.
+        temperature: Of the softmax.
+        eps: Inside the logarithms.
+        clamp: log(max(p, eps)) in both, else log p for the rows and log(p + eps) for the mean. (MaskGIT, LlamaGen and IBQ
+            add eps to the rows' logits, all alike, which changes nothing.)
     """
+    sample_entropy, mean_K = soft_choice(z_ND, codebook_KD, distance, temperature, eps if clamp else 0.0)
+    mean_K = mean_over_ranks(mean_K)
+    log_K = mean_K.clamp(min=eps).log() if clamp else (mean_K + eps).log()
+    return sample_entropy, -(mean_K * log_K).sum()
 
-    def chunk(z: Tensor) -> tuple[Tensor, Tensor]:
-        logits = distance.logits(z, codebook_KD) / temperature
-        p = logits.softmax(1)
-        return -(p * (logits + eps).log_softmax(1)).sum(), p.sum(0)
 
-    parts = over_row_chunks(chunk, z_ND, codebook_KD.shape[0])
-    N = z_ND.shape[0]
-    sample_entropy = torch.stack([entropy for entropy, _ in parts]).sum() / N
-    mean_K = mean_over_ranks(torch.stack([p_K for _, p_K in parts]).sum(0) / N)
-    return sample_entropy, -(mean_K * (mean_K + eps).log()).sum()
+def chunk_rows(codebook_KD: Tensor) -> int:
+    """Rows whose scores fit `MAX_SCORES`."""
+    return max(1, MAX_SCORES // codebook_KD.shape[0])
+
+
+def gumbel_noise(shape: torch.Size, device: torch.device, seed: int) -> Tensor:
+    """Standard Gumbel noise that a backward pass can draw again, whatever happened to the global generator."""
+    generator = torch.Generator(device).manual_seed(seed)
+    noise = torch.empty(shape, device=device).exponential_(generator=generator)
+    return noise.clamp_(min=torch.finfo(noise.dtype).tiny).log_().neg_()
+
+
+class _SoftGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, z_ND: Tensor, codebook_KD: Tensor, values_KD: Tensor, *options: Any) -> Tensor:
+        ctx.save_for_backward(z_ND, codebook_KD, values_KD)
+        cast(Any, ctx).options = options
+        return z_ND.new_zeros(z_ND.shape[0], values_KD.shape[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_ND: Tensor) -> tuple[Any, ...]:  # pyrefly: ignore[bad-override]
+        z_ND, codebook_KD, values_KD = ctx.saved_tensors
+        distance, temperature, seed = ctx.options
+
+        def logit_gradient(rows: slice, logits: Tensor) -> Tensor:
+            logits.div_(temperature)
+            if seed is not None:
+                logits += gumbel_noise(logits.shape, logits.device, seed + rows.start)
+            p = logits.softmax(1)
+            return through_softmax(p, grad_ND[rows] @ values_KD.t()).div_(temperature)
+
+        return *gradients(z_ND, codebook_KD, distance, ctx.needs_input_grad, logit_gradient), None, None, None, None
+
+
+class _SoftChoice(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(z_ND, codebook_KD)
+        cast(Any, ctx).options = (distance, temperature, eps)
+        sample_entropy, mean_K = z_ND.new_zeros(()), z_ND.new_zeros(codebook_KD.shape[0])
+        for z in z_ND.split(chunk_rows(codebook_KD)):
+            p, log_p = probabilities(distance.logits(z, codebook_KD) / temperature)
+            mean_K += p.sum(0)
+            sample_entropy -= torch.linalg.vecdot(p, log_p.clamp_(min=math.log(eps)) if eps else log_p).sum()
+        N = z_ND.shape[0]
+        return sample_entropy / N, mean_K / N
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyrefly: ignore[bad-override]
+        ctx: Any, grad_entropy: Tensor, grad_K: Tensor
+    ) -> tuple[Any, ...]:
+        z_ND, codebook_KD = ctx.saved_tensors
+        distance, temperature, eps = ctx.options
+
+        def logit_gradient(rows: slice, logits: Tensor) -> Tensor:
+            p, log_p = probabilities(logits.div_(temperature))
+            # d/dp of -p log max(p, eps), whose last term a softmax ignores where no p is clamped
+            slope = -(log_p.clamp_(min=math.log(eps)) + (p > eps)) if eps else log_p.neg_()
+            return through_softmax(p, slope.mul_(grad_entropy).add_(grad_K)).div_(temperature * z_ND.shape[0])
+
+        return *gradients(z_ND, codebook_KD, distance, ctx.needs_input_grad, logit_gradient), None, None, None
+
+
+def probabilities(logits_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax and its logarithm; overwrites the logits.
+
+    At low temperatures most probabilities underflow, which makes exp(log_softmax) ten times slower than this.
+    """
+    p_NK = logits_NK.softmax(1)
+    log_sum_N1 = logits_NK.amax(1, keepdim=True) - p_NK.amax(1, keepdim=True).log_()
+    return p_NK, logits_NK.sub_(log_sum_N1)
+
+
+def through_softmax(p_NK: Tensor, grad_NK: Tensor) -> Tensor:
+    """The gradient of a softmax's logits from the gradient of its output; overwrites `grad_NK`."""
+    inner_N1 = torch.linalg.vecdot(p_NK, grad_NK).unsqueeze(1)
+    return grad_NK.sub_(inner_N1).mul_(p_NK)
+
+
+def gradients(
+    z_ND: Tensor, codebook_KD: Tensor, distance: Any, needed: tuple[bool, ...], logit_gradient: Any
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of latents and codes, where needed, from that of their logits, a chunk of rows at a time.
+
+    Within a chunk the codes are taken in tiles, whose gradients add up in place in one K x D tensor: a gradient of all codes
+    for each chunk would be memory traffic of as much time as the matrix products.
+    """
+    z_ND, grad_KD = z_ND.detach().requires_grad_(needed[0]), torch.zeros_like(codebook_KD)
+    tiles = [codes.detach().requires_grad_(needed[1]) for codes in codebook_KD.split(TILE_CODES)]
+    if needed[1]:
+        for codes, grad in zip(tiles, grad_KD.split(TILE_CODES), strict=True):
+            codes.grad = grad
+    rows_at_once = chunk_rows(codebook_KD)
+    with full_precision(z_ND.device.type):  # a backward pass runs outside the contexts of its forward pass
+        for start in range(0, z_ND.shape[0], rows_at_once):
+            rows = slice(start, start + rows_at_once)
+            with torch.enable_grad():
+                scores = [distance.logits(z_ND[rows], codes) for codes in tiles]
+            slope_NK = logit_gradient(rows, torch.cat([part.detach() for part in scores], 1))
+            torch.autograd.backward(scores, slope_NK.split(TILE_CODES, 1))
+    return z_ND.grad, grad_KD if needed[1] else None

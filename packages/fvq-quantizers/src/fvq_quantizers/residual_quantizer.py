@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,8 @@ from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
-from .vector_quantizer import VectorQuantizer, to_grid, to_vectors
+from .vector_quantizer import VectorQuantizer, to_grid
+from .wrapped_quantizer import build_wrapped
 
 
 @QUANTIZERS.register_module()
@@ -32,33 +34,61 @@ class ResidualQuantizer(Quantizer):
         quantizer: Config of a `VectorQuantizer`.
         depth: Number of codes of each position; 4 in RQ-VAE.
         shared: One codebook for all depths, else one for each.
+        codebook_sizes: Where depths have their own codebooks: K of each, instead of the wrapped quantizer's.
+        updates: Where depths have their own codebooks: the update of each (RQ-VAE's list of decays).
+        space_to_depth: Side of the square of positions, or (rows, columns), whose vectors are joined into one before
+            they are quantized (RQ-VAE's `code_shape` smaller than its `latent_shape`). The wrapped quantizer's
+            `code_dim` is then rows * columns times the latent's channels.
 
     Raises:
-        UserError: The wrapped quantizer's estimator needs one codebook for its whole value (index back-propagation), or
-            its normalisation would make residuals unit vectors.
+        UserError: A list whose length is not the depth or that comes with a shared codebook, a `code_dim` that the
+            positions do not divide, a start from latents (k-means) of joined positions, or a wrapped quantizer whose
+            codes cannot be summed.
     """
 
-    def __init__(self, quantizer: Mapping[str, Any], depth: int = 4, shared: bool = True) -> None:
+    def __init__(
+        self,
+        quantizer: Mapping[str, Any],
+        depth: int = 4,
+        shared: bool = True,
+        codebook_sizes: Sequence[int] | None = None,
+        updates: Sequence[Mapping[str, Any]] | None = None,
+        space_to_depth: int | Sequence[int] = 1,
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise UserError(f'ResidualQuantizer: depth must be 1 or more, got {depth}.')
         self.depth, self.shared = depth, shared
-        quantizers = nn.ModuleList(QUANTIZERS.build(quantizer) for _ in range(1 if shared else depth))
-        first = quantizers[0]
-        if not isinstance(first, VectorQuantizer):
-            raise UserError(f'ResidualQuantizer: wraps a VectorQuantizer, got {type(first).__name__}.')
-        if not first.estimator.pairwise:
+        configs = [dict(quantizer.items()) for _ in range(1 if shared else depth)]
+        for name, key, values in (
+            ('codebook_sizes', 'codebook_size', codebook_sizes),
+            ('updates', 'update', updates),
+        ):
+            if values is not None and (shared or len(values) != depth):
+                raise UserError(
+                    f'ResidualQuantizer: {name} needs shared=False and one entry for each of the {depth} depths, got '
+                    f'{len(values)} with shared={shared}.'
+                )
+            for config, value in zip(configs, values or (), strict=False):
+                config[key] = value
+        self.quantizers = cast(
+            Sequence[VectorQuantizer],
+            nn.ModuleList(build_wrapped('ResidualQuantizer', config) for config in configs),
+        )
+        sides = (space_to_depth, space_to_depth) if isinstance(space_to_depth, int) else tuple(space_to_depth)
+        joined = self.quantizer.code_dim
+        if len(sides) != 2 or min(sides) < 1 or joined % (sides[0] * sides[1]):
             raise UserError(
-                f'ResidualQuantizer: {type(first.estimator).__name__} needs one codebook for the whole value, a sum of '
-                'codes has none; use StraightThrough.'
+                f'ResidualQuantizer: space_to_depth {space_to_depth} must be a side or (rows, columns) whose product '
+                f'divides the code_dim of the wrapped quantizer, {joined}.'
             )
-        if first.normalize.changes_latent:
+        self.rows_joined, self.columns_joined = sides
+        self.code_dim = joined // (sides[0] * sides[1])
+        if self.needs_latents and joined != self.code_dim:
             raise UserError(
-                f'ResidualQuantizer: {type(first.normalize).__name__} would put residuals, which shrink, on the unit '
-                'sphere; use NoNormalization or CosineSearch.'
+                f'ResidualQuantizer: {type(self.quantizer.init).__name__} starts from single latents, space_to_depth '
+                f'{space_to_depth} joins them; use another init.'
             )
-        self.quantizers = cast(Sequence[VectorQuantizer], quantizers)
-        self.code_dim = first.code_dim
 
     @property
     def quantizer(self) -> VectorQuantizer:
@@ -70,27 +100,53 @@ class ResidualQuantizer(Quantizer):
         return self.quantizers[0 if self.shared else depth]
 
     def codebook(self) -> Tensor:
-        """The mapped codebook, (K, D); where depths have their own, all of them in turn, (depth * K, D)."""
+        """The mapped codebook, (K, D); where depths have their own, all of them in turn, one below the other.
+
+        With `space_to_depth` a code is as wide as the vectors of all positions that it joins.
+        """
         return torch.cat([q.codebook() for q in self.quantizers])
 
     def codebooks(self) -> list[Tensor]:
-        """The mapped codebook (K, D) of each depth; a shared one is mapped once."""
+        """The mapped codebook of each depth; a shared one is mapped once."""
         mapped = [q.codebook() for q in self.quantizers]
         return mapped * self.depth if self.shared else mapped
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        B, _, H, W = self.quantizer.check_latent(z_BDHW)
+        layout = self.layout(*self._check_latent(z_BDHW))
+        B = z_BDHW.shape[0]
         with full_precision(z_BDHW.device.type):
-            z_ND = self.quantizer.normalize.latent(to_vectors(z_BDHW).float())
+            z_ND = self._joined_vectors(z_BDHW)
             indices, sums, losses = self._quantize(z_ND)
-            z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1].detach()) if self.training else sums[-1]
-        codes = Codes(torch.stack(indices, 1).view(B, -1), self.layout(H, W))
-        return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
+            z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if self.training else sums[-1]
+        codes = Codes(torch.stack(indices, 1).view(B, -1), layout)
+        z_q_BDHW, z_BDHW = (self._part(to_grid(x_ND, B, layout.height, layout.width)) for x_ND in (z_q_ND, z_ND))
+        return QuantizerOutput(z_q_BDHW, codes, z_BDHW, losses)
+
+    def _check_latent(self, z_BDHW: Tensor) -> tuple[int, int]:
+        """Height and width of a latent that this quantizer takes."""
+        if z_BDHW.dim() != 4 or z_BDHW.shape[1] != self.code_dim:
+            raise UserError(f'ResidualQuantizer: expected (B, {self.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
+        return z_BDHW.shape[2], z_BDHW.shape[3]
+
+    def _joined_vectors(self, z_BDHW: Tensor) -> Tensor:
+        """(B, D, H, W) to (N, rows * columns * D): the channels of each joined position in turn, row by row."""
+        B, D, H, W = z_BDHW.shape
+        r, c = self.rows_joined, self.columns_joined
+        joined = z_BDHW.float().view(B, D, H // r, r, W // c, c).permute(0, 2, 4, 3, 5, 1)  # (B, h, w, r, c, D)
+        return joined.reshape(-1, r * c * D)
+
+    def _part(self, joined_BEhw: Tensor) -> Tensor:
+        """The inverse for a grid of joined vectors, (B, rows * columns * D, h, w) to (B, D, H, W)."""
+        r, c = self.rows_joined, self.columns_joined
+        B, E, h, w = joined_BEhw.shape
+        parted = joined_BEhw.view(B, r, c, E // (r * c), h, w).permute(0, 3, 4, 1, 5, 2)  # (B, D, h, r, w, c)
+        return parted.reshape(B, -1, h * r, w * c)
 
     def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
         """Indices and partial sums of each depth, and the losses averaged over depths."""
         codebooks = self.codebooks()
-        residual_ND, partial_ND = z_ND.detach(), torch.zeros_like(z_ND)
+        # Codes are constants to the residual, so that a regulariser's gradient reaches the latent.
+        residual_ND, partial_ND = z_ND, torch.zeros_like(z_ND)
         indices, sums, terms = [], [], []
         for depth, codebook_KD in enumerate(codebooks):
             vq = self.at_depth(depth)
@@ -101,57 +157,94 @@ class ResidualQuantizer(Quantizer):
             partial_ND = partial_ND + codes_ND
             if self.training:
                 terms.append({**vq.loss(z_ND, partial_ND, partial_ND), **vq.regularization(residual_ND, codebook_KD)})
-                vq.update.step(vq.embedding, residual_ND, indices_N)
+                vq.update.step(vq.embedding, residual_ND.detach(), indices_N)
             residual_ND = residual_ND - codes_ND.detach()
             indices.append(indices_N)
             sums.append(partial_ND)
         return indices, sums, {key: torch.stack([term[key] for term in terms]).mean() for key in (terms or [{}])[0]}
 
     def embed(self, codes: Codes) -> Tensor:
-        total = reduce(torch.add, self.embed_depth(codes).unbind(1))  # in the order of `forward`, to the last bit
-        return total.contiguous()
+        return self.embed_partial(codes, self.depth - 1)
+
+    def embed_partial(self, codes: Codes, depth: int, cumulative: bool = True) -> Tensor:
+        """The latent (B, D, H, W) of the codes up to a depth, or of that depth's alone.
+
+        Args:
+            codes: Codes of all depths.
+            depth: The last one that counts, from 0.
+            cumulative: Add the depths before it.
+        """
+        if not 0 <= depth < self.depth:
+            raise UserError(f'ResidualQuantizer: depth must lie in [0, {self.depth}), got {depth}.')
+        parts = self._parts(codes)[: depth + 1]
+        total = reduce(torch.add, parts) if cumulative else parts[-1]  # in the order of `forward`, to the last bit
+        return self._part(total.contiguous())
 
     def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:
-        """The code of each depth, (B, depth, D, H, W), or their running sums."""
-        codes.layout.check(codes.indices_BL)
-        expected = self.layout(1, 1)
-        if not isinstance(codes.layout, ResidualGrid) or codes.layout.vocabularies != expected.vocabularies:
-            raise UserError(f'ResidualQuantizer: cannot embed {codes.layout}; expected a grid of {expected}.')
-        indices = codes.unflatten().unbind(-1)
-        parts = [
-            F.embedding(i, codebook).permute(0, 3, 1, 2) for i, codebook in zip(indices, self.codebooks(), strict=True)
-        ]
-        stacked = torch.stack(parts, 1)
+        """The code of each depth, (B, depth, D, H, W), or their running sums.
+
+        With `space_to_depth`, whole codes: (B, depth, rows * columns * D, H / rows, W / columns).
+        """
+        stacked = torch.stack(self._parts(codes), 1)
         return stacked.cumsum(1) if cumulative else stacked
 
+    def _parts(self, codes: Codes) -> list[Tensor]:
+        """The code of each depth, (B, rows * columns * D, h, w)."""
+        codes.layout.check(codes.indices_BL)
+        if not isinstance(codes.layout, ResidualGrid) or codes.layout.vocabularies != self._sizes:
+            raise UserError(
+                f'ResidualQuantizer: cannot embed {codes.layout}; expected a grid of {len(self._sizes)} depths with '
+                f'{", ".join(str(size) for size in self._sizes)} codes.'
+            )
+        indices = codes.unflatten().unbind(-1)
+        return [
+            F.embedding(i, codebook).permute(0, 3, 1, 2) for i, codebook in zip(indices, self.codebooks(), strict=True)
+        ]
+
     def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
-        """Soft targets of RQ-Transformer: softmax(-distance / temperature) of each depth, (B, H, W, depth, K), and codes.
+        """Soft targets of RQ-Transformer: softmax(-distance / temperature) of each depth, (B, h, w, depth, K), and codes.
+
+        Where depths have codebooks of different sizes, K is the largest; codes that a depth lacks get 0.
 
         Args:
             z_BDHW: The latent.
             temperature: Of the softmax; 0.5 in RQ-Transformer.
             stochastic: Draw the codes from the soft choice instead of taking the best.
         """
-        B, _, H, W = self.quantizer.check_latent(z_BDHW)
-        residual_ND = self.quantizer.normalize.latent(to_vectors(z_BDHW).float())
+        layout = self.layout(*self._check_latent(z_BDHW))
+        B = z_BDHW.shape[0]
         soft, indices = [], []
-        for depth, codebook_KD in enumerate(self.codebooks()):
-            vq = self.at_depth(depth)
-            p_NK = (vq.distance.logits(residual_ND, codebook_KD) / temperature).softmax(1)
-            indices_N = p_NK.multinomial(1).squeeze(1) if stochastic else vq.search(residual_ND, codebook_KD)
-            residual_ND = residual_ND - F.embedding(indices_N, codebook_KD)
-            soft.append(p_NK.view(B, H, W, -1))
-            indices.append(indices_N)
-        return torch.stack(soft, 3), Codes(torch.stack(indices, 1).view(B, -1), self.layout(H, W))
+        with full_precision(z_BDHW.device.type):
+            residual_ND = self._joined_vectors(z_BDHW)
+            for depth, codebook_KD in enumerate(self.codebooks()):
+                vq = self.at_depth(depth)
+                searched = vq.normalize.for_search(residual_ND), vq.normalize.for_search(codebook_KD)
+                p_NK = (vq.distance.logits(*searched) / temperature).softmax(1)
+                indices_N = p_NK.multinomial(1).squeeze(1) if stochastic else vq.search(residual_ND, codebook_KD)
+                residual_ND = residual_ND - F.embedding(indices_N, codebook_KD)
+                soft.append(F.pad(p_NK, (0, layout.vocab_size - p_NK.shape[1])))
+                indices.append(indices_N)
+        soft_BhwdK = torch.stack(soft, 1).view(B, layout.height, layout.width, self.depth, -1)
+        return soft_BhwdK, Codes(torch.stack(indices, 1).view(B, -1), layout)
 
     def rows(self, codes: Codes) -> Tensor:
         if self.shared:
             return codes.indices_BL
-        offsets = torch.arange(self.depth, device=codes.indices_BL.device) * self.quantizer.codebook_size
-        return (codes.unflatten() + offsets).flatten(1)
+        starts = torch.tensor([0, *accumulate(self._sizes[:-1])], device=codes.indices_BL.device)
+        return (codes.unflatten() + starts).flatten(1)
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """K of each depth."""
+        return tuple(self.at_depth(depth).codebook_size for depth in range(self.depth))
 
     def layout(self, height: int, width: int) -> ResidualGrid:
-        return ResidualGrid(height, width, (self.quantizer.codebook_size,) * self.depth)
+        if height % self.rows_joined or width % self.columns_joined:
+            raise UserError(
+                f'ResidualQuantizer: space_to_depth joins {self.rows_joined}x{self.columns_joined} positions, which do '
+                f'not divide a latent of {height}x{width}; use images of other sides.'
+            )
+        return ResidualGrid(height // self.rows_joined, width // self.columns_joined, self._sizes)
 
     def fold(self, label: int | None = None) -> ResidualQuantizer:
         folded = copy.copy(self)
@@ -168,3 +261,9 @@ class ResidualQuantizer(Quantizer):
             if depth + 1 < len(self.quantizers):
                 codebook_KD = vq.codebook()
                 z_ND = z_ND - F.embedding(vq.search(z_ND, codebook_KD), codebook_KD)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Codebooks of at most 256 codes, as the wrapped quantizer's."""
+        sizes = cfg.get('codebook_sizes')
+        return dict(codebook_sizes=[min(size, 256) for size in sizes]) if sizes else {}

@@ -50,7 +50,7 @@ class VectorQuantizer(Quantizer):
 
     Raises:
         UserError: Parts that cannot combine: an update that writes latent-space vectors into the raw codebook (EMA)
-            needs an identity projector.
+            needs an identity projector; one that steps on the mapped codebook (alternating) needs one codebook.
 
     Attributes:
         embedding: The raw codebook (K, source_dim). Read `codebook()` instead: it is what codes mean.
@@ -96,7 +96,8 @@ class VectorQuantizer(Quantizer):
                 )
         weights = self.init.weights(codebook_size, getattr(self.projector, 'source_dim', code_dim))
         self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
-        self.update.attach(self.embedding)
+        self.update.attach(self.embedding, self.normalize, self.distance)
+        self.update.check(self)
 
     def codebook(self) -> Tensor:
         """The mapped codebook (K, D), float32, normalised where that is what codes mean.
@@ -117,11 +118,17 @@ class VectorQuantizer(Quantizer):
         self._mapped = None  # weights swapped through `.data`, as an EMA does, raise no version counter
         return super().train(mode)
 
+    def map(self, raw_KD: Tensor) -> Tensor:
+        """What a raw codebook (K, source_dim) means: projected, float32, normalised where that is what codes mean."""
+        with full_precision(raw_KD.device.type):
+            return self.normalize.codes(self.projector(raw_KD))
+
     def _project(self, label: int | None = None) -> Tensor:
+        raw_KD = self.embedding.clone() if self.training and self.update.overwrites else self.embedding
         with full_precision(self.embedding.device.type):
             if label is None:
-                return self.projector(self.embedding)
-            return self.projector(self.embedding, torch.full((1,), label))[0]
+                return self.projector(raw_KD)
+            return self.projector(raw_KD, torch.full((1,), label))[0]
 
     def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
         """Indices (N,) of the best codes for latents that `normalize.latent` has seen."""
@@ -144,27 +151,39 @@ class VectorQuantizer(Quantizer):
         """
         B, _, H, W = self.check_latent(z_BDHW)
         with full_precision(z_BDHW.device.type):
-            z_ND = self.normalize.latent(to_vectors(z_BDHW).float())
+            raw_ND = to_vectors(z_BDHW).float()
+            z_ND = self.normalize.latent(raw_ND)
             if labels_B is None:
-                indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook())
+                indices_N = self._prepare(z_ND) if self.training else None
+                indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
             else:
                 codebooks = self.normalize.codes(self.projector(self.embedding, labels_B)).unbind()
                 images = [self._quantize(*pair) for pair in zip(z_ND.chunk(B), codebooks, strict=True)]
                 indices, vectors, terms = zip(*images, strict=True)
                 indices_N, z_q_ND = torch.cat(indices), torch.cat(vectors)
                 losses = {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+            if self.training:
+                self.update.step(self.embedding, raw_ND if self.update.takes_raw_latents else z_ND, indices_N)
         codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
         return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
 
-    def _quantize(self, z_ND: Tensor, codebook_KD: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Indices (N,), quantized vectors (N, D) and, in training, losses."""
-        indices_N = self.search(z_ND, codebook_KD)
+    def _prepare(self, z_ND: Tensor) -> Tensor | None:
+        """What precedes a training batch's choice of codes: a projector that follows the latents, the update's own step."""
+        if observe := getattr(self.projector, 'observe', None):
+            observe(z_ND, self.embedding)
+        return self.update.prepare(self, z_ND)
+
+    def _quantize(
+        self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Indices (N,), searched where not given, quantized vectors (N, D) and, in training, losses."""
+        if indices_N is None:
+            indices_N = self.search(z_ND, codebook_KD)
         codes_ND = F.embedding(indices_N, codebook_KD)
         if not self.training:
             return indices_N, codes_ND, {}
         z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self.distance)
         losses = {**self.loss(z_ND, codes_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
-        self.update.step(self.embedding, z_ND, indices_N)
         return indices_N, z_q_ND, losses
 
     def embed(self, codes: Codes) -> Tensor:
@@ -179,7 +198,9 @@ class VectorQuantizer(Quantizer):
         return Grid(height, width, self.codebook_size)
 
     def fold(self, label: int | None = None) -> VectorQuantizer:
-        """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes.
+        """A copy for inference: the mapped codebook replaces projector and raw codebook. Codes and values stay the same.
+
+        What an update keeps for training (averages, momenta of the raw codebook) is left behind too.
 
         Args:
             label: Of a class-conditional projector, the class whose codebook is kept; by default what its config says.
@@ -193,15 +214,16 @@ class VectorQuantizer(Quantizer):
         with torch.no_grad():
             mapped = self._project(label).clone()
         self.train(was_training)
-        kept = {**self._modules, 'projector': None}
+        kept = {**self._modules, 'projector': None, 'update': None}
         folded = copy.copy(self)
         folded._modules, folded._parameters, folded._mapped = kept, {}, None
         folded = copy.deepcopy(folded)
         folded.projector = PROJECTORS.build(
             dict(type='IdentityProjector'), codebook_size=self.codebook_size, code_dim=self.code_dim
         )
-        folded.component_config = {**getattr(self, 'component_config', {}), 'projector': {}}
-        folded.embedding = nn.Parameter(mapped, requires_grad=self.update.trainable)
+        folded.update = CODEBOOK_UPDATES.build(dict(type='GradientUpdate'))
+        folded.component_config = {**getattr(self, 'component_config', {}), 'projector': {}, 'update': {}}
+        folded.embedding = nn.Parameter(mapped)
         return folded.eval()
 
     def _label_to_fold(self, label: int | None) -> int | None:
@@ -224,7 +246,7 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def initialize(self, z_ND: Tensor) -> None:
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
-        self.update.attach(self.embedding)
+        self.update.attach(self.embedding, self.normalize, self.distance)
 
     def check_latent(self, z_BDHW: Tensor) -> torch.Size:
         """The shape of a latent that this quantizer takes."""

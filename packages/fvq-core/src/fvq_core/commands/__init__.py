@@ -5,7 +5,20 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = ('train', 'test', 'export', 'convert', 'reconstruct', 'check_data', 'push')
+COMMANDS = (
+    'train',
+    'test',
+    'export',
+    'convert',
+    'reconstruct',
+    'check_data',
+    'push',
+    'list',
+    'smoke',
+    'make_codebook',
+    'analyze',
+    'benchmark',
+)
 
 
 def main() -> int:

@@ -8,7 +8,9 @@ from .command import command, make_parser
 
 EXAMPLE = """\
   tools/convert.py llamagen vq_ds16_c2i.pt llamagen_vq16
-  tools/convert.py fvq fvq_16k.pt fvq_16k"""
+  tools/convert.py fvq fvq_16k.pt fvq_16k
+  tools/convert.py var vae_ch160v4096z32.pth var
+  tools/convert.py fvq fvq_rqvae.pt fvq_rqvae --depth 4"""
 
 
 @command
@@ -27,12 +29,32 @@ def main(argv: Sequence[str] | None) -> None:
         type=int,
         help="the class whose codebook counts, for FVQ's class-conditional bridge; 1000 is no class",
     )
+    parser.add_argument('--depth', type=int, help="codes of a position in FVQ's residual variant, 4 as released")
+    parser.add_argument(
+        '--sides',
+        type=int,
+        nargs='+',
+        help='sides of the scales of a multi-scale tokenizer (VAR), if not 1 2 3 4 5 6 8 10 13 16',
+    )
+    parser.add_argument(
+        '--space-to-depth',
+        type=int,
+        nargs=2,
+        help='rows and columns of the latent that one code of RQ-VAE covers, where that is no square',
+    )
     args = parser.parse_args(argv)
 
     from ..interop.convert import convert_file
 
     tokenizer = convert_file(
-        args.peer, args.checkpoint, args.out, l2_norm=True if args.l2_norm else None, fold_label=args.fold_label
+        args.peer,
+        args.checkpoint,
+        args.out,
+        l2_norm=True if args.l2_norm else None,
+        fold_label=args.fold_label,
+        depth=args.depth,
+        sides=args.sides,
+        space_to_depth=args.space_to_depth,
     )
     quantizer = tokenizer.quantizer
     print(

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..encoders.vqgan_encoder import Level, blocks_of_levels, middle, run_block, run_level
+from ..encoders.vqgan_encoder import Level, attentive_levels, blocks_of_levels, middle, run_block, run_level
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
 from ..layers.resample import Upsample
@@ -27,7 +27,7 @@ class VQGANDecoder(nn.Module):
         extra_blocks: Blocks that each level has beyond the encoder's; 1 in VQGAN.
         z_channels: Channels of the input.
         out_channels: Channels of the image.
-        attention: Whether each block of the coarsest level, and the middle, is followed by self-attention.
+        attention: As in the encoder; a list counts levels as `ch_mult` does.
         dropout: Inside the residual blocks.
         norm_groups: Groups of every GroupNorm; must divide every channel count.
         checkpointing: As in the encoder.
@@ -46,7 +46,7 @@ class VQGANDecoder(nn.Module):
         extra_blocks: int = 1,
         z_channels: int = 256,
         out_channels: int = 3,
-        attention: bool = True,
+        attention: bool | Sequence[int] = True,
         dropout: float = 0.0,
         norm_groups: int = 32,
         checkpointing: bool = False,
@@ -57,7 +57,8 @@ class VQGANDecoder(nn.Module):
         self.upsample_factor = 2 ** (len(ch_mult) - 1)
         channels = ch * ch_mult[-1]
         self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
-        self.mid = middle(channels, attention, dropout, norm_groups)
+        self.mid = middle(channels, attention is not False, dropout, norm_groups)
+        attentive = attentive_levels(attention, len(ch_mult))
         levels = nn.ModuleList()
         counts = blocks_of_levels(num_res_blocks, ch_mult)
         for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
@@ -66,7 +67,7 @@ class VQGANDecoder(nn.Module):
             for _ in range(count + extra_blocks):
                 blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
                 channels = ch * multiple
-                if index == 0 and attention:
+                if len(ch_mult) - 1 - index in attentive:
                     mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
             if index < len(ch_mult) - 1:
                 level['upsample'] = Upsample(channels)

@@ -1,4 +1,4 @@
-"""The convolutional encoder of VQGAN (Esser et al., 2021) in LlamaGen's form: attention at the coarsest level only."""
+"""The convolutional encoder of VQGAN (Esser et al., 2021); by default in LlamaGen's form: attention at the coarsest level."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class VQGANEncoder(nn.Module):
         num_res_blocks: Residual blocks of each level; one number, or one for each level, finest first.
         z_channels: Channels of the output.
         in_channels: Channels of the image.
-        attention: Whether each block of the coarsest level, and the middle, is followed by self-attention.
+        attention: Whether each block of the coarsest level, and the middle, is followed by self-attention; or a list of
+            the levels that have it besides the middle, finest 0 (taming-transformers' `attn_resolutions`).
         dropout: Inside the residual blocks.
         norm_groups: Groups of every GroupNorm; must divide every channel count.
         checkpointing: Keep the inputs of the residual and attention blocks alone, and compute each block again in the
@@ -58,7 +59,7 @@ class VQGANEncoder(nn.Module):
         num_res_blocks: int | Sequence[int] = 2,
         z_channels: int = 256,
         in_channels: int = 3,
-        attention: bool = True,
+        attention: bool | Sequence[int] = True,
         dropout: float = 0.0,
         norm_groups: int = 32,
         checkpointing: bool = False,
@@ -69,6 +70,7 @@ class VQGANEncoder(nn.Module):
         self.downsample_factor = 2 ** (len(ch_mult) - 1)
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
         channels = ch
+        attentive = attentive_levels(attention, len(ch_mult))
         levels = nn.ModuleList()
         for index, (multiple, count) in enumerate(zip(ch_mult, blocks_of_levels(num_res_blocks, ch_mult), strict=True)):
             coarsest = index == len(ch_mult) - 1
@@ -77,13 +79,13 @@ class VQGANEncoder(nn.Module):
             for _ in range(count):
                 blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
                 channels = ch * multiple
-                if coarsest and attention:
+                if index in attentive:
                     mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
             if not coarsest:
                 level['downsample'] = Downsample(channels)
             levels.append(level)
         self.levels = cast(Sequence[Level], levels)
-        self.mid = middle(channels, attention, dropout, norm_groups)
+        self.mid = middle(channels, attention is not False, dropout, norm_groups)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, z_channels, 3, padding=1)
 
@@ -111,6 +113,19 @@ def blocks_of_levels(num_res_blocks: int | Sequence[int], ch_mult: Sequence[int]
     if len(counts) != len(ch_mult) or min(counts) < 0:
         raise UserError(f'num_res_blocks {num_res_blocks} does not give each of the {len(ch_mult)} levels a count.')
     return counts
+
+
+def attentive_levels(attention: bool | Sequence[int], levels: int) -> set[int]:
+    """The levels whose blocks are followed by attention, finest 0.
+
+    Raises:
+        UserError: A level that is not there.
+    """
+    if isinstance(attention, bool):
+        return {levels - 1} if attention else set()
+    if not set(attention) <= set(range(levels)):
+        raise UserError(f'attention {list(attention)} names levels that are not there; there are {levels}, finest 0.')
+    return set(attention)
 
 
 def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> nn.Sequential:

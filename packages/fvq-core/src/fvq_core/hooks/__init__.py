@@ -2,8 +2,22 @@
 
 from .checkpoint_hook import CheckpointHook
 from .ema_hook import EMAHook
+from .fold_hook import FoldHook
+from .gradient_probe_hook import GradientProbeHook
+from .latent_error_hook import LatentErrorHook
+from .per_image_hook import PerImageHook
 from .progress_hook import ProgressHook
 from .report_hook import ReportHook
 from .training_log_hook import TrainingLogHook
 
-__all__ = ['CheckpointHook', 'EMAHook', 'ProgressHook', 'ReportHook', 'TrainingLogHook']
+__all__ = [
+    'CheckpointHook',
+    'EMAHook',
+    'FoldHook',
+    'GradientProbeHook',
+    'LatentErrorHook',
+    'PerImageHook',
+    'ProgressHook',
+    'ReportHook',
+    'TrainingLogHook',
+]

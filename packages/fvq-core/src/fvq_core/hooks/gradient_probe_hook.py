@@ -98,8 +98,8 @@ class GradientProbeHook(Hook):
                 return torch.stack(list(terms.values())).sum()
 
             values = {
-                **estimation_error(output.z_BDHW, output.z_q_BDHW),
-                **gradient_bias(task_loss, output.z_BDHW, output.z_q_BDHW),
+                **estimation_error(latent(output), output.z_q_BDHW),
+                **gradient_bias(task_loss, latent(output), output.z_q_BDHW),
             }
             quantizer = silent_copy(task.tokenizer.quantizer)
             with torch.no_grad():
@@ -127,14 +127,21 @@ class GradientProbeHook(Hook):
         return task.images(data_batch[0])[: self.images]
 
 
+def latent(output: QuantizerOutput) -> Tensor:
+    """The latent that was compared with codes."""
+    if output.z_BDHW is None:
+        raise UserError('GradientProbeHook: this quantizer compares no latents with codes; set default_hooks.probe=None.')
+    return output.z_BDHW
+
+
 def compare(
     before: Before, after: QuantizerOutput, quantizer: Quantizer
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Means and maxima of what the step moved, float64 scalars by name."""
     old = before.output
     grids = {
-        'z_old_ND': old.z_BDHW,
-        'z_new_ND': after.z_BDHW,
+        'z_old_ND': latent(old),
+        'z_new_ND': latent(after),
         'chosen_old_ND': old.z_q_BDHW,
         'chosen_new_ND': after.z_q_BDHW,
         'switched_ND': before.quantizer.embed(after.codes),

@@ -106,14 +106,16 @@ class ReportHook(Hook):
             output = entry['output']
             originals.append(entry['images'].cpu())
             reconstructions.append(output.reconstruction.cpu())
-            latents.append(output.z_BDHW.permute(0, 2, 3, 1).flatten(0, 2).cpu())
-            shown, vectors = shown + len(originals[-1]), vectors + len(latents[-1])
+            if output.z_BDHW is not None:
+                latents.append(output.z_BDHW.permute(0, 2, 3, 1).flatten(0, 2).cpu())
+            shown, vectors = shown + len(originals[-1]), vectors + output.codes.indices_BL.numel()
             if shown >= self.pictures and vectors >= self.latents:
                 break
         images = torch.cat(originals)[: self.pictures]
         save_reconstruction_grid(images, torch.cat(reconstructions)[: self.pictures], work_dir / 'reconstructions.png')
-        z_ND = torch.cat(latents)
-        z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
+        z_ND = torch.cat(latents) if latents else None
+        if z_ND is not None:
+            z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
         counts = [metric.histogram_K for metric in runner.val_loop.metrics if hasattr(metric, 'histogram_K')]
         if counts:
             plot_codebook(counts[0].cpu(), task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')

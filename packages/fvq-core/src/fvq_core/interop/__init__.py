@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import fvq_release, llamagen
+from . import fvq_release, llamagen, rqvae, taming, var
 
 # Each peer: state dict of the peer -> (config of our tokenizer, state dict of our tokenizer).
 PEERS: dict[str, Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]] = {
     'llamagen': llamagen.import_tokenizer,
     'fvq': fvq_release.import_tokenizer,
+    'taming': taming.import_tokenizer,
+    'rqvae': rqvae.import_tokenizer,
+    'var': var.import_tokenizer,
 }
 
 __all__ = ['PEERS']

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..tokenizer import Tokenizer
 from . import PEERS
 
 # Where the training scripts of the peers put the tokenizer's weights, EMA first.
-CONTAINERS = ('ema', 'model', 'state_dict')
+CONTAINERS = ('ema', 'state_dict_ema', 'model', 'state_dict')
 
 
 def read_peer_state(path: str | Path) -> dict[str, Tensor]:
@@ -67,7 +67,14 @@ def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> T
 
 
 def convert_file(
-    peer: str, path: str | Path, out: str | Path, l2_norm: bool | None = None, fold_label: int | None = None
+    peer: str,
+    path: str | Path,
+    out: str | Path,
+    l2_norm: bool | None = None,
+    fold_label: int | None = None,
+    depth: int | None = None,
+    sides: Sequence[int] | None = None,
+    space_to_depth: Sequence[int] | None = None,
 ) -> Tokenizer:
     """Read a peer's checkpoint and write a tokenizer folder; returns the tokenizer.
 
@@ -78,12 +85,19 @@ def convert_file(
         l2_norm: Whether the codebook is l2-normalised, which no file says; the peer's usual where None.
         fold_label: Of a checkpoint with a class-conditional bridge (FVQ): the class of evaluation and folding. The
             release's own conversion takes the null class, which is the number of classes.
+        depth: Of FVQ's residual variant: codes of each position.
+        sides: Of a multi-scale tokenizer (VAR, FVQ's VAR variant): the sides of its scales.
+        space_to_depth: Of RQ-VAE: rows and columns of the latent that one code covers, where that is no square.
+
+    Raises:
+        UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
     """
     if peer not in PEERS:
         raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
-    options: dict[str, Any] = dict(l2_norm=l2_norm)
-    if fold_label is not None:
-        options['fold_label'] = fold_label
-    tokenizer = build_from_peer(peer, read_peer_state(path), **options)
+    options: dict[str, Any] = dict(
+        l2_norm=l2_norm, fold_label=fold_label, depth=depth, sides=sides, space_to_depth=space_to_depth
+    )
+    given = {name: value for name, value in options.items() if value is not None}
+    tokenizer = build_from_peer(peer, read_peer_state(path), **given)
     tokenizer.save_pretrained(out, {'weights': f'{peer}: {Path(path).name}'})
     return tokenizer

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import UserError
-from . import llamagen
+from . import llamagen, var
 from .key_map import Rules, rename
 
 BLOCK_RULE = (r'blocks\.(\d+)\.(.*)', r'blocks.\1.\2')
@@ -89,25 +89,47 @@ def rename_blocks(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor
 
 
 def import_tokenizer(
-    state: Mapping[str, Tensor], l2_norm: bool | None = None, fold_label: int | None = None
+    state: Mapping[str, Tensor],
+    l2_norm: bool | None = None,
+    fold_label: int | None = None,
+    depth: int | None = None,
+    sides: Sequence[int] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from the release's; without a bridge in the file it is a folded one.
+
+    The release's VAR variant has VAR's layout, by which it is known. Its residual variant has the same keys as the plain
+    one, so that the caller must say which it is.
 
     Args:
         state: The peer's state dict.
         l2_norm: False unless given: FVQ does not normalise.
         fold_label: See `import_projector`.
+        depth: Codes of each position in the residual variant, 4 as released; None for the plain one.
+        sides: Of the VAR variant, see `var.import_tokenizer`.
     """
     bridge = {key.removeprefix(BRIDGE_PREFIX): value for key, value in state.items() if key.startswith(BRIDGE_PREFIX)}
     rest = {key: value for key, value in state.items() if not key.startswith(BRIDGE_PREFIX)}
-    config, renamed = llamagen.import_tokenizer(rest, l2_norm=bool(l2_norm))
+    multi_scale = 'encoder.down.0.block.0.conv2.weight' in rest
+    if (sides is not None and not multi_scale) or (depth is not None and multi_scale):
+        raise UserError(
+            f'FVQ: sides belong to the VAR variant and depth to the residual one, got sides {sides} and depth {depth} '
+            f'for a file in the layout of {"VAR" if multi_scale else "LlamaGen"}; drop what does not fit.'
+        )
+    if multi_scale:
+        config, renamed = var.import_tokenizer(rest, bool(l2_norm), sides)
+        vector_quantizer, prefix = config['quantizer']['quantizer'], 'quantizer.quantizer.'
+    else:
+        config, renamed = llamagen.import_tokenizer(rest, l2_norm=bool(l2_norm))
+        vector_quantizer, prefix = config['quantizer'], 'quantizer.'
+    if depth is not None:
+        config['quantizer'] = dict(type='ResidualQuantizer', quantizer=vector_quantizer, depth=depth)
+        prefix = 'quantizer.quantizers.0.'
+        renamed[f'{prefix}embedding'] = renamed.pop('quantizer.embedding')
     if bridge or fold_label is not None:
         projector, projector_state = import_projector(bridge, fold_label=fold_label)
-        side = math.isqrt(config['quantizer']['codebook_size'])
-        if projector.get('patching') == 'grid' and side * side != config['quantizer']['codebook_size']:
-            raise UserError(
-                f'FVQ: the release needs a square codebook, got {config["quantizer"]["codebook_size"]} codes.'
-            )
-        config['quantizer']['projector'] = projector
-        renamed.update({f'quantizer.projector.{key}': value for key, value in projector_state.items()})
+        side = math.isqrt(vector_quantizer['codebook_size'])
+        if projector.get('patching') == 'grid' and side * side != vector_quantizer['codebook_size']:
+            raise UserError(f'FVQ: the release needs a square codebook, got {vector_quantizer["codebook_size"]} codes.')
+        vector_quantizer['projector'] = projector
+        renamed.update({f'{prefix}projector.{key}': value for key, value in projector_state.items()})
     return config, renamed

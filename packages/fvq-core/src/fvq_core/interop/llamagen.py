@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .key_map import Rules, rename
+from .taming_autoencoder import QUANT_CONV_RULES
 
 # In both halves: `conv_blocks.N.res.M` are the residual blocks of a level, `attn.M` its attention.
 AUTOENCODER_RULES: Rules = (
@@ -18,8 +19,7 @@ AUTOENCODER_RULES: Rules = (
     (r'(encoder|decoder)\.conv_blocks\.(\d+)\.attn\.(\d+)\.(.*)', r'\1.levels.\2.attention.\3.\4'),
     (r'(encoder|decoder)\.conv_blocks\.(\d+)\.(downsample|upsample)\.(.*)', r'\1.levels.\2.\3.\4'),
     (r'((encoder|decoder)\.(conv_in|conv_out|norm_out|mid)\..*)', r'\1'),
-    (r'quant_conv\.(.*)', r'pre_quant.\1'),
-    (r'post_quant_conv\.(.*)', r'post_quant.\1'),
+    *QUANT_CONV_RULES,
 )
 QUANTIZER_RULES: Rules = ((r'quantize\.embedding\.weight', 'quantizer.embedding'),)
 # A ring buffer of the last 65,536 codes, from which the peer shows its usage while training.

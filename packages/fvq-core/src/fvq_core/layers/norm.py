@@ -7,7 +7,7 @@ from torch import nn
 from ..errors import UserError
 
 
-def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+def group_norm(channels: int, groups: int = 32, affine: bool = True) -> nn.GroupNorm:
     """GroupNorm with eps 1e-6.
 
     Raises:
@@ -17,4 +17,4 @@ def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
         raise UserError(
             f'group_norm: {channels} channels are not a multiple of {groups} groups; change ch or norm_groups.'
         )
-    return nn.GroupNorm(groups, channels, eps=1e-6)
+    return nn.GroupNorm(groups, channels, eps=1e-6, affine=affine)

@@ -12,13 +12,13 @@ from ..codebook_statistics import perplexity
 from .figure import BLUE, GREY, RED, new_figure, save
 
 
-def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor, path: Path) -> None:
+def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor | None, path: Path) -> None:
     """Draw the sorted usage of codes and a PCA of codes and latents.
 
     Args:
         histogram_K: Counts over the evaluation set, int64.
         codebook_KD: The mapped codebook.
-        z_ND: Some latents, as the quantizer compares them with codes.
+        z_ND: Some latents, as the quantizer compares them with codes; None where it does not.
         path: The PNG to write.
     """
     K, tokens = len(histogram_K), int(histogram_K.sum())
@@ -38,11 +38,11 @@ def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor, path: 
     bars.legend(frameon=False, fontsize=8)
 
     D = codebook_KD.shape[1]
-    if z_ND.shape[1] % D == 0:  # the parts of a latent, where product codes stand for them
+    if z_ND is not None and z_ND.shape[1] % D == 0:  # the parts of a latent, where product codes stand for them
         scatter_codes(scatter, codebook_KD, z_ND.reshape(-1, D), used_K)
-    else:  # a code stands for several latents (`space_to_depth`)
+    else:  # codes are not compared with latents (Gumbel), or a code stands for several (`space_to_depth`)
         scatter.set_axis_off()
-        scatter.text(0.5, 0.5, f'latents of {z_ND.shape[1]} channels,\ncodes of {codebook_KD.shape[1]}', ha='center')
+        scatter.text(0.5, 0.5, 'codes and latents have no space in common', ha='center')
     save(figure, path)
 
 

@@ -19,8 +19,17 @@ class Estimator(nn.Module):
     pairwise = True
 
     def pair(self, z_ND: Tensor, z_q_ND: Tensor) -> Tensor:
-        """Attach the estimator's gradient to the quantized value; `z_q_ND` is a constant here."""
+        """Attach the estimator's gradient to the quantized value.
+
+        Args:
+            z_ND: Latents.
+            z_q_ND: Their quantized value, with its gradient to the codes: an estimator that gives the codes none
+                detaches it. A caller that wants no gradient to the codes detaches it first.
+
+        Returns:
+            (N, D), in value `z_q_ND` (but for the noise of `DiVeQ`).
+        """
         raise NotImplementedError
 
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor, distance: Any) -> Tensor:
-        return self.pair(z_ND, F.embedding(indices_N, codebook_KD.detach()))
+        return self.pair(z_ND, F.embedding(indices_N, codebook_KD))

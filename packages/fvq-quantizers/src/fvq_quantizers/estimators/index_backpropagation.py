@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.registry import ESTIMATORS
 
-from ..chunked_softmax import soft_codes
+from ..chunked_softmax import soft_gradient
 from .estimator import Estimator
 
 
@@ -16,13 +17,12 @@ from .estimator import Estimator
 class IndexBackpropagation(Estimator):
     """onehot - sg[soft] + soft, times the codebook: the value of the chosen code, the gradient of both choices.
 
-    Row chunks are recomputed in the backward pass, so that no N x K matrix is kept.
+    The soft choice has no share in the value, so only the backward pass computes it, a chunk of rows at a time: no N x K
+    matrix is made.
     """
 
     pairwise = False
 
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor, distance: Any) -> Tensor:
-        hard = codebook_KD[indices_N]
         # d/d codebook of (soft - sg[soft]) @ codebook vanishes, so the soft term sees a constant codebook on its right.
-        soft = soft_codes(z_ND, codebook_KD, codebook_KD.detach(), distance)
-        return hard + (soft - soft.detach())
+        return F.embedding(indices_N, codebook_KD) + soft_gradient(z_ND, codebook_KD, codebook_KD, distance)

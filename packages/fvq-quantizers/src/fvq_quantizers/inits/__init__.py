@@ -1,8 +1,9 @@
 """Start values of the raw codebook."""
 
 from .codebook_init import CodebookInit
+from .file_init import FileInit
 from .kmeans_init import KMeansInit
 from .normal_init import NormalInit
 from .uniform_init import UniformInit
 
-__all__ = ['CodebookInit', 'KMeansInit', 'NormalInit', 'UniformInit']
+__all__ = ['CodebookInit', 'FileInit', 'KMeansInit', 'NormalInit', 'UniformInit']

@@ -8,6 +8,9 @@ from torch import Tensor
 class CodebookInit:
     """Makes the raw codebook's start values.
 
+    An init that reads files sets `component_config`: the config that stands for it in a saved tokenizer, which has its
+    values and must load where the file is not.
+
     Attributes:
         needs_latents: Whether `from_latents` must run before the first training step; `weights` is then a stand-in.
     """

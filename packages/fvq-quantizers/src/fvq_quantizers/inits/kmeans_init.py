@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fvq_core.kmeans import kmeans
 from fvq_core.registry import CODEBOOK_INITS
 
 from .codebook_init import CodebookInit
@@ -30,11 +31,7 @@ class KMeansInit(CodebookInit):
         return torch.randn(codebook_size, dim) * self.std
 
     def from_latents(self, z_ND: Tensor, codebook_size: int) -> Tensor:
-        from sklearn.cluster import KMeans  # slow to import, and only this start needs it
-
-        points = torch.unique(z_ND.detach().float().cpu(), dim=0).numpy()
+        points = torch.unique(z_ND.detach().float(), dim=0)
         if len(points) <= codebook_size:
-            return torch.from_numpy(points).repeat(-(-codebook_size // len(points)), 1)[:codebook_size]
-        # Random starting points: k-means++ costs K passes over the data and gains little at this K.
-        means = KMeans(codebook_size, init='random', n_init=1, max_iter=self.iterations, random_state=0).fit(points)
-        return torch.from_numpy(means.cluster_centers_)
+            return points.repeat(-(-codebook_size // len(points)), 1)[:codebook_size]
+        return kmeans(points, codebook_size, self.iterations).centres_KD

@@ -12,6 +12,8 @@ from fvq_core.registry import QUANTIZER_LOSSES
 class VQLoss(nn.Module):
     """`codebook_weight` |e - sg[z]|^2 + beta |sg[e] - z|^2, or with beta on the other term.
 
+    VQGAN-LC's 0.1 x (commitment + 0.33 codebook) is `beta=0.1, codebook_weight=0.033`.
+
     Args:
         beta: 0.25 in VQ-VAE, VQGAN, LlamaGen and FVQ.
         codebook_weight: Weight of the codebook term; 0 where an update writes the codes (EMA).
@@ -24,14 +26,16 @@ class VQLoss(nn.Module):
         self.commitment_weight = 1.0 if legacy else beta
 
     def forward(self, z_ND: Tensor, codes_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:
-        """Weighted scalar terms.
+        """Weighted scalar terms; one of weight 0 is left out.
 
         Args:
             z_ND: Latents.
             codes_ND: Their codes, with gradient to the codebook.
             z_q_ND: The estimator's output; not used here.
         """
-        terms = {'commitment': self.commitment_weight * F.mse_loss(z_ND, codes_ND.detach())}
+        terms = {}
+        if self.commitment_weight:
+            terms['commitment'] = self.commitment_weight * F.mse_loss(z_ND, codes_ND.detach())
         if self.codebook_weight:
             terms['codebook'] = self.codebook_weight * F.mse_loss(codes_ND, z_ND.detach())
         return terms

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from fvq_core.errors import UserError
 
+from .sincos_positions import grid_positions, sequence_positions
+
 Patching = Literal['sequence', 'grid']
 
 
@@ -91,6 +93,21 @@ class CodebookBridge(nn.Module):
         side, patch = math.isqrt(self.codebook_size), math.isqrt(self.patch_size)
         grid = tokens.reshape(*shape[:-2], side // patch, side // patch, patch, patch, self.code_dim)
         return grid.transpose(-4, -3).reshape(shape)
+
+    def sincos_table(self) -> Tensor:
+        """Fixed sine-cosine positions of the tokens, (K / p, hidden_dim): in two dimensions where patches are square.
+
+        Raises:
+            UserError: A width that the table cannot have.
+        """
+        tokens, dim = self.codebook_size // self.patch_size, self.hidden_dim
+        divisor = 4 if self.patching == 'grid' else 2
+        if dim % divisor:
+            raise UserError(
+                f'{type(self).__name__}: hidden_dim {dim} is not a multiple of {divisor}, as the sine-cosine positions '
+                f'of patching={self.patching!r} need it; change it.'
+            )
+        return grid_positions(math.isqrt(tokens), dim) if self.patching == 'grid' else sequence_positions(tokens, dim)
 
     def fuse_attention(self, fused: bool) -> None:
         """Switch between fused attention and plain matrix products, whose cost a FLOP counter can see."""

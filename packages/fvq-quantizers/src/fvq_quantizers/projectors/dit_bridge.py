@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +11,6 @@ from fvq_core.registry import PROJECTORS
 
 from .adaln_zero_block import AdaLNZeroBlock, modulated
 from .codebook_bridge import CodebookBridge, Patching
-from .sincos_positions import grid_positions, sequence_positions
 
 
 @PROJECTORS.register_module()
@@ -81,7 +78,7 @@ class DiTBridge(CodebookBridge):
         )
         self.num_classes, self.class_dropout, self.fold_label = num_classes, class_dropout, fold_label
         labels = self._count_labels()
-        self.register_buffer('positions', self._position_table())
+        self.register_buffer('positions', self.sincos_table())
         self.label_table = nn.Embedding(labels, hidden_dim)
         blocks = [AdaLNZeroBlock(hidden_dim, num_heads, mlp_ratio) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
@@ -149,16 +146,6 @@ class DiTBridge(CodebookBridge):
         last = self.num_classes if self.class_dropout else self.num_classes - 1
         if not 0 <= label <= last:
             raise UserError(f'DiTBridge: labels lie in 0 ... {last}, got {label}.')
-
-    def _position_table(self) -> Tensor:
-        tokens, dim = self.codebook_size // self.patch_size, self.hidden_dim
-        divisor = 4 if self.patching == 'grid' else 2
-        if dim % divisor:
-            raise UserError(
-                f'DiTBridge: hidden_dim {dim} is not a multiple of {divisor}, as the sine-cosine positions of '
-                f'patching={self.patching!r} need it; change it.'
-            )
-        return grid_positions(math.isqrt(tokens), dim) if self.patching == 'grid' else sequence_positions(tokens, dim)
 
     def _rows(self, labels_B: Tensor | None, device: torch.device) -> Tensor:
         """Rows of the label table, (B,) or (1,)."""

@@ -9,19 +9,29 @@ from fvq_core.registry import PROJECTORS
 
 @PROJECTORS.register_module(name=['LinearProjector', 'Linear'])
 class LinearProjector(nn.Module):
-    """(K, source_dim) to (K, code_dim) by one `nn.Linear` with torch's default start.
+    """(K, source_dim) to (K, code_dim) by one `nn.Linear`.
 
     Args:
         codebook_size: K; not used, every projector is given it.
         code_dim: D.
-        bias: SimVQ has one, the FVQ release does not (K x D^2 multiply-accumulates either way: table 10's 1.07 G).
+        bias: SimVQ and the FVQ release have one (K x D^2 multiply-accumulates either way: the 1.07 G of table 10).
         source_dim: Width of the raw codebook; D by default, else e.g. the width of frozen features (VQGAN-LC).
+        std: The weights start from N(0, std^2), as in VQGAN-LC with D^-1/2; from torch's default otherwise.
     """
 
-    def __init__(self, codebook_size: int, code_dim: int, bias: bool = True, source_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int,
+        bias: bool = True,
+        source_dim: int | None = None,
+        std: float | None = None,
+    ) -> None:
         super().__init__()
         self.source_dim = code_dim if source_dim is None else source_dim
         self.map = nn.Linear(self.source_dim, code_dim, bias=bias)
+        if std is not None:
+            nn.init.normal_(self.map.weight, std=std)
 
     def forward(self, codebook_KD: Tensor) -> Tensor:
         return self.map(codebook_KD)

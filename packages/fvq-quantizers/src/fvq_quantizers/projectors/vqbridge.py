@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from fvq_core.errors import UserError
 from fvq_core.registry import PROJECTORS
 
 from .codebook_bridge import CodebookBridge, Patching
+
+Positions = Literal['none', 'sincos', 'learned']
 
 
 @PROJECTORS.register_module()
@@ -18,8 +22,8 @@ class VQBridge(CodebookBridge):
     """Raw codebook (K, D) to mapped codebook (K, D), every code a function of all codes.
 
     The codebook is cut into K / p tokens of p codes; a shared linear map takes each token to `hidden_dim`; `depth`
-    pre-norm ViT blocks mix the tokens; a LayerNorm and a shared linear map take each back to p codes. No positional
-    embedding; LayerNorms have no affine part (eps 1e-6); GELU by its tanh approximation, as released.
+    pre-norm ViT blocks mix the tokens; a LayerNorm and a shared linear map take each back to p codes. LayerNorms have no
+    affine part (eps 1e-6); GELU by its tanh approximation, as released.
 
     What the paper leaves open, and what we chose:
 
@@ -33,6 +37,10 @@ class VQBridge(CodebookBridge):
       one slot's codes can lie so badly that none is ever chosen; its block then never gets a gradient, and a p-th of the
       codebook is dead for good. The blocks therefore start from one common block, `slot_spread` of each its own.
       `docs/vqbridge.md` shows the measurements behind both defaults.
+    - *Positions of the tokens.* The paper names none: tokens are then a set, and shuffling them shuffles the codes alone. The
+      bridge that the release trains adds fixed sine-cosine ones (`DiTBridge`). Default: none.
+    - *Register tokens* (Darcet et al., 2024): learned tokens that the blocks see beside those of the codebook and that are
+      dropped after. Not in the paper; a room for what concerns the whole codebook when each code is a token (p = 1).
 
     Args:
         codebook_size: K.
@@ -46,9 +54,13 @@ class VQBridge(CodebookBridge):
         compression_norm: Whether a LayerNorm follows the compression.
         output_scale: Starting scale of the output map, 0 or more.
         slot_spread: Share of a slot's starting weights that is its own, 0 (all slots equal) to 1 (independent).
+        positions: Added to the tokens before the blocks: `'none'`, `'sincos'` (fixed; in two dimensions for the grid) or
+            `'learned'` (start: N(0, 0.02^2)).
+        registers: Number of register tokens (start: N(0, 0.02^2)).
 
     Raises:
-        UserError: p does not divide K (or, for the grid, they are no fitting squares); heads do not divide `hidden_dim`.
+        UserError: p does not divide K (or, for the grid, they are no fitting squares); heads do not divide `hidden_dim`;
+            unknown positions, or a width that sine-cosine positions cannot have; a negative number of registers.
     """
 
     def __init__(
@@ -64,11 +76,17 @@ class VQBridge(CodebookBridge):
         compression_norm: bool = False,
         output_scale: float = 0.1,
         slot_spread: float = 0.3,
+        positions: Positions = 'none',
+        registers: int = 0,
     ) -> None:
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
         super().__init__(
             codebook_size, code_dim, patch_size, hidden_dim, num_heads, patching, output_scale, slot_spread
         )
+        if positions not in ('none', 'sincos', 'learned'):
+            raise UserError(f"VQBridge: positions must be 'none', 'sincos' or 'learned', got {positions!r}.")
+        if registers < 0:
+            raise UserError(f'VQBridge: registers must be 0 or more, got {registers}.')
         # Any: timm wants classes here by its annotations, and takes what builds a module.
         norm: Any = partial(nn.LayerNorm, elementwise_affine=False, eps=1e-6)
         act: Any = partial(nn.GELU, approximate='tanh')
@@ -81,8 +99,23 @@ class VQBridge(CodebookBridge):
         )
         self.norm = norm(hidden_dim)
         self.add_output()
+        self.registers = learned_tokens(registers, hidden_dim) if registers else None
+        if positions == 'learned':
+            self.positions = learned_tokens(codebook_size // patch_size, hidden_dim)
+        else:
+            self.register_buffer('positions', self.sincos_table() if positions == 'sincos' else None)
 
     def forward(self, codebook_KD: Tensor) -> Tensor:
         tokens = self.compression_norm(self.compress(self.patchify(codebook_KD)))
-        tokens = self.blocks(tokens.unsqueeze(0)).squeeze(0)
+        if self.positions is not None:
+            tokens = tokens + self.positions
+        count = tokens.shape[0]
+        if self.registers is not None:
+            tokens = torch.cat([tokens, self.registers])
+        tokens = self.blocks(tokens.unsqueeze(0)).squeeze(0)[:count]
         return self.unpatchify(self.expand(self.norm(tokens)))
+
+
+def learned_tokens(count: int, dim: int) -> nn.Parameter:
+    """(count, dim), N(0, 0.02^2) as ViT starts its tokens."""
+    return nn.Parameter(torch.empty(count, dim).normal_(std=0.02))

@@ -1,5 +1,8 @@
 """Penalties on how codes are chosen."""
 
+from .contrastive import ContrastiveRegularizer
 from .entropy import EntropyRegularizer
+from .orthogonal import OrthogonalRegularizer
+from .prior import PriorRegularizer
 
-__all__ = ['EntropyRegularizer']
+__all__ = ['ContrastiveRegularizer', 'EntropyRegularizer', 'OrthogonalRegularizer', 'PriorRegularizer']

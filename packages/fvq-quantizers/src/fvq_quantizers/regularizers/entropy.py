@@ -1,4 +1,4 @@
-"""Entropy regulariser: each latent sure of its code, all codes used alike (MaskGIT, LlamaGen, IBQ)."""
+"""Entropy regulariser: each latent sure of its code, all codes used alike (MaskGIT, LlamaGen, LFQ, IBQ)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,29 @@ from ..chunked_softmax import entropies
 class EntropyRegularizer(nn.Module):
     """`weight` x (`sample_weight` x mean entropy of a row's soft choice - `batch_weight` x entropy of the mean choice).
 
-    The soft choice is softmax(logits / temperature) over all K codes, logits of the quantizer's distance. A quantizer
-    never calls a regulariser of weight 0.
+    The soft choice is softmax(logits / temperature) over all K codes, logits of the quantizer's distance: minus the squared
+    distance, or the dot product. The mean choice is taken over all ranks. A quantizer never calls a regulariser of
+    weight 0.
+
+    The published forms, which differ in less than their code suggests:
+
+    - MaskGIT (l2 logits): weight 0.1, temperature 0.01, both weights 1, eps 1e-5. It adds eps to the logits before their
+      log-softmax, which changes nothing, and to the mean choice inside its logarithm.
+    - LlamaGen (l2 logits): the same, at weight 0 in every released config.
+    - IBQ, Open-MAGVIT2 (dot logits): the same formula with named weights; 0.05 in IBQ, 0.1 in Open-MAGVIT2, whose LFQ
+      finds the logits without a codebook (`LFQ`).
+    - vector-quantize-pytorch's LFQ: log(max(p, eps)) on both sides, `clamp=True`; its `diversity_gamma` is `batch_weight`.
 
     Args:
-        weight: Of the whole term; 0.1 in MaskGIT, 0.05 in IBQ, 0 in LlamaGen and FVQ.
+        weight: Of the whole term.
         temperature: 0.01 in all of them.
-        sample_weight: Of the rows' own entropy.
-        batch_weight: Of the mean choice's entropy.
-        eps: Inside the logarithms, as in the released codes.
+        sample_weight: Of the rows' own entropy; 1 in all of them.
+        batch_weight: Of the mean choice's entropy; 1 in all of them.
+        eps: Inside the logarithms; 1e-5 in all of them.
+        clamp: Least probability inside the logarithms instead of an addition.
+
+    Raises:
+        UserError: A weight below 0 or a temperature that is not above 0.
     """
 
     def __init__(
@@ -34,15 +48,18 @@ class EntropyRegularizer(nn.Module):
         sample_weight: float = 1.0,
         batch_weight: float = 1.0,
         eps: float = 1e-5,
+        clamp: bool = False,
     ) -> None:
         super().__init__()
         if weight < 0 or temperature <= 0:
             raise UserError(
                 f'EntropyRegularizer: weight must be 0 or more and temperature above 0, got {weight} and {temperature}.'
             )
-        self.weight, self.temperature, self.eps = weight, temperature, eps
+        self.weight, self.temperature, self.eps, self.clamp = weight, temperature, eps, clamp
         self.sample_weight, self.batch_weight = sample_weight, batch_weight
 
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, distance: Any) -> dict[str, Tensor]:
-        sample_entropy, batch_entropy = entropies(z_ND, codebook_KD, distance, self.temperature, self.eps)
+        sample_entropy, batch_entropy = entropies(
+            z_ND, codebook_KD, distance, self.temperature, self.eps, clamp=self.clamp
+        )
         return {'entropy': self.weight * (self.sample_weight * sample_entropy - self.batch_weight * batch_entropy)}

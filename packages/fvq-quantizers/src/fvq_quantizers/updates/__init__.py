@@ -1,7 +1,10 @@
 """What moves the codes: the optimizer, statistics of the latents, or nothing."""
 
+from .alternating_update import AlternatingUpdate
+from .cvq_update import CVQUpdate
 from .ema_update import EMAUpdate
 from .frozen import Frozen
 from .gradient_update import GradientUpdate
+from .replace_dead_codes import ReplaceDeadCodes
 
-__all__ = ['EMAUpdate', 'Frozen', 'GradientUpdate']
+__all__ = ['AlternatingUpdate', 'CVQUpdate', 'EMAUpdate', 'Frozen', 'GradientUpdate', 'ReplaceDeadCodes']

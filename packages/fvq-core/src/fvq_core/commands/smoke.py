@@ -1,0 +1,69 @@
+"""Run `--smoke` for many configs, several at a time, and print a table of what works."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from .command import command, make_parser
+
+EXAMPLE = """\
+  tools/smoke.py                                  # every config under configs/
+  tools/smoke.py fvq/ baselines/ibq               # those whose path below configs/ starts so
+  tools/smoke.py --jobs 8"""
+STEPS = {'trains and validates': 'trains', 'saves': 'saves', 'tests': 'tests', 'resumes': 'resumes', 'folds': 'folds'}
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('smoke.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('only', nargs='*', help='starts of paths below configs/; all by default')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='configs at a time, one thread each')
+    args = parser.parse_args(argv)
+
+    from tqdm import tqdm
+
+    from ..errors import UserError
+    from ..paper_rows import config_names
+
+    starts = tuple(one.removeprefix('configs/') for one in args.only)
+    names = [name for name in config_names() if not starts or name.removeprefix('configs/').startswith(starts)]
+    if not names:
+        raise UserError(f'no config below configs/ starts with {" or ".join(starts)}; tools/list.py shows them.')
+    width = max(map(len, names))
+    print(f'{"config".ljust(width)}  {"  ".join(STEPS.values())}  seconds')
+    failed = []
+    with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(names), unit='config', disable=None) as bar:
+        for name, (proven, seconds, reason) in zip(names, pool.map(smoke, names), strict=True):
+            marks = [('ok' if step in proven else '-').ljust(len(label)) for step, label in STEPS.items()]
+            bar.write(f'{name.ljust(width)}  {"  ".join(marks)}  {seconds:7.0f}', file=sys.stdout)
+            bar.update()
+            if reason:
+                failed.append(name)
+                bar.write(f'    {reason}', file=sys.stdout)
+    print(f'{len(names) - len(failed)} of {len(names)} configs work')
+    if failed:
+        raise UserError(f'failed: {", ".join(failed)}')
+
+
+def smoke(name: str) -> tuple[set[str], float, str]:
+    """What the smoke run of one config proved, how long it took, and its last words if it failed."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        program = 'import sys; from fvq_core.commands.train import main; sys.exit(main(sys.argv[1:]))'
+        done = subprocess.run(
+            [sys.executable, '-c', program, name, '--smoke', '--work-dir', folder],
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    proven = {line.split(': ')[1] for line in done.stdout.splitlines() if line.startswith('smoke: ')}
+    words = [line for line in done.stderr.splitlines() if line.strip()]
+    reason = (words[-1] if words else f'exit code {done.returncode}') if done.returncode else ''
+    return proven, time.monotonic() - started, reason

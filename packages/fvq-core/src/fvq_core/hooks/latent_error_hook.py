@@ -1,0 +1,68 @@
+"""D(P_z, C) while training: how far the latents of a training batch lie from their codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.hooks import Hook
+from torch import nn
+
+from ..errors import UserError
+from ..quantizer import QuantizerOutput
+from ..registry import HOOKS
+from ..runner.runner import HISTORY_NAME
+from .history import History
+
+
+@HOOKS.register_module()
+class LatentErrorHook(Hook):
+    """Looks at one training batch every `interval` iterations and writes a row of split `latents` into the history.
+
+    `quantization_error_batch` is the mean over the batch's latents of the squared distance to the quantized latent, the
+    paper's D(P_z, C) (section 3.1); `relative_quantization_error_batch` is that over the total variance of these latents.
+    It holds no state, so a resumed run writes the same rows.
+
+    Args:
+        interval: Iterations between looks; the last iteration is always looked at.
+    """
+
+    def __init__(self, interval: int = 10) -> None:
+        if interval < 1:
+            raise UserError(f'LatentErrorHook: interval must be 1 or more, got {interval}.')
+        self.interval = interval
+        self.handle: Any = None
+        self.sums: torch.Tensor | None = None
+
+    def before_run(self, runner: Any) -> None:
+        self.history = History(Path(runner.work_dir) / HISTORY_NAME)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
+            self.sums = None
+            self.handle = runner.task.tokenizer.quantizer.register_forward_hook(self._look)
+
+    @torch.no_grad()
+    def _look(self, module: nn.Module, inputs: Any, output: QuantizerOutput) -> None:
+        z, z_q = (x.detach().movedim(1, -1).flatten(0, -2).double() for x in (output.z_BDHW, output.z_q_BDHW))
+        # squared error, sum of |z|^2, number of vectors, then the sum of z
+        scalars = torch.stack([(z - z_q).square().sum(), z.square().sum(), z.new_tensor(float(len(z)))])
+        sums = torch.cat([scalars, z.sum(0)])
+        self.sums = sums if self.sums is None else self.sums + sums  # several micro-batches of one iteration
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if self.handle is None:
+            return
+        self.handle.remove()
+        self.handle = None
+        assert self.sums is not None
+        all_reduce(self.sums)
+        error, square, vectors = self.sums[:3].tolist()
+        variance = square / vectors - (self.sums[3:] / vectors).square().sum().item()
+        row = {'iter': runner.iter + 1, 'split': 'latents', 'quantization_error_batch': error / vectors}
+        if variance > 0:
+            row['relative_quantization_error_batch'] = error / vectors / variance
+        if is_main_process():
+            self.history.append(row)

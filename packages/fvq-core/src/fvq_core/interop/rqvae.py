@@ -1,0 +1,73 @@
+"""RQ-VAE's tokenizer (kakaobrain/rq-vae-transformer, `RQVAE`)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .key_map import Rules, rename
+from .taming_autoencoder import import_autoencoder
+
+CODEBOOK_RULES: Rules = (
+    (r'quantizer\.codebooks\.(\d+)\.weight', r'quantizer.quantizers.\1.embedding'),
+    (r'quantizer\.codebooks\.(\d+)\.cluster_size_ema', r'quantizer.quantizers.\1.update.counts_K'),
+    (r'quantizer\.codebooks\.(\d+)\.embed_ema', r'quantizer.quantizers.\1.update.sums_KD'),
+)
+
+
+def import_tokenizer(
+    state: Mapping[str, Tensor], space_to_depth: Sequence[int] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and state dict of our tokenizer from RQ-VAE's.
+
+    A shared codebook stands in the file once for each depth; codebooks are taken as shared where all are equal.
+
+    Args:
+        state: The peer's state dict.
+        space_to_depth: (rows, columns) of the latent that one code covers, which no file says where it is not a square;
+            by default the square that fits the width of the codes.
+    """
+    codebooks = {key: value for key, value in state.items() if key.startswith('quantizer.codebooks.')}
+    rest = {key: value for key, value in state.items() if key not in codebooks}
+    config, renamed = import_autoencoder(rest, 'RQ-VAE')
+    depth = 1 + max(
+        (int(m[1]) for key in codebooks if (m := re.match(r'quantizer\.codebooks\.(\d+)\.', key))), default=-1
+    )
+    if not depth:
+        raise UserError('RQ-VAE: not a tokenizer of RQ-VAE: no quantizer.codebooks.0.weight.')
+    # The last row of each codebook is a row of zeros that pads shorter stacks of codes.
+    codebooks = {key: value[:-1] if key.endswith('.weight') else value for key, value in codebooks.items()}
+    embeddings = [codebooks[f'quantizer.codebooks.{d}.weight'] for d in range(depth)]
+    shared = all(torch.equal(embeddings[0], other) for other in embeddings[1:])
+    if shared:
+        codebooks = {key: value for key, value in codebooks.items() if key.startswith('quantizer.codebooks.0.')}
+    renamed.update(rename(codebooks, CODEBOOK_RULES, 'RQ-VAE'))
+    sizes = [len(each) for each in embeddings]
+    D, joined = state['post_quant_conv.weight'].shape[1], embeddings[0].shape[1]
+    if space_to_depth is None:
+        space_to_depth = [math.isqrt(joined // D)] * 2
+    quantizer: dict[str, Any] = dict(
+        type='VectorQuantizer',
+        codebook_size=sizes[0],
+        code_dim=joined,
+        loss=dict(type='VQLoss', codebook_weight=0.0),
+    )
+    if any(key.endswith('.cluster_size_ema') for key in codebooks):
+        quantizer['update'] = dict(type='EMAUpdate', restart=True)
+    wrapper: dict[str, Any] = dict(type='ResidualQuantizer', quantizer=quantizer, depth=depth, shared=shared)
+    if len(set(sizes)) > 1:
+        wrapper['codebook_sizes'] = sizes
+    if joined != D:
+        wrapper['space_to_depth'] = list(space_to_depth)
+    if math.prod(space_to_depth) * D != joined:
+        raise UserError(
+            f'RQ-VAE: codes of {joined} channels cover several latents of {D}, but not {space_to_depth[0]}x'
+            f'{space_to_depth[1]} of them; give the rows and columns (space_to_depth).'
+        )
+    return dict(type='Tokenizer', **config, quantizer=wrapper), renamed

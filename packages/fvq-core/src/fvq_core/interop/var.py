@@ -1,0 +1,81 @@
+"""VAR's tokenizer (`vae_ch160v4096z32.pth` and any variant of their `VQVAE`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import UserError
+from .key_map import Rules, rename
+from .taming_autoencoder import import_autoencoder
+
+QUANTIZER_RULES: Rules = (
+    (r'embedding\.weight', 'quantizer.embedding'),
+    (r'quant_resi\.qresi\.(weight|bias)', r'phis.0.\1'),  # one for all scales
+    (r'quant_resi\.(?:qresi_ls\.)?(\d+)\.(weight|bias)', r'phis.\1.\2'),
+)
+# How often each code was chosen at each scale while training, and FVQ's window of the last codes.
+HITS = 'ema_vocab_hit_SV'
+NOT_WEIGHTS = (HITS, r'codebook_used')
+PREFIX = 'quantize.'
+SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+
+
+def import_quantizer(
+    state: Mapping[str, Tensor],
+    sides: Sequence[int] | None = None,
+    l2_norm: bool | None = None,
+    phi_ratio: float = 0.5,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and state dict of our quantizer from a `VectorQuantizer2` of VAR.
+
+    Args:
+        state: Keys without prefix.
+        sides: See `import_tokenizer`.
+        l2_norm: See `import_tokenizer`.
+        phi_ratio: See `import_tokenizer`.
+    """
+    if 'embedding.weight' not in state:
+        raise UserError('VAR: not a tokenizer of VAR: no quantize.embedding.weight.')
+    K, D = state['embedding.weight'].shape
+    if sides is None:
+        sides = SIDES
+        if HITS in state and len(state[HITS]) != len(SIDES):
+            raise UserError(
+                f'VAR: the file has {len(state[HITS])} scales and does not say their sides; give them (--sides).'
+            )
+    quantizer: dict[str, Any] = dict(type='VectorQuantizer', codebook_size=K, code_dim=D)
+    if l2_norm:
+        quantizer.update(normalize=dict(type='CosineSearch'), distance=dict(type='DotProduct'))
+    renamed = rename(state, QUANTIZER_RULES, 'VAR', NOT_WEIGHTS)
+    phis = {m[1] for key in renamed if (m := re.match(r'phis\.(\d+)\.', key))}
+    config: dict[str, Any] = dict(type='MultiScaleQuantizer', quantizer=quantizer, sides=list(sides))
+    config.update(dict(num_phi=len(phis), phi_ratio=phi_ratio) if phis else dict(phi_ratio=0.0))
+    return config, renamed
+
+
+def import_tokenizer(
+    state: Mapping[str, Tensor],
+    l2_norm: bool | None = None,
+    sides: Sequence[int] | None = None,
+    phi_ratio: float = 0.5,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and state dict of our tokenizer from VAR's.
+
+    Args:
+        state: The peer's state dict.
+        l2_norm: Whether codes are chosen by cosine (the peer's `using_znorm`), which no file says; the released ones do
+            not.
+        sides: The peer's `v_patch_nums`, which no file says; by default those of its 256-pixel models. A file whose
+            number of scales is another one needs them.
+        phi_ratio: The size of the peer's `quant_resi`, which no file says; 0.5 in the released ones.
+    """
+    quantizer = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    rest = {key: value for key, value in state.items() if not key.startswith(PREFIX)}
+    config, renamed = import_autoencoder(rest, 'VAR')
+    quantizer_config, quantizer_state = import_quantizer(quantizer, sides, l2_norm, phi_ratio)
+    renamed.update({f'quantizer.{key}': value for key, value in quantizer_state.items()})
+    return dict(type='Tokenizer', **config, quantizer=quantizer_config), renamed

@@ -1,0 +1,29 @@
+"""Group normalisation modulated by the latent (MAGVIT-v2, Yu et al., 2024, section 3.2, as Open-MAGVIT2 has it)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .norm import group_norm
+
+
+class AdaptiveGroupNorm(nn.Module):
+    """GN(x) x scale(deviation of z over positions) + shift(mean of z over positions).
+
+    Both maps are linear, from the channels of the latent to those of the features; GN has no weights of its own. The
+    deviation is sqrt(variance + 1e-6), the variance unbiased; that of a single position is 0.
+    """
+
+    def __init__(self, channels: int, latent_channels: int, *, norm_groups: int = 32, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.norm = group_norm(channels, norm_groups, affine=False)
+        self.scale = nn.Linear(latent_channels, channels)
+        self.shift = nn.Linear(latent_channels, channels)
+
+    def forward(self, x: Tensor, z_BDHW: Tensor) -> Tensor:
+        """Features (B, C, H', W') and the latent (B, D, H, W) to features."""
+        z_BDN = z_BDHW.flatten(2)
+        variance_BD = z_BDN.var(2, correction=1 if z_BDN.shape[2] > 1 else 0)
+        scale_BC, shift_BC = self.scale((variance_BD + self.eps).sqrt()), self.shift(z_BDN.mean(2))
+        return self.norm(x) * scale_BC[:, :, None, None] + shift_BC[:, :, None, None]

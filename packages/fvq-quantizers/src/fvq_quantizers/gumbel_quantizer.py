@@ -1,0 +1,144 @@
+"""Gumbel-softmax vector quantization (Jang et al., 2017; DALL-E's dVAE, Ramesh et al., 2021; VQGAN's GumbelVQ)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes, Grid
+from fvq_core.errors import UserError
+from fvq_core.nearest_code import full_precision
+from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.registry import QUANTIZERS
+
+from .chunked_softmax import over_row_chunks
+from .latents import check_codes, check_latent, folded_copy
+from .vector_quantizer import to_grid, to_vectors
+
+
+@QUANTIZERS.register_module()
+class GumbelQuantizer(Quantizer):
+    """A linear map gives each latent K logits; in training a code is drawn from them, in eval the largest is taken.
+
+    The code is not the nearest one: latents and codes never meet. In training z_q = softmax((logits + g) / temperature)
+    @ codebook with Gumbel noise g, or its hard choice with the soft one's gradient; the loss is `kl_weight` x
+    KL(softmax(logits) || uniform), mean over positions. Reconstruction alone trains the codes. Rows are taken in chunks, so
+    no N x K matrix is kept. VQGAN draws in eval too; we do not. DALL-E has no map: its encoder ends in K channels.
+
+    Args:
+        codebook_size: K; 8,192 in DALL-E and VQGAN.
+        code_dim: D, channels of latent and codes.
+        straight_through: Return the hard choice in training (VQGAN), else the soft mixture (DALL-E).
+        kl_weight: 5e-4 in VQGAN.
+        temperature: At the first training step; 1 in both.
+        final_temperature: After `temperature_steps`; by default the temperature stays. 1/16 in DALL-E.
+        temperature_steps: Training forwards (steps x micro-batches) of the cosine from one to the other; 150,000 in
+            DALL-E.
+
+    Raises:
+        UserError: Sizes below 1, a temperature that is not positive, or only one of the two schedule arguments.
+
+    Attributes:
+        embedding: The codebook (K, D).
+        steps: Training forwards so far.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int,
+        straight_through: bool = True,
+        kl_weight: float = 5e-4,
+        temperature: float = 1.0,
+        final_temperature: float | None = None,
+        temperature_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        if codebook_size < 1 or code_dim < 1:
+            raise UserError(
+                f'GumbelQuantizer: codebook_size and code_dim must be 1 or more, got {codebook_size} and {code_dim}.'
+            )
+        if (final_temperature is None) != (temperature_steps == 0) or temperature_steps < 0:
+            raise UserError(
+                'GumbelQuantizer: a schedule needs final_temperature and temperature_steps above 0, got '
+                f'{final_temperature} and {temperature_steps}.'
+            )
+        final = temperature if final_temperature is None else final_temperature
+        if min(temperature, final) <= 0 or kl_weight < 0:
+            raise UserError(
+                f'GumbelQuantizer: temperatures must be above 0 and kl_weight 0 or more, got {temperature}, {final} and '
+                f'{kl_weight}.'
+            )
+        self.codebook_size, self.code_dim = codebook_size, code_dim
+        self.straight_through, self.kl_weight = straight_through, kl_weight
+        self.first_temperature, self.final_temperature, self.temperature_steps = temperature, final, temperature_steps
+        self.to_logits = nn.Linear(code_dim, codebook_size)
+        self.embedding = nn.Parameter(torch.empty(codebook_size, code_dim).normal_())
+        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))
+
+    @property
+    def temperature(self) -> Tensor:
+        """The temperature of the next training forward, a scalar on the device."""
+        done = (self.steps / max(1, self.temperature_steps)).clamp(max=1.0)
+        remaining = 0.5 * (1 + (math.pi * done).cos())
+        return self.final_temperature + (self.first_temperature - self.final_temperature) * remaining
+
+    def codebook(self) -> Tensor:
+        return self.embedding.float()
+
+    def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
+        """See `Quantizer`; the latent is never compared with codes, so the output has no `z_BDHW`."""
+        B, _, H, W = check_latent(self, z_BDHW)
+        temperature = self.temperature
+
+        def chunk(z_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            with full_precision(z_ND.device.type):
+                return self._quantize(z_ND, temperature)
+
+        parts = over_row_chunks(chunk, to_vectors(z_BDHW).float(), self.codebook_size)
+        indices_N, z_q_ND, kl_N = (torch.cat(part) for part in zip(*parts, strict=True))
+        losses = {}
+        if self.training:
+            self.steps += 1
+            if self.kl_weight:
+                losses['kl'] = self.kl_weight * kl_N.mean()
+        codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
+        return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, None, losses)
+
+    def _quantize(self, z_ND: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices (N,), quantized vectors (N, D), divergence from the uniform choice (N,)."""
+        logits_NK, codebook_KD = self.to_logits(z_ND), self.codebook()
+        log_p_NK = logits_NK.log_softmax(1)
+        kl_N = (log_p_NK.exp() * (log_p_NK + math.log(self.codebook_size))).sum(1)
+        if not self.training:
+            indices_N = logits_NK.argmax(1)
+            return indices_N, F.embedding(indices_N, codebook_KD), kl_N
+        gumbel_NK = -torch.empty_like(logits_NK).exponential_().log()
+        soft_NK = ((logits_NK + gumbel_NK) / temperature).softmax(1)
+        indices_N = soft_NK.argmax(1)
+        if not self.straight_through:
+            return indices_N, soft_NK @ codebook_KD, kl_N
+        soft_ND = soft_NK @ codebook_KD.detach()  # (hard - sg[soft] + soft) @ codebook: only the hard choice moves codes
+        return indices_N, F.embedding(indices_N, codebook_KD) + (soft_ND - soft_ND.detach()), kl_N
+
+    def embed(self, codes: Codes) -> Tensor:
+        height, width = check_codes(self, codes)
+        codes_ND = F.embedding(codes.indices_BL.reshape(-1), self.codebook())
+        return to_grid(codes_ND, len(codes), height, width)
+
+    def layout(self, height: int, width: int) -> Grid:
+        return Grid(height, width, self.codebook_size)
+
+    def fold(self, label: int | None = None) -> GumbelQuantizer:
+        return folded_copy(self, label)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """256 codes of at most 16 channels."""
+        return dict(codebook_size=min(cfg['codebook_size'], 256), code_dim=min(cfg['code_dim'], 16))

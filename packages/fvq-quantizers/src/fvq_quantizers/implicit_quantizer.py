@@ -1,0 +1,184 @@
+"""The base of quantizers whose codebook is a rule, not a parameter: every channel takes one of a few fixed values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from math import prod
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes, Grid, ProductGrid
+from fvq_core.errors import UserError
+from fvq_core.nearest_code import full_precision
+from fvq_core.quantizer import Quantizer, QuantizerOutput
+
+from .digits import Order, digits_to_index, index_to_digits
+from .latents import check_codes, check_latent, folded_copy
+from .vector_quantizer import to_grid, to_vectors
+
+
+class ImplicitQuantizer(Quantizer):
+    """What LFQ and FSQ share: projections, groups, indices, codebook.
+
+    A latent (N, D) is read as G codes of C channels, by a linear map where D is not G x C. Channel c of a code holds a
+    digit in [0, levels[c]); the digits of a token, as one number, are its index. A subclass says how a latent comes to
+    the scale of the codes (`bound`), which digits it takes (`choose`), what these are worth (`values`), and, in training,
+    what it costs (`losses`). Everything runs in float32 outside autocast.
+
+    Args:
+        levels: Values that each channel of a code may take, 2 or more; (C,).
+        code_dim: D; by default G x C.
+        groups: G, codes of a position, which share one rule; their layout is a `ProductGrid` when there are several.
+        token_channels: Channels of each token of a code; by default one token holds all C.
+        order: 'little', the first channel is the lowest digit of an index, or 'big', the highest.
+        project: Put linear maps around the codes; by default where D is not G x C.
+        project_bias: Give these maps a bias.
+
+    Raises:
+        UserError: Sizes that do not fit one another.
+    """
+
+    anchor: Tensor
+
+    def __init__(
+        self,
+        levels: Sequence[int],
+        code_dim: int | None = None,
+        groups: int = 1,
+        token_channels: Sequence[int] | None = None,
+        order: Order = 'little',
+        project: bool | None = None,
+        project_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if groups < 1 or not levels or min(levels) < 2:
+            raise UserError(f'{name}: expected 1 or more groups and 2 or more levels, got {groups} and {levels}.')
+        if order not in ('little', 'big'):
+            raise UserError(f"{name}: the order of digits is 'little' or 'big', got '{order}'.")
+        self.levels, self.groups = tuple(levels), groups
+        self.order: Order = order
+        C = len(self.levels)
+        self.token_channels = tuple(token_channels or (C,))
+        if sum(self.token_channels) != C or min(self.token_channels) < 1:
+            raise UserError(f'{name}: tokens of {self.token_channels} channels do not make up {C}; change one of them.')
+        self.codebook_size, self.code_dim = prod(self.levels), code_dim or groups * C
+        self.projected = self.code_dim != groups * C if project is None else project
+        if not self.projected and self.code_dim != groups * C:
+            raise UserError(
+                f'{name}: {groups} x {C} channels of codes need a projection to code_dim {self.code_dim}; leave project '
+                'out.'
+            )
+        self.project_in: nn.Module = nn.Identity()
+        self.project_out: nn.Module = nn.Identity()
+        if self.projected:
+            self.project_in = nn.Linear(self.code_dim, groups * C, bias=project_bias)
+            self.project_out = nn.Linear(groups * C, self.code_dim, bias=project_bias)
+        self.register_buffer('anchor', torch.empty(0), persistent=False)  # knows the device where there is no weight
+
+    def bound(self, z_NGC: Tensor) -> Tensor:
+        """Latents on the scale of the codes, differentiable."""
+        return z_NGC
+
+    def choose(self, x_NGC: Tensor) -> Tensor:
+        """int64 digits of bounded latents."""
+        raise NotImplementedError
+
+    def values(self, digits_NGC: Tensor) -> Tensor:
+        """What digits are worth, float32; each channel by itself."""
+        raise NotImplementedError
+
+    def losses(self, x_NGC: Tensor, codes_NGC: Tensor) -> dict[str, Tensor]:
+        """Weighted terms of a training step."""
+        return {}
+
+    def estimate(self, x_NGC: Tensor, codes_NGC: Tensor) -> Tensor:
+        """The codes with the gradient of the bounded latents (straight-through)."""
+        return x_NGC + (codes_NGC - x_NGC).detach()
+
+    def enter(self, z_BDHW: Tensor) -> Tensor:
+        """Bounded latents (N, G, C)."""
+        return self.bound(self.project_in(to_vectors(z_BDHW).float()).unflatten(1, (self.groups, -1)))
+
+    def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
+        """See `Quantizer`; `z_BDHW` of the output is what decoding would get had nothing been rounded."""
+        B, _, H, W = check_latent(self, z_BDHW)
+        with full_precision(z_BDHW.device.type):
+            x_NGC = self.enter(z_BDHW)
+            digits_NGC = self.choose(x_NGC)
+            codes_NGC = self.values(digits_NGC)
+            losses = self.losses(x_NGC, codes_NGC) if self.training else {}
+            z_q_ND = (
+                self.project_out(self.estimate(x_NGC, codes_NGC).flatten(1))
+                if self.training
+                else self._leave(codes_NGC)
+            )
+            z_ND = self.project_out(x_NGC.flatten(1))
+        split = zip(digits_NGC.split(self.token_channels, 2), self.token_levels, strict=True)
+        tokens_NT = torch.stack([digits_to_index(digits, levels, self.order) for digits, levels in split], 2)
+        codes = Codes(tokens_NT.view(B, -1), self.layout(H, W))
+        return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
+
+    @property
+    def token_levels(self) -> list[tuple[int, ...]]:
+        """The levels of the channels of each token."""
+        ends = [sum(self.token_channels[: i + 1]) for i in range(len(self.token_channels))]
+        return [self.levels[end - size : end] for end, size in zip(ends, self.token_channels, strict=True)]
+
+    def _leave(self, codes_NGC: Tensor) -> Tensor:
+        """Codes to latents (N, D), the same to the last bit however many there are."""
+        return reduce(torch.add, self._shares(codes_NGC)) if self.projected else codes_NGC.flatten(1)
+
+    def _shares(self, codes_NGC: Tensor) -> list[Tensor]:
+        """What each group adds to the projected latent, (N, D) each; the bias goes with the first.
+
+        Summed channel by channel: the last bit of a matrix product depends on how many rows it has.
+        """
+        linear = cast(nn.Linear, self.project_out)
+        weight_GCD = linear.weight.t().unflatten(0, (self.groups, -1))
+        shares: list[Tensor] = []
+        for codes_NC, weight_CD in zip(codes_NGC.unbind(1), weight_GCD, strict=True):
+            columns = zip(codes_NC.unbind(1), weight_CD.unbind(), strict=True)
+            shares.append(reduce(torch.add, [code_N[:, None] * weight_D for code_N, weight_D in columns]))
+        if linear.bias is not None:
+            shares[0] = shares[0] + linear.bias
+        return shares
+
+    def embed(self, codes: Codes) -> Tensor:
+        height, width = check_codes(self, codes)
+        return to_grid(self._leave(self.values(self._digits(codes))), len(codes), height, width)
+
+    def _digits(self, codes: Codes) -> Tensor:
+        """Digits (N, G, C) of codes."""
+        tokens = codes.indices_BL.reshape(-1, self.groups, len(self.token_channels)).unbind(2)
+        split = zip(tokens, self.token_levels, strict=True)
+        return torch.cat([index_to_digits(token, levels, self.order) for token, levels in split], 2)
+
+    def codebook(self) -> Tensor:
+        """Every code (K, D), through the projection if there is one.
+
+        Of several groups: (K, C) without projection, a table for all of them, whose chosen rows stand side by side in a
+        latent; (G x K, D) with it, what each group adds to the latent.
+        """
+        index_K = torch.arange(self.codebook_size, device=self.anchor.device)
+        codes_KGC = self.values(index_to_digits(index_K, self.levels, self.order).unsqueeze(1))
+        if not self.projected:
+            return codes_KGC.flatten(1)
+        return torch.cat(self._shares(codes_KGC.expand(-1, self.groups, -1)))
+
+    def rows(self, codes: Codes) -> Tensor:
+        """Rows of `codebook()`, (B, H x W x G): the tokens of one code name one row together."""
+        index_NG = digits_to_index(self._digits(codes), self.levels, self.order)
+        if self.projected:
+            index_NG = index_NG + self.codebook_size * torch.arange(self.groups, device=index_NG.device)
+        return index_NG.view(len(codes), -1)
+
+    def layout(self, height: int, width: int) -> Grid | ProductGrid:
+        sizes = tuple(prod(levels) for levels in self.token_levels) * self.groups
+        return Grid(height, width, *sizes) if len(sizes) == 1 else ProductGrid(height, width, sizes)
+
+    def fold(self, label: int | None = None) -> ImplicitQuantizer:
+        return folded_copy(self, label)

@@ -1,0 +1,131 @@
+"""A codebook from a file, such as the centres of image features that VQGAN-LC freezes (Zhu et al., 2024a)."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fvq_core.errors import UserError
+from fvq_core.registry import CODEBOOK_INITS
+
+from .codebook_init import CodebookInit
+
+SUFFIXES = ('.safetensors', '.npy', '.pt', '.pth')
+
+
+@CODEBOOK_INITS.register_module()
+class FileInit(CodebookInit):
+    """Start values (K, source_dim) from a file; `tools/make_codebook.py` writes such files.
+
+    The width need not be D: a projector with `source_dim` (linear, MLP) maps the codes to D. Frozen with the update
+    `Frozen`, as VQGAN-LC has it, or trained from there. A tokenizer that is saved holds the values and does not need the
+    file again.
+
+    Args:
+        path: A .safetensors, .npy, .pt or .pth file. Of the latter two, tensors alone are unpickled.
+        key: The tensor's name, where the file holds more than one.
+
+    Raises:
+        UserError: A file of another kind. When the codebook is built: the file is missing or broken, its tensor has
+            another shape, or numbers that are not finite. On the meta device a missing file is no error.
+    """
+
+    component_config: Mapping[str, Any] = dict(type='UniformInit')  # what a saved tokenizer says instead
+
+    def __init__(self, path: str, key: str | None = None) -> None:
+        self.path, self.key = Path(path).expanduser(), key
+        if self.path.suffix not in SUFFIXES:
+            raise UserError(f'FileInit: {path} is no {", ".join(SUFFIXES)} file; convert it to one of them.')
+
+    def weights(self, codebook_size: int, dim: int) -> Tensor:
+        on_meta = torch.empty(0).device.type == 'meta'
+        if on_meta and not self.path.is_file():
+            return torch.empty(codebook_size, dim)
+        codebook = self._read()
+        self._check_shape(tuple(codebook.shape), codebook_size, dim)
+        if on_meta:
+            return torch.empty(codebook_size, dim)
+        codebook = codebook.to(torch.float32, copy=True)
+        if not codebook.isfinite().all():
+            rows = (~codebook.isfinite()).any(1).nonzero().squeeze(1).tolist()
+            raise UserError(
+                f'FileInit: {len(rows)} codes of {self.path} are not finite, the first is number {rows[0]}; make the '
+                'file anew.'
+            )
+        return codebook
+
+    def _check_shape(self, shape: tuple[int, ...], codebook_size: int, dim: int) -> None:
+        if shape == (codebook_size, dim):
+            return
+        if len(shape) != 2:
+            raise UserError(f'FileInit: {self.path} holds a tensor of shape {shape}; expected (codes, channels).')
+        remedy = f'set codebook_size={shape[0]}' if shape[0] != codebook_size else ''
+        if shape[1] != dim:
+            remedy += f'{" and " if remedy else ""}give the projector source_dim={shape[1]}'
+        raise UserError(
+            f'FileInit: {self.path} holds {shape[0]} codes of {shape[1]} channels, the quantizer has {codebook_size} of '
+            f'{dim}; {remedy}.'
+        )
+
+    def _read(self) -> Tensor:
+        """The tensor as the file has it; its values may still lie on the disk."""
+        find_file(self.path)
+        try:
+            if self.path.suffix == '.safetensors':
+                with safe_open(self.path, 'pt') as file:
+                    return file.get_tensor(self._choose(list(file.keys())))
+            if self.path.suffix == '.npy':
+                return torch.from_numpy(np.load(self.path, mmap_mode='c', allow_pickle=False))
+            loaded = torch.load(self.path, map_location='cpu', weights_only=True)
+        except (
+            SafetensorError,
+            OSError,
+            EOFError,
+            RuntimeError,
+            TypeError,
+            pickle.UnpicklingError,
+            ValueError,
+        ) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f'FileInit: {self.path} cannot be read: {" ".join(str(error).split())[:200]}') from error
+        if isinstance(loaded, Mapping):
+            tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
+            return tensors[self._choose(list(tensors))]
+        if not isinstance(loaded, Tensor):
+            raise UserError(f'FileInit: {self.path} holds a {type(loaded).__name__}, not a tensor.')
+        return loaded
+
+    def _choose(self, keys: list[str]) -> str:
+        """The key that was asked for, or the only one."""
+        key = keys[0] if self.key is None and len(keys) == 1 else self.key
+        if key not in keys:
+            wanted = 'more than one tensor' if key is None else f"no tensor '{key}'"
+            raise UserError(f'FileInit: {self.path} holds {wanted}; set key to one of {", ".join(keys) or "none"}.')
+        return key
+
+    @staticmethod
+    def preflight(cfg: Mapping[str, Any]) -> None:
+        """The file must be there before a run writes anything."""
+        find_file(Path(cfg['path']).expanduser())
+
+    @staticmethod
+    def smoke(cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """Random codes of the same size, so that the file is not needed."""
+        return dict(_replace_=True, type='NormalInit')
+
+
+def find_file(path: Path) -> None:
+    """Refuse a codebook that is not there."""
+    if not path.is_file():
+        raise UserError(
+            f'FileInit: the codebook {path} does not exist; make it with tools/make_codebook.py, or set the path of the '
+            "quantizer's init."
+        )

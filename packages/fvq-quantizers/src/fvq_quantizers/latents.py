@@ -1,0 +1,41 @@
+"""What quantizers that are not a `VectorQuantizer` share about latents and folding."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from fvq_core.codes import CodeLayout, Codes
+from fvq_core.errors import UserError
+from fvq_core.quantizer import Quantizer
+
+Q = TypeVar('Q', bound=Quantizer)
+
+
+def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> torch.Size:
+    """The shape of a latent that a quantizer takes; a `UserError` for any other."""
+    if z_BDHW.dim() != 4 or z_BDHW.shape[1] != quantizer.code_dim:
+        name = type(quantizer).__name__
+        raise UserError(f'{name}: expected (B, {quantizer.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
+    return z_BDHW.shape
+
+
+def check_codes(quantizer: Quantizer, codes: Codes) -> tuple[int, int]:
+    """Height and width of codes that a quantizer can embed; a `UserError` for any others."""
+    layout: CodeLayout = codes.layout
+    height, width = getattr(layout, 'height', 1), getattr(layout, 'width', 1)
+    expected = quantizer.layout(height, width)
+    if layout != expected:
+        raise UserError(f'{type(quantizer).__name__}: cannot embed {layout}; expected {expected}.')
+    layout.check(codes.indices_BL)
+    return height, width
+
+
+def folded_copy(quantizer: Q, label: int | None) -> Q:
+    """`fold()` of a quantizer that has no codebook to map: a copy in eval mode."""
+    if label is not None:
+        raise UserError(f'{type(quantizer).__name__}: has no classes, so fold() takes no label, got {label}; drop it.')
+    return copy.deepcopy(quantizer).eval()

@@ -1,0 +1,275 @@
+"""Multi-scale residual quantization (VAR, Tian et al., 2024, algorithms 1 and 2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes, ScalePyramid
+from fvq_core.errors import UserError
+from fvq_core.nearest_code import full_precision
+from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.registry import QUANTIZERS
+
+from .phi import Phi, phi_of_scales
+from .vector_quantizer import VectorQuantizer, to_grid, to_vectors
+from .wrapped_quantizer import build_wrapped
+
+Side = int | Sequence[int]
+
+
+@QUANTIZERS.register_module()
+class MultiScaleQuantizer(Quantizer):
+    """Grids of growing sides, each the codes of what the coarser ones left over; wraps a vector quantizer.
+
+    What is left over is shrunk to the scale's sides by area averages, quantized, enlarged to the latent's size by
+    bicubic interpolation, put through a phi convolution and added to the sum. FVQ (VAR) is this with a VQBridge inside.
+    The codebook is mapped once a step for all scales, and everything here (forward, embedding, prefixes, inputs of a
+    generator) reads that mapped codebook. FVQ's release maps it in its forward pass alone.
+
+    The loss terms of the wrapped quantizer are taken between the latent and the running sum after each scale, and
+    averaged over scales; so they train the phis too. Its regulariser and an update that writes codes (EMA) see the
+    vectors of all scales at once, one step for each call. VAR's `using_znorm` is `normalize=dict(type='CosineSearch')`
+    of the wrapped quantizer.
+
+    Args:
+        quantizer: Config of a `VectorQuantizer`.
+        sides: Sides of the scales, coarse to fine: numbers, or (height, width) pairs. The last is the size of the latent
+            they are meant for. At another size (or aspect) each side is scaled with the latent, rounded, and at least 1.
+        num_phi: Number of phi convolutions: 1 for one that all scales share, n < scales for ones that neighbouring
+            scales share (4 in VAR; see `phi_of_scales`), None for one a scale.
+        phi_ratio: r in phi(x) = (1 - r) x + r conv(x); 0.5 in VAR. At 0 there are no convolutions and phi is the
+            identity.
+
+    Raises:
+        UserError: No sides, a side below 1 or beyond the last one, no phi, a negative ratio, a wrapped quantizer whose
+            codes cannot be summed, or one that would leave the phis untrained.
+    """
+
+    def __init__(
+        self,
+        quantizer: Mapping[str, Any],
+        sides: Sequence[Side] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
+        num_phi: int | None = 4,
+        phi_ratio: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.sides = check_sides(sides)
+        if (num_phi is not None and num_phi < 1) or phi_ratio < 0:
+            raise UserError(
+                f'MultiScaleQuantizer: num_phi must be 1 or more, or None for one a scale, and phi_ratio 0 or more, got '
+                f'{num_phi} and {phi_ratio}; phi_ratio=0 is the identity.'
+            )
+        self.quantizer = build_wrapped('MultiScaleQuantizer', quantizer)
+        self.code_dim = self.quantizer.code_dim
+        count = len(self.sides) if num_phi is None else num_phi
+        self.phi_of_scale = phi_of_scales(len(self.sides), count)
+        self.phis = nn.ModuleList(Phi(self.code_dim, phi_ratio) for _ in range(count if phi_ratio else 0))
+        for index, phi in enumerate(self.phis):
+            phi.requires_grad_(index in self.phi_of_scale)  # with fewer scales than phis, some have no scale
+        if len(self.phis) and not trains_codes(self.quantizer):
+            raise UserError(
+                f'MultiScaleQuantizer: neither {type(self.quantizer.loss).__name__} nor '
+                f'{type(self.quantizer.estimator).__name__} gives the sum of codes a gradient, so the phi convolutions '
+                'would never learn; keep a codebook term in the loss (VQLoss(codebook_weight=1), also with EMA) or take '
+                'phi_ratio=0.'
+            )
+
+    def codebook(self) -> Tensor:
+        return self.quantizer.codebook()
+
+    def layout(self, height: int, width: int) -> ScalePyramid:
+        last = self.sides[-1]
+        sides = tuple((scaled(h, last[0], height), scaled(w, last[1], width)) for h, w in self.sides)
+        return ScalePyramid(sides, self.quantizer.codebook_size)
+
+    def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
+        B, _, H, W = self.quantizer.check_latent(z_BDHW)
+        with full_precision(z_BDHW.device.type):
+            z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
+            indices, sum_BDHW, losses = self._quantize(z_BDHW)
+            if self.training:
+                sum_BDHW = to_grid(self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW)), B, H, W)
+        codes = Codes(torch.cat([i.view(B, -1) for i in indices], 1), self.layout(H, W))
+        return QuantizerOutput(sum_BDHW, codes, z_BDHW, losses)
+
+    def _quantize(self, z_BDHW: Tensor) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
+        """Indices (B * h * w,) of each scale, the sum of all scales (B, D, H, W), and the losses averaged over scales."""
+        B, _, H, W = z_BDHW.shape
+        vq, codebook_KD, z_ND = self.quantizer, self.codebook(), to_vectors(z_BDHW)
+        rest_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
+        rests, indices, terms = [], [], []
+        for scale, (h, w) in enumerate(self.layout(H, W).sides):
+            rest_ND = to_vectors(shrink(rest_BDHW, h, w))
+            indices_N = vq.search(rest_ND, codebook_KD)
+            part_BDHW = self._enlarge(to_grid(F.embedding(indices_N, codebook_KD), B, h, w), H, W, scale)
+            sum_BDHW = sum_BDHW + part_BDHW
+            # Codes are constants here, so that a regulariser's gradient reaches the latent and nothing else.
+            rest_BDHW = rest_BDHW - part_BDHW.detach()
+            rests.append(rest_ND)
+            indices.append(indices_N)
+            if self.training:
+                sum_ND = to_vectors(sum_BDHW)
+                terms.append(vq.loss(z_ND, sum_ND, sum_ND))
+        if not self.training:
+            return indices, sum_BDHW, {}
+        losses = {key: torch.stack([term[key] for term in terms]).mean() for key in terms[0]}
+        every_rest_ND = torch.cat(rests)
+        losses.update(vq.regularization(every_rest_ND, codebook_KD))
+        vq.update.step(vq.embedding, every_rest_ND.detach(), torch.cat(indices))
+        return indices, sum_BDHW, losses
+
+    def _enlarge(self, codes_BDhw: Tensor, height: int, width: int, scale: int) -> Tensor:
+        """Codes at a scale's sides to their share of the latent, (B, D, height, width)."""
+        if codes_BDhw.shape[-2:] != (height, width):
+            codes_BDhw = F.interpolate(codes_BDhw, (height, width), mode='bicubic')
+        part = self.phis[self.phi_of_scale[scale]](codes_BDhw) if len(self.phis) else codes_BDhw
+        return part.contiguous()  # a map of one position looks channels-last, and sums and decoder would take that over
+
+    def _check(self, codes: Codes) -> ScalePyramid:
+        """The layout of codes that this quantizer made."""
+        layout = codes.layout
+        layout.check(codes.indices_BL)
+        if not isinstance(layout, ScalePyramid) or layout != self.layout(*layout.sides[-1]):
+            example = self.layout(*self.sides[-1])
+            raise UserError(f'MultiScaleQuantizer: cannot embed {layout}; expected one that scales as {example}.')
+        return layout
+
+    def _code_maps(self, codes: Codes, layout: ScalePyramid) -> Iterator[Tensor]:
+        """The codes of each scale at its own sides, (B, D, h, w)."""
+        codebook_KD = self.codebook()
+        for indices_Bl, (h, w) in zip(codes.indices_BL.split(layout.lengths, 1), layout.sides, strict=True):
+            yield to_grid(F.embedding(indices_Bl.reshape(-1), codebook_KD), len(codes), h, w)
+
+    def _sums(self, codes: Codes) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each scale what it adds, and the running sum, (B, D, H, W); as `forward` adds them, to the last bit."""
+        layout = self._check(codes)
+        sum_BDHW = None
+        for scale, codes_BDhw in enumerate(self._code_maps(codes, layout)):
+            with full_precision(codes_BDhw.device.type):
+                part_BDHW = self._enlarge(codes_BDhw, *layout.sides[-1], scale)
+            sum_BDHW = part_BDHW if sum_BDHW is None else sum_BDHW + part_BDHW
+            yield part_BDHW, sum_BDHW
+
+    def embed(self, codes: Codes) -> Tensor:
+        return self.embed_prefix(codes, len(self.sides))
+
+    def embed_prefix(self, codes: Codes, step: int) -> Tensor:
+        """The sum of the first `step` scales, (B, D, H, W); `embed` for all of them.
+
+        Args:
+            codes: Codes of all scales; those of later ones do not matter.
+            step: 1 to the number of scales.
+        """
+        if not 1 <= step <= len(self.sides):
+            raise UserError(f'MultiScaleQuantizer: step must lie in [1, {len(self.sides)}], got {step}.')
+        return next(islice(self._sums(codes), step - 1, None))[1]
+
+    def embed_scales(self, codes: Codes, cumulative: bool = False) -> Tensor:
+        """What each scale adds, (B, scales, D, H, W), or the running sums: the quantized latent after each scale."""
+        return torch.stack([sums if cumulative else part for part, sums in self._sums(codes)], 1)
+
+    def prefix_inputs(self, codes: Codes) -> Tensor:
+        """What a next-scale generator is given in training (VAR): for each scale but the first, the sum of the scales
+        before it, shrunk to its sides; (B, L - L_1, D) in the order of the codes."""
+        following = self._check(codes).sides[1:]
+        # The sides come first: the last sum would feed nothing and is never made.
+        inputs = [
+            shrink(sums, *side).flatten(2).transpose(1, 2)
+            for side, (_, sums) in zip(following, self._sums(codes), strict=False)
+        ]
+        return (
+            torch.cat(inputs, 1)
+            if inputs
+            else torch.zeros(len(codes), 0, self.code_dim, device=codes.indices_BL.device)
+        )
+
+    def advance(self, sum_BDHW: Tensor, codes_BDhw: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+        """One step of next-scale sampling: add the codes of one scale to the running sum.
+
+        Args:
+            sum_BDHW: The sum of the scales before, zeros at first.
+            codes_BDhw: Rows of `codebook()` at the scale's sides, or a mixture of rows.
+            scale: Which one, from 0.
+
+        Returns:
+            The new sum, and it shrunk to the next scale's sides, the generator's next input; after the last scale it
+            is the sum itself.
+        """
+        H, W = sum_BDHW.shape[-2:]
+        sides = self.layout(H, W).sides
+        with full_precision(sum_BDHW.device.type):
+            sum_BDHW = sum_BDHW + self._enlarge(codes_BDhw, H, W, scale)
+            return sum_BDHW, shrink(sum_BDHW, *sides[min(scale + 1, len(sides) - 1)])
+
+    def embed_native(self, codes: Codes) -> list[Tensor]:
+        """Running sums at each scale's own sides, (B, D, h, w), for images that grow scale by scale.
+
+        Here the sum is enlarged before each scale and phi sees the codes at their own sides, which is not how the
+        tokenizer was trained: an experiment of VAR's code.
+        """
+        sums: list[Tensor] = []
+        with full_precision(codes.indices_BL.device.type):
+            for scale, codes_BDhw in enumerate(self._code_maps(codes, self._check(codes))):
+                h, w = codes_BDhw.shape[-2:]
+                part_BDhw = self._enlarge(codes_BDhw, h, w, scale)
+                sums.append(F.interpolate(sums[-1], (h, w), mode='bicubic') + part_BDhw if sums else part_BDhw)
+        return sums
+
+    def fold(self, label: int | None = None) -> MultiScaleQuantizer:
+        folded = copy.copy(self)
+        folded._modules = {'quantizer': self.quantizer.fold(label), 'phis': copy.deepcopy(self.phis)}
+        return folded.eval()
+
+    @property
+    def needs_latents(self) -> bool:
+        return self.quantizer.needs_latents
+
+    def initialize(self, z_ND: Tensor) -> None:
+        """Start the codebook from whole latents: what scales leave over is known only once there are codes."""
+        self.quantizer.initialize(z_ND)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Four scales; they follow whatever latent the small image has."""
+        return dict(sides=(1, 2, 3, 4))
+
+
+def check_sides(sides: Sequence[Side]) -> tuple[tuple[int, int], ...]:
+    """(height, width) of each scale.
+
+    Raises:
+        UserError: No sides, or one that is no positive size or exceeds the last.
+    """
+    pairs = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
+    last = pairs[-1] if pairs else ()
+    if not pairs or any(len(p) != 2 or min(p) < 1 or p[0] > last[0] or p[1] > last[-1] for p in pairs):
+        raise UserError(
+            'MultiScaleQuantizer: sides must be positive numbers or (height, width) pairs, none beyond the last, which '
+            f'is the size of the latent; got {sides}.'
+        )
+    return cast(tuple[tuple[int, int], ...], pairs)
+
+
+def trains_codes(quantizer: VectorQuantizer) -> bool:
+    """Whether the quantized value gets a gradient from the loss or through the estimator."""
+    with torch.enable_grad():
+        z_ND, z_q_ND = torch.ones(1, quantizer.code_dim), torch.zeros(1, quantizer.code_dim, requires_grad=True)
+        in_loss = any(term.requires_grad for term in quantizer.loss(z_ND, z_q_ND, z_q_ND).values())
+        return in_loss or quantizer.estimator.pair(z_ND, z_q_ND).requires_grad
+
+
+def scaled(side: int, of: int, to: int) -> int:
+    """A side of a pyramid for latents of size `of`, for one of size `to`: rounded, halves up, at least 1."""
+    return max(1, (2 * side * to + of) // (2 * of))
+
+
+def shrink(x_BDHW: Tensor, height: int, width: int) -> Tensor:
+    """Area averages, (B, D, height, width)."""
+    return x_BDHW if x_BDHW.shape[-2:] == (height, width) else F.interpolate(x_BDHW, (height, width), mode='area')

@@ -1,0 +1,129 @@
+"""Product (multi-head) quantization: groups of channels, each with a code of its own (UniTok, MoVQ)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes, Grid, ProductGrid
+from fvq_core.errors import UserError
+from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.registry import QUANTIZERS
+
+from .latents import check_codes, check_latent
+
+
+@QUANTIZERS.register_module()
+class ProductQuantizer(Quantizer):
+    """Splits the channels into groups, neighbours staying together, and quantizes each with the wrapped quantizer.
+
+    UniTok (Ma et al., 2025) has 8 sub-codebooks of 4,096 unit vectors of 8 channels: `groups=8` around a
+    `VectorQuantizer` with `L2Normalize` (its attention projections are no part of this). MoVQ (Zheng et al., 2022) has one
+    codebook of 1,024 x 64 for 4 groups: `groups=4, shared=True`; it is searched, and mapped, once a step. Losses are
+    means over groups, as in UniTok.
+
+    Args:
+        quantizer: Config of a quantizer with one code a position; its `code_dim` is the channels of one group.
+        groups: Codes of a position.
+        shared: One codebook for all groups, else one for each.
+
+    Raises:
+        UserError: No group, or a quantizer whose codes do not lie on a plain grid.
+    """
+
+    def __init__(self, quantizer: Mapping[str, Any], groups: int, shared: bool = False) -> None:
+        super().__init__()
+        if groups < 1:
+            raise UserError(f'ProductQuantizer: groups must be 1 or more, got {groups}.')
+        quantizers = nn.ModuleList(QUANTIZERS.build(quantizer) for _ in range(1 if shared else groups))
+        self.quantizers = cast(Sequence[Quantizer], quantizers)
+        self.groups, self.shared = groups, shared
+        layout = self.quantizer.layout(1, 1)
+        if not isinstance(layout, Grid):
+            raise UserError(
+                f'ProductQuantizer: wraps a quantizer with one code a position, got {type(self.quantizer).__name__} with '
+                f'{layout}.'
+            )
+        self.codebook_size, self.group_dim = layout.codebook_size, self.quantizer.code_dim
+        self.code_dim = groups * self.group_dim
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """The wrapped quantizer of the first group (of every group where shared)."""
+        return self.quantizers[0]
+
+    def codebook(self) -> Tensor:
+        """The mapped codebook (K, D / groups); where groups have their own, all of them in turn, (groups x K, D / groups)."""
+        return torch.cat([quantizer.codebook() for quantizer in self.quantizers])
+
+    def forward(self, z_BDHW: Tensor, labels_B: Tensor | None = None) -> QuantizerOutput:
+        """Quantize a latent (B, D, H, W); the chosen rows of a position stand side by side in z_q.
+
+        Args:
+            z_BDHW: The latent.
+            labels_B: In training, where `takes_labels`: the class of each image.
+        """
+        _, _, H, W = check_latent(self, z_BDHW)
+        labels = () if labels_B is None else (labels_B,)
+        if self.shared:
+            out = self.quantizer(self._stack(z_BDHW), *labels)
+            indices_BGL = out.codes.indices_BL.unflatten(1, (self.groups, -1))
+            z_q, losses = self._unstack(out.z_q_BDHW), out.losses
+            z = None if out.z_BDHW is None else self._unstack(out.z_BDHW)
+        else:
+            pairs = zip(self.quantizers, z_BDHW.chunk(self.groups, 1), strict=True)
+            outs = [quantizer(z, *labels) for quantizer, z in pairs]
+            indices_BGL = torch.stack([out.codes.indices_BL for out in outs], 1)
+            compared = [out.z_BDHW for out in outs if out.z_BDHW is not None]
+            z_q, z = torch.cat([out.z_q_BDHW for out in outs], 1), torch.cat(compared, 1) if compared else None
+            losses = {name: torch.stack([out.losses[name] for out in outs]).mean() for name in outs[0].losses}
+        return QuantizerOutput(z_q, Codes(indices_BGL.transpose(1, 2).flatten(1), self.layout(H, W)), z, losses)
+
+    def _stack(self, z_BDHW: Tensor) -> Tensor:
+        """(B, D, H, W) to (B, D / groups, groups x H, W): the groups of an image one below the other."""
+        return z_BDHW.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(2, 3)
+
+    def _unstack(self, z: Tensor) -> Tensor:
+        """The inverse of `_stack`."""
+        return z.unflatten(2, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+
+    def embed(self, codes: Codes) -> Tensor:
+        height, width = check_codes(self, codes)
+        indices_BGL = codes.indices_BL.unflatten(1, (-1, self.groups)).transpose(1, 2)
+        if self.shared:
+            stacked = Codes(indices_BGL.flatten(1), self.quantizer.layout(self.groups * height, width))
+            return self._unstack(self.quantizer.embed(stacked))
+        layout = self.quantizer.layout(height, width)
+        groups = zip(self.quantizers, indices_BGL.unbind(1), strict=True)
+        return torch.cat([quantizer.embed(Codes(indices_BL, layout)) for quantizer, indices_BL in groups], 1)
+
+    def rows(self, codes: Codes) -> Tensor:
+        if self.shared:
+            return codes.indices_BL
+        offsets = torch.arange(self.groups, device=codes.indices_BL.device) * self.codebook_size
+        return (codes.unflatten() + offsets).flatten(1)
+
+    def layout(self, height: int, width: int) -> ProductGrid:
+        return ProductGrid(height, width, (self.codebook_size,) * self.groups)
+
+    def fold(self, label: int | None = None) -> ProductQuantizer:
+        folded = copy.copy(self)
+        folded._modules = {'quantizers': nn.ModuleList(quantizer.fold(label) for quantizer in self.quantizers)}
+        return folded.eval()
+
+    @property
+    def takes_labels(self) -> bool:
+        return self.quantizer.takes_labels
+
+    @property
+    def needs_latents(self) -> bool:
+        return self.quantizer.needs_latents
+
+    def initialize(self, z_ND: Tensor) -> None:
+        parts = [z_ND.reshape(-1, self.group_dim)] if self.shared else z_ND.chunk(self.groups, 1)
+        for quantizer, part_ND in zip(self.quantizers, parts, strict=True):
+            quantizer.initialize(part_ND)

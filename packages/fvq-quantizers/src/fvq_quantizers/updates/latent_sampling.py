@@ -1,0 +1,79 @@
+"""What every update that writes latents into the codebook shares: counts and samples on which all ranks agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+MAX_SCORES = 2**23
+
+
+def code_counts(indices_N: Tensor, codebook_size: int) -> Tensor:
+    """How often each code was chosen on all ranks together, int64 (K,)."""
+    counts_K = torch.zeros(codebook_size, dtype=torch.int64, device=indices_N.device)
+    counts_K.scatter_add_(0, indices_N, torch.ones_like(indices_N))  # bincount would wait for the device
+    if dist.is_initialized():
+        dist.all_reduce(counts_K)
+    return counts_K
+
+
+def random_latents(z_ND: Tensor, count: int, noise: float = 0.0) -> Tensor:
+    """`count` random latents (count, D) without repetition, drawn by rank 0 from its own and sent to the others.
+
+    Of a batch with fewer latents than that each is drawn as often as the next, with a little noise, so that no two are
+    equal (as RQ-VAE does).
+
+    Args:
+        z_ND: Latents.
+        count: How many to draw.
+        noise: Normal noise on each, relative to its norm.
+    """
+    N, D = z_ND.shape
+    order = torch.randperm(-(-count // N) * N, device=z_ND.device)[:count]
+    drawn = z_ND[order % N]
+    if count > N:
+        drawn = drawn + torch.rand_like(drawn) * (0.01 / D**0.5)
+    if noise:
+        drawn = drawn + noise * drawn.norm(dim=1, keepdim=True) * torch.randn_like(drawn)
+    return from_rank_zero(drawn)
+
+
+def from_rank_zero(tensor: Tensor) -> Tensor:
+    """Rank 0's tensor on every rank, in place."""
+    if dist.is_initialized():
+        dist.broadcast(tensor, 0)
+    return tensor
+
+
+def best_latents(codebook_KD: Tensor, z_ND: Tensor, values_ND: Tensor, distance: Any, sample: bool = False) -> Tensor:
+    """For each code its best latent among those of all ranks, (K, D); never an N x K matrix at once.
+
+    Args:
+        codebook_KD: Codes, as the search sees them.
+        z_ND: This rank's latents, as the search sees them.
+        values_ND: What is returned for each latent.
+        distance: Its logits, with the roles of codes and latents exchanged, rank the latents of a code.
+        sample: Draw a latent from the softmax of these logits over all latents instead of taking the best: Gumbel noise is
+            added and the largest sum taken, which the ranks can do each for itself.
+    """
+    scores, rows = [], []
+    for chunk in codebook_KD.split(max(1, MAX_SCORES // z_ND.shape[0])):
+        logits = distance.logits(chunk, z_ND)
+        if sample:
+            noise = torch.empty_like(logits).exponential_().clamp_(min=torch.finfo(logits.dtype).tiny)
+            logits = logits - noise.log_()
+        best = logits.max(1)
+        scores.append(best.values)
+        rows.append(best.indices)
+    score_K, chosen_KD = torch.cat(scores), values_ND[torch.cat(rows)]
+    if not dist.is_initialized():
+        return chosen_KD
+    every_rank = [torch.empty_like(score_K) for _ in range(dist.get_world_size())]
+    dist.all_gather(every_rank, score_K)
+    mine_K = torch.stack(every_rank).argmax(0) == dist.get_rank()
+    chosen_KD = torch.where(mine_K.unsqueeze(1), chosen_KD, 0.0)
+    dist.all_reduce(chosen_KD)
+    return chosen_KD

@@ -1,0 +1,415 @@
+"""The benchmark: same everything, failures survived, resumed where it stopped, honest intervals, one report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fvq_core.benchmark import run as run_module
+from fvq_core.benchmark import scheduler, worker
+from fvq_core.benchmark.bootstrap import paired_bootstrap
+from fvq_core.benchmark.curves import curve
+from fvq_core.benchmark.fairness import check_fairness
+from fvq_core.benchmark.perceptual_choice import perceptual_metrics
+from fvq_core.benchmark.photo_data import use_photos
+from fvq_core.benchmark.rows import Row, read_rows, short_name
+from fvq_core.benchmark.run import Run
+from fvq_core.benchmark.scheduler import Benchmark, make_slots
+from fvq_core.benchmark.summary import Cell, RowSummary
+from fvq_core.commands.benchmark import main
+from fvq_core.config import load_config
+from fvq_core.data.image_folder import ImageFolder
+from fvq_core.errors import UserError
+from fvq_core.hooks.history import History
+
+from .pictures import picture, save
+
+TINY = [
+    'train_dataloader.batch_size=2',
+    'val_dataloader.dataset.crops=12',
+    'default_hooks.training_log.interval=1',
+    'model.tokenizer.quantizer.codebook_size=16',
+]
+REPO = Path(__file__).parents[2]
+VQ, FVQ, SWEEP = (str(REPO / 'configs/mini' / name) for name in ('vq.py', 'fvq.py', 'q1/sweep.py'))
+OPTIONS = {'model.tokenizer.quantizer.codebook_size': 16, 'train_dataloader.batch_size': 2}
+
+
+def here(run: Run, env: Any) -> dict[str, Any]:
+    """A run in this process; torch is imported once."""
+    (run.folder / run_module.RESULT).unlink(missing_ok=True)
+    worker.main(run.folder)
+    result = run.result()
+    assert result is not None
+    return result
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs train in this process; returns their names as they start."""
+    started = []
+
+    def execute(run: Run, env: Any) -> dict[str, Any]:
+        started.append(str(run))
+        return here(run, env)
+
+    monkeypatch.setattr(scheduler, 'execute', execute)
+    return started
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> str:
+    """A config whose training data is not there, which only a run finds out."""
+    path = tmp_path / 'broken.py'
+    dataset = (
+        "dict(_delete_=True, type='ImageFolder', root='/nowhere', transforms=[dict(type='ADMRandomCrop', size=64)])"
+    )
+    path.write_text(f"base = 'configs/mini/vq.py'\ntrain_dataloader = dict(dataset={dataset})\n")
+    return str(path)
+
+
+def test_whole_benchmark_survives_a_failure_reports_and_is_not_repeated(
+    in_process: list[str], broken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work_dir = tmp_path / 'out'
+    call = [VQ, FVQ, broken, '--steps', '2', '--seeds', '0', '1', '--perceptual', 'none']
+    call += ['--work-dir', str(work_dir), '--allow-differences', '--cfg-options', *TINY]
+    assert main(call) == 0
+    shown = capsys.readouterr().out
+    assert 'FAILED: ImageFolder: /nowhere is not a folder' in shown
+    assert re.search(r'\[1/6\] mini/vq lr x1 seed 0: PSNR .* time left', shown)
+    assert in_process == [
+        'mini/vq lr x1 seed 0',
+        'mini/fvq lr x1 seed 0',
+        f'{broken_name(broken)} lr x1 seed 0',  # and no other seed of it
+        'mini/vq lr x1 seed 1',
+        'mini/fvq lr x1 seed 1',
+    ]
+    with open(work_dir / 'report.csv') as file:
+        rows = {row['row']: row for row in csv.DictReader(file)}
+    assert {name: row['seeds'] for name, row in rows.items()} == {
+        'mini/vq': '2',
+        'mini/fvq': '2',
+        broken_name(broken): '0',
+    }
+    assert 'is not a folder' in rows[broken_name(broken)]['failure']
+    for name in ('vq', 'fvq'):
+        row = rows[f'mini/{name}']
+        folder = work_dir / 'runs' / 'mini' / name / 'lr1'
+        seeds = [result_of(folder / f'seed{seed}')['metrics']['psnr']['value'] for seed in (0, 1)]
+        assert float(row['psnr_mean']) == pytest.approx(np.mean(seeds))
+        assert float(row['psnr_spread']) == pytest.approx(np.std(seeds, ddof=1))
+        assert float(row['usage_cap']) == pytest.approx(100 * (1 - np.exp(-12 * 256 / 16)))
+    vq, fvq = rows['mini/vq'], rows['mini/fvq']
+    gap = float(vq['psnr_mean']) - float(fvq['psnr_mean'])
+    assert float(vq['psnr_difference']) == pytest.approx(gap, abs=1e-6)  # paired means are the means' difference
+    assert vq['photos'] == '10'
+    assert float(vq['psnr_difference_low']) <= gap <= float(vq['psnr_difference_high'])
+
+    page, text = (work_dir / 'report.html').read_text(), (work_dir / 'report.md').read_text()
+    assert 'src="data:image/png;base64,' in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    for shown in (page, text):
+        assert 'minus mini/fvq [95 %]' in shown
+        assert 'strict: RGB, images rounded to 8 bits' in shown
+        assert 'iter_2.pth' in shown
+    assert {p.name for p in work_dir.glob('*.png')} == {'curves_1.png', 'reconstructions.png'}
+
+    # again: what is finished stays, the failure is tried once more
+    del in_process[:]
+    assert main(call) == 0
+    assert in_process == [f'{broken_name(broken)} lr x1 seed 0']
+    # another length in the same folder would mix two benchmarks
+    assert main([*call, '--steps', '3']) == 2
+    assert 'holds a run of another config' in capsys.readouterr().err
+
+
+def broken_name(path: str) -> str:
+    return f'{Path(path).parent.name}/broken'
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / 'result.json').read_text())
+
+
+def test_the_best_rate_of_the_first_seed_gets_the_other_seeds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = []
+
+    def execute(run: Run, env: Any) -> dict[str, Any]:
+        """PSNR 20 + lr, except that lr x4 diverges."""
+        trained.append((run.factor, run.seed))
+        metrics = {'psnr': {'value': 20 + run.factor}, 'usage': {'value': 1.0}}
+        result = {'status': 'finished', 'seconds': 1.0, 'metrics': metrics}
+        if run.factor == 4:
+            result = {'status': 'failed', 'reason': 'the loss is not finite'}
+        (run.folder / 'result.json').write_text(json.dumps(result))
+        return result
+
+    monkeypatch.setattr(scheduler, 'execute', execute)
+    rows = read_rows([VQ], OPTIONS)
+    benchmark = Benchmark(rows, [5, 6, 7], [1.0, 2.0, 4.0], tmp_path)
+    benchmark.train(make_slots('2', 1), print)
+    assert sorted(trained[:3]) == [(1.0, 5), (2.0, 5), (4.0, 5)]
+    assert sorted(trained[3:]) == [(2.0, 6), (2.0, 7)]
+    assert benchmark.best_factor(rows[0]) == 2.0
+    assert '[5/5]' in capsys.readouterr().out
+    # called again, it tries what failed and nothing else
+    del trained[:]
+    benchmark.train(make_slots('1', 1), print)
+    assert trained == [(4.0, 5)]
+
+
+def test_an_interrupted_run_continues_from_its_checkpoint_to_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, 'train_cfg.max_iters': 4, 'default_hooks.checkpoint.interval': 2}
+    options.update({'val_dataloader.dataset.crops': 4, 'default_hooks.training_log.interval': 1})
+    results, logs = {}, {}
+    for name in ('straight', 'interrupted'):
+        (run,) = Benchmark(read_rows([VQ], options), [0], [1.0], tmp_path / name).tuning_runs()
+        run_module.prepare(run, [])
+        if name == 'interrupted':
+            stop_after(monkeypatch, 3)
+            assert worker.main(run.folder) == 130
+            assert run.result() is None
+            monkeypatch.undo()
+        assert worker.main(run.folder) == 0
+        results[name] = result_of(run.folder)['metrics']
+        logs[name] = [row for row in History(run.folder / 'history.jsonl').rows() if row['split'] == 'latents']
+        assert not list(run.folder.glob('previous_*'))
+    assert results['interrupted'] == results['straight']
+    assert logs['interrupted'] == logs['straight']
+    assert [row['iter'] for row in logs['straight']] == [1, 2, 3, 4]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
+    """Ctrl-C in the middle of training."""
+    from fvq_core.runner.train_loop import TrainLoop
+
+    run_iter = TrainLoop.run_iter
+
+    def interrupted(self: TrainLoop, batches: Any) -> None:
+        if self._iter == iteration:
+            raise KeyboardInterrupt
+        run_iter(self, batches)
+
+    monkeypatch.setattr(TrainLoop, 'run_iter', interrupted)
+
+
+def test_a_run_whose_process_dies_is_a_failure_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
+    run.folder.mkdir(parents=True)
+    killer = tmp_path / 'python'
+    killer.write_text('#!/bin/sh\nkill -KILL $$\n')
+    killer.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(killer))
+    assert run_module.execute(run, {})['reason'].startswith('the process ended with signal 9; see ')
+    assert result_of(run.folder)['status'] == 'failed'
+
+
+def test_a_run_that_was_interrupted_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
+    run.folder.mkdir(parents=True)
+    stopped = tmp_path / 'python'
+    stopped.write_text('#!/bin/sh\nexit 130\n')
+    stopped.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(stopped))
+    assert run_module.execute(run, {})['reason'].startswith('interrupted')
+    assert run.result() is None
+
+
+# --- fairness ---
+
+
+def test_rows_that_differ_in_more_than_the_quantizer_are_refused_with_the_difference() -> None:
+    rows = read_rows([VQ, FVQ], OPTIONS)
+    check_fairness(rows)
+    assert rows[1].cfg is not None
+    rows[1].cfg.model.tokenizer.encoder.ch = 8
+    rows[1].cfg.train_cfg.accumulate = 2
+    expected = r'vq and fvq differ in more .*encoder.ch \(16 and 8\), train_cfg.accumulate \(not set and 2\); .*--allow'
+    with pytest.raises(UserError, match=expected):
+        check_fairness(rows)
+
+
+def test_annealing_and_rates_of_parameter_groups_are_methods_not_unfairness() -> None:
+    check_fairness(read_rows([str(REPO / 'configs/mini' / n) for n in ('vq.py', 'vq_no_anneal.py', 'vq_tuned.py')], {}))
+
+
+def test_the_gan_row_is_no_row_of_the_mini_benchmark() -> None:
+    with pytest.raises(UserError, match=r'model.adversarial.* \(not set and '):
+        check_fairness(read_rows([VQ, str(REPO / 'configs/fvq/fvq_photos_gan.py')], {'train_cfg.val_interval': 0}))
+
+
+# --- rows ---
+
+
+def test_a_sweep_has_a_row_for_each_cell_and_says_why_a_cell_is_refused() -> None:
+    rows = {row.name: row for row in read_rows([SWEEP], OPTIONS)}
+    assert len(rows) == 27
+    refused = {name: row.refusal for name, row in rows.items() if row.refusal}
+    assert len(refused) == 9
+    assert 'nothing moves the codes' in refused['vq_x10_frozen']
+    assert 'KMeansInit writes latent vectors' in refused['fvq_x30_kmeans']
+    cfg = rows['linear_x30_frozen'].cfg
+    assert cfg is not None
+    assert cfg.model.tokenizer.quantizer.projector == dict(type='LinearProjector')
+    assert cfg.model.tokenizer.quantizer['update'] == dict(type='Frozen')
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {'quantizer.': dict(lr_mult=30.0)}
+    assert 'sweep' not in cfg
+
+
+def test_a_component_that_cannot_be_built_refuses_its_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / 'odd.py'
+    model = 'dict(tokenizer=dict(quantizer=dict(projector=dict(patch_size=7))))'
+    path.write_text(f"base = 'configs/mini/fvq.py'\nmodel = {model}\n")
+    rows = read_rows([VQ, str(path)], OPTIONS)
+    assert rows[0].refusal == ''
+    assert (rows[0].codebook_size, rows[0].codes_per_image) == (16, 256)
+    assert 'not a multiple of patch_size 7' in rows[1].refusal
+
+
+def test_names_leave_out_what_all_keys_share() -> None:
+    keys = ['mini/vq', 'mini/k4096/vq']
+    assert [short_name(key, keys) for key in keys] == ['vq', 'k4096/vq']
+    assert short_name('mini/vq', ['mini/vq']) == 'vq'
+
+
+def test_one_config_twice_and_a_missing_one_are_refused() -> None:
+    with pytest.raises(UserError, match='mini/vq is given twice'):
+        read_rows([VQ, VQ], OPTIONS)
+    with pytest.raises(UserError, match=r"vqq\.py does not exist; did you mean 'vq.py'"):
+        read_rows([VQ.replace('vq.py', 'vqq.py')], {})
+
+
+# --- data ---
+
+
+def test_photos_replace_the_data_of_every_row_with_the_same_fixed_crops(tmp_path: Path) -> None:
+    for split, count in (('train', 3), ('val', 5)):
+        for number in range(count):
+            save(picture(90, 80, number), tmp_path / split / 'a' / f'{number}.png')
+    configs = [load_config(VQ), load_config(FVQ, seed=1)]
+    assert (
+        use_photos(configs, str(tmp_path), 21, tmp_path / 'work') == 25
+    )  # five of each: the same number of every photo
+    crops = []
+    for cfg in configs:
+        dataset = dict(cfg.val_dataloader.dataset)
+        assert dataset.pop('type') == 'ImageFolder'
+        folder = ImageFolder(**dataset)
+        assert [folder.label(i) for i in range(10)] == [0, 1, 2, 3, 4] * 2
+        crops.append([np.asarray(folder[i]['image']) for i in range(10)])
+        assert cfg.train_dataloader.dataset.root.endswith('train')
+    assert crops[0][0].shape == (3, 64, 64)
+    assert all(np.array_equal(a, b) for a, b in zip(*crops, strict=True))
+    assert not np.array_equal(crops[0][0], crops[0][5])  # another crop of the same photo
+    with pytest.raises(UserError, match='must hold the folders train/ and val/'):
+        use_photos(configs, str(tmp_path / 'train'), 1, tmp_path)
+
+
+# --- statistics ---
+
+
+def test_the_bootstrap_interval_is_the_normal_one_for_many_photos() -> None:
+    rng = np.random.default_rng(0)
+    reference, gain = rng.normal(25, 4, 3000), rng.normal(0.2, 1.5, 3000)
+    got = paired_bootstrap(reference + gain, reference, np.full(3000, -1))
+    half = 1.96 * gain.std() / np.sqrt(3000)
+    assert got.mean == pytest.approx(gain.mean())
+    assert (got.low, got.high) == pytest.approx((gain.mean() - half, gain.mean() + half), abs=0.1 * half)
+    assert got.photos == got.images == 3000
+    assert got.differs
+
+
+def test_crops_of_one_photo_do_not_pass_for_independent_samples() -> None:
+    rng = np.random.default_rng(1)
+    of_photo = rng.normal(0.0, 1.0, 20)
+    photos = np.repeat(np.arange(20), 50)
+    got = paired_bootstrap(of_photo[photos], np.zeros(1000), photos)
+    alone = paired_bootstrap(of_photo, np.zeros(20), np.arange(20))
+    assert (got.low, got.high) == pytest.approx((alone.low, alone.high))
+    assert got.photos == 20
+    assert got.high - got.low > 4 * (2 * 1.96 * of_photo.std() / np.sqrt(1000))
+
+
+def test_a_constant_difference_has_no_width_and_none_is_no_difference() -> None:
+    scores, photos = np.arange(30.0), np.arange(30) % 3
+    got = paired_bootstrap(scores + 0.5, scores, photos)
+    assert (got.mean, got.low, got.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert not paired_bootstrap(scores, scores, photos).differs
+    with pytest.raises(UserError, match='same images'):
+        paired_bootstrap(scores, scores[:-1], photos)
+
+
+def test_a_cell_is_the_mean_with_the_sample_deviation() -> None:
+    assert Cell([1.0, 2.0, 6.0]).text(2) == '3.00 ± 2.65'
+    assert Cell([1.234]).text(1) == '1.2'
+
+
+def test_curves_are_over_the_steps_that_every_seed_logged(tmp_path: Path) -> None:
+    runs = []
+    for seed, values in enumerate(([1.0, 2.0, 9.0], [3.0, 6.0])):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        for step, value in enumerate(values):
+            History(folder / 'history.jsonl').append({'iter': step, 'split': 'train', 'usage_window': value})
+        runs.append(Run('vq', 1.0, seed, folder, '', load_config(VQ)))
+    steps, mean, low, high = curve(runs, 'usage_window')
+    assert [steps.tolist(), mean.tolist(), low.tolist(), high.tolist()] == [[0, 1], [2.0, 4.0], [1.0, 2.0], [3.0, 6.0]]
+
+
+def test_the_cap_on_usage_is_that_of_even_draws() -> None:
+    result = {'metrics': {'usage': {'tokens': 2000}}, 'steps': 10, 'batch_size': 4}
+
+    class Summary(RowSummary):
+        results = [result]  # noqa: RUF012
+
+    summary = Summary(Row('vq', 'vq.py', None, codebook_size=1000, codes_per_image=50))
+    assert summary.cap == pytest.approx(100 * (1 - np.exp(-2.0)))
+    assert summary.latents_per_code() == 2.0
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--jobs', '0'], '--jobs must be a whole number'),
+        (['--threads', '0'], '--threads must be 1 or more'),
+        (['--seeds', '1', '1'], '--seeds wants one or more different numbers'),
+        (['--lr-factors', '0'], '--lr-factors must be above 0'),
+        (['--reference', 'vqq'], "no row is called 'vqq'; did you mean 'vq'"),
+        (['--perceptual', 'alexa'], "did you mean 'alex'"),
+        (['--perceptual-weights', 'x.pth'], '--perceptual-weights needs --perceptual'),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([VQ, '--work-dir', str(tmp_path / 'out'), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_jobs_are_slots_with_their_own_threads() -> None:
+    assert len(make_slots('3', 2)) == 3
+    assert make_slots('3', 2)[0]['OMP_NUM_THREADS'] == '2'
+
+
+def test_no_perceptual_network_is_invented(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    assert perceptual_metrics('auto', None) == []
+    (tmp_path / 'hub/checkpoints').mkdir(parents=True)
+    (tmp_path / 'hub/checkpoints/alexnet-owt-7be5be79.pth').write_bytes(b'')
+    assert perceptual_metrics('auto', None) == [dict(type='PerceptualDistance', net='alex')]

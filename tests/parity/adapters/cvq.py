@@ -1,0 +1,43 @@
+"""The quantizer of CVQ-VAE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fvq_core.codebook_statistics import perplexity
+
+from ..case import Case
+from .quantizers import build, run
+
+
+def cvq(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    contrastive = options.get('contras_loss', False)
+    axes: dict[str, Any] = dict(loss=dict(type='VQLoss', beta=options['beta']))
+    if options.get('distance', 'cos') == 'cos':
+        axes.update(normalize=dict(type='CosineSearch'), distance=dict(type='DotProduct'))
+    if case.training:
+        anchor = options.get('anchor', 'probrandom')
+        first_batch = options.get('first_batch', False)
+        # With the contrastive loss, the peer's backward pass reads codes that were overwritten before it.
+        axes['update'] = dict(type='CVQUpdate', anchor=anchor, first_batch=first_batch, legacy=contrastive)
+        axes['regularizer'] = dict(type='ContrastiveRegularizer', weight=float(contrastive))
+    quantizer = build(case, 'embedding.weight', **axes).train()  # the peer has the loss and its gradients in eval too
+    if case.training:
+        quantizer.update.usage_K.copy_(case.state['embed_prob'])
+    z, output, scalar = run(case, quantizer)
+    indices = output.codes.indices_BL.flatten()
+    return {
+        'z_q': output.z_q_BDHW,
+        'loss': torch.stack(list(output.losses.values())).sum(),
+        'perplexity': torch.tensor(perplexity(torch.bincount(indices, minlength=quantizer.codebook_size))),
+        'indices': indices,
+        'scalar': scalar,
+        'g_z': z.grad,
+        'g_embedding': quantizer.embedding.grad,
+        'after:embed_prob': quantizer.update.usage_K if case.training else case.state['embed_prob'],
+        'after:embedding.weight': quantizer.embedding,
+    }

@@ -1,0 +1,150 @@
+"""VAR's multi-scale quantizer and tokenizer, and FVQ's VAR variant."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fvq_core.codes import Codes
+from fvq_core.interop import fvq_release, var
+from fvq_core.pretrained import load_weights
+from fvq_core.registry import QUANTIZERS, TOKENIZERS
+from fvq_quantizers import MultiScaleQuantizer
+
+from ..case import Case
+
+BRIDGE = 'qbridge.'
+
+
+def options(case: Case) -> dict[str, Any]:
+    """What no file says, in the importer's words."""
+    given = case.constructor
+    return dict(
+        sides=given['v_patch_nums'] if given.get('v_patch_nums') else None,
+        l2_norm=given.get('using_znorm', False),
+        phi_ratio=abs(given.get('quant_resi', 0.5)),
+    )
+
+
+def build(case: Case, state: Mapping[str, Tensor]) -> MultiScaleQuantizer:
+    """In train mode whatever the peer's, whose loss and gradients flow in both; with a bridge if the state has one."""
+    bridge = {key.removeprefix(BRIDGE): value for key, value in state.items() if key.startswith(BRIDGE)}
+    rest = {key: value for key, value in state.items() if not key.startswith(BRIDGE)}
+    config, renamed = var.import_quantizer(rest, **options(case))
+    config['quantizer']['loss'] = dict(type='VQLoss', beta=case.constructor.get('beta', 0.25))
+    if bridge:
+        config['quantizer']['projector'], projector_state = fvq_release.import_projector(bridge)
+        renamed.update({f'quantizer.projector.{key}': value for key, value in projector_state.items()})
+    quantizer = QUANTIZERS.build(config)
+    load_weights(quantizer, renamed, case.name)
+    return quantizer.train()
+
+
+def forward(case: Case, quantizer: MultiScaleQuantizer) -> tuple[dict[str, Tensor], dict[str, Tensor], Codes]:
+    """Outputs that both peers have, the loss terms and the codes, after the scalar's backward pass."""
+    f = case.inputs['f'].clone().requires_grad_()
+    output = quantizer(f)
+    ((output.z_q_BDHW * case.inputs['grad_fhat']).sum() + sum(output.losses.values())).backward()
+    got = {'f_hat': output.z_q_BDHW, 'g_f': f.grad, 'g_embedding': quantizer.quantizer.embedding.grad}
+    if len(quantizer.phis):
+        got['g_phi0'] = quantizer.phis[0].weight.grad
+    return got, output.losses, output.codes
+
+
+def var_quantizer(case: Case) -> dict[str, Tensor]:
+    quantizer = build(case, case.state)
+    got, losses, _ = forward(case, quantizer)
+    got['vq_loss'] = sum(losses.values(), torch.tensor(0.0))
+    got['usages'] = hits(case)
+    got['phi_index'] = torch.tensor(quantizer.phi_of_scale)
+    return {**got, **helpers(case.inputs['f'], quantizer.eval())}
+
+
+def hits(case: Case) -> Tensor:
+    """The peer's usage of each scale: codes whose decayed number of hits passes a margin. Counted by many ranks alone."""
+    f, size = case.inputs['f'], case.constructor['vocab_size']
+    margin = f.numel() / f.shape[1] / size * 0.08
+    return 100.0 * (case.state['ema_vocab_hit_SV'] >= margin).float().mean(1)
+
+
+@torch.no_grad()
+def helpers(f: Tensor, quantizer: MultiScaleQuantizer) -> dict[str, Tensor]:
+    codes = quantizer(f).codes
+    layout = quantizer.layout(*f.shape[-2:])
+    by_scale = codes.indices_BL.split(layout.lengths, 1)
+
+    def code_map(scale: int) -> Tensor:
+        return quantizer.codebook()[by_scale[scale].unflatten(1, layout.sides[scale])].permute(0, 3, 1, 2)
+
+    last, nothing = len(by_scale) - 1, torch.zeros_like(f)
+    first_sum, first_input = quantizer.advance(nothing, code_map(0), 0)
+    return {
+        'idx_all': codes.indices_BL,
+        'fhat_per_scale': quantizer.embed_scales(codes, cumulative=True).transpose(0, 1),
+        'var_input': quantizer.prefix_inputs(codes),
+        'embed_fhat_last': quantizer.embed(codes),
+        'embed_fhat_native_last': quantizer.embed_native(codes)[-1],
+        'next_first_fhat': first_sum,
+        'next_first': first_input,
+        'next_last': quantizer.advance(nothing, code_map(last), last)[0],
+    }
+
+
+def fvq_quantizer(case: Case) -> dict[str, Tensor]:
+    """The release maps the codebook in its forward pass; its helpers read the raw one, ours never do.
+
+    `idx_raw` is therefore computed here with a quantizer that has no bridge.
+    """
+    quantizer = build(case, case.state)
+    got, losses, codes = forward(case, quantizer)
+    got.update(vq_loss=losses['codebook'], commit_loss=losses['commitment'], third_loss=torch.tensor(0.0))
+    if hasattr(quantizer.quantizer.projector, 'expand'):
+        got['g_final'] = quantizer.quantizer.projector.expand.weight.grad
+    got['mapped'] = quantizer.codebook()
+    got['idx_mapped'] = codes.indices_BL
+    raw = build(case, {key: value for key, value in case.state.items() if not key.startswith(BRIDGE)})
+    got['idx_raw'] = raw.eval()(case.inputs['f']).codes.indices_BL
+    window, K = case.state['codebook_used'], case.constructor['vocab_size']
+    by_scale = codes.indices_BL.split(quantizer.layout(*case.inputs['f'].shape[-2:]).lengths, 1)
+    chosen = torch.cat([indices.flatten() for indices in by_scale])
+    window = torch.cat([window[len(chosen) :], chosen.to(window)])
+    got['usage'] = torch.tensor(len(window.unique()) / K)
+    got['codebook_used_tail'] = window[-128:]
+    return got
+
+
+def var_tokenizer(case: Case) -> dict[str, Tensor]:
+    return images(case, *var.import_tokenizer(case.state, **options(case)))
+
+
+def fvq_tokenizer(case: Case) -> dict[str, Tensor]:
+    given = options(case)
+    return images(case, *fvq_release.import_tokenizer(case.state, l2_norm=given['l2_norm'], sides=given['sides']))
+
+
+@torch.no_grad()
+def images(case: Case, config: dict[str, Any], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole tokenizer in eval mode; the losses are those that its quantizer has in training."""
+    config['quantizer']['quantizer']['loss'] = dict(type='VQLoss', beta=case.constructor.get('beta', 0.25))
+    tokenizer = TOKENIZERS.build(config).eval()
+    load_weights(tokenizer, state, case.name)
+    f = tokenizer.encode_latent(case.inputs['image'])
+    quantized = tokenizer.quantizer(f)
+    codes = quantized.codes
+    losses = copy.deepcopy(tokenizer.quantizer).train()(f).losses
+    first = tokenizer.quantizer.embed_prefix(codes, 1)
+    got = {
+        'f': f,
+        'idx_all': codes.indices_BL,
+        'img_from_idx': tokenizer.decode(codes).clamp(-1, 1),
+        'img_recon_first': tokenizer.decode_latent(first).clamp(-1, 1),
+        'img_recon_last': tokenizer(case.inputs['image']).reconstruction.clamp(-1, 1),
+        'rec': tokenizer.decode_latent(quantized.z_q_BDHW),
+    }
+    if 'commit_loss' in case.outputs:  # FVQ hands out the two terms apart
+        return {**got, 'vq_loss': losses['codebook'], 'commit_loss': losses['commitment']}
+    return {**got, 'vq_loss': sum(losses.values(), torch.tensor(0.0))}

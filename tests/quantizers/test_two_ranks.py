@@ -1,0 +1,54 @@
+"""Two processes end with one codebook, and with that of one process that saw both their batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from .matrix import build, cases
+from .two_ranks import run_both_ranks, train
+
+CASES = cases()
+# These draw at random: each rank its own numbers, or rank 0 for all.
+DRAWING = {
+    'GumbelQuantizer',
+    'GumbelQuantizer, soft',
+    'MultiScaleQuantizer, ema',
+    'ProductQuantizer of Gumbel',
+    'VectorQuantizer, cvq, drawn anchors',
+    'VectorQuantizer, cvq, pooled anchors',
+    'VectorQuantizer, dead codes',
+    'VectorQuantizer, dead codes by usage',
+    'VectorQuantizer, ema',
+    'VectorQuantizer, reg-vq',
+}
+SAME_AS_ONE = [name for name in CASES if name not in DRAWING]
+
+States = list[dict[str, dict[str, torch.Tensor]]]
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> States:
+    return run_both_ranks(tmp_path_factory.mktemp('ranks'))
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_ranks_hold_the_same_codebook_to_the_last_bit(name: str, ranks: States):
+    one, other = (rank[name] for rank in ranks)
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+@pytest.mark.parametrize('name', SAME_AS_ONE)
+def test_two_ranks_equal_one_process_with_both_batches(name: str, ranks: States):
+    alone = train(CASES[name], 0, 1)
+    torch.testing.assert_close(ranks[0][name], alone, rtol=1e-3, atol=1e-5)
+
+
+def test_training_moved_what_can_move(ranks: States):
+    """Else equal states would say nothing."""
+    for name in CASES:
+        torch.manual_seed(0)
+        start = build(CASES[name], train=True).state_dict()
+        if start:
+            assert any(not torch.equal(value, start[key]) for key, value in ranks[0][name].items()), name

@@ -1,0 +1,52 @@
+"""The same training steps of every quantizer by one process with the whole batch, or by two with half of it each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from fvq_core.ranks import average_over_ranks
+
+from .matrix import build, cases, latents
+
+STEPS, BATCH, LEARNING_RATE = 2, 4, 0.05
+
+
+def train(config: dict[str, Any], rank: int, ranks: int) -> dict[str, torch.Tensor]:
+    """The state after a few steps of plain gradient descent on losses and a linear decoder."""
+    torch.manual_seed(0)
+    quantizer = build(config, train=True)
+    z_SBDHW = torch.stack([latents(BATCH) for _ in range(STEPS)])
+    wanted_SBDHW = torch.randn_like(z_SBDHW)
+    parameters = [parameter for parameter in quantizer.parameters() if parameter.requires_grad]
+    torch.manual_seed(1 + rank)  # ranks draw different numbers
+    for z, wanted in zip(z_SBDHW[:, rank::ranks], wanted_SBDHW[:, rank::ranks], strict=True):
+        output = quantizer(z.requires_grad_())
+        loss = sum(output.losses.values()) + (output.z_q_BDHW * wanted).mean()
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True) if parameters else ()
+        average_over_ranks(gradients)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter -= LEARNING_RATE * gradient
+    return quantizer.state_dict()
+
+
+def work(rank: int, folder: str) -> None:
+    """One of two processes."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    torch.save({name: train(config, rank, 2) for name, config in cases().items()}, f'{folder}/rank{rank}.pt')
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def run_both_ranks(folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]:
+    """The states that each of two processes ends with, by case."""
+    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    mp.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
