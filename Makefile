@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PACKAGES := $(wildcard packages/*/pyproject.toml)
 CONFIG ?= configs/fvq/fvq_photos.py
 
-.PHONY: help setup train test check format bench clean
+.PHONY: help setup train test smoke check format bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ train: setup ## train FVQ on ten bundled photographs (CONFIG=... for another), a
 
 test: setup ## run the whole test suite, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+smoke: setup ## prove that every config trains, tests, resumes and folds, at a tiny size; prints a table
+	$(BIN)/python tools/smoke.py
 
 check: setup ## lint, format, types, import contracts, links in the docs
 	$(BIN)/ruff check .

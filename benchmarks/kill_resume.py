@@ -26,7 +26,7 @@ from fvq_core.commands import train
 from fvq_core.registry import load_plugins
 from fvq_core.smoke import identical, logged
 
-CONFIG = 'configs/photos/fvq_gan.py'
+CONFIG = 'configs/fvq/fvq_photos_gan.py'
 OPTIONS = [
     'model.tokenizer.quantizer.codebook_size=64',
     'model.adversarial.start=3',

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fvq_core.benchmark.rows import read_rows
 from fvq_core.config import load_config
 from fvq_core.registry import MODELS
 from fvq_core.smoke import run_smoke, shrink_config
@@ -16,21 +17,112 @@ CONFIGS = Path(__file__).parents[1] / 'configs'
 ROWS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 
 Q = 'model.tokenizer.quantizer'
-# What each photo row changes of `fvq/fvq_photos.py`: dotted prefixes of everything that may differ.
-DIFFERENCES = {
-    'photos/fvq_gan.py': {'model.adversarial', 'default_hooks.ema'},
-    'photos/fvq_no_anneal.py': {'param_scheduler.decay'},
-    'photos/vq.py': {f'{Q}.projector', f'{Q}.init'},
-    'photos/vq_no_anneal.py': {f'{Q}.projector', f'{Q}.init', 'param_scheduler.decay'},
-    'photos/vq_tuned.py': {f'{Q}.projector', f'{Q}.init', 'optim_wrapper.paramwise_cfg'},
-    'photos/vq_ema.py': {f'{Q}.projector', f'{Q}.loss', f'{Q}.update'},
-    'photos/linear.py': {f'{Q}.projector', f'{Q}.init'},
-    'photos/linear_no_anneal.py': {f'{Q}.projector', f'{Q}.init', 'param_scheduler.decay'},
-    'photos/mlp5.py': {f'{Q}.projector', f'{Q}.init'},
-    'photos/mlp5_no_anneal.py': {f'{Q}.projector', f'{Q}.init', 'param_scheduler.decay'},
-    'photos/ibq.py': {f'{Q}.{axis}' for axis in ('projector', 'distance', 'estimator', 'loss', 'regularizer')},
-    'photos/llamagen.py': {f'{Q}.{axis}' for axis in ('projector', 'code_dim', 'normalize', 'init')},
-    'photos/rq.py': {Q},
+ANNEALING, RATES = 'param_scheduler.decay', 'optim_wrapper.paramwise_cfg'
+COMPRESSED = {f'{Q}.{axis}' for axis in ('projector', 'init')}
+HUH = {f'{Q}.{axis}' for axis in ('estimator', 'loss', 'init')}
+EMA = {f'{Q}.{axis}' for axis in ('init', 'loss', 'update')}
+CVQ = {f'{Q}.{axis}' for axis in ('normalize', 'distance', 'update')}
+INNER = {f'{Q}.{key}' for key in ('type', 'quantizer', 'codebook_size', 'code_dim')}
+# What each mini row changes of `mini/vq.py`: dotted prefixes of everything that may differ, and must. A row that is not listed
+# may change its quantizer and nothing else.
+MINI = {
+    'alternating': {f'{Q}.{axis}' for axis in ('loss', 'update', 'init')},
+    'cvq_closest': CVQ,
+    'cvq_probrandom': CVQ,
+    'cvq_random': CVQ,
+    'diveq': {f'{Q}.estimator', f'{Q}.loss'},
+    'ema': EMA,
+    'ema_kmeans': EMA,
+    'ema_kmeans_restart': EMA,
+    'ema_restart': EMA,
+    'entropy': {f'{Q}.regularizer'},
+    'fsq': {f'{Q}.{key}' for key in ('type', 'levels', 'codebook_size', 'code_dim')},
+    'fvq': COMPRESSED,
+    'fvq_dit': COMPRESSED,
+    'fvq_no_anneal': {*COMPRESSED, ANNEALING},
+    'fvq_uniform': COMPRESSED,
+    'gumbel': {f'{Q}.type'},
+    'huh': {f'{Q}.projector', *HUH},
+    'huh_kmeans': {f'{Q}.update', *HUH},
+    'ibq': {f'{Q}.{axis}' for axis in ('distance', 'estimator', 'loss', 'regularizer', 'init')},
+    'lfq': {f'{Q}.type', f'{Q}.code_dim'},
+    'linear': COMPRESSED,
+    'linear_no_anneal': {*COMPRESSED, ANNEALING},
+    'linear_uniform': COMPRESSED,
+    'llamagen': {f'{Q}.{axis}' for axis in ('code_dim', 'normalize', 'init')},
+    'mlp5': COMPRESSED,
+    'mlp5_no_anneal': {*COMPRESSED, ANNEALING},
+    'mlp5_uniform': COMPRESSED,
+    'multi_scale': {*INNER, f'{Q}.num_phi'},
+    'multi_scale_fvq': {*INNER, f'{Q}.num_phi'},
+    'orthogonal': {f'{Q}.regularizer'},
+    'product': {*INNER, f'{Q}.groups'},
+    'reg_vq': {f'{Q}.{axis}' for axis in ('estimator', 'regularizer', 'init')},
+    'replace_dead': {f'{Q}.update'},
+    'rotation': {f'{Q}.estimator'},
+    'rq': {*INNER, f'{Q}.depth', f'{Q}.shared'},
+    'rq_fvq': {*INNER, f'{Q}.depth', f'{Q}.shared'},
+    'simvq': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
+    'vq_kmeans': {f'{Q}.init'},
+    'vq_kmeans_restart': {f'{Q}.init', f'{Q}.update'},
+    'vq_no_anneal': {ANNEALING},
+    'vq_tuned': {f'{Q}.init', RATES},
+    'vqgan_lc': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
+}
+# What a row of `mini/k4096` and `mini/k16384` changes of the same row with 1,024 codes, where it is not `codebook_size` alone.
+SIZES = {
+    'fsq': {f'{Q}.levels'},
+    'vqgan_lc': {f'{Q}.codebook_size', f'{Q}.init.path'},
+    **{
+        name: {f'{Q}.quantizer.codebook_size'} for name in ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_fvq', 'product')
+    },
+}
+BRIDGES = ('fvq', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit')
+
+
+def mini(name: str) -> tuple[str, set[str]]:
+    """The base of a row below `configs/mini`, and what may differ."""
+    folder, stem = Path(name).parent.name, Path(name).stem
+    if folder == 'mini':
+        return ('mini/vq.py', MINI.get(stem, {Q}))
+    if folder not in ('k4096', 'k16384') or f'mini/{stem}.py' not in ROWS:
+        return ('mini/vq.py', {Q})
+    changed = SIZES.get(stem, {f'{Q}.codebook_size'})
+    if folder == 'k16384' and stem in BRIDGES:
+        changed = changed | {f'{Q}.projector.patch_size'}
+    if folder == 'k16384' and stem in ('rq_fvq', 'multi_scale_fvq'):
+        changed = changed | {f'{Q}.quantizer.projector.patch_size'}
+    return (f'mini/{stem}.py', changed)
+
+
+# For each row the config that it states its difference from, and that difference.
+DIFFERENCES: dict[str, tuple[str, set[str]]] = {
+    **{name: mini(name) for name in ROWS if name.startswith('mini/') and 'sweep' not in name},
+    'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
+    'mini/vq.py': (
+        'fvq/fvq_photos.py',
+        {f'{Q}.projector', f'{Q}.init', 'train_cfg.val_interval', 'val_dataloader.dataset.crops'}
+        | {'default_hooks.training_log.interval'},
+    ),
+    'mini/gpu/vq.py': ('_base_/mini_128.py', set()),
+    **{f'mini/gpu/{name}.py': ('mini/gpu/vq.py', COMPRESSED) for name in ('linear', 'mlp5', 'fvq')},
+    'mini/q1/sweep.py': ('mini/vq.py', {'sweep', 'refused'}),
+    'mini/q2/sweep.py': ('mini/fvq.py', {'sweep', 'default_hooks.fold'}),
+    'mini/sweeps/batch.py': ('mini/vq.py', {'sweep'}),
+    'mini/sweeps/codebook_step.py': ('mini/vq.py', {'sweep'}),
+    'mini/sweeps/frozen_raw.py': ('mini/vq.py', {'sweep', f'{Q}.init'}),
+    'mini/sweeps/output_scale.py': ('mini/fvq.py', {'sweep'}),
+    'mini/sweeps/patch_size.py': ('mini/fvq.py', {'sweep'}),
+}
+# Cells to train and cells refused of each sweep.
+SWEEPS = {
+    'mini/q1/sweep.py': (14, 13),
+    'mini/q2/sweep.py': (4, 0),
+    'mini/sweeps/batch.py': (9, 0),
+    'mini/sweeps/codebook_step.py': (9, 0),
+    'mini/sweeps/frozen_raw.py': (6, 0),
+    'mini/sweeps/output_scale.py': (5, 0),
+    'mini/sweeps/patch_size.py': (4, 0),
 }
 
 
@@ -51,18 +143,32 @@ def leaves(name: str) -> dict[str, Any]:
     return flat(cfg.to_dict())
 
 
-def test_every_photo_row_says_what_it_changes() -> None:
-    assert set(DIFFERENCES) == {name for name in ROWS if name.startswith('photos/')}
-
-
 @pytest.mark.parametrize('name', sorted(DIFFERENCES))
 def test_a_row_changes_what_its_name_says_and_nothing_else(name: str) -> None:
-    base, row = leaves('fvq/fvq_photos.py'), leaves(name)
+    base_name, prefixes = DIFFERENCES[name]
+    base, row = leaves(base_name), leaves(name)
     changed = {key for key in base.keys() | row.keys() if base.get(key, KeyError) != row.get(key, KeyError)}
-    prefixes = DIFFERENCES[name]
     assert all(any(key == p or key.startswith(f'{p}.') for p in prefixes) for key in changed), changed
     for prefix in prefixes:
         assert any(key == prefix or key.startswith(f'{prefix}.') for key in changed), f'{prefix} does not differ'
+
+
+@pytest.mark.parametrize('folder', ['mini', 'mini/k4096', 'mini/k16384', 'mini/gpu'])
+def test_linear_mlp5_and_fvq_have_the_same_raw_codebook_and_schedule(folder: str) -> None:
+    rows = [
+        {k: v for k, v in leaves(f'{folder}/{n}.py').items() if '.projector' not in k}
+        for n in ('linear', 'mlp5', 'fvq')
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0][f'{Q}.init.std'] == 1.0
+
+
+def test_the_cells_of_the_sweeps_build_and_fit_one_report() -> None:
+    rows = read_rows([str(CONFIGS / name) for name in SWEEPS], {})  # refuses two cells of one name
+    refused = [[bool(row.refusal) for row in rows if row.source == str(CONFIGS / name)] for name in SWEEPS]
+    assert {
+        name: (cells.count(False), cells.count(True)) for name, cells in zip(SWEEPS, refused, strict=True)
+    } == SWEEPS
 
 
 @pytest.mark.parametrize('name', ROWS)
@@ -78,10 +184,10 @@ def test_a_dumped_config_builds_the_same_model(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    'name', ['fvq/fvq_16k.py', 'photos/fvq_gan.py', 'photos/rq.py', 'photos/ibq.py', 'photos/vq_ema.py']
+    'name', ['fvq/fvq_16k.py', 'fvq/fvq_photos_gan.py', 'mini/rq_fvq.py', 'mini/ibq.py', 'mini/ema_restart.py']
 )
 def test_smoke_trains_validates_saves_resumes_and_folds(name: str, tmp_path: Path) -> None:
     cfg = shrink_config(load_config(str(CONFIGS / name), work_dir=str(tmp_path)))
     proven: list[str] = []
     run_smoke(cfg, proven.append)
-    assert [line.split(':')[0] for line in proven] == ['trains and validates', 'saves', 'resumes', 'folds']
+    assert [line.split(':')[0] for line in proven] == ['trains and validates', 'saves', 'tests', 'resumes', 'folds']

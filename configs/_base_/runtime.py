@@ -13,6 +13,7 @@ default_hooks = dict(
     param_scheduler=dict(type=ParamSchedulerHook),
     training_log=dict(type=TrainingLogHook, interval=10),
     progress=dict(type=ProgressHook, interval=50),
+    probe=None,  # for instance default_hooks.probe.type=GradientProbeHook
     ema=None,  # for instance --cfg-options default_hooks.ema.type=EMAHook default_hooks.ema.decay=0.999
     checkpoint=dict(type=CheckpointHook, interval=1000, max_keep=3),
     report=dict(type=ReportHook),

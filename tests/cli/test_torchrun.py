@@ -16,7 +16,7 @@ from .test_exact_resume import assert_same_ending
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='finds the ranks in /proc')
 
 # Everything that has a state: discriminator, moving average, micro-batches.
-CONFIG = str(REPO / 'configs/photos/fvq_gan.py')
+CONFIG = str(REPO / 'configs/fvq/fvq_photos_gan.py')
 OPTIONS = [*TINY, 'model.adversarial.start=2', 'model.adversarial.discriminator.ch=8', 'train_cfg.accumulate=2']
 TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(REPO / 'tools/train.py')]
 

@@ -66,6 +66,18 @@ def test_test_py_repeats_the_numbers_of_training(run: Path) -> None:
     assert 'weights: ' in done.stdout
 
 
+def test_test_py_takes_any_folder_of_images_for_the_evaluation_set(run: Path) -> None:
+    for index, (name, photo) in enumerate(list(load_photos().items())[:3]):
+        (run / 'folder').mkdir(exist_ok=True)
+        Image.fromarray(photo).resize((80 + index, 70)).save(run / 'folder' / f'{name}.png')
+    options = [option for option in TINY if not option.startswith('val_dataloader')]
+    checkpoint, out = str(run / 'work_dirs/fvq_photos/iter_9.pth'), run / 'folder.json'
+    arguments = [PHOTOS, checkpoint, '--data', 'folder', '--out', str(out), '--cfg-options', *options]
+    assert tool('test', *arguments, cwd=run).returncode == 0
+    usage = json.loads(out.read_text())['metrics']['usage']
+    assert (usage['samples'], usage['tokens']) == (3, 3 * 256)
+
+
 def test_the_exported_tokenizer_gives_the_same_codes_and_pixels(run: Path) -> None:
     path = run / 'work_dirs/fvq_photos/iter_9.pth'
     done = tool('export', str(path), 'exported', cwd=run)

@@ -15,7 +15,7 @@ import pytest
 from fvq_core.benchmark import run as run_module
 from fvq_core.benchmark import scheduler, worker
 from fvq_core.benchmark.bootstrap import paired_bootstrap
-from fvq_core.benchmark.curves import curve
+from fvq_core.benchmark.curves import PANELS, histories
 from fvq_core.benchmark.fairness import check_fairness
 from fvq_core.benchmark.perceptual_choice import perceptual_metrics
 from fvq_core.benchmark.photo_data import use_photos
@@ -28,6 +28,7 @@ from fvq_core.config import load_config
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.errors import UserError
 from fvq_core.hooks.history import History
+from fvq_core.plots.run_curves_plot import run_bands
 
 from .pictures import picture, save
 
@@ -257,14 +258,15 @@ def test_a_sweep_has_a_row_for_each_cell_and_says_why_a_cell_is_refused() -> Non
     rows = {row.name: row for row in read_rows([SWEEP], OPTIONS)}
     assert len(rows) == 27
     refused = {name: row.refusal for name, row in rows.items() if row.refusal}
-    assert len(refused) == 9
+    assert len(refused) == 13
     assert 'nothing moves the codes' in refused['vq_x10_frozen']
     assert 'KMeansInit writes latent vectors' in refused['fvq_x30_kmeans']
-    cfg = rows['linear_x30_frozen'].cfg
+    assert 'the same as x1' in refused['linear_x30_frozen']
+    cfg = rows['linear_x30_raw'].cfg
     assert cfg is not None
     assert cfg.model.tokenizer.quantizer.projector == dict(type='LinearProjector')
-    assert cfg.model.tokenizer.quantizer['update'] == dict(type='Frozen')
-    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {'quantizer.': dict(lr_mult=30.0)}
+    assert cfg.model.tokenizer.quantizer.init == dict(type='NormalInit', std=1.0)
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {'quantizer.embedding': dict(lr_mult=30.0)}
     assert 'sweep' not in cfg
 
 
@@ -364,8 +366,11 @@ def test_curves_are_over_the_steps_that_every_seed_logged(tmp_path: Path) -> Non
         for step, value in enumerate(values):
             History(folder / 'history.jsonl').append({'iter': step, 'split': 'train', 'usage_window': value})
         runs.append(Run('vq', 1.0, seed, folder, '', load_config(VQ)))
-    steps, mean, low, high = curve(runs, 'usage_window')
-    assert [steps.tolist(), mean.tolist(), low.tolist(), high.tolist()] == [[0, 1], [2.0, 4.0], [1.0, 2.0], [3.0, 6.0]]
+
+    found = run_bands({'vq': histories(RowSummary(Row('vq', 'vq.py', None), runs))}, PANELS)
+    assert [panel.key for panel in found] == ['usage_window']
+    drawn = found[PANELS[0]]['vq']
+    assert [drawn.x, drawn.mean, drawn.low, drawn.high] == [[0, 1], [2.0, 4.0], [1.0, 2.0], [3.0, 6.0]]
 
 
 def test_the_cap_on_usage_is_that_of_even_draws() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fvq_core.commands import make_codebook
 from fvq_core.errors import UserError
 from fvq_core.patch_features import PatchFeatures
-from fvq_core.registry import QUANTIZERS
+from fvq_core.registry import DATASETS, QUANTIZERS
 
 MODEL = 'test_vit'  # timm's own for tests: 160 pixels, 10 x 10 patches of 16, 64 channels
 OPTIONS = ['--model', MODEL, '--weights', 'random', '--num-workers', '0', '--device', 'cpu', '--codebook-size', '12']
@@ -57,6 +57,12 @@ def test_projection_and_pooling_act_on_patches():
     corner = patches.unflatten(1, (10, 10))[:, :5, :5].mean((1, 2))
     assert pooled.shape == (1, 4, 64)
     torch.testing.assert_close(pooled[:, 0], corner)
+
+
+def test_images_of_another_side_are_resized():
+    features = PatchFeatures(MODEL, 'random')
+    colour = torch.tensor([0.5, -1.0, 1.0]).view(1, 3, 1, 1)
+    torch.testing.assert_close(features(colour.expand(1, 3, 64, 64)), features(colour.expand(1, 3, 160, 160)))
 
 
 def test_convolutional_models_and_models_with_channels_last_give_the_same_order():
@@ -134,6 +140,17 @@ def test_command_writes_a_codebook_that_a_quantizer_starts_from(
     )
     assert torch.equal(quantizer.embedding, load_file(out)['codebook'])
     assert [path.name for path in out.parent.iterdir()] == ['codes.safetensors'], 'nothing temporary is left'
+
+
+def test_the_bundled_photos_give_their_training_parts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(make_codebook, 'BUNDLED_CROPS', 3)
+    out = tmp_path / 'codes.safetensors'
+    assert make_codebook.main(['bundled', str(out), *OPTIONS]) == 0
+    with safe_open(out, 'pt') as file:
+        assert (file.metadata()['images'], file.metadata()['dataset']) == ('3', 'bundled')
+    source = make_codebook.image_source('bundled', 518)
+    assert (source['split'], source['crop_size']) == ('train', 224)
+    assert len(DATASETS.build(source)) == 3
 
 
 def test_same_seed_gives_the_same_codebook_and_vectors_are_drawn_evenly(photos: Path, tmp_path: Path):

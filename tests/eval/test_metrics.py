@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,9 +102,77 @@ def test_usage_perplexity_and_dead_codes_equal_their_closed_form():
     metric = METRICS.build(dict(type='CodebookUsage'))
     got = evaluate(metric, stand_in(torch.zeros(K, 2)), [(images, output(indices, K)) for indices in batches])
     p = np.array([9, 3, 2, 2]) / 16
-    assert got == pytest.approx({'usage': 40.0, 'perplexity': math.exp(-(p * np.log(p)).sum()), 'dead_codes': 6})
+    perplexity = math.exp(-(p * np.log(p)).sum())
+    expected = {'usage': 40.0, 'usage_1pct': 40.0, 'perplexity': perplexity, 'dead_codes': 6}
+    assert got == pytest.approx({**expected, 'relative_perplexity': perplexity / K})
     value = metric.compute()['usage']
     assert (value.samples, value.tokens, value.unit) == (4, 16, '%')
+
+
+def test_the_second_threshold_is_one_percent_of_even_use():
+    K = 4  # of 1,600 codes even use gives each 400, of which 1 % are 4
+    indices = torch.repeat_interleave(torch.arange(4), torch.tensor([1592, 4, 3, 1])).view(2, 800)
+    metric = METRICS.build(dict(type='CodebookUsage'))
+    got = evaluate(metric, stand_in(torch.zeros(K, 2)), [(torch.zeros(2, 3, 2, 2), output(indices, K))])
+    assert (got['usage'], got['usage_1pct']) == (100.0, 50.0)
+
+
+def test_scores_of_single_images_come_in_order_and_average_to_the_value():
+    images, noisy = noisy_pair()
+    out = output(torch.zeros(3, 1, dtype=torch.int64), 4)
+    metric = METRICS.build(dict(type='PSNR'))
+    parts = []
+    for image, copy in zip(images, noisy, strict=True):
+        part = output(torch.zeros(1, 1, dtype=torch.int64), 4)
+        part.reconstruction = copy[None] / 127.5 - 1
+        parts.append((image[None] / 127.5 - 1, part))
+    value = evaluate(metric, stand_in(torch.zeros(4, 2)), parts)['psnr']
+    assert metric.per_image().tolist() == pytest.approx(psnr(images, noisy).tolist())
+    assert metric.per_image().mean().item() == pytest.approx(value)
+    evaluate(
+        metric, stand_in(torch.zeros(4, 2)), [(images / 127.5 - 1, replace(out, reconstruction=noisy / 127.5 - 1))]
+    )
+    assert len(metric.per_image()) == 3  # it starts over
+
+
+def test_projector_cost_is_that_of_its_linear_maps_and_leaves_the_projector_alone():
+    K, D, depth = 16, 8, 3
+    layer = K * D * D
+    for projector, macs, parameters in (
+        (dict(type='LinearProjector'), layer, D * D + D),
+        (dict(type='MLPProjector', depth=depth), depth * layer, depth * (D * D + D)),
+        (None, 0, 0),
+    ):
+        quantizer = dict(type='VectorQuantizer', codebook_size=K, code_dim=D, projector=projector)
+        tokenizer = tiny_tokenizer(dict(type='ResidualQuantizer', quantizer=quantizer, depth=2))
+        got = evaluate(METRICS.build(dict(type='ProjectorCost')), tokenizer.train(), [])
+        assert got == {'projector_macs': macs, 'projector_parameters': parameters}
+        assert tokenizer.quantizer.quantizer.projector.training
+
+
+def test_without_the_published_network_the_distance_is_not_called_lpips(tmp_path):
+    from fvq_core.perceptual.lpips import LPIPS
+
+    network = LPIPS('squeeze', random=True)
+    state = {f'features.{key.split(".", 1)[1]}': value for key, value in network.net.state_dict().items()}
+    torch.save(state, tmp_path / 'other.pth')
+    metric = METRICS.build(dict(type='PerceptualDistance', net='squeeze', weights=str(tmp_path / 'other.pth')))
+    images = random_images(2, 32, 32)
+    out = output(torch.zeros(2, 1, dtype=torch.int64), 4)
+    noisy = (images + 0.2 * torch.randn(images.shape)).clamp(-1, 1)
+    values = [
+        evaluate(metric, stand_in(torch.zeros(4, 2)), [(images, replace(out, reconstruction=copy))])
+        for copy in (images, noisy)
+    ]
+    assert values[0] == {'feature_distance': 0.0}
+    x, y = (network.features(t.add(1).mul(127.5).round() / 127.5 - 1) for t in (images, noisy))
+    each = [(unit(a) - unit(b)).square().sum(1).mean((1, 2)) for a, b in zip(x, y, strict=True)]
+    assert values[1] == {'feature_distance': pytest.approx(torch.stack(each).sum(0).mean().item(), rel=1e-4)}
+    assert 'not LPIPS' in metric.compute()['feature_distance'].protocol
+
+
+def unit(x: Tensor) -> Tensor:
+    return x / x.norm(dim=1, keepdim=True).clamp_min(1e-10)
 
 
 def test_perplexity_is_the_number_of_codes_used_alike_and_one_for_a_single_code():

@@ -179,6 +179,18 @@ def check_arguments(cfg: Config) -> None:
                 raise UserError(f"{path}: {name} has no argument '{key}'; {nearest_hint(key, accepted)}")
 
 
+def use_image_folder(loader: ConfigDict, folder: str) -> None:
+    """Make an evaluation loader read a folder of images, with the config's own crop.
+
+    Args:
+        loader: `val_dataloader` of a config, changed in place.
+        folder: See `ImageFolder`.
+    """
+    old = loader.dataset
+    crop = dict(type='ADMCenterCrop', size=old.get('crop_size', 256), upsample=True)
+    loader.dataset = ConfigDict(type='ImageFolder', root=folder, transforms=old.get('transforms', [crop]))
+
+
 def build_training_parts(cfg: Config, task: Task) -> None:
     """Build optimizer, schedule and hooks on a stand-in parameter, so that their complaints come early."""
     from .runner.optim_wrapper import build_optim_wrappers

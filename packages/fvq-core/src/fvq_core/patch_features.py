@@ -58,7 +58,10 @@ class PatchFeatures(nn.Module):
 
     @torch.no_grad()
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """(B, 3, image_size, image_size) in [-1, 1] to (B, patches, channels) in reading order."""
+        """(B, 3, S, S) in [-1, 1] to (B, patches, channels) in reading order; resized where S is not `image_size`."""
+        if images_BCHW.shape[-1] != self.image_size:
+            side = (self.image_size, self.image_size)
+            images_BCHW = F.interpolate(images_BCHW, side, mode='bicubic', antialias=True).clamp(-1, 1)
         maps = self._map(self.model.forward_features(((images_BCHW + 1) / 2 - self.mean) / self.std))
         if min(maps.shape[2:]) < self.pool:
             raise UserError(

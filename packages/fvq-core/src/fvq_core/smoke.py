@@ -1,4 +1,4 @@
-"""`--smoke`: any config at a tiny size on the CPU, proving that it trains, validates, saves, resumes and folds."""
+"""`--smoke`: any config at a tiny size on the CPU, proving that it trains, validates, saves, tests, resumes and folds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from .config import components
 from .errors import UserError
+from .evaluation import evaluate_checkpoint
 from .hooks.history import History
 from .hooks.training_log_hook import SPEED_KEYS
 from .pretrained import from_pretrained
@@ -48,7 +49,7 @@ def shrink_config(cfg: Config) -> Config:
     cfg.train_cfg.update(max_iters=ITERS, val_interval=RESUME_AT)
     cfg.default_hooks.checkpoint.update(interval=RESUME_AT)
     cfg.default_hooks.training_log.update(interval=1)
-    cfg.device = 'cpu'
+    cfg.device, cfg.smoke = 'cpu', True
     return cfg
 
 
@@ -72,6 +73,10 @@ def run_smoke(cfg: Config, report: Any = print) -> None:
     last = f'iter_{ITERS}.pth'
     expected = read_checkpoint(work_dir / last)
     report(f'saves: {work_dir / last}')
+    retested, _ = evaluate_checkpoint(cfg, str(work_dir / last))
+    if retested != val_loop.results:
+        raise SmokeError(f"test: {retested} of the checkpoint are not the run's own {val_loop.results}.")
+    report('tests: the checkpoint gives the numbers of the run')
 
     resumed_dir.mkdir()
     shutil.copy(work_dir / f'iter_{RESUME_AT}.pth', resumed_dir)

@@ -83,6 +83,9 @@ def latents_and_counts(tokenizer: Tokenizer, batches: Iterator[Tensor]) -> tuple
     latents, images = [], 0
     for images_BCHW in batches:
         out = tokenizer.quantizer(tokenizer.encode_latent(images_BCHW))
+        if out.z_BDHW is None:
+            name = type(tokenizer.quantizer).__name__
+            raise UserError(f'{name} compares no latents with codes; there is nothing to lay out.')
         latents.append(out.z_BDHW.movedim(1, -1).flatten(0, -2))
         histogram_K += torch.bincount(tokenizer.quantizer.rows(out.codes).flatten(), minlength=len(histogram_K))
         images += len(images_BCHW)

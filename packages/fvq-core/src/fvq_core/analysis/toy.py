@@ -17,7 +17,9 @@ from .center_shift import Step, shift_means
 
 _VQ = dict(type='VectorQuantizer')
 _BRIDGE = dict(type='VQBridge', patch_size=4, hidden_dim=16, num_heads=4)
-# Each with the start that its own recipe has; `codebook_size` and `code_dim` are the toy's.
+# Each with a start from which it works here, which is not always its recipe's: U(-1/K, 1/K) for vanilla VQ as released; SimVQ's
+# N(0, 1/D) behind linear and MLP-5, N(0, 1) behind VQBridge and for `vq_spread`, where the release has U(-1/K, 1/K) for all.
+# `codebook_size` and `code_dim` are the toy's.
 METHODS: dict[str, dict[str, Any]] = {
     'vq': _VQ,
     'linear': dict(_VQ, projector=dict(type='LinearProjector'), init=dict(type='NormalInit')),

@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run')
     parser.add_argument('--work-dir', default='work_dirs/benchmark')
     parser.add_argument(
-        '--reference', metavar='ROW', help='row that PSNR is compared with; default fvq, else the first'
+        '--reference',
+        metavar='ROW',
+        help='row that PSNR is compared with; default the fvq of the same folder and codebook size, else the first',
     )
     parser.add_argument(
         '--perceptual', default='auto', help='auto (weights on this machine), none, alex, vgg or squeeze'
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.fairness import check_fairness
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
     from ..benchmark.photo_data import use_photos
-    from ..benchmark.report import FEWEST_CODES, default_reference, write_report
+    from ..benchmark.report import FEWEST_CODES, write_report
     from ..benchmark.rows import read_rows, trainable
     from ..benchmark.scheduler import Benchmark, make_slots
     from ..errors import UserError, nearest_hint
@@ -73,9 +75,8 @@ def main(argv: Sequence[str] | None) -> None:
     options = {**args.cfg_options, **({} if args.steps is None else {'train_cfg.max_iters': args.steps})}
     rows = read_rows(args.configs, options)
     names = [row.name for row in rows]
-    reference = args.reference or default_reference(names)
-    if reference not in names:
-        raise UserError(f"benchmark: no row is called '{reference}'; {nearest_hint(reference, names)}")
+    if args.reference is not None and args.reference not in names:
+        raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")
     if not args.allow_differences:
         check_fairness(rows)
     work_dir = Path(args.work_dir)
@@ -87,6 +88,8 @@ def main(argv: Sequence[str] | None) -> None:
         notes = [f'Photos of {args.data}: train/ for training, {crops} fixed crops of the others for evaluation.']
     else:
         notes = ["The configs' own data."]
+        if any('BundledPhotos' in str(cfg.val_dataloader['dataset']['type']) for _, cfg in trainable(rows)):
+            notes.append('Training and evaluation crops are of different parts of the same ten bundled photos.')
     notes.append(f'{len(slots)} run(s) at a time, {args.threads} CPU thread(s) each.')
     if not metrics:
         notes.append('No perceptual distance: no trained network was given or found on this machine.')
@@ -98,7 +101,7 @@ def main(argv: Sequence[str] | None) -> None:
     if not args.report_only:
         benchmark.train(slots, functools.partial(print, flush=True))
     line = shlex.join(['tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
-    summaries = write_report(benchmark, reference, line, notes)
+    summaries = write_report(benchmark, args.reference, line, notes)
     for summary in summaries:
         psnr = summary.cells['psnr'].text(2) if summary.runs else summary.failure
         print(f'{summary.row.name:28s} {psnr}')

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +10,34 @@ from .command import command, make_parser
 
 EXAMPLE = """\
   tools/list.py                        # every config
-  tools/list.py fvq/ t5                # those whose path or whose rows start with any of these
+  tools/list.py fvq/ t5                # those whose path starts so, and the rows of table 5
+  tools/list.py t1.1                   # one row
   tools/list.py baselines --work-dirs /data/runs"""
+
+NAMED = 3  # settings of runs that are not comparable
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('list.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('only', nargs='*', help='starts of paths below configs/, or of row ids; all by default')
+    parser.add_argument(
+        'only', nargs='*', help='starts of paths below configs/, tables, or ids of rows; all by default'
+    )
     parser.add_argument('--work-dirs', default='work_dirs', help='where finished runs are looked for')
     args = parser.parse_args(argv)
 
     from ..config import read_config_file
-    from ..paper_rows import STILL_TO_COME, config_names, paper_rows, work_dirs_by_config
+    from ..paper_rows import STILL_TO_COME, config_names, finished_runs, is_chosen, paper_rows
 
-    runs, lines = work_dirs_by_config(Path(args.work_dirs)), []
+    runs, lines = finished_runs(Path(args.work_dirs)), []
     for name in config_names():
-        paper = read_config_file(name).get('paper') or {}
+        cfg = read_config_file(name)
+        paper = cfg.get('paper') or {}
         rows = list(paper.get('rows', ()))
-        short = name.removeprefix('configs/')
-        if args.only and not any(label.startswith(tuple(args.only)) for label in (short, name, *rows)):
-            continue
-        lines.append((', '.join(rows), name, printed(paper), ''))
-        lines += [('', '', measured(folder), str(folder)) for folder in runs.get(name, ())]
+        if is_chosen(args.only, name, rows):
+            lines += [(', '.join(rows), name, printed(paper), ''), *run_lines(cfg, runs.get(name, {}))]
     for row, method in STILL_TO_COME.items():
-        if not args.only or row.startswith(tuple(args.only)):
+        if is_chosen(args.only, '', [row]):
             lines.append((row, f'({method}: still to come)', f'rFID {paper_rows()[row]["rfid_in1k"]}', ''))
     table = [('paper row', 'config', 'paper; below it: measured', 'work dir'), *lines]
     widths = [max(len(line[column]) for line in table) for column in range(3)]
@@ -44,20 +46,46 @@ def main(argv: Sequence[str] | None) -> None:
         print('  '.join([*cells, line[3]]).rstrip())
 
 
+def run_lines(cfg: Any, runs: Mapping[Path, Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """A line for each run of exactly this config, and one that counts the others."""
+    from mmengine.config import Config
+
+    from ..overrides import overrides
+
+    file, strange = cfg.to_dict(), []
+    for folder, document in runs.items():
+        changed = overrides(Config.fromstring(document['resolved_config'], '.py').to_dict(), file)
+        if changed:
+            strange.append(changed)
+        else:
+            yield '', '', measured(document['metrics']), str(folder)
+    if strange:
+        keys = sorted({key for changed in strange for key in changed})
+        named = ', '.join(keys[:NAMED]) + (', ...' if len(keys) > NAMED else '')
+        runs_are = 'other run' if len(strange) == 1 else 'other runs'
+        yield '', '', f'{len(strange)} {runs_are} with overrides: not comparable ({named})', ''
+
+
 def printed(paper: dict[str, Any]) -> str:
     """The paper's numbers of a config in one cell."""
     from ..paper_rows import COLUMNS
 
-    labels = {'rfid_in1k': 'rFID', 'rfid_coco': 'COCO', 'lpips': 'LPIPS', 'psnr': 'PSNR', 'ssim': 'SSIM', 'usage': 'usage'}
+    labels = {
+        'rfid_in1k': 'rFID',
+        'rfid_coco': 'COCO',
+        'lpips': 'LPIPS',
+        'psnr': 'PSNR',
+        'ssim': 'SSIM',
+        'usage': 'usage',
+    }
     cells = [f'{labels[key]} {paper[key]}' for key in COLUMNS if key in paper]
     return ', '.join(cells) or (f'figure {paper["figure"]}' if 'figure' in paper else '')
 
 
-def measured(folder: Path) -> str:
+def measured(metrics: Mapping[str, Any]) -> str:
     """A finished run's numbers in one cell, with the count of images they were taken over."""
     from ..paper_rows import COLUMNS
 
-    metrics = json.loads((folder / 'metrics.json').read_text())['metrics']
     ours = [metric for _, metric in COLUMNS.values() if metric in metrics]
     cells = [f'{name.upper() if name != "usage" else name} {metrics[name]["value"]:.4g}' for name in ours]
     samples = sorted({metrics[name]['samples'] for name in ours})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .command import command, make_parser
 
@@ -10,15 +11,21 @@ EXAMPLE = """\
   tools/make_codebook.py data/imagenet/train clip_100k.safetensors --codebook-size 100000 \\
       --model vit_large_patch14_clip_224.openai --projected --pool 4        # as VQGAN-LC
   tools/make_codebook.py my_photos codes.safetensors --codebook-size 4096 --model vit_small_patch14_dinov2.lvd142m
+  tools/make_codebook.py bundled mini.safetensors --codebook-size 1024 --model vit_small_patch14_dinov2.lvd142m
 then, in a config:
   quantizer.update(codebook_size=100000, init=dict(type='FileInit', path='clip_100k.safetensors'),
                    projector=dict(type='LinearProjector', source_dim=768), update=dict(type='Frozen'))"""
+
+BUNDLED, BUNDLED_CROP, BUNDLED_CROPS = 'bundled', 224, 1000  # the smallest photo's training part is 300 pixels high
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('make_codebook.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('images', help='a folder of images, or tar shards: a .tar path or pattern')
+    parser.add_argument(
+        'images',
+        help='a folder of images, tar shards (a .tar path or pattern), or `bundled`: training parts of its photos',
+    )
     parser.add_argument('out', help='the .safetensors file to write')
     parser.add_argument('--codebook-size', type=int, required=True, help='K, number of codes')
     parser.add_argument('--model', default='vit_large_patch14_clip_224.openai', help='a timm model; default CLIP L/14')
@@ -39,12 +46,9 @@ def main(argv: Sequence[str] | None) -> None:
     from ..patch_features import PatchFeatures
 
     features = PatchFeatures(args.model, args.weights, args.projected, args.pool, args.seed)
-    crop = dict(type='ADMCenterCrop', size=features.image_size, upsample=True)
-    tar = args.images.endswith('.tar')
-    source = dict(type='TarShards', shards=args.images) if tar else dict(type='ImageFolder', root=args.images)
     made = make_codebook(
         args.out,
-        dict(source, transforms=[crop]),
+        image_source(args.images, features.image_size),
         features,
         args.codebook_size,
         dict(
@@ -65,3 +69,16 @@ def main(argv: Sequence[str] | None) -> None:
         f'{args.out}: {made["codebook_size"]} codes from {made["vectors"]} vectors of {made["images"]} images, '
         f'mean squared distance {float(made["inertia"]):.4g}, {made["unused"]} unused'
     )
+
+
+def image_source(images: str, size: int) -> dict[str, Any]:
+    """The config of a data set of `size` x `size` images, or of smaller crops where the images are the bundled photos.
+
+    Args:
+        images: See the command.
+        size: Side in pixels.
+    """
+    if images == BUNDLED:
+        return dict(type='BundledPhotos', split='train', crop_size=min(size, BUNDLED_CROP), crops=BUNDLED_CROPS)
+    source = dict(type='TarShards', shards=images) if images.endswith('.tar') else dict(type='ImageFolder', root=images)
+    return dict(source, transforms=[dict(type='ADMCenterCrop', size=size, upsample=True)])

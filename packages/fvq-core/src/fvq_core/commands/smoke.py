@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None) -> None:
     from ..errors import UserError
     from ..paper_rows import config_names
 
+    if args.jobs < 1:
+        raise UserError(f'smoke: --jobs must be 1 or more, got {args.jobs}.')
     starts = tuple(one.removeprefix('configs/') for one in args.only)
     names = [name for name in config_names() if not starts or name.removeprefix('configs/').startswith(starts)]
     if not names:

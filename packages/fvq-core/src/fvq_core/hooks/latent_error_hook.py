@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
-from torch import nn
 
 from ..errors import UserError
-from ..quantizer import QuantizerOutput
+from ..quantizer import Quantizer, QuantizerOutput
 from ..registry import HOOKS
 from ..runner.runner import HISTORY_NAME
 from .history import History
@@ -21,9 +20,11 @@ from .history import History
 class LatentErrorHook(Hook):
     """Looks at one training batch every `interval` iterations and writes a row of split `latents` into the history.
 
-    `quantization_error_batch` is the mean over the batch's latents of the squared distance to the quantized latent, the
-    paper's D(P_z, C) (section 3.1); `relative_quantization_error_batch` is that over the total variance of these latents.
-    It holds no state, so a resumed run writes the same rows.
+    `quantization_error_batch` is the mean over the batch's latents of the squared distance to their codes, the paper's
+    D(P_z, C) (section 3.1); `relative_quantization_error_batch` is that over the total variance of these latents. Latents
+    are quantized as in evaluation, before the step: an estimator's value in training need not be the code, and an update
+    may move codes in the forward pass. A quantizer that compares no latents with codes gets no row. The hook holds no
+    state, so a resumed run writes the same rows.
 
     Args:
         interval: Iterations between looks; the last iteration is always looked at.
@@ -42,13 +43,16 @@ class LatentErrorHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
             self.sums = None
-            self.handle = runner.task.tokenizer.quantizer.register_forward_hook(self._look)
+            self.handle = runner.task.tokenizer.quantizer.register_forward_pre_hook(self._look)
 
     @torch.no_grad()
-    def _look(self, module: nn.Module, inputs: Any, output: QuantizerOutput) -> None:
-        z, z_q = (x.detach().movedim(1, -1).flatten(0, -2).double() for x in (output.z_BDHW, output.z_q_BDHW))
+    def _look(self, quantizer: Quantizer, inputs: tuple[torch.Tensor, ...]) -> None:
+        output = quantize_as_in_evaluation(quantizer, inputs[0])
+        if output.z_BDHW is None:
+            return
+        z, codes = (x.movedim(1, -1).flatten(0, -2).double() for x in (output.z_BDHW, output.z_q_BDHW))
         # squared error, sum of |z|^2, number of vectors, then the sum of z
-        scalars = torch.stack([(z - z_q).square().sum(), z.square().sum(), z.new_tensor(float(len(z)))])
+        scalars = torch.stack([(z - codes).square().sum(), z.square().sum(), z.new_tensor(float(len(z)))])
         sums = torch.cat([scalars, z.sum(0)])
         self.sums = sums if self.sums is None else self.sums + sums  # several micro-batches of one iteration
 
@@ -57,7 +61,8 @@ class LatentErrorHook(Hook):
             return
         self.handle.remove()
         self.handle = None
-        assert self.sums is not None
+        if self.sums is None:
+            return
         all_reduce(self.sums)
         error, square, vectors = self.sums[:3].tolist()
         variance = square / vectors - (self.sums[3:] / vectors).square().sum().item()
@@ -66,3 +71,14 @@ class LatentErrorHook(Hook):
             row['relative_quantization_error_batch'] = error / vectors / variance
         if is_main_process():
             self.history.append(row)
+
+
+def quantize_as_in_evaluation(quantizer: Quantizer, z_BDHW: torch.Tensor) -> QuantizerOutput:
+    """What a quantizer in training would return in eval; it goes on in training as if it had not been asked."""
+    modes = [(module, module.training) for module in quantizer.modules()]
+    quantizer.eval()
+    try:
+        return quantizer.forward(z_BDHW)  # not through `__call__`, whose hooks are about training
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -18,10 +18,11 @@ NAME = 'per_image.npz'
 
 @HOOKS.register_module()
 class PerImageHook(Hook):
-    """After every evaluation: one array for each metric that keeps a number an image, and `labels`.
+    """After every evaluation: one array for each metric that keeps a number an image, and `labels`, those of the data set.
 
-    Arrays are in the order of the evaluation set on one process, rank after rank on many; two runs over the same set on
-    as many processes can be compared image by image.
+    A label is the number of the photo in `BundledPhotos`, and the class in a folder of classes. Arrays are in the order of
+    the evaluation set on one process, rank after rank on many; two runs over the same set on as many processes can be
+    compared image by image.
     """
 
     def before_val_epoch(self, runner: Any) -> None:

@@ -72,19 +72,22 @@ def run_bands(groups: Mapping[str, Sequence[Rows]], panels: Sequence[Panel]) -> 
     return {panel: found for panel, found in bands.items() if any(each.x for each in found.values())}
 
 
-def plot_runs(groups: Mapping[str, Sequence[Rows]], panels: Sequence[Panel], path: Path) -> None:
+def plot_runs(
+    groups: Mapping[str, Sequence[Rows]], panels: Sequence[Panel], path: Path, black: str | None = None
+) -> None:
     """Draw one line a group, its mean over runs, with a band from the lowest to the highest run.
 
     Args:
         groups: Rows of `history.jsonl` of each run of a group, by the group's name.
         panels: What to draw; one that no run has values for is left out.
         path: The PNG to write.
+        black: The group to draw in black, that the others are compared with.
     """
     bands = run_bands(groups, panels)
-    columns = 2 if len(bands) <= 4 else 4
+    columns = 4 if len(bands) > 4 else 3 if len(bands) == 3 else 2
     height = 3.1 * math.ceil(len(bands) / columns) + 0.28 * math.ceil(len(groups) / 4) + 0.2
     figure, axes = new_figure(4.0 * columns + 1.5, height, math.ceil(len(bands) / columns), columns)
-    chosen = lines(list(groups))
+    chosen = lines([name for name in groups if name != black]) | {black: ('black', '-')}
     for axis, (panel, found) in zip(axes, bands.items(), strict=False):
         for name, drawn in found.items():
             label = f'{name} ({len(groups[name])} runs)' if len(groups[name]) > 1 else name

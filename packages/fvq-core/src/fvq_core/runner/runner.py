@@ -148,6 +148,7 @@ class Runner(mmengine.runner.Runner):
             raise UserError(
                 f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
             )
+        self.call_hook('before_resume', checkpoint=checkpoint)
         load_weights(self.task, checkpoint['state_dict'], str(path))
         cast(OptimWrapperDict, self.optim_wrapper).load_state_dict(checkpoint['optimizer'])
         for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items():

@@ -1,8 +1,10 @@
 """Streaming metrics of tokenizers."""
 
 from .codebook_usage import CodebookUsage
+from .perceptual_distance import PerceptualDistance
+from .projector_cost import ProjectorCost
 from .psnr import PSNR
 from .quantization_error import QuantizationError
 from .ssim import SSIM
 
-__all__ = ['PSNR', 'SSIM', 'CodebookUsage', 'QuantizationError']
+__all__ = ['PSNR', 'SSIM', 'CodebookUsage', 'PerceptualDistance', 'ProjectorCost', 'QuantizationError']

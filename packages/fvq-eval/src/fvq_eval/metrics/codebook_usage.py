@@ -13,11 +13,19 @@ from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 PROTOCOL = (
     'strict: every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least once'
 )
+ONE_PERCENT = (
+    'strict: every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least 0.01 N/K '
+    'times, N codes over a codebook of K'
+)
 
 
 @METRICS.register_module()
 class CodebookUsage(Metric):
-    """`usage` (%), `perplexity` (codes), `dead_codes` (codes never chosen), from one int64 histogram."""
+    """How many codes are used, at two thresholds, and how evenly; all from one int64 histogram.
+
+    `usage` (%): codes that occur. `usage_1pct` (%): codes that occur at least 1 % as often as even use would have it.
+    `perplexity` (codes) and `relative_perplexity`, its share of K. `dead_codes` (codes): never chosen.
+    """
 
     histogram_K: Tensor
     samples: Tensor
@@ -38,8 +46,12 @@ class CodebookUsage(Metric):
     def compute(self) -> dict[str, MetricValue]:
         tokens, samples = int(self.histogram_K.sum()), int(self.samples)
         used, K = int((self.histogram_K > 0).sum()), len(self.histogram_K)
+        well_used = int((self.histogram_K * 100 * K >= max(tokens, 1)).sum())
+        spread = perplexity(self.histogram_K)
         return {
             'usage': MetricValue(100.0 * used / K, '%', PROTOCOL, samples, tokens),
-            'perplexity': MetricValue(perplexity(self.histogram_K), 'codes', PROTOCOL, samples, tokens),
+            'usage_1pct': MetricValue(100.0 * well_used / K, '%', ONE_PERCENT, samples, tokens),
+            'perplexity': MetricValue(spread, 'codes', PROTOCOL, samples, tokens),
+            'relative_perplexity': MetricValue(spread / K, '', f'{PROTOCOL}; perplexity over K', samples, tokens),
             'dead_codes': MetricValue(K - used, 'codes', PROTOCOL, samples, tokens),
         }

@@ -27,11 +27,17 @@ class ImageMean(Metric):
         device = next(tokenizer.parameters()).device
         self.total = torch.zeros(1, dtype=torch.float64, device=device)
         self.samples = torch.zeros(1, dtype=torch.int64, device=device)
+        self.scores: list[Tensor] = []
 
     def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
-        scores = self.score(to_uint8(images_BCHW), to_uint8(output.reconstruction))
-        self.total += scores.double().sum().to(self.total.device)
+        scores = self.score(to_uint8(images_BCHW), to_uint8(output.reconstruction)).double()
+        self.total += scores.sum().to(self.total.device)
         self.samples += len(images_BCHW)
+        self.scores.append(scores)
+
+    def per_image(self) -> Tensor:
+        """The number of each image that this rank saw, in order, float64 on the CPU."""
+        return torch.cat(self.scores).cpu()
 
     def statistics(self) -> list[Tensor]:
         return [self.total, self.samples]

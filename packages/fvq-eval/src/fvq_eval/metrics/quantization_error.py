@@ -17,7 +17,7 @@ class QuantizationError(Metric):
     """`quantization_error`: D(P_z, C); `relative_quantization_error`: D over the latents' total variance.
 
     The relative error does not change when latents and codes are scaled together: 0 is a perfect codebook, 1 is no
-    better than one code at the mean.
+    better than one code at the mean. A quantizer that compares no latents with codes (`z_BDHW` is None) has neither.
     """
 
     def reset(self, tokenizer: Tokenizer) -> None:
@@ -25,9 +25,10 @@ class QuantizationError(Metric):
         D = tokenizer.quantizer.code_dim
         # squared error, sum of |z|^2, number of vectors, number of images, then the sum of z
         self.sums = torch.zeros(4 + D, dtype=torch.float64, device=device)
-        self.tokens = 0
 
     def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
+        if output.z_BDHW is None:
+            return
         z_ND, z_q_ND = (x.permute(0, 2, 3, 1).flatten(0, 2).double() for x in (output.z_BDHW, output.z_q_BDHW))
         self.sums[0] += (z_ND - z_q_ND).square().sum()
         self.sums[1] += z_ND.square().sum()
@@ -40,6 +41,8 @@ class QuantizationError(Metric):
 
     def compute(self) -> dict[str, MetricValue]:
         error, square, vectors, samples = self.sums[:4].tolist()
+        if not vectors:
+            return {}
         mean_D = self.sums[4:] / vectors
         variance = square / vectors - mean_D.square().sum().item()
         relative = error / vectors / variance if variance > 0 else float('nan')

@@ -40,9 +40,7 @@ class EMAUpdate(GradientUpdate):
     counts_K: Tensor
     sums_KD: Tensor
 
-    def __init__(
-        self, decay: float = 0.99, eps: float = 1e-5, restart: bool = False, start_count: float = 1.0
-    ) -> None:
+    def __init__(self, decay: float = 0.99, eps: float = 1e-5, restart: bool = False, start_count: float = 1.0) -> None:
         super().__init__()
         if not 0.0 <= decay < 1.0:
             raise UserError(f'EMAUpdate: decay must lie in [0, 1), got {decay}; 0.99 is usual.')

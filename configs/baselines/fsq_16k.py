@@ -1,0 +1,12 @@
+"""FSQ (Mentzer et al., 2024): levels 8, 8, 8, 6, 5, that is 15,360 codes and no codebook.
+
+Under FVQ's encoder and recipe; no table of the paper has it."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.imagenet import *
+
+from fvq_quantizers import FSQ
+
+model.tokenizer.quantizer = dict(type=FSQ, levels=(8, 8, 8, 6, 5))

@@ -1,0 +1,10 @@
+"""Gumbel-softmax VQ (VQGAN's GumbelVQ, DALL-E), under FVQ's encoder and recipe; no table of the paper has it."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.imagenet import *
+
+from fvq_quantizers import GumbelQuantizer
+
+model.tokenizer.quantizer = dict(type=GumbelQuantizer, codebook_size=16384, code_dim=256)

@@ -1,0 +1,20 @@
+"""Reg-VQ (Zhang et al., 2023), prior distribution and stochastic mask alone: without the contrastive loss of its paper.
+
+The paper gives no weight of the prior. At N(0, 1) and temperature 2 the soft choices of an untrained encoder spread over a few
+codes; from U(-1/K, 1/K) they would be uniform, the prior met and masked positions noise. Under FVQ's encoder and recipe; no table
+of the paper has it."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.imagenet import *
+
+from fvq_quantizers.estimators import StochasticMask
+from fvq_quantizers.inits import NormalInit
+from fvq_quantizers.regularizers import PriorRegularizer
+
+model.tokenizer.quantizer.update(
+    estimator=dict(type=StochasticMask, temperature=2.0),
+    regularizer=dict(type=PriorRegularizer, weight=1.0, temperature=2.0),
+    init=dict(type=NormalInit, std=1.0),
+)

@@ -1,0 +1,18 @@
+"""SimVQ (Zhu et al., 2024b): a frozen N(0, 1/D) codebook behind one linear map.
+
+Under FVQ's encoder and recipe; no table of the paper has it."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.imagenet import *
+
+from fvq_quantizers.inits import NormalInit
+from fvq_quantizers.projectors import LinearProjector
+from fvq_quantizers.updates import Frozen
+
+model.tokenizer.quantizer.update(
+    projector=dict(type=LinearProjector),
+    init=dict(type=NormalInit),
+    update=dict(type=Frozen),
+)

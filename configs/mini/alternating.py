@@ -1,0 +1,18 @@
+"""Alternating optimisation (Huh et al., 2023): the codes take a step on their own loss before they are used, and no other.
+
+SGD at 50 with momentum 0.9 as vqtorch; neither commitment nor codebook term, as it requires (its beta is 1). From k-means centres."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .vq import *
+
+from fvq_quantizers.inits import KMeansInit
+from fvq_quantizers.losses import VQLoss
+from fvq_quantizers.updates import AlternatingUpdate
+
+model.tokenizer.quantizer.update(
+    loss=dict(type=VQLoss, beta=0.0, codebook_weight=0.0),
+    update=dict(type=AlternatingUpdate, lr=50.0, momentum=0.9),
+    init=dict(type=KMeansInit),
+)

@@ -1,0 +1,8 @@
+"""`fvq` at a constant learning rate after the warm-up."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .fvq import *
+
+param_scheduler.update(decay='none')

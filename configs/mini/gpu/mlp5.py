@@ -1,0 +1,11 @@
+"""A 5-layer perceptron as projector, 16,384 codes at 128x128; raw codes from N(0, 1) as in `fvq`."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ..._base_.mini_128 import *
+
+from fvq_quantizers.inits import NormalInit
+from fvq_quantizers.projectors import MLPProjector
+
+model.tokenizer.quantizer.update(projector=dict(type=MLPProjector, depth=5), init=dict(type=NormalInit, std=1.0))

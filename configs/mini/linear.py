@@ -1,0 +1,11 @@
+"""One linear map as projector (`linear + annealing` of table 5). The raw codebook starts at N(0, 1), as that of `fvq`."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.mini import *
+
+from fvq_quantizers.inits import NormalInit
+from fvq_quantizers.projectors import LinearProjector
+
+model.tokenizer.quantizer.update(projector=dict(type=LinearProjector), init=dict(type=NormalInit, std=1.0))

@@ -1,0 +1,10 @@
+"""`vq_kmeans` whose codes are replaced by a latent when none chose them for 20 steps, as in `replace_dead`."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .vq_kmeans import *
+
+from fvq_quantizers.updates import ReplaceDeadCodes
+
+model.tokenizer.quantizer.update(update=dict(type=ReplaceDeadCodes, patience=20))

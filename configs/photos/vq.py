@@ -1,6 +1,0 @@
-"""Vanilla VQ on the bundled photos: the codebook itself is trained, nothing projects it."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from .._base_.photos import *

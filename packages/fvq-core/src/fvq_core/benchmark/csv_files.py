@@ -1,0 +1,65 @@
+"""The numbers for other programs: `report.csv` has a line a row, `runs.csv` a line a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..analysis.reports import write_csv
+from .run import FINISHED
+from .summary import COLUMNS, RowSummary, value_of
+
+RUN_FACTS = ('learning_rate', 'steps', 'batch_size', 'seconds', 'steps_per_second', 'peak_memory_mib', 'device')
+
+
+def write_report_csv(summaries: Sequence[RowSummary], path: Path) -> None:
+    """Means, spreads, stamps' counts and paired differences; units as in the report."""
+    write_csv(path, [report_line(summary) for summary in summaries])
+
+
+def report_line(summary: RowSummary) -> dict[str, Any]:
+    """A row's; every line has the same keys, with '' for what a row does not have."""
+    row, difference = summary.row, summary.difference
+    samples = summary.results[0]['metrics']['psnr']['samples'] if summary.runs else ''
+    line = {
+        'row': row.name,
+        'config': row.source,
+        'codebook_size': row.codebook_size or '',
+        'bits_per_image': row.bits_per_image or '',
+        'seeds': len(summary.runs),
+        'lr_factor': summary.factor if summary.runs else '',
+        'images': samples,
+        'codes': summary.tokens if summary.runs else '',
+        'usage_cap': summary.cap if summary.runs else '',
+        'failure': summary.failure,
+        'reference': summary.reference,
+        'psnr_difference': difference.mean if difference else '',
+        'psnr_difference_low': difference.low if difference else '',
+        'psnr_difference_high': difference.high if difference else '',
+        'photos': difference.photos if difference else '',
+        'difference_note': summary.difference_note,
+    }
+    for column in COLUMNS:
+        cell = summary.cells.get(column.key)
+        line[f'{column.key}_mean'] = '' if cell is None else cell.mean
+        line[f'{column.key}_spread'] = '' if cell is None or cell.spread is None else cell.spread
+    return line
+
+
+def write_runs_csv(summaries: Sequence[RowSummary], path: Path) -> None:
+    """Every run as it is: learning rate, seed, status, facts and every metric, unscaled."""
+    tried = [(summary.row.name, run, result) for summary in summaries for run, result in summary.tried]
+    metrics = sorted({key for *_, result in tried if result and 'metrics' in result for key in result['metrics']})
+    lines = []
+    for name, run, result in tried:
+        line: dict[str, Any] = {'row': name, 'lr_factor': run.factor, 'seed': run.seed}
+        line |= {'status': 'not trained' if result is None else result['status'], 'reason': '', 'weights': ''}
+        line |= dict.fromkeys((*RUN_FACTS, *metrics), '')
+        if result is not None and result['status'] == FINISHED:
+            line['weights'] = result['metrics']['psnr']['weights']
+            line |= {key: value_of(result, key) for key in (*RUN_FACTS, *metrics)}
+        elif result is not None:
+            line['reason'] = result['reason']
+        lines.append(line)
+    write_csv(path, lines)

@@ -1,0 +1,180 @@
+"""What the finished runs of a benchmark say: means and spreads over seeds, and paired differences."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .bootstrap import PairedDifference
+from .comparison import compare
+from .rows import Row
+from .run import FINISHED, Run
+from .scheduler import SELECTED_BY, Benchmark
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        key: Of a metric, or of a fact in the run's result.
+        title: Its heading.
+        digits: After the point.
+    """
+
+    key: str
+    title: str
+    digits: int = 2
+
+
+COLUMNS = (
+    Column('psnr', 'PSNR dB'),
+    Column('ssim', 'SSIM', 3),
+    Column('lpips', 'LPIPS', 4),
+    Column('feature_distance', 'feature distance', 4),
+    Column('usage', 'usage %', 1),
+    Column('usage_1pct', 'usage at 1 % of even %', 1),
+    Column('perplexity', 'perplexity', 0),
+    Column('relative_perplexity', 'perplexity/K', 3),
+    Column('dead_codes', 'dead codes', 0),
+    Column('relative_quantization_error', 'D/var(z)', 4),
+    Column('steps_per_second', 'steps/s', 2),
+    Column('peak_memory_mib', 'peak MiB', 0),
+    Column('projector_macs', 'projector MMAC', 2),
+    Column('projector_parameters', 'projector parameters', 0),
+)
+SCALES = {'projector_macs': 1e-6}
+
+
+@dataclass
+class Cell:
+    """A number of a row.
+
+    Attributes:
+        values: Of each seed.
+    """
+
+    values: list[float]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds (n - 1); None for one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def text(self, digits: int) -> str:
+        """`mean`, or `mean +- spread` where seeds differ."""
+        shown = f'{self.mean:.{digits}f}'
+        return f'{shown} ± {self.spread:.{digits}f}' if self.spread else shown
+
+
+@dataclass
+class RowSummary:
+    """A row of the report.
+
+    Attributes:
+        row: What it is.
+        runs: Its finished runs with the chosen learning rate, one a seed.
+        tried: Every run of it, with its result.
+        factor: The chosen learning-rate factor.
+        cells: By column key.
+        reference: Name of the row that PSNR is compared with; '' for that row itself.
+        difference: PSNR against the reference row; None where the two cannot be compared.
+        difference_note: Why not, or over which seeds where some of those shown do not count; else ''.
+        failure: Why it has no number, or why one of its seeds is missing.
+    """
+
+    row: Row
+    runs: list[Run] = field(default_factory=list)
+    tried: list[tuple[Run, dict[str, Any] | None]] = field(default_factory=list)
+    factor: float | None = None
+    cells: dict[str, Cell] = field(default_factory=dict)
+    reference: str = ''
+    difference: PairedDifference | None = None
+    difference_note: str = ''
+    failure: str = ''
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Of `runs`."""
+        return [run.result() or {} for run in self.runs]
+
+    @property
+    def tokens(self) -> int:
+        """N, the codes of the evaluation set that usage was counted over."""
+        return self.results[0]['metrics']['usage']['tokens']
+
+    @property
+    def cap(self) -> float:
+        """The largest expected usage, in %: N codes drawn evenly from K show 1 - exp(-N/K) of them."""
+        return 100.0 * -math.expm1(-self.tokens / self.row.codebook_size)
+
+    def without_seed(self, seed: int) -> Cell | None:
+        """PSNR over the other seeds, None where there is no other."""
+        others = [run.seed != seed for run in self.runs]
+        values = list(itertools.compress(self.cells[SELECTED_BY].values, others)) if self.runs else []
+        return Cell(values) if values else None
+
+    def latents_per_code(self) -> float:
+        """Latents that training saw for each code: how far the run went."""
+        result = self.results[0]
+        return result['steps'] * result['batch_size'] * self.row.codes_per_image / self.row.codebook_size
+
+
+def summarize(benchmark: Benchmark, references: Mapping[str, str]) -> list[RowSummary]:
+    """All rows: finished ones by falling PSNR, then those without a number.
+
+    Args:
+        benchmark: Whose runs to read.
+        references: For each row's name that of the row it is compared with.
+    """
+    summaries = {row.name: summarize_row(benchmark, row) for row in benchmark.rows}
+    for name, summary in summaries.items():
+        reference = references.get(name, name)
+        if reference != name:
+            against = summaries[reference]
+            summary.reference = reference
+            summary.difference, summary.difference_note = compare(summary.row, summary.runs, against.row, against.runs)
+    return sorted(summaries.values(), key=lambda each: -each.cells['psnr'].mean if each.runs else math.inf)
+
+
+def summarize_row(benchmark: Benchmark, row: Row) -> RowSummary:
+    """Its runs, the rate that was chosen, and its numbers."""
+    summary = RowSummary(row, failure=f'refused: {row.refusal}' if row.refusal else '')
+    if row.cfg is None or row.refusal:
+        return summary
+    summary.factor = benchmark.best_factor(row)
+    runs = [benchmark.run(row, factor, benchmark.seeds[0]) for factor in benchmark.factors]
+    if summary.factor is not None:
+        runs += [benchmark.run(row, summary.factor, seed) for seed in benchmark.seeds[1:]]
+    summary.tried = [(run, run.result()) for run in runs]
+    summary.runs = [run for run, result in summary.tried if run.factor == summary.factor and is_done(result)]
+    broken = [(run, result) for run, result in summary.tried if result is not None and not is_done(result)]
+    if broken:
+        run, result = broken[0]
+        summary.failure = f'failed (lr x{run.factor:g}, seed {run.seed}): {result["reason"]}'
+    elif not summary.runs:
+        summary.failure = 'not trained yet'
+    for column in COLUMNS:
+        values = [value_of(result, column.key) for result in summary.results]
+        found = [value for value in values if value is not None]
+        if found:
+            summary.cells[column.key] = Cell([value * SCALES.get(column.key, 1.0) for value in found])
+    return summary
+
+
+def is_done(result: dict[str, Any] | None) -> bool:
+    return result is not None and result['status'] == FINISHED
+
+
+def value_of(result: dict[str, Any], key: str) -> float | None:
+    """A metric's value or a fact of a run; None where it has neither."""
+    metric = result['metrics'].get(key)
+    return metric['value'] if metric is not None else result.get(key)

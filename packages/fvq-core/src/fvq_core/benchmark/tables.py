@@ -1,0 +1,113 @@
+"""The tables of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .blocks import Table
+from .run import FINISHED
+from .summary import COLUMNS, RowSummary
+
+NOTHING = '-'
+
+
+def main_table(summaries: Sequence[RowSummary]) -> Table:
+    """One line a row, with every column that any row has."""
+    columns = [column for column in COLUMNS if any(column.key in summary.cells for summary in summaries)]
+    references = sorted({summary.reference for summary in summaries if summary.reference})
+    against = references[0] if len(references) == 1 else 'reference'
+    head = ['row', 'K', 'bits/image', 'seeds', 'lr', columns[0].title, f'PSNR minus {against} [95 %]']
+    head += ['reference'] * (len(references) > 1) + [column.title for column in columns[1:]]
+    lines = []
+    for summary in summaries:
+        if not summary.runs:
+            continue
+        row, rate = summary.row, f'{summary.results[0]["learning_rate"]:.3g}'
+        cells = [summary.cells[c.key].text(c.digits) if c.key in summary.cells else NOTHING for c in columns]
+        start = [row.name, str(row.codebook_size), f'{row.bits_per_image:.0f}', str(len(summary.runs)), rate]
+        compared = [difference_text(summary), *[summary.reference or NOTHING] * (len(references) > 1)]
+        lines.append([*start, cells[0], *compared, *cells[1:]])
+    return Table(head, lines)
+
+
+def difference_text(summary: RowSummary) -> str:
+    """`+0.31 [+0.12, +0.49]`, in brackets of its own where the interval holds 0; or why there is none."""
+    difference = summary.difference
+    if difference is None:
+        return summary.difference_note or NOTHING
+    text = f'{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]'
+    text = text if difference.differs else f'({text})'
+    return f'{text} {summary.difference_note}'.rstrip()
+
+
+def pairs_table(head: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Table | None:
+    """Rows and something about each; None where there is nothing to say."""
+    return Table(head, [list(pair) for pair in pairs], text=True) if pairs else None
+
+
+def unselected_table(summaries: Sequence[RowSummary], seed: int) -> Table | None:
+    """PSNR with and without the seed that chose the learning rate; None where no row has another seed."""
+    lines = [
+        [summary.row.name, summary.cells['psnr'].text(2), others.text(2), str(len(others.values))]
+        for summary in summaries
+        if (others := summary.without_seed(seed)) is not None
+    ]
+    return Table(['row', 'PSNR dB, all seeds', f'without seed {seed}', 'seeds left'], lines) if lines else None
+
+
+def codes_table(summaries: Sequence[RowSummary]) -> Table:
+    """How many codes stand behind each usage figure, and how far training went."""
+    lines = [
+        [
+            summary.row.name,
+            str(summary.row.codebook_size),
+            str(summary.tokens),
+            f'{summary.tokens / summary.row.codebook_size:.1f}',
+            f'{summary.cap:.3f}',
+            f'{summary.latents_per_code():.3g}',
+        ]
+        for summary in summaries
+        if summary.runs
+    ]
+    return Table(['row', 'K', 'codes counted N', 'N/K', 'cap 1 - exp(-N/K) %', 'latents a code in training'], lines)
+
+
+def failures_table(summaries: Sequence[RowSummary]) -> Table | None:
+    """Rows, or single runs, without numbers; None where all went well."""
+    failures = [(summary.row.name, summary.failure) for summary in summaries if summary.failure]
+    return pairs_table(['row', 'why there is no number'], failures)
+
+
+def rates_table(summaries: Sequence[RowSummary]) -> Table:
+    """Every run: each learning rate that was tried, and each seed."""
+    lines = []
+    for summary in summaries:
+        for run, result in summary.tried:
+            start = [summary.row.name, f'{run.factor:g}', str(run.seed)]
+            if result is None:
+                lines.append([*start, NOTHING, NOTHING, NOTHING, 'not trained yet'])
+            elif result['status'] != FINISHED:
+                lines.append([*start, NOTHING, NOTHING, NOTHING, f'failed: {result["reason"]}'])
+            else:
+                values = [result['metrics'][key]['value'] for key in ('psnr', 'usage')]
+                chosen = 'chosen' if run.factor == summary.factor else ''
+                lines.append([*start, f'{result["learning_rate"]:.3g}', f'{values[0]:.2f}', f'{values[1]:.1f}', chosen])
+    return Table(['row', 'factor', 'seed', 'lr', 'PSNR dB', 'usage %', ''], lines)
+
+
+def stamps_table(summaries: Sequence[RowSummary]) -> Table:
+    """What each number is: protocol, images, weights."""
+    stamps: dict[str, list[Mapping[str, Any]]] = {}
+    for summary in summaries:
+        for result in summary.results:
+            for key, metric in result['metrics'].items():
+                stamps.setdefault(key, []).append(metric)
+    lines = []
+    for key in [column.key for column in COLUMNS if column.key in stamps]:
+        each = stamps[key]
+        protocols = ' / '.join(sorted({metric['protocol'] for metric in each}))
+        images = ', '.join(sorted({str(metric['samples'] or NOTHING) for metric in each}))
+        weights = ', '.join(sorted({metric['weights'] for metric in each}))
+        lines.append([key, each[0]['unit'] or NOTHING, images, weights, protocols])
+    return Table(['number', 'unit', 'images', 'weights', 'protocol'], lines, text=True)

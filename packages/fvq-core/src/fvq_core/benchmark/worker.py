@@ -1,0 +1,100 @@
+"""The process of one run: `python -m fvq_core.benchmark.worker FOLDER` trains what the folder's plan says."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from ..config import preflight, read_config_file
+from ..errors import UserError
+from ..hooks.history import History
+from ..hooks.report_hook import write_json
+from ..images import to_uint8
+from ..runner.checkpoint import list_checkpoints
+from ..runner.runner import HISTORY_NAME, Runner, versions
+from ..runner.train_loop import TrainLoop
+from .run import FAILED, FINISHED, PLAN, REQUEST, RESULT, unformatted
+from .training_cost import TrainingCost, resident_peak_mib
+
+SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
+
+
+def train(folder: Path) -> dict[str, Any]:
+    """Train, or go on where the run stopped, and say what it cost."""
+    request = json.loads((folder / REQUEST).read_text())
+    cfg = read_config_file(str(folder / PLAN))
+    object.__setattr__(cfg, '_filename', request['config'])
+    cfg.work_dir = str(folder)
+    preflight(cfg, train=True)
+    cfg.resume = bool(list_checkpoints(folder))
+    imported_mib = resident_peak_mib()
+    runner = Runner.from_cfg(unformatted(cfg))
+    device = next(runner.task.parameters()).device
+    on_gpu = device.type == 'cuda'
+    cost = TrainingCost(on_gpu, imported_mib)
+    runner.register_hook(cost, priority='VERY_LOW')  # before the report, which is no training
+    runner.train()
+    save_samples(runner, folder / SAMPLES_NAME)
+    for checkpoint in list_checkpoints(folder)[1:]:
+        checkpoint.unlink()
+    batch_size = cast(TrainLoop, runner.train_loop).global_batch_size
+    return {
+        'status': FINISHED,
+        'metrics': json.loads((folder / 'metrics.json').read_text())['metrics'],
+        'learning_rate': cfg.optim_wrapper.optimizer.lr,
+        'steps': runner.max_iters,
+        'batch_size': batch_size,
+        'seconds': round(cost.seconds, 1),
+        'steps_per_second': speed(folder, batch_size),
+        'peak_memory_mib': cost.peak_mib,
+        'memory_is': 'allocated on the GPU in training'
+        if on_gpu
+        else 'resident memory of the process in training, beyond its imports',
+        'device': torch.cuda.get_device_name() if on_gpu else f'CPU ({platform.machine()})',
+        'threads': torch.get_num_threads(),
+        'versions': dict(versions()),
+    }
+
+
+def speed(folder: Path, batch_size: int) -> float:
+    """Steps a second: the median over the logged intervals, so that evaluations and a slow start do not count."""
+    rows = [row for row in History(folder / HISTORY_NAME).rows() if row['split'] == 'train']
+    return statistics.median(row['images_per_second'] for row in rows) / batch_size
+
+
+@torch.no_grad()
+def save_samples(runner: Any, path: Path) -> None:
+    """The first evaluation images and what the trained model makes of them, uint8 (B, 3, H, W)."""
+    batch = next(batch for batch in runner.val_loop.dataloader if batch['images'] is not None)
+    (entry,) = runner.task.eval().val_step(batch)
+    images, output = entry['images'][:SAMPLES], entry['output'].reconstruction[:SAMPLES]
+    np.savez(path, images=to_uint8(images).cpu().numpy(), reconstructions=to_uint8(output).cpu().numpy())
+
+
+def main(folder: Path) -> int:
+    """Train and leave `result.json`, whatever happens; an interrupted run leaves none and is continued later."""
+    warnings.filterwarnings('ignore', category=DeprecationWarning)
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    try:
+        result = train(folder)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the benchmark goes on with its other rows, and reports this one
+        traceback.print_exc()
+        reason = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
+        result = {'status': FAILED, 'reason': ' '.join(reason.split())}
+    write_json(folder / RESULT, result)
+    return 0 if result['status'] == FINISHED else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,102 @@
+"""The rows of the paper's reconstruction tables, and the configs that claim them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .config import CONFIG_ROOTS, find_config
+from .errors import UserError
+from .json_files import read_json
+
+ROW_ID = re.compile(r't\d+(\.\d+)?')
+TABLE = 'configs/paper/reconstruction.csv'
+# Of `paper = dict(...)` in a config: the CSV column, and the metric of ours that it is compared with.
+COLUMNS = {
+    'rfid_in1k': ('rfid_in1k', 'rfid'),
+    'rfid_coco': ('rfid_coco', None),
+    'lpips': ('lpips', 'lpips'),
+    'psnr': ('psnr', 'psnr'),
+    'ssim': ('ssim', 'ssim'),
+    'usage': ('usage_pct', 'usage'),
+}
+# Rows whose architecture is not here yet.
+STILL_TO_COME = {
+    't1.4': 'MaskGIT',
+    't8.6': 'MaskGIT',
+    't8.1': 'VAE-SD, continuous',
+    't8.2': 'VAE-MAR, continuous',
+    't8.20': 'TiTok-L',
+    't8.21': 'TiTok-B',
+    't8.22': 'TiTok-S',
+    't8.25': 'MoVQ',
+}
+
+
+def paper_rows() -> dict[str, dict[str, str]]:
+    """The paper's table rows by id, such as `t3.8`: table 3, row 8; every value as printed, '' where there is none."""
+    with find_config(TABLE).open(newline='') as file:
+        return {row['id']: row for row in csv.DictReader(file)}
+
+
+def config_names() -> list[str]:
+    """Every config that can be trained, as `configs/FOLDER/NAME.py`, sorted."""
+    root = next(root for root in CONFIG_ROOTS if (root / 'configs').is_dir())
+    paths = (path.relative_to(root) for path in (root / 'configs').rglob('*.py'))
+    return sorted(path.as_posix() for path in paths if '_base_' not in path.parts)
+
+
+def check_numbers(name: str, paper: Mapping[str, Any], rows: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse a config's `paper` that does not say what the tables say.
+
+    Args:
+        name: Of the config, for messages.
+        paper: Its `paper`.
+        rows: What `paper_rows` returned.
+
+    Raises:
+        UserError: An unknown id, a number that differs, one that no table has or that is left out.
+    """
+    for row_id in paper['rows']:
+        if row_id not in rows:
+            raise UserError(f'{name}: the paper has no row {row_id}.')
+    for key, (column, _) in COLUMNS.items():
+        printed = {float(rows[row_id][column]) for row_id in paper['rows'] if rows[row_id][column]}
+        said = {float(paper[key])} if key in paper else set()
+        if printed != said:
+            raise UserError(
+                f'{name}: paper.{key} is {said or "missing"}, rows {paper["rows"]} say {printed or "nothing"}.'
+            )
+
+
+def finished_runs(folder: Path) -> dict[str, dict[Path, dict[str, Any]]]:
+    """What is in each `metrics.json` below a folder, by work dir, by the config that was trained; no smoke runs."""
+    found: dict[str, dict[Path, dict[str, Any]]] = {}
+    for path in sorted(folder.rglob('metrics.json')):
+        document = read_json(path) or {}
+        config = document.get('config') or ''
+        marker = config.rfind('configs/')
+        if marker >= 0 and not re.search(r'^smoke ?= ?True', document['resolved_config'], re.MULTILINE):
+            found.setdefault(config[marker:], {})[path.parent] = document
+    return found
+
+
+def is_chosen(only: Sequence[str], name: str, rows: Iterable[str]) -> bool:
+    """Whether a config, or one of the rows that it stands for, is among those asked for.
+
+    Args:
+        only: Ids of rows (`t1.1`), tables (`t1`), or starts of paths with or without `configs/`; none for all.
+        name: The config, as `config_names` says.
+        rows: Ids.
+    """
+    labels = {part for row_id in rows for part in (row_id, row_id.split('.')[0])}
+    paths = tuple(one for one in only if not ROW_ID.fullmatch(one))
+    return (
+        not only
+        or not labels.isdisjoint(only)
+        or name.removeprefix('configs/').startswith(paths)
+        or name.startswith(paths)
+    )

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""`fvq smoke` from a clone."""
+
+import sys
+
+from fvq_core.commands.smoke import main
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
