@@ -15,6 +15,7 @@ import pytest
 from fvq_core.benchmark import run as run_module
 from fvq_core.benchmark import scheduler, worker
 from fvq_core.benchmark.bootstrap import paired_bootstrap
+from fvq_core.benchmark.chosen_rates import chosen_rates
 from fvq_core.benchmark.curves import PANELS, histories
 from fvq_core.benchmark.fairness import check_fairness
 from fvq_core.benchmark.perceptual_choice import perceptual_metrics
@@ -226,6 +227,37 @@ def test_a_run_that_was_interrupted_is_no_failure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, 'executable', str(stopped))
     assert run_module.execute(run, {})['reason'].startswith('interrupted')
     assert run.result() is None
+
+
+# --- rates of another benchmark ---
+
+
+def test_rates_of_another_benchmark_are_its_best_and_nothing_is_tuned_again(tmp_path: Path) -> None:
+    scores = {'mini/vq': {0.3: 20.0, 1.0: 21.0, 3.0: 22.0}, 'mini/fvq': {0.3: 25.0, 1.0: 27.0, 3.0: 26.0}}
+    for key, tried in scores.items():
+        for factor, psnr in tried.items():
+            leave_result(run_module.run_folder(tmp_path, key, factor, 0), psnr)
+    leave_result(run_module.run_folder(tmp_path, 'mini/vq', 1.0, 1), 99.0)  # another seed chooses nothing
+    rows = read_rows([VQ, FVQ], OPTIONS)
+    rates = chosen_rates(tmp_path, rows, 0)
+    assert rates == {'mini/vq': 3.0, 'mini/fvq': 1.0}
+    benchmark = Benchmark(rows, [0, 1], [1.0], tmp_path / 'other', chosen=rates)
+    assert [str(run) for run in benchmark.tuning_runs()] == ['mini/vq lr x3 seed 0', 'mini/fvq lr x1 seed 0']
+    leave_result(benchmark.tuning_runs()[0].folder, 10.0)
+    assert [str(run) for run in benchmark.seed_runs()] == ['mini/vq lr x3 seed 1']
+
+
+def leave_result(folder: Path, psnr: float) -> None:
+    folder.mkdir(parents=True)
+    (folder / 'result.json').write_text(json.dumps({'status': 'finished', 'metrics': {'psnr': {'value': psnr}}}))
+
+
+def test_rates_of_a_benchmark_without_a_row_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave_result(run_module.run_folder(tmp_path, 'mini/vq', 1.0, 0), 20.0)
+    assert main([VQ, FVQ, '--rates-of', str(tmp_path), '--work-dir', str(tmp_path / 'out')]) == 2
+    assert 'has no finished run with seed 0 of fvq; train them there first' in capsys.readouterr().err
+    assert main([VQ, '--rates-of', str(tmp_path), '--lr-factors', '1', '3', '--work-dir', str(tmp_path / 'out')]) == 2
+    assert 'exclude each other' in capsys.readouterr().err
 
 
 # --- fairness ---

@@ -232,6 +232,7 @@ REGULARIZERS = Registry('regularizer')
 CODEBOOK_INITS = Registry('codebook init')
 DISCRIMINATORS = Registry('discriminator')
 GENERATORS = Registry('generator')
+FEATURE_EXTRACTORS = Registry('feature extractor')
 
 _ALL = [value for value in list(globals().values()) if isinstance(value, Registry)]
 

@@ -57,14 +57,19 @@ def write_report(benchmark: Benchmark, reference: str | None, command: str, note
 def heading(benchmark: Benchmark, summaries: Sequence[RowSummary], command: str, notes: Sequence[str]) -> list[Block]:
     """What was compared, and under what."""
     seeds = ', '.join(map(str, benchmark.seeds))
-    factors = ', '.join(f'{factor:g}' for factor in benchmark.factors)
-    facts = [f'Seeds: {seeds}.', f'Learning-rate factors tried for every row alike: {factors}.', *notes]
+    facts = [f'Seeds: {seeds}.', *tried(benchmark), *notes]
     result = next((summary.results[0] for summary in summaries if summary.runs), None)
     if result is not None:
         versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
         facts.append(f'{result["steps"]} steps of {result["batch_size"]} crops. {result["device"]}. {versions}.')
     title = Heading('Quantizers under identical encoders', 1)
     return [title, *sameness(benchmark.rows), Code(command), Text(' '.join(facts))]
+
+
+def tried(benchmark: Benchmark) -> list[str]:
+    """Which learning rates were tried; nothing where another benchmark chose them, which the notes say."""
+    factors = ', '.join(f'{factor:g}' for factor in benchmark.factors)
+    return [] if benchmark.chosen is not None else [f'Learning-rate factors tried for every row alike: {factors}.']
 
 
 def sameness(rows: Sequence[Row]) -> list[Block]:
@@ -99,9 +104,14 @@ def numbers(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block
     return blocks
 
 
+def is_selected(benchmark: Benchmark) -> bool:
+    """Whether learning rates were chosen by numbers of this report."""
+    return benchmark.chosen is None and len(benchmark.factors) > 1
+
+
 def selected(benchmark: Benchmark) -> list[str]:
     """That one of the seeds in the means also chose the learning rate."""
-    if len(benchmark.factors) < 2:
+    if not is_selected(benchmark):
         return []
     seed = benchmark.seeds[0]
     text = (
@@ -168,14 +178,16 @@ def appendix(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Bloc
     chosen = (
         f'Each factor is tried with seed {seed}; the one with the best PSNR over the evaluation set is chosen, and the '
         'other seeds are trained with it. The choice looks at the evaluation set, for every row alike.'
-        if len(benchmark.factors) > 1
+        if is_selected(benchmark)
         else 'One learning rate for all rows.'
+        if benchmark.chosen is None
+        else 'Each row has the learning rate that was best for it on other photos.'
     )
     edge = rows_at_the_edge(benchmark, summaries)
     if edge:
         chosen += f' At the end of those tried, so that a better one may lie beyond: {", ".join(edge)}.'
     blocks: list[Block] = [Heading('Appendix: all runs'), Text(chosen), rates_table(summaries)]
-    unselected = unselected_table(summaries, seed) if len(benchmark.factors) > 1 else None
+    unselected = unselected_table(summaries, seed) if is_selected(benchmark) else None
     if unselected is not None:
         blocks += [Heading('Appendix: without the seed that chose the learning rate'), unselected]
     if any(summary.runs for summary in summaries):
@@ -185,7 +197,7 @@ def appendix(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Bloc
 
 def rows_at_the_edge(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[str]:
     """Rows whose chosen learning rate is at an end of those tried."""
-    if len(benchmark.factors) < 2:
+    if not is_selected(benchmark):
         return []
     ends = (min(benchmark.factors), max(benchmark.factors))
     return [summary.row.name for summary in summaries if summary.factor in ends]

@@ -21,7 +21,7 @@ from ..hooks.report_hook import write_json
 from ..json_files import read_json
 from ..registry import component_name, plain
 
-REQUEST, PLAN, RESULT, LOG = 'request.json', 'plan.py', 'result.json', 'log.txt'
+RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.py', 'result.json', 'log.txt'
 FINISHED, FAILED = 'finished', 'failed'
 INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
 # What the report needs of every run; added where a config does not have it.
@@ -63,7 +63,7 @@ class Run:
 
 def run_folder(work_dir: Path, row: str, factor: float, seed: int) -> Path:
     """Where a run lies."""
-    return work_dir / 'runs' / row / f'lr{factor:g}' / f'seed{seed}'
+    return work_dir / RUNS / row / f'lr{factor:g}' / f'seed{seed}'
 
 
 def run_config(run: Run, extra_metrics: list[dict[str, Any]]) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import torch
 
 from ..errors import UserError
 from ..hooks.report_hook import write_json
+from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable
 from .run import FAILED, FINISHED, RESULT, Run, check_folder, execute, prepare, run_folder
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
-SELECTED_BY = 'psnr'
 
 
 class Benchmark:
@@ -31,6 +31,7 @@ class Benchmark:
         factors: On each config's learning rate.
         work_dir: Runs lie in its `runs`.
         extra_metrics: Configs of metrics beside those that every report has.
+        chosen: One factor for each row's key, from another benchmark, in place of `factors`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Benchmark:
         factors: Sequence[float],
         work_dir: Path,
         extra_metrics: Sequence[dict[str, Any]] = (),
+        chosen: Mapping[str, float] | None = None,
     ) -> None:
         for name, values in (('--seeds', seeds), ('--lr-factors', factors)):
             if not values or len(set(values)) < len(values):
@@ -47,7 +49,7 @@ class Benchmark:
         if min(factors) <= 0:
             raise UserError(f'benchmark: --lr-factors must be above 0, got {min(factors)}.')
         self.rows, self.seeds, self.factors, self.work_dir = list(rows), list(seeds), list(factors), work_dir
-        self.extra_metrics = list(extra_metrics)
+        self.extra_metrics, self.chosen = list(extra_metrics), chosen
 
     def run(self, row: Row, factor: float, seed: int) -> Run:
         """One run of a row that was not refused."""
@@ -55,18 +57,20 @@ class Benchmark:
         folder = run_folder(self.work_dir, row.key, factor, seed)
         return Run(row.key, factor, seed, folder, row.source, row.cfg)
 
+    def factors_of(self, row: Row) -> list[float]:
+        """Factors that are tried for a row that was not refused."""
+        return self.factors if self.chosen is None else [self.chosen[row.key]]
+
     def tuning_runs(self) -> list[Run]:
-        """Every factor with the first seed."""
-        return [self.run(row, factor, self.seeds[0]) for factor in self.factors for row, _ in trainable(self.rows)]
+        """Every factor with the first seed; all rows with their first factor, then all with their second, ..."""
+        tries = [[(row, factor) for factor in self.factors_of(row)] for row, _ in trainable(self.rows)]
+        return [self.run(row, factor, self.seeds[0]) for column in zip(*tries, strict=True) for row, factor in column]
 
     def best_factor(self, row: Row) -> float | None:
         """The factor whose run with the first seed has the best PSNR over the evaluation set; None if all failed."""
-        scores = {}
-        for factor in self.factors:
-            result = self.run(row, factor, self.seeds[0]).result() or {}
-            if result.get('status') == FINISHED:
-                scores[factor] = result['metrics'][SELECTED_BY]['value']
-        return max(scores, key=lambda factor: scores[factor]) if scores else None
+        results = {factor: self.run(row, factor, self.seeds[0]).result() or {} for factor in self.factors_of(row)}
+        finished = {factor: result for factor, result in results.items() if result.get('status') == FINISHED}
+        return best_rate({factor: result['metrics'][SELECTED_BY]['value'] for factor, result in finished.items()})
 
     def seed_runs(self) -> list[Run]:
         """The other seeds with the best factor of each row that has one."""

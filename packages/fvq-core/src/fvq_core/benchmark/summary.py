@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .bootstrap import PairedDifference
+from .chosen_rates import SELECTED_BY
 from .comparison import compare
 from .rows import Row
 from .run import FINISHED, Run
-from .scheduler import SELECTED_BY, Benchmark
+from .scheduler import Benchmark
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def summarize_row(benchmark: Benchmark, row: Row) -> RowSummary:
     if row.cfg is None or row.refusal:
         return summary
     summary.factor = benchmark.best_factor(row)
-    runs = [benchmark.run(row, factor, benchmark.seeds[0]) for factor in benchmark.factors]
+    runs = [benchmark.run(row, factor, benchmark.seeds[0]) for factor in benchmark.factors_of(row)]
     if summary.factor is not None:
         runs += [benchmark.run(row, summary.factor, seed) for seed in benchmark.seeds[1:]]
     summary.tried = [(run, run.result()) for run in runs]

@@ -17,6 +17,7 @@ EXAMPLE = """\
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2                     # bundled photos; continues where it stopped
   tools/benchmark.py configs/mini/vq.py configs/mini/fvq.py --lr-factors 0.3 1 3 --jobs 2
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos   # photos/train, photos/val
+  tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos --rates-of work_dirs/benchmark
   tools/benchmark.py configs/mini/q1/sweep.py                            # one row for each cell of a sweep
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2 --report-only       # what is there so far"""
 
@@ -37,6 +38,11 @@ def main(argv: Sequence[str] | None) -> None:
         default=[1.0],
         metavar='F',
         help='on the learning rate; all are tried with the first seed, the best by evaluation PSNR gets the others',
+    )
+    parser.add_argument(
+        '--rates-of',
+        metavar='DIR',
+        help='the work dir of another benchmark: each row takes the factor that was best there',
     )
     parser.add_argument('--jobs', default='auto', help='runs at a time; auto: one a GPU, or one')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run')
@@ -59,6 +65,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--report-only', action='store_true', help='train nothing, report what is there')
     args = parser.parse_args(argv)
 
+    from ..benchmark.chosen_rates import chosen_rates
     from ..benchmark.fairness import check_fairness
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
     from ..benchmark.photo_data import use_photos
@@ -79,7 +86,11 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")
     if not args.allow_differences:
         check_fairness(rows)
-    work_dir = Path(args.work_dir)
+    work_dir, chosen = Path(args.work_dir), None
+    if args.rates_of is not None:
+        if len(args.lr_factors) > 1:
+            raise UserError('benchmark: --rates-of and several --lr-factors exclude each other; drop one of them.')
+        chosen = chosen_rates(Path(args.rates_of), [row for row, _ in trainable(rows)], args.seeds[0])
     if args.data:
         needed = max(
             (math.ceil(FEWEST_CODES * r.codebook_size / r.codes_per_image) for r, _ in trainable(rows)), default=1
@@ -90,11 +101,13 @@ def main(argv: Sequence[str] | None) -> None:
         notes = ["The configs' own data."]
         if any('BundledPhotos' in str(cfg.val_dataloader['dataset']['type']) for _, cfg in trainable(rows)):
             notes.append('Training and evaluation crops are of different parts of the same ten bundled photos.')
+    if chosen is not None:
+        notes.append(f'Learning rates were chosen for each row by {args.rates_of}, not on these photos.')
     notes.append(f'{len(slots)} run(s) at a time, {args.threads} CPU thread(s) each.')
     if not metrics:
         notes.append('No perceptual distance: no trained network was given or found on this machine.')
 
-    benchmark = Benchmark(rows, args.seeds, args.lr_factors, work_dir, metrics)
+    benchmark = Benchmark(rows, args.seeds, args.lr_factors, work_dir, metrics, chosen)
     for row in rows:
         if row.refusal:
             print(f'{row.name}: refused: {row.refusal}')
