@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import chunked_softmax
 from fvq_quantizers.chunked_softmax import entropies, soft_gradient
 from fvq_quantizers.distances import DotProduct, SquaredL2
@@ -166,6 +167,17 @@ def test_synchronized_gives_the_latent_all_and_its_code_nu_of_the_gradient():
     torch.testing.assert_close(codebook_KD.grad, torch.zeros(K, D).index_add_(0, indices_N, 0.3 * gradient))
     with pytest.raises(UserError, match='nu must be 0 or more, got -1'):
         SynchronizedStraightThrough(-1)
+
+
+@pytest.mark.parametrize('update', ['EMAUpdate', 'Frozen', 'AlternatingUpdate'])
+def test_a_gradient_for_codes_that_nothing_trains_is_refused(update: str):
+    estimator = dict(type='SynchronizedStraightThrough', nu=0.3)
+    config = dict(type='VectorQuantizer', codebook_size=K, code_dim=D, update=dict(type=update))
+    with pytest.raises(UserError, match=f'gives the codes a gradient that nothing takes: {update} trains no codebook'):
+        QUANTIZERS.build(dict(config, estimator=estimator))
+    QUANTIZERS.build(dict(config, estimator=dict(type='SynchronizedStraightThrough', nu=0.0)))
+    if update != 'EMAUpdate':  # which takes no projector
+        QUANTIZERS.build(dict(config, estimator=estimator, projector=dict(type='LinearProjector')))
 
 
 def rotation(source: Tensor, target: Tensor) -> Tensor:

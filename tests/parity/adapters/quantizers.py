@@ -94,7 +94,7 @@ def ibq(case: Case) -> dict[str, Tensor]:
     }
     if options['use_entropy_loss']:
         from fvq_quantizers.chunked_softmax import entropies
-        from fvq_quantizers.vector_quantizer import to_vectors
+        from fvq_quantizers.latents import to_vectors
 
         with torch.no_grad():
             sample, batch = entropies(

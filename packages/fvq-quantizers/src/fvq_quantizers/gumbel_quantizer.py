@@ -16,8 +16,7 @@ from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
 from .chunked_softmax import over_row_chunks
-from .latents import check_codes, check_latent, folded_copy
-from .vector_quantizer import to_grid, to_vectors
+from .latents import check_codes, check_latent, folded_copy, to_grid, to_vectors
 
 
 @QUANTIZERS.register_module()

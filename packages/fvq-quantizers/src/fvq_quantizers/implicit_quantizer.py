@@ -16,8 +16,7 @@ from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 
 from .digits import Order, digits_to_index, index_to_digits
-from .latents import check_codes, check_latent, folded_copy
-from .vector_quantizer import to_grid, to_vectors
+from .latents import check_codes, check_latent, folded_copy, to_grid, to_vectors
 
 
 class ImplicitQuantizer(Quantizer):

@@ -1,4 +1,4 @@
-"""What quantizers that are not a `VectorQuantizer` share about latents and folding."""
+"""What quantizers share about latents: their shape, their vectors, codes that belong to them."""
 
 from __future__ import annotations
 
@@ -39,3 +39,13 @@ def folded_copy(quantizer: Q, label: int | None) -> Q:
     if label is not None:
         raise UserError(f'{type(quantizer).__name__}: has no classes, so fold() takes no label, got {label}; drop it.')
     return copy.deepcopy(quantizer).eval()
+
+
+def to_vectors(z_BDHW: Tensor) -> Tensor:
+    """(B, D, H, W) to (N, D), positions in reading order."""
+    return z_BDHW.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def to_grid(z_ND: Tensor, B: int, H: int, W: int) -> Tensor:
+    """The inverse of `to_vectors`, laid out like any image: a decoder takes over the memory order of what it is given."""
+    return z_ND.view(B, H, W, -1).permute(0, 3, 1, 2).contiguous()

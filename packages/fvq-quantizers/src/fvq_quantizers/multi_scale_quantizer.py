@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +17,11 @@ from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
+from .latents import check_latent, to_grid, to_vectors
 from .phi import Phi, phi_of_scales
-from .vector_quantizer import VectorQuantizer, to_grid, to_vectors
+from .pyramid import Side, check_sides, scaled, shrink
+from .vector_quantizer import VectorQuantizer
 from .wrapped_quantizer import build_wrapped
-
-Side = int | Sequence[int]
 
 
 @QUANTIZERS.register_module()
@@ -90,7 +90,7 @@ class MultiScaleQuantizer(Quantizer):
         return ScalePyramid(sides, self.quantizer.codebook_size)
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        B, _, H, W = self.quantizer.check_latent(z_BDHW)
+        B, _, H, W = check_latent(self, z_BDHW)
         with full_precision(z_BDHW.device.type):
             z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
             indices, sum_BDHW, losses = self._quantize(z_BDHW)
@@ -241,35 +241,9 @@ class MultiScaleQuantizer(Quantizer):
         return dict(sides=(1, 2, 3, 4))
 
 
-def check_sides(sides: Sequence[Side]) -> tuple[tuple[int, int], ...]:
-    """(height, width) of each scale.
-
-    Raises:
-        UserError: No sides, or one that is no positive size or exceeds the last.
-    """
-    pairs = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
-    last = pairs[-1] if pairs else ()
-    if not pairs or any(len(p) != 2 or min(p) < 1 or p[0] > last[0] or p[1] > last[-1] for p in pairs):
-        raise UserError(
-            'MultiScaleQuantizer: sides must be positive numbers or (height, width) pairs, none beyond the last, which '
-            f'is the size of the latent; got {sides}.'
-        )
-    return cast(tuple[tuple[int, int], ...], pairs)
-
-
 def trains_codes(quantizer: VectorQuantizer) -> bool:
     """Whether the quantized value gets a gradient from the loss or through the estimator."""
     with torch.enable_grad():
         z_ND, z_q_ND = torch.ones(1, quantizer.code_dim), torch.zeros(1, quantizer.code_dim, requires_grad=True)
         in_loss = any(term.requires_grad for term in quantizer.loss(z_ND, z_q_ND, z_q_ND).values())
         return in_loss or quantizer.estimator.pair(z_ND, z_q_ND).requires_grad
-
-
-def scaled(side: int, of: int, to: int) -> int:
-    """A side of a pyramid for latents of size `of`, for one of size `to`: rounded, halves up, at least 1."""
-    return max(1, (2 * side * to + of) // (2 * of))
-
-
-def shrink(x_BDHW: Tensor, height: int, width: int) -> Tensor:
-    """Area averages, (B, D, height, width)."""
-    return x_BDHW if x_BDHW.shape[-2:] == (height, width) else F.interpolate(x_BDHW, (height, width), mode='area')

@@ -18,7 +18,9 @@ from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
-from .vector_quantizer import VectorQuantizer, to_grid
+from .joined_positions import JoinedPositions
+from .latents import check_latent, to_grid
+from .vector_quantizer import VectorQuantizer
 from .wrapped_quantizer import build_wrapped
 
 
@@ -75,16 +77,9 @@ class ResidualQuantizer(Quantizer):
             Sequence[VectorQuantizer],
             nn.ModuleList(build_wrapped('ResidualQuantizer', config) for config in configs),
         )
-        sides = (space_to_depth, space_to_depth) if isinstance(space_to_depth, int) else tuple(space_to_depth)
-        joined = self.quantizer.code_dim
-        if len(sides) != 2 or min(sides) < 1 or joined % (sides[0] * sides[1]):
-            raise UserError(
-                f'ResidualQuantizer: space_to_depth {space_to_depth} must be a side or (rows, columns) whose product '
-                f'divides the code_dim of the wrapped quantizer, {joined}.'
-            )
-        self.rows_joined, self.columns_joined = sides
-        self.code_dim = joined // (sides[0] * sides[1])
-        if self.needs_latents and joined != self.code_dim:
+        self.joined = JoinedPositions(space_to_depth, self.quantizer.code_dim)
+        self.code_dim = self.joined.part_dim
+        if self.needs_latents and self.code_dim != self.quantizer.code_dim:
             raise UserError(
                 f'ResidualQuantizer: {type(self.quantizer.init).__name__} starts from single latents, space_to_depth '
                 f'{space_to_depth} joins them; use another init.'
@@ -112,35 +107,15 @@ class ResidualQuantizer(Quantizer):
         return mapped * self.depth if self.shared else mapped
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        layout = self.layout(*self._check_latent(z_BDHW))
+        layout = self.layout(*check_latent(self, z_BDHW)[2:])
         B = z_BDHW.shape[0]
         with full_precision(z_BDHW.device.type):
-            z_ND = self._joined_vectors(z_BDHW)
+            z_ND = self.joined.vectors(z_BDHW)
             indices, sums, losses = self._quantize(z_ND)
             z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if self.training else sums[-1]
         codes = Codes(torch.stack(indices, 1).view(B, -1), layout)
-        z_q_BDHW, z_BDHW = (self._part(to_grid(x_ND, B, layout.height, layout.width)) for x_ND in (z_q_ND, z_ND))
+        z_q_BDHW, z_BDHW = (self.joined.part(to_grid(x_ND, B, layout.height, layout.width)) for x_ND in (z_q_ND, z_ND))
         return QuantizerOutput(z_q_BDHW, codes, z_BDHW, losses)
-
-    def _check_latent(self, z_BDHW: Tensor) -> tuple[int, int]:
-        """Height and width of a latent that this quantizer takes."""
-        if z_BDHW.dim() != 4 or z_BDHW.shape[1] != self.code_dim:
-            raise UserError(f'ResidualQuantizer: expected (B, {self.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
-        return z_BDHW.shape[2], z_BDHW.shape[3]
-
-    def _joined_vectors(self, z_BDHW: Tensor) -> Tensor:
-        """(B, D, H, W) to (N, rows * columns * D): the channels of each joined position in turn, row by row."""
-        B, D, H, W = z_BDHW.shape
-        r, c = self.rows_joined, self.columns_joined
-        joined = z_BDHW.float().view(B, D, H // r, r, W // c, c).permute(0, 2, 4, 3, 5, 1)  # (B, h, w, r, c, D)
-        return joined.reshape(-1, r * c * D)
-
-    def _part(self, joined_BEhw: Tensor) -> Tensor:
-        """The inverse for a grid of joined vectors, (B, rows * columns * D, h, w) to (B, D, H, W)."""
-        r, c = self.rows_joined, self.columns_joined
-        B, E, h, w = joined_BEhw.shape
-        parted = joined_BEhw.view(B, r, c, E // (r * c), h, w).permute(0, 3, 4, 1, 5, 2)  # (B, D, h, r, w, c)
-        return parted.reshape(B, -1, h * r, w * c)
 
     def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
         """Indices and partial sums of each depth, and the losses averaged over depths."""
@@ -178,7 +153,7 @@ class ResidualQuantizer(Quantizer):
             raise UserError(f'ResidualQuantizer: depth must lie in [0, {self.depth}), got {depth}.')
         parts = self._parts(codes)[: depth + 1]
         total = reduce(torch.add, parts) if cumulative else parts[-1]  # in the order of `forward`, to the last bit
-        return self._part(total.contiguous())
+        return self.joined.part(total.contiguous())
 
     def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:
         """The code of each depth, (B, depth, D, H, W), or their running sums.
@@ -211,11 +186,11 @@ class ResidualQuantizer(Quantizer):
             temperature: Of the softmax; 0.5 in RQ-Transformer.
             stochastic: Draw the codes from the soft choice instead of taking the best.
         """
-        layout = self.layout(*self._check_latent(z_BDHW))
+        layout = self.layout(*check_latent(self, z_BDHW)[2:])
         B = z_BDHW.shape[0]
         soft, indices = [], []
         with full_precision(z_BDHW.device.type):
-            residual_ND = self._joined_vectors(z_BDHW)
+            residual_ND = self.joined.vectors(z_BDHW)
             for depth, codebook_KD in enumerate(self.codebooks()):
                 vq = self.at_depth(depth)
                 searched = vq.normalize.for_search(residual_ND), vq.normalize.for_search(codebook_KD)
@@ -239,12 +214,7 @@ class ResidualQuantizer(Quantizer):
         return tuple(self.at_depth(depth).codebook_size for depth in range(self.depth))
 
     def layout(self, height: int, width: int) -> ResidualGrid:
-        if height % self.rows_joined or width % self.columns_joined:
-            raise UserError(
-                f'ResidualQuantizer: space_to_depth joins {self.rows_joined}x{self.columns_joined} positions, which do '
-                f'not divide a latent of {height}x{width}; use images of other sides.'
-            )
-        return ResidualGrid(height // self.rows_joined, width // self.columns_joined, self._sizes)
+        return ResidualGrid(*self.joined.grid(height, width), self._sizes)
 
     def fold(self, label: int | None = None) -> ResidualQuantizer:
         folded = copy.copy(self)

@@ -26,6 +26,8 @@ from fvq_core.registry import (
     REGULARIZERS,
 )
 
+from .latents import check_latent, to_grid, to_vectors
+
 Component = Mapping[str, Any]
 
 
@@ -96,6 +98,14 @@ class VectorQuantizer(Quantizer):
                 )
         weights = self.init.weights(codebook_size, getattr(self.projector, 'source_dim', code_dim))
         self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
+        if self.estimator.moves_codes and not any(
+            p.requires_grad for p in (self.embedding, *self.projector.parameters())
+        ):
+            raise UserError(
+                f'VectorQuantizer: {type(self.estimator).__name__} gives the codes a gradient that nothing takes: '
+                f'{type(self.update).__name__} trains no codebook and {type(self.projector).__name__} has no weights; use '
+                'StraightThrough, or an update whose codebook the optimizer trains.'
+            )
         self.update.attach(self.embedding, self.normalize, self.distance)
         self.update.check(self)
 
@@ -149,7 +159,7 @@ class VectorQuantizer(Quantizer):
             labels_B: In training, for a class-conditional projector: the class of each image, int64. Each image is then
                 quantized with the codebook of its class, as released.
         """
-        B, _, H, W = self.check_latent(z_BDHW)
+        B, _, H, W = check_latent(self, z_BDHW)
         with full_precision(z_BDHW.device.type):
             raw_ND = to_vectors(z_BDHW).float()
             z_ND = self.normalize.latent(raw_ND)
@@ -248,23 +258,7 @@ class VectorQuantizer(Quantizer):
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
         self.update.attach(self.embedding, self.normalize, self.distance)
 
-    def check_latent(self, z_BDHW: Tensor) -> torch.Size:
-        """The shape of a latent that this quantizer takes."""
-        if z_BDHW.dim() != 4 or z_BDHW.shape[1] != self.code_dim:
-            raise UserError(f'VectorQuantizer: expected (B, {self.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
-        return z_BDHW.shape
-
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """256 codes of at most 16 channels: patches of any published size still fit."""
         return dict(codebook_size=min(cfg['codebook_size'], 256), code_dim=min(cfg['code_dim'], 16))
-
-
-def to_vectors(z_BDHW: Tensor) -> Tensor:
-    """(B, D, H, W) to (N, D), positions in reading order."""
-    return z_BDHW.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def to_grid(z_ND: Tensor, B: int, H: int, W: int) -> Tensor:
-    """The inverse of `to_vectors`, laid out like any image: a decoder takes over the memory order of what it is given."""
-    return z_ND.view(B, H, W, -1).permute(0, 3, 1, 2).contiguous()

@@ -17,6 +17,7 @@ class Estimator(nn.Module):
     """
 
     pairwise = True
+    moves_codes = False  # whether it is there to give the codes a gradient, and pointless where nothing takes one
 
     def pair(self, z_ND: Tensor, z_q_ND: Tensor) -> Tensor:
         """Attach the estimator's gradient to the quantized value.

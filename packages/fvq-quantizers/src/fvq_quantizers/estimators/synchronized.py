@@ -28,7 +28,7 @@ class SynchronizedStraightThrough(Estimator):
         super().__init__()
         if nu < 0:
             raise UserError(f'SynchronizedStraightThrough: nu must be 0 or more, got {nu}; 0.2 is a usual value.')
-        self.nu = nu
+        self.nu, self.moves_codes = nu, nu > 0
 
     def pair(self, z_ND: Tensor, z_q_ND: Tensor) -> Tensor:
         straight = z_ND + (z_q_ND - z_ND).detach()
