@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.data.loader import build_loader
-from fvq_core.data.photos import PHOTO_NAMES, BundledPhotos, load_photos, photo_part
+from fvq_core.data.photos import PHOTO_NAMES, BundledPhotos, load_photos, photo_part, shrunk
 from fvq_core.errors import UserError
 
 
@@ -97,3 +97,15 @@ def test_unknown_split_and_empty_crops_are_refused():
         BundledPhotos('test')
     with pytest.raises(UserError, match='1 or more, got 0 and 8'):
         BundledPhotos('eval', crop_size=8, crops=0)
+
+
+def test_shrunk_photos_keep_their_aspect_and_mean_and_smaller_ones_stay():
+    photo = load_photos()['coffee']
+    small = shrunk(photo, 80)
+    assert small.shape == (80, 120, 3)
+    np.testing.assert_allclose(small.mean((0, 1)), photo.mean((0, 1)), atol=0.5)
+    assert shrunk(small, 200) is small
+    whole = BundledPhotos('train', 64, short_side=64)
+    part = whole.parts['coffee']
+    assert min(part.shape[:2]) == 64
+    assert contains(part, whole[(2, 2)]['image']) or contains(part, whole[(2, 2)]['image'].flip(2))

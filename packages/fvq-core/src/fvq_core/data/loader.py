@@ -58,7 +58,7 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
         batch_size=cfg['batch_size'],
         sampler=sampler,
         num_workers=workers,
-        collate_fn=collate_samples,
+        collate_fn=getattr(dataset, 'collate', collate_samples),
         persistent_workers=workers > 0 and train,
         prefetch_factor=cfg.get('prefetch_factor') if workers else None,
         pin_memory=bool(cfg.get('pin_memory')) and torch.cuda.is_available(),

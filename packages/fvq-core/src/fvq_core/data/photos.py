@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from ..errors import UserError
@@ -55,9 +56,19 @@ def photo_part(photo: np.ndarray, split: Literal['train', 'eval']) -> np.ndarray
     return photo[:, :border] if split == 'train' else photo[:, border:]
 
 
+def shrunk(photo: np.ndarray, short_side: int) -> np.ndarray:
+    """A photo with that short side, by area averages; a smaller one stays as it is."""
+    height, width = photo.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1.0:
+        return photo
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX))
+
+
 @DATASETS.register_module()
 class BundledPhotos(Dataset):
-    """Square crops at full resolution; the label is the number of the photo.
+    """Square crops; the label is the number of the photo.
 
     Training crops are random and mirrored half the time. Evaluation crops are fixed, the same for every seed.
 
@@ -66,23 +77,34 @@ class BundledPhotos(Dataset):
         crop_size: Side in pixels.
         crops: Number of crops: the length of an epoch in training, of the evaluation set otherwise.
         seed: Of the training crops.
+        short_side: Shrink the photos to this short side first, so that a crop shows most of one; by default crops have
+            full resolution.
 
     Raises:
         UserError: A photo's part is smaller than the crop.
     """
 
-    def __init__(self, split: Literal['train', 'eval'], crop_size: int = 64, crops: int = 1000, seed: int = 0) -> None:
+    def __init__(
+        self,
+        split: Literal['train', 'eval'],
+        crop_size: int = 64,
+        crops: int = 1000,
+        seed: int = 0,
+        short_side: int | None = None,
+    ) -> None:
         if split not in ('train', 'eval'):
             raise UserError(f"BundledPhotos: split must be 'train' or 'eval', got '{split}'.")
         if crops < 1 or crop_size < 1:
             raise UserError(f'BundledPhotos: crops and crop_size must be 1 or more, got {crops} and {crop_size}.')
         self.split, self.crop_size, self.crops, self.seed = split, crop_size, crops, seed
         self.parts = {name: photo_part(photo, split) for name, photo in load_photos().items()}
+        if short_side is not None:
+            self.parts = {name: shrunk(part, short_side) for name, part in self.parts.items()}
         for name, part in self.parts.items():
             if min(part.shape[:2]) < crop_size:
                 raise UserError(
                     f'BundledPhotos: the {split} part of {name} is {part.shape[1]}x{part.shape[0]}, smaller than the '
-                    f'{crop_size}x{crop_size} crop; choose a smaller crop_size.'
+                    f'{crop_size}x{crop_size} crop; choose a smaller crop_size, or a larger short_side.'
                 )
 
     def __len__(self) -> int:

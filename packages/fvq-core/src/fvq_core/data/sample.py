@@ -89,4 +89,4 @@ class UnreadableImages:
                 f'{len(self.names)} of {self.dataset_size} images cannot be read, more than max_unreadable='
                 f'{self.allowed:g} allows, the last is {sorted(self.names)[-1]}; repair the data or raise max_unreadable.'
             )
-        return batch['images'] is not None
+        return batch.get('images', batch.get('codes')) is not None

@@ -1,0 +1,225 @@
+"""The codes of a data set, made once for a generator to train on: LlamaGen's ten crops, in one store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from mmengine.dist import get_dist_info
+from PIL import Image
+
+from .codes_store import CodesWriter, Manifest, read_manifest
+from .codes_store.extraction_progress import ExtractionProgress
+from .codes_store.shard_reader import ShardReader
+from .data.image_dataset import ImageDataset
+from .data.image_folder import ImageFolder
+from .data.multi_crop import ImageWindows, MultiCrop
+from .data.packed_names import PackedNames
+from .data.photos import PHOTO_NAMES, load_photos, photo_part
+from .data.tar_shards import TarShards
+from .errors import UserError
+from .evaluation import load_task
+from .identity import tokenizer_hash
+from .pretrained import from_pretrained
+from .runner.checkpoint import read_checkpoint
+from .tokenizer import Tokenizer
+
+BUNDLED = 'bundled'
+PRECISIONS = ('float32', 'bfloat16')
+
+
+class PhotoParts(ImageDataset):
+    """The training parts of the ten bundled photos, one whole image each; the label is the number of the photo."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names, self.labels = PackedNames.pack(PHOTO_NAMES), np.arange(len(PHOTO_NAMES))
+
+    def __len__(self) -> int:
+        return len(PHOTO_NAMES)
+
+    def name(self, number: int) -> str:
+        return self.names[number]
+
+    def label(self, number: int) -> int:
+        return number
+
+    def read(self, number: int) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(photo_part(load_photos()[PHOTO_NAMES[number]], 'train')).save(file, 'png', compress_level=1)
+        return file.getvalue()
+
+
+def image_source(data: str, tar_labels: Literal['cls', 'shard'] = 'cls') -> ImageFolder | TarShards | PhotoParts:
+    """The images that a command line names.
+
+    Args:
+        data: A folder of images, a .tar path or pattern, a folder of .tar files, or `bundled`.
+        tar_labels: See `TarShards`.
+
+    Raises:
+        UserError: See the data sets.
+    """
+    if data == BUNDLED:
+        return PhotoParts()
+    if data.endswith('.tar') or next(Path(data).glob('*.tar'), None):
+        return TarShards(data, labels=tar_labels)
+    return ImageFolder(data)
+
+
+def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) -> Tokenizer:
+    """The tokenizer of a checkpoint `iter_N.pth`, of a folder, or of a repository on the hub; folded, in eval mode.
+
+    Args:
+        source: Its path or name.
+        weights: Of a checkpoint: the moving average or the weights as trained; see `load_task`.
+
+    Raises:
+        UserError: There is none, or it is no tokenizer.
+    """
+    if not source.endswith('.pth'):
+        if weights is not None:
+            raise UserError(f'--weights is for checkpoints; {source} holds one set of weights.')
+        return from_pretrained(source).fold()
+    task = load_task(read_checkpoint(source), source, weights=weights)
+    if not isinstance(getattr(task, 'tokenizer', None), Tokenizer):
+        raise UserError(f'{source} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')
+    return task.tokenizer.eval().fold()
+
+
+def plan_store(
+    tokenizer: Tokenizer,
+    images: ImageFolder | TarShards | PhotoParts,
+    multi_crop: MultiCrop,
+    names: dict[str, str],
+    shard_size: int | None,
+    precision: str,
+    seed: int,
+) -> Manifest:
+    """The manifest of the store to be.
+
+    Raises:
+        UserError: The tokenizer cannot take crops of this size.
+    """
+    device = next(tokenizer.parameters()).device
+    size = multi_crop.to_dict()['size']
+    with torch.inference_mode():
+        layout = tokenizer.encode(torch.zeros(1, 3, size, size, device=device)).layout
+    digest = hashlib.sha256(images.names.text.tobytes())
+    digest.update(images.names.ends.tobytes() + np.asarray(images.labels, dtype=np.int64).tobytes())
+    return Manifest(
+        layout=layout,
+        tokenizer_hash=tokenizer_hash(tokenizer),
+        tokenizer=names['tokenizer'],
+        crops=multi_crop.to_dict(),
+        precision=precision,
+        seed=seed,
+        source=names['source'],
+        source_images=len(images),
+        source_digest=digest.hexdigest(),
+        shard_size=shard_size or default_shard_size(len(images)),
+    )
+
+
+def default_shard_size(images: int) -> int:
+    """Images of a shard: at most 1,024, so that little is lost with a process, and few where there are few images."""
+    return max(16, min(1024, -(-images // 256)))
+
+
+def extract_codes(
+    tokenizer: Tokenizer,
+    images: ImageFolder | TarShards | PhotoParts,
+    out: str | Path,
+    multi_crop: MultiCrop,
+    *,
+    names: dict[str, str],
+    device: torch.device | str = 'cpu',
+    batch_size: int = 64,
+    num_workers: int = 0,
+    shard_size: int | None = None,
+    precision: str = 'float32',
+    max_unreadable: float = 0.1,
+    seed: int = 0,
+    say: Callable[[str], Any] = print,
+) -> Manifest:
+    """Encode every crop of every image into a store, or continue where an earlier call was stopped.
+
+    Called by each process of a run; shards are dealt out, and the store is the same for any number of processes.
+
+    Args:
+        tokenizer: Folded.
+        images: The images.
+        out: Folder of the store.
+        multi_crop: The crops of each image.
+        names: `tokenizer` and `source` in words, for the manifest.
+        device: Of the encoder.
+        batch_size: Crops encoded at once.
+        num_workers: Processes that read and crop images.
+        shard_size: Images of a shard; see `default_shard_size`.
+        precision: Of the encoder, `'float32'` or `'bfloat16'`.
+        max_unreadable: Largest tolerated share of images that cannot be read.
+        seed: Of random crops.
+        say: Gets a line for people.
+
+    Returns:
+        The manifest of the complete store.
+
+    Raises:
+        UserError: See `CodesWriter`; crops of a size that the tokenizer cannot take; too many unreadable images.
+    """
+    if min(batch_size, 1 if shard_size is None else shard_size) < 1 or num_workers < 0 or not 0 <= max_unreadable <= 1:
+        raise UserError(
+            f'extract_codes: batch size {batch_size} and shard size {shard_size} must be 1 or more, workers {num_workers} 0 '
+            f'or more, max_unreadable {max_unreadable} a share from 0 to 1.'
+        )
+    if precision not in PRECISIONS:
+        raise UserError(f'extract_codes: precision must be one of {", ".join(PRECISIONS)}, got {precision!r}.')
+    tokenizer = tokenizer.to(device).eval()
+    plan = plan_store(tokenizer, images, multi_crop, names, shard_size, precision, seed)
+    writer, (rank, world_size) = CodesWriter(out, plan), get_dist_info()
+    try:
+        pending = agree(writer.open if rank == 0 else None)
+        done = plan.number_of_shards - len(pending)
+        if done and rank == 0:
+            say(f'{out}: {done:,} of {plan.number_of_shards:,} shards are there already')
+        reader = ShardReader(ImageWindows(images, multi_crop, seed), plan, max_unreadable, batch_size, num_workers)
+        own = pending[rank::world_size]
+        total = sum(len(plan.shard_images(shard)) for shard in own)
+        with ExtractionProgress(total, rank, world_size, say) as progress:
+            for shard, numbers, codes_NAL in reader.read(own, tokenizer, precision, progress.advance):
+                writer.write(shard, codes_NAL, numbers, [images.label(number) for number in numbers])
+        if rank == 0 and not read_manifest(out).complete:
+            writer.wait()
+            writer.finish(images.name, max_unreadable)
+        writer.wait_complete()
+        return read_manifest(out)
+    finally:
+        writer.close()
+
+
+def agree(find: Callable[[], Any] | None) -> Any:
+    """What the first process finds, or its mistake, for all processes.
+
+    Args:
+        find: To be called by the first process; None in the others.
+
+    Raises:
+        UserError: In every process.
+    """
+    found: list[Any] = [None, None]
+    if find is not None:
+        try:
+            found[0] = find()
+        except UserError as error:
+            found[1] = str(error)
+    if dist.is_initialized():
+        dist.broadcast_object_list(found)
+    if found[1] is not None:
+        raise UserError(found[1])
+    return found[0]

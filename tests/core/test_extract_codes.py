@@ -1,0 +1,280 @@
+"""From image files to a store of codes: the crops, what is encoded, and what happens to bad images."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import TenCrop as TorchvisionTenCrop
+
+from fvq_core import extract_codes as library
+from fvq_core.codes_store import CodesStore, Manifest
+from fvq_core.data.multi_crop import ImageWindows, TenCrop, parse_crops
+from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_part
+from fvq_core.data.sample import sample_rng, to_tensor
+from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop
+from fvq_core.errors import UserError
+from fvq_core.extract_codes import PhotoParts, extract_codes, image_source
+from fvq_core.identity import tokenizer_hash
+from fvq_core.images import from_uint8
+from fvq_core.tokenizer import Tokenizer
+from tests.tiny import tiny_tokenizer
+
+from .pictures import gradient, picture, save
+
+NAMES = dict(tokenizer='tiny', source='pictures')
+SIZES = [(23, 17), (40, 31), (19, 60), (16, 16), (33, 20), (18, 18)]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Six images of two classes, none smaller than 16 pixels."""
+    for number, (width, height) in enumerate(SIZES):
+        save(picture(width, height, number), tmp_path / 'photos' / f'class{number % 2}' / f'{number}.png')
+    return tmp_path / 'photos'
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return tiny_tokenizer().fold()
+
+
+def extract(data: Path | str, out: Path, tokenizer: Tokenizer, crops: list[str], size: int = 12, **options) -> Manifest:
+    made_of = {key: options.pop(key) for key in ('flip', 'ranges', 'upsample') if key in options}
+    return extract_codes(
+        tokenizer, image_source(str(data)), out, parse_crops(crops, size, **made_of), names=NAMES, **options
+    )
+
+
+def encoded(tokenizer: Tokenizer, crops: list[Image.Image]) -> Tensor:
+    with torch.no_grad():
+        return tokenizer.encode(from_uint8(torch.stack([to_tensor(crop) for crop in crops]))).indices_BL
+
+
+def classes_in_order(photos: Path) -> list[Path]:
+    return [*sorted((photos / 'class0').iterdir()), *sorted((photos / 'class1').iterdir())]
+
+
+@pytest.mark.parametrize(
+    ('size', 'crop_range', 'side'), [(256, 1.1, 281), (256, 1.05, 268), (12, 1.1, 13), (12, 1, 12)]
+)
+def test_the_ten_crops_are_torchvisions_of_a_centre_crop(size: int, crop_range: float, side: int):
+    ten = TenCrop(size, [crop_range])
+    assert ten.crops[0].size == side
+    image = ADMCenterCrop(side)(gradient(400, 300), sample_rng(0, 0))
+    views = ten.views([to_tensor(image)[None]])
+    wanted = torch.stack([to_tensor(crop) for crop in TorchvisionTenCrop(size)(image)])
+    assert torch.equal(views, wanted[None])
+
+
+def test_several_ranges_give_ten_crops_each_and_the_others_mirror_last():
+    first, second = (torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8) for side in (13, 12))
+    both = TenCrop(12, [1.1, 1.05])
+    assert both.count == 20
+    wanted = [TenCrop(12, [1.1]).views([first]), TenCrop(12, [1.05]).views([second])]
+    assert torch.equal(both.views([first, second]), torch.cat(wanted, 1))
+    windows = list(torch.randint(0, 256, (3, 2, 3, 12, 12), dtype=torch.uint8))
+    three = parse_crops(['random', '3'], 12, flip=True)
+    assert three.count == 6
+    assert torch.equal(three.views(windows), torch.stack([*windows, *(w.flip(-1) for w in windows)], 1))
+
+
+@pytest.mark.parametrize(
+    ('crops', 'options', 'message'),
+    [
+        (['eleven'], {}, "takes 'ten', 'center' or 'random N' with a whole number N, got 'eleven'"),
+        (['random'], {}, "got 'random'"),
+        (['random', '-1'], {}, "got 'random -1'"),
+        (['random', '0'], {}, 'take 1 crop of an image or more, got 0'),
+        (['ten', '2'], {}, "got 'ten 2'"),
+        (['center'], dict(ranges=[1.1]), '--crop-range is for --crops ten, not for center'),
+        (['ten'], dict(ranges=[0.9]), 'a crop range lies between 1 and 10'),
+        (['center'], dict(size=0), 'size must be 1 or more, got 0'),
+    ],
+)
+def test_crops_that_cannot_be_are_refused(crops: list[str], options: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        parse_crops(crops, **{'size': 12, **options})
+
+
+def test_ten_crops_of_every_image_are_encoded(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+    manifest = extract(photos, tmp_path / 'store', tokenizer, ['ten'])
+    store = CodesStore(tmp_path / 'store')
+    assert (len(store), store.views, store.tokenizer_hash) == (6, 10, tokenizer_hash(tokenizer))
+    assert manifest.source == 'pictures'
+    assert [store.label(number) for number in range(6)] == [0, 0, 0, 1, 1, 1]
+    for number, path in enumerate(classes_in_order(photos)):
+        window = ADMCenterCrop(13)(Image.open(path).convert('RGB'), sample_rng(0, 0))
+        assert torch.equal(store.all_codes(number), encoded(tokenizer, list(TorchvisionTenCrop(12)(window))))
+    assert len(store.all_codes(0).unique()) > 1
+
+
+def test_centre_crops_and_their_mirror_images(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+    extract(photos, tmp_path / 'plain', tokenizer, ['center'])
+    extract(photos, tmp_path / 'flip', tokenizer, ['center'], flip=True)
+    plain, flip = CodesStore(tmp_path / 'plain'), CodesStore(tmp_path / 'flip')
+    assert (plain.views, flip.views) == (1, 2)
+    for number, path in enumerate(classes_in_order(photos)):
+        crop = ADMCenterCrop(12)(Image.open(path).convert('RGB'), sample_rng(0, 0))
+        pair = [crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+        assert torch.equal(flip.all_codes(number), encoded(tokenizer, pair))
+        assert torch.equal(plain.codes(number, 0), flip.codes(number, 0))
+
+
+def test_random_crops_follow_the_seed_and_the_image_alone(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+    for name, options in dict(
+        one=dict(seed=3), same=dict(seed=3, batch_size=1, shard_size=4, num_workers=1), other=dict(seed=4)
+    ).items():
+        extract(photos, tmp_path / name, tokenizer, ['random', '3'], **options)
+    one, same, other = (CodesStore(tmp_path / name) for name in ('one', 'same', 'other'))
+    rng = sample_rng(3, 2)
+    image = Image.open(classes_in_order(photos)[2]).convert('RGB')
+    wanted = encoded(tokenizer, [ADMRandomCrop(12)(image, rng) for _ in range(3)])
+    assert torch.equal(one.all_codes(2), wanted)
+    assert all(torch.equal(one.all_codes(number), same.all_codes(number)) for number in range(6))
+    assert not torch.equal(one.all_codes(2), other.all_codes(2))
+
+
+def test_tar_shards_give_the_codes_of_the_files_in_them(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+    (tmp_path / 'tars').mkdir()
+    for name in ('class0', 'class1'):
+        with tarfile.open(tmp_path / f'tars/{name}.tar', 'w') as tar:
+            for path in sorted((photos / name).iterdir()):
+                tar.add(path, path.name)
+    extract(photos, tmp_path / 'one', tokenizer, ['center'])
+    extract_codes(
+        tokenizer,
+        image_source(str(tmp_path / 'tars'), 'shard'),
+        tmp_path / 'other',
+        parse_crops(['center'], 12),
+        names=NAMES,
+    )
+    one, other = CodesStore(tmp_path / 'one'), CodesStore(tmp_path / 'other')
+    assert [one.label(number) for number in range(6)] == [other.label(number) for number in range(6)]
+    assert all(torch.equal(one.all_codes(number), other.all_codes(number)) for number in range(6))
+
+
+def test_the_bundled_photos_are_ten_images_of_ten_classes():
+    source = image_source('bundled')
+    assert isinstance(source, PhotoParts)
+    assert [source.label(number) for number in range(len(source))] == list(range(10))
+    cut = ImageWindows(source, parse_crops(['center'], 64))[3]['windows'][0]
+    photo = Image.fromarray(photo_part(load_photos()[PHOTO_NAMES[3]], 'train'))
+    assert torch.equal(cut, to_tensor(ADMCenterCrop(64)(photo, sample_rng(0, 0))))
+
+
+def test_an_extraction_that_was_stopped_goes_on(
+    photos: Path, tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    options = dict(shard_size=2, batch_size=20)
+    extract(photos, tmp_path / 'straight', tokenizer, ['ten'], **options)
+    write, said = library.CodesWriter.write, []
+
+    def stopping(self, shard: int, *arguments) -> None:
+        if shard == 1:
+            raise KeyboardInterrupt
+        write(self, shard, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library.CodesWriter, 'write', stopping)
+        with pytest.raises(KeyboardInterrupt):
+            extract(photos, tmp_path / 'stopped', tokenizer, ['ten'], **options)
+    monkeypatch.setattr(library.CodesWriter, 'write', lambda self, *a: (said.append(a[0]), write(self, *a))[0])
+    extract(photos, tmp_path / 'stopped', tokenizer, ['ten'], **options, say=said.append)
+    assert said == [f'{tmp_path}/stopped: 1 of 3 shards are there already', 1, 2]
+    assert_same_files(tmp_path / 'straight', tmp_path / 'stopped')
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in other.iterdir()}
+
+
+def test_images_that_were_exchanged_in_between_are_noticed(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+    extract(photos, tmp_path / 'store', tokenizer, ['center'])
+    extract(photos, tmp_path / 'store', tokenizer, ['center'])
+    (photos / 'class0/0.png').rename(photos / 'class1/0.png')
+    with pytest.raises(UserError, match=r'holds codes made otherwise .source_digest is'):
+        extract(photos, tmp_path / 'store', tokenizer, ['center'])
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_unreadable_images_are_left_out_and_named(
+    photos: Path, tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture, workers: int
+):
+    broken = photos / 'class0/2.png'
+    extract(photos, tmp_path / 'whole', tokenizer, ['center'])
+    broken.write_bytes(broken.read_bytes()[:60])
+    options = dict(num_workers=workers, batch_size=1, shard_size=1)
+    manifest = extract(photos, tmp_path / 'store', tokenizer, ['center'], max_unreadable=0.2, **options)
+    assert manifest.unreadable == (str(broken),)
+    assert f'left out unreadable image {broken}' in caplog.text
+    store, whole = CodesStore(tmp_path / 'store'), CodesStore(tmp_path / 'whole')
+    for row, number in enumerate((0, 2, 3, 4, 5)):
+        assert torch.equal(store.all_codes(row), whole.all_codes(number))
+        assert store.label(row) == whole.label(number)
+    with pytest.raises(UserError, match=r'1 of 6 images cannot be read, more than --max-unreadable 0.1 allows.*2.png'):
+        extract(photos, tmp_path / 'strict', tokenizer, ['center'])
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_image_smaller_than_the_crop_is_named(photos: Path, tmp_path: Path, tokenizer: Tokenizer, workers: int):
+    save(picture(16, 16), photos / 'class0/1.png')
+    with pytest.raises(
+        UserError, match=r'1.png: ADMCenterCrop: the image is 16x16, smaller than the 17x17 crop'
+    ) as told:
+        extract(photos, tmp_path / 'store', tokenizer, ['ten'], size=16, num_workers=workers)
+    assert '\n' not in str(told.value)
+    extract(photos, tmp_path / 'store', tokenizer, ['ten'], size=16, upsample=True)
+    with Image.open(photos / 'class0/1.png') as image:
+        window = ADMCenterCrop(17, upsample=True)(image.convert('RGB'), sample_rng(0, 0))
+    wanted = encoded(tokenizer, list(TorchvisionTenCrop(16)(window)))
+    assert torch.equal(CodesStore(tmp_path / 'store').all_codes(1), wanted)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(size=13), 'image sides must be multiples of 2, got 13x13'),
+        (dict(batch_size=0), 'batch size 0 and shard size None must be 1 or more'),
+        (dict(shard_size=0), 'shard size 0 must be 1 or more'),
+        (dict(num_workers=-1), 'workers -1 0 or more'),
+        (dict(precision='float8'), "precision must be one of float32, bfloat16, got 'float8'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    photos: Path, tmp_path: Path, tokenizer: Tokenizer, options: dict, message: str
+):
+    with pytest.raises(UserError, match=message):
+        extract(photos, tmp_path / 'store', tokenizer, ['center'], **options)
+    assert not (tmp_path / 'store').exists()
+
+
+def test_bfloat16_is_noted_and_changes_few_codes(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+    exact = extract(photos, tmp_path / 'exact', tokenizer, ['center'])
+    rough = extract(photos, tmp_path / 'rough', tokenizer, ['center'], precision='bfloat16')
+    assert (exact.precision, rough.precision) == ('float32', 'bfloat16')
+    one, other = CodesStore(tmp_path / 'exact'), CodesStore(tmp_path / 'rough')
+    same = [(one.all_codes(n) == other.all_codes(n)).float().mean().item() for n in range(6)]
+    assert np.mean(same) > 0.8
+
+
+def test_a_line_now_and_then_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
+    from fvq_core.codes_store import extraction_progress
+
+    now = [0.0]
+    monkeypatch.setattr(extraction_progress, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
+    said: list[str] = []
+    with extraction_progress.ExtractionProgress(200, 0, 2, said.append) as progress:
+        for _ in range(4):
+            now[0] += 20
+            progress.advance(10)
+    assert said == [
+        'extracting, process 1 of 2: 20 of 200 images, 0.5 images/s, time left 6:00',
+        'extracting, process 1 of 2: 40 of 200 images, 0.5 images/s, time left 5:20',
+    ]
