@@ -14,13 +14,13 @@ from fvq_core.codes import ResidualGrid, ScalePyramid
 from fvq_core.commands.list import main as list_rows
 from fvq_core.config import find_config, read_config_file
 from fvq_core.errors import UserError
-from fvq_core.paper_rows import STILL_TO_COME, check_numbers, config_names, paper_rows
+from fvq_core.paper_rows import RECONSTRUCTION, STILL_TO_COME, check_numbers, config_names, read_table
 from fvq_core.registry import MODELS, QUANTIZERS
 
 from .test_configs import flat
 
-ROWS = paper_rows()
-NAMES = [name for name in config_names() if '/mini/' not in name and 'photos' not in name]
+ROWS = read_table(RECONSTRUCTION)
+NAMES = [name for name in config_names() if not re.search('/mini/|/generation/|photos', name)]
 PAPERS = {name: read_config_file(name).get('paper') for name in NAMES}
 CLAIMED = {row_id: name for name, paper in PAPERS.items() if paper for row_id in paper['rows']}
 

@@ -265,12 +265,12 @@ def test_bfloat16_is_noted_and_changes_few_codes(photos: Path, tmp_path: Path, t
 
 
 def test_a_line_now_and_then_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
-    from fvq_core.codes_store import extraction_progress
+    from fvq_core import image_progress
 
     now = [0.0]
-    monkeypatch.setattr(extraction_progress, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(image_progress, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
     said: list[str] = []
-    with extraction_progress.ExtractionProgress(200, 0, 2, said.append) as progress:
+    with image_progress.ImageProgress('extracting', 200, 0, 2, said.append) as progress:
         for _ in range(4):
             now[0] += 20
             progress.advance(10)

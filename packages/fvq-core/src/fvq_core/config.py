@@ -238,16 +238,19 @@ def preflight(cfg: Config, train: bool) -> None:
         raise UserError(f'the work dir {cfg.work_dir} is a file; choose another with --work-dir.')
     side = task.tokenizer.downsample_factor if hasattr(task, 'tokenizer') else 1
     for name in ('train_dataloader', 'val_dataloader') if train else ('val_dataloader',):
+        if name == 'val_dataloader' and train and cfg.get('val_cfg') is None:
+            continue  # nothing is evaluated while this trains
         if cfg.get(name) is None:
             raise UserError(f'the config has no {name}.')
         dataset = build_dataset(cfg[name], cfg.randomness.get('seed') or 0)
         if len(cast(Sized, dataset)) == 0:
             raise UserError(f'{name}: the dataset is empty.')
         sample = dataset[0]
-        if sample['error']:
+        if sample.get('error'):
             raise UserError(f'{name}: {sample["error"]}')
-        if sample['image'] is not None and (sample['image'].shape[1] % side or sample['image'].shape[2] % side):
-            height, width = sample['image'].shape[1:]
+        image = sample.get('image')
+        if image is not None and (image.shape[1] % side or image.shape[2] % side):
+            height, width = image.shape[1:]
             raise UserError(
                 f'{name}: images are {height}x{width}, the tokenizer needs sides that are multiples of {side}; '
                 'change the crop.'

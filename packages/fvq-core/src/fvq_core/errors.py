@@ -21,3 +21,7 @@ def nearest_hint(name: str, valid: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f'valid: {", ".join(valid)}' if valid else 'nothing is valid here'
+
+
+class SmokeError(UserError):
+    """A smoke run showed that something does not work."""

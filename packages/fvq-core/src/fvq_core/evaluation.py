@@ -67,6 +67,17 @@ def load_task(
     return task
 
 
+def evaluation_task(cfg: Any, path: str, weights: Literal['ema', 'raw'] | None = None) -> Any:
+    """The task of an `iter_N.pth` or of a saved tokenizer's folder, in eval mode on the config's device."""
+    device = choose_device(cfg.get('device', 'auto'))
+    if Path(path).is_dir():
+        task = inference_task(cfg)
+        task.tokenizer = from_pretrained(path)
+    else:
+        task = load_task(read_checkpoint(path), path, cfg, weights)
+    return task.to(device).eval()
+
+
 def evaluate_checkpoint(
     cfg: Any, path: str, weights: Literal['ema', 'raw'] | None = None
 ) -> tuple[dict[str, MetricValue], str]:
@@ -75,14 +86,9 @@ def evaluate_checkpoint(
     Returns:
         The values, and what the weights are called in their stamps.
     """
-    device = choose_device(cfg.get('device', 'auto'))
-    if Path(path).is_dir():
-        task = inference_task(cfg)
-        task.tokenizer = from_pretrained(path)
-    else:
-        task = load_task(read_checkpoint(path), path, cfg, weights)
+    task = evaluation_task(cfg, path, weights)
     runner = SimpleNamespace(
-        task=task.to(device),
+        task=task,
         seed=cfg.randomness.get('seed') or 0,
         logger=logging.getLogger('fvq'),
         call_hook=lambda stage, **arguments: None,

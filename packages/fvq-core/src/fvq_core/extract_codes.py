@@ -15,7 +15,6 @@ from mmengine.dist import get_dist_info
 from PIL import Image
 
 from .codes_store import CodesWriter, Manifest, read_manifest
-from .codes_store.extraction_progress import ExtractionProgress
 from .codes_store.shard_reader import ShardReader
 from .data.image_dataset import ImageDataset
 from .data.image_folder import ImageFolder
@@ -26,6 +25,7 @@ from .data.tar_shards import TarShards
 from .errors import UserError
 from .evaluation import load_task
 from .identity import tokenizer_hash
+from .image_progress import ImageProgress
 from .pretrained import from_pretrained
 from .runner.checkpoint import read_checkpoint
 from .tokenizer import Tokenizer
@@ -191,7 +191,7 @@ def extract_codes(
         reader = ShardReader(ImageWindows(images, multi_crop, seed), plan, max_unreadable, batch_size, num_workers)
         own = pending[rank::world_size]
         total = sum(len(plan.shard_images(shard)) for shard in own)
-        with ExtractionProgress(total, rank, world_size, say) as progress:
+        with ImageProgress('extracting', total, rank, world_size, say) as progress:
             for shard, numbers, codes_NAL in reader.read(own, tokenizer, precision, progress.advance):
                 writer.write(shard, codes_NAL, numbers, [images.label(number) for number in numbers])
         if rank == 0 and not read_manifest(out).complete:

@@ -1,4 +1,4 @@
-"""The rows of the paper's reconstruction tables, and the configs that claim them."""
+"""The rows of the paper's tables of numbers, and the configs that claim them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import UserError
 from .json_files import read_json
 
 ROW_ID = re.compile(r't\d+(\.\d+)?')
-TABLE = 'configs/paper/reconstruction.csv'
+RECONSTRUCTION, GENERATION = 'configs/paper/reconstruction.csv', 'configs/paper/generation.csv'
 # Of `paper = dict(...)` in a config: the CSV column, and the metric of ours that it is compared with.
 COLUMNS = {
     'rfid_in1k': ('rfid_in1k', 'rfid'),
@@ -22,6 +22,10 @@ COLUMNS = {
     'psnr': ('psnr', 'psnr'),
     'ssim': ('ssim', 'ssim'),
     'usage': ('usage_pct', 'usage'),
+    'fid': ('fid', 'fid'),
+    'inception_score': ('is', 'inception_score'),
+    'precision': ('precision', 'precision'),
+    'recall': ('recall', 'recall'),
 }
 # Rows whose architecture is not here yet.
 STILL_TO_COME = {
@@ -37,8 +41,13 @@ STILL_TO_COME = {
 
 
 def paper_rows() -> dict[str, dict[str, str]]:
-    """The paper's table rows by id, such as `t3.8`: table 3, row 8; every value as printed, '' where there is none."""
-    with find_config(TABLE).open(newline='') as file:
+    """The rows of every table by id, such as `t3.8`: table 3, row 8."""
+    return {**read_table(RECONSTRUCTION), **read_table(GENERATION)}
+
+
+def read_table(path: str) -> dict[str, dict[str, str]]:
+    """The rows of a CSV file by id; every value as printed, '' where there is none."""
+    with find_config(path).open(newline='') as file:
         return {row['id']: row for row in csv.DictReader(file)}
 
 
@@ -64,7 +73,7 @@ def check_numbers(name: str, paper: Mapping[str, Any], rows: Mapping[str, Mappin
         if row_id not in rows:
             raise UserError(f'{name}: the paper has no row {row_id}.')
     for key, (column, _) in COLUMNS.items():
-        printed = {float(rows[row_id][column]) for row_id in paper['rows'] if rows[row_id][column]}
+        printed = {float(rows[row_id][column]) for row_id in paper['rows'] if rows[row_id].get(column)}
         said = {float(paper[key])} if key in paper else set()
         if printed != said:
             raise UserError(

@@ -163,6 +163,10 @@ class Registry(_Registry):
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         return self.build_func(cfg, *args, **kwargs, registry=self)
 
+    def add_location(self, module: str) -> None:
+        """Import a module when this registry is first read, as a package does with what training alone needs."""
+        self._locations.append(module)
+
     def names(self) -> list[str]:
         """Every registered name, plug-ins included."""
         self.import_from_location()

@@ -1,3 +1,22 @@
-"""Generators: models of codes."""
+"""Generators: models of codes. Importing the package registers every generator."""
+
+from fvq_core.interop import OTHER_PEERS
+from fvq_core.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+
+from .llamagen import LlamaGen
 
 __version__ = '0.1.0'
+__all__ = ['LlamaGen']
+
+# What training alone needs is imported when its registry is first read, as core does with its own.
+for registry, module in (
+    (MODELS, 'tasks'),
+    (MODELS, 'image_model'),
+    (HOOKS, 'hooks'),
+    (OPTIM_WRAPPERS, 'optim'),
+    (OPTIM_WRAPPER_CONSTRUCTORS, 'optim'),
+):
+    registry.add_location(f'{__name__}.{module}')
+del registry, module
+
+OTHER_PEERS['llamagen-gpt'] = f'{__name__}.interop.convert:convert_llamagen'

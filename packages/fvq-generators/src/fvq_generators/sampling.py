@@ -1,6 +1,9 @@
-"""Drawing tokens from logits: the filters that every sampler shares."""
+"""Drawing tokens from logits: the filters that every sampler shares, and draws that do not depend on the batch."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,8 +23,7 @@ def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tens
     Raises:
         UserError: `top_k` below 0 or `top_p` outside (0, 1].
     """
-    if top_k < 0 or not 0.0 < top_p <= 1.0:
-        raise UserError(f'filter_logits: need top_k >= 0 and 0 < top_p <= 1, got {top_k} and {top_p}.')
+    check_filters(top_k, top_p)
     if 0 < top_k < logits_BV.shape[-1]:
         kth = logits_BV.topk(top_k, dim=-1).values[..., -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < kth, -torch.inf)
@@ -32,3 +34,117 @@ def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tens
         drop = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, before > top_p)
         logits_BV = logits_BV.masked_fill(drop, -torch.inf)
     return logits_BV
+
+
+def check_filters(top_k: int, top_p: float) -> None:
+    """Refuse values that mean nothing.
+
+    Raises:
+        UserError: `top_k` below 0 or `top_p` outside (0, 1].
+    """
+    if top_k < 0 or not 0.0 < top_p <= 1.0:
+        raise UserError(f'filter_logits: need top_k >= 0 and 0 < top_p <= 1, got {top_k} and {top_p}.')
+
+
+def uniforms(seeds: Sequence[int], draws: int) -> Tensor:
+    """Numbers in [0, 1) of each sample's own random stream: float64 (B, draws), on the CPU.
+
+    They depend on the sample's seed alone, not on the batch, the device or the number of processes.
+    """
+    rows = [torch.rand(draws, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows) if rows else torch.empty(0, draws, dtype=torch.float64)
+
+
+def new_seeds(count: int, rng: torch.Generator | None) -> list[int]:
+    """Seeds of that many samples, from a generator or from torch's own."""
+    device = 'cpu' if rng is None else rng.device
+    return torch.randint(2**62, (count,), generator=rng, device=device).tolist()
+
+
+def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """One token of each row by inverting the cumulative distribution, int64 (B,).
+
+    One number a row decides, so that a sample is the same in any batch; sums are in float64, where 262,144 probabilities
+    add up to 1 within 1e-11. A token at -inf is never drawn.
+
+    Args:
+        logits_BV: float32 logits.
+        uniform_B: float64 in [0, 1).
+    """
+    cumulative_BV = logits_BV.softmax(-1).double().cumsum(-1)
+    # Below 1 by more than rounding can add, so that the last token with any probability is the last that can be reached.
+    wanted_B1 = uniform_B.clamp(max=1.0 - 2.0**-48)[:, None] * cumulative_BV[:, -1:]
+    return torch.searchsorted(cumulative_BV, wanted_B1, right=True)[:, 0]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How a token is chosen from logits.
+
+    Args:
+        temperature: Logits are divided by it; 0 takes the likeliest token.
+        top_k: See `filter_logits`.
+        top_p: See `filter_logits`.
+
+    Raises:
+        UserError: A negative temperature or filters without meaning.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0.0:
+            raise UserError(f'sampling: temperature must be 0 (greedy) or more, got {self.temperature}.')
+        check_filters(self.top_k, self.top_p)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken."""
+        return self.temperature == 0.0
+
+    def __call__(self, logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
+        """Tokens (B,) from float32 logits (B, V) and one number in [0, 1) a row."""
+        if self.greedy:
+            return logits_BV.argmax(-1)
+        if self.temperature != 1.0:
+            logits_BV = logits_BV / self.temperature
+        return draw(filter_logits(logits_BV, self.top_k, self.top_p), uniform_B)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance (Ho and Salimans, 2022): `unconditional + scale x (conditional - unconditional)`.
+
+    Args:
+        scale: 1 is none.
+        interval: Guide the first code and `interval + 1` more, then use the conditional logits alone, as LlamaGen's
+            `cfg_interval`; -1 guides all.
+
+    Raises:
+        UserError: A scale below 1.
+    """
+
+    scale: float = 1.0
+    interval: int = -1
+
+    def __post_init__(self) -> None:
+        if not self.scale >= 1.0:
+            raise UserError(f'sampling: cfg_scale must be 1 (no guidance) or more, got {self.scale}.')
+        if self.interval < -1:
+            raise UserError(f'sampling: cfg_interval is a number of codes, or -1 for all, got {self.interval}.')
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any."""
+        return self.scale > 1.0
+
+    def at(self, number: int) -> bool:
+        """Whether code `number` (from 0) of a sequence is guided."""
+        return self.active and (self.interval < 0 or number <= self.interval + 1)
+
+    def combine(self, logits_BV: Tensor) -> Tensor:
+        """Logits of the conditional half, then the unconditional half (2B, V), to (B, V)."""
+        conditional, unconditional = logits_BV.chunk(2)
+        return unconditional + (conditional - unconditional) * self.scale

@@ -232,7 +232,8 @@ class VectorQuantizer(Quantizer):
             dict(type='IdentityProjector'), codebook_size=self.codebook_size, code_dim=self.code_dim
         )
         folded.update = CODEBOOK_UPDATES.build(dict(type='GradientUpdate'))
-        folded.component_config = {**getattr(self, 'component_config', {}), 'projector': {}, 'update': {}}
+        folded.component_config = {**getattr(self, 'component_config', {}), 'projector': {}}
+        folded.component_config.pop('update', None)
         folded.embedding = nn.Parameter(mapped)
         return folded.eval()
 

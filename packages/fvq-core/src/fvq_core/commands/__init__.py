@@ -18,6 +18,10 @@ COMMANDS = (
     'make_codebook',
     'analyze',
     'benchmark',
+    'extract_codes',
+    'sample',
+    'evaluate',
+    'report',
 )
 
 

@@ -24,7 +24,7 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
             print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print('stopped; continue a training run with --resume', file=sys.stderr)
+            print('stopped; the same command continues, a training run with --resume', file=sys.stderr)
             return 130
         return 0
 

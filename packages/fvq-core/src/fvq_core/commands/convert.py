@@ -1,16 +1,18 @@
-"""Import a peer's checkpoint: read its tensors, rename them, write a tokenizer folder."""
+"""Import a peer's checkpoint: read its tensors, rename them, write a folder of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..errors import UserError
 from .command import command, make_parser
 
 EXAMPLE = """\
   tools/convert.py llamagen vq_ds16_c2i.pt llamagen_vq16
   tools/convert.py fvq fvq_16k.pt fvq_16k
   tools/convert.py var vae_ch160v4096z32.pth var
-  tools/convert.py fvq fvq_rqvae.pt fvq_rqvae --depth 4"""
+  tools/convert.py fvq fvq_rqvae.pt fvq_rqvae --depth 4
+  tools/convert.py llamagen-gpt c2i_XL_384.pt llamagen_xl --grid 24 24   # a generator"""
 
 
 @command
@@ -18,7 +20,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..interop import PEERS
 
     parser = make_parser('convert.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('peer', help=f'whose layout it is: {", ".join(PEERS)}')
+    parser.add_argument('peer', help=f'whose layout it is: {", ".join(PEERS)}, or one of a plug-in')
     parser.add_argument('checkpoint', help='a .pt, .pth or .safetensors file; loaded without running code from it')
     parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
     parser.add_argument(
@@ -42,10 +44,26 @@ def main(argv: Sequence[str] | None) -> None:
         nargs=2,
         help='rows and columns of the latent that one code of RQ-VAE covers, where that is no square',
     )
+    parser.add_argument('--heads', type=int, help='attention heads of a generator, if not those of its published size')
+    parser.add_argument('--grid', type=int, nargs=2, help="rows and columns of a generator's codes, if not 16 16")
     args = parser.parse_args(argv)
 
-    from ..interop.convert import convert_file
+    from ..interop.convert import convert_file, convert_other
 
+    of_generators = dict(heads=args.heads, grid=args.grid)
+    if args.peer not in PEERS:
+        of_tokenizers = dict(
+            l2_norm=args.l2_norm or None,
+            fold_label=args.fold_label,
+            depth=args.depth,
+            sides=args.sides,
+            space_to_depth=args.space_to_depth,
+        )
+        print(convert_other(args.peer, args.checkpoint, args.out, **of_generators, **of_tokenizers))
+        return
+    for name, value in of_generators.items():
+        if value is not None:
+            raise UserError(f"the importer of '{args.peer}' has no option '{name}'; drop it.")
     tokenizer = convert_file(
         args.peer,
         args.checkpoint,

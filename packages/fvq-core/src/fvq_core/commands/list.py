@@ -77,6 +77,10 @@ def printed(paper: dict[str, Any]) -> str:
         'psnr': 'PSNR',
         'ssim': 'SSIM',
         'usage': 'usage',
+        'fid': 'FID',
+        'inception_score': 'IS',
+        'precision': 'precision',
+        'recall': 'recall',
     }
     cells = [f'{labels[key]} {paper[key]}' for key in COLUMNS if key in paper]
     return ', '.join(cells) or (f'figure {paper["figure"]}' if 'figure' in paper else '')

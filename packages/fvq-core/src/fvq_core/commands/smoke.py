@@ -16,7 +16,7 @@ EXAMPLE = """\
   tools/smoke.py                                  # every config under configs/
   tools/smoke.py fvq/ baselines/ibq               # those whose path below configs/ starts so
   tools/smoke.py --jobs 8"""
-STEPS = {'trains and validates': 'trains', 'saves': 'saves', 'tests': 'tests', 'resumes': 'resumes', 'folds': 'folds'}
+STEPS = ('trains', 'saves', 'tests', 'resumes', 'exports')
 
 
 @command
@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None) -> None:
     if not names:
         raise UserError(f'no config below configs/ starts with {" or ".join(starts)}; tools/list.py shows them.')
     width = max(map(len, names))
-    print(f'{"config".ljust(width)}  {"  ".join(STEPS.values())}  seconds')
+    print(f'{"config".ljust(width)}  {"  ".join(STEPS)}  seconds')
     failed = []
     with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(names), unit='config', disable=None) as bar:
         for name, (proven, seconds, reason) in zip(names, pool.map(smoke, names), strict=True):
-            marks = [('ok' if step in proven else '-').ljust(len(label)) for step, label in STEPS.items()]
+            marks = [('ok' if step in proven else '-').ljust(len(step)) for step in STEPS]
             bar.write(f'{name.ljust(width)}  {"  ".join(marks)}  {seconds:7.0f}', file=sys.stdout)
             bar.update()
             if reason:

@@ -3,6 +3,7 @@
 from .codes_dataset import CodesDataset
 from .image_folder import ImageFolder
 from .photos import BundledPhotos
+from .random_codes import RandomCodes
 from .resize_transforms import BilinearCenterCrop, CenterCrop, OpenCVCenterCrop
 from .tar_shards import TarShards
 from .transforms import ADMCenterCrop, ADMRandomCrop, HorizontalFlip
@@ -17,5 +18,6 @@ __all__ = [
     'HorizontalFlip',
     'ImageFolder',
     'OpenCVCenterCrop',
+    'RandomCodes',
     'TarShards',
 ]

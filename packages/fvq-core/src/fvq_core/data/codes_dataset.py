@@ -99,6 +99,13 @@ class CodesDataset(Dataset):
             store.check_tokenizer(tokenizer)
 
     @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Random codes stand in for a store."""
+        from .random_codes import SMOKE_LAYOUT
+
+        return dict(_replace_=True, type='RandomCodes', layout=SMOKE_LAYOUT)
+
+    @staticmethod
     def collate(samples: Sequence[CodesSample]) -> dict[str, Any]:
         """`codes` int64 (B, L), `labels` int64 (B,), and `unreadable` and `error`, as every batch has them."""
         error = next((sample['error'] for sample in samples if 'error' in sample), None)

@@ -14,4 +14,8 @@ PEERS: dict[str, Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]] = {
     'var': var.import_tokenizer,
 }
 
-__all__ = ['PEERS']
+# Peers that are no tokenizers, from packages beside this one: the function that converts them, as `module:name`. It takes the
+# peer's state dict, the folder to write, the weights' origin in words and options, and returns a line on what it wrote.
+OTHER_PEERS: dict[str, str] = {}
+
+__all__ = ['OTHER_PEERS', 'PEERS']

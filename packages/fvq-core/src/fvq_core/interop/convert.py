@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from ..errors import UserError, nearest_hint
 from ..pretrained import load_weights
-from ..registry import TOKENIZERS, constructor_arguments
+from ..registry import TOKENIZERS, constructor_arguments, load_plugins
 from ..runner.checkpoint import CheckpointError, load_tensors
 from ..tokenizer import Tokenizer
-from . import PEERS
+from . import OTHER_PEERS, PEERS
 
 # Where the training scripts of the peers put the tokenizer's weights, EMA first.
 CONTAINERS = ('ema', 'state_dict_ema', 'model', 'state_dict')
@@ -101,3 +102,28 @@ def convert_file(
     tokenizer = build_from_peer(peer, read_peer_state(path), **given)
     tokenizer.save_pretrained(out, {'weights': f'{peer}: {Path(path).name}'})
     return tokenizer
+
+
+def convert_other(peer: str, path: str | Path, out: str | Path, **options: Any) -> str:
+    """Read the checkpoint of a peer of `OTHER_PEERS` and write a folder; returns a line on what was written.
+
+    Args:
+        peer: A name of `OTHER_PEERS`.
+        path: The peer's file.
+        out: The folder.
+        options: Of the peer's converter; None is none.
+
+    Raises:
+        UserError: An unknown peer, an option that its converter does not have, or a file in another layout.
+    """
+    load_plugins()
+    if peer not in OTHER_PEERS:
+        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, [*PEERS, *OTHER_PEERS])}")
+    module, _, name = OTHER_PEERS[peer].partition(':')
+    converter = getattr(import_module(module), name)
+    given = {option: value for option, value in options.items() if value is not None}
+    known = constructor_arguments(converter) or {}
+    for option in given:
+        if option not in known:
+            raise UserError(f"the importer of '{peer}' has no option '{option}'; drop it.")
+    return converter(read_peer_state(path), out, f'{peer}: {Path(path).name}', **given)

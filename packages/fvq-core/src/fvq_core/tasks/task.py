@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -55,6 +56,21 @@ class Task(BaseModel):
 
         Returns:
             `losses`: detached scalars by name, with `total`, what the main part minimises; and what the task's hooks read.
+        """
+        raise NotImplementedError
+
+    def check_export(self, work_dir: Path, batch: Any) -> str:
+        """Load what a finished run exported, and compare it with the trained task; a smoke run calls it.
+
+        Args:
+            work_dir: Of the run.
+            batch: Of the evaluation data, or of the training data where there is none.
+
+        Returns:
+            What was proven.
+
+        Raises:
+            SmokeError: They differ.
         """
         raise NotImplementedError
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
+from ..errors import SmokeError
 from ..images import device_images
+from ..pretrained import from_pretrained
 from ..ranks import average_over_ranks
 from ..registry import LOSSES, MODELS, TOKENIZERS
 from ..tokenizer import Tokenizer, TokenizerOutput
@@ -66,6 +69,19 @@ class TokenizerTask(Task):
         """The batch's uint8 images on this model's device, as floats in [-1, 1]."""
         images = device_images(data, next(self.parameters()).device)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+    @torch.no_grad()
+    def check_export(self, work_dir: Path, batch: Any) -> str:
+        images = self.images(batch)
+        folded = from_pretrained(work_dir / 'tokenizer', images.device)
+        one, other = self.tokenizer(images), folded(images)
+        if not torch.equal(one.codes.indices_BL, other.codes.indices_BL):
+            raise SmokeError('fold: codes differ from the training model.')
+        if not torch.equal(one.reconstruction, other.reconstruction):
+            raise SmokeError('fold: pixels differ from the training model.')
+        if not torch.equal(folded.decode(folded.encode(images)), other.reconstruction):
+            raise SmokeError('round trip: decode(encode(x)) differs from the reconstruction.')
+        return f'{work_dir / "tokenizer"}, folded, gives the same codes and the same pixels'
 
     def labels(self, data: Mapping[str, Any]) -> Tensor | None:
         """The classes of the batch's images, where the quantizer takes them."""

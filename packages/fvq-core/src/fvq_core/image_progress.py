@@ -1,4 +1,4 @@
-"""How far an extraction is: a bar with time left on a terminal, a line now and then elsewhere."""
+"""How far a pass over images is: a bar with time left on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..hooks.progress_hook import clock
+from .hooks.progress_hook import clock
 
 SECONDS_BETWEEN_LINES = 30
 
 
-class ExtractionProgress:
+class ImageProgress:
     """Counts the images of one process; the first one shows them, and the others have about as many.
 
     Args:
+        doing: What is done with them, such as `extracting`.
         total: Images of this process.
         rank: Its number.
         world_size: Number of processes.
         say: Gets the lines.
     """
 
-    def __init__(self, total: int, rank: int, world_size: int, say: Callable[[str], Any]) -> None:
+    def __init__(self, doing: str, total: int, rank: int, world_size: int, say: Callable[[str], Any]) -> None:
         self.total, self.say, self.done = total, say, 0
-        self.text = 'extracting' if world_size == 1 else f'extracting, process 1 of {world_size}'
+        self.text = doing if world_size == 1 else f'{doing}, process 1 of {world_size}'
         self.shown = rank == 0
         self.bar: tqdm | None = None
 
-    def __enter__(self) -> ExtractionProgress:
+    def __enter__(self) -> ImageProgress:
         self.started = self.said = time.perf_counter()
         if self.shown and sys.stderr.isatty():
             self.bar = tqdm(total=self.total, desc=self.text, unit='image', dynamic_ncols=True)

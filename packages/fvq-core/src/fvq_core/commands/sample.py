@@ -1,0 +1,78 @@
+"""Draw images with a generator: a picture grid, and an npz or a folder of images for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .command import add_launcher, add_weights, command, make_parser
+
+EXAMPLE = """\
+  tools/sample.py work_dirs/llamagen_photos/generator work_dirs/codes_photos/tokenizer --num 80 --cfg 2 --out samples
+  tools/sample.py fvq_l fvq_16k --classes 207 360 --num 16 --cfg 4 --out dogs_and_otters
+  tools/sample.py fvq_l fvq_16k --classes random --num 50000 --cfg 1.75 --npz --out fvq_l_samples    # table 2's
+  torchrun --nproc-per-node 8 tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
+  tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
+the same command again continues what was stopped. An image depends on --seed, its number and its class alone: more images,
+other batches or more processes do not change it."""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('sample.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('generator', help='a saved generator (folder, or user/name on the hub) or an iter_N.pth')
+    parser.add_argument('tokenizer', nargs='?', help='a saved tokenizer; not needed where the generator has it with it')
+    parser.add_argument('--out', required=True, help='folder for grid.png and samples; an interrupted call continues')
+    parser.add_argument('--num', type=int, default=64, help='images in all; default 64')
+    parser.add_argument(
+        '--classes', nargs='+', default=['all'], metavar='C', help='classes in turn, `all`, or `random`; default all'
+    )
+    parser.add_argument('--cfg', type=float, metavar='S', help="classifier-free guidance; default the generator's own")
+    parser.add_argument('--cfg-interval', type=int, metavar='N', help='guide the first N + 2 codes alone; default all')
+    parser.add_argument('--temperature', type=float, help='of the softmax, 0 takes the likeliest code; default 1')
+    parser.add_argument('--top-k', type=int, help='draw from the k likeliest codes; default from all')
+    parser.add_argument('--top-p', type=float, help='draw from the likeliest codes of this probability; default 1')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
+    parser.add_argument('--images', action='store_true', help='write images/NUMBER_CLASS.png')
+    parser.add_argument('--batch-size', type=int, default=32, help='images at a time; default 32')
+    parser.add_argument('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
+    parser.add_argument(
+        '--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights"
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda')
+    add_weights(parser)
+    add_launcher(parser)
+    args = parser.parse_args(argv)
+
+    import torch.distributed as dist
+    from mmengine.dist import get_dist_info
+
+    from ..image_progress import ImageProgress
+    from ..registry import MODELS
+    from ..runner.distributed import choose_device, find_launcher, join_group
+    from ..sampling import SampleOutputs, SamplePlan, SampleShards, draw_samples, parse_classes, wait_for_all
+
+    model = MODELS.resolve('AutoregressiveImageModel').load(
+        args.generator, args.tokenizer, precision=args.precision, weights=args.weights
+    )
+    given = dict(cfg_scale=args.cfg, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
+    settings = model.settings(**given, cfg_interval=args.cfg_interval)
+    classes, draw_classes = parse_classes(args.classes, model.num_classes)
+    plan = SamplePlan(
+        args.num, classes, draw_classes, args.seed, {**settings, **model.identity(), 'precision': args.precision}
+    )
+    join_group(find_launcher(args.launcher), args.device)
+    rank, world_size = get_dist_info()
+    shards = SampleShards(Path(args.out) / 'shards', plan)
+    model.to(choose_device(args.device))
+    own = sum(len(plan.shard(number)) for number in shards.missing() if number % world_size == rank)
+    options = {**settings, 'compile': args.compile}
+    with ImageProgress('sampling', own, rank, world_size, print) as progress:
+        draw_samples(model, shards, options, args.batch_size, rank, world_size, progress.advance)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if rank == 0:
+        wait_for_all(shards)
+        for line in SampleOutputs(Path(args.out), shards).write(npz=args.npz, images=args.images):
+            print(line)

@@ -1,0 +1,98 @@
+"""Which images are to be drawn: class and seed of each by its number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+
+SHARD_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """A set of samples.
+
+    Neither the number of processes nor their batches change an image, and the first images of a longer plan are those of
+    a shorter one.
+
+    Args:
+        count: Images.
+        classes: Dealt out in turn: image i is of class `classes[i % len(classes)]`.
+        draw_classes: Draw the class of each image from `classes` instead, as LlamaGen does for its FID.
+        seed: Of all.
+        settings: How they are drawn (guidance, temperature, ...) and by which generator and tokenizer: JSON-ready.
+        shard_images: Images of one file.
+
+    Raises:
+        UserError: No image or no class.
+    """
+
+    count: int
+    classes: tuple[int, ...]
+    draw_classes: bool
+    seed: int
+    settings: Mapping[str, Any]
+    shard_images: int = SHARD_IMAGES
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not self.classes or self.seed < 0:
+            raise UserError(
+                f'sampling: needs one or more images, one or more classes and a seed from 0, got {self.count}, '
+                f'{list(self.classes)} and {self.seed}.'
+            )
+
+    def label(self, number: int) -> int:
+        """The class of an image."""
+        if self.draw_classes:
+            return self.classes[int(self._rng(number, 0).integers(len(self.classes)))]
+        return self.classes[number % len(self.classes)]
+
+    def image_seed(self, number: int) -> int:
+        """The seed of an image, below 2^62."""
+        return int(self._rng(number, 1).integers(2**62))
+
+    def _rng(self, number: int, purpose: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, number, purpose])))
+
+    @property
+    def shards(self) -> int:
+        """Number of files."""
+        return -(-self.count // self.shard_images)
+
+    def shard(self, number: int) -> range:
+        """The images of a file."""
+        return range(number * self.shard_images, min((number + 1) * self.shard_images, self.count))
+
+    def batches(self, images: Sequence[int], size: int) -> list[Sequence[int]]:
+        """Images of one file in groups of at most `size`."""
+        return [images[start : start + size] for start in range(0, len(images), size)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that decides the images, but for their number."""
+        facts = {**asdict(self), 'classes': list(self.classes), 'settings': dict(self.settings)}
+        del facts['count']
+        return facts
+
+
+def parse_classes(given: Sequence[str], num_classes: int) -> tuple[tuple[int, ...], bool]:
+    """The classes of a command line: numbers to be dealt out in turn, `all`, or `random` to draw each from all.
+
+    Returns:
+        The classes, and whether each image's is drawn.
+
+    Raises:
+        UserError: Something else, or a class that the generator does not have.
+    """
+    if list(given) in (['all'], ['random']):
+        return tuple(range(num_classes)), given[0] == 'random'
+    wrong = [text for text in given if not text.isdigit() or int(text) >= num_classes]
+    if wrong:
+        raise UserError(
+            f"--classes takes numbers from 0 to {num_classes - 1}, or 'all', or 'random'; got '{wrong[0]}'."
+        )
+    return tuple(int(text) for text in given), False

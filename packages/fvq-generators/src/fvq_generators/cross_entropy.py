@@ -1,0 +1,83 @@
+"""Cross-entropy of codes without the logits of a whole batch."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Logits that exist at once: 128 MiB in float32. With V = 262,144 these are 128 rows.
+ELEMENTS_AT_ONCE = 2**25
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Weighted sum of the rows' cross-entropies. The gradients are made beside the loss, chunk by chunk, while a chunk's
+    logits are there: nothing of size N x V is kept, and no logits are computed twice."""
+
+    @staticmethod
+    def forward(  # pyrefly: ignore[bad-override]
+        ctx: Any, x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, row_weights_N: Tensor, rows: int, training: bool
+    ) -> Tensor:
+        dtype, wide = x_ND.dtype, torch.promote_types(x_ND.dtype, torch.float32)
+        if torch.is_autocast_enabled(x_ND.device.type):
+            dtype = torch.get_autocast_dtype(x_ND.device.type)
+        wants_x, wants_weight = (training and wanted for wanted in ctx.needs_input_grad[:2])
+        cast_VD = weight_VD.to(dtype)
+        grad_ND = torch.empty_like(x_ND) if wants_x else None
+        grad_VD = torch.zeros_like(weight_VD, dtype=wide) if wants_weight else None
+        total = x_ND.new_zeros((), dtype=wide)
+        with torch.autocast(x_ND.device.type, enabled=False):
+            for first in range(0, len(x_ND), rows):
+                part = slice(first, first + rows)
+                x, targets, weights = x_ND[part].to(dtype), targets_N[part], row_weights_N[part]
+                logits = F.linear(x, cast_VD).to(wide)
+                logsumexp = logits.logsumexp(-1)
+                total += (weights * (logsumexp - logits.gather(1, targets[:, None])[:, 0])).sum()
+                if grad_ND is None and grad_VD is None:
+                    continue
+                # d / d logits = weight x (softmax - one_hot), in the logits' own memory
+                p = logits.sub_(logsumexp[:, None]).exp_()
+                p.scatter_add_(1, targets[:, None], p.new_full((len(p), 1), -1.0))
+                p = p.mul_(weights[:, None]).to(dtype)
+                if grad_ND is not None:
+                    grad_ND[part] = p @ cast_VD
+                if grad_VD is not None:
+                    grad_VD += p.t() @ x
+        ctx.save_for_backward(grad_ND, None if grad_VD is None else grad_VD.to(weight_VD.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
+        grad_ND, grad_VD = ctx.saved_tensors
+        return (
+            None if grad_ND is None else grad_ND * grad.to(grad_ND.dtype),
+            None if grad_VD is None else grad_VD * grad.to(grad_VD.dtype),
+            *(None,) * 4,
+        )
+
+
+def chunked_cross_entropy(
+    x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, row_weights_N: Tensor | None = None, rows: int | None = None
+) -> Tensor:
+    """The mean cross-entropy of `x_ND @ weight_VD.T` against the targets.
+
+    Equal to `F.cross_entropy` of the float32 logits, with its gradients, at a memory of two chunks of them. Under autocast the
+    products are computed in its dtype, and sums over rows in float32.
+
+    Args:
+        x_ND: What the head reads.
+        weight_VD: The head's matrix.
+        targets_N: int64.
+        row_weights_N: A weight for each row. The loss is then the weighted sum over `max(sum of weights, 1)`, as LlamaGen's
+            for captions.
+        rows: Rows at once; by default as many as make 2^25 logits.
+    """
+    if row_weights_N is None:
+        row_weights_N = torch.full((len(x_ND),), 1.0 / max(len(x_ND), 1), device=x_ND.device)
+    else:
+        row_weights_N = row_weights_N.float() / row_weights_N.sum().float().clamp(min=1.0)
+    rows = rows or max(1, ELEMENTS_AT_ONCE // len(weight_VD))
+    arguments = (x_ND, weight_VD, targets_N, row_weights_N, rows, torch.is_grad_enabled())
+    return cast(Tensor, _ChunkedCrossEntropy.apply(*arguments))

@@ -1,0 +1,215 @@
+"""Drawing a sequence of codes, one after the other, with a cache: prefill, then a step for each code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+
+from .layers.kv_cache import KVCache
+from .packed_linears import PackedLinears
+from .sampling import Guidance
+
+WORTH_PACKING = 16  # codes: packing takes about as long as a step or two
+
+# Logits float32 (B, V) and one number in [0, 1) a row -> tokens (B,). A frozen dataclass such as `Sampler`, so that compiled
+# steps can be found again.
+Pick = Callable[[Tensor, Tensor], Tensor]
+
+
+class CachedModel(Protocol):
+    """What decoding asks of a model, which is a module."""
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+    def new_cache(self, batch: int) -> KVCache: ...
+
+    def prefill(self, cond: Tensor, cache: KVCache, visible_BT: Tensor | None = None) -> Tensor:
+        """Read the condition; float32 logits (B, V) of the first code."""
+        ...
+
+    def step(
+        self, tokens_B: Tensor, cache: KVCache, position: int | Tensor, visible_BT: Tensor | None = None
+    ) -> Tensor:
+        """Read one code at a place of the cache; float32 logits (B, V) of the next."""
+        ...
+
+
+@torch.no_grad()
+def decode(
+    model: CachedModel,
+    cond: Tensor,
+    *,
+    prefix: int,
+    uniforms_BL: Tensor,
+    pick: Pick,
+    guidance: Guidance,
+    visible_BT: Tensor | None = None,
+    steps: StaticSteps | None = None,
+) -> Tensor:
+    """Codes (B, L), int64.
+
+    A guided code needs the batch twice, with the condition and without; once guidance ends, the second half is left out.
+
+    Args:
+        model: In eval mode.
+        cond: (B, ...), or (2B, ...) with the null conditions behind, where `guidance` is active.
+        prefix: Places that the condition takes.
+        uniforms_BL: One number in [0, 1) for each code, on the model's device.
+        pick: How a token is chosen.
+        guidance: Of how many codes, and how strong.
+        visible_BT: bool, which places of the condition and the codes may be looked at, as `cond` has rows; None for all.
+        steps: Compiled steps; None runs each operation by itself.
+    """
+    B, L = uniforms_BL.shape
+    cache = model.new_cache(len(cond)) if steps is None else steps.cache(model, len(cond))
+    logits_BV = model.prefill(cond, cache, visible_BT)
+    tokens_B = pick(guidance.combine(logits_BV) if guidance.active else logits_BV, uniforms_BL[:, 0])
+    codes_BL = tokens_B.new_empty(B, L)
+    codes_BL[:, 0] = tokens_B
+    with PackedLinears(model) as packed:
+        for number in range(1, L):
+            guided = guidance.at(number)
+            if cache.batch != (2 if guided else 1) * B:
+                cache = cache.first(B)
+                visible_BT = None if visible_BT is None else visible_BT[:B]
+            position, uniform_B = prefix + number - 1, uniforms_BL[:, number]
+            if steps is not None:
+                run = steps.find(model, cache, guidance if guided else None, pick, visible_BT)
+                tokens_B = run(tokens_B, position, uniform_B)
+            else:
+                packed.use(cache.batch if L >= WORTH_PACKING else 0)
+                logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT)
+                tokens_B = pick(guidance.combine(logits_BV) if guided else logits_BV, uniform_B)
+            codes_BL[:, number] = tokens_B
+    return codes_BL
+
+
+class StaticStep:
+    """One step in memory of fixed size, through `torch.compile`, and on a GPU recorded once as a CUDA graph.
+
+    Args:
+        model: See `decode`.
+        cache: Its cache; rows as the step has.
+        guidance: None for a step without.
+        pick: How a token is chosen.
+        visible_BT: See `decode`.
+        backend: Of `torch.compile`.
+    """
+
+    def __init__(
+        self,
+        model: CachedModel,
+        cache: KVCache,
+        guidance: Guidance | None,
+        pick: Pick,
+        visible_BT: Tensor | None,
+        backend: str,
+    ) -> None:
+        self.model, self.cache, self.guidance, self.pick = model, cache, guidance, pick
+        device, rows = cache.keys.device, cache.batch // (1 if guidance is None else 2)
+        self.tokens_B = torch.zeros(rows, dtype=torch.int64, device=device)
+        self.uniform_B = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.position = torch.zeros(1, dtype=torch.int64, device=device)
+        self.visible_BT = None if visible_BT is None else visible_BT.clone()
+        self.compiled = torch.compile(self._step, backend=backend, fullgraph=True, dynamic=False)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.result_B = self.tokens_B
+
+    def _step(self, tokens_B: Tensor, position: Tensor, uniform_B: Tensor, visible_BT: Tensor | None) -> Tensor:
+        guidance = self.guidance
+        rows_B = tokens_B if guidance is None else tokens_B.repeat(2)
+        logits_BV = self.model.step(rows_B, self.cache, position, visible_BT)
+        return self.pick(logits_BV if guidance is None else guidance.combine(logits_BV), uniform_B)
+
+    def _run(self) -> Tensor:
+        return self.compiled(self.tokens_B, self.position, self.uniform_B, self.visible_BT)
+
+    def __call__(self, tokens_B: Tensor, position: int, uniform_B: Tensor) -> Tensor:
+        """The next tokens (B,); on a GPU in memory that the next call writes to."""
+        self.tokens_B.copy_(tokens_B)
+        self.uniform_B.copy_(uniform_B)
+        self.position.fill_(position)
+        if not self.tokens_B.is_cuda:
+            return self._run()
+        if self.graph is None:
+            self._record()
+        assert self.graph is not None
+        self.graph.replay()
+        return self.result_B
+
+    def _record(self) -> None:
+        """A step is repeatable: it writes its own place of the cache and nothing else."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # compiles, and lets libraries take their workspaces before recording
+                self._run()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.result_B = self._run()
+
+
+class StaticSteps:
+    """The compiled steps and caches of one model, kept from one batch to the next. A copy of the model starts without.
+
+    Args:
+        backend: Of `torch.compile`.
+    """
+
+    def __init__(self, backend: str = 'inductor') -> None:
+        self.backend = backend
+        self.caches: dict[Hashable, KVCache] = {}
+        self.steps: dict[Hashable, StaticStep] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StaticSteps:
+        return StaticSteps(self.backend)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StaticSteps, (self.backend,)
+
+    def cache(self, model: CachedModel, rows: int) -> KVCache:
+        """A cache of that many rows; its memory is the same each time."""
+        if rows not in self.caches:
+            self.caches[rows] = model.new_cache(rows)
+        return self.caches[rows]
+
+    def find(
+        self, model: CachedModel, cache: KVCache, guidance: Guidance | None, pick: Pick, visible_BT: Tensor | None
+    ) -> StaticStep:
+        """The step of these settings, ready for these rows of captions."""
+        key = (cache.keys.data_ptr(), cache.batch, guidance, pick, visible_BT is None)
+        if key not in self.steps:
+            self.steps[key] = StaticStep(model, cache, guidance, pick, visible_BT, self.backend)
+        step = self.steps[key]
+        if visible_BT is not None and step.visible_BT is not None:
+            step.visible_BT.copy_(visible_BT)
+        return step
+
+
+def out_of_memory(error: Exception, batch: int, bytes_per_image: int, device: torch.device) -> UserError:
+    """What to tell someone whose batch was too large.
+
+    Args:
+        error: What torch raised.
+        batch: Images asked for.
+        bytes_per_image: What the cache of one image takes.
+        device: Where.
+    """
+    half = max(1, batch // 2)
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(device)
+        fits = min(half, max(1, int(0.8 * free / max(1, bytes_per_image))))
+    else:
+        fits = half
+    first = str(error).splitlines()[0]
+    return UserError(
+        f'sampling {batch} images at once needs more memory than there is ({first}); about {fits} should fit, their cache '
+        f'is {bytes_per_image / 2**20:.0f} MiB an image.'
+    )

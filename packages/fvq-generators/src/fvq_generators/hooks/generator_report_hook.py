@@ -1,0 +1,86 @@
+"""What a finished generator's run leaves behind: `metrics.json`, curves, and the generator as a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from fvq_core.errors import UserError
+from fvq_core.hooks.history import History
+from fvq_core.hooks.report_hook import metrics_document, write_json
+from fvq_core.plots.curves_plot import plot_curves
+from fvq_core.registry import HOOKS, describe
+from fvq_core.runner.runner import HISTORY_NAME
+
+from ..pretrained import save_generator
+
+
+@HOOKS.register_module()
+class GeneratorReportHook(Hook):
+    """Refuses training codes that the generator cannot model, and reports at the end.
+
+    The folder `generator` of the work dir holds the generator, and whose tokenizer's codes it has learned; so does every
+    checkpoint.
+
+    Args:
+        sampling: Settings of `LlamaGen.sample` to keep beside the weights as its defaults, such as `dict(cfg_scale=1.75)`.
+
+    Raises:
+        UserError: The data set's codes lie on the image in another way than the generator's.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, sampling: dict[str, Any] | None = None) -> None:
+        self.sampling = dict(sampling or {})
+
+    def before_train(self, runner: Any) -> None:
+        layout = getattr(runner.train_loop.dataloader.dataset, 'layout', None)
+        own = runner.task.generator.layout
+        if layout is not None and layout != own:
+            raise UserError(
+                f'the training codes lie on {layout}, the model is made for {own}; set model.generator.layout to '
+                f'{layout.to_dict()}.'
+            )
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint['tokenizer_hash'] = getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '')
+        checkpoint['sampling'] = self.sampling
+
+    def after_train(self, runner: Any) -> None:
+        task = runner.task
+        weights = {key.removeprefix('generator.'): value.cpu() for key, value in task.state_dict().items()}
+        if not is_main_process():
+            return
+        work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth{task.weights_note}'
+        window = next((hook.window for hook in runner.hooks if hasattr(hook, 'window')), {})
+        last = {
+            key: {
+                'value': value,
+                'unit': 'nats a code' if key.startswith('loss') else '',
+                'protocol': 'mean over the last logged interval of training, dropout on',
+                'samples': None,
+                'weights': f'while training to {name}',
+            }
+            for key, value in window.items()
+            if key == 'loss' or key.startswith('loss/')
+        }
+        document = metrics_document({}, runner.cfg, runner.seed, name, last)
+        write_json(work_dir / 'metrics.json', document)
+        plot_curves(History(work_dir / HISTORY_NAME).rows(), work_dir / 'curves.png')
+        facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
+        dataset = runner.train_loop.dataloader.dataset
+        folder = save_generator(
+            describe(task.generator),
+            weights,
+            work_dir / 'generator',
+            tokenizer_hash=getattr(dataset, 'tokenizer_hash', ''),
+            sampling=self.sampling,
+            extra=facts,
+        )
+        runner.logger.info(
+            f'loss {window.get("loss", float("nan")):.4g}; metrics.json and the generator are in {folder}'
+        )

@@ -1,0 +1,298 @@
+"""A generator and its tokenizer as one: classes in, images out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes, Grid
+from fvq_core.errors import UserError, nearest_hint
+from fvq_core.generator import Generator
+from fvq_core.identity import tokenizer_hash
+from fvq_core.model_card import CardMetadata
+from fvq_core.pretrained import weights_digest
+from fvq_core.registry import MODELS, describe
+from fvq_core.tokenizer import Tokenizer
+
+from .layers import ClassEmbedding
+from .pretrained import OWN_KEYS, TOKENIZER_FOLDER, checkpoint_generator, load_generator, save_generator
+
+DEFAULTS = dict(cfg_scale=1.0, temperature=1.0, top_k=0, top_p=1.0, cfg_interval=-1)
+PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+DECODED_AT_ONCE = 16  # images; a decoder needs far more memory for one than the codes do
+
+
+@MODELS.register_module()
+class AutoregressiveImageModel(nn.Module):
+    """Draws codes with a generator and decodes them with the tokenizer that they belong to.
+
+    Args:
+        generator: Built from a config.
+        tokenizer: The one whose codes the generator has learned; without it there are codes but no images.
+        expected_hash: The identity of that tokenizer (`fvq_core.identity`); '' where it was not recorded, and then the
+            tokenizer's own is kept.
+        sampling: Settings of the generator's `sample` for callers that give none.
+        facts: The digest of the weights and what is known of them, which is saved again with the same weights and with no
+            others.
+
+    Raises:
+        UserError: Another tokenizer, or one whose codes lie on the image in another way.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        tokenizer: Tokenizer | None = None,
+        expected_hash: str = '',
+        sampling: Mapping[str, Any] | None = None,
+        facts: tuple[str | None, Mapping[str, Any]] = (None, {}),
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.tokenizer: Tokenizer | None = None
+        self.tokenizer_hash, self.sampling, self.loaded_facts = expected_hash, dict(sampling or {}), facts
+        if tokenizer is not None:
+            self.attach(tokenizer)
+
+    def attach(self, tokenizer: Tokenizer) -> None:
+        """Use this tokenizer for decoding.
+
+        Raises:
+            UserError: It is not the one whose codes the generator has learned.
+        """
+        given = tokenizer_hash(tokenizer)
+        if self.tokenizer_hash and given != self.tokenizer_hash:
+            raise UserError(
+                f'the generator has learned codes of tokenizer {self.tokenizer_hash[:12]}, this is {given[:12]}: its codes '
+                'mean other pixels. Use the tokenizer that its training codes were extracted with.'
+            )
+        layout: Any = self.generator.layout
+        if isinstance(layout, Grid):
+            own = tokenizer.quantizer.layout(layout.height, layout.width)
+            if own != layout:
+                raise UserError(f'the generator draws codes on {layout}, this tokenizer reads {own}.')
+        self.tokenizer, self.tokenizer_hash = tokenizer.fold().to(self.device), given
+
+    @property
+    def device(self) -> torch.device:
+        """Where it samples."""
+        return next(self.generator.parameters()).device
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that it draws images of.
+
+        Raises:
+            UserError: It draws from captions.
+        """
+        condition: Any = getattr(self.generator, 'condition', None)
+        if not isinstance(condition, ClassEmbedding):
+            raise UserError(f'this {type(self.generator).__name__} has no classes: its conditions are captions.')
+        return condition.num_classes
+
+    def settings(
+        self,
+        cfg_scale: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        cfg_interval: int | None = None,
+    ) -> dict[str, Any]:
+        """All settings of sampling: what is given, else what was saved with the model, else no guidance and no filter."""
+        given = dict(cfg_scale=cfg_scale, temperature=temperature, top_k=top_k, top_p=top_p, cfg_interval=cfg_interval)
+        return {**DEFAULTS, **self.sampling, **{name: value for name, value in given.items() if value is not None}}
+
+    def identity(self) -> dict[str, str]:
+        """Whose images these are: digests of the generator's weights and of its tokenizer."""
+        digest = self.loaded_facts[0]
+        if digest is None:
+            state = self.generator.state_dict()
+            digest = weights_digest({key: value.detach().cpu() for key, value in state.items()})
+        return {'generator': digest, 'tokenizer': self.tokenizer_hash}
+
+    @torch.no_grad()
+    def sample(
+        self,
+        classes: Sequence[int] | Tensor,
+        *,
+        cfg_scale: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        cfg_interval: int | None = None,
+        rng: torch.Generator | None = None,
+        seeds: Sequence[int] | None = None,
+        compile: bool | str = False,
+    ) -> Tensor:
+        """Images of classes.
+
+        Args:
+            classes: One for each image.
+            cfg_scale: See `LlamaGen.sample`, as for the rest; what is not given is what was saved with the model.
+            temperature: Of it.
+            top_k: Of it.
+            top_p: Of it.
+            cfg_interval: Of it.
+            rng: Of it.
+            seeds: Of it.
+            compile: Of it.
+
+        Returns:
+            RGB float32 (B, 3, H, W) in [-1, 1].
+
+        Raises:
+            UserError: No tokenizer, or see `LlamaGen.sample`.
+        """
+        if self.tokenizer is None:
+            raise UserError(
+                'this model was saved without its tokenizer; load it with from_pretrained(..., tokenizer=FOLDER).'
+            )
+        settings = self.settings(cfg_scale, temperature, top_k, top_p, cfg_interval)
+        cond = torch.as_tensor(classes, dtype=None if isinstance(classes, Tensor) else torch.int64)
+        generator: Any = self.generator  # seeds and compile are no part of the contract of generators
+        codes = generator.sample(cond, rng=rng, seeds=seeds, compile=compile, **settings)
+        pieces = [
+            self.tokenizer.decode(Codes(indices_BL, codes.layout)).float().clamp(-1.0, 1.0)
+            for indices_BL in codes.indices_BL.split(DECODED_AT_ONCE)
+        ]
+        return torch.cat(pieces)
+
+    def save_pretrained(
+        self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
+    ) -> Path:
+        """Write generator and tokenizer; see `fvq_generators.pretrained.save_generator`."""
+        if not hasattr(self.generator, 'component_config'):
+            raise UserError(
+                'save_pretrained: this generator was not built from a config; use GENERATORS.build(config).'
+            )
+        weights = {key: value.detach().cpu() for key, value in self.generator.state_dict().items()}
+        if extra is None:
+            digest, known = self.loaded_facts
+            extra = known if digest is not None and digest == weights_digest(weights) else {}
+        return save_generator(
+            describe(self.generator),
+            weights,
+            folder,
+            tokenizer_hash=self.tokenizer_hash,
+            sampling=self.sampling,
+            tokenizer=self.tokenizer,
+            extra=extra,
+            card=card,
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        extra: Mapping[str, Any] | None = None,
+        card: CardMetadata | None = None,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = 'Generator saved by fvq',
+    ) -> str:
+        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub.
+
+        Returns:
+            The address that the hub gives for it.
+        """
+        from .hub import push_folder
+
+        named = replace(card or CardMetadata(), name=repo_id)
+        options: dict[str, Any] = dict(
+            private=private, token=token, branch=branch, create_pr=create_pr, commit_message=commit_message
+        )
+        return push_folder(lambda folder: self.save_pretrained(folder, extra, named), repo_id, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        device: str | torch.device = 'cpu',
+        *,
+        tokenizer: Tokenizer | str | Path | None = None,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> AutoregressiveImageModel:
+        """Load what `save_pretrained` wrote, in eval mode, from a folder or from `user/name` on the Hugging Face hub.
+
+        Args:
+            source: A folder, or a repository; a folder that exists wins.
+            device: Where to.
+            tokenizer: The tokenizer, its folder or its repository, where none is saved with the generator.
+            revision: Branch, tag or commit of the repository.
+            cache_dir: The hub's cache folder.
+            token: For private repositories.
+            local_files_only: Take the repository from the cache without asking the hub.
+
+        Raises:
+            UserError: Nothing there, broken files, or another tokenizer than the one the generator has learned.
+        """
+        folder = Path(source)
+        if not folder.is_dir():
+            from .hub import fetch_generator  # a quarter of a second that a local folder does not need
+
+            options: dict[str, Any] = dict(cache_dir=cache_dir, token=token, local_files_only=local_files_only)
+            folder = fetch_generator(source, revision=revision, **options)
+        elif revision is not None:
+            raise UserError(
+                f"'{source}' is a folder here, which has no revision '{revision}'; rename it or drop revision."
+            )
+        generator, config = load_generator(folder)
+        if tokenizer is None and (folder / TOKENIZER_FOLDER).is_dir():
+            tokenizer = folder / TOKENIZER_FOLDER
+        return cls._with_tokenizer(generator, config, tokenizer).to(device).eval()
+
+    @classmethod
+    def load(
+        cls,
+        generator: str | Path,
+        tokenizer: Tokenizer | str | Path | None = None,
+        *,
+        precision: Literal['float32', 'bfloat16'] = 'float32',
+        weights: Literal['ema', 'raw'] | None = None,
+    ) -> AutoregressiveImageModel:
+        """A model from whatever there is of its parts, on the CPU: what the commands of FVQ call.
+
+        Args:
+            generator: A saved generator (a folder, or a repository on the hub), or a training run's `iter_N.pth`.
+            tokenizer: Its tokenizer, or a folder or repository of it, where none is saved with the generator.
+            precision: Of the generator's weights.
+            weights: Of a checkpoint with a moving average, which; see `fvq_core.evaluation.load_task`.
+
+        Raises:
+            UserError: See `from_pretrained`; or `weights` of a saved generator, which has one kind.
+        """
+        if precision not in PRECISIONS:
+            raise UserError(f"unknown precision '{precision}'; {nearest_hint(precision, PRECISIONS)}")
+        if Path(generator).is_file():
+            model = cls._with_tokenizer(*checkpoint_generator(generator, weights), tokenizer)
+        elif weights is not None:
+            raise UserError(f'{generator} is no checkpoint and has one kind of weights; drop --weights {weights}.')
+        else:
+            model = cls.from_pretrained(generator, tokenizer=tokenizer)
+        model.loaded_facts = (
+            model.identity()['generator'],
+            model.loaded_facts[1],
+        )  # of the weights before they are rounded
+        model.generator.to(PRECISIONS[precision])
+        return model.eval()
+
+    @classmethod
+    def _with_tokenizer(
+        cls, generator: Generator, config: Mapping[str, Any], tokenizer: Tokenizer | str | Path | None
+    ) -> AutoregressiveImageModel:
+        """From a generator and its `config.json`."""
+        if isinstance(tokenizer, str | Path):
+            tokenizer = Tokenizer.from_pretrained(tokenizer)
+        facts = {key: value for key, value in config.items() if key not in OWN_KEYS}
+        digest = config.get('weights_digest')
+        return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), (digest, facts))

@@ -1,0 +1,71 @@
+"""Our generator with a peer's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fvq_core.errors import UserError, nearest_hint
+from fvq_core.generator import Generator
+from fvq_core.pretrained import load_weights
+from fvq_core.registry import GENERATORS, constructor_arguments, describe
+
+from ..pretrained import save_generator
+from . import PEERS
+
+
+def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> Generator:
+    """Our generator with a peer's weights, in eval mode.
+
+    Args:
+        peer: A name of `PEERS`.
+        state: The peer's state dict.
+        options: Of the peer's importer.
+
+    Raises:
+        UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
+    """
+    if peer not in PEERS:
+        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
+    known = constructor_arguments(PEERS[peer]) or {}
+    for name in options:
+        if name not in known:
+            raise UserError(f"the importer of '{peer}' has no option '{name}'; {nearest_hint(name, known)}")
+    config, renamed = PEERS[peer](state, **options)
+    with torch.device('meta'):
+        skeleton = GENERATORS.build(config)
+    generator = skeleton.to_empty(device='cpu')
+    load_weights(generator, renamed, f'the {peer} checkpoint')
+    return generator.eval()
+
+
+def convert_llamagen(
+    state: Mapping[str, Tensor],
+    out: str | Path,
+    weights: str,
+    heads: int | None = None,
+    grid: tuple[int, int] | None = None,
+) -> str:
+    """Write LlamaGen's generator as a folder of ours; `tools/convert.py llamagen-gpt` calls it.
+
+    Args:
+        state: The peer's state dict.
+        out: The folder.
+        weights: Where they come from, in words.
+        heads: See `import_generator`.
+        grid: See `import_generator`.
+
+    Returns:
+        What was written, in a line.
+    """
+    given = {name: value for name, value in dict(heads=heads, grid=grid).items() if value is not None}
+    generator = build_from_peer('llamagen', state, **given)
+    save_generator(describe(generator), generator.state_dict(), out, extra={'weights': weights})
+    parameters = sum(parameter.numel() for parameter in generator.parameters())
+    return (
+        f'{out}: {type(generator).__name__} with {parameters / 1e6:.0f} M parameters, {describe(generator)["layout"]}'
+    )

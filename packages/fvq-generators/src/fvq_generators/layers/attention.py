@@ -1,0 +1,82 @@
+"""Multi-head attention with rotary positions, grouped queries and a cache."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+
+from .kv_cache import KVCache
+from .rotary_embedding import rotate
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention without bias; several query heads may share a head of keys and values.
+
+    Args:
+        dim: Channels D.
+        heads: Query heads; they divide D.
+        kv_heads: Heads of keys and values, which divide `heads` (Ainslie et al., 2023); as many as `heads` by default.
+        dropout: Of the attention weights, in training.
+        out_dropout: Of the result, in training.
+
+    Raises:
+        UserError: Heads that do not divide.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, kv_heads: int | None = None, dropout: float = 0.0, out_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        kv_heads = heads if kv_heads is None else kv_heads
+        if heads < 1 or kv_heads < 1 or dim % heads or heads % kv_heads:
+            raise UserError(
+                f'Attention: heads must divide dim, and kv_heads heads; got dim {dim}, heads {heads}, kv_heads {kv_heads}.'
+            )
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
+        self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.dropout = dropout
+        self.out_dropout = nn.Dropout(out_dropout)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        rotations_LP2: Tensor | None = None,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        cache: KVCache | None = None,
+        layer: int = 0,
+        position: int | Tensor = 0,
+    ) -> Tensor:
+        """(B, L, D) to (B, L, D).
+
+        Args:
+            x_BLD: The new positions.
+            rotations_LP2: Rows of a rotary table for these positions; None for none.
+            mask: bool, broadcastable to (B, heads, L, T), True where attention may look.
+            causal: Position i sees those up to i; without a mask, and without earlier positions in the cache.
+            cache: Where earlier keys and values are, and these go.
+            layer: Which layer of the cache.
+            position: See `KVCache.append`.
+        """
+        B, L, D = x_BLD.shape
+        turned = self.heads + self.kv_heads
+        qkv = self.qkv(x_BLD).view(B, L, turned + self.kv_heads, self.head_dim)
+        qk, v = qkv[:, :, :turned], qkv[:, :, turned:].transpose(1, 2)
+        if rotations_LP2 is not None:
+            qk = rotate(qk, rotations_LP2)
+        q, k = qk[:, :, : self.heads].transpose(1, 2), qk[:, :, self.heads :].transpose(1, 2)
+        if cache is not None:
+            k, v = cache.append(layer, k, v, position)
+        out_BHLD = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+            enable_gqa=self.kv_heads != self.heads,
+        )
+        return self.out_dropout(self.out(out_BHLD.transpose(1, 2).reshape(B, L, D)))

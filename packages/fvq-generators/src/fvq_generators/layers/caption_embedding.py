@@ -1,0 +1,59 @@
+"""Captions as tokens: features of a text encoder through a small network, dropped now and then."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+
+
+class CaptionEmbedding(nn.Module):
+    """A two-layer network on each feature vector; a fixed random caption stands for none.
+
+    As released, the caption for none is drawn once and not trained. It is a buffer.
+
+    Args:
+        caption_dim: Channels C of the features; 2,048 of Flan-T5-XL.
+        dim: Channels D.
+        tokens: Feature vectors T of a caption; 120 in LlamaGen, padded on the left.
+        dropout: Share of the captions that training replaces by none.
+    """
+
+    unconditional_TC: Tensor
+
+    def __init__(self, caption_dim: int, dim: int, tokens: int = 120, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.caption_dim, self.tokens, self.drop_rate = caption_dim, tokens, dropout
+        self.inner = nn.Linear(caption_dim, dim, bias=False)
+        self.outer = nn.Linear(dim, dim, bias=False)
+        self.register_buffer('unconditional_TC', torch.randn(tokens, caption_dim) / caption_dim**0.5)
+
+    def check(self, captions_BTC: Tensor) -> None:
+        """Refuse what are no features.
+
+        Raises:
+            UserError: Another shape or dtype.
+        """
+        wanted = (self.tokens, self.caption_dim)
+        if captions_BTC.dim() != 3 or captions_BTC.shape[1:] != wanted or not captions_BTC.is_floating_point():
+            raise UserError(
+                f'captions are float features (B, {wanted[0]}, {wanted[1]}), got {captions_BTC.dtype} of shape '
+                f'{tuple(captions_BTC.shape)}; pad them on the left and mask the padding.'
+            )
+
+    def null(self, captions_BTC: Tensor) -> Tensor:
+        """No caption, for as many."""
+        return self.unconditional_TC.to(captions_BTC.dtype).expand_as(captions_BTC)
+
+    def drop(self, captions_BTC: Tensor) -> Tensor:
+        """Captions with a random share replaced by none."""
+        dropped_B = torch.rand(captions_BTC.shape[0], device=captions_BTC.device) < self.drop_rate
+        return torch.where(dropped_B[:, None, None], self.null(captions_BTC), captions_BTC)
+
+    def forward(self, captions_BTC: Tensor) -> Tensor:
+        """(B, T, C) to (B, T, D)."""
+        if self.training and self.drop_rate > 0:
+            captions_BTC = self.drop(captions_BTC)
+        return self.outer(F.gelu(self.inner(captions_BTC), approximate='tanh'))

@@ -1,0 +1,55 @@
+"""Classes as one token, dropped now and then so that the model also learns to go without."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.errors import UserError
+
+
+class ClassEmbedding(nn.Module):
+    """A table of classes; where classes are dropped in training, class `num_classes` stands for none.
+
+    Args:
+        num_classes: Number of classes.
+        dim: Channels D.
+        dropout: Share of the classes that training replaces by none; 0 for a model without guidance.
+    """
+
+    tokens = 1
+
+    def __init__(self, num_classes: int, dim: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.num_classes, self.drop_rate = num_classes, dropout
+        self.table = nn.Embedding(num_classes + (dropout > 0), dim)
+
+    def check(self, labels_B: Tensor) -> None:
+        """Refuse what are no classes; reads the labels from the device.
+
+        Raises:
+            UserError: Another shape or dtype, or a class out of range.
+        """
+        if labels_B.dim() != 1 or labels_B.is_floating_point():
+            raise UserError(
+                f'classes are whole numbers (B,), got {labels_B.dtype} of shape {tuple(labels_B.shape)}; '
+                'give one class for each image.'
+            )
+        if labels_B.numel() and (labels_B.min() < 0 or labels_B.max() >= self.num_classes):
+            wrong = labels_B[(labels_B < 0) | (labels_B >= self.num_classes)][0].item()
+            raise UserError(f'class {wrong} is out of range; this model has classes 0 to {self.num_classes - 1}.')
+
+    def null(self, labels_B: Tensor) -> Tensor:
+        """No class, for as many."""
+        return torch.full_like(labels_B, self.num_classes)
+
+    def drop(self, labels_B: Tensor) -> Tensor:
+        """Labels with a random share replaced by none."""
+        dropped_B = torch.rand(labels_B.shape[0], device=labels_B.device) < self.drop_rate
+        return torch.where(dropped_B, self.num_classes, labels_B)
+
+    def forward(self, labels_B: Tensor) -> Tensor:
+        """(B,) to (B, 1, D)."""
+        if self.training and self.drop_rate > 0:
+            labels_B = self.drop(labels_B)
+        return self.table(labels_B)[:, None]

@@ -1,0 +1,61 @@
+"""A pre-norm block of attention and feed-forward layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .attention import Attention
+from .drop_path import DropPath
+from .kv_cache import KVCache
+from .rms_norm import RMSNorm
+from .swiglu import SwiGLU
+
+
+class TransformerBlock(nn.Module):
+    """`x + attention(norm(x))`, then `x + feed_forward(norm(x))`; stochastic depth on both branches.
+
+    Args:
+        dim: Channels D.
+        heads: Query heads.
+        kv_heads: Heads of keys and values.
+        width: Hidden channels of the feed-forward layer.
+        norm_eps: Of the norms.
+        attention_dropout: Of the attention weights.
+        residual_dropout: Of the attention's result.
+        ffn_dropout: Of the feed-forward layer's result.
+        drop_path: Rate of stochastic depth.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        kv_heads: int | None,
+        width: int,
+        norm_eps: float = 1e-5,
+        attention_dropout: float = 0.0,
+        residual_dropout: float = 0.0,
+        ffn_dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(dim, norm_eps)
+        self.attention = Attention(dim, heads, kv_heads, attention_dropout, residual_dropout)
+        self.ffn_norm = RMSNorm(dim, norm_eps)
+        self.ffn = SwiGLU(dim, width, ffn_dropout)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        rotations_LP2: Tensor | None = None,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        cache: KVCache | None = None,
+        layer: int = 0,
+        position: int | Tensor = 0,
+    ) -> Tensor:
+        """See `Attention`."""
+        attended = self.attention(self.attention_norm(x_BLD), rotations_LP2, mask, causal, cache, layer, position)
+        x_BLD = x_BLD + self.drop_path(attended)
+        return x_BLD + self.drop_path(self.ffn(self.ffn_norm(x_BLD)))

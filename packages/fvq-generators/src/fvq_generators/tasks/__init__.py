@@ -1,0 +1,5 @@
+"""What the Runner trains."""
+
+from .generator_task import GeneratorTask
+
+__all__ = ['GeneratorTask']

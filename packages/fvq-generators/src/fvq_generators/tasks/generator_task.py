@@ -1,0 +1,171 @@
+"""Training a generator on batches of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import torch.distributed as dist
+from mmengine.optim import OptimWrapperDict
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes
+from fvq_core.errors import SmokeError, UserError, nearest_hint
+from fvq_core.registry import GENERATORS, MODELS
+from fvq_core.runner.optim_wrapper import ClippedOptimWrapper
+from fvq_core.tasks.task import Task
+
+from ..layers import ClassEmbedding
+from ..llamagen import LlamaGen
+from ..pretrained import load_generator
+from . import sharding
+
+
+@MODELS.register_module()
+class GeneratorTask(Task):
+    """A generator and how it is trained; its part is `generator`, and so its state-dict keys start.
+
+    A batch is a dict: `codes` int64 (B, L) and `labels` int64 (B,), or for captions `captions` (B, T, C) and optionally
+    `caption_mask` bool (B, T) and `valid` (B,).
+
+    Args:
+        generator: Config of a component of `GENERATORS`; `checkpointing` is an argument of it.
+        compile: See `Task`; compiles the blocks, each alike, so that one compilation serves all.
+        shard: Split weights, gradients and optimizer state over the processes of the run (FSDP2) where one device cannot
+            hold them: `'float32'` or `'bfloat16'`, the type in which weights are gathered; needs `ShardingHook`, which is in
+            `configs/_base_/generation.py`. None copies the weights to each process (DDP).
+
+    Raises:
+        UserError: An unknown value of `shard`.
+    """
+
+    def __init__(
+        self,
+        generator: Mapping[str, Any],
+        compile: bool | str = False,
+        shard: Literal['float32', 'bfloat16'] | None = None,
+    ) -> None:
+        super().__init__(compile)
+        if shard is not None and shard not in sharding.DTYPES:
+            raise UserError(f"GeneratorTask: unknown shard '{shard}'; {nearest_hint(str(shard), sharding.DTYPES)}")
+        self.generator: LlamaGen = GENERATORS.build(generator)
+        self.shard = shard
+        self.sharded = False
+        self.gathered: dict[str, Tensor] | None = None
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {'generator': self.generator}
+
+    def compiled_modules(self) -> list[nn.Module]:
+        return list(self.generator.blocks)
+
+    def forward(self, codes: Codes, *condition: Tensor | None) -> dict[str, Tensor]:
+        """Loss terms; see `LlamaGen.loss`."""
+        return self.handle('generator')(codes, *condition)
+
+    @torch.no_grad()
+    def check_export(self, work_dir: Path, batch: Any) -> str:
+        device = next(self.parameters()).device
+        codes, condition = self.codes(batch, device), self.condition(batch, device)
+        saved, _ = load_generator(work_dir / 'generator')
+        one, other = (each(codes, *condition) for each in (self.generator.eval(), saved.to(device)))
+        if not all(torch.equal(one[name], other[name]) for name in one):
+            raise SmokeError(f'export: the loss {other} of the saved generator is not {one} of the trained one.')
+        return f'{work_dir / "generator"} gives the same loss'
+
+    def place(self, device: torch.device) -> Task:
+        if self.shard is None or not dist.is_initialized():
+            return super().place(device)
+        self.to(device)
+        if self.compile_parts:
+            for module in self.compiled_modules():
+                module.compile(backend='inductor' if self.compile_parts is True else self.compile_parts)
+        sharding.shard_module(self.generator, list(self.generator.blocks), device, sharding.DTYPES[self.shard])
+        self.sharded = True
+        return self
+
+    @contextmanager
+    def gradients_stay(self, stay: bool) -> Iterator[None]:
+        if not self.sharded:
+            with super().gradients_stay(stay):
+                yield
+            return
+        cast(Any, self.generator).set_requires_gradient_sync(not stay)
+        yield
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As of any module; of sharded weights whole copies, for which every process must ask.
+
+        Inside `ShardingHook`, rank 0 alone gets what was gathered before.
+        """
+        if self.gathered is not None:
+            return self.gathered
+        state = super().state_dict(*args, **kwargs)
+        if not self.sharded:
+            return state
+        return {key: sharding.whole(value.detach()) for key, value in state.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        if not self.sharded:
+            return super().load_state_dict(state_dict, strict, assign)
+        own = super().state_dict()
+        return super().load_state_dict(
+            {key: sharding.like(value, own[key]) for key, value in state_dict.items()}, strict
+        )
+
+    def condition(self, data: Mapping[str, Any], device: torch.device) -> tuple[Tensor | None, ...]:
+        """What the generator's loss takes beside codes: the condition, and for captions mask and weights.
+
+        Raises:
+            UserError: The batch has none of the kind that this generator takes, or classes out of range.
+        """
+        name = 'labels' if isinstance(self.generator.condition, ClassEmbedding) else 'captions'
+        if data.get(name) is None:
+            raise UserError(f"GeneratorTask: the batch has no '{name}', its keys are {', '.join(data)}.")
+        cond: Tensor = data[name]
+        if not cond.is_cuda:  # before it is on its way: looking at it there would wait for the device
+            self.generator.condition.check(cond)
+        given = (cond, data.get('caption_mask'), data.get('valid'))
+        return tuple(None if value is None else value.to(device, non_blocking=True) for value in given)
+
+    def codes(self, data: Mapping[str, Any], device: torch.device) -> Codes:
+        """The batch's codes on the device.
+
+        Raises:
+            UserError: Codes that this generator's layout cannot hold.
+        """
+        indices_BL = data['codes']
+        if not indices_BL.is_cuda:
+            self.generator.layout.check(indices_BL)
+        return Codes(indices_BL.to(device, non_blocking=True), self.generator.layout)
+
+    def train_step(
+        self, data: Sequence[Mapping[str, Any]], optim_wrapper: OptimWrapperDict, iteration: int
+    ) -> dict[str, Any]:
+        """One step of the optimizer.
+
+        Returns:
+            `losses` as `Task` says; and `rows`: the codes (B, L) of all micro-batches.
+        """
+        optimizer = cast(ClippedOptimWrapper, optim_wrapper['generator'])
+        device = next(self.parameters()).device
+        sums: dict[str, Tensor] = {}
+        rows_BL = []
+        for number, batch in enumerate(data, 1):
+            codes = self.codes(batch, device)
+            with self.gradients_stay(number < len(data)):
+                with optimizer.optim_context(self):
+                    losses = self(codes, *self.condition(batch, device))
+                losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
+                optimizer.backward(losses['total'] / len(data))
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / len(data)
+            rows_BL.append(codes.indices_BL)
+        optimizer.step()
+        optimizer.zero_grad()
+        if self.sharded and optimizer.grad_norm is not None:
+            optimizer.grad_norm = sharding.whole(optimizer.grad_norm)  # each process held a part of it
+        return {'losses': sums, 'rows': torch.cat(rows_BL)}

@@ -1,0 +1,79 @@
+"""The generators' configs: published sizes and numbers, and each states only its difference."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fvq_core.config import load_config, read_config_file
+from fvq_core.registry import MODELS
+from tests.test_configs import flat
+
+ROOT = Path(__file__).parents[2] / 'configs'
+ROWS = {row['id']: row for row in csv.DictReader((ROOT / 'paper/generation.csv').read_text().splitlines())}
+NAMES = sorted(path.stem for path in (ROOT / 'generation').glob('*.py'))
+SIZE = {f'model.generator.{key}' for key in ('dim', 'depth', 'heads')}
+GUIDANCE = 'default_hooks.report.sampling.cfg_scale'
+# The config that each states its difference from, and that difference.
+DIFFERENCES: dict[str, tuple[str, set[str]]] = {
+    'llamagen_b': ('_base_/generation', set()),
+    'llamagen_l': ('generation/llamagen_b', SIZE),
+    'llamagen_xl': ('generation/llamagen_b', {*SIZE, GUIDANCE}),
+    'llamagen_xxl': ('generation/llamagen_b', {*SIZE, GUIDANCE, 'model.shard'}),
+    'llamagen_3b': ('generation/llamagen_b', {*SIZE, GUIDANCE, 'model.shard'}),
+    'fvq_l': (
+        'generation/llamagen_l',
+        {'train_dataloader.batch_size', 'train_dataloader.dataset.root', 'auto_scale_lr.enable', GUIDANCE}
+        | {f'param_scheduler.{key}' for key in ('hold', 'decay', 'end_factor')},
+    ),
+    'fvq_xl': ('generation/fvq_l', {*SIZE, GUIDANCE, 'train_dataloader.batch_size', 'train_cfg.max_epochs'}),
+}
+# Parameters in millions, devices of the documented launch, images of one iteration, learning rate there.
+PUBLISHED = {
+    'llamagen_b': (111, 8, 256, 1e-4),
+    'llamagen_l': (343, 8, 256, 1e-4),
+    'llamagen_xl': (775, 8, 256, 1e-4),
+    'llamagen_xxl': (1411, 8, 256, 1e-4),
+    'llamagen_3b': (3097, 8, 256, 1e-4),
+    'fvq_l': (343, 8, 2048, 8e-4),
+    'fvq_xl': (775, 16, 1024, 4e-4),
+}
+
+
+def leaves(name: str) -> dict[str, Any]:
+    config = read_config_file(str(ROOT / f'{name}.py')).to_dict()
+    return flat({key: value for key, value in config.items() if key != 'paper'})
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_config_changes_what_its_name_says_and_nothing_else(name: str):
+    base_name, allowed = DIFFERENCES[name]
+    base, row = leaves(base_name), leaves(f'generation/{name}')
+    assert {key for key in base.keys() | row.keys() if base.get(key, KeyError) != row.get(key, KeyError)} == allowed
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_sizes_batches_and_learning_rates_are_the_published_ones(name: str):
+    config = load_config(str(ROOT / f'generation/{name}.py'))
+    with torch.device('meta'):
+        task = MODELS.build(config.model)
+    millions, devices, batch, lr = PUBLISHED[name]
+    assert round(sum(parameter.numel() for parameter in task.generator.parameters()) / 1e6) == millions
+    assert config.train_dataloader.batch_size * devices == batch
+    scale = batch / config.auto_scale_lr.base_batch_size if config.auto_scale_lr.enable else 1
+    assert config.optim_wrapper.optimizer.lr * scale == pytest.approx(lr)
+
+
+@pytest.mark.parametrize('row_id', [f't11.{number}' for number in (25, 26, 27, 31, 32)])
+def test_every_row_of_the_tables_has_one_config_with_its_numbers(row_id: str):
+    papers = {name: read_config_file(str(ROOT / f'generation/{name}.py')).get('paper') for name in NAMES}
+    (name,) = [name for name, paper in papers.items() if paper and row_id in paper['rows']]
+    paper, row = papers[name], ROWS[row_id]
+    columns = dict(fid='fid', inception_score='is', precision='precision', recall='recall')
+    assert {key: paper[key] for key in columns} == {key: float(row[column]) for key, column in columns.items()}
+    if 'CFG' in row['note']:
+        assert row['note'].endswith(f'CFG {leaves(f"generation/{name}")[GUIDANCE]}')

@@ -1,0 +1,341 @@
+"""The transformer: what it may look at, with a cache and without; sampling; bad input."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fvq_core.codes import Codes, Grid, ResidualGrid
+from fvq_core.errors import UserError
+from fvq_core.registry import GENERATORS
+from fvq_generators import LlamaGen
+from fvq_generators.sampling import Sampler
+
+from .tiny import SEQUENCE, generator_config, tiny_generator
+
+CAPTIONS = dict(caption_dim=6, caption_tokens=4)
+VARIANTS: dict[str, dict[str, Any]] = {
+    'grid': {},
+    'grouped': dict(kv_heads=2),
+    'sequence': dict(layout=SEQUENCE),
+    'learned': dict(layout=SEQUENCE, positions='learned'),
+    'captions': CAPTIONS,
+}
+MASK = torch.tensor([[False, False, True, True], [False, True, True, True]])
+
+
+def condition(generator: LlamaGen, batch: int = 2) -> Tensor:
+    if hasattr(generator.condition, 'caption_dim'):
+        return torch.randn(batch, 4, 6, generator=torch.Generator().manual_seed(5))
+    return torch.arange(batch) % 5
+
+
+def random_codes(generator: LlamaGen, batch: int = 2) -> Codes:
+    rng = torch.Generator().manual_seed(3)
+    return Codes(torch.randint(32, (batch, generator.layout.length), generator=rng), generator.layout)
+
+
+def incremental(generator: LlamaGen, codes: Codes, cond: Tensor, cuts: list[int], mask: Tensor | None) -> Tensor:
+    """Logits of every code, with the cache filled in pieces that end at the cuts."""
+    cache = generator.new_cache(len(codes))
+    visible = None if mask is None else generator._visible(mask)
+    out = [generator.prefill(cond, cache, visible)[:, None]]
+    ends = [*sorted({cut for cut in cuts if 0 < cut < codes.layout.length - 1}), codes.layout.length - 1]
+    start = 0
+    for end in ends:
+        x = generator.embed(codes.indices_BL[:, start:end], start)
+        out.append(generator.logits(generator.extend(x, cache, generator.condition.tokens + start, visible)))
+        start = end
+    return torch.cat(out, dim=1)
+
+
+@pytest.mark.parametrize(('name', 'masked'), [*((name, False) for name in VARIANTS), ('captions', True)])
+def test_logits_with_the_cache_equal_those_without_at_any_split(name: str, masked: bool):
+    generator = tiny_generator(**VARIANTS[name])
+    codes, cond, mask = random_codes(generator), condition(generator), MASK if masked else None
+    with torch.no_grad():
+        features = generator.features(codes.indices_BL[:, :-1], cond, mask)
+        whole = generator.logits(features[:, generator.condition.tokens - 1 :])
+
+    @settings(max_examples=25)
+    @given(st.lists(st.integers(1, 10)))
+    @torch.no_grad()
+    def at_any_split(cuts: list[int]) -> None:
+        torch.testing.assert_close(incremental(generator, codes, cond, cuts, mask), whole, rtol=1e-5, atol=1e-5)
+
+    at_any_split()
+
+
+@torch.no_grad()
+def test_logits_in_static_shapes_equal_those_in_growing_ones():
+    for name, visible in (('grouped', None), ('learned', None), ('captions', MASK)):
+        generator = tiny_generator(**VARIANTS[name])
+        codes, cond = random_codes(generator), condition(generator)
+        visible = None if visible is None else generator._visible(visible)
+        growing, static = generator.new_cache(2), generator.new_cache(2)
+        for cache in (growing, static):
+            generator.prefill(cond, cache, visible)
+        for number in range(4):
+            place = generator.condition.tokens + number
+            tokens = codes.indices_BL[:, number]
+            one = generator.step(tokens, growing, place, visible)
+            other = generator.step(tokens, static, torch.tensor([place]), visible)
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_code_depends_on_those_before_it_and_on_no_later_one():
+    generator = tiny_generator()
+    codes, cond = random_codes(generator), condition(generator)
+    changed = codes.indices_BL.clone()
+    changed[:, 5] = (changed[:, 5] + 1) % 32
+    one, other = (generator.logits(generator.features(indices, cond)) for indices in (codes.indices_BL, changed))
+    assert torch.equal(one[:, :6], other[:, :6])  # the class, then codes 0 to 4
+    assert (one[:, 6:] - other[:, 6:]).abs().amax(-1).min() > 0
+
+
+@torch.no_grad()
+def test_padding_of_captions_is_not_seen():
+    generator = tiny_generator(**CAPTIONS)
+    codes, captions = random_codes(generator), condition(generator)
+    other = torch.where(MASK[..., None], captions, 9.0)
+    logits = [generator.features(codes.indices_BL, c, MASK)[:, 3:] for c in (captions, other)]
+    assert torch.equal(*logits)
+    assert not torch.equal(generator.features(codes.indices_BL, other)[:, 3:], logits[0])
+
+
+def test_the_start_values_are_the_released_ones():
+    generator: LlamaGen = GENERATORS.build(generator_config(dim=64, heads=4))
+    assert generator.head.weight.abs().max() == 0
+    for name in ('code_embedding.weight', 'condition.table.weight', 'blocks.1.ffn.gate_up.weight'):
+        assert generator.get_parameter(name).std().item() == pytest.approx(0.02, rel=0.1)
+    loss = generator.loss(random_codes(generator), condition(generator))['cross_entropy']
+    assert loss.item() == pytest.approx(math.log(32), rel=1e-6)
+
+
+def test_loss_is_the_mean_cross_entropy_of_each_code_given_those_before():
+    generator = tiny_generator(**CAPTIONS)
+    codes, cond = random_codes(generator), condition(generator)
+    logits = generator.logits(generator.features(codes.indices_BL[:, :-1], cond, MASK)[:, 3:])
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), codes.indices_BL.flatten(), reduction='none')
+    loss = generator.loss(codes, cond, MASK)['cross_entropy']
+    torch.testing.assert_close(loss, plain.mean())
+    half = generator.loss(codes, cond, MASK, torch.tensor([0.0, 1.0]))['cross_entropy']
+    torch.testing.assert_close(half, plain.view(2, -1)[1].mean())
+    none = generator.loss(codes, cond, MASK, torch.zeros(2))['cross_entropy']
+    assert none.item() == 0.0
+
+
+def test_training_drops_a_share_of_the_conditions_and_evaluation_none():
+    generator = tiny_generator(cond_dropout=0.25).train()
+    labels = torch.full((4000,), 3)
+    dropped = generator.condition.drop(labels)
+    assert set(dropped.tolist()) == {3, 5}
+    assert (dropped == 5).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert generator.condition(labels).unique(dim=0).shape[0] == 2
+    assert generator.eval().condition(labels).unique(dim=0).shape[0] == 1
+    text = tiny_generator(**CAPTIONS, cond_dropout=0.5).train()
+    captions = text.condition.drop(condition(text, 200))
+    none = (captions == text.condition.unconditional_TC).all(-1).all(-1)
+    assert none.float().mean().item() == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize('checkpointing', [True, False])
+def test_dropout_and_drop_path_act_in_training_alone(checkpointing: bool):
+    generator = tiny_generator(drop_path=0.5, attention_dropout=0.1, checkpointing=checkpointing)
+    assert [block.drop_path.rate for block in generator.blocks] == [0.0, 0.5]
+    codes, cond = random_codes(generator), condition(generator)
+    evaluated = [generator.loss(codes, cond)['cross_entropy'] for _ in range(2)]
+    assert torch.equal(*evaluated)
+    generator.train()
+    trained = [generator.loss(codes, cond)['cross_entropy'] for _ in range(2)]
+    assert not torch.equal(*trained)
+
+
+def test_checkpointing_gives_the_same_gradients_and_keeps_less():
+    def run(checkpointing: bool) -> tuple[dict[str, Tensor | None], int]:
+        torch.manual_seed(0)
+        generator = tiny_generator(checkpointing=checkpointing).train()
+        kept: list[int] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept.append(tensor.numel())
+            return tensor
+
+        torch.manual_seed(4)  # of the dropout
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = generator.loss(random_codes(generator), condition(generator))['cross_entropy']
+        loss.backward()
+        return {name: parameter.grad for name, parameter in generator.named_parameters()}, sum(kept)
+
+    (plain, much), (checkpointed, little) = run(False), run(True)
+    torch.testing.assert_close(checkpointed, plain, rtol=1e-5, atol=1e-7)
+    assert little < 0.4 * much
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+@pytest.mark.parametrize('options', [{}, dict(cfg_scale=2.0, temperature=0.8, top_k=20, top_p=0.95, cfg_interval=3)])
+def test_a_sample_does_not_depend_on_its_batch(name: str, options: dict[str, Any]):
+    generator = tiny_generator(**VARIANTS[name])
+    cond, seeds = condition(generator, 5), [11, 7, 2**40, 7, 0]
+    together = generator.sample(cond, seeds=seeds, **options)
+    alone = [generator.sample(cond[i : i + 1], seeds=seeds[i : i + 1], **options).indices_BL for i in range(5)]
+    assert torch.equal(together.indices_BL, torch.cat(alone))
+    assert together.layout == generator.layout
+    generator.layout.check(together.indices_BL)
+    assert len(together.indices_BL.unique(dim=0)) >= 4
+
+
+def test_seeds_come_from_the_generator_that_is_given():
+    generator = tiny_generator()
+    draws = [generator.sample(condition(generator), rng=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert torch.equal(draws[0].indices_BL, draws[1].indices_BL)
+    assert not torch.equal(draws[0].indices_BL, draws[2].indices_BL)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('interval', [-1, 0, 4])
+def test_greedy_sampling_is_the_argmax_of_the_guided_logits(interval: int):
+    generator = tiny_generator()
+    cond = condition(generator)
+    got = generator.sample(cond, cfg_scale=1.7, cfg_interval=interval, temperature=0.0).indices_BL
+    indices = torch.empty(2, 0, dtype=torch.int64)
+    for number in range(12):  # from the start each time, without a cache
+        with_class, without = (
+            generator.logits(generator.features(indices, c)[:, -1]) for c in (cond, torch.full_like(cond, 5))
+        )
+        guided = interval < 0 or number <= interval + 1
+        logits = without + (with_class - without) * 1.7 if guided else with_class
+        indices = torch.cat([indices, logits.argmax(-1, keepdim=True)], dim=1)
+    assert torch.equal(got, indices)
+
+
+@torch.no_grad()
+def test_samples_are_distributed_as_the_model_says():
+    generator = tiny_generator(layout=dict(type='Grid', height=1, width=2, codebook_size=4), num_classes=1)
+    codes = generator.sample(torch.zeros(6000, dtype=torch.int64), rng=torch.Generator().manual_seed(0)).indices_BL
+    pairs = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+    logits = generator.logits(generator.features(pairs[:, :1], torch.zeros(16, dtype=torch.int64)))
+    log_p = logits.log_softmax(-1).gather(2, pairs[..., None]).sum((1, 2))
+    found = (codes[:, 0] * 4 + codes[:, 1]).bincount(minlength=16) / 6000
+    torch.testing.assert_close(found, log_p.exp(), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize('name', ['grid', 'captions'])
+def test_compiled_steps_give_the_same_codes_for_every_batch(name: str):
+    generator = tiny_generator(**VARIANTS[name])
+    mask = MASK if name == 'captions' else None
+    options: dict[str, Any] = dict(cfg_scale=2.0, cfg_interval=3, caption_mask_BT=mask)
+    torch._dynamo.utils.counters.clear()
+    for seed in (1, 2):  # the second time in the memory of the first
+        cond = condition(generator) if mask is None else torch.randn(2, 4, 6)
+        eager = generator.sample(cond, seeds=[seed, seed + 9], **options).indices_BL
+        compiled = generator.sample(cond, seeds=[seed, seed + 9], compile='aot_eager', **options).indices_BL
+        assert torch.equal(compiled, eager)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 2  # guided and not
+    assert copy.deepcopy(generator).static_steps is not generator.static_steps
+
+
+def test_sampling_leaves_the_mode_as_it_was_and_drops_nothing():
+    generator = tiny_generator()
+    expected = generator.sample(condition(generator), seeds=[1, 2]).indices_BL
+    generator.train()
+    assert torch.equal(generator.sample(condition(generator), seeds=[1, 2]).indices_BL, expected)
+    assert generator.training
+    assert generator.blocks[0].training
+
+
+def test_in_bfloat16_angles_and_logits_stay_in_float32():
+    generator = tiny_generator().to(torch.bfloat16)
+    assert generator.rotations is not None
+    assert generator.rotations.dtype == torch.float32
+    seen: list[Tensor] = []
+
+    def pick(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
+        seen.append(logits_BV)
+        return Sampler()(logits_BV, uniform_B)
+
+    generator.sample(condition(generator), cfg_scale=2.0, pick=pick)
+    assert {logits.dtype for logits in seen} == {torch.float32}
+    assert generator.new_cache(1).keys.dtype == torch.bfloat16
+
+
+def test_meta_weights_become_a_working_model():
+    with torch.device('meta'):
+        skeleton = GENERATORS.build(generator_config())
+    generator = tiny_generator()
+    built = skeleton.to_empty(device='cpu')
+    built.load_state_dict(generator.state_dict())
+    cond = condition(generator)
+    assert torch.equal(
+        built.eval().sample(cond, seeds=[1, 2]).indices_BL, generator.sample(cond, seeds=[1, 2]).indices_BL
+    )
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (dict(cond=torch.tensor([5])), 'class 5 is out of range; this model has classes 0 to 4'),
+    (dict(cond=torch.tensor([-1])), 'class -1 is out of range'),
+    (dict(cond=torch.tensor([1.0])), r'whole numbers \(B,\)'),
+    (dict(cond=torch.tensor([[1]])), r'whole numbers \(B,\)'),
+    (dict(cfg_scale=0.5), 'cfg_scale must be 1'),
+    (dict(cfg_interval=-2), 'cfg_interval'),
+    (dict(top_p=0.0), 'top_p'),
+    (dict(temperature=-1.0), 'temperature'),
+    (dict(seeds=[1, 2]), '2 seeds for 1 conditions'),
+    (dict(caption_mask_BT=torch.ones(1, 1)), 'goes with captions'),
+]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), REFUSED)
+def test_what_cannot_be_sampled_is_refused(arguments: dict[str, Any], message: str):
+    arguments = dict(arguments)
+    cond = arguments.pop('cond', torch.tensor([1]))
+    with pytest.raises(UserError, match=message):
+        tiny_generator().sample(cond, **arguments)
+
+
+def test_guidance_of_a_model_trained_without_dropping_classes_is_refused():
+    generator = tiny_generator(cond_dropout=0.0)
+    assert generator.condition.table.weight.shape[0] == 5
+    with pytest.raises(UserError, match='needs a model that was trained with cond_dropout'):
+        generator.sample(torch.tensor([1]), cfg_scale=1.5)
+    assert len(generator.sample(torch.tensor([1]))) == 1
+
+
+def test_layouts_and_codes_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match='LlamaGen takes Grid, Sequence, got ResidualGrid'):
+        GENERATORS.build(generator_config(layout=ResidualGrid(2, 2, (8, 8)).to_dict()))
+    generator = tiny_generator()
+    other = Codes(torch.zeros(1, 12, dtype=torch.int64), replace(Grid(3, 4, 32), height=4, width=3))
+    with pytest.raises(UserError, match='the codes lie on Grid'):
+        generator.loss(other, torch.tensor([0]))
+    with pytest.raises(UserError, match='13 codes do not fit a layout of 12'):
+        generator.features(torch.zeros(1, 13, dtype=torch.int64), torch.tensor([0]))
+    cache = generator.new_cache(1)
+    with pytest.raises(UserError, match='places 12 to 12 are wanted and there are 12'), torch.no_grad():
+        generator.step(torch.tensor([0]), cache, 12)
+    with pytest.raises(UserError, match="unknown positions 'rotery'; did you mean 'rotary'"):
+        GENERATORS.build(generator_config(positions='rotery'))
+
+
+def test_too_little_memory_says_which_batch_fits(monkeypatch: pytest.MonkeyPatch):
+    generator = tiny_generator()
+
+    def full(*arguments: Any, **options: Any) -> Tensor:
+        raise torch.OutOfMemoryError('out of memory')
+
+    monkeypatch.setattr(generator, 'prefill', full)
+    with pytest.raises(UserError, match=r'sampling 8 images at once needs more memory .* about 4 should fit'):
+        generator.sample(torch.zeros(8, dtype=torch.int64))
+
+
+def test_no_images_are_no_codes():
+    assert tiny_generator().sample(torch.zeros(0, dtype=torch.int64)).indices_BL.shape == (0, 12)

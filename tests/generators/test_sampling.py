@@ -1,0 +1,69 @@
+"""Filters, draws and guidance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fvq_core.errors import UserError
+from fvq_generators.sampling import Guidance, Sampler, draw, filter_logits, new_seeds, uniforms
+
+
+def test_top_k_keeps_the_largest_and_top_p_the_smallest_set_beyond_its_mass():
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.15, 0.1]]))
+    kept = [filter_logits(logits, *of).isfinite()[0].tolist() for of in ((2, 1.0), (0, 0.6), (0, 0.8), (3, 0.5))]
+    assert kept == [
+        [True, True, False, False],
+        [True, True, False, False],
+        [True] * 3 + [False],
+        [True, False, False, False],
+    ]
+    assert filter_logits(logits) is logits
+
+
+@pytest.mark.parametrize(('top_k', 'top_p'), [(-1, 1.0), (0, 0.0), (0, 1.5), (0, float('nan'))])
+def test_filters_without_meaning_are_refused(top_k: int, top_p: float):
+    with pytest.raises(UserError, match='top_k >= 0'):
+        filter_logits(torch.zeros(1, 4), top_k, top_p)
+
+
+def test_draws_are_distributed_as_the_softmax():
+    logits = torch.tensor([0.3, -1.0, 2.0, -torch.inf, 0.0]).expand(40000, 5)
+    counts = draw(logits, uniforms([0], 40000)[0]).bincount(minlength=5)
+    torch.testing.assert_close(counts / 40000, logits[0].softmax(-1), rtol=0, atol=0.01)
+    assert counts[3] == 0
+
+
+def test_the_ends_of_the_unit_interval_draw_tokens_that_can_be_drawn():
+    logits = torch.full((2, 6), -torch.inf)
+    logits[:, 2:4] = 0.0
+    assert draw(logits, torch.tensor([0.0, 1.0 - 2.0**-53], dtype=torch.float64)).tolist() == [2, 3]
+
+
+def test_uniforms_of_a_seed_do_not_depend_on_the_others():
+    many = uniforms([3, 2**61, 5], 4)
+    assert torch.equal(many[1:2], uniforms([2**61], 4))
+    assert len({*many.flatten().tolist()}) == 12
+    assert new_seeds(3, torch.Generator().manual_seed(1)) == new_seeds(3, torch.Generator().manual_seed(1))
+
+
+def test_temperature_zero_takes_the_likeliest_and_high_ones_level_out():
+    logits, u = torch.randn(500, 8), torch.rand(500, dtype=torch.float64)
+    assert torch.equal(Sampler(temperature=0.0)(logits, u), logits.argmax(-1))
+    assert torch.equal(Sampler(top_k=1)(logits, u), logits.argmax(-1))
+    hot = Sampler(temperature=1e6)(logits, u)
+    assert (hot == (8 * u).long()).float().mean() > 0.99
+    with pytest.raises(UserError, match='temperature must be 0'):
+        Sampler(temperature=-1.0)
+
+
+def test_guidance_extrapolates_and_ends_after_its_interval():
+    conditional, unconditional = torch.randn(2, 3, 4)
+    both = torch.cat([conditional, unconditional])
+    torch.testing.assert_close(Guidance(2.5).combine(both), 2.5 * conditional - 1.5 * unconditional)
+    assert [Guidance(2.0, 1).at(number) for number in range(5)] == [True, True, True, False, False]
+    assert all(Guidance(2.0).at(number) for number in range(5))
+    assert not any(Guidance(1.0).at(number) for number in range(5))
+    for wrong in (dict(scale=0.5), dict(scale=float('nan')), dict(scale=2.0, interval=-2)):
+        with pytest.raises(UserError, match='cfg_'):
+            Guidance(**wrong)

@@ -1,0 +1,112 @@
+"""The same training steps by one process with the whole batch, or by two with half of it each."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from fvq_core.registry import MODELS
+from fvq_core.runner.optim_wrapper import build_optim_wrappers
+from fvq_generators.hooks import ShardingHook
+from fvq_generators.optim import DecayByDimension
+from tests.generators.tiny import NO_DROPOUT, generator_config
+
+CASES: dict[str, dict[str, Any]] = {
+    'ddp': {},
+    'sharded': dict(shard='float32'),
+    'sharded_checkpointing': dict(shard='float32', checkpointing=True),
+}
+STEPS, BATCH, MICRO = 2, 4, 2
+WRAPPER = dict(
+    type='ClippedOptimWrapper',
+    constructor=DecayByDimension,
+    optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.1, eps=1e-3),
+    max_norm=0.5,
+)
+
+
+def start(case: dict[str, Any], seed: int) -> tuple[Any, Any, ShardingHook]:
+    """A task, its optimizers and the hook."""
+    torch.manual_seed(seed)
+    options = dict(case)
+    config = generator_config(**NO_DROPOUT, cond_dropout=0.0, checkpointing=options.pop('checkpointing', False))
+    task = MODELS.build(dict(type='GeneratorTask', generator=config, **options))
+    torch.nn.init.normal_(task.generator.head.weight, std=0.1)
+    task = task.place(torch.device('cpu')).train()
+    return task, build_optim_wrappers(WRAPPER, task.parts()), ShardingHook()
+
+
+def checkpoint_of(task: Any, optimizers: Any, hook: ShardingHook) -> dict[str, Any]:
+    """What the Runner writes: gathered by all, put together by rank 0 alone."""
+    runner = SimpleNamespace(task=task, optim_wrapper=optimizers)
+    hook.before_checkpoint(runner)
+    if dist.is_initialized() and dist.get_rank():
+        return {}
+    state = {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
+    checkpoint = {'state_dict': state, 'optimizer': optimizers.state_dict()}
+    hook.before_save_checkpoint(runner, checkpoint)
+    return copy.deepcopy(checkpoint)  # a file shares no memory
+
+
+def steps(task: Any, optimizers: Any, rank: int, ranks: int, first: int, count: int) -> list[dict[str, Any]]:
+    """Losses and norm of each."""
+    rng = torch.Generator().manual_seed(7)
+    codes = torch.randint(32, (4, MICRO, BATCH, 12), generator=rng)
+    labels = torch.randint(5, (4, MICRO, BATCH), generator=rng)
+    out = []
+    for step in range(first, first + count):
+        mine = [{'codes': codes[step, m, rank::ranks], 'labels': labels[step, m, rank::ranks]} for m in range(MICRO)]
+        losses = task.train_step(mine, optimizers, step)['losses']
+        out.append({**losses, 'norm': optimizers['generator'].grad_norm})
+    return out
+
+
+def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
+    """Two steps, a checkpoint, one step; and that step again by a fresh task that resumed."""
+    task, optimizers, hook = start(case, seed=rank)  # other start values on each rank: rank 0's count
+    log = steps(task, optimizers, rank, ranks, 0, STEPS)
+    saved = checkpoint_of(task, optimizers, hook)
+    log += steps(task, optimizers, rank, ranks, STEPS, 1)
+    final = {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
+    if ranks > 1:
+        holder = [saved]
+        dist.broadcast_object_list(holder, 0)
+        saved = holder[0]
+    again, others, other_hook = start(case, seed=5)
+    read = copy.deepcopy(saved)
+    other_hook.before_resume(SimpleNamespace(task=again, optim_wrapper=others), read)
+    again.load_state_dict(read['state_dict'])
+    others.load_state_dict(read['optimizer'])
+    steps(again, others, rank, ranks, STEPS, 1)
+    resumed = {key: value.detach().cpu().clone() for key, value in again.state_dict().items()}
+    return {'log': log, 'saved': saved, 'final': final, 'resumed': resumed}
+
+
+def local_numbers(case: dict[str, Any]) -> int:
+    """Parameters that this process keeps."""
+    task, _, _ = start(case, seed=0)
+    return sum(p.to_local().numel() if hasattr(p, 'to_local') else p.numel() for p in task.parameters())
+
+
+def work(rank: int, folder: str) -> None:
+    """One of two processes."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    found = {name: {**train(case, rank, 2), 'kept': local_numbers(case)} for name, case in CASES.items()}
+    torch.save(found, f'{folder}/rank{rank}.pt')
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def run_both_ranks(folder: Path) -> list[dict[str, Any]]:
+    """What each of two processes ends with, by case."""
+    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    mp.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
