@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .blocks import Block, Code, Heading, Picture, Text
+from ..reports.blocks import Block, Code, Heading, Picture, Text
+from ..reports.html import to_html
+from ..reports.markdown import to_markdown
 from .comparison import OTHER_RATE
 from .csv_files import write_report_csv, write_runs_csv
 from .curves import plot_all
 from .fairness import differences, exemptions
 from .grid import SMALLEST_SIDE, draw_grid
-from .html import to_html
-from .markdown import to_markdown
 from .reference import SAME_RATE, references
 from .rows import Row
 from .scheduler import Benchmark

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .blocks import Table
+from ..reports.blocks import Table
 from .run import FINISHED
 from .summary import COLUMNS, RowSummary
 

@@ -1,10 +1,11 @@
 """Streaming metrics of tokenizers."""
 
 from .codebook_usage import CodebookUsage
+from .ms_ssim import MSSSIM
 from .perceptual_distance import PerceptualDistance
 from .projector_cost import ProjectorCost
 from .psnr import PSNR
 from .quantization_error import QuantizationError
 from .ssim import SSIM
 
-__all__ = ['PSNR', 'SSIM', 'CodebookUsage', 'PerceptualDistance', 'ProjectorCost', 'QuantizationError']
+__all__ = ['MSSSIM', 'PSNR', 'SSIM', 'CodebookUsage', 'PerceptualDistance', 'ProjectorCost', 'QuantizationError']

@@ -10,12 +10,10 @@ from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
-PROTOCOL = (
-    'strict: every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least once'
-)
+PROTOCOL = 'every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least once'
 ONE_PERCENT = (
-    'strict: every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least 0.01 N/K '
-    'times, N codes over a codebook of K'
+    'every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least 0.01 N/K times, '
+    'N codes over a codebook of K'
 )
 
 
@@ -25,10 +23,16 @@ class CodebookUsage(Metric):
 
     `usage` (%): codes that occur. `usage_1pct` (%): codes that occur at least 1 % as often as even use would have it.
     `perplexity` (codes) and `relative_perplexity`, its share of K. `dead_codes` (codes): never chosen.
+
+    Args:
+        preset: What the protocol is called; it decides on the crops that are encoded, and on nothing else here.
     """
 
     histogram_K: Tensor
     samples: Tensor
+
+    def __init__(self, preset: str = 'strict') -> None:
+        self.preset = preset
 
     def reset(self, tokenizer: Tokenizer) -> None:
         codebook_KD = tokenizer.quantizer.codebook()
@@ -40,6 +44,10 @@ class CodebookUsage(Metric):
         self.histogram_K += torch.bincount(rows, minlength=len(self.histogram_K))
         self.samples += len(images_BCHW)
 
+    def dead(self) -> list[int]:
+        """The codes that were never chosen, ascending, from the reduced statistics."""
+        return (self.histogram_K == 0).nonzero().flatten().tolist()
+
     def statistics(self) -> list[Tensor]:
         return [self.histogram_K, self.samples]
 
@@ -48,10 +56,11 @@ class CodebookUsage(Metric):
         used, K = int((self.histogram_K > 0).sum()), len(self.histogram_K)
         well_used = int((self.histogram_K * 100 * K >= max(tokens, 1)).sum())
         spread = perplexity(self.histogram_K)
+        protocol, one_percent = f'{self.preset}: {PROTOCOL}', f'{self.preset}: {ONE_PERCENT}'
         return {
-            'usage': MetricValue(100.0 * used / K, '%', PROTOCOL, samples, tokens),
-            'usage_1pct': MetricValue(100.0 * well_used / K, '%', ONE_PERCENT, samples, tokens),
-            'perplexity': MetricValue(spread, 'codes', PROTOCOL, samples, tokens),
-            'relative_perplexity': MetricValue(spread / K, '', f'{PROTOCOL}; perplexity over K', samples, tokens),
-            'dead_codes': MetricValue(K - used, 'codes', PROTOCOL, samples, tokens),
+            'usage': MetricValue(100.0 * used / K, '%', protocol, samples, tokens),
+            'usage_1pct': MetricValue(100.0 * well_used / K, '%', one_percent, samples, tokens),
+            'perplexity': MetricValue(spread, 'codes', protocol, samples, tokens),
+            'relative_perplexity': MetricValue(spread / K, '', f'{protocol}; perplexity over K', samples, tokens),
+            'dead_codes': MetricValue(K - used, 'codes', protocol, samples, tokens),
         }

@@ -7,20 +7,31 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fvq_core.images import to_uint8
+from fvq_core.errors import UserError
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
+from .rounding import Rounding, original_pixels, to_pixels
+
 
 class ImageMean(Metric):
-    """Sums `score(image, reconstruction)` in float64 over images rounded to 8 bits."""
+    """Sums `score(image, reconstruction)` in float64 over images.
 
-    name: ClassVar[str]
+    Attributes:
+        name: What the value is called.
+        protocol: The preset and what it means here, in words.
+        rounding: How floats become the pixels that are compared.
+        smallest: Images with a shorter side have no score.
+    """
+
+    name: str
     unit: ClassVar[str] = ''
-    protocol: ClassVar[str]
+    protocol: str
+    rounding: Rounding = 'round'
+    smallest: int = 1
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        """One number an image, (B,), from uint8 images (B, 3, H, W)."""
+        """One number an image, (B,), from pixels (B, 3, H, W): uint8, or floats in [0, 255] where nothing is rounded."""
         raise NotImplementedError
 
     def reset(self, tokenizer: Tokenizer) -> None:
@@ -30,7 +41,13 @@ class ImageMean(Metric):
         self.scores: list[Tensor] = []
 
     def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
-        scores = self.score(to_uint8(images_BCHW), to_uint8(output.reconstruction)).double()
+        if output.reconstruction.shape != images_BCHW.shape:
+            raise UserError(
+                f'{type(self).__name__}: the reconstruction is {tuple(output.reconstruction.shape)}, the images are '
+                f'{tuple(images_BCHW.shape)}; compare images of equal size.'
+            )
+        originals = original_pixels(images_BCHW, self.rounding)
+        scores = self.score(originals, to_pixels(output.reconstruction, self.rounding)).double()
         self.total += scores.sum().to(self.total.device)
         self.samples += len(images_BCHW)
         self.scores.append(scores)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from fvq_core.images import from_uint8
+from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
-from fvq_core.perceptual.lpips import LPIPS
+from fvq_core.perceptual.lpips import LPIPS, SMALLEST
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer
 
+from .conventions import LPIPSConventions, make_conventions
 from .image_mean import ImageMean
 
 
 @METRICS.register_module()
 class PerceptualDistance(ImageMean):
-    """Mean over images of the distance between image and reconstruction, both rounded to 8 bits; 0 for a copy.
+    """Mean over images of the distance between image and reconstruction, by default rounded to 8 bits; 0 for a copy.
 
     With the published network of LPIPS (Zhang et al., 2018) the value is called `lpips`. With any other training of that
     network the fitted channel weights mean nothing, so all channels count alike and the value is called
@@ -29,36 +30,56 @@ class PerceptualDistance(ImageMean):
     Args:
         net: `'alex'` (what LPIPS is mostly reported with), `'vgg'` or `'squeeze'`.
         weights: See `fvq_core.perceptual.LPIPS`.
+        conventions: Arguments of `LPIPSConventions`, in place of `net`.
+        preset: What the protocol is called.
+        name_net: Call the value `lpips_alex` and so on, for protocols with several networks.
 
     Raises:
         MissingWeightsError: The network's weights are neither here nor can they be downloaded.
     """
 
-    name: ClassVar[str] = 'lpips'
-    protocol: ClassVar[str] = 'strict: RGB rounded to 8 bits, mean over images'
+    name = 'lpips'
 
-    def __init__(self, net: str = 'alex', weights: str | None = None) -> None:
-        self.network = LPIPS(net, weights=weights, check_hash=False)
+    def __init__(
+        self,
+        net: Literal['alex', 'vgg', 'squeeze'] = 'alex',
+        weights: str | None = None,
+        conventions: LPIPSConventions | Mapping[str, Any] | None = None,
+        preset: str = 'strict',
+        name_net: bool = False,
+    ) -> None:
+        self.conventions = make_conventions(LPIPSConventions, dict(net=net) if conventions is None else conventions)
+        if conventions is not None and net not in ('alex', self.conventions.net):
+            raise UserError(f"PerceptualDistance: net='{net}' contradicts the conventions' '{self.conventions.net}'.")
+        self.network = LPIPS(self.conventions.net, weights=weights, check_hash=False)
+        self.rounding, self.smallest = self.conventions.rounding, SMALLEST[self.conventions.net]
+        self.preset, self.name_net = preset, name_net
         self.is_lpips = 'not the published' not in self.network.provenance
         if not self.is_lpips:
             with torch.no_grad():
                 for lin in self.network.lins:
                     lin.fill_(1.0)
+        kind = 'LPIPS 0.1' if self.is_lpips else 'unweighted features, not LPIPS'
+        self.protocol = f'{preset}: {self.conventions}; {kind}, {self.network.provenance}'
 
     def reset(self, tokenizer: Tokenizer) -> None:
         super().reset(tokenizer)
         self.network.to(self.total.device)
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        return self.network(from_uint8(reconstructions), from_uint8(images))
+        return self.network(self.scaled(reconstructions), self.scaled(images))
+
+    def scaled(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 255] to floats between the conventions' `low` and `high`."""
+        low, high = self.conventions.low, self.conventions.high
+        return (pixels.float() / 127.5).sub_(1).mul_((high - low) / 2).add_((high + low) / 2)
 
     @property
     def key(self) -> str:
         """What the value is called."""
-        return 'lpips' if self.is_lpips else 'feature_distance'
+        kind = 'lpips' if self.is_lpips else 'feature_distance'
+        return f'{kind}_{self.conventions.net}' if self.name_net else kind
 
     def compute(self) -> dict[str, MetricValue]:
         (value,) = super().compute().values()
-        kind = 'LPIPS 0.1' if self.is_lpips else 'unweighted features, not LPIPS'
-        protocol = f'{self.protocol}; {kind}, {self.network.net_name}, {self.network.provenance}'
-        return {self.key: replace(value, protocol=protocol)}
+        return {self.key: value}

@@ -9,7 +9,7 @@ from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
-PROTOCOL = 'strict: mean over the latents of the whole evaluation set of the squared distance to the chosen code'
+PROTOCOL = 'mean over the latents of the whole evaluation set of the squared distance to the chosen code'
 
 
 @METRICS.register_module()
@@ -18,7 +18,13 @@ class QuantizationError(Metric):
 
     The relative error does not change when latents and codes are scaled together: 0 is a perfect codebook, 1 is no
     better than one code at the mean. A quantizer that compares no latents with codes (`z_BDHW` is None) has neither.
+
+    Args:
+        preset: What the protocol is called; it decides on the crops that are encoded, and on nothing else here.
     """
+
+    def __init__(self, preset: str = 'strict') -> None:
+        self.preset = preset
 
     def reset(self, tokenizer: Tokenizer) -> None:
         device = next(tokenizer.parameters()).device
@@ -46,10 +52,10 @@ class QuantizationError(Metric):
         mean_D = self.sums[4:] / vectors
         variance = square / vectors - mean_D.square().sum().item()
         relative = error / vectors / variance if variance > 0 else float('nan')
-        counts = dict(samples=int(samples), tokens=int(vectors))
+        counts, protocol = dict(samples=int(samples), tokens=int(vectors)), f'{self.preset}: {PROTOCOL}'
         return {
-            'quantization_error': MetricValue(error / vectors, '', PROTOCOL, **counts),
+            'quantization_error': MetricValue(error / vectors, '', protocol, **counts),
             'relative_quantization_error': MetricValue(
-                relative, '', f'{PROTOCOL}, over the total variance of the latents', **counts
+                relative, '', f'{protocol}, over the total variance of the latents', **counts
             ),
         }

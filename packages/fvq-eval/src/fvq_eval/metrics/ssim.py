@@ -2,64 +2,116 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.errors import UserError
 from fvq_core.registry import METRICS
 
+from .conventions import SSIMConventions, make_conventions
 from .image_mean import ImageMean
 
-SIGMA, RADIUS = 1.5, 5
+SIGMA = 1.5  # of the Gaussian window
+BLOCK = 48  # places of the window that one matrix product takes
 
 
-def ssim(images: Tensor, reconstructions: Tensor) -> Tensor:
-    """SSIM of each image (B,), uint8 (B, 3, H, W): 11-pixel Gaussian window of sigma 1.5, range 255, mean of R, G, B.
+def ssim(images: Tensor, reconstructions: Tensor, conventions: SSIMConventions | None = None) -> Tensor:
+    """SSIM of each image (B,): by default an 11-pixel Gaussian window of sigma 1.5, range 255, mean of R, G, B.
 
-    Equal to scikit-image's with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255`; the
-    five pixels at each border, where the window leaves the image, do not count.
+    Equal to scikit-image's with the same options (`gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    data_range=255` for the default); the pixels at each border, where the window leaves the image, do not count.
+
+    Args:
+        images: Pixels in [0, 255], (B, 3, H, W), any type.
+        reconstructions: The same.
+        conventions: `rounding` is the caller's; it has made the pixels.
 
     Raises:
         UserError: An image is smaller than the window.
     """
-    if min(images.shape[-2:]) < 2 * RADIUS + 1:
-        raise UserError(f'SSIM: images must be at least 11 pixels wide and high, got {tuple(images.shape[-2:])}.')
+    conventions = conventions or SSIMConventions()
     x, y = images.double(), reconstructions.double()
-    mean_x, mean_y, xx, yy, xy = blur(torch.cat([x, y, x * x, y * y, x * y], 1)).chunk(5, 1)
-    var_x, var_y, cov = xx - mean_x.square(), yy - mean_y.square(), xy - mean_x * mean_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
-    similarity /= (mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2)
-    return similarity.flatten(1).mean(1)
+    if conventions.downsample:
+        factor = max(1, round(min(x.shape[-2:]) / 256))
+        x, y = F.avg_pool2d(x, factor), F.avg_pool2d(y, factor)
+    luminance, contrast = similarity_maps(x, y, conventions)
+    return (luminance * contrast).flatten(1).mean(1)
 
 
-def blur(x: Tensor) -> Tensor:
-    """Each channel (..., H, W) under the Gaussian window where it lies inside: (..., H - 10, W - 10).
+def similarity_maps(x: Tensor, y: Tensor, conventions: SSIMConventions) -> tuple[Tensor, Tensor]:
+    """SSIM's two factors where the window lies inside, (B, C, H - w + 1, W - w + 1): luminance, and contrast and structure.
 
-    As two products with band matrices, which are several times faster in float64 than a depthwise convolution.
+    Args:
+        x: Pixels in [0, 255], float64 (B, C, H, W).
+        y: The same.
+        conventions: Window, covariance and range.
+
+    Raises:
+        UserError: An image is smaller than the window.
     """
-    return window_matrix(x.shape[-2], x) @ x @ window_matrix(x.shape[-1], x).t()
+    size = conventions.window_size
+    if min(x.shape[-2:]) < size:
+        raise UserError(f'SSIM: images must be at least {size} pixels wide and high, got {tuple(x.shape[-2:])}.')
+    maps = torch.cat([x, y, x * x + y * y, x * y], 1)  # the variances enter as their sum alone
+    mean_x, mean_y, squares, products = blur(maps, window_line(conventions).to(maps)).chunk(4, 1)
+    n = size * size if conventions.sample_covariance else float('inf')
+    unbiased = 1 / (1 - 1 / n)
+    means, squared_means = mean_x * mean_y, mean_x.square() + mean_y.square()
+    c1, c2 = (0.01 * 255 * conventions.data_range) ** 2, (0.03 * 255 * conventions.data_range) ** 2
+    luminance = (2 * means + c1) / (squared_means + c1)
+    return luminance, (2 * unbiased * (products - means) + c2) / (unbiased * (squares - squared_means) + c2)
 
 
-def window_matrix(size: int, like: Tensor) -> Tensor:
-    """The 1-D window at every place inside a line of `size` pixels, (size - 10, size)."""
-    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=like.dtype, device=like.device)
-    window = (-0.5 * (offsets / SIGMA).square()).exp()
-    places = size - 2 * RADIUS
-    columns = torch.arange(places, device=like.device).unsqueeze(1) + torch.arange(len(window), device=like.device)
-    return like.new_zeros(places, size).scatter(1, columns, (window / window.sum()).expand(places, -1))
+def blur(x: Tensor, window: Tensor) -> Tensor:
+    """Each channel (..., H, W) under a window (w,) where it lies inside: (..., H - w + 1, W - w + 1)."""
+    rows = [window_matrix(part.shape[-2], window) @ part for part in overlapping(x, -2, len(window))]
+    x = torch.cat(rows, -2)
+    return torch.cat([part @ window_matrix(part.shape[-1], window).t() for part in overlapping(x, -1, len(window))], -1)
+
+
+def overlapping(x: Tensor, dim: int, window: int) -> list[Tensor]:
+    """Views of x that give up to `BLOCK` places of the window each.
+
+    Products with small band matrices are several times faster in float64 than a depthwise convolution.
+    """
+    places = x.shape[dim] - window + 1
+    return [x.narrow(dim, at, min(BLOCK, places - at) + window - 1) for at in range(0, places, BLOCK)]
+
+
+def window_line(conventions: SSIMConventions) -> Tensor:
+    """The 1-D window, (w,) float64, which sums to 1."""
+    size = conventions.window_size
+    offsets = torch.arange(size, dtype=torch.float64) - size // 2
+    window = (-0.5 * (offsets / SIGMA).square()).exp() if conventions.window == 'gaussian' else torch.ones_like(offsets)
+    return window / window.sum()
+
+
+def window_matrix(size: int, window: Tensor) -> Tensor:
+    """The 1-D window at every place inside a line of `size` pixels, (size - w + 1, size)."""
+    places = size - len(window) + 1
+    columns = torch.arange(places, device=window.device).unsqueeze(1) + torch.arange(len(window), device=window.device)
+    return window.new_zeros(places, size).scatter(1, columns, window.expand(places, -1))
 
 
 @METRICS.register_module()
 class SSIM(ImageMean):
-    """Mean over images."""
+    """Mean over images: `ssim`.
 
-    name: ClassVar[str] = 'ssim'
-    protocol: ClassVar[str] = (
-        'strict: RGB rounded to 8 bits, Gaussian window of sigma 1.5, range 255, mean over channels and images'
-    )
+    Args:
+        conventions: Arguments of `SSIMConventions`; by default those of `strict`.
+        preset: What the protocol is called.
+    """
+
+    name = 'ssim'
+
+    def __init__(self, conventions: SSIMConventions | Mapping[str, Any] | None = None, preset: str = 'strict') -> None:
+        self.conventions = make_conventions(SSIMConventions, conventions)
+        self.rounding, self.smallest = self.conventions.rounding, self.conventions.window_size
+        self.protocol = f'{preset}: {self.conventions}'
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        return ssim(images, reconstructions)
+        return ssim(images, reconstructions, self.conventions)

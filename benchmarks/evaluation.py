@@ -1,0 +1,160 @@
+#!/usr/bin/env python
+"""Speed of distances between feature sets against torch-fidelity and SciPy on a CPU, side by side in one run.
+
+`frechet`: from means and covariances to the distance, with nothing prepared. `ratio` is torch-fidelity's time over ours,
+`ratio_scipy` that of SciPy's `sqrtm`, and `ratio_prepared` torch-fidelity's over ours where the reference is compared with
+a second set. `precision_recall`: from features to both numbers; `ratio` is torch-fidelity's time over ours. Both compare the
+numbers, too. Features are random and shaped like pooled ones of a trained network: never negative, most of the spread in few
+directions; `ratio_even` is of features that spread alike in all directions, the hardest case for precision and recall.
+
+One thread by default: where other programs run, threads wait for one another.
+
+    python benchmarks/evaluation.py --json
+    python benchmarks/evaluation.py --size 2000 512      # a quick look
+    python benchmarks/one_pass.py --json                 # one pass over images against PNG files
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import linalg
+from torch import Tensor
+from torch_fidelity.metric_fid import fid_statistics_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+from fvq_eval.distances import frechet_distance, precision_recall
+from fvq_eval.statistics.moments import Gaussian
+
+
+def features(count: int, dim: int, seed: int, even: bool = False) -> Tensor:
+    """Never negative; of one spread in all directions, or of one that falls with the square root of their number."""
+    rng = torch.Generator().manual_seed(seed)
+    x_ND = torch.randn(count, dim, generator=rng)
+    if even:
+        return x_ND.abs()
+    basis_DD, _ = torch.linalg.qr(torch.randn(dim, dim, generator=torch.Generator().manual_seed(99)))
+    return ((x_ND * torch.arange(1, dim + 1) ** -0.5) @ basis_DD.T * 3 + 0.3).relu()
+
+
+def seconds(contenders: dict[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Median time of each, taken in turn, and what each computed."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    found: dict[str, Any] = {}
+    for _ in range(repeats):
+        for name, compute in contenders.items():
+            start = time.perf_counter()
+            found[name] = compute()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}, found
+
+
+def frechet(count: int, dim: int, repeats: int) -> dict[str, Any]:
+    """The Frechet distance of two sets of features."""
+    real_ND, made_ND = (features(count, dim, seed).double() for seed in (1, 2))
+    real, made = (Gaussian(x_ND.mean(0), x_ND.T.cov()) for x_ND in (real_ND, made_ND))
+    theirs = [dict(mu=part.mean_D.numpy(), sigma=part.covariance_DD.numpy()) for part in (made, real)]
+    factor = real.factor
+
+    def ours(prepared: Tensor | None) -> float:
+        return frechet_distance(real.mean_D, real.covariance_DD, made.mean_D, made.covariance_DD, prepared)
+
+    def scipy() -> float:
+        (mu_a, sigma_a), (mu_b, sigma_b) = ((part['mu'], part['sigma']) for part in theirs)
+        root = linalg.sqrtm(sigma_a @ sigma_b).real
+        return float((mu_a - mu_b) @ (mu_a - mu_b) + np.trace(sigma_a) + np.trace(sigma_b) - 2 * np.trace(root))
+
+    contenders = {
+        'ours': lambda: ours(None),
+        'ours_prepared': lambda: ours(factor),
+        'torch_fidelity': lambda: fid_statistics_to_metric(*theirs, verbose=False)['frechet_inception_distance'],
+        'scipy': scipy,
+    }
+    times, found = seconds(contenders, repeats)
+    return {
+        'seconds': times,
+        'value': found,
+        'ratio': times['torch_fidelity'] / times['ours'],
+        'ratio_scipy': times['scipy'] / times['ours'],
+        'ratio_prepared': times['torch_fidelity'] / times['ours_prepared'],
+    }
+
+
+def neighbourhoods(count: int, dim: int, repeats: int) -> dict[str, Any]:
+    """Precision and recall of two sets of features of either shape."""
+    document: dict[str, Any] = {'seconds': {}, 'value': {}}
+    for shape, even in (('ratio', False), ('ratio_even', True)):
+        real_ND, made_ND = (features(count, dim, seed, even) for seed in (1, 2))
+
+        def ours(real_ND: Tensor = real_ND, made_ND: Tensor = made_ND) -> list[float]:
+            return list(precision_recall(real_ND, made_ND))
+
+        def theirs(real_ND: Tensor = real_ND, made_ND: Tensor = made_ND) -> list[float]:
+            found = prc_features_to_metric(made_ND, real_ND, verbose=False)
+            return [found['precision'], found['recall']]
+
+        times, found = seconds({'ours': ours, 'torch_fidelity': theirs}, repeats)
+        document[shape] = times['torch_fidelity'] / times['ours']
+        document['seconds'][shape], document['value'][shape] = times, found
+    return document
+
+
+MEASUREMENTS = {'frechet': frechet, 'precision_recall': neighbourhoods}
+
+
+def measure(name: str, count: int, dim: int, repeats: int, threads: int, queue: Any) -> None:
+    """One of `MEASUREMENTS` on so many threads."""
+    torch.set_num_threads(threads)
+    warnings.simplefilter('ignore', DeprecationWarning)  # SciPy's own, of sqrtm
+    queue.put(MEASUREMENTS[name](count, dim, repeats))
+
+
+def in_a_process(threads: int, *arguments: Any) -> dict[str, Any]:
+    """`measure` in a fresh process, where NumPy and SciPy too have so many threads."""
+    os.environ.update({f'{library}_NUM_THREADS': str(threads) for library in ('OMP', 'OPENBLAS', 'MKL')})
+    context = multiprocessing.get_context('spawn')
+    queue = context.Queue()
+    process = context.Process(target=measure, args=(*arguments, threads, queue))
+    process.start()
+    result = queue.get()
+    process.join()
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
+    parser.add_argument('--size', type=int, nargs=2, default=(10000, 2048), metavar=('N', 'D'))
+    parser.add_argument('--repeats', type=int, default=1, help='medians of so many turns')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--only', choices=MEASUREMENTS, help='this measurement alone')
+    args = parser.parse_args()
+
+    document: dict[str, Any] = {
+        'task': 'distances between feature sets, CPU',
+        'size': dict(zip('ND', args.size, strict=True)),
+        'threads': args.threads,
+        'torch': torch.__version__,
+    }
+    for name in [args.only] if args.only else MEASUREMENTS:
+        document[name] = in_a_process(args.threads, name, *args.size, args.repeats)
+    if args.json:
+        print(json.dumps(document, indent=2))
+        return
+    for name in MEASUREMENTS.keys() & document.keys():
+        ratios = ', '.join(f'{key} {value:.1f}' for key, value in document[name].items() if key.startswith('ratio'))
+        print(f'{name}: {ratios}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,111 @@
+"""Score a set of images against a reference under a preset: the row of any generator, from its samples alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from .command import add_launcher, command, make_parser
+
+EXAMPLE = """\
+  tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
+  tools/evaluate.py samples/ --reference VIRTUAL_imagenet256_labeled.npz --row t11.31 --out work_dirs/fvq_l/metrics.json
+  tools/evaluate.py 'shards/{00..07}.tar' --reference val/ --preset strict --crop 256 --classes
+  tools/evaluate.py val/ --crop 256 --save-stats val256.npz                        # statistics, to be a reference
+  torchrun --nproc-per-node 8 tools/evaluate.py samples.npz --reference val256.npz"""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('evaluate.py', __doc__ or '', EXAMPLE)
+    parser.add_argument(
+        'samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), or a tar of images'
+    )
+    parser.add_argument(
+        '--reference', help='the same kinds, or an npz of statistics; without one, only what needs none'
+    )
+    parser.add_argument('--preset', default='adm', help='the protocol; default %(default)s')
+    parser.add_argument(
+        '--extractor', metavar='TYPE', help="in place of the preset's: a registered feature extractor, such as Backbone"
+    )
+    parser.add_argument(
+        '--extractor-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='such as weights=FILE',
+    )
+    parser.add_argument('--metrics', nargs='+', metavar='NAME', help="in place of the preset's, such as fid precision")
+    parser.add_argument('--classes', action='store_true', help='the numbers of each class too')
+    parser.add_argument('--save-stats', metavar='FILE', help="the samples' statistics, as a reference for others")
+    parser.add_argument('--crop', type=int, metavar='SIZE', help="cut image files to squares by the preset's crop")
+    parser.add_argument('--convert-rgb', action='store_true', help='convert greyscale, palette and CMYK files')
+    parser.add_argument(
+        '--batch-size', type=int, default=64, help='of one process; changes no digit; default %(default)s'
+    )
+    parser.add_argument('--workers', type=int, default=4, help='threads that decode files; default %(default)s')
+    parser.add_argument('--device', default='auto')
+    parser.add_argument(
+        '--cache', metavar='DIR', help="where statistics are kept; default fvq/statistics in the user's"
+    )
+    parser.add_argument('--no-cache', action='store_true', help='neither use nor keep statistics of earlier runs')
+    parser.add_argument('--row', metavar='ID', help="the paper's row that these samples stand for, such as t11.31")
+    add_launcher(parser)
+    parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
+    args = parser.parse_args(argv)
+
+    from mmengine.dist import is_main_process
+
+    from ..errors import UserError
+    from ..hooks.report_hook import write_json
+    from ..registry import EVALUATORS
+    from ..reports.paper_tables import find_row
+    from ..runner.distributed import choose_device, find_launcher, join_group
+    from ..runner.runner import versions
+
+    row = find_row(args.row) if args.row else None
+    for option, path in (('--out', args.out), ('--save-stats', args.save_stats)):
+        if path and Path(path).is_dir():
+            raise UserError(f'{option} {path} is a folder; name a file.')
+    if args.extractor_options and not args.extractor:
+        args.extractor = 'InceptionV3'
+    extractor = dict(type=args.extractor, **args.extractor_options) if args.extractor else None
+    join_group(find_launcher(args.launcher), args.device)
+    evaluator = EVALUATORS.build(
+        dict(
+            type='ImageSetEvaluator',
+            preset=args.preset,
+            extractor=extractor,
+            metrics=args.metrics,
+            classes=args.classes,
+            crop=args.crop,
+            convert=args.convert_rgb,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            device=choose_device(args.device),
+            cache=None if args.no_cache else args.cache or 'default',
+        )
+    )
+    scored = evaluator.evaluate(args.samples, args.reference, args.save_stats)
+    if not is_main_process():
+        return
+    print(evaluator.preset)
+    for name, metric in scored.metrics.items():
+        print(f'{name:20s} {metric!s:>10s}   {metric.samples} images; {metric.protocol}')
+    for label, metrics in scored.classes.items():
+        print(f'class {label:<5d} {", ".join(f"{name} {metric}" for name, metric in metrics.items())}')
+    for note in scored.notes:
+        print(f'note: {note}')
+    if args.out:
+        stamped = {name: {**metric.to_dict(), 'weights': args.samples} for name, metric in scored.metrics.items()}
+        by_class = {
+            str(label): {name: metric.to_dict() for name, metric in metrics.items()}
+            for label, metrics in scored.classes.items()
+        }
+        document = {'metrics': stamped, **({'classes': by_class} if by_class else {}), **scored.facts}
+        document |= {'row': row, 'notes': scored.notes, 'versions': dict(versions())}
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        write_json(Path(args.out), document)

@@ -1,0 +1,64 @@
+"""Columns of a report: one metric under one preset on one evaluation set, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import UserError
+from .measurements import Measured, Number
+
+PARTIAL, TOO_FEW, CHANGED = '†', '‡', '*'
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where numbers may stand below one another.
+
+    Attributes:
+        metric: Name of the metric.
+        preset: Name of the preset.
+        way: The stamp but for counts of samples: two numbers of one preset that were not taken alike are kept apart too.
+        data: The evaluation set.
+    """
+
+    metric: str
+    preset: str
+    way: str
+    data: str
+
+    @classmethod
+    def of(cls, number: Number, data: str) -> Column:
+        """The column of a number."""
+        return cls(number.metric, number.preset, number.way, data)
+
+    def cell(self, number: Number, data: str, changed: bool = False) -> str:
+        """The text of a cell, marked where it is partial, of too few images, or of a run with overrides.
+
+        Raises:
+            UserError: The number belongs into another column.
+        """
+        if self != Column.of(number, data):
+            raise UserError(
+                f'report: the column holds {self.metric} under {self.preset} on {self.data or "its reference"} '
+                f'({self.way}), got {number.metric} under {number.preset} on {data or "its reference"} '
+                f'({number.way}); numbers of two protocols are not compared: give each a column of its own.'
+            )
+        return f'{number.value:.4g}{PARTIAL * number.partial}{TOO_FEW * number.too_few}{CHANGED * changed}'
+
+
+def find_columns(measured: Iterable[Measured], metric: str) -> list[Column]:
+    """The columns that a metric needs, by preset."""
+    columns = {Column.of(number, one.data) for one in measured for number in one.numbers if number.metric == metric}
+    return sorted(columns, key=lambda column: (column.preset, column.data, column.way))
+
+
+def titles(columns: Iterable[Column], label: str) -> list[str]:
+    """A head for each column of one metric; those that only the rest of their stamp tells apart are numbered."""
+    named = [f'{label} [{column.preset}{f", {column.data}" if column.data else ""}]' for column in columns]
+    seen: dict[str, int] = {}
+    numbered = []
+    for title in named:
+        seen[title] = seen.get(title, 0) + 1
+        numbered.append(f'{title} ({seen[title]})' if named.count(title) > 1 else title)
+    return numbered

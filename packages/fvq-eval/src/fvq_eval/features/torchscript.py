@@ -1,0 +1,94 @@
+"""A local TorchScript file as features, for networks that no registry knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fvq_core.errors import UserError
+from fvq_core.perceptual.weights import MissingWeightsError
+from fvq_core.registry import FEATURE_EXTRACTORS
+
+from .backbone import check_hash
+from .feature_extractor import FeatureExtractor
+
+
+@FEATURE_EXTRACTORS.register_module()
+class TorchScriptFeatures(FeatureExtractor):
+    """One vector an image from a module that `torch.jit.save` wrote. Distances in it are called FD-<name>.
+
+    Args:
+        path: The file. It maps float32 images (B, 3, H, W) to (B, D).
+        name: What distances are called after; by default the name of the file.
+        side: Images are resized to this side by antialiased bicubic interpolation; by default they stay as they are.
+        mean: Subtracted from pixels in [0, 255], one number or one a channel.
+        std: Divided by afterwards.
+        sha256: What the file's hash must start with; it is checked before the file is read.
+
+    Raises:
+        UserError: A file that is not what it should be, or a name that stands for the published network.
+        MissingWeightsError: There is no such file.
+    """
+
+    mean_1C11: Tensor
+    std_1C11: Tensor
+
+    def __init__(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        side: int | None = None,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__()
+        path = Path(path).expanduser()
+        if not path.is_file():
+            raise MissingWeightsError(f'TorchScriptFeatures: {path} does not exist.')
+        self.name = name or path.stem
+        if self.name == 'inception-2015':
+            raise UserError(
+                "TorchScriptFeatures: 'inception-2015' stands for InceptionV3's weights; choose another name."
+            )
+        digest = check_hash(path, sha256)
+        try:
+            self.network = torch.jit.load(path, map_location='cpu')
+        except RuntimeError as error:
+            reason = ' '.join(str(error).split())[:200]
+            raise UserError(f'TorchScriptFeatures: {path} is no TorchScript file: {reason}') from error
+        self.side = side
+        self.register_buffer('mean_1C11', torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
+        self.register_buffer('std_1C11', torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
+        resize = 'as they are' if side is None else f'antialiased bicubic to {side} x {side}'
+        self.preprocessing = f'{resize}, mean {mean}, std {std}, file {digest}'  # a frozen module has no state dict
+        self.provenance = f'{path.name}, sha256 {digest[:16]}'
+        self.freeze()
+        self.sizes = {'pool': self.probe(path)}
+
+    @torch.no_grad()
+    def probe(self, path: Path) -> int:
+        """Length of the vector.
+
+        Raises:
+            UserError: The module gives something else for an image.
+        """
+        try:
+            features_BD = self.network(torch.zeros(1, 3, self.side or 256, self.side or 256))
+        except RuntimeError as error:
+            reason = ' '.join(str(error).split())[-200:]
+            raise UserError(f'TorchScriptFeatures: {path} does not take one image (1, 3, H, W): {reason}') from error
+        if not isinstance(features_BD, Tensor) or features_BD.ndim != 2 or len(features_BD) != 1:
+            raise UserError(f'TorchScriptFeatures: {path} gives no (1, D) for one image.')
+        return features_BD.shape[1]
+
+    def extract(self, pixels_BCHW: Tensor) -> dict[str, Tensor]:
+        if self.side is not None:
+            size = (self.side, self.side)
+            pixels_BCHW = F.interpolate(pixels_BCHW, size, mode='bicubic', align_corners=False, antialias=True)
+            pixels_BCHW = pixels_BCHW.clamp(0, 255)
+        return {'pool': self.network((pixels_BCHW - self.mean_1C11) / self.std_1C11)}

@@ -1,0 +1,240 @@
+"""A set of images against a reference under a preset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+
+from fvq_core.errors import UserError
+from fvq_core.metric import MetricValue
+from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS
+
+from ..features.feature_extractor import FeatureExtractor
+from ..presets import find_preset
+from ..presets.feature_input import prepared
+from ..presets.preset import Preset
+from ..samples import Samples, open_samples
+from ..statistics.image_set import ImageSetStatistics
+from ..statistics.scores import compare
+from .progress import SAVE_EVERY
+from .reference import Reference, check_size, is_statistics, note_of, read_reference, take_reference
+from .score_names import check_scores, features_needed, groups, is_wanted, scores_of
+from .scored import ScoredImages
+from .taking import StatisticsTaker
+
+NEEDS_NO_REFERENCE = ('inception_score',)
+
+
+@EVALUATORS.register_module()
+class ImageSetEvaluator:
+    """Scores images as they lie in files: nothing is resized, rounded or coded again, unless a crop is asked for.
+
+    Args:
+        preset: Name of the preset: preprocessing, extractor, conventions, number of images.
+        extractor: Config of a component of `FEATURE_EXTRACTORS` in place of the preset's.
+        metrics: Names of scores in place of the preset's; see `score_names`.
+        classes: Also score each class against the reference's images of that class.
+        crop: Side in pixels of squares that image files are cut to by the preset's crop; None takes them as they are.
+        convert: Make greyscale, palette, CMYK and opaque RGBA files RGB in place of refusing them.
+        batch_size: Images that the network sees at a time; it changes no printed digit.
+        workers: Threads that decode.
+        device: Of the network.
+        cache: Folder for statistics; `'default'` is `fvq/statistics` in the user's cache folder, None keeps none.
+        save_every: Seconds between saves of unfinished statistics.
+        say: Gets a line whenever something of an earlier run is used.
+
+    Attributes:
+        preset: The preset.
+
+    Raises:
+        UserError: An unknown preset or score, or an extractor that cannot be built.
+    """
+
+    def __init__(
+        self,
+        preset: str = 'adm',
+        extractor: Mapping[str, Any] | None = None,
+        metrics: Sequence[str] | None = None,
+        classes: bool = False,
+        crop: int | None = None,
+        convert: bool = False,
+        batch_size: int = 64,
+        workers: int = 4,
+        device: str | torch.device = 'cpu',
+        cache: str | None = 'default',
+        save_every: float = SAVE_EVERY,
+        say: Callable[[str], Any] = print,
+    ) -> None:
+        self.preset: Preset = find_preset(preset)
+        self.names = tuple(metrics or scores_of(self.preset.features.metrics))
+        check_scores(self.names)
+        self.classes, self.convert, self.workers = classes, convert, workers
+        self.crop = None if crop is None else self.preset.at(size=crop).crop
+        network: FeatureExtractor = FEATURE_EXTRACTORS.build(extractor or dict(type='InceptionV3'))
+        built = prepared(network, self.preset.preprocessing)
+        self.taker = StatisticsTaker(
+            built.to(device),
+            f'{self.preset.name}: {built.preprocessing}',
+            features_needed(self.names) | ({'pool'} if classes else set()),
+            batch_size,
+            cache_folder(cache),
+            say,
+            save_every,
+        )
+
+    def evaluate(self, samples: str, reference: str | None = None, save_statistics: str | None = None) -> ScoredImages:
+        """Score a set; on processes other than the main one the result is empty.
+
+        Args:
+            samples: What `open_samples` takes.
+            reference: The same, or an npz of statistics; without one there is what needs none.
+            save_statistics: File to write the samples' statistics to.
+
+        Raises:
+            UserError: Bad input, by name; finished work is kept for the next start.
+        """
+        made, real = self.open(samples), None
+        if reference is not None and not is_statistics(reference):
+            real = self.open(reference)
+            check_size(real.path, (real.height, real.width), (made.height, made.width))
+        self.check_classes(made, real, reference)
+        against = None
+        if reference is not None:
+            size = (made.height, made.width)
+            against = (
+                read_reference(reference, self.taker, *size)
+                if real is None
+                else take_reference(real, self.taker, *size)
+            )
+            if self.classes and against.images is not None:
+                against.images.labels()
+        statistics, hashed = self.taker.take(made)
+        if statistics is None or not is_main_process():
+            return ScoredImages({}, {}, [])
+        if save_statistics is not None:
+            statistics.save(save_statistics, note=note_of(made, self.taker))
+        words = self.words(made)
+        whole = f'{self.preset.name}: {self.preset.partial(len(made))}{words}'
+        scored = ScoredImages(self.scores(statistics, against, whole), self.facts(made, hashed, reference, against), [])
+        scored.notes += self.notes(made, against, scored.metrics)
+        if self.classes and against is not None:
+            scored.classes, more = self.class_scores(made, statistics, against, words)
+            scored.notes += more
+        return scored
+
+    def open(self, path: str) -> Samples:
+        """A set of images."""
+        return open_samples(path, self.convert, self.crop.config() if self.crop else None, self.workers)
+
+    def check_classes(self, made: Samples, real: Samples | None, reference: str | None) -> None:
+        """Refuse `classes` where a set has none, before hours are spent.
+
+        Raises:
+            UserError: The samples or the reference have no classes.
+        """
+        if not self.classes:
+            return
+        if reference is None:
+            raise UserError('--classes: expected a reference with classes, got none; name one with --reference.')
+        made.labels()
+        if real is not None:
+            real.labels()
+
+    def words(self, made: Samples) -> str:
+        """What was done to the pixels, for the stamp."""
+        cut = f'cut: {self.crop}' if self.crop else 'pixels as the files hold them'
+        converted = f', {made.converted:,} images converted to RGB' if made.converted else ''
+        return f'{cut}, {made.height}x{made.width}{converted}; {self.taker.extractor.preprocessing}'
+
+    def scores(
+        self, statistics: ImageSetStatistics, against: Reference | None, protocol: str
+    ) -> dict[str, MetricValue]:
+        """The values that are wanted and can be had, each stamped with what it depends on."""
+        alone = [name for name in self.names if name in NEEDS_NO_REFERENCE]
+        found = self.compare(None, statistics, alone, protocol)
+        if against is not None:
+            rest = [name for name in self.names if name not in alone]
+            if against.listed_only_in_part:
+                rest = [name for name in rest if name != 'kid']  # the listed images are for neighbours alone
+            found |= self.compare(against.statistics, statistics, rest, f'{protocol}; against {against.words}')
+        return found
+
+    def compare(
+        self, reference: ImageSetStatistics | None, made: ImageSetStatistics, names: Sequence[str], protocol: str
+    ) -> dict[str, MetricValue]:
+        """`compare` for some scores."""
+        found = compare(reference, made, replace(self.preset.features, metrics=groups(names)), protocol)
+        return {key: value for key, value in found.items() if is_wanted(key, names)}
+
+    def class_scores(
+        self, made: Samples, statistics: ImageSetStatistics, against: Reference, words: str
+    ) -> tuple[dict[int, dict[str, MetricValue]], list[str]]:
+        """The values of each class that both sides have two images of, and a line for those left out."""
+        if against.images is None or against.of_images is None:
+            raise UserError('--classes: expected a reference with images, got statistics alone; give the images.')
+        names = [name for name in self.names if name not in NEEDS_NO_REFERENCE]
+        if against.listed_only_in_part:  # too few of a class for anything but what they are listed for
+            names = [name for name in names if name in ('precision', 'recall', 'density', 'coverage')]
+        classes, left_out = {}, []
+        for label in np.unique(made.labels()).tolist():
+            of_samples, of_reference = (np.flatnonzero(each.labels() == label) for each in (made, against.images))
+            if min(len(of_samples), len(of_reference)) < 2:
+                left_out.append(label)
+                continue
+            protocol = f'{self.preset.name}: class {label} alone; {words}; against {against.words}'
+            both = (against.of_images.subset(of_reference), statistics.subset(of_samples))
+            classes[label] = self.compare(*both, names, protocol)
+        listed = ', '.join(map(str, left_out[:10])) + (', ...' if len(left_out) > 10 else '')
+        note = f'classes without a number, for want of two images on both sides: {listed}'
+        return classes, [note] if left_out else []
+
+    def facts(self, made: Samples, hashed: str, reference: str | None, against: Reference | None) -> dict[str, Any]:
+        """What the numbers are of, JSON-ready."""
+        return {
+            'samples': made.path,
+            'samples_sha256': hashed,
+            'images': len(made),
+            'resolution': [made.height, made.width],
+            'reference': reference,
+            'reference_is': None if against is None else against.words,
+            'extractor': self.taker.extractor.name,
+            'extractor_sha256': self.taker.extractor.fingerprint,
+            'preset': self.preset.to_dict(),
+        }
+
+    def notes(self, made: Samples, against: Reference | None, found: Mapping[str, MetricValue]) -> list[str]:
+        """What a reader of the numbers should know."""
+        notes, wanted = [], self.preset.samples
+        if len(made) < wanted:
+            notes.append(f'partial: {len(made):,} images, the preset requires {wanted:,}')
+        elif len(made) > wanted:
+            notes.append(f'{len(made):,} images, more than the {wanted:,} of the preset')
+        if self.taker.extractor.name != self.preset.extractor:
+            notes.append(
+                f"{self.taker.extractor.name} is not the preset's {self.preset.extractor}: not comparable with it"
+            )
+        missing = [name for name in self.names if not any(is_wanted(key, [name]) for key in found)]
+        if missing and against is None:
+            notes.append(f'without --reference there is no {", ".join(missing)}')
+        elif missing:
+            notes.append(
+                f'{", ".join(missing)}: the reference or the extractor cannot give it, or there are too few images'
+            )
+        few = [name for name, value in found.items() if 'TOO FEW' in value.protocol]
+        if few:
+            notes.append(f'too few images for {", ".join(few)}: see the protocol of each')
+        return notes
+
+
+def cache_folder(cache: str | None) -> Path | None:
+    """Where statistics are kept."""
+    if cache != 'default':
+        return None if cache is None else Path(cache)
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fvq' / 'statistics'

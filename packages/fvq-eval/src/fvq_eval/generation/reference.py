@@ -1,0 +1,152 @@
+"""What samples are compared with: images, or statistics of images that somebody took before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fvq_core.errors import UserError
+
+from ..samples import Samples
+from ..samples.npz_file import NpzFile
+from ..samples.npz_images import IMAGES, NpzImages, has_moments
+from ..statistics.image_set import ImageSetStatistics, check_comparable
+from ..statistics.statistics_file import read_note
+from .taking import StatisticsTaker
+
+PIECE = 2**24  # bytes of a file that are hashed at once
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference; what is taken of images is None on processes other than the main one.
+
+    Attributes:
+        words: What it is, for the stamp of every number.
+        statistics: Moments, and features of images where there are any.
+        images: The images, where there are any.
+        of_images: Statistics of just these images; the same as `statistics`, but for files such as ADM's, whose moments
+            are of more images than are listed.
+    """
+
+    words: str
+    statistics: ImageSetStatistics | None
+    images: Samples | None
+    of_images: ImageSetStatistics | None
+
+    @property
+    def listed_only_in_part(self) -> bool:
+        """Whether the moments are of other images than those listed."""
+        return self.images is not None and self.statistics is not self.of_images
+
+
+def is_statistics(path: str) -> bool:
+    """Whether a file holds statistics, not only images.
+
+    Raises:
+        UserError: It is a broken npz, or holds broken statistics.
+    """
+    return path.lower().endswith('.npz') and os.path.isfile(path) and has_moments(NpzFile(path))
+
+
+def read_reference(path: str, taker: StatisticsTaker, height: int, width: int) -> Reference:
+    """A file of statistics. Images in it, as ADM's have, serve neighbours (precision, recall, ...) alone.
+
+    Args:
+        path: npz with `mu` and `sigma`, maybe `mu_s` and `sigma_s`, maybe `arr_0`.
+        taker: Takes statistics of the images.
+        height: Of the samples.
+        width: Of the samples.
+
+    Raises:
+        UserError: Another extractor, preset or resolution.
+    """
+    loaded = ImageSetStatistics.load(path)
+    check_kind(path, loaded, taker)
+    described = describe(read_note(Path(path)))
+    size = (described.get('height', height), described.get('width', width))
+    check_size(path, size, (height, width))
+    if described.get('preparation', taker.preparation) != taker.preparation:
+        raise UserError(
+            f"{path}: expected statistics taken under '{taker.preparation}', got '{described['preparation']}'; take them "
+            'again with --save-stats under this preset.'
+        )
+    words = f'statistics in {os.path.basename(path)} (sha256 {file_hash(path)[:12]})'
+    if IMAGES not in NpzFile(path).members:
+        return Reference(words, loaded, None, None)
+    images = NpzImages(path)
+    check_size(path, (images.height, images.width), (height, width))
+    of_images, _ = taker.take(images)
+    both = loaded if of_images is None else loaded.with_features_of(of_images)
+    return Reference(f'{words}, neighbours among its {len(images):,} images', both, images, of_images)
+
+
+def take_reference(images: Samples, taker: StatisticsTaker, height: int, width: int) -> Reference:
+    """A set of images.
+
+    Raises:
+        UserError: Of another resolution than the samples, or an image that cannot be scored.
+    """
+    check_size(images.path, (images.height, images.width), (height, width))
+    statistics, hashed = taker.take(images)
+    words = f'{len(images):,} images of {os.path.basename(os.path.normpath(images.path))} (sha256 {hashed[:12]})'
+    return Reference(words, statistics, images, statistics)
+
+
+def check_kind(path: str, loaded: ImageSetStatistics, taker: StatisticsTaker) -> None:
+    """Refuse statistics of other features.
+
+    Raises:
+        UserError: Another network, or another number of features.
+    """
+    try:
+        check_comparable(loaded, ImageSetStatistics(taker.extractor, False))
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from error
+    for name, gaussian in loaded.gaussians.items():
+        size = taker.extractor.sizes.get(name)
+        if len(gaussian.mean_D) != size:
+            raise UserError(
+                f'{path}: expected {size} {name} features, as {taker.extractor.name} has, got {len(gaussian.mean_D)}; '
+                'take the statistics again with --save-stats.'
+            )
+
+
+def check_size(path: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Refuse a reference of another resolution.
+
+    Raises:
+        UserError: Naming both.
+    """
+    if size != wanted:
+        raise UserError(
+            f'{path}: expected a reference of {wanted[0]}x{wanted[1]} pixels like the samples, got {size[0]}x{size[1]}; '
+            'cut image files with --crop, or give the reference of that resolution.'
+        )
+
+
+def note_of(samples: Samples, taker: StatisticsTaker) -> str:
+    """What a file of statistics remembers of its images, for `describe`."""
+    return json.dumps({'height': samples.height, 'width': samples.width, 'preparation': taker.preparation})
+
+
+def describe(note: str | None) -> dict[str, Any]:
+    """What `note_of` wrote; empty for a file that says nothing."""
+    try:
+        found = json.loads(note or '{}')
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def file_hash(path: str) -> str:
+    """sha256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()

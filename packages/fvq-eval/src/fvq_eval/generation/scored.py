@@ -1,0 +1,26 @@
+"""What scoring an image set gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fvq_core.metric import MetricValue
+
+
+@dataclass
+class ScoredImages:
+    """Numbers and what they are of.
+
+    Attributes:
+        metrics: By name.
+        classes: By class, then by name; empty unless asked for.
+        facts: JSON-ready: the set, its content hash, the reference, the preset.
+        notes: One line for each thing that a reader of the numbers should know.
+    """
+
+    metrics: dict[str, MetricValue]
+    facts: dict[str, Any]
+    notes: list[str]
+    classes: Mapping[int, dict[str, MetricValue]] = field(default_factory=dict)

@@ -1,0 +1,158 @@
+"""Statistics of one image set: checked, hashed, taken from a cache or from the network, resumed, shared by ranks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, get_dist_info
+from torch import Tensor
+from tqdm import tqdm
+
+from fvq_core.errors import UserError
+
+from ..features.feature_extractor import FeatureExtractor
+from ..samples import BLOCK, Samples
+from ..samples.samples import content_hash
+from ..statistics.cache import StatisticsCache
+from ..statistics.image_set import ImageSetStatistics
+from .progress import SAVE_EVERY, Progress
+
+
+class StatisticsTaker:
+    """Takes statistics of image sets.
+
+    Args:
+        extractor: On its device.
+        preparation: The preset and its preprocessing, in words: statistics under other words are not used.
+        kept: Features that are kept of every image, for what needs more than moments.
+        batch_size: Images that the network sees at a time; it changes no printed digit.
+        folder: Where finished statistics and unfinished ones are kept; None to keep none.
+        say: Gets a line whenever something of an earlier run is used.
+        save_every: Seconds between saves of unfinished statistics; see `Progress`.
+
+    Raises:
+        UserError: A batch size below 1.
+    """
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        preparation: str,
+        kept: Collection[str] = (),
+        batch_size: int = 64,
+        folder: Path | None = None,
+        say: Callable[[str], Any] = print,
+        save_every: float = SAVE_EVERY,
+    ) -> None:
+        if batch_size < 1:
+            raise UserError(f'evaluate: the batch size must be 1 or more, got {batch_size}.')
+        self.extractor, self.preparation = extractor, preparation
+        self.kept = [name for name in extractor.sizes if name in kept]
+        self.batch_size, self.folder, self.say, self.save_every = batch_size, folder, say, save_every
+        self.cache = None if folder is None else StatisticsCache(folder)
+
+    def take(self, samples: Samples) -> tuple[ImageSetStatistics | None, str]:
+        """Statistics of a set, on the main process (None on others), and the set's content hash.
+
+        Raises:
+            UserError: An image that cannot be scored; what was done before it is kept for the next start.
+        """
+        rank, ranks = get_dist_info()
+        own = range(rank, samples.blocks, ranks)
+        digests = self.digests(samples, own)
+        shares: list[tuple[list[str], int]] = all_gather_object((digests, samples.converted))
+        hashed = content_hash([shares[block % ranks][0][block // ranks] for block in range(samples.blocks)])
+        samples.converted = sum(converted for _, converted in shares)
+        found = self.recall(samples, hashed) if rank == 0 else None
+        if any(all_gather_object(found is not None)):
+            return found, hashed
+        statistics, progress = self.extract(samples, own, digests)
+        statistics.reduce()
+        if rank == 0 and self.cache is not None:
+            self.keep(samples, statistics, hashed)
+        if progress is not None:
+            progress.forget()
+        return statistics if rank == 0 else None, hashed
+
+    def digests(self, samples: Samples, own: Sequence[int]) -> list[str]:
+        """Check and hash this rank's blocks."""
+        found = []
+        with self.bar(samples, own, 0, f'checking {samples.path}') as bar:
+            for block, digest in zip(own, samples.digests(own), strict=True):
+                found.append(digest)
+                bar.update(len(samples.numbers(block)))
+        return found
+
+    def recall(self, samples: Samples, hashed: str) -> ImageSetStatistics | None:
+        """Finished statistics of exactly these images, with everything that is wanted now."""
+        found = None if self.cache is None else self.cache.find(hashed, self.preparation, self.extractor.fingerprint)
+        if found is None or self.cache is None or not set(self.kept) <= set(found.kept):
+            return None
+        path = self.cache.path(hashed, self.preparation, self.extractor.fingerprint)
+        self.say(f'{samples.path}: statistics of the same images (sha256 {hashed[:12]}) are taken from {path}')
+        return found
+
+    def keep(self, samples: Samples, statistics: ImageSetStatistics, hashed: str) -> None:
+        """Keep finished statistics; that there is no room for them must not cost the numbers."""
+        assert self.cache is not None
+        try:
+            self.cache.put(hashed, self.preparation, statistics)
+        except OSError as error:
+            self.say(f'{samples.path}: the statistics are not kept ({error}); free some space, or name another --cache')
+
+    def extract(
+        self, samples: Samples, own: Sequence[int], digests: Sequence[str]
+    ) -> tuple[ImageSetStatistics, Progress | None]:
+        """Statistics of this rank's blocks."""
+        statistics, progress = ImageSetStatistics(self.extractor, self.kept), self.progress(samples)
+        done = 0 if progress is None else progress.recall(statistics, digests)
+        if done and get_dist_info()[0] == 0:
+            images = sum(len(samples.numbers(block)) for block in own[:done])
+            self.say(f'{samples.path}: the features of {images:,} images are those of an earlier, unfinished run')
+        step = max(1, self.batch_size // BLOCK)
+        with self.bar(samples, own, done, f'features of {samples.path}') as bar:
+            blocks = samples.read(own[done:])
+            for first in range(done, len(own), step):
+                group = own[first : first + step]
+                try:
+                    pixels_BCHW = torch.cat(list(islice(blocks, len(group))))
+                except UserError:
+                    if progress is not None and done:
+                        progress.keep(statistics, digests[:done], now=True)
+                    raise
+                numbers_B = torch.tensor([number for block in group for number in samples.numbers(block)])
+                self.update(statistics, pixels_BCHW, numbers_B)
+                done = first + len(group)
+                bar.update(len(numbers_B))
+                if progress is not None and done < len(own):
+                    progress.keep(statistics, digests[:done])
+        return statistics, progress
+
+    def update(self, statistics: ImageSetStatistics, pixels_BCHW: Tensor, numbers_B: Tensor) -> None:
+        """Some images through the network."""
+        weights = [*self.extractor.parameters(), *self.extractor.buffers()]
+        device = weights[0].device if weights else pixels_BCHW.device
+        for pixels, numbers in zip(pixels_BCHW.split(self.batch_size), numbers_B.split(self.batch_size), strict=True):
+            statistics.update(pixels.to(device, non_blocking=True), numbers)
+
+    def progress(self, samples: Samples) -> Progress | None:
+        """Where this rank's unfinished statistics are kept."""
+        if self.folder is None:
+            return None
+        what = (os.path.realpath(samples.path), self.preparation, self.extractor.fingerprint, ' '.join(self.kept))
+        return Progress(self.folder / 'unfinished', (*what, *map(str, get_dist_info())), self.save_every)
+
+    @staticmethod
+    def bar(samples: Samples, own: Sequence[int], done: int, text: str) -> tqdm:
+        """A bar of this rank's images; the first rank shows its own, and the others have about as many."""
+        rank, ranks = get_dist_info()
+        total, initial = (sum(len(samples.numbers(block)) for block in part) for part in (own, own[:done]))
+        text = text if ranks == 1 else f'{text}, process 1 of {ranks}'
+        hidden = rank > 0 or not sys.stderr.isatty()
+        return tqdm(total=total, initial=initial, desc=text, unit='image', dynamic_ncols=True, disable=hidden)

@@ -1,0 +1,78 @@
+"""How floats become pixels: the small print that shifts every number of an evaluation a little."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fvq_core.errors import UserError, nearest_hint
+from fvq_core.images import to_uint8
+
+Rounding = Literal['round', 'half-up', 'truncate', 'float']
+
+IN_WORDS: dict[Rounding, str] = {
+    'round': 'images rounded to 8 bits',
+    'half-up': 'images to 8 bits by clamp(127.5 x + 128), cut off',
+    'truncate': 'both images cut off to 8 bits, not rounded',
+    'float': 'images clamped, not rounded',
+}
+
+
+def check_rounding(who: str, rounding: str) -> None:
+    """Refuse a rounding that there is not.
+
+    Raises:
+        UserError: With the nearest valid one.
+    """
+    if rounding not in get_args(Rounding):
+        raise UserError(f"{who}: no rounding '{rounding}'; {nearest_hint(rounding, get_args(Rounding))}")
+
+
+def to_pixels(images: Tensor, rounding: Rounding) -> Tensor:
+    """What a protocol makes of a reconstruction: uint8, or float32 in [0, 255] where it does not round.
+
+    `round`: 127.5 (x + 1), halves to even (FVQ). `half-up`: 127.5 x + 128 with the fraction cut off (LlamaGen), which is
+    the same but for halves. `truncate`: 255 (x + 1) / 2 with the fraction cut off (IBQ), half a level darker on average.
+    All clamp to the range.
+
+    Args:
+        images: RGB floats, nominally in [-1, 1], any shape.
+        rounding: Which.
+
+    Raises:
+        UserError: Images that are no floats, and so have been made pixels already.
+    """
+    check_rounding('to_pixels', rounding)
+    if not images.is_floating_point():
+        raise UserError(f'to_pixels: expected float images in [-1, 1], got {images.dtype}; these are pixels already.')
+    x = images.float()
+    if rounding == 'round':
+        return to_uint8(x)
+    if rounding == 'half-up':
+        return (127.5 * x + 128.0).clamp_(0, 255).to(torch.uint8)
+    levels = x.clamp(-1, 1).add_(1).div_(2).mul_(255)
+    return levels.to(torch.uint8) if rounding == 'truncate' else levels
+
+
+def original_pixels(images: Tensor, rounding: Rounding) -> Tensor:
+    """What a protocol makes of an original of 8 bits: the same uint8, except where it cuts off its own rounding errors.
+
+    Args:
+        images: Floats in [-1, 1] that came from uint8 pixels, any shape.
+        rounding: Which; only `truncate` makes a difference.
+    """
+    pixels = to_uint8(images)
+    return truncated_levels().to(pixels.device)[pixels.long()] if rounding == 'truncate' else pixels
+
+
+def truncated_levels() -> Tensor:
+    """What becomes of each of the 256 levels when it is normalised in NumPy and cut off to 8 bits again: uint8 (256,).
+
+    level / 127.5 - 1 is taken in float64 and stored as float32, as the peers' loaders do, and 255 (x + 1) / 2 in float32
+    lies just below the level for some, which then lose one.
+    """
+    levels = (np.arange(256) / 127.5 - 1.0).astype(np.float32)
+    return to_pixels(torch.from_numpy(levels), 'truncate')

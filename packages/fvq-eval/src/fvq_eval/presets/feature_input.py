@@ -1,0 +1,54 @@
+"""How pixels reach the Inception network: the resize and the scaling that implementations differ in."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..features.feature_extractor import FeatureExtractor
+from ..features.inception import SIDE, InceptionV3
+
+
+class HalfPixelInput(FeatureExtractor):
+    """The 2015 Inception network with the preprocessing of pytorch-fid.
+
+    Args:
+        network: One that takes images of 299 pixels as they are, and scales them to (x - 128) / 128.
+    """
+
+    def __init__(self, network: FeatureExtractor) -> None:
+        super().__init__()
+        self.network = network
+        self.name, self.sizes, self.provenance = network.name, network.sizes, network.provenance
+        self.logit_bias_C = network.logit_bias_C
+        self.preprocessing = f'bilinear between pixel centres to {SIDE} x {SIDE}, 2 x / 255 - 1'
+        self.freeze()
+
+    def extract(self, pixels_BCHW: Tensor) -> dict[str, Tensor]:
+        return self.network.extract(half_pixel(pixels_BCHW))
+
+
+def half_pixel(pixels_BCHW: Tensor) -> Tensor:
+    """What a network with the 2015 graph's scaling must be given to see what pytorch-fid shows it.
+
+    pytorch-fid resizes to 299 pixels by the bilinear kernel between pixel centres, without antialiasing, and scales to
+    2 x / 255 - 1; the graph of 2015 scales to (x - 128) / 128. So x becomes 256 x / 255.
+
+    Args:
+        pixels_BCHW: uint8, or floats in [0, 255].
+
+    Returns:
+        float32 (B, 3, 299, 299) in [0, 256].
+    """
+    resized = F.interpolate(pixels_BCHW.float(), (SIDE, SIDE), mode='bilinear', align_corners=False)
+    return resized * (256 / 255)
+
+
+def prepared(network: FeatureExtractor, preprocessing: str) -> FeatureExtractor:
+    """The network with a preset's preprocessing; another one than Inception keeps its own.
+
+    Args:
+        network: What features are taken with.
+        preprocessing: The preset's.
+    """
+    return HalfPixelInput(network) if preprocessing == 'half-pixel' and isinstance(network, InceptionV3) else network

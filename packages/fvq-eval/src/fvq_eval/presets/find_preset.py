@@ -1,0 +1,26 @@
+"""Presets by name."""
+
+from __future__ import annotations
+
+from fvq_core.errors import UserError, nearest_hint
+
+from .adm import ADM
+from .fvq_release import FVQ_RELEASE
+from .ibq import IBQ
+from .llamagen import LLAMAGEN
+from .preset import Preset
+from .rqvae import RQVAE
+from .strict import STRICT
+
+PRESETS = {preset.name: preset for preset in (ADM, LLAMAGEN, FVQ_RELEASE, IBQ, RQVAE, STRICT)}
+
+
+def find_preset(name: str) -> Preset:
+    """A preset of ours.
+
+    Raises:
+        UserError: There is none of that name; the nearest is named.
+    """
+    if name not in PRESETS:
+        raise UserError(f"there is no preset '{name}'; {nearest_hint(name, PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,169 @@
+"""What a protocol preset is: everything that decides on a number beside the images and the model, declared and printable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from torch import Tensor
+
+from fvq_core.data.resize_transforms import BilinearCenterCrop, CenterCrop, OpenCVCenterCrop
+from fvq_core.data.transforms import ADMCenterCrop
+from fvq_core.errors import UserError
+from fvq_core.registry import TRANSFORMS
+
+from ..metrics.conventions import LPIPSConventions, PSNRConventions, SSIMConventions
+from ..metrics.rounding import IN_WORDS, Rounding, check_rounding, original_pixels, to_pixels
+from ..statistics.conventions import FeatureConventions
+from .jpeg_codec import jpeg
+
+VALIDATION_IMAGES = 50_000  # of ImageNet
+KERNELS = {
+    ADMCenterCrop: 'halved by box filter while twice too large, then bicubic (PIL)',
+    BilinearCenterCrop: 'bilinear with antialiasing (PIL)',
+    CenterCrop: 'not resized; smaller images are padded with black',
+    OpenCVCenterCrop: 'bilinear without antialiasing (OpenCV)',
+}
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A registered transform that makes squares of images.
+
+    Attributes:
+        type: Its name in `TRANSFORMS`.
+        size: Side in pixels.
+        upsample: Enlarge smaller images, for the transforms that would refuse them.
+    """
+
+    type: str
+    size: int = 256
+    upsample: bool = False
+
+    def config(self) -> dict[str, Any]:
+        """For `TRANSFORMS.build`."""
+        return dict(type=self.type, size=self.size, **(dict(upsample=True) if self.upsample else {}))
+
+    def __str__(self) -> str:
+        return f'{self.type} to {self.size}x{self.size}, {KERNELS.get(TRANSFORMS.resolve(self.type), "a kernel of its own")}'
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to evaluate.
+
+    Attributes:
+        name: What every number's protocol starts with.
+        source: Whose way it is, and where that is written.
+        crop: What is reconstructed of each image.
+        rounding: How the networks' images become the pixels whose features are taken; see `to_pixels`.
+        codec: `'jpeg'`: both sides go through PIL's JPEG of default quality before features are taken, in memory.
+        reference: What samples are compared with: `'originals'`, the same crops of the same images, or `'external'`, a
+            file of statistics or images that the user names.
+        reference_words: Which reference that is, for people.
+        extractor: Name of the feature extractor that makes the distance an FID.
+        preprocessing: How pixels reach it: `'tf1'`, the resize of the 2015 graph and (x - 128) / 128; `'half-pixel'`,
+            pytorch-fid's resize and 2 x / 255 - 1. Another network has its own.
+        features: Which scores of features the protocol gives, and their conventions.
+        psnr: Conventions, for each PSNR that the protocol gives.
+        ssim: Conventions; None where it gives none.
+        ms_ssim: Whether it gives MS-SSIM.
+        lpips: Conventions, for each LPIPS that it gives.
+        samples: Images of a whole evaluation; numbers of fewer are marked partial.
+    """
+
+    name: str
+    source: str
+    crop: Crop
+    rounding: Rounding
+    reference_words: str
+    features: FeatureConventions
+    reference: Literal['originals', 'external'] = 'originals'
+    codec: Literal['jpeg'] | None = None
+    extractor: str = 'inception-2015'
+    preprocessing: Literal['tf1', 'half-pixel'] = 'tf1'
+    psnr: tuple[PSNRConventions, ...] = ()
+    ssim: SSIMConventions | None = None
+    ms_ssim: bool = False
+    lpips: tuple[LPIPSConventions, ...] = ()
+    samples: int = VALIDATION_IMAGES
+
+    def __post_init__(self) -> None:
+        check_rounding(f"preset '{self.name}'", self.rounding)
+        if self.codec is not None and self.rounding == 'float':
+            raise UserError(f"preset '{self.name}': a codec stores 8 bits; choose another rounding than 'float'.")
+        if self.samples < 1:
+            raise UserError(f"preset '{self.name}': samples must be 1 or more, got {self.samples}.")
+
+    def pixels(self, images_BCHW: Tensor, original: bool = False) -> Tensor:
+        """What features are taken of: uint8, or float32 in [0, 255] where the protocol does not round, (B, 3, H, W).
+
+        Args:
+            images_BCHW: RGB floats, nominally in [-1, 1].
+            original: They are originals of 8 bits, which no rounding but `truncate` changes.
+        """
+        pixels = original_pixels(images_BCHW, self.rounding) if original else to_pixels(images_BCHW, self.rounding)
+        return jpeg(pixels) if self.codec == 'jpeg' else pixels
+
+    def at(self, size: int | None = None, samples: int | None = None) -> Preset:
+        """The same for another resolution, or another data set's number of images; None keeps what it is."""
+        crop = self.crop if size is None else replace(self.crop, size=size)
+        return replace(self, crop=crop, samples=self.samples if samples is None else samples)
+
+    def metric_configs(self, lpips_weights: str | None = None) -> list[dict[str, Any]]:
+        """Configs of the components of `METRICS` that compare image by image, and of those that read codes.
+
+        Args:
+            lpips_weights: See `PerceptualDistance`.
+        """
+        configs: list[dict[str, Any]] = [dict(type='PSNR', conventions=c) for c in self.psnr]
+        configs += [dict(type='SSIM', conventions=self.ssim)] if self.ssim else []
+        configs += [dict(type='MSSSIM')] if self.ms_ssim else []
+        configs += [
+            dict(type='PerceptualDistance', conventions=c, weights=lpips_weights, name_net=True) for c in self.lpips
+        ]
+        configs += [dict(type='CodebookUsage'), dict(type='QuantizationError')]
+        return [dict(config, preset=self.name) for config in configs]
+
+    def partial(self, samples: int) -> str:
+        """`'partial, 500 of 50,000 images; '` where there were fewer than the protocol asks for, else nothing."""
+        return f'partial, {samples:,} of {self.samples:,} images; ' if samples < self.samples else ''
+
+    def protocol(self, samples: int, preprocessing: str | None = None) -> str:
+        """What numbers made of features carry: the preset, and all of it that moves them.
+
+        Args:
+            samples: Images that were seen.
+            preprocessing: What another network than the preset's does to pixels, in words.
+        """
+        codec = ', JPEG of default quality on both sides' if self.codec else ''
+        resize = preprocessing or f'{self.preprocessing} resize'
+        return (
+            f'{self.name}: {self.partial(samples)}{self.crop}; {IN_WORDS[self.rounding]}{codec}; {resize}; against '
+            f'{self.reference_words}'
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, JSON-ready, in words where it has any."""
+        return {field.name: in_words(getattr(self, field.name)) for field in fields(self)}
+
+    def __str__(self) -> str:
+        lines = [f'{key}: {text(value)}' for key, value in self.to_dict().items() if key != 'name']
+        return '\n'.join([f'preset {self.name}', *(f'  {line}' for line in lines)])
+
+
+def in_words(value: Any) -> Any:
+    """A field for JSON: numbers and names as they are, conventions as their sentence."""
+    if isinstance(value, tuple):
+        return [in_words(entry) for entry in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def text(value: Any) -> str:
+    """A field for people."""
+    if value is None or value == [] or value is False:
+        return 'none'
+    if isinstance(value, Mapping):
+        return ', '.join(f'{key} {text(entry)}' for key, entry in value.items())
+    return '; '.join(map(text, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,60 @@
+"""Presets side by side in Markdown, from the objects themselves: `python -m fvq_eval.presets.table`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..metrics.rounding import IN_WORDS
+from .find_preset import PRESETS
+from .preset import Preset, text
+
+NOTHING = '-'
+
+
+def lines() -> list[str]:
+    """Two tables, a row for each preset: what features are taken of, and what images are compared by."""
+    presets = list(PRESETS.values())
+    features = ['preset', 'crop', 'pixels of features', 'resize', 'compared with', 'scores of features']
+    images = ['preset', 'PSNR', 'SSIM', 'LPIPS']
+    return [
+        *markdown(features, [feature_cells(preset) for preset in presets]),
+        '',
+        *markdown(images, [image_cells(preset) for preset in presets]),
+    ]
+
+
+def feature_cells(preset: Preset) -> list[str]:
+    """A row of the first table."""
+    codec = '; JPEG of default quality on both sides' if preset.codec else ''
+    scores = ', '.join(score_words(preset, metric) for metric in preset.features.metrics)
+    words = f'{IN_WORDS[preset.rounding]}{codec}'
+    return [f'`{preset.name}`', str(preset.crop), words, preset.preprocessing, preset.reference_words, scores]
+
+
+def score_words(preset: Preset, metric: str) -> str:
+    """A score, with what numbers of it differ in."""
+    conventions = preset.features
+    if metric == 'inception_score':
+        splits = (
+            f'{conventions.is_splits} splits' if conventions.is_splits else f'splits of {conventions.is_split_size:,}'
+        )
+        return f'{metric} ({splits}, {"in order" if conventions.is_shuffle_seed is None else "shuffled"})'
+    return f'{metric} ({conventions.pr_distances} distances)' if metric == 'precision_recall' else metric
+
+
+def image_cells(preset: Preset) -> list[str]:
+    """A row of the second table."""
+    ssim = [*([preset.ssim] if preset.ssim else []), *(['MS-SSIM of five scales'] if preset.ms_ssim else [])]
+    return [
+        f'`{preset.name}`',
+        *(text([*map(str, some)]) if some else NOTHING for some in (preset.psnr, ssim, preset.lpips)),
+    ]
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f'| {" | ".join(cells)} |' for cells in (head, ['---'] * len(head), *rows)]
+
+
+if __name__ == '__main__':
+    print('\n'.join(lines()))

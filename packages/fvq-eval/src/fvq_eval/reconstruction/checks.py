@@ -1,0 +1,64 @@
+"""What an evaluation refuses before a number is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fvq_core.data.image_dataset import ImageDataset
+from fvq_core.errors import UserError
+from fvq_core.tokenizer import Tokenizer
+
+from ..presets import Preset
+
+
+def image_files(files: Dataset) -> ImageDataset:
+    """The data set, if it is one of image files.
+
+    Raises:
+        UserError: It gives images that are cropped already.
+    """
+    if not isinstance(files, ImageDataset):
+        raise UserError(
+            f'PresetEvaluator: a preset crops whole image files, and {type(files).__name__} gives crops of its own; pass '
+            '--data DIR, or a config whose evaluation set is ImageFolder or TarShards.'
+        )
+    return files
+
+
+def check_size(tokenizer: Tokenizer, presets: Sequence[Preset]) -> None:
+    """Refuse crops that the tokenizer cannot encode, before the first image is read.
+
+    Raises:
+        UserError: Naming the preset.
+    """
+    for preset in presets:
+        if preset.crop.size % tokenizer.downsample_factor:
+            raise UserError(
+                f"preset '{preset.name}': crops are {preset.crop.size} pixels wide, the tokenizer needs multiples of "
+                f'{tokenizer.downsample_factor}; choose another image size.'
+            )
+
+
+def check_output(images: Tensor, reconstructions: Tensor, names: Sequence[str]) -> None:
+    """Refuse reconstructions that cannot be compared.
+
+    Raises:
+        UserError: Another size than the images, or values that are not finite, with the name of the first image.
+    """
+    if reconstructions.shape != images.shape:
+        raise UserError(
+            f'the tokenizer made {tuple(reconstructions.shape)} of images {tuple(images.shape)}; it must keep the size.'
+        )
+    if not reconstructions.is_floating_point():
+        raise UserError(f'the tokenizer gave {reconstructions.dtype}; expected floats, nominally in [-1, 1].')
+    broken = ~torch.isfinite(reconstructions).flatten(1).all(1)
+    if broken.any():
+        first = names[int(broken.nonzero()[0])]
+        raise UserError(
+            f'{first}: the reconstruction is not finite, and {int(broken.sum())} of its batch are not; the tokenizer is '
+            'broken, and no number is made of the rest.'
+        )

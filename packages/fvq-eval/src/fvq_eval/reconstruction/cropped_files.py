@@ -1,0 +1,90 @@
+"""Image files for an evaluation: each is decoded once, then cropped in every way that is asked for."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fvq_core.data.image_dataset import DAMAGED, ImageDataset
+from fvq_core.data.sample import to_tensor
+from fvq_core.errors import UserError
+from fvq_core.registry import TRANSFORMS
+
+from ..presets.preset import Crop
+from ..samples.decoding import check_mode
+
+
+class Cropped(TypedDict):
+    """One image: its place in the set, and its crops as uint8 (3, S, S) by crop; None where it could not be read."""
+
+    number: int
+    crops: dict[Crop, Tensor] | None
+    unreadable: str | None
+    error: str | None
+
+
+class CroppedFiles(Dataset):
+    """The images of a data set of files, cropped.
+
+    Greyscale, palette and CMYK files and opaque alpha become RGB as PIL converts them, which is what every released script
+    does. What has no 8-bit RGB pixels without a guess (16 bits, transparency) stops the evaluation with the file's name.
+
+    Args:
+        files: Where the files are; its own transforms are left out.
+        crops: The distinct crops.
+    """
+
+    def __init__(self, files: ImageDataset, crops: Sequence[Crop]) -> None:
+        self.files = files
+        self.crops = {crop: TRANSFORMS.build(crop.config()) for crop in crops}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Cropped:
+        number, name = index, self.files.name(index)
+        try:
+            with Image.open(io.BytesIO(self.files.read(number))) as opened:
+                check_mode(opened, name, convert=True)
+                image = opened.convert('RGB')
+            crops = {crop: to_tensor(cut(image, random.Random(0))) for crop, cut in self.crops.items()}
+        except UserError as error:
+            message = str(error) if name in str(error) else f'{name}: {error}'
+            return Cropped(number=number, crops=None, unreadable=None, error=message)
+        except DAMAGED:
+            return Cropped(number=number, crops=None, unreadable=name, error=None)
+        return Cropped(number=number, crops=crops, unreadable=None, error=None)
+
+
+def collate(samples: Sequence[Cropped]) -> dict[str, Any]:
+    """Stack what could be read: `numbers` int64 (B,), `images` uint8 (B, 3, S, S) by crop or None, names, `error`."""
+    read = [(sample['number'], crops) for sample in samples if (crops := sample['crops']) is not None]
+    stacked: Mapping[Crop, Tensor] | None = None
+    if read:
+        stacked = {crop: torch.stack([crops[crop] for _, crops in read]) for crop in read[0][1]}
+    return {
+        'numbers': torch.tensor([number for number, _ in read], dtype=torch.int64),
+        'images': stacked,
+        'unreadable': [sample['unreadable'] for sample in samples if sample['unreadable']],
+        'error': next((sample['error'] for sample in samples if sample['error']), None),
+    }
+
+
+def load(files: CroppedFiles, rank: int, ranks: int, batch_size: int, workers: int) -> DataLoader:
+    """This rank's share, in order and without padding: no image is counted twice."""
+    share = range(rank, len(files), ranks)
+    return DataLoader(
+        files,
+        batch_size=batch_size,
+        sampler=share,  # pyrefly: ignore[bad-argument-type]
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,211 @@
+"""A tokenizer under several presets in one pass over image files, with nothing written to disk."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import all_gather_object, get_dist_info, is_main_process
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from fvq_core.data.sample import UnreadableImages
+from fvq_core.errors import UserError
+from fvq_core.images import from_uint8
+from fvq_core.metric import Metric, MetricValue
+from fvq_core.perceptual.weights import MissingWeightsError
+from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS, METRICS
+from fvq_core.tokenizer import Tokenizer
+
+from ..features.exact_precision import exact_precision
+from ..features.feature_extractor import FeatureExtractor
+from ..metrics.codebook_usage import CodebookUsage
+from ..presets import Preset, find_preset
+from ..statistics.image_set import ImageSetStatistics
+from .checks import check_output, check_size, image_files
+from .cropped_files import CroppedFiles, load
+from .feature_sets import FeatureSets
+from .forward import reconstruct
+
+Built = TypeVar('Built')
+
+
+@EVALUATORS.register_module()
+class PresetEvaluator:
+    """Decodes each file once, reconstructs each distinct crop of it once, and scores that under every preset.
+
+    Args:
+        presets: Names, or presets of one's own.
+        extractor: Config of a component of `FEATURE_EXTRACTORS`. By default the Inception network of 2015, and without its
+            weights no scores of features; False for none of these scores.
+        lpips_weights: File or folder of the networks of LPIPS; see `fvq_core.perceptual.LPIPS`.
+        reference: Statistics that presets with an external reference compare with; see `ImageSetStatistics.load`.
+        image_size: Side of the crops in place of the presets' 256 pixels.
+        images: Images of a whole evaluation in place of the presets' number, for another data set.
+
+    Attributes:
+        presets: As they are applied.
+        left_out: One line for each kind of number that could not be computed, saying why.
+        dead_codes: Codes that were never chosen, by preset, after `evaluate`.
+
+    Raises:
+        UserError: An unknown preset, the same one twice, or none.
+    """
+
+    def __init__(
+        self,
+        presets: Sequence[str | Preset],
+        extractor: Mapping[str, Any] | bool | None = None,
+        lpips_weights: str | None = None,
+        reference: str | None = None,
+        image_size: int | None = None,
+        images: int | None = None,
+    ) -> None:
+        found = [find_preset(preset) if isinstance(preset, str) else preset for preset in presets]
+        self.presets = [preset.at(image_size, images) for preset in found]
+        names = [preset.name for preset in self.presets]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f'PresetEvaluator: needs one or more distinct presets, got {", ".join(names) or "none"}.')
+        self.extractor, self.lpips_weights, self.reference = extractor, lpips_weights, reference
+        self.left_out: list[str] = []
+        self.dead_codes: dict[str, list[int]] = {}
+
+    @torch.no_grad()
+    def evaluate(
+        self,
+        tokenizer: Tokenizer,
+        files: Dataset,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        max_unreadable: float = 0.1,
+        logger: logging.Logger | None = None,
+    ) -> dict[str, MetricValue]:
+        """Every number by `preset/name`; on the main process, and nothing on other ranks.
+
+        Args:
+            tokenizer: In eval mode, on its device.
+            files: A data set of whole image files.
+            batch_size: Images that a network sees at a time; it changes no printed digit.
+            num_workers: Processes that decode and crop.
+            max_unreadable: Largest tolerated share of unreadable files.
+            logger: Where these are named.
+
+        Raises:
+            UserError: Other data than image files, files that cannot be scored, or a tokenizer that breaks.
+        """
+        images_of = image_files(files)
+        check_size(tokenizer, self.presets)
+        self.left_out = []
+        device = next(tokenizer.parameters()).device
+        metrics, features = self.metrics(tokenizer), self.features(device)
+        cropped = CroppedFiles(images_of, list(dict.fromkeys(preset.crop for preset in self.presets)))
+        unreadable = UnreadableImages(len(cropped), max_unreadable, logger or logging.getLogger('fvq'))
+        rank, ranks = get_dist_info()
+        loader = load(cropped, rank, ranks, batch_size, num_workers)
+        seen = torch.zeros(1, dtype=torch.int64, device=device)
+        for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
+            if not unreadable.check(batch):
+                continue
+            for crop, pixels in batch['images'].items():
+                images = from_uint8(pixels.to(device, non_blocking=True))
+                output = reconstruct(tokenizer, images, batch_size)
+                check_output(images, output.reconstruction, [cropped.files.name(int(n)) for n in batch['numbers']])
+                with exact_precision(device.type):
+                    for preset in self.presets:
+                        for metric in metrics[preset.name] if preset.crop == crop else ():
+                            metric.update(images, output, tokenizer)
+                    if features is not None:
+                        features.update(crop, images, output.reconstruction, batch['numbers'])
+            seen += len(batch['numbers'])
+        if dist.is_initialized():
+            dist.all_reduce(seen)
+        if not seen:
+            raise UserError('the evaluation set has no readable image.')
+        return self.results(metrics, features, int(seen))
+
+    def metrics(self, tokenizer: Tokenizer) -> dict[str, list[Metric]]:
+        """The metrics of each preset, started; those that have no weights or too small an image are left out."""
+        kept: dict[str, list[Metric]] = {}
+        for preset in self.presets:
+            kept[preset.name] = []
+            for config in preset.metric_configs(self.lpips_weights):
+                metric, reason = built_on_all_ranks(lambda config=config: METRICS.build(config))
+                smallest = getattr(metric, 'smallest', 1)
+                if metric is not None and preset.crop.size < smallest:
+                    size = f'{preset.crop.size}x{preset.crop.size}'
+                    reason = f'it needs {smallest} pixels, the crops are {size}'
+                if metric is None or reason:
+                    self.leave_out(f'{preset.name}: no {config["type"]}: {reason}')
+                    continue
+                metric.reset(tokenizer)
+                kept[preset.name].append(metric)
+        return kept
+
+    def features(self, device: torch.device) -> FeatureSets | None:
+        """What takes features, for the presets whose reference is there; None without an extractor."""
+        if self.extractor is False:
+            return None
+        network: FeatureExtractor | None
+        if isinstance(self.extractor, Mapping):  # asked for by name: what is wrong with it is an error
+            network = FEATURE_EXTRACTORS.build(self.extractor)
+        else:
+            network, reason = built_on_all_ranks(lambda: FEATURE_EXTRACTORS.build(dict(type='InceptionV3')))
+            if network is None:
+                self.leave_out(f'no rFID and no other score of features: {reason}')
+        if network is None:
+            return None
+        external = None if self.reference is None else ImageSetStatistics.load(self.reference)
+        return FeatureSets(self.presets, network.to(device), external)
+
+    def leave_out(self, line: str) -> None:
+        """Remember what is missing, once."""
+        line = ' '.join(line.split())
+        if line not in self.left_out:
+            self.left_out.append(line)
+
+    def results(
+        self, metrics: Mapping[str, Sequence[Metric]], features: FeatureSets | None, seen: int
+    ) -> dict[str, MetricValue]:
+        """All values, after everything was brought together."""
+        for metric in (metric for kept in metrics.values() for metric in kept):
+            metric.reduce()
+        if features is not None:
+            features.reduce()
+        if not is_main_process():
+            return {}
+        values: dict[str, MetricValue] = {}
+        for preset in self.presets:
+            for metric in metrics[preset.name]:
+                for key, value in metric.compute().items():
+                    values[f'{preset.name}/{key}'] = stamped(value, preset, seen)
+                if isinstance(metric, CodebookUsage):
+                    self.dead_codes[preset.name] = metric.dead()
+            if features is not None:
+                if preset.reference == 'external' and self.reference is None:
+                    self.leave_out(
+                        f'{preset.name}: no distance, it needs {preset.reference_words}; name it as reference'
+                    )
+                values.update({f'{preset.name}/{key}': value for key, value in features.scores(preset).items()})
+        return values
+
+
+def stamped(value: MetricValue, preset: Preset, seen: int) -> MetricValue:
+    """A value whose protocol says that there were too few images, if so."""
+    name, words = value.protocol.split(': ', 1)
+    return replace(value, protocol=f'{name}: {preset.partial(seen)}{preset.crop}; {words}')
+
+
+def built_on_all_ranks(build: Callable[[], Built]) -> tuple[Built | None, str]:
+    """What `build` makes, or None and why, if weights are missing on any rank."""
+    built, reason = None, ''
+    try:
+        built = build()
+    except MissingWeightsError as error:
+        reason = str(error)
+    reasons = [reason for reason in all_gather_object(reason) if reason]
+    return (None, reasons[0]) if reasons else (built, '')

@@ -1,0 +1,87 @@
+"""Statistics of features of originals and reconstructions, each distinct set once however many presets share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fvq_core.metric import MetricValue
+
+from ..features.feature_extractor import FeatureExtractor
+from ..generation.score_names import features_needed, scores_of
+from ..metrics.rounding import Rounding
+from ..presets.feature_input import prepared
+from ..presets.preset import Crop, Preset
+from ..statistics.image_set import ImageSetStatistics
+from ..statistics.scores import compare
+
+
+class SetKey(NamedTuple):
+    """What makes a set of features: two presets that agree on all of it share the set."""
+
+    original: bool
+    crop: Crop
+    rounding: Rounding
+    codec: str | None
+    preprocessing: str
+
+
+def set_key(preset: Preset, original: bool) -> SetKey:
+    """The set of one side. Originals have 8 bits: all roundings leave them alike, but the one that cuts off."""
+    rounding = preset.rounding if not original or preset.rounding == 'truncate' else 'round'
+    return SetKey(original, preset.crop, rounding, preset.codec, preset.preprocessing)
+
+
+class FeatureSets:
+    """Streams images into the sets of some presets.
+
+    Args:
+        presets: The presets.
+        network: On the device of the images.
+        external: Statistics to compare with, for presets with a reference of their own; None where there are none.
+    """
+
+    def __init__(
+        self, presets: Sequence[Preset], network: FeatureExtractor, external: ImageSetStatistics | None
+    ) -> None:
+        self.external, self.network = external, network
+        self.examples: dict[SetKey, Preset] = {}
+        kept: dict[SetKey, set[str]] = {}
+        for preset in presets:
+            for original in (False, True) if preset.reference == 'originals' else (False,):
+                key = set_key(preset, original)
+                self.examples[key] = preset
+                kept.setdefault(key, set()).update(features_needed(scores_of(preset.features.metrics)))
+        self.sets = {
+            key: ImageSetStatistics(prepared(network, key.preprocessing), kept[key] & set(network.sizes))
+            for key in kept
+        }
+
+    def update(self, crop: Crop, images_BCHW: Tensor, reconstructions_BCHW: Tensor, numbers_B: Tensor) -> None:
+        """Add a batch of a crop: originals and reconstructions in [-1, 1], and the images' places in the whole set."""
+        for key, statistics in self.sets.items():
+            if key.crop == crop:
+                images = images_BCHW if key.original else reconstructions_BCHW
+                statistics.update(self.examples[key].pixels(images, key.original), numbers_B)
+
+    def reduce(self) -> None:
+        """Bring the shares of all ranks together."""
+        for statistics in self.sets.values():
+            statistics.reduce()
+
+    def scores(self, preset: Preset) -> dict[str, MetricValue]:
+        """What a preset gives of its sets; a distance to the originals is called `rfid`, or `rfd_` and the network."""
+        samples = self.sets[set_key(preset, False)]
+        own = preset.reference == 'originals'
+        reference = self.sets[set_key(preset, True)] if own else self.external
+        preprocessing = prepared(self.network, preset.preprocessing).preprocessing
+        protocol = preset.protocol(samples.count or 0, preprocessing)
+        found = compare(reference, samples, preset.features, protocol)
+        return {named(key, own): value for key, value in found.items()}
+
+
+def named(key: str, reconstruction: bool) -> str:
+    """What a score is called: `fid` of reconstructions to their originals is `rfid`."""
+    return f'r{key}' if reconstruction and (key == 'fid' or key.startswith('fd_')) else key

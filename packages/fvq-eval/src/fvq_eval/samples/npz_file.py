@@ -1,0 +1,148 @@
+"""Arrays of an npz file, read in parts: mapped where they are stored as they are, streamed where they are compressed.
+
+`np.load` reads a whole array before it gives the first row, and 50,000 images of 256 pixels are 9.8 GB.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from fvq_core.errors import UserError
+
+LOCAL_HEADER = 30  # bytes before the name of a member; the two lengths at its end are little-endian uint16
+SKIP = 2**22  # bytes that are thrown away at once
+
+
+@dataclass(frozen=True)
+class Member:
+    """One array of an npz.
+
+    Attributes:
+        name: Key of the array.
+        shape: Of the array.
+        dtype: Of the array.
+        start: Bytes of the npy header.
+        size: Bytes of header and array.
+        stored: Whether the bytes are in the file as they are.
+        offset: Of the zip member's local header in the file.
+        fortran: Whether the array is in column-major order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int
+    size: int
+    stored: bool
+    offset: int
+    fortran: bool
+
+
+class NpzFile:
+    """The arrays of an npz file by name; nothing is unpickled, ever.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: It is no npz file, truncated, or holds pickled objects.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                found = [self.member(archive, info) for info in archive.infolist() if info.filename.endswith('.npy')]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f'{path}: expected an npz file, got something else or a truncated one ({error}); write it again.'
+            ) from error
+        self.members = {member.name: member for member in found}
+
+    def member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+        """What the header of an array says."""
+        with archive.open(info) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+            start = stream.tell()
+        name = info.filename.removesuffix('.npy')
+        if dtype.hasobject:
+            raise UserError(
+                f"{self.path}: expected numbers, got pickled Python objects in '{name}'; they can run code when read, "
+                'so they are refused: save plain arrays of numbers.'
+            )
+        if info.file_size != start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+            raise UserError(
+                f"{self.path}: '{name}' holds fewer or more bytes than its shape {shape} says; write it again."
+            )
+        stored = info.compress_type == zipfile.ZIP_STORED
+        return Member(name, shape, dtype, start, info.file_size, stored, info.header_offset, fortran)
+
+    def array(self, name: str) -> np.ndarray:
+        """A whole array."""
+        member = self.members[name]
+        with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
+            stream.read(member.start)
+            flat = np.frombuffer(stream.read(), member.dtype)
+        return flat.reshape(member.shape, order='F' if member.fortran else 'C')
+
+    def parts(self, name: str, ranges: Sequence[range]) -> Iterator[np.ndarray]:
+        """Rows of an array, in row-major order.
+
+        Args:
+            name: Of the array.
+            ranges: Ascending, without overlap.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        member = self.members[name]
+        if member.stored and member.size > member.start:
+            mapped = np.memmap(self.path, member.dtype, 'r', self.data_offset(member), member.shape)
+            for rows in ranges:
+                yield np.array(mapped[rows.start : rows.stop])
+            return
+        row = member.dtype.itemsize * int(np.prod(member.shape[1:], dtype=np.int64))
+        with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
+            at = skip(stream, member.start)
+            for rows in ranges:
+                at += skip(stream, member.start + rows.start * row - at)
+                data = stream.read(len(rows) * row)
+                at += len(data)
+                yield np.frombuffer(data, member.dtype).reshape(len(rows), *member.shape[1:])
+
+    @contextmanager
+    def damaged(self) -> Iterator[None]:
+        """What a broken compressed stream raises becomes one line."""
+        try:
+            yield
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise UserError(
+                f'{self.path}: expected a whole npz file, got a damaged one ({error}); write it again.'
+            ) from error
+
+    def data_offset(self, member: Member) -> int:
+        """Where the first number of a stored array lies in the file."""
+        with open(self.path, 'rb') as file:
+            file.seek(member.offset)
+            name, extra = struct.unpack('<HH', file.read(LOCAL_HEADER)[-4:])
+        return member.offset + LOCAL_HEADER + name + extra + member.start
+
+
+def skip(stream: IO[bytes], count: int) -> int:
+    """Read bytes and forget them; a compressed stream has no other way forward."""
+    left = count
+    while left:
+        left -= len(stream.read(min(left, SKIP)))
+    return count

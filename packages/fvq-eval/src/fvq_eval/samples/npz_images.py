@@ -1,0 +1,143 @@
+"""Image sets in ADM's npz layout: `arr_0` uint8 (N, H, W, 3), and optionally `arr_1`, a class for each image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fvq_core.errors import UserError
+
+from .npz_file import NpzFile
+from .samples import BLOCK, Samples
+
+IMAGES, LABELS = 'arr_0', 'arr_1'
+# Statistics of features, as ADM's references have them: mean and covariance, of the pool and the spatial layer.
+MOMENTS = ('mu', 'sigma')
+MOMENTS_OF_SPATIAL = ('mu_s', 'sigma_s')
+
+
+class NpzImages(Samples):
+    """The images of an npz file, a block at a time.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: It is no npz file of uint8 RGB images.
+    """
+
+    kind = 'npz'
+
+    def __init__(self, path: str) -> None:
+        self.file = NpzFile(path)
+        check_images(self.file)
+        count, height, width, _ = self.file.members[IMAGES].shape
+        super().__init__(path, height, width, read_labels(self.file, count))
+
+    def digests(self, blocks: Sequence[int]) -> Iterator[str]:
+        for rows in self.file.parts(IMAGES, [self.numbers(block) for block in blocks]):
+            yield hashlib.sha256(rows.data).hexdigest()
+
+    def read(self, blocks: Sequence[int]) -> Iterator[Tensor]:
+        for rows in self.file.parts(IMAGES, [self.numbers(block) for block in blocks]):
+            yield torch.from_numpy(rows.transpose(0, 3, 1, 2).copy())
+
+
+def check_images(file: NpzFile) -> None:
+    """Refuse an npz without uint8 RGB images, saying what its `arr_0` is instead.
+
+    Raises:
+        UserError: Wrong keys, type, shape, or no image at all.
+    """
+    member = file.members.get(IMAGES)
+    if member is None:
+        raise UserError(
+            f"{file.path}: expected '{IMAGES}' (uint8 images, N x H x W x 3), got {', '.join(file.members) or 'nothing'}; "
+            'save the images with np.savez(path, images).'
+        )
+    if member.dtype != np.uint8:
+        raise UserError(
+            f"{file.path}: expected uint8 pixels in '{IMAGES}', got {describe(file)}; round them to uint8 in [0, 255] as "
+            'your protocol says.'
+        )
+    if len(member.shape) != 4 or member.shape[3] != 3 or member.fortran:
+        kind = {1: 'greyscale', 4: 'with an alpha channel'}.get(member.shape[-1] if len(member.shape) == 4 else 0, '')
+        order = 'channels first: transpose it' if len(member.shape) == 4 and member.shape[1] == 3 else kind
+        shape = 'x'.join(map(str, member.shape))
+        got = f'{shape}{" in column-major order" if member.fortran else ""}{f" ({order})" if order else ""}'
+        raise UserError(f"{file.path}: expected '{IMAGES}' as N x H x W x 3 in RGB, got {got}; save it in that shape.")
+    if not all(member.shape):
+        raise UserError(f"{file.path}: expected images, got '{IMAGES}' of shape {member.shape}; it is empty.")
+
+
+def describe(file: NpzFile) -> str:
+    """The type of `arr_0` and the range of its first images: most often the scale was forgotten."""
+    member = file.members[IMAGES]
+    if member.dtype.kind not in 'fiu' or not member.shape or not all(member.shape) or member.fortran:
+        return str(member.dtype)
+    (first,) = file.parts(IMAGES, [range(min(BLOCK, member.shape[0]))])
+    bad = int((~np.isfinite(first)).sum()) if member.dtype.kind == 'f' else 0
+    values = first[np.isfinite(first)]
+    span = f' in [{values.min():.4g}, {values.max():.4g}]' if values.size else ''
+    return f'{member.dtype}{span}{f" with {bad} NaN or infinite values" if bad else ""}'
+
+
+def read_labels(file: NpzFile, count: int) -> np.ndarray:
+    """The classes of the images, int64 (N,); -1 where the file has none.
+
+    Raises:
+        UserError: They are no whole numbers, or not one for each image.
+    """
+    member = file.members.get(LABELS)
+    if member is None:
+        return np.full(count, -1, dtype=np.int64)
+    if member.dtype.kind not in 'iu' or member.shape != (count,):
+        raise UserError(
+            f"{file.path}: expected '{LABELS}' to be {count} whole numbers, the classes, got {member.dtype} of shape "
+            f'{member.shape}; save one class for each image, or leave it out.'
+        )
+    return file.array(LABELS).astype(np.int64)
+
+
+def has_moments(file: NpzFile) -> bool:
+    """Whether an npz holds statistics of features.
+
+    Raises:
+        UserError: A mean without its covariance, shapes that do not fit, or NaN.
+    """
+    found = [name for name in (*MOMENTS, *MOMENTS_OF_SPATIAL) if name in file.members]
+    for names in (MOMENTS, MOMENTS_OF_SPATIAL):
+        if names[0] in found or names[1] in found:
+            check_moments(file, *names)
+    if found and MOMENTS[0] not in found:
+        raise UserError(
+            f'{file.path}: expected mu and sigma, got only {", ".join(found)}; save both layers, or pool alone.'
+        )
+    return bool(found)
+
+
+def check_moments(file: NpzFile, mean: str, covariance: str) -> None:
+    """Refuse a mean and a covariance that are not of one set of features.
+
+    Raises:
+        UserError: One is missing, shapes that do not fit, or values that are not finite.
+    """
+    for name in (mean, covariance):
+        if name not in file.members:
+            raise UserError(
+                f"{file.path}: expected '{mean}' and '{covariance}', got no '{name}'; save the statistics again."
+            )
+    size, shape = file.members[mean].shape, file.members[covariance].shape
+    if len(size) != 1 or shape != (*size, *size):
+        raise UserError(
+            f"{file.path}: expected '{mean}' (D,) and '{covariance}' (D, D), got {size} and {shape}; save them again."
+        )
+    for name in (mean, covariance):
+        if file.members[name].dtype.kind != 'f' or not np.isfinite(file.array(name)).all():
+            raise UserError(
+                f"{file.path}: expected finite floats in '{name}', got others; compute the statistics again."
+            )

@@ -1,0 +1,69 @@
+"""From a path to a set of images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from fvq_core.data.image_dataset import EXTENSIONS
+from fvq_core.data.image_folder import ImageFolder
+from fvq_core.data.tar_shards import TarShards
+from fvq_core.errors import UserError
+
+from .image_files import ImageFileSamples
+from .npz_images import NpzImages
+from .samples import Samples
+
+
+def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | None = None, workers: int = 4) -> Samples:
+    """Open a set of images; the pixels are read later.
+
+    Args:
+        path: A folder of images (class folders inside give labels) or of .tar shards, an npz with `arr_0`, a .tar file,
+            or a pattern of tar files such as `samples-{00..07}.tar`. The order is that of names in a folder, and that of
+            the file elsewhere.
+        convert: Make greyscale, palette, CMYK and opaque RGBA files RGB in place of refusing them.
+        crop: Config of a transform of `size` pixels that files are cut with, so that they need not be of one size.
+        workers: Threads that decode files.
+
+    Raises:
+        UserError: It does not exist, is none of these, or holds no usable image.
+    """
+    if os.path.isdir(path):
+        return open_folder(path, convert, crop, workers)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix == '.tar':
+        return open_tar(path, convert, crop, workers)
+    if not os.path.exists(path):
+        raise UserError(f'{path}: expected a folder, an npz or a tar of images, got nothing: it does not exist.')
+    if suffix != '.npz':
+        raise UserError(
+            f"{path}: expected a folder, an npz or a tar of images, got '{os.path.basename(path)}'; put images into a "
+            'folder, an array into np.savez(path, images).'
+        )
+    samples = NpzImages(path)
+    if crop and (samples.height, samples.width) != (crop['size'], crop['size']):
+        raise UserError(
+            f'{path}: expected {crop["size"]}x{crop["size"]} images, got {samples.height}x{samples.width}; an npz is not '
+            'cropped: give image files, or leave out --crop.'
+        )
+    return samples
+
+
+def open_folder(path: str, convert: bool, crop: Mapping[str, Any] | None, workers: int) -> Samples:
+    """A folder of images, or one that holds nothing but tar shards."""
+    inside = os.listdir(path)
+    if not inside:
+        raise UserError(f'{path}: expected images or .tar files, got an empty folder; name the folder that holds them.')
+    images = any(name.lower().endswith(EXTENSIONS) or os.path.isdir(os.path.join(path, name)) for name in inside)
+    if not images and any(name.endswith('.tar') for name in inside):
+        return open_tar(path, convert, crop, workers)
+    folder = ImageFolder(path)
+    return ImageFileSamples(path, 'folder', folder, folder.labels, convert, crop, workers)
+
+
+def open_tar(path: str, convert: bool, crop: Mapping[str, Any] | None, workers: int) -> Samples:
+    """Tar files of images."""
+    shards = TarShards(path)
+    return ImageFileSamples(path, 'tar', shards, shards.labels, convert, crop, workers)

@@ -1,0 +1,75 @@
+"""Statistics of image sets that were computed before, found again only where everything is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from fvq_core.errors import UserError
+
+from .image_set import ImageSetStatistics
+from .statistics_file import read_note
+
+
+class StatisticsCache:
+    """A folder of statistics, each under the hash of what it is of.
+
+    The name of a file is the sha256 of three things: the content of the image set, the preset in words, and the extractor's
+    fingerprint. The file carries the three as well; one that was renamed, edited or half written is reported and not used.
+
+    Args:
+        folder: Made where it is missing.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+
+    def path(self, content: str, preset: str, fingerprint: str) -> Path:
+        """Where the statistics of a set lie."""
+        return self.folder / f'{hashlib.sha256(note(content, preset, fingerprint).encode()).hexdigest()}.npz'
+
+    def find(self, content: str, preset: str, fingerprint: str) -> ImageSetStatistics | None:
+        """The statistics of a set; None where they are not here, with a warning where a file is not what its name says.
+
+        Args:
+            content: Hash of the images.
+            preset: All that is done to them, in words.
+            fingerprint: Of the extractor.
+        """
+        path = self.path(content, preset, fingerprint)
+        if not path.is_file():
+            return None
+        logger = logging.getLogger('fvq')
+        if read_note(path) != note(content, preset, fingerprint):
+            logger.warning('%s is not the statistics its name says; they are computed again.', path)
+            return None
+        try:
+            found = ImageSetStatistics.load(path)
+        except UserError as error:
+            logger.warning('%s; it is computed again.', error)
+            return None
+        if found.fingerprint != fingerprint:
+            logger.warning('%s was made by another extractor; it is computed again.', path)
+            return None
+        return found
+
+    def put(self, content: str, preset: str, statistics: ImageSetStatistics) -> Path:
+        """Keep the statistics of a set.
+
+        Raises:
+            UserError: They do not say which extractor they are of.
+        """
+        if statistics.fingerprint is None:
+            raise UserError(
+                'StatisticsCache: these statistics do not say which extractor they are of; do not cache them.'
+            )
+        path = self.path(content, preset, statistics.fingerprint)
+        statistics.save(path, note=note(content, preset, statistics.fingerprint))
+        return path
+
+
+def note(content: str, preset: str, fingerprint: str) -> str:
+    """What a cached file is of, in one string."""
+    return json.dumps({'content': content, 'preset': preset, 'fingerprint': fingerprint})

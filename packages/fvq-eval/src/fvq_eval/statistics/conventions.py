@@ -1,0 +1,70 @@
+"""What has to be agreed on before two numbers from features can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from fvq_core.errors import UserError, nearest_hint
+
+METRICS = ('fid', 'sfid', 'kid', 'inception_score', 'precision_recall', 'density_coverage')
+DISTANCES = ('float32', 'float16')
+
+
+@dataclass(frozen=True)
+class FeatureConventions:
+    """The free choices of the metrics on features; the defaults are torch-fidelity's.
+
+    Attributes:
+        metrics: Which of `METRICS` are computed where the image sets can give them.
+        is_splits: Splits of the Inception score; None with `is_split_size`.
+        is_split_size: Images a split, the last one fewer; None with `is_splits`.
+        is_shuffle_seed: Seed of one shuffle before splitting; None keeps the order of the images' numbers.
+        is_dtype: `float64`, or `float32` as ADM computes.
+        logit_bias: Add the classifier's bias to the logits; no published protocol does.
+        pr_neighbours: k of precision and recall.
+        pr_distances: `float32`, or `float16` as ADM computes; moves precision and recall by 0.002 to 0.003.
+        density_neighbours: k of density and coverage.
+        kid_subsets: Random subsets whose mean is the KID.
+        kid_subset_size: Images a subset; of smaller sets, all images.
+        kid_degree: Of the kernel (x.y / D + kid_coef0)^kid_degree.
+        kid_coef0: Of the kernel.
+        kid_seed: Of the subsets.
+    """
+
+    metrics: tuple[str, ...] = METRICS
+    is_splits: int | None = 10
+    is_split_size: int | None = None
+    is_shuffle_seed: int | None = 2020
+    is_dtype: str = 'float64'
+    logit_bias: bool = False
+    pr_neighbours: int = 3
+    pr_distances: str = 'float32'
+    density_neighbours: int = 5
+    kid_subsets: int = 100
+    kid_subset_size: int = 1000
+    kid_degree: int = 3
+    kid_coef0: float = 1.0
+    kid_seed: int = 2020
+
+    def __post_init__(self) -> None:
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise UserError(f"FeatureConventions: no metric '{metric}'; {nearest_hint(metric, METRICS)}")
+        if (self.is_splits is None) == (self.is_split_size is None):
+            raise UserError(
+                'FeatureConventions: give exactly one of is_splits and is_split_size; set the other to None.'
+            )
+        if self.is_dtype not in ('float32', 'float64'):
+            raise UserError(f"FeatureConventions: is_dtype='{self.is_dtype}'; choose 'float32' or 'float64'.")
+        if self.pr_distances not in DISTANCES:
+            raise UserError(f"FeatureConventions: pr_distances='{self.pr_distances}'; choose 'float32' or 'float16'.")
+
+    def __str__(self) -> str:
+        return ', '.join(f'{field.name}={getattr(self, field.name)}' for field in fields(self))
+
+
+TORCH_FIDELITY = FeatureConventions()
+# guided-diffusion's evaluator: consecutive splits of 5,000, float32 probabilities, float16 distances.
+ADM = FeatureConventions(
+    is_splits=None, is_split_size=5000, is_shuffle_seed=None, is_dtype='float32', pr_distances='float16'
+)

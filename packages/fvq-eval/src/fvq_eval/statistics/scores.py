@@ -1,0 +1,219 @@
+"""The numbers that two image sets give, each stamped with what it takes to compare it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fvq_core.errors import UserError
+from fvq_core.metric import MetricValue
+
+from ..distances import (
+    density_coverage,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    kernel_distance_of_all,
+    precision_recall,
+)
+from .conventions import ADM, TORCH_FIDELITY, FeatureConventions
+from .image_set import INCEPTION, ImageSetStatistics, check_comparable
+from .moments import Gaussian
+
+__all__ = ['ADM', 'TORCH_FIDELITY', 'FeatureConventions', 'compare']
+
+
+def compare(
+    reference: ImageSetStatistics | None,
+    samples: ImageSetStatistics,
+    conventions: FeatureConventions,
+    protocol: str,
+) -> dict[str, MetricValue]:
+    """Every number of the conventions that the two sets can give.
+
+    With the 2015 Inception network: `fid`, `sfid`, `kid`, `kid_std`, `kid_all` (from all images at once),
+    `inception_score`, `inception_score_std`, `precision`, `recall`, `density`, `coverage`. With another network the first
+    six have names that cannot be mistaken: `fd_NAME`, `sfd_NAME`, `kd_NAME`, `is_NAME`. What a set lacks is left out: features
+    of single images where they were not kept, everything but the Inception score without a reference. Sets that are too
+    small for a number still give it, and its protocol says what is wrong with it; those too small for any value are left out.
+
+    Args:
+        reference: The real images, or None.
+        samples: The generated or reconstructed images.
+        conventions: The choices that are free.
+        protocol: The preset that pixels and choices come from; every stamp starts with it.
+
+    Raises:
+        UserError: The sets are of different networks, or have fewer than two images.
+    """
+    if reference is not None:
+        check_comparable(reference, samples)
+    results: dict[str, MetricValue] = {}
+    for metric in conventions.metrics:
+        results |= SCORES[metric](reference, samples, conventions, protocol)
+    return results
+
+
+def stamp(
+    value: float, details: str, reference: ImageSetStatistics | None, samples: ImageSetStatistics, protocol: str
+) -> MetricValue:
+    """The number, with protocol, details, both sets and the network in words."""
+    parts = [protocol, details]
+    if reference is not None:
+        parts.append(f'reference of {"an unstated number of" if reference.count is None else reference.count} images')
+        if reference.fingerprint != samples.fingerprint:
+            parts.append(f'reference statistics from {reference.provenance}')
+    return MetricValue(value, '', '; '.join([*parts, samples.provenance]), samples.count or 0)
+
+
+def key(name: str, other: str, samples: ImageSetStatistics) -> str:
+    """`name` is for the 2015 Inception network alone; another gives `other` and its own name."""
+    return name if samples.extractor_name in (INCEPTION, None) else f'{other}_{samples.extractor_name}'
+
+
+def frechet(feature: str, name: str, other: str) -> Callable[..., dict[str, MetricValue]]:
+    """The Frechet distance in one feature as a function of the two sets."""
+
+    def score(
+        reference: ImageSetStatistics | None,
+        samples: ImageSetStatistics,
+        conventions: FeatureConventions,
+        protocol: str,
+    ) -> dict[str, MetricValue]:
+        a = None if reference is None else reference.gaussian(feature)
+        b = None if a is None else samples.gaussian(feature)
+        if a is None or b is None:
+            return {}
+        value = frechet_distance(a.mean_D, a.covariance_DD, b.mean_D, b.covariance_DD, a.factor)
+        details = f'Frechet distance of {len(a.mean_D)} {feature} features, float64' + too_few(a, 'reference')
+        return {key(name, other, samples): stamp(value, details + too_few(b, 'sample'), reference, samples, protocol)}
+
+    return score
+
+
+def too_few(gaussian: Gaussian, kind: str) -> str:
+    """What a covariance from too few images must say."""
+    D, N = len(gaussian.mean_D), gaussian.count
+    if N is None or N > D:
+        return ''
+    return f'; TOO FEW {kind} images: a covariance of {D} dimensions from {N} images has rank {N - 1} at most'
+
+
+def kid(
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
+) -> dict[str, MetricValue]:
+    pair = features_of_both(reference, samples, least=2)
+    if pair is None:
+        return {}
+    real_ND, made_MD = pair
+    size = min(conventions.kid_subset_size, len(real_ND), len(made_MD))
+    kernel = (
+        f'kernel (x.y / {real_ND.shape[1]} + {conventions.kid_coef0:g})^{conventions.kid_degree}, unbiased, float64'
+    )
+    drawn = f'{conventions.kid_subsets} subsets of {size}, seed {conventions.kid_seed}, {kernel}'
+    if size < conventions.kid_subset_size:
+        drawn += f'; TOO FEW images for subsets of {conventions.kid_subset_size}'
+    mean, deviation = kernel_distance(
+        real_ND,
+        made_MD,
+        conventions.kid_subsets,
+        size,
+        conventions.kid_degree,
+        coef0=conventions.kid_coef0,
+        seed=conventions.kid_seed,
+    )
+    everything = kernel_distance_of_all(real_ND, made_MD, conventions.kid_degree, coef0=conventions.kid_coef0)
+    name = key('kid', 'kd', samples)
+    return {
+        name: stamp(mean, f'mean over {drawn}', reference, samples, protocol),
+        f'{name}_std': stamp(deviation, f'deviation over {drawn}', reference, samples, protocol),
+        f'{name}_all': stamp(everything, f'all images at once, {kernel}', reference, samples, protocol),
+    }
+
+
+def score_of_samples(
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
+) -> dict[str, MetricValue]:
+    logits_NC = samples.logits
+    if logits_NC is None or not len(logits_NC):
+        return {}
+    N, splits, size = len(logits_NC), conventions.is_splits, conventions.is_split_size
+    details = f'{conventions.is_dtype}, logits without bias'
+    if conventions.logit_bias:
+        if samples.logit_bias_C is None:
+            raise UserError(f'{samples.extractor_name}: logit_bias=True, but this network has no bias; use False.')
+        logits_NC = logits_NC + samples.logit_bias_C
+        details = f'{conventions.is_dtype}, logits with bias'
+    seed = conventions.is_shuffle_seed
+    order = 'in order' if seed is None else f'shuffled with seed {seed}'
+    if splits is not None:
+        used = min(splits, N)
+        details = f'{used} splits, {order}, {details}'
+        details += f'; TOO FEW images for {splits} splits' if used < splits else ''
+    else:
+        used = None
+        details = f'splits of {size}, {order}, {details}'
+        details += f'; TOO FEW images for one split of {size}' if size is not None and size > N else ''
+    mean, deviation = inception_score(logits_NC, used, size, seed, getattr(torch, conventions.is_dtype))
+    name = key('inception_score', 'is', samples)
+    return {
+        name: stamp(mean, f'mean over {details}', None, samples, protocol),
+        f'{name}_std': stamp(deviation, f'deviation over {details}', None, samples, protocol),
+    }
+
+
+def neighbours(
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
+) -> dict[str, MetricValue]:
+    k = conventions.pr_neighbours
+    pair = features_of_both(reference, samples, least=k + 1)
+    if pair is None:
+        return {}
+    precision, recall = precision_recall(*pair, k, conventions.pr_distances)
+    details = f'k = {k}, distances up to and with the k-th count, {conventions.pr_distances}, {counts(pair)}'
+    return {
+        'precision': stamp(precision, details, reference, samples, protocol),
+        'recall': stamp(recall, details, reference, samples, protocol),
+    }
+
+
+def spread(
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
+) -> dict[str, MetricValue]:
+    k = conventions.density_neighbours
+    pair = features_of_both(reference, samples, least=k + 1)
+    if pair is None:
+        return {}
+    density, coverage = density_coverage(*pair, k)
+    details = f'k = {k}, distances below the k-th count, float32, {counts(pair)}'
+    return {
+        'density': stamp(density, details, reference, samples, protocol),
+        'coverage': stamp(coverage, details, reference, samples, protocol),
+    }
+
+
+def features_of_both(
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, least: int
+) -> tuple[Tensor, Tensor] | None:
+    """Pooled features of reference and samples; None where a set has not kept them or has fewer than `least` images."""
+    real_ND = None if reference is None else reference.features('pool')
+    made_MD = None if real_ND is None else samples.features('pool')
+    if real_ND is None or made_MD is None or min(len(real_ND), len(made_MD)) < least:
+        return None
+    return real_ND, made_MD
+
+
+def counts(pair: tuple[Tensor, Tensor]) -> str:
+    return f'{len(pair[0])} reference and {len(pair[1])} sample features'
+
+
+SCORES: dict[str, Callable[..., dict[str, MetricValue]]] = {
+    'fid': frechet('pool', 'fid', 'fd'),
+    'sfid': frechet('spatial', 'sfid', 'sfd'),
+    'kid': kid,
+    'inception_score': score_of_samples,
+    'precision_recall': neighbours,
+    'density_coverage': spread,
+}
