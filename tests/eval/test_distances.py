@@ -102,6 +102,25 @@ def test_frechet_from_fewer_images_than_dimensions_equals_the_root_of_the_produc
     assert ours == pytest.approx(float(mean + traces - 2 * root), rel=1e-5)
 
 
+def test_panels_of_a_triangle_change_nothing(real: Tensor, made: Tensor, monkeypatch: pytest.MonkeyPatch):
+    whole = frechet(real, made)
+    monkeypatch.setattr('fvq_eval.distances.frechet.PANEL', 13)
+    assert frechet(real, made) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_set_without_spread_is_as_far_as_its_mean_and_the_spread_of_the_other(real: Tensor):
+    point = torch.ones(5, D)
+    want = (gaussian(real).mean_D - 1).square().sum() + gaussian(real).covariance_DD.trace()
+    assert frechet(real, point) == pytest.approx(float(want), rel=1e-12)
+    assert frechet(point, real) == pytest.approx(float(want), rel=1e-12)
+
+
+def test_frechet_of_broken_features_is_refused(real: Tensor):
+    a = gaussian(real)
+    with pytest.raises(UserError, match='is not finite'):
+        frechet_distance(a.mean_D, a.covariance_DD, a.mean_D * torch.nan, a.covariance_DD)
+
+
 def test_a_singular_covariance_has_a_narrow_factor(real: Tensor):
     covariance = gaussian(real[:20]).covariance_DD
     factor = square_root_factor(covariance)

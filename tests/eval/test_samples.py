@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fvq_core.data.photos import BundledPhotos
 from fvq_core.errors import UserError
 from fvq_core.registry import TRANSFORMS
 from fvq_eval.samples import BLOCK, Samples, open_samples
@@ -291,3 +292,16 @@ def test_statistics_that_are_none(tmp_path: Path, arrays: dict[str, np.ndarray],
     with pytest.raises(UserError) as error:
         has_moments(NpzFile(str(tmp_path / 'a.npz')))
     assert got in str(error.value)
+
+
+def test_bundled_crops_are_of_their_photo_and_hashed_by_their_pixels() -> None:
+    samples = open_samples('bundled', crop=dict(type='ADMCenterCrop', size=32))
+    assert (len(samples), samples.height, samples.width, samples.blocks) == (1000, 32, 32, 16)
+    (block,) = samples.read([2])
+    first = BundledPhotos('train', 32, 1000, short_side=36)[2 * BLOCK]
+    assert torch.equal(block[0], first['image'])
+    assert samples.labels()[2 * BLOCK] == first['label']
+    other = open_samples('bundled', crop=dict(type='ADMCenterCrop', size=24))
+    assert len({*samples.digests([0, 1]), *other.digests([0, 1])}) == 4
+    with pytest.raises(UserError, match='say it with --crop 64'):
+        open_samples('bundled')

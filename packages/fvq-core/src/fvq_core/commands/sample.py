@@ -13,8 +13,8 @@ EXAMPLE = """\
   tools/sample.py fvq_l fvq_16k --classes random --num 50000 --cfg 1.75 --npz --out fvq_l_samples    # table 2's
   torchrun --nproc-per-node 8 tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
   tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
-the same command again continues what was stopped. An image depends on --seed, its number and its class alone: more images,
-other batches or more processes do not change it."""
+the same command again continues what was stopped. An image depends on --seed, its number and its class alone: more images
+or more processes do not change it, another --batch-size at most by a rounding of the decoder."""
 
 
 @command

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
 
 EPS = torch.finfo(torch.float64).eps
+PANEL = 512  # columns of a triangular matrix that are multiplied at a time
 
 
 def frechet_distance(
@@ -34,27 +34,28 @@ def frechet_distance(
         raise UserError(
             f'Frechet distance: {len(mean_a_D)} features against {len(mean_b_D)}; extract both with one network.'
         )
+    if not all(part.isfinite().all() for part in (mean_a_D, covariance_a_DD, mean_b_D, covariance_b_DD)):
+        raise UserError('Frechet distance: a mean or covariance is not finite; the features are broken.')
     if factor_a_DR is None:
         factor_a_DR = square_root_factor(covariance_a_DD)
     traces = covariance_a_DD.trace() + covariance_b_DD.trace()
     distance = (mean_a_D - mean_b_D).square().sum() + traces - 2 * trace_of_root(factor_a_DR, covariance_b_DD)
-    if not distance.isfinite():
-        raise UserError('Frechet distance: a mean or covariance is not finite; the features are broken.')
     return distance.item()
 
 
 def square_root_factor(covariance_DD: Tensor) -> Tensor:
     """L with L L^T = covariance, (D, R) float64.
 
-    Lower triangular with R = D (Cholesky) where the covariance has full rank. Else R is the rank, and L holds eigenvectors
-    times the roots of their eigenvalues.
+    Lower triangular with R = D (Cholesky) where the covariance has full rank. Else R is the rank, below D, and L holds
+    eigenvectors times the roots of their eigenvalues.
     """
     factor_DD, failed = torch.linalg.cholesky_ex(covariance_DD)
-    if not failed and covariance_DD.isfinite().all():
+    if not failed:
         return factor_DD
     values_D, vectors_DD = torch.linalg.eigh(covariance_DD)
-    # Smaller ones are rounding, by the rule of `numpy.linalg.matrix_rank`.
+    # Smaller ones are rounding, by the rule of `numpy.linalg.matrix_rank`; one is, or Cholesky would not have failed.
     real_D = values_D > values_D[-1] * len(values_D) * EPS
+    real_D[0] = False
     return vectors_DD[:, real_D] * values_D[real_D].sqrt()
 
 
@@ -65,28 +66,26 @@ def trace_of_root(factor_DR: Tensor, covariance_DD: Tensor) -> Tensor:
     complex where a covariance is singular.
 
     Args:
-        factor_DR: L.
+        factor_DR: L, of `square_root_factor`.
         covariance_DD: B.
     """
     D, R = factor_DR.shape
     if not R:
         return covariance_DD.new_zeros(())
-    if R == D and factor_DR.device.type == 'cpu' and not factor_DR.triu(1).any():
-        from scipy.linalg import lapack  # a fifth of a second that `import fvq_eval` shall not pay
-
-        # LAPACK's reduction of a generalised problem: a third of the operations of two full products.
-        lower, failed = lapack.dsygst(
-            np.array(covariance_DD.numpy(), order='F'),
-            np.asfortranarray(factor_DR.numpy()),
-            itype=2,
-            lower=1,
-            overwrite_a=1,
-        )
-        assert failed == 0, f'dsygst: argument {-failed}'
-        product_RR = torch.from_numpy(lower)
-    else:
-        product_RR = factor_DR.T @ covariance_DD @ factor_DR
+    product_RR = between_triangles(factor_DR, covariance_DD) if R == D else factor_DR.T @ covariance_DD @ factor_DR
     values_R = torch.linalg.eigvalsh(product_RR, UPLO='L')
     # An eigenvalue of 0 comes out as this much, and the root of that would be 1e-8 of the largest root.
     rounding = values_R[-1] * R**0.5 * EPS
     return torch.where(values_R > rounding, values_R, 0).sqrt().sum()
+
+
+def between_triangles(lower_DD: Tensor, covariance_DD: Tensor) -> Tensor:
+    """The lower half of L^T B L for a lower triangular L, panel by panel: half of the operations of two full products."""
+    right_DD, product_DD = torch.empty_like(lower_DD), torch.zeros_like(lower_DD)
+    panels = [slice(start, start + PANEL) for start in range(0, len(lower_DD), PANEL)]
+    for panel in panels:
+        torch.mm(covariance_DD[:, panel.start :], lower_DD[panel.start :, panel], out=right_DD[:, panel])
+    for panel in panels:
+        left = lower_DD[panel.start :, panel].T
+        torch.mm(left, right_DD[panel.start :, : panel.stop], out=product_DD[panel, : panel.stop])
+    return product_DD

@@ -11,6 +11,7 @@ from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 
+from .bundled import BUNDLED, BundledSamples
 from .image_files import ImageFileSamples
 from .npz_images import NpzImages
 from .samples import Samples
@@ -21,8 +22,8 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
 
     Args:
         path: A folder of images (class folders inside give labels) or of .tar shards, an npz with `arr_0`, a .tar file,
-            or a pattern of tar files such as `samples-{00..07}.tar`. The order is that of names in a folder, and that of
-            the file elsewhere.
+            a pattern of tar files such as `samples-{00..07}.tar`, or `bundled` for crops of the ten bundled photos. The
+            order is that of names in a folder, and that of the file elsewhere.
         convert: Make greyscale, palette, CMYK and opaque RGBA files RGB in place of refusing them.
         crop: Config of a transform of `size` pixels that files are cut with, so that they need not be of one size.
         workers: Threads that decode files.
@@ -30,6 +31,10 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
     Raises:
         UserError: It does not exist, is none of these, or holds no usable image.
     """
+    if path == BUNDLED:
+        if not crop:
+            raise UserError('bundled: expected a size, got none; say it with --crop 64.')
+        return BundledSamples(crop['size'])
     if os.path.isdir(path):
         return open_folder(path, convert, crop, workers)
     suffix = os.path.splitext(path)[1].lower()
