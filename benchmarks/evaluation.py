@@ -2,12 +2,13 @@
 """Speed of distances between feature sets against torch-fidelity and SciPy on a CPU, side by side in one run.
 
 `frechet`: from means and covariances to the distance, with nothing prepared. `ratio` is torch-fidelity's time over ours,
-`ratio_scipy` that of SciPy's `sqrtm`, and `ratio_prepared` torch-fidelity's over ours where the reference is compared with
-a second set. `precision_recall`: from features to both numbers; `ratio` is torch-fidelity's time over ours. Both compare the
-numbers, too. Features are random and shaped like pooled ones of a trained network: never negative, most of the spread in few
-directions; `ratio_even` is of features that spread alike in all directions, the hardest case for precision and recall.
+`ratio_scipy` that of SciPy's `sqrtm`; `_prepared` is where the reference is compared with another set once more.
 
-One thread by default: where other programs run, threads wait for one another.
+`precision_recall`: from features to both numbers; `ratio` is torch-fidelity's time over ours.
+
+Both print the numbers, too. `cpu_ratio` is of the processor's seconds, for a machine where other programs run. Features are
+random and shaped like pooled ones of a trained network: never negative, most of the spread in few directions; `_even` is of
+features that spread alike in all directions, the hardest case for precision and recall.
 
     python benchmarks/evaluation.py --json
     python benchmarks/evaluation.py --size 2000 512      # a quick look
@@ -47,16 +48,28 @@ def features(count: int, dim: int, seed: int, even: bool = False) -> Tensor:
     return ((x_ND * torch.arange(1, dim + 1) ** -0.5) @ basis_DD.T * 3 + 0.3).relu()
 
 
-def seconds(contenders: dict[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median time of each, taken in turn, and what each computed."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    found: dict[str, Any] = {}
-    for _ in range(repeats):
-        for name, compute in contenders.items():
-            start = time.perf_counter()
-            found[name] = compute()
-            taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}, found
+class Times:
+    """Median seconds of each contender, taken in turn, of wall clock and of the processor; and what each computed."""
+
+    def __init__(self, contenders: dict[str, Callable[[], Any]], repeats: int) -> None:
+        wall: dict[str, list[float]] = {name: [] for name in contenders}
+        processor: dict[str, list[float]] = {name: [] for name in contenders}
+        self.value: dict[str, Any] = {}
+        for _ in range(repeats):
+            for name, compute in contenders.items():
+                start, processor_start = time.perf_counter(), time.process_time()
+                self.value[name] = compute()
+                wall[name].append(time.perf_counter() - start)
+                processor[name].append(time.process_time() - processor_start)
+        self.seconds = {name: statistics.median(times) for name, times in wall.items()}
+        self.cpu_seconds = {name: statistics.median(times) for name, times in processor.items()}
+
+    def ratios(self, slow: str, quick: str, suffix: str = '') -> dict[str, float]:
+        """How many times faster one is than the other."""
+        return {
+            f'ratio{suffix}': self.seconds[slow] / self.seconds[quick],
+            f'cpu_ratio{suffix}': self.cpu_seconds[slow] / self.cpu_seconds[quick],
+        }
 
 
 def frechet(count: int, dim: int, repeats: int) -> dict[str, Any]:
@@ -80,20 +93,21 @@ def frechet(count: int, dim: int, repeats: int) -> dict[str, Any]:
         'torch_fidelity': lambda: fid_statistics_to_metric(*theirs, verbose=False)['frechet_inception_distance'],
         'scipy': scipy,
     }
-    times, found = seconds(contenders, repeats)
+    times = Times(contenders, repeats)
     return {
-        'seconds': times,
-        'value': found,
-        'ratio': times['torch_fidelity'] / times['ours'],
-        'ratio_scipy': times['scipy'] / times['ours'],
-        'ratio_prepared': times['torch_fidelity'] / times['ours_prepared'],
+        **times.ratios('torch_fidelity', 'ours'),
+        **times.ratios('scipy', 'ours', '_scipy'),
+        **times.ratios('torch_fidelity', 'ours_prepared', '_prepared'),
+        **times.ratios('scipy', 'ours_prepared', '_scipy_prepared'),
+        **vars(times),
     }
 
 
 def neighbourhoods(count: int, dim: int, repeats: int) -> dict[str, Any]:
     """Precision and recall of two sets of features of either shape."""
-    document: dict[str, Any] = {'seconds': {}, 'value': {}}
-    for shape, even in (('ratio', False), ('ratio_even', True)):
+    ratios: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    for suffix, even in (('', False), ('_even', True)):
         real_ND, made_ND = (features(count, dim, seed, even) for seed in (1, 2))
 
         def ours(real_ND: Tensor = real_ND, made_ND: Tensor = made_ND) -> list[float]:
@@ -103,10 +117,10 @@ def neighbourhoods(count: int, dim: int, repeats: int) -> dict[str, Any]:
             found = prc_features_to_metric(made_ND, real_ND, verbose=False)
             return [found['precision'], found['recall']]
 
-        times, found = seconds({'ours': ours, 'torch_fidelity': theirs}, repeats)
-        document[shape] = times['torch_fidelity'] / times['ours']
-        document['seconds'][shape], document['value'][shape] = times, found
-    return document
+        times = Times({'ours': ours, 'torch_fidelity': theirs}, repeats)
+        ratios |= times.ratios('torch_fidelity', 'ours', suffix)
+        details |= {f'{key}{suffix}': value for key, value in vars(times).items()}
+    return ratios | details
 
 
 MEASUREMENTS = {'frechet': frechet, 'precision_recall': neighbourhoods}
@@ -152,7 +166,7 @@ def main() -> None:
         print(json.dumps(document, indent=2))
         return
     for name in MEASUREMENTS.keys() & document.keys():
-        ratios = ', '.join(f'{key} {value:.1f}' for key, value in document[name].items() if key.startswith('ratio'))
+        ratios = ', '.join(f'{key} {value:.1f}' for key, value in document[name].items() if 'ratio' in key)
         print(f'{name}: {ratios}')
 
 

@@ -8,20 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_eval.distances import byte_products, density_coverage, precision_recall
-from fvq_eval.distances.byte_products import TooManyNearPairs, byte_vectors, near_pairs, squared_radii
+from fvq_eval.distances import byte_vectors as rounding
+from fvq_eval.distances import density_coverage, precision_recall
+from fvq_eval.distances import near_pairs as finding
+from fvq_eval.distances.byte_vectors import byte_vectors
 from fvq_eval.distances.density_coverage import samples_by_bytes
+from fvq_eval.distances.near_pairs import TooManyNearPairs, near_pairs, squared_radii
 from fvq_eval.distances.precision_recall import inside_by_bytes
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tiles, of sides that divide neither the sets nor the groups."""
-    monkeypatch.setattr(byte_products, 'TILE', 250)
-    monkeypatch.setattr(byte_products, 'GROUPS', 48)
-    monkeypatch.setattr(byte_products, 'DENSE', 1.0)  # tiles are so small that many of their pairs are near
-    monkeypatch.setattr(byte_products, 'LEAST_VECTORS', 100)
-    monkeypatch.setattr(byte_products, 'LEAST_DIMENSIONS', 16)
+    monkeypatch.setattr(finding, 'TILE', 250)
+    monkeypatch.setattr(finding, 'GROUP', 7)
+    monkeypatch.setattr(finding, 'DENSE', 1.0)  # tiles are so small that many of their pairs are near
+    monkeypatch.setattr(rounding, 'LEAST_VECTORS', 100)
+    monkeypatch.setattr(rounding, 'LEAST_DIMENSIONS', 16)
 
 
 def even(count: int, dim: int, rng: torch.Generator) -> Tensor:
@@ -62,8 +65,9 @@ def radii(x_ND: Tensor, k: int) -> Tensor:
 @pytest.mark.parametrize('k', [1, 3, 5])
 def test_radii_are_those_of_all_distances(shape: Shape, k: int):
     x_ND, _ = pair(shape)
-    got = squared_radii(byte_vectors(x_ND)[0], k)
-    torch.testing.assert_close(got.double(), radii(x_ND, k), rtol=1e-5, atol=1e-5)
+    (rounded,) = byte_vectors(x_ND)
+    got, want = squared_radii(rounded, k).double(), radii(x_ND, k)[rounded.order_N]
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -86,10 +90,11 @@ def test_the_same_samples_are_in_every_ball(shape: Shape):
 def test_what_is_said_of_a_pair_holds(shape: Shape):
     """All pairs within the bounds come, and their distances lie between the least and the largest value."""
     real, made = pair(shape)
-    matrix = squared(real, made)
+    x, y = byte_vectors(real, made)
+    matrix = squared(real, made)[x.order_N][:, y.order_N]
     bound_N, bound_M = matrix.quantile(0.002, 1).float(), matrix.quantile(0.001, 0).float()
     found = torch.zeros(matrix.shape, dtype=torch.int64)
-    for i, j, low, high in near_pairs(*byte_vectors(real, made), bound_N, bound_M):
+    for i, j, low, high in near_pairs(x, y, bound_N, bound_M):
         found[i, j] += 1
         assert (low <= matrix[i, j]).all()
         assert (matrix[i, j] <= high).all()
@@ -98,7 +103,7 @@ def test_what_is_said_of_a_pair_holds(shape: Shape):
 
 
 def test_vectors_that_are_all_alike_are_left_to_plain_products(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(byte_products, 'DENSE', 0.01)
+    monkeypatch.setattr(finding, 'DENSE', 0.01)
     same = torch.ones(500, 32) + torch.rand(500, 1) * 1e-3
     same[0] += 100
     with pytest.raises(TooManyNearPairs):
@@ -112,5 +117,5 @@ def test_vectors_that_are_all_alike_are_left_to_plain_products(monkeypatch: pyte
 def test_the_faster_way_is_taken_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch):
     real, made = pair(uneven)
     by_bytes = precision_recall(real, made), density_coverage(real, made)
-    monkeypatch.setattr(byte_products, 'LEAST_VECTORS', 10**9)
+    monkeypatch.setattr(rounding, 'LEAST_VECTORS', 10**9)
     assert (precision_recall(real, made), density_coverage(real, made)) == by_bytes

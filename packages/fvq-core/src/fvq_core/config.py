@@ -64,9 +64,20 @@ def read_config_file(path: str) -> Config:
         return cfg
     own = cfg.to_dict()
     based = read_config_file(own.pop('base'))
+    _drop_nones(based._cfg_dict, own)
     based.merge_from_dict(own)
     object.__setattr__(based, '_filename', str(file))
     return based
+
+
+def _drop_nones(base: dict[str, Any], own: Mapping[str, Any]) -> None:
+    """Remove what a base sets to None, such as a hook that is off, where a dict takes its place: mmengine refuses that."""
+    for key, value in own.items():
+        if isinstance(value, Mapping):
+            if base.get(key, {}) is None:
+                del base[key]
+            elif isinstance(base.get(key), dict):
+                _drop_nones(base[key], value)
 
 
 def load_config(

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from .blocks import blocks, need_neighbours, squared_radii
-from .byte_products import TooManyNearPairs, byte_vectors, bytes_are_faster, near_pairs, squared_distances
-from .byte_products import squared_radii as squared_radii_by_bytes
+from .byte_vectors import byte_vectors, bytes_are_faster, squared_distances
+from .near_pairs import TooManyNearPairs, near_pairs
+from .near_pairs import squared_radii as squared_radii_by_bytes
 
 
 def density_coverage(reference_ND: Tensor, samples_MD: Tensor, neighbours: int = 5) -> tuple[float, float]:
@@ -60,4 +61,4 @@ def samples_by_bytes(reference_ND: Tensor, samples_MD: Tensor, neighbours: int) 
         i, j = i[edge], j[edge]
         inside = squared_distances(made, real, i, j) < real_N[j]
         samples_N += torch.bincount(j[inside], minlength=len(samples_N))
-    return samples_N
+    return samples_N[real.order_N.argsort()]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from .blocks import blocks, need_neighbours, squared_radii
-from .byte_products import TooManyNearPairs, byte_vectors, bytes_are_faster, near_pairs, squared_distances
-from .byte_products import squared_radii as squared_radii_by_bytes
+from .byte_vectors import byte_vectors, bytes_are_faster, squared_distances
+from .near_pairs import TooManyNearPairs, near_pairs
+from .near_pairs import squared_radii as squared_radii_by_bytes
 
 
 def precision_recall(
@@ -68,7 +69,7 @@ def inside_by_bytes(reference_ND: Tensor, samples_MD: Tensor, neighbours: int) -
         undecided = open_i | open_j
         i, j = i[undecided], j[undecided]
         mark(inside_real_M, inside_made_N, i, j, squared_distances(made, real, i, j), made_M, real_N)
-    return inside_real_M, inside_made_N
+    return inside_real_M[made.order_N.argsort()], inside_made_N[real.order_N.argsort()]
 
 
 def mark(
