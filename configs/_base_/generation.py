@@ -1,6 +1,6 @@
 """LlamaGen's recipe for generators on ImageNet codes at 256x256 (Sun et al., 2024), at its smallest size.
 
-Extract the codes first: `tools/extract_codes.py TOKENIZER data/imagenet/train data/codes/imagenet_NAME --crops ten --flip`. The
+Extract the codes first: `tools/extract_codes.py TOKENIZER data/imagenet/train data/codes/imagenet_NAME --upsample`. The
 batch is 256: 8 devices with 32 images each. The learning rate is constant and no batch changes it.
 """
 

@@ -12,7 +12,7 @@ from .byte_vectors import ByteVectors, squared_distances
 
 TILE = 2000  # side of a block of products
 GROUP = 16  # columns of a block, alike in length, whose largest product is looked at first
-DENSE = 0.01  # share of a block's pairs that may be near; above, plain products are faster
+DENSE = 0.02  # share of a block's pairs that may be near; above, plain products are faster
 NEVER = -(2**30)
 SLACK = 1 + 1e-6  # float32's own rounding of a bound
 
@@ -33,10 +33,7 @@ def near_pairs(
     for rows in tiles(len(x)):
         for columns in tiles(len(y)):
             products_NM = multiply(x.left_ND[rows], y.right_ND[columns], buffer)
-            largest_NG = group_largest(products_NM)
-            i, j = near_places(
-                products_NM, largest_NG, x.low_N[rows], y.low_N[columns], bound_N[rows], bound_M[columns]
-            )
+            i, j = near_places(products_NM, x.low_N[rows], y.low_N[columns], bound_N[rows], bound_M[columns])
             product, i, j = products_NM[i, j], i + rows.start, j + columns.start
             low, high = x.low_N[i] + y.low_N[j] - product, x.high_N[i] + y.high_N[j] - product
             yield i, j, low * x.unit / SLACK, high * x.unit * SLACK
@@ -52,28 +49,27 @@ def squared_radii(x: ByteVectors, neighbours: int) -> Tensor:
         TooManyNearPairs: See there.
     """
     N, k, buffer, parts = len(x), neighbours, new_buffer(), tiles(len(x))
-    smallest_Nk = torch.full((N, k), torch.inf)
+    smallest_Nk, bound_N = torch.full((N, k), torch.inf), torch.full((N,), torch.inf)
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    for distance in range(len(parts)):  # from the diagonal outwards, so that every vector has a bound early
-        for rows, columns in zip(parts, parts[distance:], strict=False):
+    for place, rows in enumerate(parts):  # the shortest first: they are neighbours of most
+        for columns in parts[place:]:
             products_NM = multiply(x.left_ND[rows], x.right_ND[columns], buffer)
-            bound_N, bound_M = smallest_Nk[rows, -1], smallest_Nk[columns, -1]
-            if not distance:
+            if rows == columns:
                 products_NM.fill_diagonal_(NEVER)
-            largest_NG = group_largest(products_NM)
-            if not distance:  # both (i, j) and (j, i) are here, so the bounds of rows do
-                bound_N = first_bounds(largest_NG, x.high_N[rows], k)
-                bound_M = torch.full_like(bound_N, -torch.inf)
-            i, j = near_places(products_NM, largest_NG, x.low_N[rows], x.low_N[columns], bound_N, bound_M)
-            if not distance:
+            if not place:
+                bound_N[columns] = first_bounds(products_NM, x.high_N[rows], x.high_N[columns], k)
+            # Of a block on the diagonal both (i, j) and (j, i) are here, so that the bounds of rows are enough.
+            bound_M = torch.full_like(bound_N[columns], -torch.inf) if rows == columns else bound_N[columns]
+            i, j = near_places(products_NM, x.low_N[rows], x.low_N[columns], bound_N[rows], bound_M)
+            if rows == columns:
                 keys = (torch.minimum(i, j) * N + torch.maximum(i, j)).unique()
                 i, j = keys // N, keys % N
             product, i, j = products_NM[i, j], i + rows.start, j + columns.start
             kept.append((i, j, x.low_N[i] + x.low_N[j] - product))
             merge(smallest_Nk, i, j, x.high_N[i] + x.high_N[j] - product)
+            bound_N = torch.minimum(bound_N, smallest_Nk[:, -1])
     i, j, low = (torch.cat(pieces) for pieces in zip(*kept, strict=True))
-    bound_N = smallest_Nk[:, -1] * SLACK
-    near = (low <= torch.maximum(bound_N[i], bound_N[j])).nonzero().flatten()
+    near = (low <= torch.maximum(bound_N[i], bound_N[j]) * SLACK).nonzero().flatten()
     near = near[i[near].argsort()]  # a vector that is needed again is still in a cache
     i, j = i[near], j[near]
     exact_Nk = torch.full((N, k), torch.inf)
@@ -100,7 +96,7 @@ def multiply(left_ND: Tensor, right_MD: Tensor, buffer: Tensor) -> Tensor:
 
 def group_largest(products_NM: Tensor) -> Tensor:
     """The largest of each `GROUP` columns, (N, G) int32."""
-    N, M = products_NM.shape
+    M = products_NM.shape[1]
     whole = M - M % GROUP
     largest_NG = products_NM[:, :whole].unflatten(1, (-1, GROUP)).amax(2)
     return largest_NG if whole == M else torch.cat([largest_NG, products_NM[:, whole:].amax(1, keepdim=True)], 1)
@@ -112,20 +108,20 @@ def group_values(value_M: Tensor, padding: float) -> Tensor:
 
 
 def near_places(
-    products_NM: Tensor, largest_NG: Tensor, low_N: Tensor, low_M: Tensor, bound_N: Tensor, bound_M: Tensor
+    products_NM: Tensor, low_N: Tensor, low_M: Tensor, bound_N: Tensor, bound_M: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Places where low_i + low_j - product <= the larger of bound_i and bound_j.
 
     Raises:
         TooManyNearPairs: They are more than `DENSE` of the block.
     """
-    N, M = products_NM.shape
-    most = DENSE * N * M
+    M = products_NM.shape[1]
     ours_N, ours_M, theirs_M = low_N - bound_N, low_M, low_M - bound_M
     ours_G, theirs_G = (group_values(value_M, torch.inf).amin(1) for value_M in (ours_M, theirs_M))
     least_NG = torch.minimum(ours_N[:, None] + ours_G, low_N[:, None] + theirs_G)
-    rows, groups = (largest_NG >= least_NG).nonzero(as_tuple=True)
-    if len(rows) > most:
+    near_NG = group_largest(products_NM) >= least_NG
+    rows, groups = near_NG.nonzero(as_tuple=True)
+    if len(rows) > DENSE * GROUP * near_NG.numel():
         raise TooManyNearPairs
     columns = groups[:, None] * GROUP + torch.arange(GROUP)
     columns.clamp_(max=M - 1)  # what stands for columns beyond the last is taken out below
@@ -134,15 +130,16 @@ def near_places(
     if M % GROUP:
         inside &= groups[:, None] * GROUP + torch.arange(GROUP) < M
     which, element = inside.nonzero(as_tuple=True)
-    if len(which) > most:
+    if len(which) > DENSE * products_NM.numel():
         raise TooManyNearPairs
     return rows[which], columns[which, element]
 
 
-def first_bounds(largest_NG: Tensor, high_N: Tensor, neighbours: int) -> Tensor:
-    """What the k-th smallest distance of each row is at most: k groups have a member that is as near."""
+def first_bounds(products_NM: Tensor, high_N: Tensor, high_M: Tensor, neighbours: int) -> Tensor:
+    """What the k-th smallest distance of each column is at most: k groups of rows have a member that is as near."""
+    largest_MG = group_largest(products_NM.T)
     longest_G = group_values(high_N, -torch.inf).amax(1)
-    return high_N + (longest_G - largest_NG).topk(neighbours, 1, largest=False).values[:, -1]
+    return high_M + (longest_G - largest_MG).topk(neighbours, 1, largest=False).values[:, -1]
 
 
 def merge(smallest_Nk: Tensor, i: Tensor, j: Tensor, value: Tensor) -> None:
