@@ -134,8 +134,9 @@ def measure(name: str, count: int, dim: int, repeats: int, threads: int, queue: 
 
 
 def in_a_process(threads: int, *arguments: Any) -> dict[str, Any]:
-    """`measure` in a fresh process, where NumPy and SciPy too have so many threads."""
+    """`measure` in a fresh process, where NumPy and SciPy too have so many threads; those of OpenMP sleep while they wait."""
     os.environ.update({f'{library}_NUM_THREADS': str(threads) for library in ('OMP', 'OPENBLAS', 'MKL')})
+    os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
     context = multiprocessing.get_context('spawn')
     queue = context.Queue()
     process = context.Process(target=measure, args=(*arguments, threads, queue))
@@ -150,7 +151,7 @@ def main() -> None:
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
     parser.add_argument('--size', type=int, nargs=2, default=(10000, 2048), metavar=('N', 'D'))
     parser.add_argument('--repeats', type=int, default=1, help='medians of so many turns')
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--only', choices=MEASUREMENTS, help='this measurement alone')
     args = parser.parse_args()
 

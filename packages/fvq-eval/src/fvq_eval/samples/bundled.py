@@ -31,7 +31,8 @@ class BundledSamples(Samples):
 
     def read(self, blocks: Sequence[int]) -> Iterator[Tensor]:
         for block in blocks:
-            yield torch.stack([self.photos[number]['image'] for number in self.numbers(block)])
+            images = [self.photos[number]['image'] for number in self.numbers(block)]
+            yield torch.stack([image for image in images if image is not None])  # a bundled photo is always readable
 
     def digests(self, blocks: Sequence[int]) -> Iterator[str]:
         for images in self.read(blocks):
