@@ -71,10 +71,10 @@ def test_every_preset_gives_its_numbers_with_its_name_first(values: dict[str, An
         'relative_quantization_error',
     }
     assert all(codes <= names for names in got.values())
-    assert {'psnr', 'ssim', 'sfd_random', 'is_random', 'precision', 'recall'} <= got['llamagen']
+    assert {'psnr', 'ssim', 'sfd_random', 'is_random', 'precision_random', 'recall_random'} <= got['llamagen']
     assert {'psnr_y', 'ssim'} <= got['fvq-release']
     assert {'psnr', 'ssim'} <= got['ibq']
-    assert {'psnr', 'psnr_y', 'ssim', 'kd_random', 'density', 'coverage'} <= got['strict']
+    assert {'psnr', 'psnr_y', 'ssim', 'kd_random', 'density_random', 'coverage_random'} <= got['strict']
     for name in ('llamagen', 'fvq-release', 'ibq', 'rqvae', 'strict'):
         assert 'rfd_random' in got[name]  # never rFID on another network
     assert not any('fid' in key for key in values)

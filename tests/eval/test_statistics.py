@@ -228,7 +228,7 @@ def test_scores_are_the_functions_of_the_features(alone: ImageSetStatistics, oth
     assert scores['fd_random'].samples == COUNT
     assert set(scores) == {
         *('fd_random', 'sfd_random', 'kd_random', 'kd_random_std', 'kd_random_all', 'is_random', 'is_random_std'),
-        *('precision', 'recall', 'density', 'coverage'),
+        *('precision_random', 'recall_random', 'density_random', 'coverage_random'),
     }
 
 
@@ -237,7 +237,7 @@ def test_every_number_says_its_protocol_and_its_network(alone: ImageSetStatistic
     for key, value in scores.items():
         assert value.protocol.startswith('adm; '), key
         assert value.protocol.endswith('random weights, seed 0: not a trained network'), key
-    assert 'float16' in scores['precision'].protocol
+    assert 'float16' in scores['precision_random'].protocol
     assert 'splits of 5000, in order, float32, logits without bias; TOO FEW' in scores['is_random'].protocol
     assert 'subsets of 80, seed 2020' in scores['kd_random'].protocol
     assert 'TOO FEW images for subsets of 1000' in scores['kd_random'].protocol

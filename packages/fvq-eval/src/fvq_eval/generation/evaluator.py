@@ -30,6 +30,7 @@ from .scored import ScoredImages
 from .taking import StatisticsTaker
 
 NEEDS_NO_REFERENCE = ('inception_score',)
+NEIGHBOURS = ('precision', 'recall', 'density', 'coverage')
 
 
 @EVALUATORS.register_module()
@@ -181,7 +182,7 @@ class ImageSetEvaluator:
             raise UserError('--classes: expected a reference with images, got statistics alone; give the images.')
         names = [name for name in self.names if name not in NEEDS_NO_REFERENCE]
         if against.listed_only_in_part:  # too few of a class for anything but what they are listed for
-            names = [name for name in names if name in ('precision', 'recall', 'density', 'coverage')]
+            names = [name for name in names if name in NEIGHBOURS]
         classes, left_out = {}, []
         for label in np.unique(made.labels()).tolist():
             of_samples, of_reference = (np.flatnonzero(each.labels() == label) for each in (made, against.images))

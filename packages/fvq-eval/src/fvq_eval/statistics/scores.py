@@ -34,10 +34,11 @@ def compare(
     """Every number of the conventions that the two sets can give.
 
     With the 2015 Inception network: `fid`, `sfid`, `kid`, `kid_std`, `kid_all` (from all images at once),
-    `inception_score`, `inception_score_std`, `precision`, `recall`, `density`, `coverage`. With another network the first
-    six have names that cannot be mistaken: `fd_NAME`, `sfd_NAME`, `kd_NAME`, `is_NAME`. What a set lacks is left out: features
-    of single images where they were not kept, everything but the Inception score without a reference. Sets that are too
-    small for a number still give it, and its protocol says what is wrong with it; those too small for any value are left out.
+    `inception_score`, `inception_score_std`, `precision`, `recall`, `density`, `coverage`. With another network the
+    names cannot be mistaken: `fd_NAME`, `sfd_NAME`, `kd_NAME`, `is_NAME`, `precision_NAME` and so on. What a set lacks is
+    left out: features of single images where they were not kept, everything but the Inception score without a reference.
+    Sets that are too small for a number still give it, and its protocol says what is wrong with it; those too small for any
+    value are left out.
 
     Args:
         reference: The real images, or None.
@@ -174,8 +175,8 @@ def neighbours(
     precision, recall = precision_recall(*pair, k, conventions.pr_distances)
     details = f'k = {k}, distances up to and with the k-th count, {conventions.pr_distances}, {counts(pair)}'
     return {
-        'precision': stamp(precision, details, reference, samples, protocol),
-        'recall': stamp(recall, details, reference, samples, protocol),
+        key('precision', 'precision', samples): stamp(precision, details, reference, samples, protocol),
+        key('recall', 'recall', samples): stamp(recall, details, reference, samples, protocol),
     }
 
 
@@ -189,8 +190,8 @@ def spread(
     density, coverage = density_coverage(*pair, k)
     details = f'k = {k}, distances below the k-th count, float32, {counts(pair)}'
     return {
-        'density': stamp(density, details, reference, samples, protocol),
-        'coverage': stamp(coverage, details, reference, samples, protocol),
+        key('density', 'density', samples): stamp(density, details, reference, samples, protocol),
+        key('coverage', 'coverage', samples): stamp(coverage, details, reference, samples, protocol),
     }
 
 
