@@ -71,14 +71,12 @@ def test_the_report_puts_an_evaluated_image_set_beside_the_papers_row() -> None:
     document['metrics']['precision'] = precision
     Path('runs/adm/metrics.json').write_text(json.dumps(document))
     assert report.main(('runs', '--rows', 't11.4', '--out', 'out')) == 0
-    assert marked in cells_of_row()
+    assert {marked, '150 of 50,000', '0.69'} <= set(cells_of_row())
 
 
 def cells_of_row() -> list[str]:
     (line,) = [line for line in Path('out/report.md').read_text().splitlines() if line.startswith('| t11.4 |')]
     return line.strip('| ').split(' | ')
-    assert '150 of 50,000' in cells
-    assert '0.69' in cells
 
 
 def test_statistics_saved_are_a_reference(capsys: pytest.CaptureFixture[str]) -> None:
