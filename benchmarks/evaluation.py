@@ -1,18 +1,19 @@
 #!/usr/bin/env python
-"""Speed of distances between feature sets against torch-fidelity and SciPy on a CPU, side by side in one run.
+"""Speed of evaluation against torch-fidelity, SciPy and files on a CPU, side by side in one run.
 
 `frechet`: from means and covariances to the distance, with nothing prepared. `ratio` is torch-fidelity's time over ours,
 `ratio_scipy` that of SciPy's `sqrtm`; `_prepared` is where the reference is compared with another set once more.
 
 `precision_recall`: from features to both numbers; `ratio` is torch-fidelity's time over ours.
 
-Both print the numbers, too. `cpu_ratio` is of the processor's seconds, for a machine where other programs run. Features are
-random and shaped like pooled ones of a trained network: never negative, most of the spread in few directions; `_even` is of
-features that spread alike in all directions, the hardest case for precision and recall.
+`one_pass`: see one_pass.py, which `ratio` and `ratio_with_ssim` are from.
+
+The first two print the numbers, too. `cpu_ratio` is of the processor's seconds, for a machine where other programs run.
+Features are random and shaped like pooled ones of a trained network: never negative, most of the spread in few directions;
+`_even` is of features that spread alike in all directions, the hardest case for precision and recall.
 
     python benchmarks/evaluation.py --json
     python benchmarks/evaluation.py --size 2000 512      # a quick look
-    python benchmarks/one_pass.py --json                 # one pass over images against PNG files
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from one_pass import compare_ways
 from scipy import linalg
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_statistics_to_metric
@@ -123,7 +125,12 @@ def neighbourhoods(count: int, dim: int, repeats: int) -> dict[str, Any]:
     return ratios | details
 
 
-MEASUREMENTS = {'frechet': frechet, 'precision_recall': neighbourhoods}
+def pass_over_images(count: int, dim: int, repeats: int) -> dict[str, Any]:
+    """500 reconstructions, whatever the sizes of the feature sets are."""
+    return compare_ways(500, repeats)
+
+
+MEASUREMENTS = {'frechet': frechet, 'precision_recall': neighbourhoods, 'one_pass': pass_over_images}
 
 
 def measure(name: str, count: int, dim: int, repeats: int, threads: int, queue: Any) -> None:
@@ -156,7 +163,7 @@ def main() -> None:
     args = parser.parse_args()
 
     document: dict[str, Any] = {
-        'task': 'distances between feature sets, CPU',
+        'task': 'evaluation, CPU',
         'size': dict(zip('ND', args.size, strict=True)),
         'threads': args.threads,
         'torch': torch.__version__,

@@ -86,6 +86,24 @@ def seconds(way: Callable[[], dict[str, float]]) -> tuple[float, dict[str, float
     return time.perf_counter() - start, values
 
 
+def compare_ways(images: int, repeats: int) -> dict[str, float]:
+    """Seconds of both ways, the median of some repeats, and their ratio; on as many threads as torch is set to."""
+    pairs = batches(images)
+    found: dict[str, float] = {}
+    for key, names in (('', ['PSNR']), ('_with_ssim', ['PSNR', 'SSIM'])):
+        one_pass(names, pairs[:1])  # a first round, untimed
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(repeats):
+            took, direct = seconds(lambda names=names: one_pass(names, pairs))
+            times[0].append(took)
+            took, detour = seconds(lambda names=names: through_files(names, pairs))
+            times[1].append(took)
+            assert direct == detour, 'both ways must give the same numbers'
+        quick, slow = (statistics.median(spent) for spent in times)
+        found.update({f'ratio{key}': slow / quick, f'one_pass_s{key}': quick, f'files_s{key}': slow})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
@@ -94,22 +112,11 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.set_num_threads(1)
-    pairs = batches(args.images)
     document: dict[str, Any] = {
         'task': f'{args.images} reconstructions of {SIDE}x{SIDE} from float tensors to metrics, one thread, no network',
         'versions': {'torch': torch.__version__, 'pillow': PIL.__version__, 'numpy': np.__version__},
     }
-    for key, names in (('', ['PSNR']), ('_with_ssim', ['PSNR', 'SSIM'])):
-        one_pass(names, pairs[:1])  # a first round, untimed
-        times: tuple[list[float], list[float]] = ([], [])
-        for _ in range(args.repeats):
-            took, direct = seconds(lambda names=names: one_pass(names, pairs))
-            times[0].append(took)
-            took, detour = seconds(lambda names=names: through_files(names, pairs))
-            times[1].append(took)
-            assert direct == detour, 'both ways must give the same numbers'
-        quick, slow = (statistics.median(spent) for spent in times)
-        document.update({f'one_pass_s{key}': quick, f'files_s{key}': slow, f'ratio{key}': slow / quick})
+    document.update(compare_ways(args.images, args.repeats))
     if args.json:
         print(json.dumps(document, indent=2))
         return

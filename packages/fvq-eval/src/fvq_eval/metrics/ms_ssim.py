@@ -11,7 +11,7 @@ from fvq_core.registry import METRICS
 
 from .conventions import SSIMConventions
 from .image_mean import ImageMean
-from .ssim import similarity_maps
+from .ssim import few_at_a_time, similarity_maps
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales, from full resolution on; table 1 of the paper
 GAUSSIAN = SSIMConventions()
@@ -68,4 +68,4 @@ class MSSSIM(ImageMean):
         self.protocol = f'{preset}: five scales, {GAUSSIAN}'
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        return ms_ssim(images, reconstructions)
+        return few_at_a_time(ms_ssim, images, reconstructions)
