@@ -149,6 +149,7 @@ def test_ema_follows_its_formula_and_evaluations_see_it() -> None:
     assert task.weights_note == ''
 
     checkpoint: dict[str, Any] = {}
+    hook.before_checkpoint(runner)
     hook.before_save_checkpoint(runner, checkpoint)
     torch.testing.assert_close(checkpoint['ema_state_dict'], expected)
     again = EMAHook(decay=0.9)

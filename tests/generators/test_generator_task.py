@@ -202,6 +202,18 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(finished: Pa
     assert logged(finished / 'history.jsonl') == logged(tmp_path / 'history.jsonl')
 
 
+def test_codes_of_another_tokenizer_are_no_codes_to_resume_with(finished: Path, data: Path, tmp_path: Path):
+    shutil.copy(finished / 'iter_20.pth', tmp_path)
+    other = {'train_dataloader.dataset.tokenizer_hash': 'e' * 64}
+    with pytest.raises(
+        UserError, match='has learned codes of tokenizer ffffffffffff, its data are codes of eeeeeeeeeeee'
+    ):
+        run(tmp_path, data, resume=True, **AVERAGED, **other)
+    nameless = {'train_dataloader.dataset.tokenizer_hash': ''}
+    run(tmp_path, data, resume=True, **AVERAGED, **nameless)
+    assert load_generator(tmp_path / 'generator')[1]['tokenizer_hash'] == 'f' * 64
+
+
 def test_codes_of_another_layout_stop_the_run_before_it_starts(data: Path, tmp_path: Path):
     other = dict(type='Grid', height=4, width=3, codebook_size=32)
     with pytest.raises(UserError, match=r'the training codes lie on Grid.* set model.generator.layout'):

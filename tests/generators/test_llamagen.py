@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from fvq_core.codes import Codes, Grid, ResidualGrid
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_generators import LlamaGen
+from fvq_generators.layers import KVCache
 from fvq_generators.sampling import Sampler
 
 from .tiny import SEQUENCE, generator_config, tiny_generator
@@ -46,7 +48,7 @@ def random_codes(generator: LlamaGen, batch: int = 2) -> Codes:
 def incremental(generator: LlamaGen, codes: Codes, cond: Tensor, cuts: list[int], mask: Tensor | None) -> Tensor:
     """Logits of every code, with the cache filled in pieces that end at the cuts."""
     cache = generator.new_cache(len(codes))
-    visible = None if mask is None else generator._visible(mask)
+    visible = None if mask is None else generator._visible(mask, len(mask))
     out = [generator.prefill(cond, cache, visible)[:, None]]
     ends = [*sorted({cut for cut in cuts if 0 < cut < codes.layout.length - 1}), codes.layout.length - 1]
     start = 0
@@ -79,7 +81,7 @@ def test_logits_in_static_shapes_equal_those_in_growing_ones():
     for name, visible in (('grouped', None), ('learned', None), ('captions', MASK)):
         generator = tiny_generator(**VARIANTS[name])
         codes, cond = random_codes(generator), condition(generator)
-        visible = None if visible is None else generator._visible(visible)
+        visible = None if visible is None else generator._visible(visible, len(visible))
         growing, static = generator.new_cache(2), generator.new_cache(2)
         for cache in (growing, static):
             generator.prefill(cond, cache, visible)
@@ -326,15 +328,86 @@ def test_layouts_and_codes_that_do_not_fit_are_refused():
         GENERATORS.build(generator_config(positions='rotery'))
 
 
-def test_too_little_memory_says_which_batch_fits(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize('device', ['GPU', 'CPU'])
+def test_too_little_memory_says_which_batch_fits_when_that_of_the_failed_batch_is_free(
+    device: str, monkeypatch: pytest.MonkeyPatch
+):
     generator = tiny_generator()
+    held: list[weakref.ref[KVCache]] = []
+    when_measured = []
 
-    def full(*arguments: Any, **options: Any) -> Tensor:
-        raise torch.OutOfMemoryError('out of memory')
+    def full(cond: Tensor, cache: KVCache, visible_BT: Tensor | None) -> Tensor:
+        held.append(weakref.ref(cache))
+        if device == 'GPU':
+            raise torch.OutOfMemoryError('out of memory')
+        return torch.empty(2**60)
+
+    def measure(batch: int, *_: Any) -> int:
+        when_measured.append(held[0]())
+        return batch // 2
 
     monkeypatch.setattr(generator, 'prefill', full)
+    monkeypatch.setattr('fvq_generators.out_of_memory.batch_that_fits', measure)
     with pytest.raises(UserError, match=r'sampling 8 images at once needs more memory .* about 4 should fit'):
         generator.sample(torch.zeros(8, dtype=torch.int64))
+    assert when_measured == [None]
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch: pytest.MonkeyPatch):
+    generator = tiny_generator()
+    monkeypatch.setattr(generator, 'prefill', lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match='size'):
+        generator.sample(torch.zeros(8, dtype=torch.int64))
+
+
+def test_broken_weights_draw_nothing():
+    generator = tiny_generator()
+    torch.nn.init.constant_(generator.norm.weight, torch.nan)
+    with pytest.raises(UserError, match='the logits of the first code are not finite'):
+        generator.sample(torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(drop_path=1.0),
+        dict(drop_path=-0.1),
+        dict(cond_dropout=1.0),
+        dict(depth=0),
+        dict(num_classes=0),
+        dict(hidden_multiple=0),
+    ],
+)
+def test_sizes_and_rates_without_meaning_are_refused(options: dict[str, Any]):
+    (name,) = options
+    with pytest.raises(UserError, match=f'LlamaGen: {name} must'):
+        GENERATORS.build(generator_config(**options))
+
+
+def test_a_caption_mask_has_a_line_for_each_caption_and_captions_any_float_type():
+    generator = tiny_generator(**VARIANTS['captions'])
+    captions = torch.randn(2, 4, 6)
+    with pytest.raises(UserError, match=r'expected a caption mask of \(2, 4\)'):
+        generator.sample(captions, caption_mask_BT=torch.ones(1, 4, dtype=torch.bool))
+    with pytest.raises(UserError, match='this model has classes'):
+        tiny_generator().sample(torch.tensor([0]), caption_mask_BT=torch.ones(1, 4, dtype=torch.bool))
+    half = captions.half()
+    expected = generator.sample(half.float(), seeds=[1, 2]).indices_BL
+    assert torch.equal(generator.sample(half, seeds=[1, 2]).indices_BL, expected)
+
+
+def test_compiled_steps_of_two_batch_sizes_are_kept_and_an_unknown_backend_is_refused():
+    generator = tiny_generator()
+    for size in (1, 2, 3, 2):
+        cond = torch.zeros(size, dtype=torch.int64)
+        seeds = list(range(size))
+        compiled = generator.sample(cond, seeds=seeds, compile='eager').indices_BL
+        assert torch.equal(compiled, generator.sample(cond, seeds=seeds).indices_BL)
+        assert generator.static_steps is not None
+        assert len(generator.static_steps.caches) == len(generator.static_steps.steps) == min(size, 2)
+    assert list(generator.static_steps.caches) == [3, 2]
+    with pytest.raises(UserError, match="there is no backend 'inducter'; did you mean 'inductor'"):
+        generator.sample(cond, compile='inducter')
 
 
 def test_no_images_are_no_codes():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -53,8 +55,10 @@ def test_temperature_zero_takes_the_likeliest_and_high_ones_level_out():
     assert torch.equal(Sampler(top_k=1)(logits, u), logits.argmax(-1))
     hot = Sampler(temperature=1e6)(logits, u)
     assert (hot == (8 * u).long()).float().mean() > 0.99
-    with pytest.raises(UserError, match='temperature must be 0'):
-        Sampler(temperature=-1.0)
+    for wrong in (-1.0, 1e-40, math.inf, math.nan):
+        with pytest.raises(UserError, match='temperature must be 0'):
+            Sampler(temperature=wrong)
+    assert torch.equal(Sampler(temperature=1e-5)(logits, u), logits.argmax(-1))
 
 
 def test_guidance_extrapolates_and_ends_after_its_interval():
@@ -64,6 +68,6 @@ def test_guidance_extrapolates_and_ends_after_its_interval():
     assert [Guidance(2.0, 1).at(number) for number in range(5)] == [True, True, True, False, False]
     assert all(Guidance(2.0).at(number) for number in range(5))
     assert not any(Guidance(1.0).at(number) for number in range(5))
-    for wrong in (dict(scale=0.5), dict(scale=float('nan')), dict(scale=2.0, interval=-2)):
+    for wrong in (dict(scale=0.5), dict(scale=math.nan), dict(scale=math.inf), dict(scale=2.0, interval=-2)):
         with pytest.raises(UserError, match='cfg_'):
             Guidance(**wrong)

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from fvq_core.hooks.ema_hook import EMAHook
 from fvq_core.registry import MODELS
 from fvq_core.runner.optim_wrapper import build_optim_wrappers
 from fvq_generators.hooks import ShardingHook
@@ -32,60 +33,76 @@ WRAPPER = dict(
 )
 
 
-def start(case: dict[str, Any], seed: int) -> tuple[Any, Any, ShardingHook]:
-    """A task, its optimizers and the hook."""
+def start(case: dict[str, Any], seed: int) -> tuple[Any, Any, tuple[ShardingHook, EMAHook]]:
+    """A task, its optimizers and the hooks."""
     torch.manual_seed(seed)
     options = dict(case)
     config = generator_config(**NO_DROPOUT, cond_dropout=0.0, checkpointing=options.pop('checkpointing', False))
     task = MODELS.build(dict(type='GeneratorTask', generator=config, **options))
     torch.nn.init.normal_(task.generator.head.weight, std=0.1)
     task = task.place(torch.device('cpu')).train()
-    return task, build_optim_wrappers(WRAPPER, task.parts()), ShardingHook()
+    return task, build_optim_wrappers(WRAPPER, task.parts()), (ShardingHook(), EMAHook(decay=0.7))
 
 
-def checkpoint_of(task: Any, optimizers: Any, hook: ShardingHook) -> dict[str, Any]:
+def checkpoint_of(task: Any, optimizers: Any, hooks: Any) -> dict[str, Any]:
     """What the Runner writes: gathered by all, put together by rank 0 alone."""
     runner = SimpleNamespace(task=task, optim_wrapper=optimizers)
-    hook.before_checkpoint(runner)
+    for hook in hooks:
+        hook.before_checkpoint(runner)
     if dist.is_initialized() and dist.get_rank():
         return {}
     state = {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
     checkpoint = {'state_dict': state, 'optimizer': optimizers.state_dict()}
-    hook.before_save_checkpoint(runner, checkpoint)
+    for hook in hooks:
+        hook.before_save_checkpoint(runner, checkpoint)
     return copy.deepcopy(checkpoint)  # a file shares no memory
 
 
-def steps(task: Any, optimizers: Any, rank: int, ranks: int, first: int, count: int) -> list[dict[str, Any]]:
+def steps(
+    task: Any, optimizers: Any, average: EMAHook, rank: int, ranks: int, first: int, count: int
+) -> list[dict[str, Any]]:
     """Losses and norm of each."""
     rng = torch.Generator().manual_seed(7)
     codes = torch.randint(32, (4, MICRO, BATCH, 12), generator=rng)
     labels = torch.randint(5, (4, MICRO, BATCH), generator=rng)
     out = []
+    runner = SimpleNamespace(task=task)
+    average.before_train_epoch(runner)
     for step in range(first, first + count):
         mine = [{'codes': codes[step, m, rank::ranks], 'labels': labels[step, m, rank::ranks]} for m in range(MICRO)]
         losses = task.train_step(mine, optimizers, step)['losses']
+        average.after_train_iter(runner, step)
         out.append({**losses, 'norm': optimizers['generator'].grad_norm})
     return out
 
 
+def everything(task: Any, average: EMAHook) -> dict[str, Any]:
+    """Weights, and their average on rank 0."""
+    state = {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
+    averages = {f'ema.{key}': value.clone() for key, value in task.gather(average.average).items()}
+    return {**state, **({} if dist.is_initialized() and dist.get_rank() else averages)}
+
+
 def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
     """Two steps, a checkpoint, one step; and that step again by a fresh task that resumed."""
-    task, optimizers, hook = start(case, seed=rank)  # other start values on each rank: rank 0's count
-    log = steps(task, optimizers, rank, ranks, 0, STEPS)
-    saved = checkpoint_of(task, optimizers, hook)
-    log += steps(task, optimizers, rank, ranks, STEPS, 1)
-    final = {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
+    task, optimizers, hooks = start(case, seed=rank)  # other start values on each rank: rank 0's count
+    log = steps(task, optimizers, hooks[1], rank, ranks, 0, STEPS)
+    saved = checkpoint_of(task, optimizers, hooks)
+    log += steps(task, optimizers, hooks[1], rank, ranks, STEPS, 1)
+    final = everything(task, hooks[1])
     if ranks > 1:
         holder = [saved]
         dist.broadcast_object_list(holder, 0)
         saved = holder[0]
-    again, others, other_hook = start(case, seed=5)
+    again, others, other_hooks = start(case, seed=5)
     read = copy.deepcopy(saved)
-    other_hook.before_resume(SimpleNamespace(task=again, optim_wrapper=others), read)
+    runner = SimpleNamespace(task=again, optim_wrapper=others)
+    other_hooks[0].before_resume(runner, read)
     again.load_state_dict(read['state_dict'])
     others.load_state_dict(read['optimizer'])
-    steps(again, others, rank, ranks, STEPS, 1)
-    resumed = {key: value.detach().cpu().clone() for key, value in again.state_dict().items()}
+    other_hooks[1].after_load_checkpoint(runner, read)
+    steps(again, others, other_hooks[1], rank, ranks, STEPS, 1)
+    resumed = everything(again, other_hooks[1])
     return {'log': log, 'saved': saved, 'final': final, 'resumed': resumed}
 
 

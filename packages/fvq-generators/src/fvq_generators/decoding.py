@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fvq_core.errors import UserError
+from fvq_core.errors import UserError, nearest_hint
 
 from .layers.kv_cache import KVCache
 from .packed_linears import PackedLinears
 from .sampling import Guidance
 
+SIZES = 2  # of batches whose compiled steps are kept
 WORTH_PACKING = 16  # codes: packing takes about as long as a step or two
 
 # Logits float32 (B, V) and one number in [0, 1) a row -> tokens (B,). A frozen dataclass such as `Sampler`, so that compiled
@@ -64,10 +65,18 @@ def decode(
         guidance: Of how many codes, and how strong.
         visible_BT: bool, which places of the condition and the codes may be looked at, as `cond` has rows; None for all.
         steps: Compiled steps; None runs each operation by itself.
+
+    Raises:
+        UserError: Logits that are not finite.
     """
     B, L = uniforms_BL.shape
     cache = model.new_cache(len(cond)) if steps is None else steps.cache(model, len(cond))
     logits_BV = model.prefill(cond, cache, visible_BT)
+    if not logits_BV.isfinite().all():
+        raise UserError(
+            'sampling: the logits of the first code are not finite, so that nothing can be drawn; the weights are broken, or '
+            'overflow in this precision.'
+        )
     tokens_B = pick(guidance.combine(logits_BV) if guidance.active else logits_BV, uniforms_BL[:, 0])
     codes_BL = tokens_B.new_empty(B, L)
     codes_BL[:, 0] = tokens_B
@@ -158,14 +167,22 @@ class StaticStep:
 class StaticSteps:
     """The compiled steps and caches of one model, kept from one batch to the next. A copy of the model starts without.
 
+    Two sizes of batches are kept, the usual one and that of a last batch; a third takes the place of the older one.
+
     Args:
         backend: Of `torch.compile`.
+
+    Raises:
+        UserError: A backend that there is not.
     """
 
     def __init__(self, backend: str = 'inductor') -> None:
+        if backend not in torch.compiler.list_backends(()):
+            hint = nearest_hint(backend, torch.compiler.list_backends())
+            raise UserError(f"compile: there is no backend '{backend}'; {hint}")
         self.backend = backend
-        self.caches: dict[Hashable, KVCache] = {}
-        self.steps: dict[Hashable, StaticStep] = {}
+        self.caches: dict[int, KVCache] = {}
+        self.steps: dict[tuple[Any, ...], StaticStep] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StaticSteps:
         return StaticSteps(self.backend)
@@ -175,9 +192,14 @@ class StaticSteps:
 
     def cache(self, model: CachedModel, rows: int) -> KVCache:
         """A cache of that many rows; its memory is the same each time."""
-        if rows not in self.caches:
-            self.caches[rows] = model.new_cache(rows)
-        return self.caches[rows]
+        cache = self.caches.pop(rows, None)  # and to the end, as the one used last
+        if cache is None:
+            while len(self.caches) >= SIZES:
+                old = self.caches.pop(next(iter(self.caches)))
+                self.steps = {key: step for key, step in self.steps.items() if key[0] != old.keys.data_ptr()}
+            cache = model.new_cache(rows)
+        self.caches[rows] = cache
+        return cache
 
     def find(
         self, model: CachedModel, cache: KVCache, guidance: Guidance | None, pick: Pick, visible_BT: Tensor | None
@@ -190,26 +212,3 @@ class StaticSteps:
         if visible_BT is not None and step.visible_BT is not None:
             step.visible_BT.copy_(visible_BT)
         return step
-
-
-def out_of_memory(error: Exception, batch: int, bytes_per_image: int, device: torch.device) -> UserError:
-    """What to tell someone whose batch was too large.
-
-    Args:
-        error: What torch raised.
-        batch: Images asked for.
-        bytes_per_image: What the cache of one image takes.
-        device: Where.
-    """
-    half = max(1, batch // 2)
-    if device.type == 'cuda':
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info(device)
-        fits = min(half, max(1, int(0.8 * free / max(1, bytes_per_image))))
-    else:
-        fits = half
-    first = str(error).splitlines()[0]
-    return UserError(
-        f'sampling {batch} images at once needs more memory than there is ({first}); about {fits} should fit, their cache '
-        f'is {bytes_per_image / 2**20:.0f} MiB an image.'
-    )

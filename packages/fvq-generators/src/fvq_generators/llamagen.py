@@ -16,9 +16,10 @@ from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 
 from .cross_entropy import chunked_cross_entropy
-from .decoding import Pick, StaticSteps, decode, out_of_memory
+from .decoding import Pick, StaticSteps, decode
 from .layers import (
     CaptionEmbedding,
+    CausalMask,
     ClassEmbedding,
     KVCache,
     RMSNorm,
@@ -28,6 +29,7 @@ from .layers import (
     with_condition_rows,
 )
 from .layers.swiglu import swiglu_width
+from .out_of_memory import memory_advice
 from .sampling import Guidance, Sampler, new_seeds, uniforms
 
 POSITIONS = ('rotary', 'learned')
@@ -100,6 +102,8 @@ class LlamaGen(Generator):
         super().__init__()
         self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
         self.check_layout(self.layout)
+        check_sizes(dim=dim, depth=depth, heads=heads, num_classes=num_classes, hidden_multiple=hidden_multiple)
+        check_rates(drop_path=drop_path, cond_dropout=cond_dropout)
         if positions not in POSITIONS:
             raise UserError(f"LlamaGen: unknown positions '{positions}'; {nearest_hint(positions, POSITIONS)}")
         self.rope_base, self.checkpointing, self.loss_rows = rope_base, checkpointing, loss_rows
@@ -123,7 +127,6 @@ class LlamaGen(Generator):
         self.norm = RMSNorm(dim, norm_eps)
         self.head = nn.Linear(dim, V, bias=False)
         self.rotations: Tensor | None = None
-        self.causal_TT = torch.empty(0)
         self.static_steps: StaticSteps | None = None
         self._make_tables()
         self._init_weights(init_std)
@@ -146,8 +149,7 @@ class LlamaGen(Generator):
                 else:
                     table = sequence_rotations(self.layout.length, head_dim, self.rope_base)
                 self.rotations = with_condition_rows(table, self.condition.tokens)
-        places = self.places
-        self.causal_TT = torch.ones(places, places, dtype=torch.bool, device=device).tril()
+        self.mask = CausalMask(self.places, self.condition.tokens, device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> LlamaGen:
         super()._apply(fn, recurse)
@@ -191,7 +193,7 @@ class LlamaGen(Generator):
             )
         x_BLD = self.token_dropout(torch.cat([self.condition(cond), self.embed(indices_BL)], dim=1))
         L = x_BLD.shape[1]
-        mask = None if caption_mask_BT is None else self._mask(0, L, self._visible(caption_mask_BT))
+        mask = None if caption_mask_BT is None else self.mask.block(0, L, self._visible(caption_mask_BT, len(cond)))
         rotations = None if self.rotations is None else self.rotations[:L]
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
@@ -275,14 +277,11 @@ class LlamaGen(Generator):
         if isinstance(position, int):
             cache.check_room(position, L)
             if visible_BT is not None or (position and L > 1):
-                mask = self._mask(position, L, visible_BT)
+                mask = self.mask.block(position, L, visible_BT)
             if self.rotations is not None:
                 rotations = self.rotations[position : position + L]
         else:
-            mask = self.causal_TT[position, : cache.length]
-            if visible_BT is not None:
-                own = position[:, None] == torch.arange(cache.length, device=position.device)
-                mask = ((mask & visible_BT[:, None, : cache.length]) | own)[:, None]
+            mask = self.mask.rows(position, cache.length, visible_BT)
             if self.rotations is not None:
                 rotations = self.rotations[position]
         causal = mask is None and L > 1
@@ -300,29 +299,17 @@ class LlamaGen(Generator):
         x_B1D = self.token_dropout(self.embed(tokens_B[:, None], position - self.condition.tokens))
         return self.logits(self.extend(x_B1D, cache, position, visible_BT)[:, -1])
 
-    def _visible(self, caption_mask_BT: Tensor) -> Tensor:
-        """Which of all places may be looked at: real caption tokens, and every code."""
-        self._check_caption_mask(caption_mask_BT)
-        codes_BL = caption_mask_BT.new_ones(len(caption_mask_BT), self.layout.length, dtype=torch.bool)
-        return torch.cat([caption_mask_BT.bool(), codes_BL], dim=1)
-
-    def _check_caption_mask(self, caption_mask_BT: Tensor) -> None:
-        if not isinstance(self.condition, CaptionEmbedding) or caption_mask_BT.shape[1:] != (self.condition.tokens,):
+    def _visible(self, caption_mask_BT: Tensor, batch: int) -> Tensor:
+        """Which of all places may be looked at, bool (B, T): real caption tokens, and every code."""
+        if not isinstance(self.condition, CaptionEmbedding):
+            raise UserError('LlamaGen: a caption mask goes with captions, and this model has classes; leave it out.')
+        if caption_mask_BT.shape != (batch, self.condition.tokens):
             raise UserError(
-                f'LlamaGen: a caption mask is (B, {self.condition.tokens}) and goes with captions, got '
+                f'LlamaGen: expected a caption mask of {(batch, self.condition.tokens)}, a line for each caption, got '
                 f'{tuple(caption_mask_BT.shape)}.'
             )
-
-    def _mask(self, position: int, length: int, visible_BT: Tensor | None) -> Tensor:
-        """What `length` new places from `position` on may look at: (L, T), or (B, 1, L, T); each at least at itself."""
-        end = position + length
-        causal_LT = self.causal_TT[position:end, :end]
-        if visible_BT is None:
-            return causal_LT
-        if length == 1 and position >= self.condition.tokens:  # a code sees itself anyway
-            return visible_BT[:, None, None, :end]
-        own_LT = causal_LT & ~self.causal_TT.tril(-1)[position:end, :end]
-        return ((causal_LT & visible_BT[:, None, :end]) | own_LT)[:, None]
+        codes_BL = caption_mask_BT.new_ones(batch, self.layout.length, dtype=torch.bool)
+        return torch.cat([caption_mask_BT.bool(), codes_BL], dim=1)
 
     def sample(
         self,
@@ -374,24 +361,22 @@ class LlamaGen(Generator):
             raise UserError(f'LlamaGen: {len(seeds)} seeds for {len(cond)} conditions; give one each.')
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=self.device), self.layout)
-        visible_BT = None if caption_mask_BT is None else self._visible(caption_mask_BT.to(self.device))
+        visible_BT = None if caption_mask_BT is None else self._visible(caption_mask_BT.to(self.device), len(cond))
+        per_image = self._cache_bytes() * (2 if guidance.active else 1)
         training = self.training
         try:
             self.eval()
-            codes_BL = decode(
-                self,
-                torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
-                prefix=self.condition.tokens,
-                uniforms_BL=uniforms(seeds, self.layout.length).to(self.device),
-                pick=pick,
-                guidance=guidance,
-                visible_BT=visible_BT.repeat(2, 1) if visible_BT is not None and guidance.active else visible_BT,
-                steps=self._static_steps(compile) if compile else None,
-            )
-        except torch.OutOfMemoryError as error:
-            self.static_steps = None
-            per_image = self._cache_bytes() * (2 if guidance.active else 1)
-            raise out_of_memory(error, len(cond), per_image, self.device) from error
+            with memory_advice(len(cond), per_image, self.device, self._forget_steps):
+                codes_BL = decode(
+                    self,
+                    torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
+                    prefix=self.condition.tokens,
+                    uniforms_BL=uniforms(seeds, self.layout.length).to(self.device),
+                    pick=pick,
+                    guidance=guidance,
+                    visible_BT=visible_BT.repeat(2, 1) if visible_BT is not None and guidance.active else visible_BT,
+                    steps=self._static_steps(compile) if compile else None,
+                )
         finally:
             self.train(training)
         return Codes(codes_BL, self.layout)
@@ -401,6 +386,9 @@ class LlamaGen(Generator):
         if self.static_steps is None or self.static_steps.backend != backend:
             self.static_steps = StaticSteps(backend)
         return self.static_steps
+
+    def _forget_steps(self) -> None:
+        self.static_steps = None
 
     def _cache_bytes(self) -> int:
         """Of one sequence."""
@@ -414,3 +402,17 @@ class LlamaGen(Generator):
 
         kv_heads = None if cfg.get('kv_heads') is None else 1
         return dict(layout=dict(SMOKE_LAYOUT), dim=64, depth=2, heads=2, kv_heads=kv_heads, hidden_multiple=32)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse what is no size."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise UserError(f'LlamaGen: {name} must be 1 or more, got {size}.')
+
+
+def check_rates(**rates: float) -> None:
+    """Refuse shares that leave nothing, and those that are none."""
+    for name, rate in rates.items():
+        if not 0.0 <= rate < 1.0:
+            raise UserError(f'LlamaGen: {name} must lie in [0, 1), got {rate}.')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
+
+COLDEST = 1e-5
 
 
 def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -82,12 +85,13 @@ class Sampler:
     """How a token is chosen from logits.
 
     Args:
-        temperature: Logits are divided by it; 0 takes the likeliest token.
+        temperature: Logits are divided by it; 0 takes the likeliest token. At the least 1e-5, where the release cuts it off
+            too: below, quotients leave float32's range.
         top_k: See `filter_logits`.
         top_p: See `filter_logits`.
 
     Raises:
-        UserError: A negative temperature or filters without meaning.
+        UserError: A temperature or filters without meaning.
     """
 
     temperature: float = 1.0
@@ -95,8 +99,10 @@ class Sampler:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0.0:
-            raise UserError(f'sampling: temperature must be 0 (greedy) or more, got {self.temperature}.')
+        if self.temperature != 0.0 and not COLDEST <= self.temperature < math.inf:
+            raise UserError(
+                f'sampling: temperature must be 0 (greedy), or a number from {COLDEST:g} on, got {self.temperature}.'
+            )
         check_filters(self.top_k, self.top_p)
 
     @property
@@ -123,15 +129,15 @@ class Guidance:
             `cfg_interval`; -1 guides all.
 
     Raises:
-        UserError: A scale below 1.
+        UserError: A scale below 1 or not finite.
     """
 
     scale: float = 1.0
     interval: int = -1
 
     def __post_init__(self) -> None:
-        if not self.scale >= 1.0:
-            raise UserError(f'sampling: cfg_scale must be 1 (no guidance) or more, got {self.scale}.')
+        if not 1.0 <= self.scale < math.inf:
+            raise UserError(f'sampling: cfg_scale must be 1 (no guidance) or more and finite, got {self.scale}.')
         if self.interval < -1:
             raise UserError(f'sampling: cfg_interval is a number of codes, or -1 for all, got {self.interval}.')
 

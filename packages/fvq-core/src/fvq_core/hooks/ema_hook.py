@@ -1,4 +1,4 @@
-"""An exponential moving average of the tokenizer's weights, which evaluation and export read."""
+"""An exponential moving average of the main part's weights, which evaluation and export read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..registry import HOOKS
 class EMAHook(Hook):
     """After each iteration: average <- decay x average + (1 - decay) x weights.
 
-    The average covers the task's main part (the tokenizer) and nothing else. In a checkpoint it is `ema_state_dict`
-    beside the raw `state_dict`; `tools/test.py` and `tools/export.py` read either (`--weights`). Evaluations during
-    training, and what a finished run leaves behind, use the average. Integer buffers are copied.
+    The average covers the task's main part (the tokenizer, or the generator) and nothing else. In a checkpoint it is
+    `ema_state_dict` beside the raw `state_dict`; `tools/test.py` and `tools/export.py` read either (`--weights`).
+    Evaluations during training, and what a finished run leaves behind, use the average. Integer buffers are copied.
 
     Args:
         decay: 0.999 in IBQ and Open-MAGVIT2, 0.9999 is usual for long runs. LlamaGen's and FVQ's published tokenizers
@@ -33,13 +33,14 @@ class EMAHook(Hook):
         self.decay = decay
         self.average: dict[str, Tensor] = {}
         self.weights: dict[str, Tensor] = {}
+        self.gathered: dict[str, Tensor] = {}
         self.note = f' (average of decay {decay:g})'
         self.run_is_over = False
 
     def _weights(self, runner: Any) -> dict[str, Tensor]:
         if not self.weights:
             prefix = f'{next(iter(runner.task.parts()))}.'
-            state = runner.task.state_dict()  # its tensors share the parameters' memory
+            state = runner.task.local_state()
             self.weights = {key: value for key, value in state.items() if key.startswith(prefix)}
         return self.weights
 
@@ -77,8 +78,12 @@ class EMAHook(Hook):
         self._swap(runner, self.note)  # and it stays, for the report
         self.run_is_over = True
 
+    def before_checkpoint(self, runner: Any) -> None:
+        """Called on every rank before rank 0 writes a checkpoint."""
+        self.gathered = runner.task.gather(self.average)
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint['ema_state_dict'] = {key: value.cpu() for key, value in self.average.items()}
+        checkpoint['ema_state_dict'], self.gathered = self.gathered, {}
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         state = checkpoint.get('ema_state_dict')
@@ -87,5 +92,4 @@ class EMAHook(Hook):
                 'EMAHook: the checkpoint to resume was written without an average; set default_hooks.ema=None, or '
                 'start from its weights with load_from.'
             )
-        device = next(runner.task.parameters()).device
-        self.average = {key: value.to(device) for key, value in state.items()}
+        self.average = runner.task.scatter(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from mmengine.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -86,6 +86,22 @@ class Task(BaseModel):
             for name, part in self.parts().items():
                 self.handles[name] = DistributedDataParallel(part, broadcast_buffers=False)
         return self
+
+    def local_state(self) -> dict[str, Tensor]:
+        """The state dict as this process holds it, in the memory of the weights; parts of them where a task splits them."""
+        return nn.Module.state_dict(self)
+
+    def gather(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors in the form of `local_state` in one piece each, on the CPU.
+
+        Every process must ask. Where weights are split, rank 0 alone gets an answer, the others an empty one.
+        """
+        return {key: value.detach().cpu() for key, value in state.items()}
+
+    def scatter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What `gather` gave, in the form of `local_state`."""
+        device = next(self.parameters()).device
+        return {key: value.to(device) for key, value in state.items()}
 
     def handle(self, name: str) -> nn.Module:
         """What a training forward of a part goes through: its DDP handle, or the part itself on one device."""

@@ -29,13 +29,19 @@ class GeneratorReportHook(Hook):
         sampling: Settings of `LlamaGen.sample` to keep beside the weights as its defaults, such as `dict(cfg_scale=1.75)`.
 
     Raises:
-        UserError: The data set's codes lie on the image in another way than the generator's.
+        UserError: The data set's codes lie on the image in another way than the generator's, or are of another tokenizer
+            than those that a resumed run has learned.
     """
 
     priority = 'LOWEST'
 
     def __init__(self, sampling: dict[str, Any] | None = None) -> None:
         self.sampling = dict(sampling or {})
+        self.learned = ''  # hash of the tokenizer whose codes a resumed run began with
+
+    def tokenizer_hash(self, runner: Any) -> str:
+        """Of the tokenizer whose codes are learned; '' where no one has recorded it."""
+        return getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '') or self.learned
 
     def before_train(self, runner: Any) -> None:
         layout = getattr(runner.train_loop.dataloader.dataset, 'layout', None)
@@ -46,13 +52,22 @@ class GeneratorReportHook(Hook):
                 f'{layout.to_dict()}.'
             )
 
+    def before_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with the codes of another tokenizer: the checkpoint would then claim to know it."""
+        self.learned, given = checkpoint.get('tokenizer_hash', ''), self.tokenizer_hash(runner)
+        if self.learned and given not in ('', self.learned):
+            raise UserError(
+                f'the run to resume has learned codes of tokenizer {self.learned[:12]}, its data are codes of {given[:12]}; '
+                'resume with the codes it began with, or start another run from its weights with load_from.'
+            )
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint['tokenizer_hash'] = getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '')
+        checkpoint['tokenizer_hash'] = self.tokenizer_hash(runner)
         checkpoint['sampling'] = self.sampling
 
     def after_train(self, runner: Any) -> None:
         task = runner.task
-        weights = {key.removeprefix('generator.'): value.cpu() for key, value in task.state_dict().items()}
+        state = task.gather(task.local_state())
         if not is_main_process():
             return
         work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth{task.weights_note}'
@@ -72,12 +87,11 @@ class GeneratorReportHook(Hook):
         write_json(work_dir / 'metrics.json', document)
         plot_curves(History(work_dir / HISTORY_NAME).rows(), work_dir / 'curves.png')
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
-        dataset = runner.train_loop.dataloader.dataset
         folder = save_generator(
             describe(task.generator),
-            weights,
+            {key.removeprefix('generator.'): value for key, value in state.items()},
             work_dir / 'generator',
-            tokenizer_hash=getattr(dataset, 'tokenizer_hash', ''),
+            tokenizer_hash=self.tokenizer_hash(runner),
             sampling=self.sampling,
             extra=facts,
         )

@@ -7,7 +7,6 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from fvq_core.errors import UserError
 from fvq_core.registry import HOOKS
 
 from ..tasks.sharding import split_optimizer_state, whole_optimizer_state
@@ -19,9 +18,6 @@ class ShardingHook(Hook):
 
     A checkpoint is whole: a run may go on with another number of processes, or with one. Does nothing where the task is not
     sharded.
-
-    Raises:
-        UserError: A moving average of the weights is asked for too, which does not know parts.
     """
 
     priority = 'VERY_HIGH'
@@ -29,19 +25,12 @@ class ShardingHook(Hook):
     def __init__(self) -> None:
         self.optimizer_states: dict[str, dict[int, dict[str, Any]]] = {}
 
-    def before_run(self, runner: Any) -> None:
-        if runner.task.sharded and any(hasattr(hook, 'average') for hook in runner.hooks):
-            raise UserError(
-                'ShardingHook: a moving average of sharded weights is not kept; set default_hooks.ema=None or '
-                'model.shard=None.'
-            )
-
     def before_checkpoint(self, runner: Any) -> None:
         """Called on every rank before rank 0 writes a checkpoint."""
         task, keep = runner.task, is_main_process()
         if not task.sharded:
             return
-        weights = {key: value.cpu() for key, value in task.state_dict().items()}
+        weights = task.gather(task.local_state())
         for name, wrapper in runner.optim_wrapper.items():
             self.optimizer_states[name] = whole_optimizer_state(wrapper.optimizer, keep)
         task.gathered = weights if keep else None

@@ -2,6 +2,7 @@
 
 from .attention import Attention
 from .caption_embedding import CaptionEmbedding
+from .causal_mask import CausalMask
 from .class_embedding import ClassEmbedding
 from .drop_path import DropPath
 from .kv_cache import KVCache
@@ -13,6 +14,7 @@ from .transformer_block import TransformerBlock
 __all__ = [
     'Attention',
     'CaptionEmbedding',
+    'CausalMask',
     'ClassEmbedding',
     'DropPath',
     'KVCache',

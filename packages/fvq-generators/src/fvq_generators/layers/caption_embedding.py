@@ -53,7 +53,8 @@ class CaptionEmbedding(nn.Module):
         return torch.where(dropped_B[:, None, None], self.null(captions_BTC), captions_BTC)
 
     def forward(self, captions_BTC: Tensor) -> Tensor:
-        """(B, T, C) to (B, T, D)."""
+        """(B, T, C) of any float dtype to (B, T, D)."""
+        captions_BTC = captions_BTC.to(self.inner.weight.dtype)
         if self.training and self.drop_rate > 0:
             captions_BTC = self.drop(captions_BTC)
         return self.outer(F.gelu(self.inner(captions_BTC), approximate='tanh'))

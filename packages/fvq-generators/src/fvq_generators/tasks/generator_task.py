@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
@@ -96,25 +97,29 @@ class GeneratorTask(Task):
         cast(Any, self.generator).set_requires_gradient_sync(not stay)
         yield
 
+    def gather(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return sharding.gather(state, is_main_process()) if self.sharded else super().gather(state)
+
+    def scatter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not self.sharded:
+            return super().scatter(state)
+        own = self.local_state()
+        return {key: sharding.like(value, own[key]) for key, value in state.items()}
+
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As of any module; of sharded weights whole copies, for which every process must ask.
+        """As of any module; of sharded weights whole copies on the CPU, for which every process must ask.
 
         Inside `ShardingHook`, rank 0 alone gets what was gathered before.
         """
         if self.gathered is not None:
             return self.gathered
         state = super().state_dict(*args, **kwargs)
-        if not self.sharded:
-            return state
-        return {key: sharding.whole(value.detach()) for key, value in state.items()}
+        return sharding.gather(state, keep=True) if self.sharded else state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         if not self.sharded:
             return super().load_state_dict(state_dict, strict, assign)
-        own = super().state_dict()
-        return super().load_state_dict(
-            {key: sharding.like(value, own[key]) for key, value in state_dict.items()}, strict
-        )
+        return super().load_state_dict(self.scatter(state_dict), strict)
 
     def condition(self, data: Mapping[str, Any], device: torch.device) -> tuple[Tensor | None, ...]:
         """What the generator's loss takes beside codes: the condition, and for captions mask and weights.

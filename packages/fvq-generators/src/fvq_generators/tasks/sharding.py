@@ -48,6 +48,21 @@ def like(value: Tensor, example: Tensor) -> Tensor:
     return distribute_tensor(value.to(example.device), example.device_mesh, example.placements)
 
 
+def gather(state: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Whole tensors on the CPU, one after the other, so that no device holds more than one of them.
+
+    Args:
+        state: In parts.
+        keep: Whether this process wants them; all must ask.
+    """
+    gathered = {}
+    for key, value in state.items():
+        one = whole(value.detach())
+        if keep:
+            gathered[key] = one.cpu()
+    return gathered
+
+
 def whole_optimizer_state(optimizer: torch.optim.Optimizer, keep: bool) -> dict[int, dict[str, Any]]:
     """The state of every parameter by its number, as `Optimizer.state_dict` counts, on the CPU.
 

@@ -1,0 +1,59 @@
+"""What to tell someone whose batch was too large."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from fvq_core.errors import UserError
+
+USABLE = 0.8  # share of the free memory that a cache may take; a step needs some for itself
+
+
+@contextmanager
+def memory_advice(
+    batch: int, bytes_per_image: int, device: torch.device, release: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Around work on a batch: where memory runs out, say how large a batch fits.
+
+    Args:
+        batch: Images at once.
+        bytes_per_image: What is kept of each.
+        device: Where.
+        release: Lets go of memory that outlives the work.
+
+    Raises:
+        UserError: Too little memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
+        # Frames of the failed work still hold its tensors, and the memory that is free is about to be read.
+        traceback.clear_frames(error.__traceback__)
+        if release is not None:
+            release()
+        raise UserError(
+            f'sampling {batch} images at once needs more memory than there is ({str(error).splitlines()[0]}); about '
+            f'{batch_that_fits(batch, bytes_per_image, device)} should fit, their cache is '
+            f'{bytes_per_image / 2**20:.0f} MiB an image.'
+        ) from error
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory was the reason; of a CPU torch says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or 'DefaultCPUAllocator' in str(error)
+
+
+def batch_that_fits(batch: int, bytes_per_image: int, device: torch.device) -> int:
+    """Half of the batch, or what the memory that is free now holds if that is less."""
+    half = max(1, batch // 2)
+    if device.type != 'cuda':
+        return half
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(half, max(1, int(USABLE * free / max(1, bytes_per_image))))
