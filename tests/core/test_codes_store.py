@@ -242,7 +242,8 @@ def test_a_full_disk_keeps_what_was_written(full_at: str, store: Path, tmp_path:
     CodesWriter(root, planned).open()
 
     def failing(handle: int) -> None:
-        if Path(f'/proc/self/fd/{handle}').readlink().name == f'.{full_at}.partial':
+        name = Path(f'/proc/self/fd/{handle}').readlink().name
+        if name.startswith(f'.{full_at}.') and name.endswith('.partial'):
             os.ftruncate(handle, os.fstat(handle).st_size // 2)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(handle)

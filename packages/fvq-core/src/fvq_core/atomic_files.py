@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
 
 
-def write_atomically(path: Path, data: bytes, kept: str) -> None:
-    """Write beside the target, flush to disk, then rename: a crash leaves the old file or the new one, never half.
+@contextmanager
+def staged(path: Path, kept: str, flush: bool = True) -> Iterator[Path]:
+    """Somewhere to write what becomes `path` at the end of the block, if nothing went wrong in it.
+
+    The staging file lies beside the target under a name of its own, so that two writers never share one. A crash leaves the
+    old file or the new one, never half; a killed process also a `.NAME.XXXXXXXX.partial`, see `remove_leftovers`.
 
     Args:
         path: The target.
-        data: Its bytes.
         kept: What stays valid when this fails, for the message.
+        flush: To the disk, so that a power cut leaves no half either; not worth a wait where a file can be made again.
 
     Raises:
         UserError: The disk is full, or the file cannot be written for another reason. Nothing half-written stays.
     """
-    staging = path.with_name(f'.{path.name}.partial')
+    staging = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
     try:
-        with open(staging, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield staging
+        if flush:
+            with open(staging, 'rb+') as file:
+                os.fsync(file.fileno())
         os.replace(staging, path)
     except OSError as error:
-        staging.unlink(missing_ok=True)
         raise UserError(f'{path} could not be written ({error.strerror or error}); is the disk full? {kept}') from error
+    finally:
+        if staging.exists():
+            staging.unlink()
+
+
+def write_atomically(path: Path, data: bytes, kept: str, flush: bool = True) -> None:
+    """Write the bytes of a file by way of `staged`, whose arguments and errors these are."""
+    with staged(path, kept, flush) as staging:
+        staging.write_bytes(data)
+
+
+def remove_leftovers(folder: Path, name: str = '*') -> None:
+    """Remove what killed writers of a file, or of any file, left in a folder. Nobody may be writing there."""
+    for leftover in folder.glob(f'.{name if name == "*" else glob.escape(name)}.*.partial'):
+        leftover.unlink(missing_ok=True)

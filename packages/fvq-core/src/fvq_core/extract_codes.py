@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from mmengine.dist import get_dist_info
 from PIL import Image
 
@@ -27,6 +26,7 @@ from .evaluation import load_task
 from .identity import tokenizer_hash
 from .image_progress import ImageProgress
 from .pretrained import from_pretrained
+from .ranks import agree
 from .runner.checkpoint import read_checkpoint
 from .tokenizer import Tokenizer
 
@@ -201,25 +201,3 @@ def extract_codes(
         return read_manifest(out)
     finally:
         writer.close()
-
-
-def agree(find: Callable[[], Any] | None) -> Any:
-    """What the first process finds, or its mistake, for all processes.
-
-    Args:
-        find: To be called by the first process; None in the others.
-
-    Raises:
-        UserError: In every process.
-    """
-    found: list[Any] = [None, None]
-    if find is not None:
-        try:
-            found[0] = find()
-        except UserError as error:
-            found[1] = str(error)
-    if dist.is_initialized():
-        dist.broadcast_object_list(found)
-    if found[1] is not None:
-        raise UserError(found[1])
-    return found[0]

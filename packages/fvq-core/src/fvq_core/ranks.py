@@ -1,12 +1,15 @@
-"""Means and collections over the processes of a run; each is the identity where there is one process."""
+"""Means, collections and agreements of the processes of a run; each is the identity where there is one process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from .errors import UserError
 
 
 def average_over_ranks(tensors: Sequence[Tensor]) -> None:
@@ -40,3 +43,25 @@ def gather_over_ranks(tensor: Tensor) -> Tensor:
     every = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(every, tensor.detach().contiguous())
     return torch.cat(every)
+
+
+def agree(find: Callable[[], Any] | None) -> Any:
+    """What the first process finds, or its mistake, for all processes.
+
+    Args:
+        find: To be called by the first process; None in the others.
+
+    Raises:
+        UserError: In every process.
+    """
+    found: list[Any] = [None, None]
+    if find is not None:
+        try:
+            found[0] = find()
+        except UserError as error:
+            found[1] = str(error)
+    if dist.is_initialized():
+        dist.broadcast_object_list(found)
+    if found[1] is not None:
+        raise UserError(found[1])
+    return found[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from ..atomic_files import write_atomically
+from ..atomic_files import remove_leftovers, write_atomically
 from ..errors import UserError
 from ..json_files import read_json
 from .manifest import LABELS_NAME, MANIFEST_NAME, Manifest, Shard, read_manifest
@@ -65,8 +65,7 @@ class CodesWriter:
             raise UserError(f'{self.root} cannot be written to ({error.strerror or error}).') from error
         if self._complete():  # another extraction ended in between
             return []
-        for partial in self.root.glob('.*.partial'):
-            partial.unlink()
+        remove_leftovers(self.root)
         if not (self.root / MANIFEST_NAME).exists():
             self._write_manifest(self.plan)
         return [shard for shard in range(self.plan.number_of_shards) if not self._note(shard).exists()]
