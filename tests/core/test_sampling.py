@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fvq_core.atomic_files import staged
+from fvq_core.codes import Codes, Grid
 from fvq_core.errors import UserError
-from fvq_core.sampling import SampleOutputs, SamplePlan, SampleShards, draw_samples, parse_classes, write_npz
+from fvq_core.generator import Generator
+from fvq_core.plots.sample_grid import choose_samples
+from fvq_core.sampling import (
+    SampleOutputs,
+    SamplePlan,
+    SampleShards,
+    check_request,
+    draw_samples,
+    parse_classes,
+    wait_for_all,
+    write_npz,
+)
 
 
 class Painter:
@@ -37,33 +52,66 @@ def plan(count: int = 20, **changes: Any) -> SamplePlan:
     return SamplePlan(**{**settings, 'shard_images': 6, **changes})
 
 
+def drawn_to(root: Path, of: SamplePlan, painter: Painter | None = None, batch_size: int = 6) -> SampleShards:
+    """What one process does."""
+    shards = SampleShards(root, of)
+    try:
+        draw_samples(painter or Painter(), shards, shards.follow(shards.open()), {}, batch_size)
+    finally:
+        shards.close()
+    return shards
+
+
 def images(root: Path, of: SamplePlan) -> np.ndarray:
     return np.concatenate(list(SampleShards(root, of).read()))
 
 
 def test_neither_batches_nor_ranks_nor_a_kill_change_an_image(tmp_path: Path) -> None:
-    draw_samples(Painter(), SampleShards(tmp_path / 'a', plan()), {}, batch_size=20)
+    drawn_to(tmp_path / 'a', plan(), batch_size=20)
     expected = images(tmp_path / 'a', plan())
     assert expected.shape == (20, 4, 5, 3)
     assert expected.dtype == np.uint8
-    for rank in (1, 0):
-        draw_samples(Painter(), SampleShards(tmp_path / 'b', plan()), {}, batch_size=4, rank=rank, world_size=2)
+    first, second = (SampleShards(tmp_path / 'b', plan()) for _ in range(2))
+    opened = first.open()
+    for rank, shards in ((1, second), (0, first)):
+        draw_samples(Painter(), shards, shards.follow(opened)[rank::2], {}, batch_size=4)
+    wait_for_all(first, opened[1])
     assert np.array_equal(images(tmp_path / 'b', plan()), expected)
     with pytest.raises(KeyboardInterrupt):
-        draw_samples(Painter(dies_after=9), SampleShards(tmp_path / 'c', plan()), {}, batch_size=3)
+        drawn_to(tmp_path / 'c', plan(), Painter(dies_after=9), batch_size=3)
     painter = Painter()
-    draw_samples(painter, SampleShards(tmp_path / 'c', plan()), {}, batch_size=3)
+    drawn_to(tmp_path / 'c', plan(), painter, batch_size=3)
     assert len(painter.drawn) == 14  # the first file was whole
     assert np.array_equal(images(tmp_path / 'c', plan()), expected)
 
 
 def test_a_longer_plan_begins_with_the_shorter_one(tmp_path: Path) -> None:
-    draw_samples(Painter(), SampleShards(tmp_path, plan(8)), {}, batch_size=8)
+    drawn_to(tmp_path, plan(8))
     short, painter = images(tmp_path, plan(8)), Painter()
-    draw_samples(painter, SampleShards(tmp_path, plan(20)), {}, batch_size=8)
+    drawn_to(tmp_path, plan(20), painter)
     assert len(painter.drawn) == 14
     assert np.array_equal(images(tmp_path, plan(20))[:8], short)
     assert np.array_equal(images(tmp_path, plan(8)), short)
+
+
+@pytest.mark.parametrize('count', [1, 16, 200, 300, 5000, 50_000])
+def test_files_are_small_where_images_are_few_and_hold_every_image_once(count: int) -> None:
+    of = plan(count, shard_images=64)
+    files = [of.shard(number) for number in range(of.shards)]
+    assert [image for file in files for image in file] == list(range(count))
+    assert max(map(len, files)) <= 64
+    assert of.shards >= min(count / 20, 50), 'work for several processes'
+    assert of.shards <= count / 64 + 25, 'and not a file for every image'
+    for image in (0, count // 2, count - 1):
+        shard, row = of.place(image)
+        assert files[shard][row] == image
+
+
+def test_the_size_of_files_changes_no_image_and_is_that_of_the_folder(tmp_path: Path) -> None:
+    drawn_to(tmp_path / 'a', plan(8, shard_images=3))
+    shards = drawn_to(tmp_path / 'a', plan(20, shard_images=64))
+    assert shards.plan.shard_images == 3
+    assert np.array_equal(images(tmp_path / 'a', shards.plan), images(drawn_to(tmp_path / 'b', plan()).root, plan()))
 
 
 def test_classes_are_dealt_out_in_turn_or_drawn_evenly() -> None:
@@ -82,9 +130,69 @@ def test_images_have_seeds_of_their_own() -> None:
 
 
 def test_samples_of_another_plan_are_not_mixed_in(tmp_path: Path) -> None:
-    SampleShards(tmp_path, plan())
-    with pytest.raises(UserError, match=r'drawn in another way \(seed, settings differ\)'):
-        SampleShards(tmp_path, plan(seed=5, settings={'strength': 0.2}))
+    drawn_to(tmp_path, plan())
+    with pytest.raises(UserError, match=r'drawn in another way \(seed, settings differ\); name another folder'):
+        drawn_to(tmp_path, plan(seed=5, settings={'strength': 0.2}))
+    (tmp_path / 'samples.json').write_text('[]')
+    with pytest.raises(UserError, match='drawn in another way'):
+        drawn_to(tmp_path, plan())
+
+
+def test_a_plan_that_nothing_was_drawn_to_gives_way_to_another(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        drawn_to(tmp_path, plan(seed=5), Painter(dies_after=0))
+    assert json.loads((tmp_path / 'samples.json').read_text())['seed'] == 5
+    drawn_to(tmp_path, plan(seed=4))
+    assert json.loads((tmp_path / 'samples.json').read_text())['seed'] == 4
+
+
+def test_samples_that_nobody_knows_the_plan_of_are_not_adopted(tmp_path: Path) -> None:
+    drawn_to(tmp_path, plan())
+    (tmp_path / 'samples.json').unlink()
+    with pytest.raises(UserError, match=r'holds shard-00000.npy but no readable samples.json.*; name another folder'):
+        drawn_to(tmp_path, plan())
+    assert not (tmp_path / 'samples.json').exists()
+
+
+def test_a_shard_that_cannot_be_read_is_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = images(drawn_to(tmp_path, plan()).root, plan())
+    os.truncate(tmp_path / 'shard-00000.npy', 200)
+    (tmp_path / 'shard-00001.npy').write_bytes(b'')
+    np.save(tmp_path / 'shard-00002.npy', np.zeros((6, 4, 5, 3), dtype=np.float32))
+    with pytest.raises(UserError, match=r'shard-00001.npy cannot be used .*; run the same command again'):
+        SampleShards(tmp_path, plan()).images([7])
+    painter = Painter()
+    drawn_to(tmp_path, plan(), painter)
+    assert len(painter.drawn) == 18
+    assert np.array_equal(images(tmp_path, plan()), expected)
+    lines = capsys.readouterr().out.splitlines()
+    assert [f'shard-0000{n}.npy' in line and 'drawn again' in line for n, line in enumerate(lines)] == [True] * 3
+
+
+def test_two_calls_never_draw_into_one_folder(tmp_path: Path) -> None:
+    first, second = (SampleShards(tmp_path, plan()) for _ in range(2))
+    first.open()
+    with pytest.raises(UserError, match='another call draws samples into'):
+        second.open()
+    first.close()
+    (tmp_path / '.shard-00000.npy.0123abcd.partial').write_bytes(b'of a killed process')
+    second.open()
+    second.close()
+    assert [path.name for path in tmp_path.iterdir()] == ['samples.json']
+
+
+def test_two_writers_of_one_file_never_share_a_staging_file(tmp_path: Path) -> None:
+    target = tmp_path / 'plan.json'
+    with staged(target, '') as one, staged(target, '') as other:
+        one.write_text('one')
+        other.write_text('other')
+        assert (one.read_text(), other.read_text()) == ('one', 'other')
+    assert [path.name for path in tmp_path.iterdir()] == ['plan.json']
+    with pytest.raises(UserError, match=r'plan.json could not be written'), staged(target, '') as one:
+        one.write_text('half')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert target.read_text() == 'one'
+    assert [path.name for path in tmp_path.iterdir()] == ['plan.json']
 
 
 @pytest.mark.parametrize('changes', [dict(count=0), dict(classes=()), dict(seed=-1)])
@@ -123,19 +231,19 @@ def test_a_full_disk_costs_the_file_that_did_not_fit(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(UserError, match=r'No space left on device.*drawn before are kept: make room'):
-        draw_samples(Painter(), shards, {}, batch_size=6)
+        draw_samples(Painter(), shards, shards.open()[1], {}, batch_size=6)
     with pytest.raises(UserError, match='samples themselves are kept'):
         write_npz(tmp_path / 'a.npz', [np.zeros((1, 4, 5, 3), dtype=np.uint8)], (1, 4, 5, 3), np.zeros(1))
-    assert shards.missing() == [2, 3]
+    assert shards.missing() == [1, 2, 3]
     assert not list(tmp_path.rglob('.*.partial'))
     assert not (tmp_path / 'a.npz').exists()
 
 
 def test_outputs_hold_every_sample_with_its_class(tmp_path: Path) -> None:
-    shards = SampleShards(tmp_path / 'shards', plan())
-    draw_samples(Painter(), shards, {}, batch_size=6)
+    shards = drawn_to(tmp_path / 'shards', plan())
     lines = list(SampleOutputs(tmp_path, shards).write(npz=True, images=True))
-    assert lines[0].endswith('rows are classes 3, 5, 7')
+    assert [line.split(': ')[1] for line in lines[:2]] == ['20 images; tools/evaluate.py scores it', '20 images']
+    assert lines[2].endswith('rows are classes 3, 5, 7')
     expected = images(tmp_path / 'shards', plan())
     with np.load(tmp_path / 'samples.npz') as file:
         assert np.array_equal(file['arr_0'], expected)
@@ -149,10 +257,117 @@ def test_outputs_hold_every_sample_with_its_class(tmp_path: Path) -> None:
     assert np.array_equal(grid[row : row + 4 * side : side, 5 * side + 4 : 10 * side + 4 : side], expected[5])
 
 
+def test_the_folder_of_images_holds_the_plan_and_nothing_else(tmp_path: Path) -> None:
+    shards, folder = drawn_to(tmp_path / 'shards', plan(6)), tmp_path / 'images'
+    list(SampleOutputs(tmp_path, shards).write(images=True))
+    (folder / '.000001_7.png.0123abcd.partial').write_bytes(b'of a killed process')
+    fewer = SampleOutputs(tmp_path, drawn_to(tmp_path / 'shards', plan(3)))
+    assert f'{folder}: 3 images' in list(fewer.write(images=True))
+    assert sorted(path.name for path in folder.iterdir()) == ['000000_3.png', '000001_7.png', '000002_5.png']
+    (folder / 'cat.png').write_bytes(b'mine')
+    with pytest.raises(UserError, match=r'images holds other files \(cat.png\).*move them elsewhere'):
+        list(fewer.write(images=True))
+    assert (folder / 'cat.png').read_bytes() == b'mine'
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='limits the size of files')
+@pytest.mark.parametrize(
+    ('limit', 'written', 'lost'),
+    [
+        (10, [], ['samples.npz', '000000_3.png', 'grid.png']),
+        (600, ['000000_3.png'], ['samples.npz', 'grid.png']),
+    ],
+)
+def test_an_output_that_does_not_fit_leaves_no_half_and_does_not_cost_the_others(
+    tmp_path: Path, limit: int, written: list[str], lost: list[str]
+) -> None:
+    """The kernel refuses to let a file grow: every way of writing meets a real failure."""
+    import resource
+
+    outputs, lines = SampleOutputs(tmp_path, drawn_to(tmp_path / 'shards', plan())), []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(UserError, match=r'samples.npz could not be written .File too large.*run the same') as told:
+            lines += outputs.write(npz=True, images=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [name for name in lost if f'{name} could not be written' in str(told.value)] == lost
+    assert '\n' not in str(told.value)
+    found = [path for path in tmp_path.rglob('*') if path.is_file() and path.parent.name != 'shards']
+    assert {path.name for path in found} >= set(written)
+    assert all(path.suffix == '.png' and np.asarray(Image.open(path)).shape == (4, 5, 3) for path in found)
+    assert len(list(outputs.write(npz=True, images=True))) == 3
+
+
+@pytest.mark.parametrize('full', ['samples.npz', 'grid.png', '000004_7.png'])
+def test_a_disk_that_fills_up_at_one_output_leaves_the_others(
+    full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs, replace, lines = SampleOutputs(tmp_path, drawn_to(tmp_path / 'shards', plan())), os.replace, []
+
+    def failing(source: Path, target: Path) -> None:
+        if Path(target).name == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', failing)
+    with pytest.raises(UserError, match=f'{full} could not be written .No space left on device.*make room and run'):
+        for line in outputs.write(npz=True, images=True):
+            lines.append(line)
+    assert len(lines) == 2
+    assert not (tmp_path / full).exists()
+    assert not (tmp_path / 'images' / full).exists()
+    assert not list(tmp_path.rglob('.*.partial'))
+
+
+def test_a_row_of_the_grid_is_a_class_with_several_samples_wherever_they_were_drawn() -> None:
+    labels = np.arange(50_000) % 1000
+    rows, of_classes = choose_samples(labels)
+    assert of_classes
+    assert [labels[row[0]] for row in rows] == list(range(0, 1000, 100))
+    assert rows[3] == [300 + 1000 * k for k in range(8)]
+    drawn = np.random.default_rng(0).integers(0, 1000, 3000)
+    rows, of_classes = choose_samples(drawn)
+    assert of_classes
+    assert len(rows) == 10
+    assert all(len(row) >= 3 and len(set(drawn[row])) == 1 for row in rows)
+    assert choose_samples(np.array([3, 7, 3, 7, 3]))[0] == [[0, 2, 4], [1, 3]]
+
+
+def test_with_a_sample_a_class_the_grid_is_filled_with_classes_in_order() -> None:
+    rows, of_classes = choose_samples(np.arange(1000)[::-1])
+    assert not of_classes
+    assert [len(row) for row in rows] == [8] * 10
+    shown = [999 - number for row in rows for number in row]
+    assert shown == sorted(shown)
+    assert max(shown) - min(shown) > 900
+    assert choose_samples(np.array([5]))[0] == [[0]]
+
+
+def test_a_request_that_cannot_be_drawn_is_refused_at_once() -> None:
+    asked = []
+
+    class Picky(Generator):
+        def sample(self, cond: Tensor, *, cfg_scale: float = 1.0, **settings: Any) -> Codes:
+            asked.append(len(cond))
+            if cfg_scale < 1:
+                raise UserError('cfg_scale must be 1 or more')
+            return Codes(cond[:, None], Grid(1, 1, 4))
+
+    check_request(Picky(), dict(cfg_scale=2.0), 1)
+    with pytest.raises(UserError, match='cfg_scale must be 1 or more'):
+        check_request(Picky(), dict(cfg_scale=0.5), 1)
+    assert asked == [0, 0], 'no image was drawn for it'
+    for size in (0, -1):
+        with pytest.raises(UserError, match=f'--batch-size takes 1 or more images, got {size}; the default is 32'):
+            check_request(Picky(), {}, size)
+
+
 def test_classes_of_a_command_line() -> None:
     assert parse_classes(['all'], 3) == ((0, 1, 2), False)
     assert parse_classes(['random'], 3) == ((0, 1, 2), True)
     assert parse_classes(['2', '0', '2'], 3) == ((2, 0, 2), False)
-    for given in (['3'], ['-1'], ['all', '1'], ['dog']):
+    for given in (['3'], ['-1'], ['all', '1'], ['dog'], ['²']):
         with pytest.raises(UserError, match='numbers from 0 to 2'):
             parse_classes(given, 3)

@@ -11,10 +11,17 @@ EXAMPLE = """\
   tools/sample.py work_dirs/llamagen_photos/generator work_dirs/codes_photos/tokenizer --num 80 --cfg 2 --out samples
   tools/sample.py fvq_l fvq_16k --classes 207 360 --num 16 --cfg 4 --out dogs_and_otters
   tools/sample.py fvq_l fvq_16k --classes random --num 50000 --cfg 1.75 --npz --out fvq_l_samples    # table 2's
-  torchrun --nproc-per-node 8 tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
+  torchrun --nproc-per-node 8 -- tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
   tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
-the same command again continues what was stopped. An image depends on --seed, its number and its class alone: more images
-or more processes do not change it, another --batch-size at most by a rounding of the decoder."""
+write `--` before tools/sample.py where torchrun starts it: torchrun takes --num as an option of its own otherwise.
+
+the same command again continues what was stopped, with a larger --num it draws the rest. The random numbers of an image
+depend on --seed and its number alone, and on one kind of machine any number of processes draws the same images. Another
+--batch-size changes no random number but may round otherwise: by one grey level at most in most images, while in bfloat16
+or on a GPU a near tie of codes can now and then fall the other way, and the rest of that image with it.
+
+grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; where
+there are fewer than two samples a class, samples spread over all of them, ordered by class."""
 
 
 @command
@@ -34,7 +41,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--top-p', type=float, help='draw from the likeliest codes of this probability; default 1')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
-    parser.add_argument('--images', action='store_true', help='write images/NUMBER_CLASS.png')
+    parser.add_argument('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
     parser.add_argument('--batch-size', type=int, default=32, help='images at a time; default 32')
     parser.add_argument('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
     parser.add_argument(
@@ -49,9 +56,19 @@ def main(argv: Sequence[str] | None) -> None:
     from mmengine.dist import get_dist_info
 
     from ..image_progress import ImageProgress
+    from ..ranks import agree
     from ..registry import MODELS
     from ..runner.distributed import choose_device, find_launcher, join_group
-    from ..sampling import SampleOutputs, SamplePlan, SampleShards, draw_samples, parse_classes, wait_for_all
+    from ..sampling import (
+        SHARD_IMAGES,
+        SampleOutputs,
+        SamplePlan,
+        SampleShards,
+        check_request,
+        draw_samples,
+        parse_classes,
+        wait_for_all,
+    )
 
     model = MODELS.resolve('AutoregressiveImageModel').load(
         args.generator, args.tokenizer, precision=args.precision, weights=args.weights
@@ -59,20 +76,24 @@ def main(argv: Sequence[str] | None) -> None:
     given = dict(cfg_scale=args.cfg, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
     settings = model.settings(**given, cfg_interval=args.cfg_interval)
     classes, draw_classes = parse_classes(args.classes, model.num_classes)
-    plan = SamplePlan(
-        args.num, classes, draw_classes, args.seed, {**settings, **model.identity(), 'precision': args.precision}
-    )
+    facts = {**settings, **model.identity(), 'precision': args.precision}
+    plan = SamplePlan(args.num, classes, draw_classes, args.seed, facts, max(SHARD_IMAGES, args.batch_size))
+    check_request(model.generator, settings, args.batch_size)
     join_group(find_launcher(args.launcher), args.device)
+    model.to(choose_device(args.device))
     rank, world_size = get_dist_info()
     shards = SampleShards(Path(args.out) / 'shards', plan)
-    model.to(choose_device(args.device))
-    own = sum(len(plan.shard(number)) for number in shards.missing() if number % world_size == rank)
-    options = {**settings, 'compile': args.compile}
-    with ImageProgress('sampling', own, rank, world_size, print) as progress:
-        draw_samples(model, shards, options, args.batch_size, rank, world_size, progress.advance)
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    if rank == 0:
-        wait_for_all(shards)
-        for line in SampleOutputs(Path(args.out), shards).write(npz=args.npz, images=args.images):
-            print(line)
+    try:
+        missing = shards.follow(agree(shards.open if rank == 0 else None))
+        own = missing[rank::world_size]
+        options, total = {**settings, 'compile': args.compile}, sum(len(shards.plan.shard(number)) for number in own)
+        with ImageProgress('sampling', total, rank, world_size, print) as progress:
+            draw_samples(model, shards, own, options, args.batch_size, progress.advance)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        if rank == 0:
+            wait_for_all(shards, missing)
+            for line in SampleOutputs(Path(args.out), shards).write(npz=args.npz, images=args.images):
+                print(line)
+    finally:
+        shards.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from ..errors import UserError
+from ..generator import Generator
 from ..images import to_uint8
 from .sample_shards import SampleShards
 
@@ -19,33 +22,45 @@ class ImageModel(Protocol):
     def sample(self, classes: list[int], *, seeds: list[int], **settings: Any) -> Tensor: ...
 
 
+def check_request(generator: Generator, settings: dict[str, Any], batch_size: int) -> None:
+    """Refuse what could not be drawn, before anything is written.
+
+    Args:
+        generator: Draws codes.
+        settings: For its `sample`; it is asked for no image with them.
+        batch_size: Images at a time.
+
+    Raises:
+        UserError: A batch of none, or settings that the generator refuses.
+    """
+    if batch_size < 1:
+        raise UserError(f'--batch-size takes 1 or more images, got {batch_size}; the default is 32.')
+    generator.sample(torch.empty(0, dtype=torch.int64), **settings)
+
+
 def draw_samples(
     model: ImageModel,
     shards: SampleShards,
+    numbers: Sequence[int],
     settings: dict[str, Any],
     batch_size: int,
-    rank: int = 0,
-    world_size: int = 1,
     advance: Callable[[int], Any] = lambda images: None,
 ) -> None:
-    """Draw the shards that are missing; each process those whose number is its own modulo their count.
+    """Draw shards. What is drawn together depends on shard and batch size alone, not on which process draws it.
 
     Args:
         model: Draws.
         shards: Where images go, and their plan.
+        numbers: Which shards: this process's share of those that are missing.
         settings: For the model: guidance, temperature, filters.
         batch_size: Images at a time.
-        rank: Of this process.
-        world_size: Number of processes.
         advance: Is told how many images were drawn.
 
     Raises:
         UserError: The disk is full, or whatever the model refuses.
     """
     plan = shards.plan
-    for number in shards.missing():
-        if number % world_size != rank:
-            continue
+    for number in numbers:
         blocks = []
         for images in plan.batches(plan.shard(number), batch_size):
             drawn = model.sample(
@@ -56,7 +71,7 @@ def draw_samples(
         shards.write(number, np.concatenate(blocks))
 
 
-def wait_for_all(shards: SampleShards, seconds: float = 0.2) -> None:
+def wait_for_all(shards: SampleShards, numbers: Sequence[int], seconds: float = 0.2) -> None:
     """Wait for the shards of other processes, by looking: a collective would give up on a late one."""
-    while shards.missing():
+    while numbers := shards.missing(numbers):
         time.sleep(seconds)

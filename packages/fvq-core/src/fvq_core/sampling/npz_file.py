@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from ..atomic_files import staged
 from ..errors import UserError
+
+KEPT = 'The samples themselves are kept: make room and run the same command again.'
 
 
 def write_npz(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...], labels: np.ndarray) -> None:
@@ -24,35 +26,19 @@ def write_npz(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...], 
     Raises:
         UserError: The blocks do not add up to the shape, or the file cannot be written.
     """
-    staging = path.with_name(f'.{path.name}.partial')
     written = 0
-    try:
-        with zipfile.ZipFile(staging, 'w', zipfile.ZIP_STORED) as archive:
-            with archive.open('arr_0.npy', 'w', force_zip64=True) as member:
-                np.lib.format.write_array_header_1_0(
-                    member,
-                    dict(descr=np.lib.format.dtype_to_descr(np.dtype(np.uint8)), fortran_order=False, shape=shape),
-                )
-                for block in blocks:
-                    if block.dtype != np.uint8 or block.shape[1:] != shape[1:]:
-                        raise UserError(
-                            f'{path}: expected uint8 images of {shape[1:]}, got {block.dtype} {block.shape}.'
-                        )
-                    member.write(np.ascontiguousarray(block).data)
-                    written += len(block)
-            if written != shape[0]:
-                raise UserError(f'{path}: expected {shape[0]} images, got {written}; draw the missing ones first.')
-            with archive.open('arr_1.npy', 'w') as member:
-                np.lib.format.write_array(member, np.asarray(labels, dtype=np.int64), allow_pickle=False)
-        with open(staging, 'rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(staging, path)
-    except OSError as error:
-        staging.unlink(missing_ok=True)
-        raise UserError(
-            f'{path} could not be written ({error.strerror or error}); is the disk full? The samples themselves are kept: '
-            'make room and run the same command again.'
-        ) from error
-    except UserError:
-        staging.unlink(missing_ok=True)
-        raise
+    with staged(path, KEPT) as staging, zipfile.ZipFile(staging, 'w', zipfile.ZIP_STORED) as archive:
+        with archive.open('arr_0.npy', 'w', force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(
+                member,
+                dict(descr=np.lib.format.dtype_to_descr(np.dtype(np.uint8)), fortran_order=False, shape=shape),
+            )
+            for block in blocks:
+                if block.dtype != np.uint8 or block.shape[1:] != shape[1:]:
+                    raise UserError(f'{path}: expected uint8 images of {shape[1:]}, got {block.dtype} {block.shape}.')
+                member.write(np.ascontiguousarray(block).data)
+                written += len(block)
+        if written != shape[0]:
+            raise UserError(f'{path}: expected {shape[0]} images, got {written}; draw the missing ones first.')
+        with archive.open('arr_1.npy', 'w') as member:
+            np.lib.format.write_array(member, np.asarray(labels, dtype=np.int64), allow_pickle=False)
