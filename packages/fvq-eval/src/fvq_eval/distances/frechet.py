@@ -27,6 +27,11 @@ def frechet_distance(
         covariance_b_DD: B.
         factor_a_DR: `square_root_factor(covariance_a_DD)`, where it is at hand.
 
+    Returns:
+        0 or more for covariances. A set against itself comes out as rounding of either sign, and what is below 0 by no more
+        than that is 0. Eigenvalues are known to EPS of the largest, hence their roots to EPS^1/2: that times the traces is
+        the limit. What lies below it says that a matrix is no covariance, and is returned as it is.
+
     Raises:
         UserError: The two have not the same number of features, or numbers that are not finite.
     """
@@ -40,7 +45,8 @@ def frechet_distance(
         factor_a_DR = square_root_factor(covariance_a_DD)
     traces = covariance_a_DD.trace() + covariance_b_DD.trace()
     distance = (mean_a_D - mean_b_D).square().sum() + traces - 2 * trace_of_root(factor_a_DR, covariance_b_DD)
-    return distance.item()
+    rounding = EPS**0.5 * traces.abs()
+    return 0.0 if -rounding <= distance < 0 else distance.item()
 
 
 def square_root_factor(covariance_DD: Tensor) -> Tensor:

@@ -8,6 +8,14 @@ from fvq_core.errors import UserError, nearest_hint
 
 METRICS = ('fid', 'sfid', 'kid', 'inception_score', 'precision_recall', 'density_coverage')
 DISTANCES = ('float32', 'float16')
+# The metric that a choice is of, by how the choice's name starts.
+CHOICES = {
+    'is_': 'inception_score',
+    'logit_': 'inception_score',
+    'pr_': 'precision_recall',
+    'density_': 'density_coverage',
+    'kid_': 'kid',
+}
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,19 @@ class FeatureConventions:
         if self.pr_distances not in DISTANCES:
             raise UserError(f"FeatureConventions: pr_distances='{self.pr_distances}'; choose 'float32' or 'float16'.")
 
+    def applied(self) -> dict[str, object]:
+        """The choices that play a part: those of the metrics that are computed, without the unit of splits not used."""
+        choices = {}
+        for field in fields(self):
+            of = [metric for start, metric in CHOICES.items() if field.name.startswith(start)]
+            unused = field.name in ('is_splits', 'is_split_size') and getattr(self, field.name) is None
+            if of and of[0] in self.metrics and not unused:
+                choices[field.name] = getattr(self, field.name)
+        return choices
+
     def __str__(self) -> str:
-        return ', '.join(f'{field.name}={getattr(self, field.name)}' for field in fields(self))
+        chosen = (f'{name}={value}' for name, value in self.applied().items())
+        return ', '.join([' '.join(self.metrics) or 'none', *chosen])
 
 
 TORCH_FIDELITY = FeatureConventions()

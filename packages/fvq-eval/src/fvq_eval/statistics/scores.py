@@ -22,7 +22,9 @@ from .conventions import ADM, TORCH_FIDELITY, FeatureConventions
 from .image_set import INCEPTION, ImageSetStatistics, check_comparable
 from .moments import Gaussian
 
-__all__ = ['ADM', 'TORCH_FIDELITY', 'FeatureConventions', 'compare']
+__all__ = ['ADM', 'TORCH_FIDELITY', 'WITHOUT_REFERENCE', 'FeatureConventions', 'compare']
+
+WITHOUT_REFERENCE = ('inception_score',)  # metrics that are of the samples alone
 
 
 def compare(
@@ -30,6 +32,7 @@ def compare(
     samples: ImageSetStatistics,
     conventions: FeatureConventions,
     protocol: str,
+    against: str = '',
 ) -> dict[str, MetricValue]:
     """Every number of the conventions that the two sets can give.
 
@@ -37,23 +40,25 @@ def compare(
     `inception_score`, `inception_score_std`, `precision`, `recall`, `density`, `coverage`. With another network the
     names cannot be mistaken: `fd_NAME`, `sfd_NAME`, `kd_NAME`, `is_NAME`, `precision_NAME` and so on. What a set lacks is
     left out: features of single images where they were not kept, everything but the Inception score without a reference.
-    Sets that are too small for a number still give it, and its protocol says what is wrong with it; those too small for any
-    value are left out.
+    Sets that are too small for a number still give it, and its protocol says what is wrong with it; what they are too small
+    for to have any value is left out, such as every distance of a single image.
 
     Args:
         reference: The real images, or None.
         samples: The generated or reconstructed images.
         conventions: The choices that are free.
         protocol: The preset that pixels and choices come from; every stamp starts with it.
+        against: What the reference is, in words; the stamps of scores that compare with it say it, and no other.
 
     Raises:
-        UserError: The sets are of different networks, or have fewer than two images.
+        UserError: The sets are of different networks.
     """
     if reference is not None:
         check_comparable(reference, samples)
     results: dict[str, MetricValue] = {}
     for metric in conventions.metrics:
-        results |= SCORES[metric](reference, samples, conventions, protocol)
+        compared = f'{protocol}; against {against}' if against and metric not in WITHOUT_REFERENCE else protocol
+        results |= SCORES[metric](reference, samples, conventions, compared)
     return results
 
 
@@ -83,8 +88,8 @@ def frechet(feature: str, name: str, other: str) -> Callable[..., dict[str, Metr
         conventions: FeatureConventions,
         protocol: str,
     ) -> dict[str, MetricValue]:
-        a = None if reference is None else reference.gaussian(feature)
-        b = None if a is None else samples.gaussian(feature)
+        a = gaussian_of(reference, feature)
+        b = None if a is None else gaussian_of(samples, feature)
         if a is None or b is None:
             return {}
         value = frechet_distance(a.mean_D, a.covariance_DD, b.mean_D, b.covariance_DD, a.factor)
@@ -92,6 +97,14 @@ def frechet(feature: str, name: str, other: str) -> Callable[..., dict[str, Metr
         return {key(name, other, samples): stamp(value, details + too_few(b, 'sample'), reference, samples, protocol)}
 
     return score
+
+
+def gaussian_of(statistics: ImageSetStatistics | None, feature: str) -> Gaussian | None:
+    """Mean and covariance of a feature; None where a set lacks it or has fewer than two images."""
+    moments = None if statistics is None else statistics.moments.get(feature)
+    if statistics is None or (moments is not None and moments.count < 2):
+        return None
+    return statistics.gaussian(feature)
 
 
 def too_few(gaussian: Gaussian, kind: str) -> str:

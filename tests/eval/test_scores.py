@@ -1,0 +1,62 @@
+"""Scores of two sets: what has no value is left out, what needs no reference names none, rounding is no distance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fvq_eval.distances import frechet_distance
+from fvq_eval.statistics.conventions import ADM, TORCH_FIDELITY
+from fvq_eval.statistics.image_set import ImageSetStatistics
+from fvq_eval.statistics.scores import FeatureConventions, compare
+
+from .two_ranks import statistics
+
+SMALL = FeatureConventions(kid_subsets=3, kid_subset_size=20, is_splits=4)
+
+
+@pytest.fixture(scope='module')
+def many() -> ImageSetStatistics:
+    return statistics(list(range(80)), 16)
+
+
+def test_a_single_image_has_an_inception_score_and_no_distance(many: ImageSetStatistics) -> None:
+    one = statistics([1000], 1)
+    alone = {'is_random', 'is_random_std'}
+    assert set(compare(many, one, SMALL, 'strict')) == alone
+    assert set(compare(one, many, SMALL, 'strict')) == alone
+    assert compare(many, one, SMALL, 'strict')['is_random'].value == pytest.approx(1.0)
+
+
+def test_only_what_compares_with_a_reference_says_which(many: ImageSetStatistics) -> None:
+    found = compare(many, statistics(list(range(100, 140)), 16), SMALL, 'strict', against='80 images of val')
+    assert {'fd_random', 'kd_random', 'precision_random', 'coverage_random', 'is_random'} <= set(found)
+    for name, value in found.items():
+        assert ('; against 80 images of val' in value.protocol) != name.startswith('is_'), name
+
+
+def test_rounding_below_zero_is_no_distance_and_a_real_negative_is_not_hidden() -> None:
+    rounded = []
+    for seed in range(20):
+        rng = torch.Generator().manual_seed(seed)
+        mix = torch.randn(64, 64, dtype=torch.float64, generator=rng)
+        x = (torch.randn(20, 64, dtype=torch.float64, generator=rng) @ mix).relu()
+        mean, covariance = x.mean(0), torch.cov(x.T)
+        rounded.append(frechet_distance(mean, covariance, mean, covariance))
+    assert all(0 <= distance < 1e-9 for distance in rounded)
+    assert 0.0 in rounded  # some of these come out as -4e-13
+    broken = torch.diag(torch.tensor([1.0, -0.01], dtype=torch.float64))  # a file may hold what is no covariance
+    zero = torch.zeros(2, dtype=torch.float64)
+    assert frechet_distance(zero, broken, zero, broken) == pytest.approx(-0.02)
+
+
+def test_conventions_print_the_choices_of_their_metrics_alone() -> None:
+    assert str(replace(TORCH_FIDELITY, metrics=('fid',))) == 'fid'
+    both = str(replace(ADM, metrics=('fid', 'inception_score')))
+    assert both == 'fid inception_score, is_split_size=5000, is_shuffle_seed=None, is_dtype=float32, logit_bias=False'
+    assert 'kid' not in str(replace(TORCH_FIDELITY, metrics=('precision_recall', 'density_coverage')))
+    for choice in ('kid_subsets=100', 'pr_distances=float32', 'density_neighbours=5', 'is_splits=10'):
+        assert choice in str(TORCH_FIDELITY)
+    assert str(replace(TORCH_FIDELITY, metrics=())) == 'none'
