@@ -184,7 +184,14 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less():
 
 
 @pytest.mark.parametrize('name', VARIANTS)
-@pytest.mark.parametrize('options', [{}, dict(cfg_scale=2.0, temperature=0.8, top_k=20, top_p=0.95, cfg_interval=3)])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(cfg_scale=3.0, cfg_schedule='cosine'),
+        dict(cfg_scale=2.0, temperature=0.8, top_k=20, top_p=0.95, cfg_interval=3),
+    ],
+)
 def test_a_sample_does_not_depend_on_its_batch(name: str, options: dict[str, Any]):
     generator = tiny_generator(**VARIANTS[name])
     cond, seeds = condition(generator, 5), [11, 7, 2**40, 7, 0]
@@ -204,20 +211,21 @@ def test_seeds_come_from_the_generator_that_is_given():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('interval', [-1, 0, 4])
-def test_greedy_sampling_is_the_argmax_of_the_guided_logits(interval: int):
+@pytest.mark.parametrize(('interval', 'schedule'), [(-1, 'constant'), (0, 'constant'), (4, 'constant'), (-1, 'linear')])
+def test_greedy_sampling_is_the_argmax_of_the_guided_logits(interval: int, schedule: str):
     generator = tiny_generator()
     cond = condition(generator)
-    got = generator.sample(cond, cfg_scale=1.7, cfg_interval=interval, temperature=0.0).indices_BL
+    got = generator.sample(cond, cfg_scale=1.7, cfg_interval=interval, cfg_schedule=schedule, temperature=0)
     indices = torch.empty(2, 0, dtype=torch.int64)
     for number in range(12):  # from the start each time, without a cache
         with_class, without = (
             generator.logits(generator.features(indices, c)[:, -1]) for c in (cond, torch.full_like(cond, 5))
         )
         guided = interval < 0 or number <= interval + 1
-        logits = without + (with_class - without) * 1.7 if guided else with_class
+        scale = 1.7 if schedule == 'constant' else 1 + 0.7 * number / 11
+        logits = without + (with_class - without) * scale if guided else with_class
         indices = torch.cat([indices, logits.argmax(-1, keepdim=True)], dim=1)
-    assert torch.equal(got, indices)
+    assert torch.equal(got.indices_BL, indices)
 
 
 @torch.no_grad()
@@ -235,7 +243,7 @@ def test_samples_are_distributed_as_the_model_says():
 def test_compiled_steps_give_the_same_codes_for_every_batch(name: str):
     generator = tiny_generator(**VARIANTS[name])
     mask = MASK if name == 'captions' else None
-    options: dict[str, Any] = dict(cfg_scale=2.0, cfg_interval=3, caption_mask_BT=mask)
+    options: dict[str, Any] = dict(cfg_scale=2.0, cfg_interval=3, cfg_schedule='linear', caption_mask_BT=mask)
     torch._dynamo.utils.counters.clear()
     for seed in (1, 2):  # the second time in the memory of the first
         cond = condition(generator) if mask is None else torch.randn(2, 4, 6)

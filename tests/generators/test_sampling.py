@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fvq_core.errors import UserError
-from fvq_generators.sampling import Guidance, Sampler, draw, filter_logits, new_seeds, uniforms
+from fvq_generators.sampling import SCHEDULES, Guidance, Sampler, draw, filter_logits, guide, new_seeds, uniforms
 
 
 def test_top_k_keeps_the_largest_and_top_p_the_smallest_set_beyond_its_mass():
@@ -64,10 +64,20 @@ def test_temperature_zero_takes_the_likeliest_and_high_ones_level_out():
 def test_guidance_extrapolates_and_ends_after_its_interval():
     conditional, unconditional = torch.randn(2, 3, 4)
     both = torch.cat([conditional, unconditional])
-    torch.testing.assert_close(Guidance(2.5).combine(both), 2.5 * conditional - 1.5 * unconditional)
+    torch.testing.assert_close(guide(both, 2.5), 2.5 * conditional - 1.5 * unconditional)
     assert [Guidance(2.0, 1).at(number) for number in range(5)] == [True, True, True, False, False]
     assert all(Guidance(2.0).at(number) for number in range(5))
     assert not any(Guidance(1.0).at(number) for number in range(5))
     for wrong in (dict(scale=0.5), dict(scale=math.nan), dict(scale=math.inf), dict(scale=2.0, interval=-2)):
         with pytest.raises(UserError, match='cfg_'):
             Guidance(**wrong)
+
+
+def test_schedules_of_guidance_rise_from_none_to_the_whole_scale():
+    scales = {name: [Guidance(3.0, schedule=name).scale_at(number, 5) for number in range(5)] for name in SCHEDULES}
+    assert scales['constant'] == [3.0] * 5
+    assert scales['linear'] == [1.0, 1.5, 2.0, 2.5, 3.0]
+    assert scales['cosine'] == pytest.approx([1.0, 2 - 2**-0.5, 2.0, 2 + 2**-0.5, 3.0])
+    assert Guidance(3.0, schedule='linear').scale_at(0, 1) == 1.0
+    with pytest.raises(UserError, match="unknown cfg_schedule 'liner'; did you mean 'linear'"):
+        Guidance(2.0, schedule='liner')

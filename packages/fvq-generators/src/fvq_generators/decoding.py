@@ -12,7 +12,7 @@ from fvq_core.errors import UserError, nearest_hint
 
 from .layers.kv_cache import KVCache
 from .packed_linears import PackedLinears
-from .sampling import Guidance
+from .sampling import Guidance, guide
 
 SIZES = 2  # of batches whose compiled steps are kept
 WORTH_PACKING = 16  # codes: packing takes about as long as a step or two
@@ -77,7 +77,7 @@ def decode(
             'sampling: the logits of the first code are not finite, so that nothing can be drawn; the weights are broken, or '
             'overflow in this precision.'
         )
-    tokens_B = pick(guidance.combine(logits_BV) if guidance.active else logits_BV, uniforms_BL[:, 0])
+    tokens_B = pick(guide(logits_BV, guidance.scale_at(0, L)) if guidance.active else logits_BV, uniforms_BL[:, 0])
     codes_BL = tokens_B.new_empty(B, L)
     codes_BL[:, 0] = tokens_B
     with PackedLinears(model) as packed:
@@ -87,13 +87,14 @@ def decode(
                 cache = cache.first(B)
                 visible_BT = None if visible_BT is None else visible_BT[:B]
             position, uniform_B = prefix + number - 1, uniforms_BL[:, number]
+            scale = guidance.scale_at(number, L) if guided else None
             if steps is not None:
-                run = steps.find(model, cache, guidance if guided else None, pick, visible_BT)
-                tokens_B = run(tokens_B, position, uniform_B)
+                run = steps.find(model, cache, guided, pick, visible_BT)
+                tokens_B = run(tokens_B, position, uniform_B, scale)
             else:
                 packed.use(cache.batch if L >= WORTH_PACKING else 0)
                 logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT)
-                tokens_B = pick(guidance.combine(logits_BV) if guided else logits_BV, uniform_B)
+                tokens_B = pick(logits_BV if scale is None else guide(logits_BV, scale), uniform_B)
             codes_BL[:, number] = tokens_B
     return codes_BL
 
@@ -104,7 +105,7 @@ class StaticStep:
     Args:
         model: See `decode`.
         cache: Its cache; rows as the step has.
-        guidance: None for a step without.
+        guided: Whether rows come twice, with the condition and without.
         pick: How a token is chosen.
         visible_BT: See `decode`.
         backend: Of `torch.compile`.
@@ -114,32 +115,36 @@ class StaticStep:
         self,
         model: CachedModel,
         cache: KVCache,
-        guidance: Guidance | None,
+        guided: bool,
         pick: Pick,
         visible_BT: Tensor | None,
         backend: str,
     ) -> None:
-        self.model, self.cache, self.guidance, self.pick = model, cache, guidance, pick
-        device, rows = cache.keys.device, cache.batch // (1 if guidance is None else 2)
+        self.model, self.cache, self.guided, self.pick = model, cache, guided, pick
+        device, rows = cache.keys.device, cache.batch // (2 if guided else 1)
         self.tokens_B = torch.zeros(rows, dtype=torch.int64, device=device)
         self.uniform_B = torch.zeros(rows, dtype=torch.float64, device=device)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
+        self.scale = torch.ones(1, device=device)
         self.visible_BT = None if visible_BT is None else visible_BT.clone()
         self.compiled = torch.compile(self._step, backend=backend, fullgraph=True, dynamic=False)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.result_B = self.tokens_B
 
-    def _step(self, tokens_B: Tensor, position: Tensor, uniform_B: Tensor, visible_BT: Tensor | None) -> Tensor:
-        guidance = self.guidance
-        rows_B = tokens_B if guidance is None else tokens_B.repeat(2)
+    def _step(
+        self, tokens_B: Tensor, position: Tensor, uniform_B: Tensor, scale: Tensor, visible_BT: Tensor | None
+    ) -> Tensor:
+        rows_B = tokens_B.repeat(2) if self.guided else tokens_B
         logits_BV = self.model.step(rows_B, self.cache, position, visible_BT)
-        return self.pick(logits_BV if guidance is None else guidance.combine(logits_BV), uniform_B)
+        return self.pick(guide(logits_BV, scale) if self.guided else logits_BV, uniform_B)
 
     def _run(self) -> Tensor:
-        return self.compiled(self.tokens_B, self.position, self.uniform_B, self.visible_BT)
+        return self.compiled(self.tokens_B, self.position, self.uniform_B, self.scale, self.visible_BT)
 
-    def __call__(self, tokens_B: Tensor, position: int, uniform_B: Tensor) -> Tensor:
+    def __call__(self, tokens_B: Tensor, position: int, uniform_B: Tensor, scale: float | None) -> Tensor:
         """The next tokens (B,); on a GPU in memory that the next call writes to."""
+        if scale is not None:
+            self.scale.fill_(scale)
         self.tokens_B.copy_(tokens_B)
         self.uniform_B.copy_(uniform_B)
         self.position.fill_(position)
@@ -202,12 +207,12 @@ class StaticSteps:
         return cache
 
     def find(
-        self, model: CachedModel, cache: KVCache, guidance: Guidance | None, pick: Pick, visible_BT: Tensor | None
+        self, model: CachedModel, cache: KVCache, guided: bool, pick: Pick, visible_BT: Tensor | None
     ) -> StaticStep:
         """The step of these settings, ready for these rows of captions."""
-        key = (cache.keys.data_ptr(), cache.batch, guidance, pick, visible_BT is None)
+        key = (cache.keys.data_ptr(), cache.batch, guided, pick, visible_BT is None)
         if key not in self.steps:
-            self.steps[key] = StaticStep(model, cache, guidance, pick, visible_BT, self.backend)
+            self.steps[key] = StaticStep(model, cache, guided, pick, visible_BT, self.backend)
         step = self.steps[key]
         if visible_BT is not None and step.visible_BT is not None:
             step.visible_BT.copy_(visible_BT)

@@ -322,6 +322,7 @@ class LlamaGen(Generator):
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
         cfg_interval: int = -1,
+        cfg_schedule: str = 'constant',
         caption_mask_BT: Tensor | None = None,
         compile: bool | str = False,
         pick: Pick | None = None,
@@ -337,6 +338,7 @@ class LlamaGen(Generator):
             rng: Where seeds come from if there are none; torch's own by default.
             seeds: One for each image. An image depends on its seed and its condition, not on the others of its batch.
             cfg_interval: See `Guidance`.
+            cfg_schedule: See `Guidance`.
             caption_mask_BT: bool, True for real caption tokens.
             compile: Compile the steps, and on a GPU record them as CUDA graphs; True, or a backend of `torch.compile`.
                 The first batch of each size is slow.
@@ -347,7 +349,7 @@ class LlamaGen(Generator):
                 conditions, settings without meaning, or too little memory; it says which batch fits.
         """
         pick = pick or Sampler(temperature, top_k, top_p)
-        guidance = Guidance(cfg_scale, cfg_interval)
+        guidance = Guidance(cfg_scale, cfg_interval, cfg_schedule)
         cond = cond.to(self.device)
         self.condition.check(cond)
         if guidance.active and not self.condition.drop_rate:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fvq_core.errors import UserError
+from fvq_core.errors import UserError, nearest_hint
 
 COLDEST = 1e-5
+# Share of the way from no guidance to the whole scale, by the share of the codes that are drawn.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    'constant': lambda drawn: 1.0,
+    'linear': lambda drawn: drawn,
+    'cosine': lambda drawn: (1.0 - math.cos(math.pi * drawn)) / 2,
+}
 
 
 def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -127,15 +133,22 @@ class Guidance:
         scale: 1 is none.
         interval: Guide the first code and `interval + 1` more, then use the conditional logits alone, as LlamaGen's
             `cfg_interval`; -1 guides all.
+        schedule: `'constant'`, as LlamaGen; or from 1 at the first code up to `scale` at the last, `'linear'` as VAR raises it
+            over its scales, or `'cosine'`, along half a wave.
 
     Raises:
-        UserError: A scale below 1 or not finite.
+        UserError: A scale below 1 or not finite, or an unknown schedule.
     """
 
     scale: float = 1.0
     interval: int = -1
+    schedule: str = 'constant'
 
     def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UserError(
+                f"sampling: unknown cfg_schedule '{self.schedule}'; {nearest_hint(self.schedule, SCHEDULES)}"
+            )
         if not 1.0 <= self.scale < math.inf:
             raise UserError(f'sampling: cfg_scale must be 1 (no guidance) or more and finite, got {self.scale}.')
         if self.interval < -1:
@@ -150,7 +163,12 @@ class Guidance:
         """Whether code `number` (from 0) of a sequence is guided."""
         return self.active and (self.interval < 0 or number <= self.interval + 1)
 
-    def combine(self, logits_BV: Tensor) -> Tensor:
-        """Logits of the conditional half, then the unconditional half (2B, V), to (B, V)."""
-        conditional, unconditional = logits_BV.chunk(2)
-        return unconditional + (conditional - unconditional) * self.scale
+    def scale_at(self, number: int, length: int) -> float:
+        """The scale for code `number` (from 0) of a sequence of `length`."""
+        return 1.0 + (self.scale - 1.0) * SCHEDULES[self.schedule](number / max(1, length - 1))
+
+
+def guide(logits_BV: Tensor, scale: float | Tensor) -> Tensor:
+    """Logits of the conditional half, then the unconditional half (2B, V), to (B, V)."""
+    conditional, unconditional = logits_BV.chunk(2)
+    return unconditional + (conditional - unconditional) * scale
