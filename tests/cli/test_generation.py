@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fvq_core.commands import evaluate, extract_codes, sample, train
+
+from .helpers import REPO
 
 QUANTIZER = 'model.tokenizer.quantizer'
 TINY_TOKENIZER = [
@@ -38,6 +43,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
     call = ['configs/generation/llamagen_photos.py', '--work-dir', str(generator), '--cfg-options']
     assert train.main([*call, f'train_dataloader.dataset.root={codes}', *TINY_GENERATOR]) == 0
     return tokenizer, codes, generator
+
+
+@pytest.fixture(scope='module')
+def parts(trained: tuple[Path, Path, Path]) -> list[str]:
+    """The first arguments of `tools/sample.py`."""
+    tokenizer, _, generator = trained
+    return [str(generator / 'generator'), str(tokenizer / 'tokenizer')]
 
 
 def drawn(folder: Path) -> np.ndarray:
@@ -101,3 +113,65 @@ def test_another_tokenizer_or_other_settings_are_refused(
     assert train.main(['configs/generation/llamagen_photos.py', '--work-dir', str(tmp_path / 'g'), '--cfg-options',
                        f'train_dataloader.dataset.root={codes}']) == 2  # fmt: skip
     assert 'set model.generator.layout to' in capsys.readouterr().err
+
+
+def sample_processes(number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`tools/sample.py` in processes of one thread each, under torchrun where there are several."""
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(number), '--']
+    command = [sys.executable, *(torchrun if number > 1 else []), str(REPO / 'tools/sample.py'), *arguments]
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_two_processes_under_torchrun_draw_the_bytes_of_one_into_a_fresh_folder(
+    parts: list[str], tmp_path: Path
+) -> None:
+    call = [*parts, '--num', '40', '--classes', 'random', '--npz', '--device', 'cpu', '--out']
+    one, two = sample_processes(1, *call, str(tmp_path / 'one')), sample_processes(2, *call, str(tmp_path / 'two'))
+    assert one.returncode == 0, one.stderr
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count('40 images; tools/evaluate.py') == 1, 'one of them speaks'
+    assert drawn(tmp_path / 'two').shape == (40, 64, 64, 3)
+    assert len({image.tobytes() for image in drawn(tmp_path / 'two')}) == 40
+    assert np.array_equal(drawn(tmp_path / 'one'), drawn(tmp_path / 'two'))
+    for name in ('grid.png', 'shards/samples.json', 'shards/shard-00000.npy', 'shards/shard-00002.npy'):
+        assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes()
+    assert not list(tmp_path.rglob('.*'))
+
+    wrong = sample_processes(2, *call, str(tmp_path / 'two'), '--seed', '1')
+    assert wrong.returncode != 0
+    assert 'error: ' in wrong.stderr
+    assert 'drawn in another way (seed differ); name another folder' in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--cfg', '0.5'], 'cfg_scale must be 1'),
+        (['--top-k', '-1'], 'top_k'),
+        (['--top-p', '0'], 'top_p'),
+        (['--temperature', '-1'], 'temperature must be 0'),
+        (['--cfg-interval', '-2'], 'cfg_interval is a number of codes'),
+        (['--batch-size', '0'], '--batch-size takes 1 or more images, got 0'),
+        (['--batch-size', '-1'], '--batch-size takes 1 or more images, got -1'),
+        (['--classes', '\u00b2'], "--classes takes numbers from 0 to 9, or 'all', or 'random'; got '\u00b2'"),
+        (['--num', '0'], 'needs one or more images'),
+        (['--seed', '-1'], 'a seed from 0'),
+    ],
+)
+def test_a_refused_request_is_one_line_and_leaves_the_folder_for_a_better_one(
+    options: list[str], message: str, parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [*parts, '--num', '2', '--out', str(tmp_path / 'out')]
+    assert sample.main([*call, *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
+
+
+def test_images_that_fewer_are_asked_of_are_fewer(parts: list[str], tmp_path: Path) -> None:
+    call = [*parts, '--images', '--out', str(tmp_path)]
+    for number in (6, 3, 4):
+        assert sample.main([*call, '--num', str(number)]) == 0
+        assert len(list((tmp_path / 'images').iterdir())) == number

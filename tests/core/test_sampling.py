@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from fvq_core.codes import Codes, Grid
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.plots.sample_grid import choose_samples
+from fvq_core.ranks import agree
 from fvq_core.sampling import (
     SampleOutputs,
     SamplePlan,
@@ -181,6 +184,31 @@ def test_two_calls_never_draw_into_one_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ['samples.json']
 
 
+def agree_and_note(rank: int, folder: str) -> None:
+    """One of two processes: what it is told, and what mistake."""
+    os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
+    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    first, other = SampleShards(Path(folder) / 'shards', plan()), SampleShards(Path(folder) / 'shards', plan(seed=9))
+    told = [agree(first.open if rank == 0 else None)[1]]
+    if rank == 0:
+        draw_samples(Painter(), first, told[0], {}, batch_size=6)
+        first.close()
+    try:
+        agree(other.open if rank == 0 else None)
+    except UserError as error:
+        told.append(str(error))
+    (Path(folder) / f'{rank}.json').write_text(json.dumps(told))
+    dist.destroy_process_group()
+
+
+def test_every_process_hears_of_what_the_first_finds_and_of_its_mistake(tmp_path: Path) -> None:
+    mp.spawn(agree_and_note, (str(tmp_path),), nprocs=2)
+    missing, mistake = json.loads((tmp_path / '0.json').read_text())
+    assert missing == [0, 1, 2, 3]
+    assert 'drawn in another way (seed differ)' in mistake
+    assert json.loads((tmp_path / '1.json').read_text()) == [missing, mistake]
+
+
 def test_two_writers_of_one_file_never_share_a_staging_file(tmp_path: Path) -> None:
     target = tmp_path / 'plan.json'
     with staged(target, '') as one, staged(target, '') as other:
@@ -188,9 +216,9 @@ def test_two_writers_of_one_file_never_share_a_staging_file(tmp_path: Path) -> N
         other.write_text('other')
         assert (one.read_text(), other.read_text()) == ('one', 'other')
     assert [path.name for path in tmp_path.iterdir()] == ['plan.json']
-    with pytest.raises(UserError, match=r'plan.json could not be written'), staged(target, '') as one:
-        one.write_text('half')
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(UserError, match=r'plan.json could not be written .No such file'), staged(target, '') as one:
+        one.with_suffix('').write_text('elsewhere')
+    one.with_suffix('').unlink()
     assert target.read_text() == 'one'
     assert [path.name for path in tmp_path.iterdir()] == ['plan.json']
 
@@ -284,12 +312,12 @@ def test_an_output_that_does_not_fit_leaves_no_half_and_does_not_cost_the_others
     """The kernel refuses to let a file grow: every way of writing meets a real failure."""
     import resource
 
-    outputs, lines = SampleOutputs(tmp_path, drawn_to(tmp_path / 'shards', plan())), []
+    outputs = SampleOutputs(tmp_path, drawn_to(tmp_path / 'shards', plan()))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(UserError, match=r'samples.npz could not be written .File too large.*run the same') as told:
-            lines += outputs.write(npz=True, images=True)
+            list(outputs.write(npz=True, images=True))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [name for name in lost if f'{name} could not be written' in str(told.value)] == lost
@@ -313,8 +341,7 @@ def test_a_disk_that_fills_up_at_one_output_leaves_the_others(
 
     monkeypatch.setattr(os, 'replace', failing)
     with pytest.raises(UserError, match=f'{full} could not be written .No space left on device.*make room and run'):
-        for line in outputs.write(npz=True, images=True):
-            lines.append(line)
+        lines.extend(outputs.write(npz=True, images=True))
     assert len(lines) == 2
     assert not (tmp_path / full).exists()
     assert not (tmp_path / 'images' / full).exists()
