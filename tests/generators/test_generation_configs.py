@@ -11,6 +11,7 @@ import torch
 
 from fvq_core.config import load_config, read_config_file
 from fvq_core.registry import MODELS
+from fvq_core.smoke import run_smoke, shrink_config
 from tests.test_configs import flat
 
 ROOT = Path(__file__).parents[2] / 'configs'
@@ -31,6 +32,12 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'param_scheduler.{key}' for key in ('hold', 'decay', 'end_factor')},
     ),
     'fvq_xl': ('generation/fvq_l', {*SIZE, GUIDANCE, 'train_dataloader.batch_size', 'train_cfg.max_epochs'}),
+    'llamagen_xl_t2i': (
+        'generation/llamagen_b',
+        {*SIZE, GUIDANCE, 'default_hooks.report.sampling.top_k'}
+        | {f'model.generator.{key}' for key in ('caption_dim', 'caption_tokens')}
+        | {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'captions', 'images', 'tokens', 'channels')},
+    ),
     'llamagen_photos': (
         '_base_/generation',
         {f'model.generator.{key}' for key in ('dim', 'depth', 'heads', 'num_classes')}
@@ -53,6 +60,7 @@ PUBLISHED = {
     'llamagen_b': (111, 8, 256, 1e-4),
     'llamagen_l': (343, 8, 256, 1e-4),
     'llamagen_xl': (775, 8, 256, 1e-4),
+    'llamagen_xl_t2i': (778, 8, 256, 1e-4),  # XL without its classes (1.3 M) and with two layers for captions (4.3 M)
     'llamagen_xxl': (1411, 8, 256, 1e-4),
     'llamagen_3b': (3097, 8, 256, 1e-4),
     'fvq_l': (343, 8, 2048, 8e-4),
@@ -93,3 +101,18 @@ def test_every_row_of_the_tables_has_one_config_with_its_numbers(row_id: str):
     assert {key: paper[key] for key in columns} == {key: float(row[column]) for key, column in columns.items()}
     if 'CFG' in row['note']:
         assert row['note'].endswith(f'CFG {leaves(f"generation/{name}")[GUIDANCE]}')
+
+
+def test_the_captions_of_a_text_to_image_config_are_those_of_its_generator():
+    config = load_config(str(ROOT / 'generation/llamagen_xl_t2i.py'))
+    dataset, generator = config.train_dataloader.dataset, config.model.generator
+    assert (dataset.tokens, dataset.channels) == (generator.caption_tokens, generator.caption_dim) == (120, 2048)
+
+
+def test_a_text_to_image_config_trains_on_captions_in_a_smoke_run(tmp_path: Path):
+    config = shrink_config(load_config(str(ROOT / 'generation/llamagen_xl_t2i.py'), work_dir=str(tmp_path)))
+    assert config.train_dataloader.dataset.type == 'RandomCaptionedCodes'
+    assert config.model.generator.caption_dim == 2048
+    proven: list[str] = []
+    run_smoke(config, proven.append)
+    assert [line.split(':')[0] for line in proven] == ['trains', 'saves', 'tests', 'resumes', 'exports']
