@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,13 +17,36 @@ class Generator(nn.Module):
 
     Attributes:
         layouts: The layout classes it can model.
+        layout: What this one models.
+        num_classes: Its classes; None where its conditions are captions.
     """
 
     layouts: ClassVar[tuple[type[CodeLayout], ...]] = ()
+    layout: CodeLayout
+    num_classes: int | None
+
+    def units(self) -> list[nn.Module]:
+        """Its parts that are alike, such as blocks: compiled each, and with FSDP2 gathered one after the other."""
+        return []
+
+    def check_condition(self, cond: Tensor) -> None:
+        """Refuse conditions that it does not know.
+
+        Raises:
+            UserError: Saying which it knows.
+        """
+        raise NotImplementedError
 
     def loss(self, codes: Codes, cond: Tensor) -> dict[str, Tensor]:
-        """Training loss terms by name, for codes and one condition each (B, ...)."""
+        """Training loss terms by name, for codes and one condition each (B, ...).
+
+        A generator of captions takes their mask, bool (B, T), and a weight of each image (B,) too; None where there is none.
+        """
         raise NotImplementedError
+
+    def forward(self, *batch: Any) -> dict[str, Tensor]:
+        """`loss`: so that what wraps the module for many devices sees the training pass."""
+        return self.loss(*batch)
 
     def sample(
         self,
@@ -33,8 +57,12 @@ class Generator(nn.Module):
         top_k: int = 0,
         top_p: float = 1.0,
         rng: torch.Generator | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> Codes:
-        """Draw codes for each condition; `top_k=0` and `top_p=1` keep the whole vocabulary."""
+        """Draw codes for each condition; `top_k=0` and `top_p=1` keep the whole vocabulary.
+
+        With `seeds`, one for each condition, a sample depends on its seed and condition and not on the others of its batch.
+        """
         raise NotImplementedError
 
     @classmethod

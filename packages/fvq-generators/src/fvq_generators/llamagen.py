@@ -158,6 +158,16 @@ class LlamaGen(Generator):
         return self
 
     @property
+    def num_classes(self) -> int | None:  # pyrefly: ignore[bad-override]
+        return self.condition.num_classes if isinstance(self.condition, ClassEmbedding) else None
+
+    def units(self) -> list[nn.Module]:
+        return list(self.blocks)
+
+    def check_condition(self, cond: Tensor) -> None:
+        self.condition.check(cond)
+
+    @property
     def places(self) -> int:
         """Condition tokens and codes."""
         return self.condition.tokens + self.layout.length
@@ -205,16 +215,6 @@ class LlamaGen(Generator):
     def logits(self, x: Tensor) -> Tensor:
         """float32 logits (..., V) of what `features` returns."""
         return self.head(x).float()
-
-    def forward(
-        self,
-        codes: Codes,
-        cond: Tensor,
-        caption_mask_BT: Tensor | None = None,
-        valid_B: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """`loss`: so that what wraps the module for many devices sees the training pass."""
-        return self.loss(codes, cond, caption_mask_BT, valid_B)
 
     def loss(
         self,
@@ -351,7 +351,7 @@ class LlamaGen(Generator):
         pick = pick or Sampler(temperature, top_k, top_p)
         guidance = Guidance(cfg_scale, cfg_interval, cfg_schedule)
         cond = cond.to(self.device)
-        self.condition.check(cond)
+        self.check_condition(cond)
         if guidance.active and not self.condition.drop_rate:
             raise UserError(
                 f'LlamaGen: cfg_scale {cfg_scale} needs a model that was trained with cond_dropout; this one has 0, and does '

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes
 from fvq_core.errors import SmokeError, UserError, nearest_hint
+from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.runner.optim_wrapper import ClippedOptimWrapper
 from fvq_core.tasks.task import Task
 
-from ..layers import ClassEmbedding
-from ..llamagen import LlamaGen
 from ..pretrained import load_generator
 from . import sharding
 
@@ -52,7 +51,7 @@ class GeneratorTask(Task):
         super().__init__(compile)
         if shard is not None and shard not in sharding.DTYPES:
             raise UserError(f"GeneratorTask: unknown shard '{shard}'; {nearest_hint(str(shard), sharding.DTYPES)}")
-        self.generator: LlamaGen = GENERATORS.build(generator)
+        self.generator: Generator = GENERATORS.build(generator)
         self.shard = shard
         self.sharded = False
         self.gathered: dict[str, Tensor] | None = None
@@ -61,10 +60,10 @@ class GeneratorTask(Task):
         return {'generator': self.generator}
 
     def compiled_modules(self) -> list[nn.Module]:
-        return list(self.generator.blocks)
+        return self.generator.units()
 
     def forward(self, codes: Codes, *condition: Tensor | None) -> dict[str, Tensor]:
-        """Loss terms; see `LlamaGen.loss`."""
+        """Loss terms; see `Generator.loss`."""
         return self.handle('generator')(codes, *condition)
 
     @torch.no_grad()
@@ -84,7 +83,7 @@ class GeneratorTask(Task):
         if self.compile_parts:
             for module in self.compiled_modules():
                 module.compile(backend='inductor' if self.compile_parts is True else self.compile_parts)
-        sharding.shard_module(self.generator, list(self.generator.blocks), device, sharding.DTYPES[self.shard])
+        sharding.shard_module(self.generator, self.generator.units(), device, sharding.DTYPES[self.shard])
         self.sharded = True
         return self
 
@@ -127,13 +126,15 @@ class GeneratorTask(Task):
         Raises:
             UserError: The batch has none of the kind that this generator takes, or classes out of range.
         """
-        name = 'labels' if isinstance(self.generator.condition, ClassEmbedding) else 'captions'
+        name = 'captions' if self.generator.num_classes is None else 'labels'
         if data.get(name) is None:
             raise UserError(f"GeneratorTask: the batch has no '{name}', its keys are {', '.join(data)}.")
         cond: Tensor = data[name]
         if not cond.is_cuda:  # before it is on its way: looking at it there would wait for the device
-            self.generator.condition.check(cond)
-        given = (cond, data.get('caption_mask'), data.get('valid'))
+            self.generator.check_condition(cond)
+        given = [cond, data.get('caption_mask'), data.get('valid')]
+        while given[-1] is None:  # a generator of classes need not know of captions
+            given.pop()
         return tuple(None if value is None else value.to(device, non_blocking=True) for value in given)
 
     def codes(self, data: Mapping[str, Any], device: torch.device) -> Codes:
