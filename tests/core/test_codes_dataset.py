@@ -67,6 +67,14 @@ def test_an_item_is_one_crop_with_its_label_and_a_batch_stacks_them(root: str):
     assert (batch['labels'].dtype, batch['error']) == (torch.int64, None)
 
 
+def test_a_data_set_ends_where_its_images_end(root: str):
+    dataset = CodesDataset(root)
+    for index in (-1, IMAGES, (-1, 0), (IMAGES, 0)):
+        with pytest.raises(IndexError, match=f'has images 0 to {IMAGES - 1}, got'):
+            dataset[index]
+    assert [item['label'] for item in dataset] == [10, 11, 12, 13]
+
+
 def test_the_crop_follows_seed_and_position_alone(root: str):
     shown = [CodesDataset(root, seed=3)[(1, position)]['codes'][1].item() for position in range(60)]
     assert shown == [CodesDataset(root, seed=3)[(1, position)]['codes'][1].item() for position in range(60)]

@@ -94,6 +94,17 @@ def test_unreadable_images_have_no_row_and_are_named(tmp_path: Path):
     assert all(torch.equal(read.all_codes(row), torch.from_numpy(codes[image])) for row, image in enumerate(kept))
 
 
+@pytest.mark.parametrize('image', [-1, IMAGES])
+def test_an_image_that_is_not_there_is_an_index_error(store: Path, image: int):
+    read = CodesStore(store)
+    for find in (read.label, read.all_codes, lambda number: read.codes(number, 0)):
+        with pytest.raises(IndexError, match=f'store has images 0 to 6, got {image}'):
+            find(image)
+    for view in (-1, VIEWS):
+        with pytest.raises(IndexError, match=f'crops 0 to 3, got {view}'):
+            read.codes(0, view)
+
+
 def test_a_pickled_store_carries_no_codes(store: Path):
     read = CodesStore(store)
     wanted = read.codes(6, 1)
@@ -106,6 +117,12 @@ def test_a_pickled_store_carries_no_codes(store: Path):
 def edit_manifest(store: Path, **changes: object) -> None:
     path = store / 'manifest.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def edit_shard(store: Path, **changes: object) -> None:
+    document = json.loads((store / 'manifest.json').read_text())
+    document['shards'][1].update(changes)
+    edit_manifest(store, shards=document['shards'])
 
 
 def put(store: Path, file: str, array: np.ndarray) -> None:
@@ -129,6 +146,25 @@ def put(store: Path, file: str, array: np.ndarray) -> None:
         (lambda s: edit_manifest(s, vocabulary=200), "contradicts itself in 'vocabulary'"),
         (lambda s: edit_manifest(s, crops=dict(count=0)), "contradicts itself in 'crops'"),
         (lambda s: edit_manifest(s, source_images=70), "contradicts itself in 'shards'"),
+        (lambda s: edit_shard(s, bytes='3'), r"damaged .*'bytes of a shard' is '3', expected a whole number from 0"),
+        (lambda s: edit_shard(s, images=3.0), "'images of a shard' is 3.0, expected a whole number"),
+        (lambda s: edit_shard(s, file=None), "'file of a shard' is None, expected text"),
+        (lambda s: edit_manifest(s, shards=[7]), "'shards' is 7, expected an object"),
+        (lambda s: edit_manifest(s, shards={}), "'shards' is {}, expected a list"),
+        (lambda s: edit_manifest(s, tokenizer_hash=None), "'tokenizer_hash' is None, expected text"),
+        (lambda s: edit_manifest(s, complete='no'), "'complete' is 'no', expected true or false"),
+        (lambda s: edit_manifest(s, complete=1), "'complete' is 1, expected true or false"),
+        (lambda s: edit_manifest(s, source_images='7'), "'source_images' is '7', expected a whole number"),
+        (lambda s: edit_manifest(s, shard_size=-3), "'shard_size' is -3, expected a whole number from 0"),
+        (lambda s: edit_manifest(s, seed=True), "'seed' is True, expected a whole number"),
+        (lambda s: edit_manifest(s, crops=dict(count='4')), "'count of crops' is '4', expected a whole number"),
+        (lambda s: edit_manifest(s, crops=4), "'crops' is 4, expected an object"),
+        (lambda s: edit_manifest(s, unreadable='x'), "'unreadable' is 'x', expected a list"),
+        (lambda s: edit_manifest(s, unreadable=[1]), "'unreadable' is 1, expected text"),
+        (
+            lambda s: edit_manifest(s, layout={**LAYOUT.to_dict(), 'height': '2'}),
+            "'height of the layout' is '2', expected a whole number",
+        ),
         (lambda s: edit_manifest(s, complete=False), 'is unfinished; run tools/extract_codes.py'),
         (lambda s: (s / 'codes-00001.npy').unlink(), 'codes-00001.npy is missing, one of 3 shards'),
         (lambda s: os.truncate(s / 'codes-00002.npy', 100), 'has 100 bytes, its manifest says'),
@@ -347,6 +383,16 @@ def test_llamagens_files_are_read_through_the_same_interface(llamagen: Path):
         assert torch.equal(read.codes(2, 1), torch.full((6,), 2))
         assert torch.equal(read.all_codes(1), torch.ones(VIEWS, 6, dtype=torch.int64))
         assert [read.label(image) for image in range(3)] == [5, 6, 7]
+
+
+def test_an_image_that_llamagens_files_do_not_have_is_an_index_error(llamagen: Path):
+    read = open_codes(llamagen, LAYOUT.to_dict())
+    for image in (-1, 3):
+        for find in (read.label, read.all_codes, lambda number: read.codes(number, 0)):
+            with pytest.raises(IndexError, match=f'peer has images 0 to 2, got {image}'):
+                find(image)
+    with pytest.raises(IndexError, match='crops 0 to 3, got -1'):
+        read.codes(0, -1)
 
 
 def test_llamagens_files_know_no_tokenizer_until_they_are_told(llamagen: Path):

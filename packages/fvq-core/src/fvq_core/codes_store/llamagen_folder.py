@@ -13,7 +13,7 @@ from torch import Tensor
 from ..codes import layout_from_dict
 from ..errors import UserError
 from ..identity import tokenizer_hash as hash_of
-from .store import checked_codes, refuse_other_tokenizer
+from .store import check_index, checked_codes, refuse_other_tokenizer
 
 if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
@@ -81,7 +81,9 @@ class LlamaGenFolder:
 
         Raises:
             UserError: Its file is damaged.
+            IndexError: There is no such image.
         """
+        check_index(image, self.size, 'image', self.root)
         path = self.labels_folder / f'{image}.npy'
         found = load(path)
         if found.size != 1 or found.dtype.kind not in 'iu':
@@ -93,7 +95,9 @@ class LlamaGenFolder:
 
         Raises:
             UserError: They are outside the vocabulary, or their file is damaged.
+            IndexError: There is no such image or crop.
         """
+        check_index(view, self.views, 'crop', self.root)
         return checked_codes(self._read(image)[view], self.layout, str(self.codes_folder / f'{image}.npy'))
 
     def all_codes(self, image: int) -> Tensor:
@@ -101,6 +105,7 @@ class LlamaGenFolder:
 
         Raises:
             UserError: See `codes`.
+            IndexError: There is no such image.
         """
         return checked_codes(self._read(image), self.layout, str(self.codes_folder / f'{image}.npy'))
 
@@ -118,6 +123,7 @@ class LlamaGenFolder:
         refuse_other_tokenizer(str(self.root), self.tokenizer_hash, given, '')
 
     def _read(self, image: int) -> np.ndarray:
+        check_index(image, self.size, 'image', self.root)
         path = self.codes_folder / f'{image}.npy'
         found = load(path)
         L, views = self.layout.length, getattr(self, 'views', found.shape[1] if found.ndim == 3 else 0)

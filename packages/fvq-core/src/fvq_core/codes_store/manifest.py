@@ -12,6 +12,7 @@ import numpy as np
 
 from ..codes import CodeLayout, layout_from_dict
 from ..errors import UserError
+from .manifest_kinds import check_kinds
 
 MANIFEST_NAME, LABELS_NAME = 'manifest.json', 'labels.npy'
 FORMAT, VERSION = 'fvq codes', 1
@@ -116,6 +117,7 @@ class Manifest:
         known = cls.__dataclass_fields__
         try:
             given = {key: document[key] for key in known}
+            check_kinds(given)
             given['layout'] = layout_from_dict(given['layout'])
             given['shards'] = tuple(Shard(**shard) for shard in given['shards'])
             given['unreadable'] = tuple(given['unreadable'])

@@ -61,7 +61,12 @@ class CodesStore:
         return {**vars(self), 'maps': {}}
 
     def label(self, image: int) -> int:
-        """The class of an image, -1 without one."""
+        """The class of an image, -1 without one.
+
+        Raises:
+            IndexError: There is no such image.
+        """
+        check_index(image, len(self.labels), 'image', self.root)
         return int(self.labels[image])
 
     def codes(self, image: int, view: int) -> Tensor:
@@ -69,8 +74,10 @@ class CodesStore:
 
         Raises:
             UserError: They are outside the vocabulary, or their shard is damaged.
+            IndexError: There is no such image or crop.
         """
         codes_AL, where = self._image(image)
+        check_index(view, self.views, 'crop', where)
         return checked_codes(codes_AL[view], self.layout, where)
 
     def all_codes(self, image: int) -> Tensor:
@@ -78,6 +85,7 @@ class CodesStore:
 
         Raises:
             UserError: See `codes`.
+            IndexError: There is no such image.
         """
         codes_AL, where = self._image(image)
         return checked_codes(codes_AL, self.layout, where)
@@ -108,6 +116,7 @@ class CodesStore:
 
     def _image(self, image: int) -> tuple[np.ndarray, str]:
         """The codes (A, L) of an image, and what they are called."""
+        check_index(image, len(self.labels), 'image', self.root)
         number = int(np.searchsorted(self.ends, image, side='right'))
         shard = self.manifest.shards[number]
         if number not in self.maps:
@@ -127,6 +136,16 @@ class CodesStore:
                 f'{path} holds {found.dtype} of shape {found.shape}, expected {dtype} of shape {shape}; {AGAIN}.'
             )
         return found
+
+
+def check_index(index: int, size: int, what: str, where: str | Path) -> None:
+    """Refuse a number that is none of an image or a crop; a negative one would count from the end or name another file.
+
+    Raises:
+        IndexError: Saying which there are; a loop over a data set ends with it.
+    """
+    if not 0 <= index < size:
+        raise IndexError(f'{where} has {what}s 0 to {size - 1}, got {index}.')
 
 
 def checked_codes(codes: np.ndarray, layout: Any, where: str) -> Tensor:
