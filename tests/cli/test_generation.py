@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fvq_core.commands import evaluate, extract_codes, sample, train
+from fvq_core.commands import convert, evaluate, extract_codes, sample, train
 
 from .helpers import REPO
 
@@ -175,3 +175,9 @@ def test_images_that_fewer_are_asked_of_are_fewer(parts: list[str], tmp_path: Pa
     for number in (6, 3, 4):
         assert sample.main([*call, '--num', str(number)]) == 0
         assert len(list((tmp_path / 'images').iterdir())) == number
+
+
+def test_converting_lists_the_generators_that_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        convert.main(['--help'])
+    assert 'rqvae, var, llamagen-gpt checkpoint' in ' '.join(capsys.readouterr().out.split())

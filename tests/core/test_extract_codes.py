@@ -141,6 +141,17 @@ def test_random_crops_follow_the_seed_and_the_image_alone(photos: Path, tmp_path
     assert not torch.equal(one.all_codes(2), other.all_codes(2))
 
 
+def test_a_store_without_classes_says_so_at_its_end(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+    said: list[str] = []
+    extract(photos, tmp_path / 'with', tokenizer, ['center'], say=said.append)
+    assert said == []
+    extract(photos / 'class0', tmp_path / 'without', tokenizer, ['center'], say=said.append)
+    (line,) = said
+    assert line.startswith(f'{tmp_path}/without: its images have no classes (label -1)')
+    assert 'put the images into a folder a class' in line
+    assert CodesStore(tmp_path / 'without').label(0) == -1
+
+
 def test_tar_shards_give_the_codes_of_the_files_in_them(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
     (tmp_path / 'tars').mkdir()
     for name in ('class0', 'class1'):

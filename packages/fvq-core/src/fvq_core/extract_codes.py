@@ -198,6 +198,13 @@ def extract_codes(
             writer.wait()
             writer.finish(images.name, max_unreadable)
         writer.wait_complete()
+        nameless = int((np.asarray(images.labels) < 0).sum())
+        if nameless and rank == 0:
+            which = 'its images have no classes' if nameless == len(images) else f'{nameless:,} images have no class'
+            say(
+                f'{out}: {which} (label -1), so no class-conditional generator can train on it; put the images into a folder a '
+                'class (in tars: .cls members, or --tar-labels shard) and extract again for one'
+            )
         return read_manifest(out)
     finally:
         writer.close()

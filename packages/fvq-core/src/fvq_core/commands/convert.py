@@ -17,10 +17,12 @@ EXAMPLE = """\
 
 @command
 def main(argv: Sequence[str] | None) -> None:
-    from ..interop import PEERS
+    from ..interop import OTHER_PEERS, PEERS
+    from ..registry import load_plugins
 
+    load_plugins()  # which tell of their peers
     parser = make_parser('convert.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('peer', help=f'whose layout it is: {", ".join(PEERS)}, or one of a plug-in')
+    parser.add_argument('peer', help=f'whose layout it is: {", ".join([*PEERS, *OTHER_PEERS])}')
     parser.add_argument('checkpoint', help='a .pt, .pth or .safetensors file; loaded without running code from it')
     parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What is made of drawn samples: an npz, a folder of images, a picture grid."""
+"""What is made of drawn samples: an npz, a picture grid, a folder of images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SampleOutputs:
             UserError: At the end, on all that could not be written; the samples themselves are kept.
         """
         problems = []
-        for make, wanted in ((self._write_npz, npz), (self._write_images, images), (self._write_grid, True)):
+        for make, wanted in ((self._write_npz, npz), (self._write_grid, True), (self._write_images, images)):
             try:
                 if wanted:
                     yield make()
