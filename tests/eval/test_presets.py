@@ -132,7 +132,15 @@ def test_a_preset_is_frozen_and_prints_every_field(name: str) -> None:
 
 def test_two_presets_differ_in_what_they_print() -> None:
     assert len({str(preset) for preset in PRESETS.values()}) == len(PRESETS)
-    assert len({preset.protocol(1).split(': ', 1)[1] for preset in PRESETS.values()}) == len(PRESETS)
+    stamps = {(preset.protocol(1).split(': ', 1)[1], preset.reference_words) for preset in PRESETS.values()}
+    assert len(stamps) == len(PRESETS)
+
+
+def test_a_preset_prints_conventions_of_its_own_scores_alone() -> None:
+    assert '\n  features: fid\n' in str(PRESETS['ibq'])
+    for name, preset in PRESETS.items():
+        assert ('kid_subsets' in str(preset)) == (name == 'strict')
+        assert ('is_dtype' in str(preset)) == ('inception_score' in preset.features.metrics)
 
 
 @pytest.mark.parametrize('name', PRESETS)
@@ -176,8 +184,11 @@ def test_another_size_or_data_set_is_said() -> None:
     small = PRESETS['llamagen'].at(size=64, samples=5000)
     assert small.crop == Crop('ADMCenterCrop', 64, upsample=True)
     assert '64x64' in small.protocol(5000)
-    assert 'partial' not in small.protocol(5000)
-    assert PRESETS['llamagen'].at() == PRESETS['llamagen']
+    assert small.protocol(5000).startswith('llamagen: whole set declared as 5,000 images; ')
+    assert small.protocol(7).startswith('llamagen: partial, 7 of 5,000 images; whole set declared as 5,000 images; ')
+    assert 'samples_from: user' in str(small)
+    assert PRESETS['llamagen'].at() == PRESETS['llamagen'].at(samples=50_000) == PRESETS['llamagen']
+    assert 'declared' not in PRESETS['llamagen'].protocol(50_000)
 
 
 def test_lpips_of_each_preset_is_in_the_right_range() -> None:

@@ -18,24 +18,27 @@ from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS
 
 from ..features.feature_extractor import FeatureExtractor
 from ..presets import find_preset
-from ..presets.feature_input import prepared
+from ..presets.feature_input import for_image_sets, preparation
+from ..presets.image_set_preset import ImageSetPreset
 from ..presets.preset import Preset
 from ..samples import Samples, open_samples
+from ..samples.image_files import ImageFileSamples
 from ..statistics.image_set import ImageSetStatistics
-from ..statistics.scores import compare
+from ..statistics.scores import WITHOUT_REFERENCE, compare
 from .progress import SAVE_EVERY
-from .reference import Reference, check_size, is_statistics, note_of, read_reference, take_reference
+from .reference import Reference, check_size, is_statistics, note_of, read_reference, take_reference, taker_for
 from .score_names import check_scores, features_needed, groups, is_wanted, scores_of
 from .scored import ScoredImages
 from .taking import StatisticsTaker
 
-NEEDS_NO_REFERENCE = ('inception_score',)
 NEIGHBOURS = ('precision', 'recall', 'density', 'coverage')
 
 
 @EVALUATORS.register_module()
 class ImageSetEvaluator:
-    """Scores images as they lie in files: nothing is resized, rounded or coded again, unless a crop is asked for.
+    """Scores images as they lie in files: nothing is resized or rounded, unless a crop is asked for.
+
+    A preset with a codec codes both sides in memory, after the crop, whatever kind of file they come from.
 
     Args:
         preset: Name of the preset: preprocessing, extractor, conventions, number of images.
@@ -52,7 +55,7 @@ class ImageSetEvaluator:
         say: Gets a line whenever something of an earlier run is used.
 
     Attributes:
-        preset: The preset.
+        preset: The preset; `ScoredImages.preset` is what of it was applied.
 
     Raises:
         UserError: An unknown preset or score, or an extractor that cannot be built.
@@ -79,10 +82,9 @@ class ImageSetEvaluator:
         self.classes, self.convert, self.workers = classes, convert, workers
         self.crop = None if crop is None else self.preset.at(size=crop).crop
         network: FeatureExtractor = FEATURE_EXTRACTORS.build(extractor or dict(type='InceptionV3'))
-        built = prepared(network, self.preset.preprocessing)
         self.taker = StatisticsTaker(
-            built.to(device),
-            f'{self.preset.name}: {built.preprocessing}',
+            for_image_sets(network, self.preset).to(device),
+            preparation(network, self.preset),
             features_needed(self.names) | ({'pool'} if classes else set()),
             batch_size,
             cache_folder(cache),
@@ -106,24 +108,28 @@ class ImageSetEvaluator:
             real = self.open(reference)
             check_size(real.path, (real.height, real.width), (made.height, made.width))
         self.check_classes(made, real, reference)
+        if save_statistics is not None and len(made) < 2:
+            raise UserError(f'{made.path}: expected two or more images to save statistics of, got 1; give more images.')
         against = None
         if reference is not None:
             size = (made.height, made.width)
             against = (
-                read_reference(reference, self.taker, *size)
+                read_reference(reference, self.taker, *size, self.preset)
                 if real is None
                 else take_reference(real, self.taker, *size)
             )
             if self.classes and against.images is not None:
                 against.images.labels()
-        statistics, hashed = self.taker.take(made)
+        statistics, hashed = taker_for(made, self.taker).take(made)
         if statistics is None or not is_main_process():
             return ScoredImages({}, {}, [])
         if save_statistics is not None:
             statistics.save(save_statistics, note=note_of(made, self.taker))
         words = self.words(made)
-        whole = f'{self.preset.name}: {self.preset.partial(len(made))}{words}'
-        scored = ScoredImages(self.scores(statistics, against, whole), self.facts(made, hashed, reference, against), [])
+        whole = f'{self.preset.name}: {self.preset.counted(len(made))}{words}'
+        applied = self.applied(against)
+        facts = {**self.facts(made, hashed, reference, against), 'preset': applied.to_dict()}
+        scored = ScoredImages(self.scores(statistics, against, whole), facts, [], preset=applied)
         scored.notes += self.notes(made, against, scored.metrics)
         if self.classes and against is not None:
             scored.classes, more = self.class_scores(made, statistics, against, words)
@@ -158,20 +164,21 @@ class ImageSetEvaluator:
         self, statistics: ImageSetStatistics, against: Reference | None, protocol: str
     ) -> dict[str, MetricValue]:
         """The values that are wanted and can be had, each stamped with what it depends on."""
-        alone = [name for name in self.names if name in NEEDS_NO_REFERENCE]
-        found = self.compare(None, statistics, alone, protocol)
-        if against is not None:
-            rest = [name for name in self.names if name not in alone]
-            if against.listed_only_in_part:
-                rest = [name for name in rest if name != 'kid']  # the listed images are for neighbours alone
-            found |= self.compare(against.statistics, statistics, rest, f'{protocol}; against {against.words}')
-        return found
+        if against is None:
+            return self.compare(None, statistics, self.names, protocol)
+        names = [name for name in self.names if name not in against.cannot_give]
+        return self.compare(against.statistics, statistics, names, protocol, against.words)
 
     def compare(
-        self, reference: ImageSetStatistics | None, made: ImageSetStatistics, names: Sequence[str], protocol: str
+        self,
+        reference: ImageSetStatistics | None,
+        made: ImageSetStatistics,
+        names: Sequence[str],
+        protocol: str,
+        against: str = '',
     ) -> dict[str, MetricValue]:
         """`compare` for some scores."""
-        found = compare(reference, made, replace(self.preset.features, metrics=groups(names)), protocol)
+        found = compare(reference, made, replace(self.preset.features, metrics=groups(names)), protocol, against)
         return {key: value for key, value in found.items() if is_wanted(key, names)}
 
     def class_scores(
@@ -180,7 +187,7 @@ class ImageSetEvaluator:
         """The values of each class that both sides have two images of, and a line for those left out."""
         if against.images is None or against.of_images is None:
             raise UserError('--classes: expected a reference with images, got statistics alone; give the images.')
-        names = [name for name in self.names if name not in NEEDS_NO_REFERENCE]
+        names = [name for name in self.names if name not in WITHOUT_REFERENCE]
         if against.listed_only_in_part:  # too few of a class for anything but what they are listed for
             names = [name for name in names if name in NEIGHBOURS]
         classes, left_out = {}, []
@@ -189,12 +196,17 @@ class ImageSetEvaluator:
             if min(len(of_samples), len(of_reference)) < 2:
                 left_out.append(label)
                 continue
-            protocol = f'{self.preset.name}: class {label} alone; {words}; against {against.words}'
+            protocol = f'{self.preset.name}: class {label} alone; {words}'
             both = (against.of_images.subset(of_reference), statistics.subset(of_samples))
-            classes[label] = self.compare(*both, names, protocol)
+            classes[label] = self.compare(*both, names, protocol, against.words)
         listed = ', '.join(map(str, left_out[:10])) + (', ...' if len(left_out) > 10 else '')
         note = f'classes without a number, for want of two images on both sides: {listed}'
         return classes, [note] if left_out else []
+
+    def applied(self, against: Reference | None) -> ImageSetPreset:
+        """What of the preset these numbers are of."""
+        words = None if against is None else against.words
+        return ImageSetPreset.of(self.preset, self.crop, words, self.taker.extractor, groups(self.names))
 
     def facts(self, made: Samples, hashed: str, reference: str | None, against: Reference | None) -> dict[str, Any]:
         """What the numbers are of, JSON-ready."""
@@ -205,9 +217,9 @@ class ImageSetEvaluator:
             'resolution': [made.height, made.width],
             'reference': reference,
             'reference_is': None if against is None else against.words,
+            'reference_sha256': None if against is None else against.sha256,
             'extractor': self.taker.extractor.name,
             'extractor_sha256': self.taker.extractor.fingerprint,
-            'preset': self.preset.to_dict(),
         }
 
     def notes(self, made: Samples, against: Reference | None, found: Mapping[str, MetricValue]) -> list[str]:
@@ -228,10 +240,17 @@ class ImageSetEvaluator:
             notes.append(
                 f'{", ".join(missing)}: the reference or the extractor cannot give it, or there are too few images'
             )
+        if self.preset.codec is not None and self.crop is None and holds_jpeg(made):
+            notes.append(f'{made.path} holds JPEG files: {self.preset.name} codes them once more, like every image')
         few = [name for name, value in found.items() if 'TOO FEW' in value.protocol]
         if few:
             notes.append(f'too few images for {", ".join(few)}: see the protocol of each')
         return notes
+
+
+def holds_jpeg(images: Samples) -> bool:
+    """Whether a set is of JPEG files, by the name of the first."""
+    return isinstance(images, ImageFileSamples) and images.dataset.name(0).lower().endswith(('.jpg', '.jpeg'))
 
 
 def cache_folder(cache: str | None) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fvq_core.errors import UserError
 
+from ..presets.preset import Preset
 from ..samples import Samples
 from ..samples.npz_file import NpzFile
 from ..samples.npz_images import IMAGES, NpzImages, has_moments
@@ -26,7 +27,8 @@ class Reference:
     """A reference; what is taken of images is None on processes other than the main one.
 
     Attributes:
-        words: What it is, for the stamp of every number.
+        words: What it is, for the stamp of every number that compares with it.
+        sha256: Of the file of statistics, or of the content of the images.
         statistics: Moments, and features of images where there are any.
         images: The images, where there are any.
         of_images: Statistics of just these images; the same as `statistics`, but for files such as ADM's, whose moments
@@ -34,6 +36,7 @@ class Reference:
     """
 
     words: str
+    sha256: str
     statistics: ImageSetStatistics | None
     images: Samples | None
     of_images: ImageSetStatistics | None
@@ -42,6 +45,11 @@ class Reference:
     def listed_only_in_part(self) -> bool:
         """Whether the moments are of other images than those listed."""
         return self.images is not None and self.statistics is not self.of_images
+
+    @property
+    def cannot_give(self) -> tuple[str, ...]:
+        """Scores that it is not made for: the images that ADM's files list are for neighbours alone."""
+        return ('kid',) if self.listed_only_in_part else ()
 
 
 def is_statistics(path: str) -> bool:
@@ -53,7 +61,7 @@ def is_statistics(path: str) -> bool:
     return path.lower().endswith('.npz') and os.path.isfile(path) and has_moments(NpzFile(path))
 
 
-def read_reference(path: str, taker: StatisticsTaker, height: int, width: int) -> Reference:
+def read_reference(path: str, taker: StatisticsTaker, height: int, width: int, preset: Preset) -> Reference:
     """A file of statistics. Images in it, as ADM's have, serve neighbours (precision, recall, ...) alone.
 
     Args:
@@ -61,6 +69,7 @@ def read_reference(path: str, taker: StatisticsTaker, height: int, width: int) -
         taker: Takes statistics of the images.
         height: Of the samples.
         width: Of the samples.
+        preset: What the samples are scored under.
 
     Raises:
         UserError: Another extractor, preset or resolution.
@@ -68,6 +77,8 @@ def read_reference(path: str, taker: StatisticsTaker, height: int, width: int) -
     loaded = ImageSetStatistics.load(path)
     check_kind(path, loaded, taker)
     described = describe(read_note(Path(path)))
+    if 'preparation' not in described:
+        check_unstated(path, loaded, taker, preset)
     size = (described.get('height', height), described.get('width', width))
     check_size(path, size, (height, width))
     if described.get('preparation', taker.preparation) != taker.preparation:
@@ -75,14 +86,15 @@ def read_reference(path: str, taker: StatisticsTaker, height: int, width: int) -
             f"{path}: expected statistics taken under '{taker.preparation}', got '{described['preparation']}'; take them "
             'again with --save-stats under this preset.'
         )
-    words = f'statistics in {os.path.basename(path)} (sha256 {file_hash(path)[:12]})'
+    sha256 = file_hash(path)
+    words = f'statistics in {os.path.basename(path)} (sha256 {sha256[:12]})'
     if IMAGES not in NpzFile(path).members:
-        return Reference(words, loaded, None, None)
+        return Reference(words, sha256, loaded, None, None)
     images = NpzImages(path)
     check_size(path, (images.height, images.width), (height, width))
-    of_images, _ = taker.take(images)
+    of_images, _ = taker_for(images, taker).take(images)
     both = loaded if of_images is None else loaded.with_features_of(of_images)
-    return Reference(f'{words}, neighbours among its {len(images):,} images', both, images, of_images)
+    return Reference(f'{words}, neighbours among its {len(images):,} images', sha256, both, images, of_images)
 
 
 def take_reference(images: Samples, taker: StatisticsTaker, height: int, width: int) -> Reference:
@@ -92,9 +104,16 @@ def take_reference(images: Samples, taker: StatisticsTaker, height: int, width: 
         UserError: Of another resolution than the samples, or an image that cannot be scored.
     """
     check_size(images.path, (images.height, images.width), (height, width))
-    statistics, hashed = taker.take(images)
+    statistics, hashed = taker_for(images, taker).take(images)
     words = f'{len(images):,} images of {os.path.basename(os.path.normpath(images.path))} (sha256 {hashed[:12]})'
-    return Reference(words, statistics, images, statistics)
+    return Reference(words, hashed, statistics, images, statistics)
+
+
+def taker_for(images: Samples, taker: StatisticsTaker) -> StatisticsTaker:
+    """The taker, and for a single image one that keeps nothing: a file of statistics holds a covariance."""
+    if len(images) > 1:
+        return taker
+    return StatisticsTaker(taker.extractor, taker.preparation, taker.kept, taker.batch_size, None, taker.say)
 
 
 def check_kind(path: str, loaded: ImageSetStatistics, taker: StatisticsTaker) -> None:
@@ -116,6 +135,23 @@ def check_kind(path: str, loaded: ImageSetStatistics, taker: StatisticsTaker) ->
             )
 
 
+def check_unstated(path: str, loaded: ImageSetStatistics, taker: StatisticsTaker, preset: Preset) -> None:
+    """Refuse a file that does not say how its images were prepared, where a preset prepares them in a way of its own.
+
+    Files of other programs, such as ADM's, are of the 2015 Inception network behind its own resize, without a codec.
+
+    Raises:
+        UserError: The preset has another resize, or a codec.
+    """
+    other_resize = loaded.fingerprint is None and preset.preprocessing != 'tf1'
+    if other_resize or preset.codec is not None:
+        raise UserError(
+            f"{path}: expected statistics taken under '{taker.preparation}', got a file that does not say how they were "
+            "taken, as ADM's, which are of the resize of TensorFlow 1 and no codec; give the images, or statistics of "
+            '--save-stats under this preset.'
+        )
+
+
 def check_size(path: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
     """Refuse a reference of another resolution.
 
@@ -125,7 +161,7 @@ def check_size(path: str, size: tuple[int, int], wanted: tuple[int, int]) -> Non
     if size != wanted:
         raise UserError(
             f'{path}: expected a reference of {wanted[0]}x{wanted[1]} pixels like the samples, got {size[0]}x{size[1]}; '
-            'cut image files with --crop, or give the reference of that resolution.'
+            'give the reference of that resolution, or cut image files with tools/evaluate.py --crop.'
         )
 
 

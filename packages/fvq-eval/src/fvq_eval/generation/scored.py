@@ -8,6 +8,8 @@ from typing import Any
 
 from fvq_core.metric import MetricValue
 
+from ..presets.image_set_preset import ImageSetPreset
+
 
 @dataclass
 class ScoredImages:
@@ -16,6 +18,7 @@ class ScoredImages:
     Attributes:
         metrics: By name.
         classes: By class, then by name; empty unless asked for.
+        preset: As it was applied; None where the numbers are another process's.
         facts: JSON-ready: the set, its content hash, the reference, the preset.
         notes: One line for each thing that a reader of the numbers should know.
     """
@@ -24,3 +27,4 @@ class ScoredImages:
     facts: dict[str, Any]
     notes: list[str]
     classes: Mapping[int, dict[str, MetricValue]] = field(default_factory=dict)
+    preset: ImageSetPreset | None = None

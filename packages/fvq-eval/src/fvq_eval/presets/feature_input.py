@@ -1,12 +1,15 @@
-"""How pixels reach the Inception network: the resize and the scaling that implementations differ in."""
+"""How pixels reach the Inception network: the codec, the resize and the scaling that implementations differ in."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..features.feature_extractor import FeatureExtractor
 from ..features.inception import SIDE, InceptionV3
+from .jpeg_codec import jpeg
+from .preset import Preset
 
 
 class HalfPixelInput(FeatureExtractor):
@@ -28,6 +31,27 @@ class HalfPixelInput(FeatureExtractor):
         return self.network.extract(half_pixel(pixels_BCHW))
 
 
+class CodedInput(FeatureExtractor):
+    """A network that sees images after PIL's JPEG of default quality, for sets of images of 8 bits.
+
+    Its fingerprint is the network's: it is the same features of other pixels, which the preset's words tell apart.
+
+    Args:
+        network: Any.
+    """
+
+    def __init__(self, network: FeatureExtractor) -> None:
+        super().__init__()
+        self.network = network
+        self.name, self.sizes, self.provenance = network.name, network.sizes, network.provenance
+        self.logit_bias_C, self.fingerprint = network.logit_bias_C, network.fingerprint
+        self.preprocessing = f'JPEG of default quality, {network.preprocessing}'
+        self.freeze()
+
+    def extract(self, pixels_BCHW: Tensor) -> dict[str, Tensor]:
+        return self.network.extract(jpeg(pixels_BCHW.to(torch.uint8)).to(pixels_BCHW))
+
+
 def half_pixel(pixels_BCHW: Tensor) -> Tensor:
     """What a network with the 2015 graph's scaling must be given to see what pytorch-fid shows it.
 
@@ -42,6 +66,17 @@ def half_pixel(pixels_BCHW: Tensor) -> Tensor:
     """
     resized = F.interpolate(pixels_BCHW.float(), (SIDE, SIDE), mode='bilinear', align_corners=False)
     return resized * (256 / 255)
+
+
+def for_image_sets(network: FeatureExtractor, preset: Preset) -> FeatureExtractor:
+    """The network for images that lie in files: with a preset's preprocessing, and its codec in memory."""
+    built = prepared(network, preset.preprocessing)
+    return CodedInput(built) if preset.codec == 'jpeg' else built
+
+
+def preparation(network: FeatureExtractor, preset: Preset) -> str:
+    """All that statistics of image files must agree on beside the images and the network, in words."""
+    return f'{preset.name}: {for_image_sets(network, preset).preprocessing}'
 
 
 def prepared(network: FeatureExtractor, preprocessing: str) -> FeatureExtractor:

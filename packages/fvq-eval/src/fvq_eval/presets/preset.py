@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -16,6 +15,7 @@ from fvq_core.registry import TRANSFORMS
 from ..metrics.conventions import LPIPSConventions, PSNRConventions, SSIMConventions
 from ..metrics.rounding import IN_WORDS, Rounding, check_rounding, original_pixels, to_pixels
 from ..statistics.conventions import FeatureConventions
+from .declared import Declared
 from .jpeg_codec import jpeg
 
 VALIDATION_IMAGES = 50_000  # of ImageNet
@@ -50,7 +50,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(Declared):
     """One way to evaluate.
 
     Attributes:
@@ -71,6 +71,7 @@ class Preset:
         ms_ssim: Whether it gives MS-SSIM.
         lpips: Conventions, for each LPIPS that it gives.
         samples: Images of a whole evaluation; numbers of fewer are marked partial.
+        samples_from: Who says so: the protocol, or the user of another data set; every number says the latter.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Preset:
     ms_ssim: bool = False
     lpips: tuple[LPIPSConventions, ...] = ()
     samples: int = VALIDATION_IMAGES
+    samples_from: Literal['protocol', 'user'] = 'protocol'
 
     def __post_init__(self) -> None:
         check_rounding(f"preset '{self.name}'", self.rounding)
@@ -108,8 +110,8 @@ class Preset:
 
     def at(self, size: int | None = None, samples: int | None = None) -> Preset:
         """The same for another resolution, or another data set's number of images; None keeps what it is."""
-        crop = self.crop if size is None else replace(self.crop, size=size)
-        return replace(self, crop=crop, samples=self.samples if samples is None else samples)
+        changed = self if size is None else replace(self, crop=replace(self.crop, size=size))
+        return changed if samples in (None, self.samples) else replace(changed, samples=samples, samples_from='user')
 
     def metric_configs(self, lpips_weights: str | None = None) -> list[dict[str, Any]]:
         """Configs of the components of `METRICS` that compare image by image, and of those that read codes.
@@ -126,12 +128,14 @@ class Preset:
         configs += [dict(type='CodebookUsage'), dict(type='QuantizationError')]
         return [dict(config, preset=self.name) for config in configs]
 
-    def partial(self, samples: int) -> str:
-        """`'partial, 500 of 50,000 images; '` where there were fewer than the protocol asks for, else nothing."""
-        return f'partial, {samples:,} of {self.samples:,} images; ' if samples < self.samples else ''
+    def counted(self, samples: int) -> str:
+        """`'partial, 500 of 50,000 images; '` where there were fewer than asked for, and a word where the user asks."""
+        partial = f'partial, {samples:,} of {self.samples:,} images; ' if samples < self.samples else ''
+        declared = f'whole set declared as {self.samples:,} images; ' if self.samples_from == 'user' else ''
+        return f'{partial}{declared}'
 
     def protocol(self, samples: int, preprocessing: str | None = None) -> str:
-        """What numbers made of features carry: the preset, and all of it that moves them.
+        """What numbers made of features carry: the preset, and all of it that moves them but for the reference.
 
         Args:
             samples: Images that were seen.
@@ -139,31 +143,4 @@ class Preset:
         """
         codec = ', JPEG of default quality on both sides' if self.codec else ''
         resize = preprocessing or f'{self.preprocessing} resize'
-        return (
-            f'{self.name}: {self.partial(samples)}{self.crop}; {IN_WORDS[self.rounding]}{codec}; {resize}; against '
-            f'{self.reference_words}'
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, JSON-ready, in words where it has any."""
-        return {field.name: in_words(getattr(self, field.name)) for field in fields(self)}
-
-    def __str__(self) -> str:
-        lines = [f'{key}: {text(value)}' for key, value in self.to_dict().items() if key != 'name']
-        return '\n'.join([f'preset {self.name}', *(f'  {line}' for line in lines)])
-
-
-def in_words(value: Any) -> Any:
-    """A field for JSON: numbers and names as they are, conventions as their sentence."""
-    if isinstance(value, tuple):
-        return [in_words(entry) for entry in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def text(value: Any) -> str:
-    """A field for people."""
-    if value is None or value == [] or value is False:
-        return 'none'
-    if isinstance(value, Mapping):
-        return ', '.join(f'{key} {text(entry)}' for key, entry in value.items())
-    return '; '.join(map(text, value)) if isinstance(value, list) else str(value)
+        return f'{self.name}: {self.counted(samples)}{self.crop}; {IN_WORDS[self.rounding]}{codec}; {resize}'

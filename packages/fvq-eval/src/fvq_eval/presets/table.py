@@ -1,12 +1,18 @@
-"""Presets side by side in Markdown, from the objects themselves: `python -m fvq_eval.presets.table`."""
+"""Presets side by side in Markdown, from the objects themselves.
+
+python -m fvq_eval.presets.table              all
+python -m fvq_eval.presets.table ibq strict   the fields in which two differ
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from ..metrics.rounding import IN_WORDS
-from .find_preset import PRESETS
-from .preset import Preset, text
+from .declared import text
+from .find_preset import PRESETS, find_preset
+from .preset import Preset
 
 NOTHING = '-'
 
@@ -21,6 +27,12 @@ def lines() -> list[str]:
         '',
         *markdown(images, [image_cells(preset) for preset in presets]),
     ]
+
+
+def difference_lines(first: str, second: str) -> list[str]:
+    """A table of the fields in which two presets, by name, are declared otherwise."""
+    differing = find_preset(first).difference(find_preset(second))
+    return markdown(['', f'`{first}`', f'`{second}`'], [[key, *words] for key, words in differing.items()])
 
 
 def feature_cells(preset: Preset) -> list[str]:
@@ -57,4 +69,4 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 if __name__ == '__main__':
-    print('\n'.join(lines()))
+    print('\n'.join(difference_lines(*sys.argv[1:]) if len(sys.argv) == 3 else lines()))

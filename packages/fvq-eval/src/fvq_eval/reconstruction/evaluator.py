@@ -24,13 +24,15 @@ from fvq_core.tokenizer import Tokenizer
 
 from ..features.exact_precision import exact_precision
 from ..features.feature_extractor import FeatureExtractor
+from ..generation.evaluator import cache_folder
 from ..metrics.codebook_usage import CodebookUsage
 from ..presets import Preset, find_preset
-from ..statistics.image_set import ImageSetStatistics
+from .applied import applied, read_references
 from .checks import check_output, check_size, image_files
 from .cropped_files import CroppedFiles, load
 from .feature_sets import FeatureSets
 from .forward import reconstruct
+from .side_by_side import side_by_side
 
 Built = TypeVar('Built')
 
@@ -44,17 +46,20 @@ class PresetEvaluator:
         extractor: Config of a component of `FEATURE_EXTRACTORS`. By default the Inception network of 2015, and without its
             weights no scores of features; False for none of these scores.
         lpips_weights: File or folder of the networks of LPIPS; see `fvq_core.perceptual.LPIPS`.
-        reference: Statistics that presets with an external reference compare with; see `ImageSetStatistics.load`.
+        reference: File of statistics that presets with an external reference compare with; see `fvq_eval.generation.reference`.
         image_size: Side of the crops in place of the presets' 256 pixels.
         images: Images of a whole evaluation in place of the presets' number, for another data set.
+        cache: Folder for statistics of images that a reference lists, as ADM's does; see `ImageSetEvaluator`.
 
     Attributes:
-        presets: As they are applied.
+        declared: The presets as they are asked for.
+        presets: As they are applied; network and reference are those really used, once `evaluate` has begun.
         left_out: One line for each kind of number that could not be computed, saying why.
         dead_codes: Codes that were never chosen, by preset, after `evaluate`.
+        facts: What else the numbers are of, JSON-ready: the reference that was used, with its sha256.
 
     Raises:
-        UserError: An unknown preset, the same one twice, or none.
+        UserError: An unknown preset, the same one twice, or none; a reference that no preset compares with.
     """
 
     def __init__(
@@ -65,14 +70,23 @@ class PresetEvaluator:
         reference: str | None = None,
         image_size: int | None = None,
         images: int | None = None,
+        cache: str | None = 'default',
     ) -> None:
         found = [find_preset(preset) if isinstance(preset, str) else preset for preset in presets]
-        self.presets = [preset.at(image_size, images) for preset in found]
-        names = [preset.name for preset in self.presets]
+        self.declared = [preset.at(image_size, images) for preset in found]
+        self.presets = self.declared
+        names = [preset.name for preset in self.declared]
         if not names or len(set(names)) < len(names):
             raise UserError(f'PresetEvaluator: needs one or more distinct presets, got {", ".join(names) or "none"}.')
+        if reference is not None and all(preset.reference == 'originals' for preset in self.presets):
+            raise UserError(
+                f'PresetEvaluator: expected a preset that compares with a file such as adm for the reference {reference}, '
+                f'got {", ".join(names)}, which compare with the originals; leave the reference out.'
+            )
         self.extractor, self.lpips_weights, self.reference = extractor, lpips_weights, reference
+        self.cache = cache_folder(cache)
         self.left_out: list[str] = []
+        self.facts: dict[str, Any] = {}
         self.dead_codes: dict[str, list[int]] = {}
 
     @torch.no_grad()
@@ -100,9 +114,9 @@ class PresetEvaluator:
         """
         images_of = image_files(files)
         check_size(tokenizer, self.presets)
-        self.left_out = []
+        self.presets, self.left_out, self.facts = self.declared, [], {}
         device = next(tokenizer.parameters()).device
-        metrics, features = self.metrics(tokenizer), self.features(device)
+        metrics, features = self.metrics(tokenizer), self.features(device, batch_size)
         cropped = CroppedFiles(images_of, list(dict.fromkeys(preset.crop for preset in self.presets)))
         unreadable = UnreadableImages(len(cropped), max_unreadable, logger or logging.getLogger('fvq'))
         rank, ranks = get_dist_info()
@@ -146,10 +160,27 @@ class PresetEvaluator:
                 kept[preset.name].append(metric)
         return kept
 
-    def features(self, device: torch.device) -> FeatureSets | None:
-        """What takes features, for the presets whose reference is there; None without an extractor."""
-        if self.extractor is False:
-            return None
+    def features(self, device: torch.device, batch_size: int) -> FeatureSets | None:
+        """What takes features, with the references checked; None without an extractor.
+
+        Raises:
+            UserError: A reference of another network, preset or resolution.
+        """
+        network, external = None if self.extractor is False else self.network(), {}
+        if network is not None:
+            external = read_references(self.reference, self.declared, network.to(device), batch_size, self.cache)
+            for preset in self.declared:
+                if preset.reference == 'external' and preset.name not in external:
+                    words = preset.reference_words
+                    self.leave_out(f'{preset.name}: no distance, it needs {words}; name it as reference')
+        self.presets = [applied(preset, network, external.get(preset.name)) for preset in self.declared]
+        for reference in external.values():
+            used = {'reference': self.reference, 'reference_is': reference.words}
+            self.facts = {**used, 'reference_sha256': reference.sha256}
+        return None if network is None else FeatureSets(self.presets, network, external)
+
+    def network(self) -> FeatureExtractor | None:
+        """What features are taken with; None, with a line, where the default has no weights."""
         network: FeatureExtractor | None
         if isinstance(self.extractor, Mapping):  # asked for by name: what is wrong with it is an error
             network = FEATURE_EXTRACTORS.build(self.extractor)
@@ -157,10 +188,7 @@ class PresetEvaluator:
             network, reason = built_on_all_ranks(lambda: FEATURE_EXTRACTORS.build(dict(type='InceptionV3')))
             if network is None:
                 self.leave_out(f'no rFID and no other score of features: {reason}')
-        if network is None:
-            return None
-        external = None if self.reference is None else ImageSetStatistics.load(self.reference)
-        return FeatureSets(self.presets, network.to(device), external)
+        return network
 
     def leave_out(self, line: str) -> None:
         """Remember what is missing, once."""
@@ -186,18 +214,28 @@ class PresetEvaluator:
                 if isinstance(metric, CodebookUsage):
                     self.dead_codes[preset.name] = metric.dead()
             if features is not None:
-                if preset.reference == 'external' and self.reference is None:
-                    self.leave_out(
-                        f'{preset.name}: no distance, it needs {preset.reference_words}; name it as reference'
-                    )
-                values.update({f'{preset.name}/{key}': value for key, value in features.scores(preset).items()})
+                found, missing = features.scores(preset)
+                values.update({f'{preset.name}/{key}': value for key, value in found.items()})
+                self.leave_out_scores(preset, missing)
         return values
+
+    def leave_out_scores(self, preset: Preset, missing: Sequence[str]) -> None:
+        """Remember which scores of features a preset does not give, and why."""
+        if missing and (preset.reference == 'originals' or self.reference is not None):  # else there is a line already
+            self.leave_out(
+                f'{preset.name}: no {", ".join(missing)}: the reference or the extractor cannot give it, or there are too '
+                'few images'
+            )
+
+    def side_by_side(self, values: Mapping[str, MetricValue]) -> list[str]:
+        """The numbers of several presets beside one another, in lines; nothing for one preset."""
+        return side_by_side(self.presets, values)
 
 
 def stamped(value: MetricValue, preset: Preset, seen: int) -> MetricValue:
     """A value whose protocol says that there were too few images, if so."""
     name, words = value.protocol.split(': ', 1)
-    return replace(value, protocol=f'{name}: {preset.partial(seen)}{preset.crop}; {words}')
+    return replace(value, protocol=f'{name}: {preset.counted(seen)}{preset.crop}; {words}')
 
 
 def built_on_all_ranks(build: Callable[[], Built]) -> tuple[Built | None, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch import Tensor
 from fvq_core.metric import MetricValue
 
 from ..features.feature_extractor import FeatureExtractor
-from ..generation.score_names import features_needed, scores_of
+from ..generation.reference import Reference
+from ..generation.score_names import features_needed, is_wanted, scores_of
 from ..metrics.rounding import Rounding
 from ..presets.feature_input import prepared
 from ..presets.preset import Crop, Preset
@@ -40,12 +42,10 @@ class FeatureSets:
     Args:
         presets: The presets.
         network: On the device of the images.
-        external: Statistics to compare with, for presets with a reference of their own; None where there are none.
+        external: What presets with a reference of their own compare with, by their names.
     """
 
-    def __init__(
-        self, presets: Sequence[Preset], network: FeatureExtractor, external: ImageSetStatistics | None
-    ) -> None:
+    def __init__(self, presets: Sequence[Preset], network: FeatureExtractor, external: Mapping[str, Reference]) -> None:
         self.external, self.network = external, network
         self.examples: dict[SetKey, Preset] = {}
         kept: dict[SetKey, set[str]] = {}
@@ -71,15 +71,24 @@ class FeatureSets:
         for statistics in self.sets.values():
             statistics.reduce()
 
-    def scores(self, preset: Preset) -> dict[str, MetricValue]:
-        """What a preset gives of its sets; a distance to the originals is called `rfid`, or `rfd_` and the network."""
-        samples = self.sets[set_key(preset, False)]
-        own = preset.reference == 'originals'
-        reference = self.sets[set_key(preset, True)] if own else self.external
+    def scores(self, preset: Preset) -> tuple[dict[str, MetricValue], list[str]]:
+        """What a preset gives of its sets, and the names of the scores that it should give and these sets cannot.
+
+        A distance to the originals is called `rfid`, or `rfd_` and the network.
+        """
+        samples, own = self.sets[set_key(preset, False)], preset.reference == 'originals'
+        external = self.external.get(preset.name)
+        reference = self.sets[set_key(preset, True)] if own else None if external is None else external.statistics
+        left = () if external is None else external.cannot_give
+        conventions = replace(
+            preset.features, metrics=tuple(metric for metric in preset.features.metrics if metric not in left)
+        )
         preprocessing = prepared(self.network, preset.preprocessing).preprocessing
         protocol = preset.protocol(samples.count or 0, preprocessing)
-        found = compare(reference, samples, preset.features, protocol)
-        return {named(key, own): value for key, value in found.items()}
+        found = compare(reference, samples, conventions, protocol, preset.reference_words)
+        wanted = scores_of(preset.features.metrics)
+        missing = [name for name in wanted if not any(is_wanted(key, [name]) for key in found)]
+        return {named(key, own): value for key, value in found.items()}, missing
 
 
 def named(key: str, reconstruction: bool) -> str:

@@ -1,0 +1,70 @@
+"""What of a preset is applied to images that were made elsewhere and lie in files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..features.feature_extractor import FeatureExtractor
+from ..statistics.conventions import FeatureConventions
+from .declared import Declared
+from .preset import Crop, Preset
+
+AS_THEY_ARE = 'none, pixels as the files hold them'
+
+
+@dataclass(frozen=True)
+class ImageSetPreset(Declared):
+    """A preset as `tools/evaluate.py` applies it: the files' own pixels, and scores of features alone.
+
+    Attributes:
+        name: Of the preset.
+        source: Of the preset.
+        crop: What files were cut to, in words.
+        codec: What both sides go through before features are taken.
+        reference: What the images were compared with, in words; None for nothing.
+        extractor: Name of the network that features were taken with.
+        preprocessing: How pixels reached it, in words.
+        features: The scores that were asked for, and their conventions.
+        samples: Images of a whole evaluation.
+    """
+
+    name: str
+    source: str
+    crop: str
+    codec: Literal['jpeg'] | None
+    reference: str | None
+    extractor: str
+    preprocessing: str
+    features: FeatureConventions
+    samples: int
+
+    @classmethod
+    def of(
+        cls,
+        preset: Preset,
+        crop: Crop | None,
+        reference: str | None,
+        network: FeatureExtractor,
+        metrics: tuple[str, ...],
+    ) -> ImageSetPreset:
+        """A preset on an image set.
+
+        Args:
+            preset: The preset.
+            crop: What files were cut to; None for files taken as they are.
+            reference: What the images were compared with, in words.
+            network: What features were taken with, with the preset's input.
+            metrics: What was asked for, of `FeatureConventions.metrics`.
+        """
+        return cls(
+            name=preset.name,
+            source=preset.source,
+            crop=AS_THEY_ARE if crop is None else str(crop),
+            codec=preset.codec,
+            reference=reference,
+            extractor=network.name,
+            preprocessing=network.preprocessing,
+            features=replace(preset.features, metrics=metrics),
+            samples=preset.samples,
+        )
