@@ -95,7 +95,18 @@ def test_each_class_is_printed_and_written(capsys: pytest.CaptureFixture[str]) -
     arguments = ('made.npz', '--reference', 'real.npz', *RANDOM, '--classes', '--out', 'metrics.json')
     assert evaluate.main(arguments) == 0
     assert 'class 1' in capsys.readouterr().out
-    assert set(json.loads(Path('metrics.json').read_text())['classes']) == {'0', '1'}
+    classes = json.loads(Path('metrics.json').read_text())['classes']
+    assert set(classes) == {'0', '1'}
+    assert {metric['weights'] for metrics in classes.values() for metric in metrics.values()} == {'made.npz'}
+
+
+def test_a_preset_is_printed_as_it_is_applied(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(('made.npz', '--reference', 'real.npz', *RANDOM, '--preset', 'ibq', '--no-cache')) == 0
+    printed = capsys.readouterr().out
+    assert 'crop: none, pixels as the files hold them' in printed
+    assert 'extractor: random' in printed
+    for word in ('psnr', 'lpips', 'OpenCVCenterCrop', 'kid'):
+        assert word not in printed
 
 
 def test_a_second_run_says_that_it_uses_the_statistics_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:

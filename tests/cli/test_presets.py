@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -56,8 +57,12 @@ def test_presets_in_one_pass_print_their_numbers_and_themselves(
     assert document['presets']['ibq']['source'] in printed
     assert any('no PerceptualDistance' in line for line in document['left_out'])
     assert document['dead_codes'].keys() == {'llamagen', 'ibq'}
-    difference = [document['metrics'][f'{name}/psnr']['value'] for name in ('llamagen', 'ibq')]
-    assert difference[0] != difference[1]  # two presets on the same images
+    first, second = (document['metrics'][f'{name}/psnr']['value'] for name in ('llamagen', 'ibq'))
+    assert first != second  # two presets on the same images
+    table = printed[printed.index('side by side, in brackets the difference against llamagen:') :].splitlines()
+    (line,) = [line for line in table if line.startswith('psnr ')]
+    assert line.split() == ['psnr', f'{first:.4g}', 'dB', f'{second:.4g}', 'dB', f'({second - first:+.3g})']
+    assert table[-1].startswith('ibq differs from llamagen in: crop, rounding, ')
 
 
 def test_an_external_reference_gives_adm_its_distance(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,8 +76,24 @@ def test_an_external_reference_gives_adm_its_distance(place: Path, capsys: pytes
     printed = capsys.readouterr().out
     assert '\nadm/fd_random ' in f'\n{printed}'
     assert 'partial' not in printed
+    assert 'adm: whole set declared as 5 images; ' in printed
+    assert 'side by side' not in printed
     assert run(place, '--preset', 'adm', *RANDOM) == 0
     assert 'left out: adm: no distance, it needs VIRTUAL_imagenet256_labeled.npz' in capsys.readouterr().out
+
+
+def test_the_file_says_which_reference_was_used(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    statistics = ImageSetStatistics(RandomFeatures())
+    statistics.update(torch.randint(0, 256, (9, 3, 64, 64), dtype=torch.uint8), torch.arange(9))
+    reference, out = place / 'coco.npz', place / 'against.json'
+    statistics.save(reference)
+    assert run(place, '--preset', 'adm', *RANDOM, '--reference', str(reference), '--out', str(out)) == 0
+    assert 'VIRTUAL' not in capsys.readouterr().out
+    document, sha256 = json.loads(out.read_text()), hashlib.sha256(reference.read_bytes()).hexdigest()
+    assert (document['reference'], document['reference_sha256']) == (str(reference), sha256)
+    assert document['presets']['adm']['reference_words'] == f'statistics in coco.npz (sha256 {sha256[:12]})'
+    assert f'coco.npz (sha256 {sha256[:12]})' in document['metrics']['adm/fd_random']['protocol']
+    assert 'against' not in document['metrics']['adm/is_random']['protocol']
 
 
 def test_without_features_nothing_is_called_a_distance(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +113,7 @@ def test_without_features_nothing_is_called_a_distance(place: Path, capsys: pyte
         (['--images', '5000'], '--images needs a preset'),
         (['--preset', 'ibq', '--extractor', 'RandomFeature'], "did you mean 'RandomFeatures'?"),
         (['--preset', 'ibq', '--extractor', 'RandomFeatures', '--extractor-options', 'pol=3'], "did you mean 'pool'?"),
+        (['--preset', 'ibq', '--reference', 'any.npz'], 'compares with a file such as adm for the reference any.npz'),
         (['--preset', 'ibq', '--image-size', '65', '--extractor', 'none'], 'multiples of'),
     ],
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import DictAction
 
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None) -> None:
     scored = evaluator.evaluate(args.samples, args.reference, args.save_stats)
     if not is_main_process():
         return
-    print(evaluator.preset)
+    print(scored.preset)
     for name, metric in scored.metrics.items():
         print(f'{name:20s} {metric!s:>10s}   {metric.samples} images; {metric.protocol}')
     for label, metrics in scored.classes.items():
@@ -100,12 +101,17 @@ def main(argv: Sequence[str] | None) -> None:
     for note in scored.notes:
         print(f'note: {note}')
     if args.out:
-        stamped = {name: {**metric.to_dict(), 'weights': args.samples} for name, metric in scored.metrics.items()}
-        by_class = {
-            str(label): {name: metric.to_dict() for name, metric in metrics.items()}
-            for label, metrics in scored.classes.items()
+        by_class = {str(label): stamped(metrics, args.samples) for label, metrics in scored.classes.items()}
+        document = {
+            'metrics': stamped(scored.metrics, args.samples),
+            **({'classes': by_class} if by_class else {}),
+            **scored.facts,
         }
-        document = {'metrics': stamped, **({'classes': by_class} if by_class else {}), **scored.facts}
         document |= {'row': row, 'notes': scored.notes, 'versions': dict(versions())}
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(args.out), document)
+
+
+def stamped(metrics: Mapping[str, Any], samples: str) -> dict[str, dict[str, Any]]:
+    """Numbers for JSON, each with the images that stand for its weights."""
+    return {name: {**metric.to_dict(), 'weights': samples} for name, metric in metrics.items()}

@@ -96,8 +96,10 @@ def main(argv: Sequence[str] | None) -> None:
             print(f'left out: {line}')
         for preset in evaluator.presets:
             print(preset)
+        for line in evaluator.side_by_side(results):
+            print(line)
         document['presets'] = {preset.name: preset.to_dict() for preset in evaluator.presets}
-        document.update(left_out=evaluator.left_out, dead_codes=evaluator.dead_codes)
+        document.update(left_out=evaluator.left_out, dead_codes=evaluator.dead_codes, **evaluator.facts)
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(args.out), document)
