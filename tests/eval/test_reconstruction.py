@@ -22,6 +22,7 @@ from fvq_core.errors import UserError
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.registry import EVALUATORS, TRANSFORMS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
+from fvq_eval.features.each_image import one_thread
 from fvq_eval.features.inception_weights import FILE
 from fvq_eval.features.random_features import RandomFeatures
 from fvq_eval.metrics.psnr import psnr
@@ -93,7 +94,7 @@ def test_a_file_is_decoded_once_and_each_distinct_crop_is_reconstructed_once(
     evaluator(NAMES).evaluate(tokenizer, files, batch_size=7)
     crops = {PRESETS[name].crop for name in NAMES}
     assert sorted(read) == list(range(7))
-    assert encoded == [7] * len(crops)
+    assert sum(encoded) == 7 * len(crops)
     assert len(crops) == 4
 
 
@@ -169,6 +170,16 @@ def test_two_ranks_with_uneven_shares_equal_one(files: ImageFolder, values: dict
     for key, value in values.items():
         assert first[key]['value'] == pytest.approx(value.value, rel=1e-10, abs=1e-10), key
         assert (first[key]['samples'], first[key]['protocol']) == (value.samples, value.protocol)
+
+
+def test_the_number_of_threads_changes_no_bit(files: ImageFolder) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        with one_thread():  # restores the number
+            torch.set_num_threads(threads)
+            found.append({key: value.value for key, value in evaluate(files).items()})
+    assert found[1] == found[0]
+    assert found[2] == found[0]
 
 
 def test_dead_codes_are_listed(files: ImageFolder) -> None:
@@ -280,16 +291,21 @@ class Broken(torch.nn.Module):
         return self.spoil(self.decoder(z))
 
 
-def nan_in_the_second(x: Tensor) -> Tensor:
-    x = x.clone()
-    x[1, 0, 0, 0] = float('nan')
-    return x
+class NaNInTheSecond:
+    """Spoils the second image that it sees; a CPU decodes them one by one."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x.clone().fill_(float('nan')) if self.calls == 2 else x
 
 
 @pytest.mark.parametrize(
     ('spoil', 'words'),
     [
-        (nan_in_the_second, r'1\.png: the reconstruction is not finite'),
+        (NaNInTheSecond(), r'1\.png: the reconstruction is not finite'),
         (lambda x: x[..., :-2], 'must keep the size'),
         (lambda x: (x * 127).to(torch.uint8), 'expected floats, nominally in'),
     ],
@@ -298,7 +314,7 @@ def test_broken_reconstructions_are_refused(spoil: Any, words: str, tmp_path: Pa
     tokenizer = seeded_tokenizer()
     tokenizer.decoder = Broken(tokenizer.decoder, spoil)
     files = folder(tmp_path, *[picture(80, 70, seed) for seed in range(3)])
-    with pytest.raises(UserError, match=words):
+    with one_thread(), pytest.raises(UserError, match=words):
         evaluator(['strict']).evaluate(tokenizer, files, batch_size=3)
 
 

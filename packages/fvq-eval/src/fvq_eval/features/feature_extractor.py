@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cached_property
 
 import torch
@@ -10,17 +11,19 @@ from torch import Tensor, nn
 
 from fvq_core.errors import UserError
 
+from .each_image import each_image
 from .exact_precision import exact_precision
 
 GPU_CHUNK = 32  # images that go through the network together on a GPU, whatever the batch
+NAME = re.compile(r'[\w.+-]+')  # no `/`, which stands between a preset and a number
 
 
 class FeatureExtractor(nn.Module):
     """A frozen network whose features stand for images in Frechet distances and their kin.
 
     A subclass sets the attributes, implements `extract`, and calls `freeze` when its weights are in place. It is always in
-    eval mode. Images go through it in chunks of one size, one by one on a CPU and `GPU_CHUNK` (the last chunk padded)
-    elsewhere, so that the batch size of the caller changes no bit of a feature.
+    eval mode. Images go through it in chunks of one size, one by one on a CPU (see `each_image`) and `GPU_CHUNK` (the last
+    chunk padded) elsewhere, so that neither the batch size of the caller nor the number of threads changes a bit of a feature.
 
     Attributes:
         name: What distances in these features are called after, such as `inception-2015`.
@@ -41,7 +44,15 @@ class FeatureExtractor(nn.Module):
         raise NotImplementedError
 
     def freeze(self) -> None:
-        """No gradient, eval mode for good."""
+        """No gradient, eval mode for good.
+
+        Raises:
+            UserError: A name that could be taken for a preset and another network's number.
+        """
+        if not NAME.fullmatch(self.name):
+            raise UserError(
+                f"{type(self).__name__}: expected a name of letters, digits and . _ + -, got '{self.name}'; name it otherwise."
+            )
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> FeatureExtractor:
@@ -69,11 +80,11 @@ class FeatureExtractor(nn.Module):
         """
         check_pixels(self.name, pixels_BCHW)
         device = pixels_BCHW.device
-        size = 1 if device.type == 'cpu' else GPU_CHUNK
-        chunks = []
         with exact_precision(device.type):
-            for chunk in pixels_BCHW.split(size):
-                chunks.append(self.extract_padded(chunk.to(torch.float32), size))
+            if device.type == 'cpu':
+                chunks = each_image(self.extract_padded, pixels_BCHW)
+            else:
+                chunks = [self.extract_padded(chunk, GPU_CHUNK) for chunk in pixels_BCHW.split(GPU_CHUNK)]
         features = {name: torch.cat([chunk[name] for chunk in chunks]) for name in self.sizes} if chunks else {}
         for name, length in self.sizes.items():
             features.setdefault(name, torch.empty(0, length, device=device))
@@ -81,9 +92,9 @@ class FeatureExtractor(nn.Module):
                 raise UserError(f'{self.name}: {name} features are not finite; the images or the weights are broken.')
         return features
 
-    def extract_padded(self, pixels_BCHW: Tensor, size: int) -> dict[str, Tensor]:
+    def extract_padded(self, pixels_BCHW: Tensor, size: int = 1) -> dict[str, Tensor]:
         """`extract` on exactly `size` images, of which those at the end may be black and are dropped again."""
-        B = len(pixels_BCHW)
+        B, pixels_BCHW = len(pixels_BCHW), pixels_BCHW.to(torch.float32)
         if size > B:
             pixels_BCHW = torch.cat([pixels_BCHW, pixels_BCHW.new_zeros(size - B, *pixels_BCHW.shape[1:])])
         features = self.extract(pixels_BCHW)

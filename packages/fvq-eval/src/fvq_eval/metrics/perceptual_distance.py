@@ -14,6 +14,7 @@ from fvq_core.perceptual.lpips import LPIPS, SMALLEST
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer
 
+from ..features.each_image import each_image
 from .conventions import LPIPSConventions, make_conventions
 from .image_mean import ImageMean
 
@@ -67,7 +68,10 @@ class PerceptualDistance(ImageMean):
         self.network.to(self.total.device)
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        return self.network(self.scaled(reconstructions), self.scaled(images))
+        pairs = torch.stack([self.scaled(reconstructions), self.scaled(images)], 1)
+        if pairs.device.type == 'cpu':
+            return torch.cat(each_image(lambda pair: self.network(pair[:, 0], pair[:, 1]), pairs))
+        return self.network(pairs[:, 0], pairs[:, 1])
 
     def scaled(self, pixels: Tensor) -> Tensor:
         """Pixels in [0, 255] to floats between the conventions' `low` and `high`."""
