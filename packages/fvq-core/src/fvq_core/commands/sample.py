@@ -17,8 +17,8 @@ write `--` before tools/sample.py where torchrun starts it: torchrun takes --num
 
 the same command again continues what was stopped, with a larger --num it draws the rest. The random numbers of an image
 depend on --seed and its number alone, and on one kind of machine any number of processes draws the same images. Another
---batch-size changes no random number but may round otherwise: by one grey level at most in most images, while in bfloat16
-or on a GPU a near tie of codes can now and then fall the other way, and the rest of that image with it.
+--batch-size may round logits and pixels otherwise: a grey level here and there; in bfloat16 or on a GPU a draw that lies
+between two codes can fall the other way too, and the rest of that image with it.
 
 grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; where
 there are fewer than two samples a class, samples spread over all of them, ordered by class."""
@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
     parser.add_argument('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
-    parser.add_argument('--batch-size', type=int, default=32, help='images at a time; default 32')
+    parser.add_argument(
+        '--batch-size', type=int, default=32, help='images at a time, of the first 256 at most 16; default 32'
+    )
     parser.add_argument('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
     parser.add_argument(
         '--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights"
