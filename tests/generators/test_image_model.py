@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from fvq_core.codes import Codes
+from fvq_core.codes import Codes, Grid, Sequence
 from fvq_core.errors import UserError
+from fvq_core.generator import Generator
 from fvq_core.identity import tokenizer_hash
 from fvq_core.registry import MODELS, describe
 from fvq_core.tokenizer import Tokenizer
-from fvq_generators import hub
+from fvq_generators import hub, image_model
 from fvq_generators.image_model import AutoregressiveImageModel
 from fvq_generators.interop.convert import build_from_peer
 from fvq_generators.pretrained import load_generator, save_generator
@@ -83,9 +86,28 @@ def test_another_tokenizer_is_refused(model: AutoregressiveImageModel, tmp_path:
     folder = model.save_pretrained(tmp_path / 'model')
     with pytest.raises(UserError, match='mean other pixels'):
         AutoregressiveImageModel.from_pretrained(folder, tokenizer=other)
-    wide = AutoregressiveImageModel(tiny_generator(layout={**GRID, 'codebook_size': 32}))
-    with pytest.raises(UserError, match='draws codes on Grid'):
-        wide.attach(other)
+    sequence = dict(type='Sequence', tokens=7, codebook_size=32)
+    for layout in ({**GRID, 'codebook_size': 32}, sequence, {**sequence, 'codebook_size': 16}):
+        with pytest.raises(UserError, match=rf'draws codes on {layout["type"]}\(.*, this tokenizer reads Grid\('):
+            AutoregressiveImageModel(tiny_generator(layout=layout)).attach(other)
+
+
+class SequenceTokens(torch.nn.Module):
+    """Stands in for a quantizer of sequences with 16 codes."""
+
+    def layout(self, height: int, width: int) -> Sequence:
+        return Sequence(height * width, 16)
+
+
+def test_a_sequence_is_checked_against_the_vocabulary(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch):
+    identity = tokenizer_hash(tokenizer)
+    monkeypatch.setattr(image_model, 'tokenizer_hash', lambda tokenizer: identity)
+    monkeypatch.setattr(tokenizer, 'fold', lambda: tokenizer)
+    tokenizer.quantizer = SequenceTokens()
+    layout = dict(type='Sequence', tokens=7, codebook_size=16)
+    AutoregressiveImageModel(tiny_generator(layout=layout)).attach(tokenizer)
+    with pytest.raises(UserError, match=r'codebook_size=32.*codebook_size=16'):
+        AutoregressiveImageModel(tiny_generator(layout={**layout, 'codebook_size': 32})).attach(tokenizer)
 
 
 def test_a_folded_tokenizer_is_the_same_one(model: AutoregressiveImageModel, tokenizer: Tokenizer):
@@ -182,7 +204,9 @@ def test_the_commands_find_it_by_name_and_load_it_from_its_parts(
     save_generator(describe(model.generator), model.generator.state_dict(), generator, sampling=dict(top_k=8))
     loaded = AutoregressiveImageModel.load(generator, saved)
     assert loaded.num_classes == 5
-    assert loaded.settings(top_p=0.9) == dict(cfg_scale=1.0, temperature=1.0, top_k=8, top_p=0.9, cfg_interval=-1)
+    assert loaded.settings(top_p=0.9) == dict(
+        cfg_scale=1.0, temperature=1.0, top_k=8, top_p=0.9, cfg_interval=-1, cfg_schedule='constant'
+    )
     assert loaded.identity() == model.identity()
     half = AutoregressiveImageModel.load(generator, saved, precision='bfloat16')
     assert half.generator.head.weight.dtype == torch.bfloat16
@@ -192,3 +216,155 @@ def test_the_commands_find_it_by_name_and_load_it_from_its_parts(
         AutoregressiveImageModel.load(generator, saved, weights='raw')
     with pytest.raises(UserError, match='its conditions are captions'):
         _ = AutoregressiveImageModel(tiny_generator(caption_dim=6)).num_classes
+
+
+def test_no_classes_give_no_images(model: AutoregressiveImageModel):
+    for none in ([], (), torch.empty(0, dtype=torch.int64), np.empty(0, dtype=np.int64)):
+        images = model.sample(none)
+        assert (images.shape, images.dtype) == ((0, 3, 6, 8), torch.float32)
+
+
+@pytest.mark.parametrize(
+    'classes', [(2, 4), range(2, 5, 2), np.array([2, 4], np.uint8), [torch.tensor(2), np.int16(4)]]
+)
+def test_whole_numbers_of_any_kind_are_classes(model: AutoregressiveImageModel, classes: Any):
+    assert torch.equal(model.sample(classes, seeds=[5, 6]), model.sample([2, 4], seeds=[5, 6]))
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        ([1.7], r'whole numbers, got 1\.7'),
+        ([1, 2.0], r'whole numbers, got 2\.0'),
+        (['1'], "whole numbers, got '1'"),
+        ([True], 'whole numbers, got True'),
+        ([2**70], 'whole numbers, got 1180591620717411303424'),
+        ('12', "a list of whole numbers, got '12'"),
+        (3, r'got 3; write classes=\[207\]'),
+        (torch.tensor([1.7]), r'whole numbers \(B,\), got torch.float32'),
+        (np.array([1.7]), r'whole numbers \(B,\), got torch.float'),
+        (torch.tensor([True]), 'whole numbers, got bool'),
+        ([5], 'class 5 is out of range'),
+    ],
+)
+def test_what_is_no_class_is_refused_and_not_rounded(model: AutoregressiveImageModel, classes: Any, message: str):
+    with pytest.raises(UserError, match=message):
+        model.sample(classes)
+
+
+def test_images_are_drawn_from_captions_and_their_mask(tokenizer: Tokenizer):
+    model = AutoregressiveImageModel(tiny_generator(layout=GRID, caption_dim=6, caption_tokens=4), tokenizer)
+    captions, mask = torch.randn(2, 4, 6), torch.tensor([[False, False, True, True], [True] * 4])
+    options: dict[str, Any] = dict(seeds=[5, 6], cfg_scale=1.5)
+    images = model.sample(captions, caption_mask_BT=mask, **options)
+    codes = model.generator.sample(captions, caption_mask_BT=mask, **options)
+    with torch.no_grad():
+        torch.testing.assert_close(images, tokenizer.decode(codes).clamp(-1, 1))
+    padded = captions.clone()
+    padded[0, :2] = 9.0
+    assert torch.equal(model.sample(padded, caption_mask_BT=mask, **options), images), 'padding is not seen'
+    assert not torch.equal(model.sample(padded, **options), images)
+    assert torch.equal(model.sample(captions.double().numpy(), caption_mask_BT=mask.numpy(), **options), images)
+    assert model.sample(captions[:0], caption_mask_BT=mask[:0]).shape == (0, 3, 6, 8)
+    model.generator.to(torch.bfloat16)
+    assert model.sample(captions, caption_mask_BT=mask, **options).dtype == torch.float32
+    with pytest.raises(UserError, match=r'captions are float features \(B, 4, 6\)'):
+        model.sample([1, 2])
+    with pytest.raises(UserError, match='caption mask'):
+        model.sample(captions, caption_mask_BT=mask[:1])
+
+
+def test_a_mask_goes_with_captions_alone(model: AutoregressiveImageModel):
+    with pytest.raises(UserError, match='caption mask'):
+        model.sample([1], caption_mask_BT=torch.ones(1, 4, dtype=torch.bool))
+
+
+def test_the_schedule_of_guidance_is_a_setting(model: AutoregressiveImageModel, tmp_path: Path):
+    model.sampling['cfg_schedule'] = 'linear'
+    loaded = AutoregressiveImageModel.from_pretrained(model.save_pretrained(tmp_path / 'model'))
+    codes = model.generator.sample(torch.tensor([2]), seeds=[5], cfg_scale=9.0, top_k=8, cfg_schedule='linear')
+    with torch.no_grad():
+        expected = model.tokenizer.decode(codes).clamp(-1, 1)
+    torch.testing.assert_close(loaded.sample([2], seeds=[5], cfg_scale=9.0), expected)
+    assert not torch.equal(loaded.sample([2], seeds=[5], cfg_scale=9.0, cfg_schedule='constant'), expected)
+
+
+def test_the_identity_is_that_of_the_weights_that_are_there(model: AutoregressiveImageModel, tmp_path: Path):
+    folder = model.save_pretrained(tmp_path / 'model')
+    before = AutoregressiveImageModel.from_pretrained(folder).identity()
+    assert before == model.identity()
+    weights = load_file(folder / 'model.safetensors')
+    weights['head.weight'][0, 0] += 1
+    save_file(weights, folder / 'model.safetensors')  # config.json still has the digest of the old ones
+    replaced = AutoregressiveImageModel.from_pretrained(folder)
+    assert replaced.identity()['generator'] != before['generator']
+    assert replaced.identity()['tokenizer'] == before['tokenizer']
+    for precision in ('float32', 'bfloat16'):
+        loaded = AutoregressiveImageModel.load(folder, precision=precision)
+        assert loaded.identity() == replaced.identity()
+        with torch.no_grad():
+            loaded.generator.head.weight.add_(1.0)
+        assert loaded.identity()['generator'] not in (replaced.identity()['generator'], before['generator'])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(sampling={'cfg_scal': 2}), "'sampling' has an unknown setting 'cfg_scal'; did you mean 'cfg_scale'"),
+        (dict(sampling=[1]), r"'sampling' is \[1\], expected an object such as"),
+        (dict(sampling=None), "'sampling' is null, expected an object"),
+        (dict(sampling={'cfg_scale': '2'}), r"""'sampling\.cfg_scale' is "2", expected a finite number"""),
+        (dict(sampling={'cfg_scale': float('nan')}), r"'sampling\.cfg_scale' is NaN, expected a finite number"),
+        (dict(sampling={'top_k': 2.5}), r"'sampling\.top_k' is 2\.5, expected a whole number"),
+        (dict(sampling={'top_k': True}), r"'sampling\.top_k' is true, expected a whole number"),
+        (dict(sampling={'cfg_schedule': 1}), r"'sampling\.cfg_schedule' is 1, expected text"),
+        (dict(generator=[]), r"'generator' is \[\], expected an object"),
+        (dict(generator='x' * 99), r"'generator' is \"x{59}\.\.\., expected an object"),
+        (dict(generator=None), "'generator' is null, expected an object"),
+        (dict(tokenizer_hash=5), "'tokenizer_hash' is 5, expected text; mend it, or save the generator again"),
+        (dict(weights_digest={}), r"'weights_digest' is \{\}, expected text"),
+        (dict(metrics=[1]), r"'metrics' is \[1\], expected an object"),
+    ],
+)
+def test_a_key_of_the_config_that_holds_what_it_cannot_is_named(
+    model: AutoregressiveImageModel, tmp_path: Path, changes: dict[str, Any], message: str
+):
+    path = model.save_pretrained(tmp_path / 'model') / 'config.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(UserError, match=message) as told:
+        AutoregressiveImageModel.from_pretrained(tmp_path / 'model')
+    assert str(told.value).startswith(str(path))
+    assert '\n' not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    'changes', [dict(dim='32'), dict(depth=None), dict(heads=[4]), dict(layout=3), dict(dim=1e400), dict(dims=3)]
+)
+def test_an_argument_of_the_generator_of_another_type_names_the_file(
+    model: AutoregressiveImageModel, tmp_path: Path, changes: dict[str, Any]
+):
+    path = model.save_pretrained(tmp_path / 'model') / 'config.json'
+    config = json.loads(path.read_text())
+    config['generator'].update(changes)
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"config.json: 'generator' cannot be built") as told:
+        AutoregressiveImageModel.from_pretrained(tmp_path / 'model')
+    assert '\n' not in str(told.value)
+
+
+def test_a_generator_of_the_contract_alone_is_told_what_is_in_it(tokenizer: Tokenizer):
+    class Plain(Generator):
+        layouts, layout, num_classes = (Grid,), Grid(3, 4, 16), 5
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def sample(
+            self, cond: Any, *, cfg_scale=1.0, temperature=1.0, top_k=0, top_p=1.0, rng=None, seeds=None
+        ) -> Codes:
+            return Codes(cond[:, None].expand(-1, 12), self.layout)
+
+    model = AutoregressiveImageModel(Plain(), tokenizer)
+    assert model.sample([1, 2]).shape == (2, 3, 6, 8)
+    assert model.num_classes == 5

@@ -1,16 +1,19 @@
-"""A generator and its tokenizer as one: classes in, images out."""
+"""A generator and its tokenizer as one: classes or captions in, images out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fvq_core.codes import Codes, Grid
+from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.identity import tokenizer_hash
@@ -19,11 +22,13 @@ from fvq_core.pretrained import weights_digest
 from fvq_core.registry import MODELS, describe
 from fvq_core.tokenizer import Tokenizer
 
-from .layers import ClassEmbedding
-from .pretrained import OWN_KEYS, TOKENIZER_FOLDER, checkpoint_generator, load_generator, save_generator
+from .pretrained import OWN_KEYS, SAMPLING, TOKENIZER_FOLDER, checkpoint_generator, load_generator, save_generator
 
-DEFAULTS = dict(cfg_scale=1.0, temperature=1.0, top_k=0, top_p=1.0, cfg_interval=-1)
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+BEYOND_CONTRACT = (
+    'cfg_interval',
+    'cfg_schedule',
+)  # settings that a generator may lack, and is told where they do something
 DECODED_AT_ONCE = 16  # images; a decoder needs far more memory for one than the codes do
 
 
@@ -37,8 +42,7 @@ class AutoregressiveImageModel(nn.Module):
         expected_hash: The identity of that tokenizer (`fvq_core.identity`); '' where it was not recorded, and then the
             tokenizer's own is kept.
         sampling: Settings of the generator's `sample` for callers that give none.
-        facts: The digest of the weights and what is known of them, which is saved again with the same weights and with no
-            others.
+        facts: The digest of weights and what is known of them, which is saved again with those weights and with no others.
 
     Raises:
         UserError: Another tokenizer, or one whose codes lie on the image in another way.
@@ -56,6 +60,7 @@ class AutoregressiveImageModel(nn.Module):
         self.generator = generator
         self.tokenizer: Tokenizer | None = None
         self.tokenizer_hash, self.sampling, self.loaded_facts = expected_hash, dict(sampling or {}), facts
+        self.rounded: tuple[str, str] | None = None  # digests of the weights after and before `load` changed their type
         if tokenizer is not None:
             self.attach(tokenizer)
 
@@ -72,10 +77,16 @@ class AutoregressiveImageModel(nn.Module):
                 'mean other pixels. Use the tokenizer that its training codes were extracted with.'
             )
         layout: Any = self.generator.layout
+        size = None
         if isinstance(layout, Grid):
-            own = tokenizer.quantizer.layout(layout.height, layout.width)
-            if own != layout:
-                raise UserError(f'the generator draws codes on {layout}, this tokenizer reads {own}.')
+            size = layout.height, layout.width
+        elif isinstance(layout, CodeSequence):
+            size = 1, layout.length
+        if size is not None and (own := tokenizer.quantizer.layout(*size)) != layout:
+            raise UserError(
+                f'the generator draws codes on {layout}, this tokenizer reads {own}; use the tokenizer that its training '
+                'codes were extracted with.'
+            )
         self.tokenizer, self.tokenizer_hash = tokenizer.fold().to(self.device), given
 
     @property
@@ -90,10 +101,9 @@ class AutoregressiveImageModel(nn.Module):
         Raises:
             UserError: It draws from captions.
         """
-        condition: Any = getattr(self.generator, 'condition', None)
-        if not isinstance(condition, ClassEmbedding):
+        if self.generator.num_classes is None:
             raise UserError(f'this {type(self.generator).__name__} has no classes: its conditions are captions.')
-        return condition.num_classes
+        return self.generator.num_classes
 
     def settings(
         self,
@@ -102,65 +112,100 @@ class AutoregressiveImageModel(nn.Module):
         top_k: int | None = None,
         top_p: float | None = None,
         cfg_interval: int | None = None,
+        cfg_schedule: str | None = None,
     ) -> dict[str, Any]:
         """All settings of sampling: what is given, else what was saved with the model, else no guidance and no filter."""
-        given = dict(cfg_scale=cfg_scale, temperature=temperature, top_k=top_k, top_p=top_p, cfg_interval=cfg_interval)
-        return {**DEFAULTS, **self.sampling, **{name: value for name, value in given.items() if value is not None}}
+        given = dict(cfg_scale=cfg_scale, temperature=temperature, top_k=top_k, top_p=top_p)
+        given |= dict(cfg_interval=cfg_interval, cfg_schedule=cfg_schedule)
+        return {**SAMPLING, **self.sampling, **{name: value for name, value in given.items() if value is not None}}
 
     def identity(self) -> dict[str, str]:
-        """Whose images these are: digests of the generator's weights and of its tokenizer."""
-        digest = self.loaded_facts[0]
-        if digest is None:
-            state = self.generator.state_dict()
-            digest = weights_digest({key: value.detach().cpu() for key, value in state.items()})
+        """Whose images these are: digests of the generator's weights and of its tokenizer.
+
+        Each call reads the weights that are there now, about a second for each gigabyte, whatever a file says of them. On
+        another device they are the same; if `load` changed their type, they are those that it found.
+        """
+        digest = self._digest()
+        if self.rounded is not None and digest == self.rounded[0]:
+            digest = self.rounded[1]
         return {'generator': digest, 'tokenizer': self.tokenizer_hash}
+
+    def _digest(self) -> str:
+        return weights_digest({key: value.detach().cpu() for key, value in self.generator.state_dict().items()})
 
     @torch.no_grad()
     def sample(
         self,
-        classes: Sequence[int] | Tensor,
+        classes: Sequence[int] | np.ndarray | Tensor,
         *,
+        caption_mask_BT: Tensor | None = None,
         cfg_scale: float | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         cfg_interval: int | None = None,
+        cfg_schedule: str | None = None,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
         compile: bool | str = False,
     ) -> Tensor:
-        """Images of classes.
+        """Images of classes, or of captions.
 
         Args:
-            classes: One for each image.
+            classes: One for each image; of a model of captions their features (B, T, C), float, padded on the left.
+            caption_mask_BT: Of captions: bool, True for features, False for padding; without it all are features.
             cfg_scale: See `LlamaGen.sample`, as for the rest; what is not given is what was saved with the model.
             temperature: Of it.
             top_k: Of it.
             top_p: Of it.
             cfg_interval: Of it.
+            cfg_schedule: Of it.
             rng: Of it.
             seeds: Of it.
             compile: Of it.
 
         Returns:
-            RGB float32 (B, 3, H, W) in [-1, 1].
+            RGB float32 (B, 3, H, W) in [-1, 1]; for no classes (0, 3, H, W).
 
         Raises:
-            UserError: No tokenizer, or see `LlamaGen.sample`.
+            UserError: No tokenizer, classes that are no whole numbers, or see `LlamaGen.sample`.
         """
         if self.tokenizer is None:
             raise UserError(
                 'this model was saved without its tokenizer; load it with from_pretrained(..., tokenizer=FOLDER).'
             )
-        settings = self.settings(cfg_scale, temperature, top_k, top_p, cfg_interval)
-        cond = torch.as_tensor(classes, dtype=None if isinstance(classes, Tensor) else torch.int64)
-        generator: Any = self.generator  # seeds and compile are no part of the contract of generators
-        codes = generator.sample(cond, rng=rng, seeds=seeds, compile=compile, **settings)
-        pieces = [
-            self.tokenizer.decode(Codes(indices_BL, codes.layout)).float().clamp(-1.0, 1.0)
-            for indices_BL in codes.indices_BL.split(DECODED_AT_ONCE)
-        ]
-        return torch.cat(pieces)
+        options: dict[str, Any] = self.settings(cfg_scale, temperature, top_k, top_p, cfg_interval, cfg_schedule)
+        for name in BEYOND_CONTRACT:
+            if options[name] == SAMPLING[name]:
+                del options[name]
+        if caption_mask_BT is not None:
+            options['caption_mask_BT'] = torch.as_tensor(caption_mask_BT)
+        if compile:
+            options['compile'] = compile
+        codes = self.generator.sample(self._condition(classes), rng=rng, seeds=seeds, **options)
+        if not len(codes):
+            one = torch.zeros(1, codes.layout.length, dtype=torch.int64, device=self.device)
+            return self._decode(Codes(one, codes.layout))[:0]
+        pieces = codes.indices_BL.split(DECODED_AT_ONCE)
+        return torch.cat([self._decode(Codes(indices_BL, codes.layout)) for indices_BL in pieces])
+
+    def _condition(self, classes: Sequence[int] | np.ndarray | Tensor) -> Tensor:
+        """Classes as int64 (B,), or caption features in the type of the weights.
+
+        Raises:
+            UserError: Numbers that are not whole, or no list.
+        """
+        if isinstance(classes, Tensor | np.ndarray):
+            cond = torch.as_tensor(classes)
+        else:
+            cond = torch.tensor(whole_numbers(classes), dtype=torch.int64)
+        if cond.dtype == torch.bool:
+            raise UserError('sample: classes are whole numbers, got bool; a mask of captions is caption_mask_BT.')
+        return cond.to(next(self.generator.parameters()).dtype if cond.is_floating_point() else torch.int64)
+
+    def _decode(self, codes: Codes) -> Tensor:
+        tokenizer: Any = self.tokenizer
+        return tokenizer.decode(codes).float().clamp(-1.0, 1.0)
 
     def save_pretrained(
         self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
@@ -279,11 +324,16 @@ class AutoregressiveImageModel(nn.Module):
             raise UserError(f'{generator} is no checkpoint and has one kind of weights; drop --weights {weights}.')
         else:
             model = cls.from_pretrained(generator, tokenizer=tokenizer)
-        model.loaded_facts = (
-            model.identity()['generator'],
-            model.loaded_facts[1],
-        )  # of the weights before they are rounded
-        model.generator.to(PRECISIONS[precision])
+        digest, facts = model.loaded_facts
+        dtype = PRECISIONS[precision]
+        rounds = any(
+            value.is_floating_point() and value.dtype != dtype for value in model.generator.state_dict().values()
+        )
+        if digest is None or rounds:
+            found = model._digest()
+            model.loaded_facts = (digest or found, facts)
+            model.generator.to(dtype)
+            model.rounded = (model._digest(), found) if rounds else None
         return model.eval()
 
     @classmethod
@@ -296,3 +346,25 @@ class AutoregressiveImageModel(nn.Module):
         facts = {key: value for key, value in config.items() if key not in OWN_KEYS}
         digest = config.get('weights_digest')
         return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), (digest, facts))
+
+
+def whole_numbers(classes: Any) -> list[int]:
+    """The classes that a caller lists. 1.7 is not taken for 1.
+
+    Raises:
+        UserError: Naming what is no whole number.
+    """
+    if not isinstance(classes, Sequence) or isinstance(classes, str):
+        raise UserError(f'sample: classes are a list of whole numbers, got {classes!r}; write classes=[207].')
+    numbers = []
+    for one in classes:
+        try:
+            number = None if isinstance(one, bool) else index(one)
+        except TypeError:
+            number = None
+        if number is None or abs(number) >= 2**63:
+            raise UserError(
+                f'sample: classes are whole numbers, got {one!r}; captions are a tensor of features (B, T, C).'
+            )
+        numbers.append(number)
+    return numbers

@@ -4,6 +4,7 @@ tokenizer in a folder of its own."""
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fvq_core import __version__
-from fvq_core.errors import UserError
+from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.model_card import LIBRARY, CardMetadata
 from fvq_core.pretrained import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_weights, replace_folder, weights_digest
@@ -31,6 +32,21 @@ if TYPE_CHECKING:
 
 TOKENIZER_FOLDER = 'tokenizer'
 OWN_KEYS = ('fvq_version', 'generator', 'tokenizer_hash', 'sampling', 'weights_digest')  # the rest are facts
+# What `sampling` may hold, and what counts where neither the generator's config nor a caller says.
+SAMPLING: dict[str, float | int | str] = dict(
+    cfg_scale=1.0, temperature=1.0, top_k=0, top_p=1.0, cfg_interval=-1, cfg_schedule='constant'
+)
+KINDS = {
+    dict: 'an object',
+    str: 'text',
+    int: 'a whole number',
+    float: 'a finite number',
+}
+# Of the other keys of `config.json` that are read, and of the facts that a card prints in tables.
+TYPES: dict[str, type] = dict(
+    fvq_version=str, generator=dict, tokenizer_hash=str, weights_digest=str, metrics=dict, versions=dict
+)
+MEND = 'mend it, or save the generator again'
 
 
 def save_generator(
@@ -119,7 +135,7 @@ def read_generator_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a saved generator.
 
     Raises:
-        UserError: There is none, or it describes no generator.
+        UserError: There is none, it describes no generator, or a key holds what it cannot.
     """
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():
@@ -130,7 +146,40 @@ def read_generator_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f'{path} is not valid JSON: {error}') from error
     if not isinstance(config, dict) or 'generator' not in config:
         raise UserError(f'{path} describes no generator; a tokenizer is loaded with Tokenizer.from_pretrained.')
+    for key, kind in TYPES.items():
+        if key in config and not isinstance(config[key], kind):
+            raise UserError(f"{path}: '{key}' is {short(config[key])}, expected {KINDS[kind]}; {MEND}.")
+    check_sampling(config.get('sampling', {}), path)
     return config
+
+
+def check_sampling(sampling: Any, where: str | Path) -> None:
+    """Refuse what are no settings of `AutoregressiveImageModel.sample`.
+
+    Args:
+        sampling: As found in a file.
+        where: The file.
+
+    Raises:
+        UserError: Naming file, key and value.
+    """
+    if not isinstance(sampling, Mapping):
+        raise UserError(
+            f'{where}: \'sampling\' is {short(sampling)}, expected {KINDS[dict]} such as {{"cfg_scale": 1.75}}; {MEND}.'
+        )
+    for key, value in sampling.items():
+        if key not in SAMPLING:
+            raise UserError(f"{where}: 'sampling' has an unknown setting '{key}'; {nearest_hint(str(key), SAMPLING)}")
+        kind = type(SAMPLING[key])
+        fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+        if not fits or (kind is float and not math.isfinite(float(value))):
+            raise UserError(f"{where}: 'sampling.{key}' is {short(value)}, expected {KINDS[kind]}; {MEND}.")
+
+
+def short(value: Any) -> str:
+    """A value as a file has it, cut where it is long."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else f'{text[:60]}...'
 
 
 def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
@@ -150,8 +199,12 @@ def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f'{path} cannot be read as safetensors: {error}') from error
-    with torch.device('meta'):  # start values would be overwritten, and take their time
-        skeleton = GENERATORS.build(described)
+    try:
+        with torch.device('meta'):  # start values would be overwritten, and take their time
+            skeleton = GENERATORS.build(described)
+    except (UserError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f"{folder / CONFIG_NAME}: 'generator' cannot be built ({reason}); {MEND}.") from error
     generator = skeleton.to_empty(device='cpu')
     dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
     if len(dtypes) == 1:
@@ -170,7 +223,7 @@ def checkpoint_generator(
         weights: See `fvq_core.evaluation.load_task`.
 
     Raises:
-        UserError: No checkpoint, or one of something else.
+        UserError: No checkpoint, one of something else, or with settings of sampling that are none.
     """
     # Imported here: a saved generator needs no runner.
     from fvq_core.evaluation import load_task
@@ -181,10 +234,12 @@ def checkpoint_generator(
     generator = getattr(task, 'generator', None)
     if not isinstance(generator, Generator):
         raise UserError(f'{path} is a checkpoint of a {type(task).__name__}, not of a generator.')
+    sampling = checkpoint.get('sampling', {})
+    check_sampling(sampling, path)
     config = {
         'generator': describe(generator),
         'tokenizer_hash': checkpoint.get('tokenizer_hash', ''),
-        'sampling': checkpoint.get('sampling', {}),
+        'sampling': sampling,
         'weights': f'{path}{task.weights_note}',
     }
     return generator.eval(), config
