@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from fvq_core.perceptual.weights import MissingWeightsError
 from fvq_core.registry import FEATURE_EXTRACTORS
 from fvq_eval.features import Backbone, FeatureExtractor, InceptionV3, RandomFeatures, TorchScriptFeatures
 from fvq_eval.features import feature_extractor as contract
+from fvq_eval.features.each_image import one_thread
 from fvq_eval.features.exact_precision import exact_precision
 from fvq_eval.features.inception_weights import FILE, SHA256, find_inception
 
@@ -233,7 +235,7 @@ def test_a_backbone_refuses_unknown_names_and_other_files(tmp_path: Path):
         Backbone('torchvision/resnet19', tmp_path / 'weights.pth')
     with pytest.raises(UserError, match='its sha256 starts with'):
         Backbone('resnet18', tmp_path / 'weights.pth', sha256='0123')
-    with pytest.raises(UserError, match='cannot be read as a state dict'):
+    with pytest.raises(UserError, match='expected a state dict of tensors, got none that can be read'):
         Backbone('resnet18', tmp_path / 'weights.pth')
     with pytest.raises(MissingWeightsError, match='does not exist'):
         Backbone('resnet18', tmp_path / 'none.pth')
@@ -273,6 +275,51 @@ def test_torchscript_refuses_other_files_and_the_name_of_inception(script: Path,
     torch.jit.save(torch.jit.script(nn.Flatten(0)), tmp_path / 'flat.pt')
     with pytest.raises(UserError, match=r'gives no \(1, D\)'):
         TorchScriptFeatures(tmp_path / 'flat.pt')
+
+
+@pytest.mark.parametrize('name', ['a/fid', 'strict:fid', 'a fid', ''])
+def test_a_name_that_reads_like_another_networks_number_is_refused(name: str, script: Path):
+    class Named(RandomFeatures):
+        def freeze(self) -> None:
+            self.name = name
+            super().freeze()
+
+    with pytest.raises(UserError, match='expected a name of letters, digits and'):
+        Named()
+    if name:
+        with pytest.raises(UserError, match=f"got '{name}'; name it otherwise"):
+            TorchScriptFeatures(script, name=name)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [dict(mean=[1, 2]), dict(std=[]), dict(std=0), dict(std=[1, 0, 1]), dict(mean='x'), dict(mean=float('nan'))],
+)
+def test_torchscript_refuses_pixels_statistics_that_are_not_one_or_three_numbers(options: dict[str, Any], script: Path):
+    with pytest.raises(UserError, match=f'expected {next(iter(options))} as one number or one for each of R, G, B'):
+        TorchScriptFeatures(script, **options)
+
+
+def test_a_pair_of_side_lengths_is_refused(script: Path):
+    with pytest.raises(UserError, match=r'expected side as a whole number of pixels, got \[8, 8\]'):
+        TorchScriptFeatures(script, side=[8, 8])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize('name', ['junk.pth', 'junk.safetensors'])
+def test_four_bytes_are_no_weights(name: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(b'\x80\x02X\x01')
+    with pytest.raises(UserError, match=rf'{name}: expected a '):
+        Backbone('torchvision/squeezenet1_0', weights=tmp_path / name)
+
+
+def test_threads_side_by_side_give_what_one_after_the_other_gives_in_order_and_leave_their_number():
+    network, before = RandomFeatures(), torch.get_num_threads()
+    alone = [network(image)['pool'] for image in pixels(7).split(1)]
+    with one_thread():
+        torch.set_num_threads(3)
+        assert torch.equal(network(pixels(7))['pool'], torch.cat(alone))
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
 
 
 def test_every_extractor_is_registered():

@@ -19,6 +19,7 @@ from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 from fvq_core.perceptual.lpips import LPIPS
 from fvq_core.registry import METRICS
+from fvq_eval.features.each_image import one_thread
 from fvq_eval.metrics.conventions import PSNRConventions, SSIMConventions
 from fvq_eval.metrics.ms_ssim import SMALLEST, WEIGHTS, ms_ssim
 from fvq_eval.metrics.psnr import psnr
@@ -217,6 +218,16 @@ def test_perceptual_distance_equals_the_lpips_package_in_every_range(net: str, n
         package.float()
         torch.testing.assert_close(exact, expected, rtol=1e-6, atol=0)
         assert metric.key == f'feature_distance_{net}'  # random weights are not LPIPS
+
+
+def test_the_number_of_threads_changes_no_bit_of_a_perceptual_distance(networks: dict[str, Path]) -> None:
+    metric = METRICS.build(dict(type='PerceptualDistance', net='squeeze', weights=str(networks['squeeze'])))
+    found = []
+    for threads in (1, 2, 3):
+        with one_thread():  # restores the number
+            torch.set_num_threads(threads)
+            found.append(metric.score(*pair(3, 96, 64)).tolist())
+    assert found[1:] == [found[0]] * 2
 
 
 def test_what_a_metric_assumes_is_in_its_protocol() -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import sys
 import urllib.request
+import warnings
 from http.client import HTTPException
 from pathlib import Path
 
@@ -24,6 +26,11 @@ BACKBONES = {
     'alex': 'alexnet-owt-7be5be79.pth',
     'squeeze': 'squeezenet1_1-b8a52dc0.pth',
 }
+# What torch.load raises for files that are not its own or cut off.
+UNREADABLE = (
+    *(OSError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, LookupError, AssertionError),
+    *(pickle.UnpicklingError, struct.error),
+)
 ANSWER_WITHIN = 10  # seconds that the server has to answer, so that a machine without a network does not hang
 
 
@@ -108,12 +115,18 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         UserError: There is no such file, or it holds anything else.
     """
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read all the same
+            state = torch.load(path, map_location='cpu', weights_only=True)
+    except UNREADABLE as error:
         reason = ' '.join(str(error).split())[:200]
-        raise UserError(f'LPIPS: {path} cannot be read as a state dict: {reason}') from error
-    if not isinstance(state, dict):
-        raise UserError(f'LPIPS: {path} holds a {type(state).__name__}, not a state dict.')
+        raise UserError(
+            f'{path}: expected a state dict of tensors, got none that can be read ({reason}); fetch it again.'
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f'{path}: expected a state dict of tensors, got a {type(state).__name__} of other things; save module.state_dict().'
+        )
     return state
 
 

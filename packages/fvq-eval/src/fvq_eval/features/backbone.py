@@ -151,9 +151,19 @@ def check_hash(path: Path, wanted: str | None) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict; tensors alone are read."""
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
+    """A state dict; tensors alone are read.
 
+    Raises:
+        UserError: The file holds none.
+    """
+    if path.suffix != '.safetensors':
+        return load_tensors(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
         return load_file(path)
-    return load_tensors(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f'{path}: expected a safetensors file of weights, got none: {error}; fetch it again.'
+        ) from error

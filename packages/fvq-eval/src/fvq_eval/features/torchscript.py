@@ -21,6 +21,8 @@ from .feature_extractor import FeatureExtractor
 class TorchScriptFeatures(FeatureExtractor):
     """One vector an image from a module that `torch.jit.save` wrote. Distances in it are called FD-<name>.
 
+    A TorchScript file is a program, and it is run: without `sha256`, whatever the file holds. Take files that you trust.
+
     Args:
         path: The file. It maps float32 images (B, 3, H, W) to (B, D).
         name: What distances are called after; by default the name of the file.
@@ -47,6 +49,10 @@ class TorchScriptFeatures(FeatureExtractor):
         sha256: str | None = None,
     ) -> None:
         super().__init__()
+        if side is not None and (not isinstance(side, int) or side < 1):
+            raise UserError(
+                f'TorchScriptFeatures: expected side as a whole number of pixels, got {side!r}; give such as 224.'
+            )
         path = Path(path).expanduser()
         if not path.is_file():
             raise MissingWeightsError(f'TorchScriptFeatures: {path} does not exist.')
@@ -62,8 +68,8 @@ class TorchScriptFeatures(FeatureExtractor):
             reason = ' '.join(str(error).split())[:200]
             raise UserError(f'TorchScriptFeatures: {path} is no TorchScript file: {reason}') from error
         self.side = side
-        self.register_buffer('mean_1C11', torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
-        self.register_buffer('std_1C11', torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
+        self.register_buffer('mean_1C11', per_channel('mean', mean))
+        self.register_buffer('std_1C11', per_channel('std', std))
         resize = 'as they are' if side is None else f'antialiased bicubic to {side} x {side}'
         self.preprocessing = f'{resize}, mean {mean}, std {std}, file {digest}'  # a frozen module has no state dict
         self.provenance = f'{path.name}, sha256 {digest[:16]}'
@@ -92,3 +98,22 @@ class TorchScriptFeatures(FeatureExtractor):
             pixels_BCHW = F.interpolate(pixels_BCHW, size, mode='bicubic', align_corners=False, antialias=True)
             pixels_BCHW = pixels_BCHW.clamp(0, 255)
         return {'pool': self.network((pixels_BCHW - self.mean_1C11) / self.std_1C11)}
+
+
+def per_channel(name: str, value: float | Sequence[float]) -> Tensor:
+    """One number, or one a channel, as (1, C, 1, 1).
+
+    Raises:
+        UserError: Anything else, or a divisor of 0.
+    """
+    try:
+        numbers = torch.tensor(value, dtype=torch.float32).flatten()
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.empty(0)
+    if len(numbers) not in (1, 3) or not numbers.isfinite().all() or (name == 'std' and not numbers.all()):
+        divisor = ', none of them 0' if name == 'std' else ''
+        raise UserError(
+            f'TorchScriptFeatures: expected {name} as one number or one for each of R, G, B{divisor}, got {value!r}; give '
+            f'such as {name}=127.5.'
+        )
+    return numbers.view(1, -1, 1, 1)
