@@ -189,6 +189,15 @@ def test_statistics_that_say_nothing_are_refused_where_the_preset_prepares_image
     assert 'fid' in of_images(preset='llamagen', **arguments).evaluate(made, path).metrics  # TensorFlow's resize too
 
 
+def test_a_file_of_the_cache_is_no_reference_under_another_preset(tmp_path: Path) -> None:
+    made, real = (save_npz(random_pixels(20, seed=seed), tmp_path / f'{seed}.npz') for seed in (1, 2))
+    of_images(preset='strict', cache=str(tmp_path / 'kept'), metrics=['fid']).evaluate(real)
+    (kept,) = (tmp_path / 'kept').glob('*.npz')
+    assert of_images(preset='strict', metrics=['fid']).evaluate(made, str(kept)).metrics
+    with pytest.raises(UserError, match=r"expected statistics taken under 'llamagen.*got 'strict"):
+        of_images(preset='llamagen', metrics=['fid']).evaluate(made, str(kept))
+
+
 # --- one image ---
 
 

@@ -77,13 +77,14 @@ def read_reference(path: str, taker: StatisticsTaker, height: int, width: int, p
     loaded = ImageSetStatistics.load(path)
     check_kind(path, loaded, taker)
     described = describe(read_note(Path(path)))
-    if 'preparation' not in described:
-        check_unstated(path, loaded, taker, preset)
     size = (described.get('height', height), described.get('width', width))
     check_size(path, size, (height, width))
-    if described.get('preparation', taker.preparation) != taker.preparation:
+    stated = described.get('preparation', described.get('preset'))  # the latter in a file of the cache
+    if stated is None:
+        check_unstated(path, loaded, taker, preset)
+    elif stated != taker.preparation:
         raise UserError(
-            f"{path}: expected statistics taken under '{taker.preparation}', got '{described['preparation']}'; take them "
+            f"{path}: expected statistics taken under '{taker.preparation}', got '{stated}'; take them "
             'again with --save-stats under this preset.'
         )
     sha256 = file_hash(path)
