@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,12 @@ from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
 from fvq_eval.features import RandomFeatures
 from fvq_eval.generation import ImageSetEvaluator, ScoredImages
+from fvq_eval.generation.interrupts import interrupt_later
 from fvq_eval.generation.progress import Progress
 from fvq_eval.samples import BLOCK, open_samples
 from fvq_eval.statistics import FeatureConventions, ImageSetStatistics, compare
 
-from .image_set_ranks import RANDOM, run_both_ranks, scores
+from .image_set_ranks import RANDOM, mistakes_of_both_ranks, run_both_ranks, scores
 from .image_sets import random_pixels, save_folder, save_npz, save_tar
 
 COUNT = 2 * BLOCK + 7
@@ -55,7 +60,8 @@ def printed(scored: ScoredImages) -> dict[str, str]:
 def features(pixels: np.ndarray) -> ImageSetStatistics:
     """Statistics without any of what is tested here."""
     statistics = ImageSetStatistics(RandomFeatures(**{key: value for key, value in RANDOM.items() if key != 'type'}))
-    statistics.update(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.arange(len(pixels)))
+    if len(pixels):
+        statistics.update(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.arange(len(pixels)))
     return statistics
 
 
@@ -179,6 +185,104 @@ def test_unfinished_statistics_of_other_images_are_not_taken_up(tmp_path: Path) 
     assert torch.equal(empty.moments['pool'].covariance, statistics.moments['pool'].covariance)
     progress.forget()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('index', ['[]', '{}', '3', '{"digests": 3, "state": "x"}', '{"digests": ["one"], "state": 3}'])
+def test_a_damaged_index_counts_as_none_with_a_line(
+    index: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger('fvq'), 'propagate', True)
+    progress = Progress(tmp_path, ['set'])
+    progress.keep(features(random_pixels(5)), ['one'], now=True)
+    progress.index.write_text(index)
+    assert Progress(tmp_path, ['set']).recall(features(random_pixels(0)), ['one', 'two']) == 0
+    assert 'is damaged' in caplog.text
+    progress.keep(features(random_pixels(5)), ['one'], now=True)  # and is written over
+    assert Progress(tmp_path, ['set']).recall(features(random_pixels(0)), ['one', 'two']) == 1
+
+
+def test_a_state_of_other_features_counts_as_none_with_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger('fvq'), 'propagate', True)
+    Progress(tmp_path, ['set']).keep(features(random_pixels(5)), ['one'], now=True)
+    for other in (ImageSetStatistics(RandomFeatures(pool=32)), ImageSetStatistics(RandomFeatures(), ['spatial'])):
+        assert Progress(tmp_path, ['set']).recall(other, ['one']) == 0
+        assert other.count == 0
+    assert caplog.text.count('is damaged') == 2
+
+
+def test_two_runs_over_one_set_never_share_a_file_they_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    replace = os.replace
+    monkeypatch.setattr(os, 'replace', lambda old, new: written.append(Path(old).name) or replace(old, new))
+    one, two = Progress(tmp_path, ['set']), Progress(tmp_path, ['set'])
+    for progress, digests in ((one, ['a']), (two, ['a']), (one, ['a', 'b'])):
+        progress.keep(features(random_pixels(5)), digests, now=True)
+    assert len(set(written)) == 2
+    assert len(list(tmp_path.glob('*.npz'))) == 1  # what nobody will take up again is not left behind
+    assert Progress(tmp_path, ['set']).recall(features(random_pixels(0)), ['a', 'b']) == 2
+
+
+def test_ctrl_c_keeps_what_is_done(
+    made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = dict(metrics=['inception_score'], cache=str(tmp_path / 'kept'))  # the timer saves nothing in a second
+    with monkeypatch.context() as patch:
+        update = ImageSetStatistics.update
+
+        def pressed(self: ImageSetStatistics, pixels: torch.Tensor, numbers: torch.Tensor) -> None:
+            if self.count == BLOCK:
+                signal.raise_signal(signal.SIGINT)
+            update(self, pixels, numbers)
+
+        patch.setattr(ImageSetStatistics, 'update', pressed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluator(**arguments).evaluate(made)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert 'Ctrl-C again stops at once' in capsys.readouterr().err
+    seen = interrupt(monkeypatch, after=10**9)
+    resumed = values(evaluator(**arguments).evaluate(made))
+    assert seen[0] == COUNT - 2 * BLOCK  # the block at hand was finished
+    monkeypatch.undo()
+    assert resumed == values(evaluator(metrics=['inception_score']).evaluate(made))
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    reached = []
+
+    def press_twice() -> None:
+        with interrupt_later() as interrupted:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+                reached.append(interrupted())
+
+    with pytest.raises(KeyboardInterrupt):
+        press_twice()
+    assert reached == [True]
+
+
+def test_what_one_process_kept_is_not_that_of_one_under_torchrun(made: str, tmp_path: Path) -> None:
+    taker = evaluator(metrics=['fid'], cache=str(tmp_path)).taker
+    samples, alone = open_samples(made), ImageSetStatistics(taker.extractor, taker.kept)
+    distributed = ImageSetStatistics(taker.extractor, taker.kept)
+    distributed.rows = {name: [] for name in taker.extractor.sizes}  # as where there is a process group
+    one, other = (taker.progress(samples, each) for each in (alone, distributed))
+    assert one is not None
+    assert other is not None
+    assert one.name != other.name
+
+
+@pytest.mark.parametrize('when', ['header', 'pixels'])
+def test_a_bad_file_of_one_rank_stops_both_with_its_name_and_keeps_what_is_done(tmp_path: Path, when: str) -> None:
+    folder = Path(save_folder(random_pixels(2 * BLOCK + 7, seed=1), tmp_path / 'set'))
+    second = sorted(folder.iterdir())[BLOCK + 3]  # the second rank's block
+    whole = second.read_bytes()
+    second.write_bytes(b'no image' if when == 'header' else whole[: len(whole) * 3 // 4])
+    for mistake in mistakes_of_both_ranks(tmp_path, str(folder), str(tmp_path / 'kept')):
+        assert f'{second.name}: expected a whole image file' in mistake
+    kept = list((tmp_path / 'kept/unfinished').glob('*.json'))
+    assert [len(json.loads(path.read_text())['digests']) for path in kept] == ([2] if when == 'pixels' else [])
 
 
 # --- statistics of earlier runs ---

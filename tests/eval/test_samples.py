@@ -21,6 +21,7 @@ from fvq_core.data.photos import BundledPhotos
 from fvq_core.errors import UserError
 from fvq_core.registry import TRANSFORMS
 from fvq_eval.samples import BLOCK, Samples, open_samples
+from fvq_eval.samples.joined_crc import joined_crc
 from fvq_eval.samples.npz_file import NpzFile
 from fvq_eval.samples.npz_images import has_moments
 from fvq_eval.samples.samples import content_hash
@@ -305,3 +306,32 @@ def test_bundled_crops_are_of_their_photo_and_hashed_by_their_pixels() -> None:
     assert len({*samples.digests([0, 1]), *other.digests([0, 1])}) == 4
     with pytest.raises(UserError, match='say it with --crop 64'):
         open_samples('bundled')
+
+
+def test_the_same_bytes_in_another_shape_are_another_set(tmp_path: Path) -> None:
+    small = random_pixels(BLOCK, 8)
+    digests = []
+    for shape in (small.shape, (BLOCK // 4, 16, 16, 3), (BLOCK, 4, 16, 3), (BLOCK, 16, 4, 3)):
+        digests.append(list(open_samples(save_npz(small.reshape(shape), tmp_path / 'set.npz')).digests([0])))
+    assert len({content_hash(each) for each in digests}) == 4
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_one_flipped_bit_is_a_damaged_file(tmp_path: Path, compressed: bool) -> None:
+    path = Path(save_npz(random_pixels(2 * BLOCK + 3), tmp_path / 'set.npz', compressed=compressed))
+    samples = open_samples(str(path))
+    samples.check_whole(list(samples.digests(range(3))))
+    whole = path.read_bytes()
+    member = samples.file.members['arr_0']
+    start = samples.file.data_offset(member)
+    for place in (start, (start + len(whole)) // 2) if not compressed else (len(whole) // 2,):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r'set\.npz: expected a whole npz file, got a damaged one'):
+            samples.check_whole(list(open_samples(str(path)).digests(range(3))))
+
+
+def test_crcs_of_parts_make_that_of_the_whole() -> None:
+    parts = [random.Random(size).randbytes(size) for size in (128, 0, 1, 4096, 4096, 17)]
+    assert joined_crc([zlib.crc32(part) for part in parts], [len(part) for part in parts]) == zlib.crc32(
+        b''.join(parts)
+    )

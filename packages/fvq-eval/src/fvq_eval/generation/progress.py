@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import time
 import zipfile
 from collections.abc import Sequence
@@ -29,7 +30,8 @@ class Progress:
     """Statistics of the first blocks of a rank, saved now and then with the digests of these blocks.
 
     The digests decide what is still true: statistics are taken up again only where every block behind them is what it
-    was, so that a file that is mended or added later in the set costs nothing that is done.
+    was, so that a file that is mended or added later in the set costs nothing that is done. Two runs over one set may
+    overwrite each other's index and never half of a file: each writes under names of its own.
 
     Args:
         folder: Where to keep it.
@@ -40,26 +42,35 @@ class Progress:
     def __init__(self, folder: Path, identity: Sequence[str], every: float = SAVE_EVERY) -> None:
         self.folder, self.every = folder, every
         self.name = hashlib.sha256('\n'.join(identity).encode()).hexdigest()[:32]
-        self.index = folder / f'{self.name}.json'
+        self.index, self.own = folder / f'{self.name}.json', f'{self.name}.{secrets.token_hex(4)}'
         self.saved_at, self.cost = time.monotonic(), 0.0
 
     def recall(self, statistics: ImageSetStatistics, digests: Sequence[str]) -> int:
         """Put what was saved into empty statistics; the number of this rank's blocks in them, 0 where nothing fits.
 
+        What is damaged counts as not there, with a line.
+
         Args:
             statistics: New ones.
             digests: Of all blocks of this rank as they are now.
         """
-        kept = read_json(self.index)
-        if kept is None or not kept['digests'] or kept['digests'] != list(digests[: len(kept['digests'])]):
+        if not self.index.is_file():
             return 0
         try:
-            with np.load(self.folder / kept['state'], allow_pickle=False) as arrays:
+            kept = json.loads(self.index.read_text())
+            done, path = kept['digests'], self.folder / kept['state']
+            if not done or done != list(digests[: len(done)]):
+                return 0
+            with np.load(path, allow_pickle=False) as arrays:
                 state = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            check_state(statistics, state)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            logger.warning(
+                f'{self.index}: what is saved of an unfinished evaluation is damaged ({error}); it starts anew'
+            )
             return 0
         restore(statistics, state)
-        return len(kept['digests'])
+        return len(done)
 
     def keep(self, statistics: ImageSetStatistics, digests: Sequence[str], now: bool = False) -> None:
         """Save if it is time, all or nothing.
@@ -81,30 +92,30 @@ class Progress:
         self.cost = self.saved_at - started
 
     def write(self, statistics: ImageSetStatistics, digests: Sequence[str]) -> None:
-        """Write the state, then the index that names it, then remove the state before."""
+        """Write the state, then the index that names it, then remove the states before."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f'{self.name}.{len(digests)}.npz'
-        staging = path.with_suffix('.partial')
+        before = [*self.folder.glob(f'{self.own}.*.npz'), *self.named()]
+        path, staging = self.folder / f'{self.own}.{len(digests)}.npz', self.folder / f'{self.own}.partial'
         arrays: dict[str, Any] = state_of(statistics)
         with open(staging, 'wb') as file:
             np.savez(file, **arrays)
         os.replace(staging, path)
         staging.write_text(json.dumps({'state': path.name, 'digests': list(digests)}))
         os.replace(staging, self.index)
-        self.remove(path)
+        for old in before:
+            if old != path:
+                old.unlink(missing_ok=True)
+
+    def named(self) -> list[Path]:
+        """The state that the index names, of whichever run."""
+        kept = read_json(self.index)
+        name = kept.get('state') if isinstance(kept, dict) else None
+        return [self.folder / name] if isinstance(name, str) and name.startswith(f'{self.name}.') else []
 
     def forget(self) -> None:
         """Remove what was saved: the set is done."""
-        if not self.folder.is_dir():
-            return
-        self.index.unlink(missing_ok=True)
-        self.remove()
-
-    def remove(self, but: Path | None = None) -> None:
-        """Remove saved statistics, whole or not."""
         for path in self.folder.glob(f'{self.name}.*'):
-            if path not in (but, self.index):
-                path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def state_of(statistics: ImageSetStatistics) -> dict[str, np.ndarray]:
@@ -118,6 +129,24 @@ def state_of(statistics: ImageSetStatistics) -> dict[str, np.ndarray]:
     for name, rows in statistics.rows.items():
         state[f'rows/{name}'] = torch.cat(rows).numpy()
     return state
+
+
+def check_state(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> None:
+    """Refuse a state of other features than those of empty statistics.
+
+    Raises:
+        ValueError: Saying what is wrong.
+        KeyError: It lacks the numbers of the images.
+    """
+    count, wanted = len(state['numbers']), {'numbers': (len(state['numbers']),)}
+    for name in statistics.moments:
+        size = statistics.sizes[name]
+        shapes = {'count': (), 'shift': (size,), 'sum': (size,), 'products': (size, size)}
+        wanted |= {f'moments/{name}/{key}': shape for key, shape in shapes.items()}
+    wanted |= {f'rows/{name}': (count, statistics.sizes[name]) for name in statistics.rows}
+    got = {name: array.shape for name, array in state.items()}
+    if got != wanted:
+        raise ValueError(f'expected {", ".join(wanted)}, got {", ".join(got)} or other shapes')
 
 
 def restore(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> None:

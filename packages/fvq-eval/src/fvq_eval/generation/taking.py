@@ -20,7 +20,9 @@ from ..features.feature_extractor import FeatureExtractor
 from ..samples import BLOCK, Samples
 from ..samples.samples import content_hash
 from ..statistics.cache import StatisticsCache
+from ..statistics.gather import raise_first
 from ..statistics.image_set import ImageSetStatistics
+from .interrupts import interrupt_later
 from .progress import SAVE_EVERY, Progress
 
 
@@ -65,14 +67,25 @@ class StatisticsTaker:
         """
         rank, ranks = get_dist_info()
         own = range(rank, samples.blocks, ranks)
-        digests = self.digests(samples, own)
+        digests, mistake = self.digests(samples, own)
         shares: list[tuple[list[str], int]] = all_gather_object((digests, samples.converted))
-        hashed = content_hash([shares[block % ranks][0][block // ranks] for block in range(samples.blocks)])
+        raise_first(mistake)
+        blocks = [shares[block % ranks][0][block // ranks] for block in range(samples.blocks)]
+        samples.check_whole(blocks)
+        hashed = content_hash(blocks)
         samples.converted = sum(converted for _, converted in shares)
         found = self.recall(samples, hashed) if rank == 0 else None
         if any(all_gather_object(found is not None)):
             return found, hashed
-        statistics, progress = self.extract(samples, own, digests)
+        statistics = ImageSetStatistics(self.extractor, self.kept)
+        progress = self.progress(samples, statistics)
+        mistake = self.extract(samples, own, digests, statistics, progress)
+        try:
+            raise_first(mistake)
+        except UserError:
+            if mistake is None and progress is not None and own:
+                progress.keep(statistics, digests, now=True)  # what is wrong is another process's
+            raise
         statistics.reduce()
         if rank == 0 and self.cache is not None:
             self.keep(samples, statistics, hashed)
@@ -80,14 +93,17 @@ class StatisticsTaker:
             progress.forget()
         return statistics if rank == 0 else None, hashed
 
-    def digests(self, samples: Samples, own: Sequence[int]) -> list[str]:
-        """Check and hash this rank's blocks."""
+    def digests(self, samples: Samples, own: Sequence[int]) -> tuple[list[str], UserError | None]:
+        """Check and hash this rank's blocks, up to one that cannot be scored."""
         found = []
         with self.bar(samples, own, 0, f'checking {samples.path}') as bar:
-            for block, digest in zip(own, samples.digests(own), strict=True):
-                found.append(digest)
-                bar.update(len(samples.numbers(block)))
-        return found
+            try:
+                for block, digest in zip(own, samples.digests(own), strict=True):
+                    found.append(digest)
+                    bar.update(len(samples.numbers(block)))
+            except UserError as error:
+                return found, error
+        return found, None
 
     def recall(self, samples: Samples, hashed: str) -> ImageSetStatistics | None:
         """Finished statistics of exactly these images, with everything that is wanted now."""
@@ -107,32 +123,38 @@ class StatisticsTaker:
             self.say(f'{samples.path}: the statistics are not kept ({error}); free some space, or name another --cache')
 
     def extract(
-        self, samples: Samples, own: Sequence[int], digests: Sequence[str]
-    ) -> tuple[ImageSetStatistics, Progress | None]:
-        """Statistics of this rank's blocks."""
-        statistics, progress = ImageSetStatistics(self.extractor, self.kept), self.progress(samples)
+        self,
+        samples: Samples,
+        own: Sequence[int],
+        digests: Sequence[str],
+        statistics: ImageSetStatistics,
+        progress: Progress | None,
+    ) -> UserError | None:
+        """Add this rank's blocks, up to one that cannot be read; what is done before that or Ctrl-C is kept."""
         done = 0 if progress is None else progress.recall(statistics, digests)
         if done and get_dist_info()[0] == 0:
             images = sum(len(samples.numbers(block)) for block in own[:done])
             self.say(f'{samples.path}: the features of {images:,} images are those of an earlier, unfinished run')
         step = max(1, self.batch_size // BLOCK)
-        with self.bar(samples, own, done, f'features of {samples.path}') as bar:
+        with self.bar(samples, own, done, f'features of {samples.path}') as bar, interrupt_later() as interrupted:
             blocks = samples.read(own[done:])
             for first in range(done, len(own), step):
                 group = own[first : first + step]
                 try:
                     pixels_BCHW = torch.cat(list(islice(blocks, len(group))))
-                except UserError:
+                except UserError as error:
                     if progress is not None and done:
                         progress.keep(statistics, digests[:done], now=True)
-                    raise
+                    return error
                 numbers_B = torch.tensor([number for block in group for number in samples.numbers(block)])
                 self.update(statistics, pixels_BCHW, numbers_B)
                 done = first + len(group)
                 bar.update(len(numbers_B))
-                if progress is not None and done < len(own):
-                    progress.keep(statistics, digests[:done])
-        return statistics, progress
+                if progress is not None and (done < len(own) or interrupted()):
+                    progress.keep(statistics, digests[:done], now=interrupted())
+                if interrupted():
+                    raise KeyboardInterrupt
+        return None
 
     def update(self, statistics: ImageSetStatistics, pixels_BCHW: Tensor, numbers_B: Tensor) -> None:
         """Some images through the network."""
@@ -141,11 +163,11 @@ class StatisticsTaker:
         for pixels, numbers in zip(pixels_BCHW.split(self.batch_size), numbers_B.split(self.batch_size), strict=True):
             statistics.update(pixels.to(device, non_blocking=True), numbers)
 
-    def progress(self, samples: Samples) -> Progress | None:
-        """Where this rank's unfinished statistics are kept."""
+    def progress(self, samples: Samples, statistics: ImageSetStatistics) -> Progress | None:
+        """Where this rank's unfinished statistics are kept; distributed processes keep more rows than others."""
         if self.folder is None:
             return None
-        what = (os.path.realpath(samples.path), self.preparation, self.extractor.fingerprint, ' '.join(self.kept))
+        what = (os.path.realpath(samples.path), self.preparation, self.extractor.fingerprint, ' '.join(statistics.rows))
         return Progress(self.folder / 'unfinished', (*what, *map(str, get_dist_info())), self.save_every)
 
     @staticmethod

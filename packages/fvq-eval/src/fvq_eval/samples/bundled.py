@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from fvq_core.data.photos import PHOTO_NAMES, BundledPhotos
 
-from .samples import Samples
+from .samples import Samples, pixels_digest
 
 BUNDLED, CROPS = 'bundled', 1000
 
@@ -36,4 +35,4 @@ class BundledSamples(Samples):
 
     def digests(self, blocks: Sequence[int]) -> Iterator[str]:
         for images in self.read(blocks):
-            yield hashlib.sha256(images.numpy().data).hexdigest()
+            yield pixels_digest(images.numpy())

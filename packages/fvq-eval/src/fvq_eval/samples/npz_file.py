@@ -17,6 +17,8 @@ import numpy as np
 
 from fvq_core.errors import UserError
 
+from .joined_crc import joined_crc
+
 LOCAL_HEADER = 30  # bytes before the name of a member; the two lengths at its end are little-endian uint16
 SKIP = 2**22  # bytes that are thrown away at once
 
@@ -34,6 +36,7 @@ class Member:
         stored: Whether the bytes are in the file as they are.
         offset: Of the zip member's local header in the file.
         fortran: Whether the array is in column-major order.
+        crc: Of header and array, as the zip has it.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Member:
     stored: bool
     offset: int
     fortran: bool
+    crc: int
 
 
 class NpzFile:
@@ -87,7 +91,7 @@ class NpzFile:
                 f"{self.path}: '{name}' holds fewer or more bytes than its shape {shape} says; write it again."
             )
         stored = info.compress_type == zipfile.ZIP_STORED
-        return Member(name, shape, dtype, start, info.file_size, stored, info.header_offset, fortran)
+        return Member(name, shape, dtype, start, info.file_size, stored, info.header_offset, fortran, info.CRC)
 
     def array(self, name: str) -> np.ndarray:
         """A whole array."""
@@ -121,6 +125,25 @@ class NpzFile:
                 data = stream.read(len(rows) * row)
                 at += len(data)
                 yield np.frombuffer(data, member.dtype).reshape(len(rows), *member.shape[1:])
+
+    def check_crc(self, name: str, crcs: Sequence[int], sizes: Sequence[int]) -> None:
+        """Refuse an array that is not the one that was written.
+
+        Args:
+            name: Of the array.
+            crcs: Of all its parts in order, each as `zlib.crc32` gives it.
+            sizes: Of the parts, in bytes.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        member = self.members[name]
+        with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
+            header = zlib.crc32(stream.read(member.start))
+        if joined_crc([header, *crcs], [member.start, *sizes]) != member.crc:
+            raise UserError(
+                f"{self.path}: expected a whole npz file, got a damaged one (the CRC of '{name}' is wrong); write it again."
+            )
 
     @contextmanager
     def damaged(self) -> Iterator[None]:

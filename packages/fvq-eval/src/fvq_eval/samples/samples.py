@@ -54,6 +54,16 @@ class Samples:
         """
         raise NotImplementedError
 
+    def check_whole(self, digests: Sequence[str]) -> None:
+        """Refuse a file whose blocks, each whole by itself, are together not what was written; most can tell block by block.
+
+        Args:
+            digests: Of all blocks, in order.
+
+        Raises:
+            UserError: A damaged file.
+        """
+
     def read(self, blocks: Sequence[int]) -> Iterator[Tensor]:
         """The images of each block, uint8 (n, 3, H, W).
 
@@ -78,6 +88,13 @@ class Samples:
                 'classes come from class folders, arr_1 of an npz, or .cls members of a tar.'
             )
         return self.labels_N
+
+
+def pixels_digest(pixels: np.ndarray) -> str:
+    """The sha256 of a block of pixels and its shape: the same bytes are other images in another one."""
+    digest = hashlib.sha256(f'{pixels.shape}\n'.encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def content_hash(digests: Sequence[str]) -> str:

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fvq_core.errors import UserError
+
 
 def message_device() -> torch.device:
     """Where tensors must lie to be sent: NCCL takes those of a GPU alone."""
@@ -22,6 +24,20 @@ def gather_objects(mine: Any) -> list[Any]:
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, mine)
     return every
+
+
+def raise_first(mistake: UserError | None) -> None:
+    """Stop all processes where one of them met a mistake, before they wait for it in vain.
+
+    Args:
+        mistake: This process's; None without one.
+
+    Raises:
+        UserError: In every process, the mistake of the lowest rank that met one.
+    """
+    first = next((words for words in gather_objects(mistake and str(mistake)) if words is not None), None)
+    if first is not None:
+        raise mistake if mistake is not None and str(mistake) == first else UserError(first)
 
 
 def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
