@@ -317,6 +317,45 @@ def test_a_half_written_cache_is_reported_and_not_used(
     assert caplog.records
 
 
+@pytest.mark.parametrize('edited', ['mu', 'features_pool', 'counts', 'more features'])
+def test_an_edited_cache_is_reported_and_not_used(
+    edited: str, alone: ImageSetStatistics, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    cache = StatisticsCache(tmp_path)
+    path = cache.put('content', 'strict', alone)
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    if edited == 'counts':
+        arrays['fvq'] = np.array(str(arrays['fvq']).replace(f'"pool": {COUNT}', '"pool": 50000'))
+        assert '50000' in str(arrays['fvq'])
+    elif edited == 'more features':
+        arrays['features_spatial'] = arrays['features_pool']
+    else:
+        arrays[edited] = arrays[edited] * np.float32(1.001)
+    np.savez(path, **arrays)
+    with caplog.at_level(logging.WARNING, 'fvq'):
+        assert cache.find('content', 'strict', str(alone.fingerprint)) is None
+    assert 'expected the statistics that were saved, got edited ones' in caplog.text
+    with pytest.raises(UserError, match='got edited ones'):
+        ImageSetStatistics.load(path)
+
+
+@pytest.mark.parametrize('header', ['[]', '3', '"x"', 'null', 'no json', '{"counts": 3}', '{"version": 1}'])
+def test_a_broken_header_is_reported_and_not_used(
+    header: str, alone: ImageSetStatistics, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    cache = StatisticsCache(tmp_path)
+    path = cache.put('content', 'strict', alone)
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    np.savez(path, **{**arrays, 'fvq': header})
+    with caplog.at_level(logging.WARNING, 'fvq'):
+        assert cache.find('content', 'strict', str(alone.fingerprint)) is None
+    assert caplog.records
+    with pytest.raises(UserError, match=r'broken one|make them again'):
+        ImageSetStatistics.load(path)
+
+
 def test_moments_of_features_kept_in_part(alone: ImageSetStatistics):
     with pytest.raises(UserError, match='this extractor has'):
         ImageSetStatistics(RandomFeatures(), keep_features=('pool', 'wavelets'))

@@ -17,7 +17,8 @@ class StatisticsCache:
     """A folder of statistics, each under the hash of what it is of.
 
     The name of a file is the sha256 of three things: the content of the image set, the preset in words, and the extractor's
-    fingerprint. The file carries the three as well; one that was renamed, edited or half written is reported and not used.
+    fingerprint. The file carries the three as well, and a checksum of its arrays; one that was renamed, edited or half written
+    is reported and not used.
 
     Args:
         folder: Made where it is missing.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from .moments import Gaussian
 
 KEYS = {'pool': ('mu', 'sigma'), 'spatial': ('mu_s', 'sigma_s')}  # guided-diffusion's evaluator
 HEADER = 'fvq'
-VERSION = 1
+VERSION = 2  # 1 had no checksum
+FEATURES, NUMBERS, BIAS = 'features_', 'numbers', 'logit_bias'
+# What reading a damaged npz file raises.
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def write_statistics(
@@ -42,16 +47,17 @@ def write_statistics(
     """
     bias_C = kind['logit_bias_C']
     header = {key: value for key, value in kind.items() if key != 'logit_bias_C'}
-    counts = {name: gaussian.count for name, gaussian in gaussians.items()}
-    arrays: dict[str, Any] = {HEADER: json.dumps({**header, 'version': VERSION, 'counts': counts, 'note': note})}
+    header |= {'version': VERSION, 'counts': {name: each.count for name, each in gaussians.items()}, 'note': note}
+    arrays: dict[str, Any] = {}
     for name, gaussian in gaussians.items():
         mean, covariance = KEYS[name]
         arrays[mean], arrays[covariance] = gaussian.mean_D.numpy(), gaussian.covariance_DD.numpy()
     if rows:
-        arrays['numbers'] = numbers_N.numpy()
-        arrays.update({f'features_{name}': row_ND.numpy() for name, row_ND in rows.items()})
+        arrays[NUMBERS] = numbers_N.numpy()
+        arrays.update({f'{FEATURES}{name}': row_ND.numpy() for name, row_ND in rows.items()})
     if bias_C is not None:
-        arrays['logit_bias'] = bias_C.numpy()
+        arrays[BIAS] = bias_C.numpy()
+    arrays[HEADER] = json.dumps({**header, 'sha256': checksum(header, arrays)})
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
@@ -74,26 +80,29 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
     try:
         with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
             header = read_header(file)
-            gaussians = {}
-            for name, (mean, covariance) in KEYS.items():
-                if mean in file.files and covariance in file.files:
-                    count = header.get('counts', {}).get(name)
-                    gaussians[name] = checked(path, mean, file[mean], file[covariance], count)
-            if not gaussians:
-                raise UserError(f'{path}: expected statistics (mu, sigma), got an npz with {", ".join(file.files)}.')
-            rows = {
-                key.removeprefix('features_'): torch.from_numpy(file[key])
-                for key in file.files
-                if key.startswith('features_')
-            }
-            numbers = file['numbers'] if rows else np.zeros(0, np.int64)
-            bias = torch.from_numpy(file['logit_bias']) if 'logit_bias' in file.files else None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
+            names, arrays = file.files, {key: file[key] for key in file.files if is_statistic(key)}
+    except UserError:
+        raise
+    except UNREADABLE as error:
         raise UserError(
             f'{path}: expected an npz file of statistics, got something else or a broken one ({error}).'
         ) from error
+    if header and header.pop('sha256', None) != checksum(header, arrays):
+        raise UserError(f'{path}: expected the statistics that were saved, got edited ones; make them again.')
+    gaussians = {}
+    for name, (mean, covariance) in KEYS.items():
+        if mean in arrays and covariance in arrays:
+            count = header.get('counts', {}).get(name)
+            gaussians[name] = checked(path, mean, arrays[mean], arrays[covariance], count)
+    if not gaussians:
+        raise UserError(f'{path}: expected statistics (mu, sigma), got an npz with {", ".join(names)}.')
+    rows = {
+        key.removeprefix(FEATURES): torch.from_numpy(array) for key, array in arrays.items() if key.startswith(FEATURES)
+    }
+    if rows and NUMBERS not in arrays:
+        raise UserError(f"{path}: expected '{NUMBERS}' of the images beside their features, got none; make it again.")
+    numbers = arrays[NUMBERS] if rows else np.zeros(0, np.int64)
+    bias = torch.from_numpy(arrays[BIAS]) if BIAS in arrays else None
     kind = {
         'extractor_name': header.get('extractor_name'),
         'provenance': header.get('provenance', f'{path.name}, which does not say its network'),
@@ -107,11 +116,16 @@ def read_header(file: Any) -> dict[str, Any]:
     """The header of an open npz file; empty for a file of another program.
 
     Raises:
-        UserError: A later version wrote it.
+        UserError: Another version wrote it.
+        ValueError: It is no header.
     """
-    header = json.loads(str(file[HEADER])) if HEADER in file.files else {}
+    if HEADER not in file.files:
+        return {}
+    header = json.loads(str(file[HEADER]))
+    if not isinstance(header, dict) or not isinstance(header.get('counts', {}), dict):
+        raise ValueError('its header is no JSON object')
     if header.get('version', VERSION) != VERSION:
-        raise UserError(f'statistics of version {header["version"]}, this program reads {VERSION}; make them again.')
+        raise UserError(f'statistics of version {header["version"]}, expected version {VERSION}; make them again.')
     return header
 
 
@@ -120,8 +134,23 @@ def read_note(path: Path) -> str | None:
     try:
         with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
             return read_header(file).get('note')
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except UNREADABLE:
         return None
+
+
+def is_statistic(name: str) -> bool:
+    """Whether an array is one of those that are read; ADM's files hold images too."""
+    return name in (NUMBERS, BIAS) or name.startswith(FEATURES) or any(name in pair for pair in KEYS.values())
+
+
+def checksum(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """The sha256 of a header and of the names, types, shapes and values of arrays, in order of name."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
+        digest.update(array.data.cast('B') if array.size else b'')
+    return digest.hexdigest()
 
 
 def checked(path: Path, key: str, mean: np.ndarray, covariance: np.ndarray, count: int | None) -> Gaussian:
