@@ -10,8 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fvq_core.commands import convert, evaluate, extract_codes, sample, train
+from fvq_core.images import to_uint8
+from fvq_core.registry import GENERATORS
+from fvq_core.sampling import SamplePlan
+from fvq_core.tokenizer import Tokenizer
+from fvq_generators.image_model import AutoregressiveImageModel
 
 from .helpers import REPO
 
@@ -181,3 +187,53 @@ def test_converting_lists_the_generators_that_it_takes(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         convert.main(['--help'])
     assert 'rqvae, var, llamagen-gpt checkpoint' in ' '.join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def from_captions(parts: list[str], tmp_path: Path) -> list[str]:
+    """A generator of captions for the same tokenizer, beside three captions of one to three vectors."""
+    torch.manual_seed(0)
+    layout = dict(type='Grid', height=8, width=8, codebook_size=16)
+    generator = GENERATORS.build(
+        dict(type='LlamaGen', layout=layout, dim=32, depth=1, heads=2, caption_dim=6, caption_tokens=3)
+    )
+    torch.nn.init.normal_(generator.head.weight)
+    tokenizer = Tokenizer.from_pretrained(parts[1])
+    AutoregressiveImageModel(generator, tokenizer).save_pretrained(tmp_path / 'generator')
+    (tmp_path / 'captions').mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        features = rng.standard_normal((1, number + 1, 6), dtype=np.float32)
+        np.save(tmp_path / 'captions' / f'{number}.npy', features)
+    return [str(tmp_path / 'generator'), '--captions', str(tmp_path / 'captions')]
+
+
+def test_images_are_drawn_from_captions_in_files(
+    from_captions: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'out'
+    options = ['--npz', '--cfg', '2', '--cfg-schedule', 'linear', '--out', str(out)]
+    assert sample.main([*from_captions, '--num', '6', *options]) == 0
+    with np.load(out / 'samples.npz') as file:
+        images, labels = file['arr_0'], file['arr_1']
+    assert images.shape == (6, 64, 64, 3)
+    assert labels.tolist() == [0, 1, 2] * 2
+    model = AutoregressiveImageModel.from_pretrained(from_captions[0])
+    captions, mask = torch.zeros(1, 3, 6), torch.tensor([[False, False, True]])
+    captions[0, 2] = torch.from_numpy(np.load(tmp_path / 'captions' / '0.npy'))[0, 0]
+    plan = json.loads((out / 'shards' / 'samples.json').read_text())
+    assert len(plan['settings']['captions']) == 64
+    seed = SamplePlan(6, (0, 1, 2), False, 0, {}).image_seed(0)
+    alone = model.sample(captions, caption_mask_BT=mask, seeds=[seed], cfg_scale=2.0, cfg_schedule='linear')
+    assert np.abs(to_uint8(alone)[0].permute(1, 2, 0).numpy().astype(int) - images[0]).max() <= 1
+
+    capsys.readouterr()
+    assert sample.main([from_captions[0], '--out', str(tmp_path / 'none')]) == 2
+    assert 'name a folder of their features with --captions' in capsys.readouterr().err
+    assert sample.main([*parts, *from_captions[1:], '--out', str(tmp_path / 'none')]) == 2
+    assert 'this generator has classes' in capsys.readouterr().err
+    np.save(tmp_path / 'captions' / '1.npy', np.zeros((1, 0, 6), np.float32))
+    assert sample.main([*from_captions, '--num', '6', *options]) == 2
+    assert 'drawn in another way' in capsys.readouterr().err
+    assert sample.main([*from_captions, '--num', '6', '--out', str(tmp_path / 'new')]) == 2
+    assert '1.npy: caption empty; extract its features again' in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 
 from .codes_store import CodesWriter, Manifest, read_manifest
 from .codes_store.shard_reader import ShardReader
+from .data.caption_names import source_digest
 from .data.image_dataset import ImageDataset
 from .data.image_folder import ImageFolder
 from .data.multi_crop import ImageWindows, MultiCrop
@@ -111,8 +111,6 @@ def plan_store(
     size = multi_crop.to_dict()['size']
     with torch.inference_mode():
         layout = tokenizer.encode(torch.zeros(1, 3, size, size, device=device)).layout
-    digest = hashlib.sha256(images.names.text.tobytes())
-    digest.update(images.names.ends.tobytes() + np.asarray(images.labels, dtype=np.int64).tobytes())
     return Manifest(
         layout=layout,
         tokenizer_hash=tokenizer_hash(tokenizer),
@@ -122,7 +120,7 @@ def plan_store(
         seed=seed,
         source=names['source'],
         source_images=len(images),
-        source_digest=digest.hexdigest(),
+        source_digest=source_digest(images),
         shard_size=shard_size or default_shard_size(len(images)),
     )
 

@@ -19,11 +19,13 @@ class Generator(nn.Module):
         layouts: The layout classes it can model.
         layout: What this one models.
         num_classes: Its classes; None where its conditions are captions.
+        caption_shape: Feature vectors T and channels C of its captions; None where its conditions are classes.
     """
 
     layouts: ClassVar[tuple[type[CodeLayout], ...]] = ()
     layout: CodeLayout
     num_classes: int | None
+    caption_shape: tuple[int, int] | None = None
 
     def units(self) -> list[nn.Module]:
         """Its parts that are alike, such as blocks: compiled each, and with FSDP2 gathered one after the other."""

@@ -161,6 +161,12 @@ class LlamaGen(Generator):
     def num_classes(self) -> int | None:  # pyrefly: ignore[bad-override]
         return self.condition.num_classes if isinstance(self.condition, ClassEmbedding) else None
 
+    @property
+    def caption_shape(self) -> tuple[int, int] | None:  # pyrefly: ignore[bad-override]
+        return (
+            None if isinstance(self.condition, ClassEmbedding) else (self.condition.tokens, self.condition.caption_dim)
+        )
+
     def units(self) -> list[nn.Module]:
         return list(self.blocks)
 

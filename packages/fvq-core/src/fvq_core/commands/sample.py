@@ -12,6 +12,7 @@ EXAMPLE = """\
   tools/sample.py fvq_l fvq_16k --classes 207 360 --num 16 --cfg 4 --out dogs_and_otters
   tools/sample.py fvq_l fvq_16k --classes random --num 50000 --cfg 1.75 --npz --out fvq_l_samples    # table 2's
   torchrun --nproc-per-node 8 -- tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
+  tools/sample.py llamagen_xl_t2i vq16 --captions t5_features --num 32 --cfg 7.5 --out from_text
   tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
 write `--` before tools/sample.py where torchrun starts it: torchrun takes --num as an option of its own otherwise.
 
@@ -35,7 +36,13 @@ def main(argv: Sequence[str] | None) -> None:
         '--classes', nargs='+', default=['all'], metavar='C', help='classes in turn, `all`, or `random`; default all'
     )
     parser.add_argument('--cfg', type=float, metavar='S', help="classifier-free guidance; default the generator's own")
+    parser.add_argument(
+        '--captions',
+        metavar='FOLDER',
+        help='.npy files of caption features, for a generator of captions; --classes then picks them by number',
+    )
     parser.add_argument('--cfg-interval', type=int, metavar='N', help='guide the first N + 2 codes alone; default all')
+    parser.add_argument('--cfg-schedule', help='constant, or linear or cosine: guidance that rises along the image')
     parser.add_argument('--temperature', type=float, help='of the softmax, 0 takes the likeliest code; default 1')
     parser.add_argument('--top-k', type=int, help='draw from the k likeliest codes; default from all')
     parser.add_argument('--top-p', type=float, help='draw from the likeliest codes of this probability; default 1')
@@ -57,12 +64,14 @@ def main(argv: Sequence[str] | None) -> None:
     import torch.distributed as dist
     from mmengine.dist import get_dist_info
 
+    from ..errors import UserError
     from ..image_progress import ImageProgress
     from ..ranks import agree
     from ..registry import MODELS
     from ..runner.distributed import choose_device, find_launcher, join_group
     from ..sampling import (
         SHARD_IMAGES,
+        CaptionFolder,
         SampleOutputs,
         SamplePlan,
         SampleShards,
@@ -76,9 +85,17 @@ def main(argv: Sequence[str] | None) -> None:
         args.generator, args.tokenizer, precision=args.precision, weights=args.weights
     )
     given = dict(cfg_scale=args.cfg, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
-    settings = model.settings(**given, cfg_interval=args.cfg_interval)
-    classes, draw_classes = parse_classes(args.classes, model.num_classes)
+    settings = model.settings(**given, cfg_interval=args.cfg_interval, cfg_schedule=args.cfg_schedule)
     facts = {**settings, **model.identity(), 'precision': args.precision}
+    captions, shape = None, model.generator.caption_shape
+    if shape is not None:
+        if args.captions is None:
+            raise UserError('this generator draws from captions; name a folder of their features with --captions.')
+        captions = CaptionFolder(args.captions, *shape)
+        facts['captions'] = captions.digest()
+    elif args.captions is not None:
+        raise UserError('--captions: this generator has classes; leave it out.')
+    classes, draw_classes = parse_classes(args.classes, model.num_classes if captions is None else len(captions))
     plan = SamplePlan(args.num, classes, draw_classes, args.seed, facts, max(SHARD_IMAGES, args.batch_size))
     check_request(model.generator, settings, args.batch_size)
     join_group(find_launcher(args.launcher), args.device)
@@ -90,7 +107,7 @@ def main(argv: Sequence[str] | None) -> None:
         own = missing[rank::world_size]
         options, total = {**settings, 'compile': args.compile}, sum(len(shards.plan.shard(number)) for number in own)
         with ImageProgress('sampling', total, rank, world_size, print) as progress:
-            draw_samples(model, shards, own, options, args.batch_size, progress.advance)
+            draw_samples(model, shards, own, options, args.batch_size, progress.advance, captions)
         if dist.is_initialized():
             dist.destroy_process_group()
         if rank == 0:

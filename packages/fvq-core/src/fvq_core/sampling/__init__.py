@@ -1,5 +1,6 @@
 """Image samples of a generator: planned, drawn by any number of processes, kept on the disk, gathered for evaluation."""
 
+from .caption_folder import CaptionFolder
 from .draw import check_request, draw_samples, wait_for_all
 from .npz_file import write_npz
 from .outputs import SampleOutputs
@@ -8,6 +9,7 @@ from .sample_shards import SampleShards
 
 __all__ = [
     'SHARD_IMAGES',
+    'CaptionFolder',
     'SampleOutputs',
     'SamplePlan',
     'SampleShards',

@@ -13,13 +13,14 @@ from torch import Tensor
 from ..errors import UserError
 from ..generator import Generator
 from ..images import to_uint8
+from .caption_folder import CaptionFolder
 from .sample_shards import SampleShards
 
 
 class ImageModel(Protocol):
-    """What draws images (B, 3, H, W) in [-1, 1], each from its class and its seed alone."""
+    """What draws images (B, 3, H, W) in [-1, 1], each from its class or caption and its seed alone."""
 
-    def sample(self, classes: list[int], *, seeds: list[int], **settings: Any) -> Tensor: ...
+    def sample(self, classes: Any, *, seeds: list[int], **settings: Any) -> Tensor: ...
 
 
 def check_request(generator: Generator, settings: dict[str, Any], batch_size: int) -> None:
@@ -35,7 +36,8 @@ def check_request(generator: Generator, settings: dict[str, Any], batch_size: in
     """
     if batch_size < 1:
         raise UserError(f'--batch-size takes 1 or more images, got {batch_size}; the default is 32.')
-    generator.sample(torch.empty(0, dtype=torch.int64), **settings)
+    shape = generator.caption_shape
+    generator.sample(torch.empty(0, dtype=torch.int64) if shape is None else torch.empty(0, *shape), **settings)
 
 
 def draw_samples(
@@ -45,6 +47,7 @@ def draw_samples(
     settings: dict[str, Any],
     batch_size: int,
     advance: Callable[[int], Any] = lambda images: None,
+    captions: CaptionFolder | None = None,
 ) -> None:
     """Draw shards. What is drawn together depends on shard and batch size alone, not on which process draws it.
 
@@ -55,6 +58,7 @@ def draw_samples(
         settings: For the model: guidance, temperature, filters.
         batch_size: Images at a time.
         advance: Is told how many images were drawn.
+        captions: What the plan's classes are the numbers of; None where they are classes.
 
     Raises:
         UserError: The disk is full, or whatever the model refuses.
@@ -63,9 +67,10 @@ def draw_samples(
     for number in numbers:
         blocks = []
         for images in plan.batches(plan.shard(number), batch_size):
-            drawn = model.sample(
-                [plan.label(i) for i in images], seeds=[plan.image_seed(i) for i in images], **settings
-            )
+            classes, seeds, mask = [plan.label(i) for i in images], [plan.image_seed(i) for i in images], {}
+            if captions is not None:
+                classes, mask['caption_mask_BT'] = captions.batch(classes)
+            drawn = model.sample(classes, seeds=seeds, **mask, **settings)
             blocks.append(to_uint8(drawn).permute(0, 2, 3, 1).cpu().numpy())
             advance(len(images))
         shards.write(number, np.concatenate(blocks))

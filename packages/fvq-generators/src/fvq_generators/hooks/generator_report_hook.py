@@ -15,7 +15,7 @@ from fvq_core.plots.curves_plot import plot_curves
 from fvq_core.registry import HOOKS, describe
 from fvq_core.runner.runner import HISTORY_NAME
 
-from ..pretrained import save_generator
+from ..pretrained import check_sampling, save_generator
 
 
 @HOOKS.register_module()
@@ -36,6 +36,7 @@ class GeneratorReportHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, sampling: dict[str, Any] | None = None) -> None:
+        check_sampling(sampling or {}, 'GeneratorReportHook')
         self.sampling = dict(sampling or {})
         self.learned = ''  # hash of the tokenizer whose codes a resumed run began with
 
