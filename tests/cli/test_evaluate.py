@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from fvq_core.commands import evaluate, report
 from fvq_core.json_files import read_json
 from fvq_core.registry import EVALUATORS
+from fvq_eval.statistics.image_set import ImageSetStatistics
 from tests.eval.image_sets import random_pixels, save_folder, save_npz
 
 from .helpers import tool
@@ -139,12 +141,42 @@ def test_mistakes_cost_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         (('made.npz', '--row', 't12.1'), "no row 't12.1'"),
         (('made.npz', '--classes'), 'expected a reference with classes'),
         (('made.npz', '--out', 'empty'), '--out empty is a folder'),
+        (
+            ('made.npz', '--save-stats', 'statistics'),
+            "a name that ends in .npz, got 'statistics'; name it statistics.npz",
+        ),
+        (('made.npz', '--save-stats', 'made.npz/x.npz'), '--save-stats: expected a file that can be written'),
+        (('made.npz', '--out', '/proc/none/metrics.json'), '--out: expected a file that can be written'),
+        (('made.npz', '--workers', '-1'), '--workers: expected 0 or more, got -1'),
+        (('made.npz', '--crop', '0'), '--crop: expected 1 or more, got 0'),
+        (('made.npz', '--device', 'foo'), "expected auto, cpu, cuda or cuda:N, got 'foo'"),
         (('made.npz', '--batch-size', '0'), 'batch size must be 1 or more'),
         (('made.npz', '--extractor', 'RandomFeature'), "did you mean 'RandomFeatures'?"),
         (('made.npz', '--extractor-options', 'sede=1'), "unknown argument 'sede'"),
     ):
         options = () if '--extractor' in arguments else RANDOM
         assert message in refused(capsys, *arguments, *options), arguments
+
+
+def test_where_nothing_can_be_written_nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageSetStatistics, 'update', lambda *arguments: pytest.fail('it computes'))
+    for arguments in (('--out', 'made.npz/x.json'), ('--save-stats', 'statistics')):
+        assert evaluate.main(('made.npz', *RANDOM, '--no-cache', *arguments)) == 2
+
+
+def test_a_disk_that_fills_while_statistics_are_saved_costs_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(ImageSetStatistics, 'save', full)
+    arguments = ('made.npz', *RANDOM, '--no-cache', '--save-stats', 'statistics.npz', '--out', 'metrics.json')
+    assert evaluate.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert 'is_random ' in printed.out
+    assert 'error: --save-stats statistics.npz could not be written' in printed.err
+    assert json.loads(Path('metrics.json').read_text())['metrics']['is_random']['value'] > 1
 
 
 def test_help_is_fast_and_teaches(tmp_path: Path) -> None:
@@ -157,6 +189,7 @@ def test_help_is_fast_and_teaches(tmp_path: Path) -> None:
 ARGUMENTS = dict(preset='adm', extractor=dict(type='RandomFeatures'), save_every=0)
 SCRIPT = f"""
 from fvq_core.registry import EVALUATORS
+from fvq_eval.statistics.image_set import ImageSetStatistics
 evaluator = EVALUATORS.build(dict(type='ImageSetEvaluator', **{ARGUMENTS!r}))
 print({{name: metric.value for name, metric in evaluator.evaluate('many.npz', 'real.npz').metrics.items()}})
 """

@@ -47,9 +47,13 @@ def train(folder: Path) -> dict[str, Any]:
     for checkpoint in list_checkpoints(folder)[1:]:
         checkpoint.unlink()
     batch_size = cast(TrainLoop, runner.train_loop).global_batch_size
+    metrics = json.loads((folder / 'metrics.json').read_text())['metrics']
+    broken = [name for name, metric in metrics.items() if metric['value'] is None]
+    if broken:
+        raise UserError(f'{", ".join(broken)} of the trained model: expected finite numbers, got others.')
     return {
         'status': FINISHED,
-        'metrics': json.loads((folder / 'metrics.json').read_text())['metrics'],
+        'metrics': metrics,
         'learning_rate': cfg.optim_wrapper.optimizer.lr,
         'steps': runner.max_iters,
         'batch_size': batch_size,

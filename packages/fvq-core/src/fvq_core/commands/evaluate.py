@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import DictAction
 
 from .command import add_launcher, command, make_parser
+from .options import check_least, prepare_output
 
 EXAMPLE = """\
   tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
@@ -29,7 +30,10 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--preset', default='adm', help='the protocol; default %(default)s')
     parser.add_argument(
-        '--extractor', metavar='TYPE', help="in place of the preset's: a registered feature extractor, such as Backbone"
+        '--extractor',
+        metavar='TYPE',
+        help="in place of the preset's: a registered feature extractor, such as Backbone; TorchScriptFeatures runs whatever "
+        'its file holds, unless --extractor-options sha256=HEX says which file it must be',
     )
     parser.add_argument(
         '--extractor-options',
@@ -41,7 +45,9 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--metrics', nargs='+', metavar='NAME', help="in place of the preset's, such as fid precision")
     parser.add_argument('--classes', action='store_true', help='the numbers of each class too')
-    parser.add_argument('--save-stats', metavar='FILE', help="the samples' statistics, as a reference for others")
+    parser.add_argument(
+        '--save-stats', metavar='FILE', help="an npz for the samples' statistics, as a reference for others"
+    )
     parser.add_argument('--crop', type=int, metavar='SIZE', help="cut image files to squares by the preset's crop")
     parser.add_argument('--convert-rgb', action='store_true', help='convert greyscale, palette and CMYK files')
     parser.add_argument(
@@ -50,7 +56,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--workers', type=int, default=4, help='threads that decode files; default %(default)s')
     parser.add_argument('--device', default='auto')
     parser.add_argument(
-        '--cache', metavar='DIR', help="where statistics are kept; default fvq/statistics in the user's"
+        '--cache',
+        metavar='DIR',
+        help='where statistics and features of every set are kept, without limit; default ~/.cache/fvq/statistics',
     )
     parser.add_argument('--no-cache', action='store_true', help='neither use nor keep statistics of earlier runs')
     parser.add_argument('--row', metavar='ID', help="the paper's row that these samples stand for, such as t11.31")
@@ -68,9 +76,10 @@ def main(argv: Sequence[str] | None) -> None:
     from ..runner.runner import versions
 
     row = find_row(args.row) if args.row else None
-    for option, path in (('--out', args.out), ('--save-stats', args.save_stats)):
-        if path and Path(path).is_dir():
-            raise UserError(f'{option} {path} is a folder; name a file.')
+    prepare_output('--out', args.out)
+    prepare_output('--save-stats', args.save_stats, '.npz')
+    check_least('--workers', args.workers, 0)
+    check_least('--crop', args.crop, 1)
     if args.extractor_options and not args.extractor:
         args.extractor = 'InceptionV3'
     extractor = dict(type=args.extractor, **args.extractor_options) if args.extractor else None
@@ -108,8 +117,9 @@ def main(argv: Sequence[str] | None) -> None:
             **scored.facts,
         }
         document |= {'row': row, 'notes': scored.notes, 'versions': dict(versions())}
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(args.out), document)
+    if scored.unsaved:
+        raise UserError(scored.unsaved)
 
 
 def stamped(metrics: Mapping[str, Any], samples: str) -> dict[str, dict[str, Any]]:

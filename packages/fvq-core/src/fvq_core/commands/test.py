@@ -12,6 +12,7 @@ from ..config import load_config, preflight, use_image_folder
 from ..errors import UserError
 from ..metric import MetricValue
 from .command import add_launcher, add_weights, command, make_parser
+from .options import check_least, prepare_output
 
 EXAMPLE = """\
   tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/iter_600.pth
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None) -> None:
     for option in OF_PRESETS:
         if getattr(args, option) is not None and not args.preset:
             raise UserError(f'test.py: --{option.replace("_", "-")} needs a preset; name one with --preset.')
+    for option, least in (('batch_size', 1), ('workers', 0), ('image_size', 1), ('images', 1)):
+        check_least(f'--{option.replace("_", "-")}', getattr(args, option), least)
+    prepare_output('--out', args.out)
 
     from mmengine.dist import is_main_process
 
@@ -101,7 +105,6 @@ def main(argv: Sequence[str] | None) -> None:
         document['presets'] = {preset.name: preset.to_dict() for preset in evaluator.presets}
         document.update(left_out=evaluator.left_out, dead_codes=evaluator.dead_codes, **evaluator.facts)
     if args.out:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(args.out), document)
 
 

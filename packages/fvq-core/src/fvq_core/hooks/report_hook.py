@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from ..atomic_files import write_atomically
 from ..errors import UserError
 from ..metric import MetricValue
 from ..plots.codebook_plot import plot_codebook
@@ -37,10 +39,22 @@ def metrics_document(
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write JSON, all or nothing."""
-    staging = path.with_name(f'.{path.name}.partial')
-    staging.write_text(json.dumps(document, indent=2) + '\n')
-    os.replace(staging, path)
+    """Write JSON, all or nothing; what is not finite becomes null, for NaN and Infinity are no JSON.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    text = json.dumps(finite(document), indent=2, allow_nan=False)
+    write_atomically(path, f'{text}\n'.encode(), 'What was there before is intact.', flush=False)
+
+
+def finite(document: Any) -> Any:
+    """The same with None in place of floats that are not finite."""
+    if isinstance(document, float):
+        return document if math.isfinite(document) else None
+    if isinstance(document, Mapping):
+        return {key: finite(value) for key, value in document.items()}
+    return [finite(value) for value in document] if isinstance(document, list | tuple) else document
 
 
 @HOOKS.register_module()

@@ -21,13 +21,21 @@ def choose_device(wanted: str) -> torch.device:
     """`'auto'` is a GPU where there is one; a process of a distributed run has one of its own.
 
     Raises:
-        UserError: A GPU is asked for on a machine without one.
+        UserError: There is no such device, or not on this machine.
     """
     if wanted == 'auto':
         return torch.device(get_device())
     if wanted.startswith('cuda') and not torch.cuda.is_available():
         raise UserError(f"device='{wanted}' but this machine has no usable GPU; use device='cpu' or 'auto'.")
-    return torch.device(wanted)
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f"device: expected auto, cpu, cuda or cuda:N, got '{wanted}'; name one of them.") from error
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"device: expected one of this machine's {torch.cuda.device_count()} GPUs, got '{wanted}'; they count from 0."
+        )
+    return device
 
 
 def find_launcher(wanted: str) -> str:

@@ -123,8 +123,6 @@ class ImageSetEvaluator:
         statistics, hashed = taker_for(made, self.taker).take(made)
         if statistics is None or not is_main_process():
             return ScoredImages({}, {}, [])
-        if save_statistics is not None:
-            statistics.save(save_statistics, note=note_of(made, self.taker))
         words = self.words(made)
         whole = f'{self.preset.name}: {self.preset.counted(len(made))}{words}'
         applied = self.applied(against)
@@ -134,6 +132,11 @@ class ImageSetEvaluator:
         if self.classes and against is not None:
             scored.classes, more = self.class_scores(made, statistics, against, words)
             scored.notes += more
+        if save_statistics is not None:
+            try:
+                statistics.save(save_statistics, note=note_of(made, self.taker))
+            except OSError as error:  # the numbers are whole all the same
+                scored.unsaved = f'--save-stats {save_statistics} could not be written ({error}); free some space.'
         return scored
 
     def open(self, path: str) -> Samples:

@@ -21,6 +21,7 @@ class ScoredImages:
         preset: As it was applied; None where the numbers are another process's.
         facts: JSON-ready: the set, its content hash, the reference, the preset.
         notes: One line for each thing that a reader of the numbers should know.
+        unsaved: Why the samples' statistics could not be saved; empty where they were, or nobody asked for it.
     """
 
     metrics: dict[str, MetricValue]
@@ -28,3 +29,4 @@ class ScoredImages:
     notes: list[str]
     classes: Mapping[int, dict[str, MetricValue]] = field(default_factory=dict)
     preset: ImageSetPreset | None = None
+    unsaved: str = ''

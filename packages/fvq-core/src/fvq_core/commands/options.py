@@ -1,0 +1,46 @@
+"""Options that are checked before anything is computed."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from ..errors import UserError
+
+
+def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
+    """Make the folder of a file that will be written at the end, and see that a file can be written there.
+
+    Args:
+        option: For messages.
+        path: Of the file; None where none is wanted.
+        suffix: What its name must end in.
+
+    Raises:
+        UserError: It is a folder, is called otherwise, or cannot be written.
+    """
+    if path is None:
+        return
+    if Path(path).is_dir():
+        raise UserError(f'{option} {path} is a folder; name a file.')
+    if not path.endswith(suffix):
+        raise UserError(f"{option}: expected a name that ends in {suffix}, got '{path}'; name it {path}{suffix}.")
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f'{option}: expected a file that can be written, got {path} ({error.strerror or error}); name another place.'
+        ) from error
+
+
+def check_least(option: str, value: int | None, least: int) -> None:
+    """Refuse a number that is too small.
+
+    Raises:
+        UserError: Naming the option.
+    """
+    if value is not None and value < least:
+        raise UserError(f'{option}: expected {least} or more, got {value}.')
