@@ -24,6 +24,7 @@ from fvq_core.reports.paper_tables import GENERATION, TABLE_2, find_row, paper_t
 CONFIG = 'configs/fvq/fvq_16k.py'
 ROWS = set(read_config_file(CONFIG).paper['rows'])
 RECONSTRUCTION, GENERATED = read_table(RECONSTRUCTION), read_table(GENERATION)
+VIRTUAL = 'references/VIRTUAL_imagenet256_labeled.npz'
 STRICT = 'strict: rounded; against the originals'
 
 
@@ -48,9 +49,11 @@ def save_run(
     return folder
 
 
-def save_image_set(path: Path, row: str, metrics: dict[str, Any]) -> Path:
+def save_image_set(path: Path, row: str, metrics: dict[str, Any], reference: str | None = VIRTUAL) -> Path:
     """What `tools/evaluate.py --out` leaves."""
-    path.write_text(json.dumps({'metrics': metrics, 'samples': 'gan.npz', 'row': row}))
+    preset = {'name': 'adm', 'codec': None, 'reference': reference}
+    document = {'metrics': metrics, 'samples': 'gan.npz', 'row': row, 'reference': reference, 'preset': preset}
+    path.write_text(json.dumps(document))
     return path
 
 
@@ -216,6 +219,95 @@ def test_stamps_give_every_number_its_protocol_count_and_weights(tmp_path: Path)
     (line,) = tables(report(tmp_path, tmp_path / 'run')[0])['What each number is']
     assert (line['value'], line['images'], line['weights']) == ('1.23456', '50,000', 'iter_9.pth')
     assert line['protocol'] == STRICT
+
+
+def test_the_number_of_a_column_is_beside_its_stamps_in_every_table(tmp_path: Path) -> None:
+    save_run(tmp_path / 'one', {'rfid': stamp(1.3)})
+    save_run(tmp_path / 'two', {'rfid': stamp(1.4, 'strict: rounded; random features'), 'psnr': stamp(20.0)})
+    found = tables(report(tmp_path, tmp_path / 'one', tmp_path / 'two')[0])
+    columns = {(line['number'], line['value']): line['column'] for line in found['What each number is']}
+    assert columns == {('rfid', '1.3'): '(1)', ('rfid', '1.4'): '(2)', ('psnr', '20.0'): '-'}
+    for name in ('Table 3', 'Table 5'):
+        for line in (line for line in found[name] if line['run'] != '-'):
+            shown = {head for head, cell in line.items() if 'rFID [' in head and cell != '-'}
+            assert shown == {f'rFID [strict, ImageNet] {"(1)" if "one" in line["run"] else "(2)"}'}
+
+
+def test_every_preset_is_written_in_full_once(tmp_path: Path) -> None:
+    strict = {'name': 'strict', 'crop': 'a crop of its own', 'ms_ssim': True, 'psnr': ['RGB', 'Y'], 'codec': None}
+    for name in ('one', 'two'):
+        folder = save_run(tmp_path / name, {'strict/rfid': stamp(1.3)})
+        document = json.loads((folder / 'metrics.json').read_text())
+        (folder / 'metrics.json').write_text(json.dumps({**document, 'presets': {'strict': strict}}))
+    save_image_set(tmp_path / 'metrics_gan.json', 't11.1', {'fid': stamp(6.9, 'adm: against VIRTUAL')})
+    markdown, _ = report(tmp_path, tmp_path)
+    assert markdown.count('    preset strict\n') == 1
+    assert markdown.count('    preset adm\n') == 1
+    for line in ('crop: a crop of its own', 'psnr: RGB; Y', 'codec: none', f'reference: {VIRTUAL}'):
+        assert f'      {line}\n' in markdown
+    assert f'{tmp_path / "one"}, {tmp_path / "two"}:' in markdown
+    assert markdown.index('## What each preset is') < markdown.index('preset adm') < markdown.index('preset strict')
+
+
+@pytest.mark.parametrize(
+    ('reference', 'data'),
+    [
+        (VIRTUAL, 'ImageNet'),
+        ('data/coco/val2017', 'COCO'),
+        ('celeba/celeba_hq.npz', 'celeba_hq.npz'),
+        ('celeba/', 'celeba'),
+        (None, ''),
+    ],
+)
+def test_an_image_set_is_of_its_reference_and_not_of_imagenet_for_claiming_a_row(
+    reference: str | None, data: str, tmp_path: Path
+) -> None:
+    save_image_set(tmp_path / 'metrics.json', 't11.1', {'fid': stamp(6.9512, 'adm: x')}, reference)
+    markdown, lines = report(tmp_path, tmp_path, rows=['t11.1'])
+    (line,) = tables(markdown)['Tables 2 and 11']
+    assert line[f'FID [adm{", " if data else ""}{data}]'] == '6.951'
+    (measured,) = [each for each in lines if each['measured']]
+    assert (measured['evaluation_set'], measured['paper']) == (data, '6.95' if data == 'ImageNet' else '')
+
+
+def test_what_stands_before_a_slash_is_stripped_only_where_it_is_the_numbers_preset(tmp_path: Path) -> None:
+    metrics = {'adm/fid': stamp(3.0, 'adm: x'), 'fd_a/fid': stamp(4.0, 'adm: x'), 'strict/fid': stamp(5.0, 'adm: x')}
+    save_image_set(tmp_path / 'metrics.json', 't11.1', metrics)
+    (one,) = find_measurements([str(tmp_path)]).measured
+    assert [number.metric for number in one.numbers] == ['fid', 'fd_a/fid', 'strict/fid']
+    (line,) = tables(report(tmp_path, tmp_path, rows=['t11.1'])[0])['Tables 2 and 11']
+    assert [cell for head, cell in line.items() if head.startswith('FID [')] == ['3']
+
+
+@pytest.mark.parametrize(
+    'number',
+    [3, None, [], 'x', stamp('1.3'), stamp(None), stamp(True), stamp(1.3, samples='9'), {'value': 1}],  # type: ignore[arg-type]
+)
+def test_a_number_of_another_form_is_left_out_by_name(number: Any, tmp_path: Path) -> None:
+    save_run(tmp_path / 'run', {'psnr': stamp(20.0), 'a': number})
+    found = find_measurements([str(tmp_path)])
+    assert [[number.metric for number in one.numbers] for one in found.measured] == [['psnr']]
+    assert found.left_out == [
+        (str(tmp_path / 'run/metrics.json'), "'a' does not say its value, preset and images: not compared")
+    ]
+
+
+@pytest.mark.parametrize(
+    'document', [{'metrics': {}, 'row': 3}, {'metrics': {}, 'resolved_config': ['x']}, {'metrics': []}, [], 3]
+)
+def test_a_file_of_another_form_is_left_out(document: Any, tmp_path: Path) -> None:
+    (tmp_path / 'metrics.json').write_text(json.dumps(document))
+    found = find_measurements([str(tmp_path)])
+    assert not found.measured
+    assert 'it is not what tools/train.py' in found.left_out[0][1]
+
+
+def test_a_config_that_cannot_be_read_leaves_its_file_out(tmp_path: Path) -> None:
+    for name, text in (('a', 'model = ('), ('b', 'model = nothing')):
+        (tmp_path / f'metrics_{name}.json').write_text(json.dumps({'metrics': {}, 'resolved_config': text}))
+    found = find_measurements([str(tmp_path)])
+    assert not found.measured
+    assert ['resolved_config is no config' in why for _, why in found.left_out] == [True, True]
 
 
 def test_pictures_are_beside_the_markdown_and_inside_the_html(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import UserError
@@ -53,12 +53,21 @@ def find_columns(measured: Iterable[Measured], metric: str) -> list[Column]:
     return sorted(columns, key=lambda column: (column.preset, column.data, column.way))
 
 
-def titles(columns: Iterable[Column], label: str) -> list[str]:
-    """A head for each column of one metric; those that only the rest of their stamp tells apart are numbered."""
-    named = [f'{label} [{column.preset}{f", {column.data}" if column.data else ""}]' for column in columns]
-    seen: dict[str, int] = {}
-    numbered = []
-    for title in named:
-        seen[title] = seen.get(title, 0) + 1
-        numbered.append(f'{title} ({seen[title]})' if named.count(title) > 1 else title)
-    return numbered
+def label_columns(measured: Iterable[Measured]) -> dict[Column, str]:
+    """What tells columns of one metric, preset and evaluation set apart: ` (1)`, ` (2)`; nothing where there is one."""
+    alike: dict[tuple[str, str, str], set[Column]] = {}
+    for one in measured:
+        for column in (Column.of(number, one.data) for number in one.numbers):
+            alike.setdefault((column.metric, column.preset, column.data), set()).add(column)
+    labels = {}
+    for columns in alike.values():
+        for place, column in enumerate(sorted(columns, key=lambda column: column.way), 1):
+            labels[column] = f' ({place})' if len(columns) > 1 else ''
+    return labels
+
+
+def titles(columns: Iterable[Column], label: str, labels: Mapping[Column, str]) -> list[str]:
+    """A head for each column of one metric, with what `label_columns` gives it."""
+    return [
+        f'{label} [{column.preset}{f", {column.data}" if column.data else ""}]{labels[column]}' for column in columns
+    ]

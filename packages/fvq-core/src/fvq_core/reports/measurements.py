@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmengine.config import Config
 
@@ -15,73 +15,24 @@ from ..config import find_config, read_config_file
 from ..errors import UserError
 from ..json_files import read_json
 from ..overrides import overrides
+from .number import Number, read_number
 from .paper_tables import COCO, IMAGENET, find_row
 
 PATTERN = 'metrics*.json'
-WINDOW = 'training window'  # numbers of training batches; no evaluation
 SMOKE = re.compile(r'^smoke ?= ?True', re.MULTILINE)
-# How protocols say that there were fewer images than the preset asks for, or than a number needs; and what else of a
-# protocol is but a count of samples.
-PARTIAL = re.compile(r'partial, [\d,]+ of ([\d,]+) images; ')
-TOO_FEW = 'TOO FEW'
-OF_THE_COUNT = re.compile(rf'{PARTIAL.pattern}|; {TOO_FEW}[^;]*| and \d+ sample features')
 # Of an evaluation, not of the run that is evaluated, and shown otherwise or without effect on a digit.
 OF_THE_EVALUATION = re.compile(
     r'val_dataloader\.(batch_size|num_workers|pin_memory|prefetch_factor|dataset\.(root|type))'
 )
+TEXTS = (
+    'config',
+    'resolved_config',
+    'samples',
+    'reference',
+    'row',
+)  # keys of a file that hold text, where they are there
+FOREIGN = 'it is not what tools/train.py, tools/test.py or tools/evaluate.py writes'
 UNKNOWN_FILE = 'the config file is gone'
-
-
-@dataclass(frozen=True)
-class Number:
-    """A stamped number; see `MetricValue`.
-
-    Attributes:
-        metric: Name.
-        value: As in the file.
-        unit: Of it.
-        protocol: Preset and what it means, in words.
-        samples: Images.
-        weights: Of which weights.
-    """
-
-    metric: str
-    value: float
-    unit: str
-    protocol: str
-    samples: int
-    weights: str
-
-    @property
-    def preset(self) -> str:
-        """The name of the preset."""
-        return self.protocol.partition(':')[0]
-
-    @property
-    def way(self) -> str:
-        """The protocol without what the number of samples alone puts into it: how the number was taken."""
-        return OF_THE_COUNT.sub('', self.protocol)
-
-    @property
-    def required(self) -> int | None:
-        """Images that the preset asks for, where there were fewer."""
-        found = PARTIAL.search(self.protocol)
-        return int(found[1].replace(',', '')) if found else None
-
-    @property
-    def partial(self) -> bool:
-        """Whether the preset asks for more images."""
-        return self.required is not None
-
-    @property
-    def too_few(self) -> bool:
-        """Whether there were too few images for what is computed."""
-        return TOO_FEW in self.protocol
-
-    @property
-    def count(self) -> str:
-        """Images, and of how many."""
-        return f'{self.samples:,}' if self.required is None else f'{self.samples:,} of {self.required:,}'
 
 
 @dataclass(frozen=True)
@@ -95,6 +46,7 @@ class Measured:
         data: The evaluation set.
         numbers: What it holds.
         overrides: Settings in which a run differs from its config file.
+        presets: All that each preset means, where the file says it.
     """
 
     path: Path
@@ -103,6 +55,7 @@ class Measured:
     data: str
     numbers: tuple[Number, ...]
     overrides: tuple[str, ...] = ()
+    presets: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -137,8 +90,8 @@ def find_measurements(paths: Sequence[str]) -> Found:
         seen.add(file.resolve())
         document = read_json(file)
         try:
-            if not isinstance(document, Mapping) or not isinstance(document.get('metrics'), Mapping):
-                raise UserError('it is not what tools/train.py, tools/test.py or tools/evaluate.py writes')
+            if not is_document(document):
+                raise UserError(FOREIGN)
             if SMOKE.search(document.get('resolved_config') or ''):
                 continue
             found.measured.append(read_document(file, document, found.left_out))
@@ -160,38 +113,53 @@ def list_files(path: Path) -> Iterator[Path]:
         raise UserError(f'{path} does not exist; name work dirs of tools/train.py, or JSON files of --out.')
 
 
+def is_document(document: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether what a file holds has the form of ours."""
+    if not isinstance(document, Mapping) or not isinstance(document.get('metrics'), Mapping):
+        return False
+    return all(document.get(key) is None or isinstance(document[key], str) for key in TEXTS)
+
+
 def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[str, str]]) -> Measured:
     """One file; numbers that cannot be compared go to `left_out`, except those that no image plays a part in.
 
     Raises:
-        UserError: A claim to a row that the paper does not have.
+        UserError: A claim to a row that the paper does not have, or a config that cannot be read.
     """
     numbers = []
     for name, stamped in document['metrics'].items():
-        protocol = str(stamped.get('protocol', ''))
-        if protocol.startswith(WINDOW) or stamped.get('samples') == 0:
-            continue
-        if stamped.get('value') is None or stamped.get('samples') is None or ':' not in protocol:
-            left_out.append((str(path), f"'{name}' does not say its value, preset and images: not compared"))
-            continue
-        rest = (stamped.get('unit', ''), protocol, stamped['samples'], stamped.get('weights', ''))
-        numbers.append(Number(name.rpartition('/')[2], stamped['value'], *rest))
-    text = document.get('resolved_config')
+        number = read_number(name, stamped if isinstance(stamped, Mapping) else {})
+        if isinstance(number, str):
+            left_out.append((str(path), number))
+        elif number is not None:
+            numbers.append(number)
+    text, presets = document.get('resolved_config'), read_presets(document)
     if not text:
         rows = (find_row(document['row']),) if document.get('row') else ()
-        return Measured(path, document.get('samples') or str(path), rows, IMAGENET if rows else '', tuple(numbers))
-    resolved = Config.fromstring(text, file_format='.py').to_dict()
+        data = set_name(document.get('reference') or '')
+        return Measured(path, document.get('samples') or str(path), rows, data, tuple(numbers), presets=presets)
+    try:
+        resolved = Config.fromstring(text, file_format='.py').to_dict()
+    except (SyntaxError, NameError, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        raise UserError(f'its resolved_config is no config: {" ".join(str(error).split())[:200]}') from error
     data = evaluation_set(resolved)
     name = config_name(document.get('config') or '')
     try:
         file = read_config_file(str(find_config(name))).to_dict()
     except UserError:
-        return Measured(path, name, (), data, tuple(numbers), (UNKNOWN_FILE,))
+        return Measured(path, name, (), data, tuple(numbers), (UNKNOWN_FILE,), presets)
     rows = tuple((file.get('paper') or {}).get('rows', ()))
     if document.get('presets'):  # each says itself what it evaluates, in place of the config
         resolved, file = ({**each, 'val_dataloader': None, 'val_evaluator': []} for each in (resolved, file))
     changed = tuple(key for key in overrides(resolved, file) if not OF_THE_EVALUATION.fullmatch(key))
-    return Measured(path, name, rows, data, tuple(numbers), changed)
+    return Measured(path, name, rows, data, tuple(numbers), changed, presets)
+
+
+def read_presets(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What a file says of its presets: those of `tools/test.py`, or the one of `tools/evaluate.py`."""
+    several = document.get('presets')
+    found = [*(several.values() if isinstance(several, Mapping) else ()), document.get('preset')]
+    return tuple(each for each in found if isinstance(each, Mapping) and 'name' in each)
 
 
 def config_name(path: str) -> str:
@@ -204,7 +172,10 @@ def evaluation_set(resolved: Mapping[str, Any]) -> str:
     """What a config evaluates on: `ImageNet` or `COCO` by the folder's name, else the folder, else the dataset."""
     dataset = dict((resolved.get('val_dataloader') or {}).get('dataset') or {})
     where = str(dataset.get('root') or dataset.get('shards') or '')
-    for name in (IMAGENET, COCO):
-        if name.lower() in where.lower():
-            return name
-    return where or str(dataset.get('type', '')).rpartition('.')[2]
+    return set_name(where, where) or str(dataset.get('type', '')).rpartition('.')[2]
+
+
+def set_name(where: str, otherwise: str | None = None) -> str:
+    """`ImageNet` or `COCO` where a path has that in it, else `otherwise`, else the name of the file or folder."""
+    known = next((name for name in (IMAGENET, COCO) if name.lower() in where.lower()), None)
+    return known or (Path(where).name if otherwise is None else otherwise)

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..analysis.reports import make_folder, write_csv
 from ..errors import UserError
 from .blocks import Block, Code, Heading, Picture, Table, Text
-from .columns import CHANGED, PARTIAL, TOO_FEW, Column, find_columns, titles
+from .columns import CHANGED, PARTIAL, TOO_FEW, Column, find_columns, label_columns, titles
 from .html import to_html
 from .markdown import to_markdown
 from .measurements import Found, Measured, Number
 from .paper_tables import PaperColumn, PaperRow, paper_table_rows
+from .preset_blocks import preset_blocks
 
 NOTHING = '-'
 PICTURES = ('reconstructions.png', 'curves.png')
 LEGEND = (
     'Each line is a row of the paper and a run that claims it. A column holds one metric under one preset on one evaluation '
-    'set; what a preset means is below, in full. Only a column of the same protocol as the paper can confirm or refute '
-    f'the paper. {PARTIAL}: fewer images than the preset asks for. {TOO_FEW}: too few for this number at all, such as a '
-    f'covariance of more dimensions than images. {CHANGED}: the run differs from its config file, see below.'
+    'set, numbered where two were not taken alike; what each preset is, and what each number is, stands below. Only a column '
+    f'of the same protocol as the paper can confirm or refute the paper. {PARTIAL}: fewer images than the preset asks for. '
+    f'{TOO_FEW}: too few for this number at all, such as a covariance of more dimensions than images. {CHANGED}: the run '
+    'differs from its config file, see below.'
 )
 
 
@@ -42,16 +44,16 @@ def write_paper_report(found: Found, out: str, command: str, only: Sequence[str]
     Raises:
         UserError: None of those rows exists.
     """
-    rows = chosen_rows(only)
+    rows, labels = chosen_rows(only), label_columns(found.measured)
     folder = make_folder(out)
     blocks: list[Block] = [Heading('Paper against measured', 1), Code(command), Text(LEGEND)]
     for table in dict.fromkeys(row.table for row in rows):
-        blocks += table_blocks(table, [row for row in rows if row.table == table], found.measured)
+        blocks += table_blocks(table, [row for row in rows if row.table == table], found.measured, labels)
     claimed = {row.id for row in paper_table_rows().values()}
     others = [] if only else [one for one in found.measured if claimed.isdisjoint(one.rows)]
     shown = [one for one in found.measured if one in others or not {row.id for row in rows}.isdisjoint(one.rows)]
-    blocks += [*other_blocks(others), *override_blocks(shown), *stamp_blocks(shown), *left_out_blocks(found)]
-    blocks += picture_blocks(shown, folder)
+    blocks += [*other_blocks(others, labels), *override_blocks(shown), *preset_blocks(shown)]
+    blocks += [*stamp_blocks(shown, labels), *left_out_blocks(found), *picture_blocks(shown, folder)]
     files = {suffix: folder / f'report.{suffix}' for suffix in ('md', 'csv', 'html')}
     write_csv(files['csv'], csv_lines(rows, others, found.measured))
     files['md'].write_text(to_markdown(blocks))
@@ -71,7 +73,9 @@ def chosen_rows(only: Sequence[str]) -> list[PaperRow]:
     return rows
 
 
-def table_blocks(table: str, rows: Sequence[PaperRow], measured: Sequence[Measured]) -> list[Block]:
+def table_blocks(
+    table: str, rows: Sequence[PaperRow], measured: Sequence[Measured], labels: Mapping[Column, str]
+) -> list[Block]:
     """One table of the paper with the measured columns beside the paper's."""
     ids = {row.id for row in rows}
     claims = [one for one in measured if not ids.isdisjoint(one.rows)]
@@ -82,7 +86,7 @@ def table_blocks(table: str, rows: Sequence[PaperRow], measured: Sequence[Measur
         head.append(f'{column.title}, paper')
         for metric in column.metrics:
             label = column.title.removesuffix(' COCO') if metric == column.metrics[0] else metric
-            head += titles([each for each in own if each.metric == metric], label)
+            head += titles([each for each in own if each.metric == metric], label, labels)
         columns.append((column, own))
     lines = []
     for row in rows:
@@ -117,18 +121,19 @@ def images(one: Measured | None) -> str:
     return ' / '.join(counts) or NOTHING
 
 
-def other_blocks(others: Sequence[Measured]) -> list[Block]:
+def other_blocks(others: Sequence[Measured], labels: Mapping[Column, str]) -> list[Block]:
     """Runs that claim no row of the paper."""
-    lines = [[one.name, one.source, one.data or NOTHING, images(one), summary(one)] for one in others]
+    lines = [[one.name, one.source, one.data or NOTHING, images(one), summary(one, labels)] for one in others]
     head = ['run', 'config or samples', 'evaluation set', 'images', 'numbers']
     return [Heading('Runs that stand for no row'), Table(head, lines, text=True)] if lines else []
 
 
-def summary(one: Measured) -> str:
+def summary(one: Measured, labels: Mapping[Column, str]) -> str:
     """Every number of a run with its preset."""
+    columns = [(number, Column.of(number, one.data)) for number in one.numbers]
     return ', '.join(
-        f'{number.metric} [{number.preset}] {Column.of(number, one.data).cell(number, one.data, bool(one.overrides))}'
-        for number in one.numbers
+        f'{number.metric} [{number.preset}]{labels[column]} {column.cell(number, one.data, bool(one.overrides))}'
+        for number, column in columns
     )
 
 
@@ -139,18 +144,19 @@ def override_blocks(measured: Sequence[Measured]) -> list[Block]:
     return [Heading('Runs with overrides'), Table(head, lines, text=True)] if lines else []
 
 
-def stamp_blocks(measured: Sequence[Measured]) -> list[Block]:
+def stamp_blocks(measured: Sequence[Measured], labels: Mapping[Column, str]) -> list[Block]:
     """Every number with its whole stamp."""
     lines = [
         [
-            *(number.metric, number.preset, one.name, repr(number.value), number.unit or NOTHING, number.count),
+            *(number.metric, number.preset, labels[Column.of(number, one.data)].strip() or NOTHING, one.name),
+            *(repr(number.value), number.unit or NOTHING, number.count),
             *(number.weights, one.data or NOTHING, number.protocol),
         ]
         for one in measured
         for number in one.numbers
     ]
-    lines.sort(key=lambda line: line[:3])
-    head = ['number', 'preset', 'run', 'value', 'unit', 'images', 'weights', 'evaluation set', 'protocol']
+    lines.sort(key=lambda line: line[:4])
+    head = ['number', 'preset', 'column', 'run', 'value', 'unit', 'images', 'weights', 'evaluation set', 'protocol']
     return [Heading('What each number is'), Table(head, lines, text=True)] if lines else []
 
 
