@@ -14,6 +14,7 @@ import torch.multiprocessing as mp
 from PIL import Image
 
 from fvq_core.data.image_folder import ImageFolder
+from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.reconstruction import PresetEvaluator
@@ -65,3 +66,21 @@ def run_both_ranks(folder: Path, root: str) -> list[dict[str, Any]]:
     os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
     mp.spawn(work, (str(folder), root), nprocs=2)
     return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
+
+
+def fail(rank: int, folder: str, root: str) -> None:
+    """One of two processes, of which one alone meets a file that it cannot read."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2)
+    try:
+        evaluate(ImageFolder(root))
+    except UserError as error:
+        Path(f'{folder}/mistake{rank}').write_text(str(error))
+    dist.destroy_process_group()
+
+
+def mistakes_of_both_ranks(folder: Path, root: str) -> list[str]:
+    """What each of two processes says."""
+    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    mp.spawn(fail, (str(folder), root), nprocs=2)
+    return [(folder / f'mistake{rank}').read_text() for rank in range(2)]

@@ -34,6 +34,7 @@ from tests.eval.reconstruction_ranks import (
     SIZE,
     evaluate,
     evaluator,
+    mistakes_of_both_ranks,
     run_both_ranks,
     seeded_tokenizer,
     write_images,
@@ -161,6 +162,17 @@ def only_into_memory(save_image: Any) -> Any:
         save_image(self, file, *args, **kwargs)
 
     return checked
+
+
+def test_a_file_that_one_rank_alone_cannot_read_stops_both_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / 'images').mkdir()
+    root = write_images(tmp_path / 'images')
+    broken = tmp_path / 'images' / '3.png'
+    broken.write_bytes(broken.read_bytes()[:200])
+    first, second = mistakes_of_both_ranks(tmp_path, root)
+    assert first == second
+    assert '1 of 7 images cannot be read' in first
+    assert '3.png' in first
 
 
 def test_two_ranks_with_uneven_shares_equal_one(files: ImageFolder, values: dict[str, Any], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from ..features.feature_extractor import FeatureExtractor
 from ..generation.evaluator import cache_folder
 from ..metrics.codebook_usage import CodebookUsage
 from ..presets import Preset, find_preset
+from ..statistics.gather import raise_first
 from .applied import applied, read_references
 from .checks import check_output, check_size, image_files
 from .cropped_files import CroppedFiles, load
@@ -121,26 +122,42 @@ class PresetEvaluator:
         unreadable = UnreadableImages(len(cropped), max_unreadable, logger or logging.getLogger('fvq'))
         rank, ranks = get_dist_info()
         loader = load(cropped, rank, ranks, batch_size, num_workers)
-        seen = torch.zeros(1, dtype=torch.int64, device=device)
-        for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
-            if not unreadable.check(batch):
-                continue
-            for crop, pixels in batch['images'].items():
-                images = from_uint8(pixels.to(device, non_blocking=True))
-                output = reconstruct(tokenizer, images, batch_size)
-                check_output(images, output.reconstruction, [cropped.files.name(int(n)) for n in batch['numbers']])
-                with exact_precision(device.type):
-                    for preset in self.presets:
-                        for metric in metrics[preset.name] if preset.crop == crop else ():
-                            metric.update(images, output, tokenizer)
-                    if features is not None:
-                        features.update(crop, images, output.reconstruction, batch['numbers'])
-            seen += len(batch['numbers'])
+        seen, mistake = torch.zeros(1, dtype=torch.int64, device=device), None
+        try:
+            for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
+                if unreadable.check(batch):
+                    self.update(tokenizer, batch, cropped.files.name, batch_size, metrics, features)
+                    seen += len(batch['numbers'])
+        except UserError as error:
+            mistake = error
+        raise_first(mistake)
         if dist.is_initialized():
             dist.all_reduce(seen)
         if not seen:
             raise UserError('the evaluation set has no readable image.')
         return self.results(metrics, features, int(seen))
+
+    def update(
+        self,
+        tokenizer: Tokenizer,
+        batch: Mapping[str, Any],
+        name_of: Callable[[int], str],
+        batch_size: int,
+        metrics: Mapping[str, list[Metric]],
+        features: FeatureSets | None,
+    ) -> None:
+        """Every crop of a batch of files through the tokenizer, and what came out to whoever wants it."""
+        device = next(tokenizer.parameters()).device
+        for crop, pixels in batch['images'].items():
+            images = from_uint8(pixels.to(device, non_blocking=True))
+            output = reconstruct(tokenizer, images, batch_size)
+            check_output(images, output.reconstruction, [name_of(int(number)) for number in batch['numbers']])
+            with exact_precision(device.type):
+                for preset in self.presets:
+                    for metric in metrics[preset.name] if preset.crop == crop else ():
+                        metric.update(images, output, tokenizer)
+                if features is not None:
+                    features.update(crop, images, output.reconstruction, batch['numbers'])
 
     def metrics(self, tokenizer: Tokenizer) -> dict[str, list[Metric]]:
         """The metrics of each preset, started; those that have no weights or too small an image are left out."""
