@@ -27,7 +27,7 @@ test: setup ## run the whole test suite, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 # The last step's network is random, so that it needs no download: its numbers are no FID. Leave --extractor out for one.
-sample: setup ## train tokenizer and generator on the bundled photos, draw images, score them; ten minutes on 2 cores
+sample: setup ## train tokenizer and generator on the bundled photos, draw images, score them; six minutes on 2 cores
 	@rm -rf $(CODES)/codes $(GENERATOR)/samples
 	$(BIN)/python tools/train.py configs/generation/codes_photos.py
 	$(BIN)/python tools/extract_codes.py $(CODES)/tokenizer bundled $(CODES)/codes --size 64 --crops random 200 --flip

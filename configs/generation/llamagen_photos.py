@@ -9,9 +9,9 @@ model.generator.update(
     layout=dict(type='Grid', height=8, width=8, codebook_size=1024), dim=128, depth=4, heads=4, num_classes=10
 )
 train_dataloader = dict(batch_size=32, dataset=dict(type=CodesDataset, root='work_dirs/codes_photos/codes'))
-train_cfg = dict(type=TrainLoop, max_iters=400)
+train_cfg = dict(type=TrainLoop, max_iters=800)
 optim_wrapper.update(precision='float32')
 optim_wrapper.optimizer.update(lr=1e-3)
 param_scheduler.update(warmup=0.05, hold=0.3, decay='linear', end_factor=0.01)
-default_hooks.update(checkpoint=dict(interval=200))
+default_hooks.update(checkpoint=dict(interval=400))
 default_hooks.training_log.update(interval=20)
