@@ -41,14 +41,14 @@ def nearest_code(
         bias_K = None if distance == 'dot' else codebook_KD.square().sum(1).mul_(-0.5)
         # One buffer for all chunks: fresh ones fragment a CPU's heap until it holds far more than one of them.
         scores = z_ND.new_empty(min(rows, len(z_ND)), len(codebook_KD))
-        indices_N = torch.empty(len(z_ND), dtype=torch.int64, device=z_ND.device)
-        for z, indices in zip(z_ND.split(rows), indices_N.split(rows), strict=True):
+        best_N, indices_N = z_ND.new_empty(len(z_ND)), z_ND.new_empty(len(z_ND), dtype=torch.int64)
+        for z, best, indices in zip(z_ND.split(rows), best_N.split(rows), indices_N.split(rows), strict=True):
             part = scores[: len(z)]
             if bias_K is None:
                 torch.mm(z, codes_DK, out=part)
             else:
                 torch.addmm(bias_K, z, codes_DK, out=part)
-            torch.argmax(part, 1, out=indices)
+            torch.max(part, 1, out=(best, indices))  # on a CPU half the time of argmax
     return indices_N
 
 
