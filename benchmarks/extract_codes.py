@@ -47,6 +47,7 @@ from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 
 LONG_SIDE, CROP_RANGE = 500, 1.1
+KINDS = ('ten', 'center and mirror image', 'center')
 
 
 def write_photos(folder: Path, count: int) -> ImageFolder:
@@ -69,7 +70,7 @@ def crops_of(path: str, kind: str, size: int) -> Tensor:
         views = TenCrop(size)(ADMCenterCrop(int(size * CROP_RANGE))(image, sample_rng(0, 0)))
     else:
         crop = ADMCenterCrop(size)(image, sample_rng(0, 0))
-        views = (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+        views = (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[: 1 + (kind == 'center and mirror image')]
     return torch.stack([normalize(to_tensor(view), [0.5] * 3, [0.5] * 3) for view in views])
 
 
@@ -102,7 +103,7 @@ def agreement(one: Path, store: Path) -> float:
 
 def measure(tokenizer: Tokenizer, images: ImageFolder, folder: Path, kind: str, args: Any) -> dict[str, Any]:
     """Images a second of each way."""
-    crops = parse_crops([kind], args.size, flip=kind == 'center')
+    crops = parse_crops([kind.split()[0]], args.size, flip=kind == 'center and mirror image')
 
     def store(out: Path) -> None:
         options = dict(batch_size=args.batch_size, num_workers=args.workers, say=lambda line: None)
@@ -141,7 +142,7 @@ def measure(tokenizer: Tokenizer, images: ImageFolder, folder: Path, kind: str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--size', type=int, default=64, help='side of a crop; default 64')
-    parser.add_argument('--images', type=int, default=120, help='JPEG files; default 120')
+    parser.add_argument('--images', type=int, default=400, help='JPEG files; default 400')
     parser.add_argument('--batch-size', type=int, default=64, help='crops that the store encodes at once')
     parser.add_argument('--workers', type=int, default=1, help='processes that read for the store')
     parser.add_argument('--repeats', type=int, default=2, help='rounds that count; one more goes before')
@@ -160,12 +161,12 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         images = write_photos(Path(folder, 'photos'), args.images)
-        for kind in ('ten', 'center'):
+        for kind in KINDS:
             document[kind] = measure(tokenizer, images, Path(folder, kind), kind, args)
     if args.json:
         print(json.dumps(document, indent=2))
         return
-    for kind in ('ten', 'center'):
+    for kind in KINDS:
         found = document[kind]
         print(f'{kind}: {found["encodes_of_an_image"]} encodes an image, {found["same_codes"]:.2%} of codes the same')
         for name, rate in found['images_per_second'].items():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fvq_core.commands import convert, export, reconstruct, test, train
+from fvq_core.commands import convert, export, reconstruct, report, test, train
 
 from .helpers import PHOTOS, REPO
 
@@ -158,6 +158,15 @@ def test_reconstruct_refuses_bad_images_before_it_writes(capsys: pytest.CaptureF
 def test_a_work_dir_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path('taken').write_text('')
     assert 'is a file' in refused(capsys, train, PHOTOS, '--work-dir', 'taken')
+
+
+def test_a_folder_below_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path('work').mkdir()
+    Path('work/metrics.json').write_text('{}')
+    Path('taken').write_text('')
+    assert 'taken/report: Not a directory; choose another path' in refused(
+        capsys, report, 'work', '--out', 'taken/report'
+    )
 
 
 def test_training_stops_at_a_non_finite_loss_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,17 @@ def test_the_card_loads_what_it_says(model: AutoregressiveImageModel, tmp_path: 
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_the_card_of_a_generator_of_captions_says_which_features(tokenizer: Tokenizer, tmp_path: Path):
+    generator = tiny_generator(layout=GRID, caption_dim=6, caption_tokens=4)
+    folder = AutoregressiveImageModel(generator, tokenizer).save_pretrained(tmp_path / 'model')
+    code = (folder / 'README.md').read_text().split('```python\n')[1].split('```')[0]
+    assert 'float (B, 4, 6)' in code
+    given = 'import torch\nfeatures_BTC, mask_BT = torch.randn(2, 4, 6), torch.ones(2, 4, dtype=torch.bool)\n'
+    names: dict[str, Any] = {}
+    exec(given + code, names)  # noqa: S102
+    assert names['images'].shape == (2, 3, 6, 8)
+
+
 def test_another_tokenizer_is_refused(model: AutoregressiveImageModel, tmp_path: Path):
     torch.manual_seed(9)
     other = tiny_tokenizer()

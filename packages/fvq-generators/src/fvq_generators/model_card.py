@@ -41,13 +41,22 @@ def generator_card(config: Mapping[str, Any], parameters: int, with_tokenizer: b
         ('versions', line(', '.join(f'{key} {value}' for key, value in versions.items()))),
     ]
     tokenizer = '' if with_tokenizer else ", tokenizer='FOLDER_OF_ITS_TOKENIZER'"
+    generator = config['generator']
+    draw = 'images = model.sample(classes=[0, 1])  # RGB float (2, 3, H, W) in [-1, 1]'
+    if generator.get('caption_dim'):
+        places = f'{generator.get("caption_tokens", 120)}'
+        draw = (
+            f'# features_BTC: float (B, {places}, {generator["caption_dim"]}) of the text encoder; mask_BT: bool (B, {places}), '
+            'True for real tokens, which stand at the end\n'
+            'images = model.sample(features_BTC, caption_mask_BT=mask_BT)  # RGB float (B, 3, H, W) in [-1, 1]'
+        )
     sections = [
         f'---\n{data.to_yaml()}\n---',
         f'# {title}',
         'A generator of images by codes, one after the other, made with FVQ.',
         '## Load\n\n```python\nfrom fvq_generators.image_model import AutoregressiveImageModel\n\n'
         f'model = AutoregressiveImageModel.from_pretrained({name!r}{tokenizer})\n'
-        'images = model.sample(classes=[0, 1])  # RGB float (2, 3, H, W) in [-1, 1]\n```',
+        f'{draw}\n```',
         f'## Facts\n\n{table(("what", "value"), facts)}',
         f'## Metrics\n\n{metrics_table(config.get("metrics") or {}, metadata.evaluated_on)}',
         f'## Config\n\n```json\n{json.dumps(config["generator"], indent=2)}\n```',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import sys
 import warnings
@@ -10,11 +11,16 @@ from collections.abc import Callable, Sequence
 
 from ..errors import UserError
 
+# A path that cannot be used: a file where a folder should be, no permission, a full or read-only disk.
+UNUSABLE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS)
 Main = Callable[[Sequence[str] | None], int]
 
 
 def command(function: Callable[[Sequence[str] | None], None]) -> Main:
-    """Turn a user's mistake into one line on stderr and exit code 2; anything else stays a traceback."""
+    """Turn a user's mistake, or a path that cannot be used, into one line on stderr and exit code 2.
+
+    Anything else stays a traceback.
+    """
 
     @functools.wraps(function)
     def run(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +28,11 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
             function(argv)
         except UserError as error:
             print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+            return 2
+        except OSError as error:
+            if error.errno not in UNUSABLE or error.filename is None:
+                raise
+            print(f'error: {error.filename}: {error.strerror}; choose another path or free this one', file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print('stopped; the same command continues, a training run with --resume', file=sys.stderr)
