@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fvq_core import commands
 from fvq_core.commands import convert, export, reconstruct, report, test, train
+from fvq_core.commands import list as list_configs
 
 from .helpers import PHOTOS, REPO
 
@@ -158,6 +161,28 @@ def test_reconstruct_refuses_bad_images_before_it_writes(capsys: pytest.CaptureF
 def test_a_work_dir_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path('taken').write_text('')
     assert 'is a file' in refused(capsys, train, PHOTOS, '--work-dir', 'taken')
+
+
+def test_an_option_that_does_not_exist_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        train.main((PHOTOS, '--sed', '3', '--worc-dir', 'work'))
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "error: unrecognized arguments: --sed 3 --worc-dir work; did you mean '--seed'?; train.py --help"
+    )
+
+
+def test_a_command_that_does_not_exist_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['fvq', 'tran'])
+    assert commands.main() == 2
+    assert capsys.readouterr().err == "error: fvq has no command 'tran'; did you mean 'train'?\n"
+
+
+def test_a_list_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 'nothing is called nonsense; name the start of a path' in refused(capsys, list_configs, 'nonsense')
 
 
 def test_a_folder_below_a_file(capsys: pytest.CaptureFixture[str]) -> None:

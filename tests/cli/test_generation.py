@@ -113,7 +113,7 @@ def test_another_tokenizer_or_other_settings_are_refused(
     call = [str(generator / 'generator'), str(tokenizer / 'tokenizer'), '--num', '2', '--out', out]
     assert sample.main(call) == 0
     assert sample.main([*call, '--seed', '1']) == 2
-    assert 'drawn in another way (seed differ)' in capsys.readouterr().err
+    assert 'drawn in another way (seed is 0 there, 1 now)' in capsys.readouterr().err
     assert sample.main([*call, '--classes', '10']) == 2
     assert 'numbers from 0 to 9' in capsys.readouterr().err
     assert train.main(['configs/generation/llamagen_photos.py', '--work-dir', str(tmp_path / 'g'), '--cfg-options',
@@ -147,7 +147,7 @@ def test_two_processes_under_torchrun_draw_the_bytes_of_one_into_a_fresh_folder(
     wrong = sample_processes(2, *call, str(tmp_path / 'two'), '--seed', '1')
     assert wrong.returncode != 0
     assert 'error: ' in wrong.stderr
-    assert 'drawn in another way (seed differ); name another folder' in wrong.stderr
+    assert 'drawn in another way (seed is 0 there, 1 now); name another folder' in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -161,8 +161,8 @@ def test_two_processes_under_torchrun_draw_the_bytes_of_one_into_a_fresh_folder(
         (['--batch-size', '0'], '--batch-size takes 1 or more images, got 0'),
         (['--batch-size', '-1'], '--batch-size takes 1 or more images, got -1'),
         (['--classes', '\u00b2'], "--classes takes numbers from 0 to 9, or 'all', or 'random'; got '\u00b2'"),
-        (['--num', '0'], 'needs one or more images'),
-        (['--seed', '-1'], 'a seed from 0'),
+        (['--num', '0'], 'images must be 1 or more, got 0'),
+        (['--seed', '-1'], 'seed must be 0 or more, got -1'),
     ],
 )
 def test_a_refused_request_is_one_line_and_leaves_the_folder_for_a_better_one(

@@ -252,7 +252,10 @@ def preflight(cfg: Config, train: bool) -> None:
         if name == 'val_dataloader' and train and cfg.get('val_cfg') is None:
             continue  # nothing is evaluated while this trains
         if cfg.get(name) is None:
-            raise UserError(f'the config has no {name}.')
+            advice = (
+                '' if train else ' A generator is evaluated by its samples: tools/sample.py, then tools/evaluate.py.'
+            )
+            raise UserError(f'the config has no {name}.{advice}')
         dataset = build_dataset(cfg[name], cfg.randomness.get('seed') or 0)
         if len(cast(Sized, dataset)) == 0:
             raise UserError(f'{name}: the dataset is empty.')

@@ -172,7 +172,8 @@ class AutoregressiveImageModel(nn.Module):
         """
         if self.tokenizer is None:
             raise UserError(
-                'this model was saved without its tokenizer; load it with from_pretrained(..., tokenizer=FOLDER).'
+                'this model was saved without its tokenizer; name that: from_pretrained(..., tokenizer=FOLDER), or the '
+                'second argument of tools/sample.py.'
             )
         options: dict[str, Any] = self.settings(cfg_scale, temperature, top_k, top_p, cfg_interval, cfg_schedule)
         for name in BEYOND_CONTRACT:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from ..errors import nearest_hint
+
 COMMANDS = (
     'train',
     'test',
@@ -27,7 +29,11 @@ COMMANDS = (
 
 def main() -> int:
     """Run `fvq COMMAND ARGUMENTS`."""
-    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+    name = next(iter(sys.argv[1:]), None)
+    if name in (None, '-h', '--help'):
         print(f'usage: fvq {{{",".join(COMMANDS)}}} ...   (fvq COMMAND --help teaches each)')
-        return 0 if sys.argv[1:2] in (['-h'], ['--help']) else 2
-    return import_module(f'{__name__}.{sys.argv[1]}').main(sys.argv[2:])
+        return 2 if name is None else 0
+    if name not in COMMANDS:
+        print(f"error: fvq has no command '{name}'; {nearest_hint(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    return import_module(f'{__name__}.{name}').main(sys.argv[2:])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import errno
 import functools
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from ..errors import UserError
+from ..errors import UserError, nearest_hint
 
 # A path that cannot be used: a file where a folder should be, no permission, a full or read-only disk.
 UNUSABLE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS)
@@ -42,12 +44,21 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
     return run
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest option, instead of repeating its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r'unrecognized arguments:.*?(--[\w-]+)', message)
+        hint = f'; {nearest_hint(unknown[1], self._option_string_actions)}' if unknown else ''
+        self.exit(2, f'error: {message}{hint}; {self.prog} --help shows what it takes\n')
+
+
 def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
     """A parser whose help ends with examples."""
     # Third-party chatter on import that no user of ours can act on.
     warnings.filterwarnings('ignore', category=DeprecationWarning)
     warnings.filterwarnings('ignore', category=FutureWarning)
-    return argparse.ArgumentParser(
+    return Parser(
         prog=prog,
         description=description,
         epilog=f'example:\n{example}',

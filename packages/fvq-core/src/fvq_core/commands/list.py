@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from .command import command, make_parser
 
 EXAMPLE = """\
@@ -39,6 +40,11 @@ def main(argv: Sequence[str] | None) -> None:
     for row, method in STILL_TO_COME.items():
         if is_chosen(args.only, '', [row]):
             lines.append((row, f'({method}: still to come)', f'rFID {paper_rows()[row]["rfid_in1k"]}', ''))
+    if not lines:
+        raise UserError(
+            f'nothing is called {" or ".join(args.only)}; name the start of a path below configs/, a table of the paper '
+            'such as t5, or a row such as t1.1.'
+        )
     table = [('paper row', 'config', 'paper; below it: measured', 'work dir'), *lines]
     widths = [max(len(line[column]) for line in table) for column in range(3)]
     for line in table:

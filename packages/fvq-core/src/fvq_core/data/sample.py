@@ -87,6 +87,7 @@ class UnreadableImages:
         if len(self.names) > self.allowed * self.dataset_size:
             raise UserError(
                 f'{len(self.names)} of {self.dataset_size} images cannot be read, more than max_unreadable='
-                f'{self.allowed:g} allows, the last is {sorted(self.names)[-1]}; repair the data or raise max_unreadable.'
+                f'{self.allowed:g} allows, the last is {sorted(self.names)[-1]}; repair the data or raise '
+                'max_unreadable of the data loader.'
             )
         return batch.get('images', batch.get('codes')) is not None

@@ -45,11 +45,9 @@ class SamplePlan:
     shard_images: int = SHARD_IMAGES
 
     def __post_init__(self) -> None:
-        if self.count < 1 or not self.classes or self.seed < 0:
-            raise UserError(
-                f'sampling: needs one or more images, one or more classes and a seed from 0, got {self.count}, '
-                f'{list(self.classes)} and {self.seed}.'
-            )
+        for what, least, got in (('images', 1, self.count), ('classes', 1, len(self.classes)), ('seed', 0, self.seed)):
+            if got < least:
+                raise UserError(f'sampling: {what} must be {least} or more, got {got}.')
 
     def label(self, number: int) -> int:
         """The class of an image."""
@@ -104,8 +102,22 @@ class SamplePlan:
 
     def differences(self, there: Any) -> list[str]:
         """What another plan, as `to_dict` gives it, draws in another way; the size of files is nothing of the kind."""
-        own, other = self.to_dict(), there if isinstance(there, Mapping) else {}
-        return sorted(key for key in (own.keys() | other.keys()) - {'shard_images'} if own.get(key) != other.get(key))
+        own, other = decisions(self.to_dict()), decisions(there)
+        differ = sorted(key for key in own.keys() | other.keys() if own.get(key) != other.get(key))
+        return [f'{key} is {shown(other.get(key))} there, {shown(own.get(key))} now' for key in differ]
+
+
+def decisions(plan: Any) -> dict[str, Any]:
+    """What decides the images of a plan that `to_dict` gave, the settings among the rest; of anything else nothing."""
+    if not isinstance(plan, Mapping) or not isinstance(plan.get('settings'), Mapping):
+        return {}
+    return {**{key: plan[key] for key in plan.keys() - {'settings', 'shard_images'}}, **plan['settings']}
+
+
+def shown(value: Any) -> str:
+    """The start of a value, since there may be a thousand classes."""
+    text = str(value)
+    return text if len(text) <= 40 else f'{text[:40]}...'
 
 
 def parse_classes(given: Sequence[str], num_classes: int) -> tuple[tuple[int, ...], bool]:

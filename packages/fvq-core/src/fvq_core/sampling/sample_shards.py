@@ -85,8 +85,8 @@ class SampleShards:
         if changed or type(size) is not int or size < 1:
             if any(self._images(path)[0] for path in files):
                 raise UserError(
-                    f'{self.root} holds samples that were drawn in another way ({", ".join(changed or ["shard_images"])} '
-                    'differ); name another folder, or delete that one.'
+                    f'{self.root} holds samples that were drawn in another way ({", ".join(changed or ["no size of files"])}'
+                    '); name another folder, or delete that one.'
                 )
             text = json.dumps(self.plan.to_dict(), indent=2) + '\n'
             write_atomically(self.root / PLAN_NAME, text.encode(), KEPT)
