@@ -54,6 +54,14 @@ def test_metrics_are_stamped(run: Path) -> None:
     assert document['config'].endswith('fvq_photos.py')
 
 
+def test_the_log_says_what_its_numbers_are_of(run: Path) -> None:
+    (log,) = (run / 'work_dirs/fvq_photos').rglob('*.log')
+    lines = log.read_text().splitlines()
+    assert sum(' iter 4 evaluation (4 images, strict conventions): ' in line for line in lines) == 1
+    (last,) = [line for line in lines if 'the folded tokenizer are in' in line]
+    assert ' (4 images, strict conventions); pictures, ' in last
+
+
 def test_test_py_repeats_the_numbers_of_training(run: Path) -> None:
     work_dir = run / 'work_dirs/fvq_photos'
     out = run / 'again' / 'metrics.json'

@@ -22,5 +22,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..reconstruct import reconstruct_files
 
     for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
-        print(f'{name}: PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f}, {score["codes"]} codes')
+        words = ' and '.join(dict.fromkeys(protocol.partition(':')[0] for protocol in score['protocol'].values()))
+        numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({words} conventions)'
+        print(f'{name}: {numbers}, {score["codes"]} codes')
     print(f'pictures, codes.npz and scores.json are in {args.out}')

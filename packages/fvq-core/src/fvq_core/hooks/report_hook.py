@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 
 from ..atomic_files import write_atomically
 from ..errors import UserError
-from ..metric import MetricValue
+from ..metric import MetricValue, short_stamp
 from ..plots.codebook_plot import plot_codebook
 from ..plots.curves_plot import plot_curves
 from ..plots.reconstruction_grid import save_reconstruction_grid
@@ -88,10 +88,10 @@ class ReportHook(Hook):
             task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
         except UserError as error:  # a bridge that wants to be told a class; the run is finished all the same
             runner.logger.warning(f'the tokenizer was not folded: {error} Use tools/export.py on {work_dir / name}.')
-        summary = ', '.join(
-            f'{key} {results[key]}' for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results
-        )
-        runner.logger.info(f'{summary}; pictures, metrics.json and the folded tokenizer are in {work_dir}')
+        shown = {key: results[key] for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results}
+        summary = ', '.join(f'{key} {metric}' for key, metric in shown.items())
+        stamp = f' ({short_stamp(shown)})' if shown else ''
+        runner.logger.info(f'{summary}{stamp}; pictures, metrics.json and the folded tokenizer are in {work_dir}')
 
     @staticmethod
     def _window_metrics(runner: Any, weights: str) -> dict[str, Any]:

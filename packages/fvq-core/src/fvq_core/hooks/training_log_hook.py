@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from ..codebook_statistics import perplexity
+from ..metric import short_stamp
 from ..ranks import average_over_ranks
 from ..registry import HOOKS
 from ..runner.runner import HISTORY_NAME
@@ -112,7 +113,9 @@ class TrainingLogHook(Hook):
         if not any(old['iter'] == row['iter'] and old['split'] == 'eval' for old in self.history.rows()):
             self._publish(runner, row, 'eval')  # a finished run that is resumed evaluates again, and logs once
         if is_main_process():
-            runner.logger.info(f'iter {runner.iter} evaluation: ' + ', '.join(f'{k} {v}' for k, v in metrics.items()))
+            stamp = short_stamp(metrics)
+            numbers = ', '.join(f'{name} {metric}' for name, metric in metrics.items())
+            runner.logger.info(f'iter {runner.iter} evaluation{f" ({stamp})" if stamp else ""}: {numbers}')
         self.speed_from = (0, time.perf_counter())
 
     def _publish(self, runner: Any, row: dict[str, Any], split: str) -> None:
