@@ -10,6 +10,7 @@ import torch
 from fvq_eval.distances import frechet_distance
 from fvq_eval.statistics.conventions import ADM, TORCH_FIDELITY
 from fvq_eval.statistics.image_set import ImageSetStatistics
+from fvq_eval.statistics.moments import Gaussian
 from fvq_eval.statistics.scores import FeatureConventions, compare
 
 from .two_ranks import statistics
@@ -50,6 +51,40 @@ def test_rounding_below_zero_is_no_distance_and_a_real_negative_is_not_hidden() 
     broken = torch.diag(torch.tensor([1.0, -0.01], dtype=torch.float64))  # a file may hold what is no covariance
     zero = torch.zeros(2, dtype=torch.float64)
     assert frechet_distance(zero, broken, zero, broken) == pytest.approx(-0.02)
+
+
+@pytest.mark.parametrize(
+    ('count', 'conventions', 'smallest'),
+    [
+        (80, SMALL, 20),
+        (80, replace(SMALL, is_splits=100), 1),
+        (80, replace(SMALL, is_splits=None, is_split_size=64), 16),
+    ],
+)
+def test_an_inception_score_of_small_splits_is_marked(
+    count: int, conventions: FeatureConventions, smallest: int, many: ImageSetStatistics
+) -> None:
+    found = compare(None, many, conventions, 'strict')
+    for name in ('is_random', 'is_random_std'):
+        assert f'; TOO FEW images: a split has {smallest}, and needs 1,000' in found[name].protocol
+
+
+def test_an_inception_score_of_splits_of_a_thousand_is_not_marked() -> None:
+    rows = {'logits': torch.randn(3000, 8, generator=torch.Generator().manual_seed(0))}
+    gaussian = Gaussian(torch.zeros(2).double(), torch.eye(2).double(), 3000)
+    one = ImageSetStatistics.finished(statistics([1], 1), {'pool': gaussian}, torch.arange(3000), rows)
+    for splits, marked in ((3, False), (4, True)):
+        found = compare(None, one, replace(TORCH_FIDELITY, is_splits=splits, metrics=('inception_score',)), 'strict')
+        assert ('TOO FEW' in found['is_random'].protocol) == marked
+
+
+def test_a_kid_of_subsets_that_are_the_whole_set_has_no_deviation(many: ImageSetStatistics) -> None:
+    other = statistics(list(range(100, 180)), 16)
+    for size, given in ((79, True), (80, False), (1000, False)):
+        conventions = replace(SMALL, kid_subset_size=size, metrics=('kid',))
+        assert ('kd_random_std' in compare(many, other, conventions, 'strict')) == given
+    few = statistics(list(range(100, 140)), 16)  # subsets of the larger set still differ
+    assert 'kd_random_std' in compare(many, few, replace(SMALL, kid_subset_size=1000, metrics=('kid',)), 'strict')
 
 
 def test_conventions_print_the_choices_of_their_metrics_alone() -> None:
