@@ -55,13 +55,23 @@ def test_presets_in_one_pass_print_their_numbers_and_themselves(
         assert metric['weights'].endswith('tokenizer')
     assert document['presets']['ibq']['rounding'] == 'float'
     assert document['presets']['ibq']['source'] in printed
-    assert any('no PerceptualDistance' in line for line in document['left_out'])
+    assert any('ibq: no lpips_alex, lpips_vgg: LPIPS: /nowhere does not exist' in line for line in document['left_out'])
+    assert document['presets']['ibq']['lpips'] == []
+    for name in ('llamagen', 'ibq'):  # what was applied, as the numbers' own stamps have it
+        used = document['presets'][name]['preprocessing']
+        assert used == RandomFeatures().preprocessing
+        assert used in document['metrics'][f'{name}/rfd_random']['protocol']
+        assert f'  preprocessing: {used}\n' in printed
     assert document['dead_codes'].keys() == {'llamagen', 'ibq'}
     first, second = (document['metrics'][f'{name}/psnr']['value'] for name in ('llamagen', 'ibq'))
     assert first != second  # two presets on the same images
-    table = printed[printed.index('side by side, in brackets the difference against llamagen:') :].splitlines()
+    head = 'side by side, 5 of 50,000 images (partial), difference against llamagen in brackets:'
+    table = printed[printed.index(head) :].splitlines()
     (line,) = [line for line in table if line.startswith('psnr ')]
     assert line.split() == ['psnr', f'{first:.4g}', 'dB', f'{second:.4g}', 'dB', f'({second - first:+.3g})']
+    (line,) = [line for line in table if line.startswith('rfd_random ')]
+    assert line.count('‡') == 2
+    assert '‡: too few images for this number at all, see its protocol above' in table
     assert table[-1].startswith('ibq differs from llamagen in: crop, rounding, ')
 
 
@@ -79,7 +89,9 @@ def test_an_external_reference_gives_adm_its_distance(place: Path, capsys: pytes
     assert 'adm: whole set declared as 5 images; ' in printed
     assert 'side by side' not in printed
     assert run(place, '--preset', 'adm', *RANDOM) == 0
-    assert 'left out: adm: no distance, it needs VIRTUAL_imagenet256_labeled.npz' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'left out: adm: no distance, it needs VIRTUAL_imagenet256_labeled.npz' in printed
+    assert '\n  features: inception_score, ' in printed  # what was computed, not what adm has with a reference
 
 
 def test_the_file_says_which_reference_was_used(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

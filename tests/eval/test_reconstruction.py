@@ -20,6 +20,7 @@ from fvq_core.data.photos import BundledPhotos
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8, to_uint8
+from fvq_core.perceptual.weights import BACKBONES
 from fvq_core.registry import EVALUATORS, TRANSFORMS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 from fvq_eval.features.each_image import one_thread
@@ -222,8 +223,14 @@ def test_what_has_no_weights_or_too_few_pixels_is_left_out_with_a_line_each(
     own = PresetEvaluator(['strict'], extractor=False, lpips_weights=str(tmp_path), image_size=SIZE)
     got = own.evaluate(seeded_tokenizer(), files, batch_size=4)
     assert not any(key.split('/')[1].startswith(('lpips', 'feature', 'rf', 'ms_')) for key in got)
-    assert sum('no PerceptualDistance' in line for line in own.left_out) == 3
-    assert sum('no MSSSIM: it needs 161 pixels, the crops are 64x64' in line for line in own.left_out) == 1
+    small, networks = own.left_out
+    assert small == 'strict: no ms_ssim: it needs 161 pixels, the crops are 64x64'
+    assert networks.startswith(f'strict: no lpips_alex, lpips_vgg, lpips_squeeze: LPIPS: {tmp_path}')
+    assert all(name in networks for name in BACKBONES.values())
+    (applied,) = own.presets
+    assert (applied.ms_ssim, applied.lpips, applied.features.metrics) == (False, (), ())
+    assert (applied.extractor, applied.preprocessing) == ('none', 'none')
+    assert applied.ssim == PRESETS['strict'].ssim
 
 
 def test_without_inception_weights_one_line_says_why_there_is_no_rfid(

@@ -110,10 +110,12 @@ def main(argv: Sequence[str] | None) -> None:
 
 def print_results(results: Mapping[str, MetricValue]) -> None:
     """One line a number, with what it takes to compare it."""
+    from ..metric import image_count
+
     width = max([28, *map(len, results)])
     for name, metric in results.items():
         tokens = f', {metric.tokens} tokens' if metric.tokens else ''
-        print(f'{name:{width}s} {metric!s:>14s}   {metric.samples} images{tokens}; {metric.protocol}')
+        print(f'{name:{width}s} {metric!s:>14s}   {image_count(metric.samples)}{tokens}; {metric.protocol}')
 
 
 def preset_evaluator(args: Any) -> Any:

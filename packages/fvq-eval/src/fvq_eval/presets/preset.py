@@ -64,7 +64,8 @@ class Preset(Declared):
         reference_words: Which reference that is, for people.
         extractor: Name of the feature extractor that makes the distance an FID.
         preprocessing: How pixels reach it: `'tf1'`, the resize of the 2015 graph and (x - 128) / 128; `'half-pixel'`,
-            pytorch-fid's resize and 2 x / 255 - 1. Another network has its own.
+            pytorch-fid's resize and 2 x / 255 - 1. Another network has its own, and a preset that was applied says in words
+            what was done.
         features: Which scores of features the protocol gives, and their conventions.
         psnr: Conventions, for each PSNR that the protocol gives.
         ssim: Conventions; None where it gives none.
@@ -83,7 +84,7 @@ class Preset(Declared):
     reference: Literal['originals', 'external'] = 'originals'
     codec: Literal['jpeg'] | None = None
     extractor: str = 'inception-2015'
-    preprocessing: Literal['tf1', 'half-pixel'] = 'tf1'
+    preprocessing: str = 'tf1'
     psnr: tuple[PSNRConventions, ...] = ()
     ssim: SSIMConventions | None = None
     ms_ssim: bool = False

@@ -1,6 +1,7 @@
 """Presets side by side in Markdown, from the objects themselves.
 
 python -m fvq_eval.presets.table              all
+python -m fvq_eval.presets.table ibq          one, field by field
 python -m fvq_eval.presets.table ibq strict   the fields in which two differ
 """
 
@@ -8,6 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+
+from fvq_core.commands.command import command
+from fvq_core.errors import UserError
 
 from ..metrics.rounding import IN_WORDS
 from .declared import text
@@ -68,5 +72,24 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f'| {" | ".join(cells)} |' for cells in (head, ['---'] * len(head), *rows)]
 
 
+@command
+def main(names: Sequence[str] | None) -> None:
+    """Print all presets, one, or the difference of two.
+
+    Raises:
+        UserError: More names, or an unknown one.
+    """
+    match list(names or ()):
+        case []:
+            shown = lines()
+        case [name]:
+            shown = [str(find_preset(name))]
+        case [first, second]:
+            shown = difference_lines(first, second)
+        case more:
+            raise UserError(f'table: expected at most two presets, got {", ".join(more)}; compare them two by two.')
+    print('\n'.join(shown))
+
+
 if __name__ == '__main__':
-    print('\n'.join(difference_lines(*sys.argv[1:]) if len(sys.argv) == 3 else lines()))
+    sys.exit(main(sys.argv[1:]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..features.feature_extractor import FeatureExtractor
 from ..generation.reference import Reference, read_reference
-from ..generation.score_names import features_needed, scores_of
+from ..generation.score_names import features_needed, groups, scores_of
 from ..generation.taking import StatisticsTaker
 from ..presets.feature_input import preparation, prepared
 from ..presets.preset import Preset
@@ -48,8 +49,48 @@ def applied(preset: Preset, network: FeatureExtractor | None, reference: Referen
         reference: What a preset with an external reference compares with, if anything.
     """
     if network is None:
-        return replace(preset, extractor='none', features=replace(preset.features, metrics=()))
+        return replace(preset, extractor='none', preprocessing='none', features=replace(preset.features, metrics=()))
     words = preset.reference_words
     if preset.reference == 'external':
         words = f'none was named, it needs {words}' if reference is None else reference.words
     return replace(preset, extractor=network.name, reference_words=words)
+
+
+def computed(preset: Preset, missing: Collection[str], preprocessing: str) -> Preset:
+    """A preset that says what was computed of features.
+
+    Args:
+        preset: As it is applied.
+        missing: Scores that it should give and that could not be had.
+        preprocessing: How pixels reached the network, in words.
+    """
+    given = groups([name for name in scores_of(preset.features.metrics) if name not in missing])
+    return replace(preset, features=replace(preset.features, metrics=given), preprocessing=preprocessing)
+
+
+def without(preset: Preset, config: Mapping[str, Any]) -> Preset:
+    """A preset without one of its metrics of images.
+
+    Args:
+        preset: As it is.
+        config: Of `Preset.metric_configs`.
+    """
+    match config['type']:
+        case 'MSSSIM':
+            return replace(preset, ms_ssim=False)
+        case 'SSIM':
+            return replace(preset, ssim=None)
+        case 'PSNR':
+            return replace(preset, psnr=tuple(each for each in preset.psnr if each != config['conventions']))
+        case _:
+            return replace(preset, lpips=tuple(each for each in preset.lpips if each != config['conventions']))
+
+
+def number_name(config: Mapping[str, Any]) -> str:
+    """What the number of a metric of images is called.
+
+    Args:
+        config: Of `Preset.metric_configs`.
+    """
+    names = {'MSSSIM': 'ms_ssim', 'SSIM': 'ssim', 'PSNR': 'psnr'}
+    return names.get(config['type']) or f'lpips_{config["conventions"].net}'

@@ -18,7 +18,7 @@ from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 from fvq_core.metric import Metric, MetricValue
-from fvq_core.perceptual.weights import MissingWeightsError
+from fvq_core.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS, METRICS
 from fvq_core.tokenizer import Tokenizer
 
@@ -28,7 +28,7 @@ from ..generation.evaluator import cache_folder
 from ..metrics.codebook_usage import CodebookUsage
 from ..presets import Preset, find_preset
 from ..statistics.gather import raise_first
-from .applied import applied, read_references
+from .applied import applied, computed, number_name, read_references, without
 from .checks import check_output, check_size, image_files
 from .cropped_files import CroppedFiles, load
 from .feature_sets import FeatureSets
@@ -54,7 +54,8 @@ class PresetEvaluator:
 
     Attributes:
         declared: The presets as they are asked for.
-        presets: As they are applied; network and reference are those really used, once `evaluate` has begun.
+        presets: As they are applied: after `evaluate`, with the network, its input and the reference that were really used,
+            and without the scores that could not be had.
         left_out: One line for each kind of number that could not be computed, saying why.
         dead_codes: Codes that were never chosen, by preset, after `evaluate`.
         facts: What else the numbers are of, JSON-ready: the reference that was used, with its sha256.
@@ -115,7 +116,7 @@ class PresetEvaluator:
         """
         images_of = image_files(files)
         check_size(tokenizer, self.presets)
-        self.presets, self.left_out, self.facts = self.declared, [], {}
+        self.presets, self.left_out, self.facts = list(self.declared), [], {}
         device = next(tokenizer.parameters()).device
         metrics, features = self.metrics(tokenizer), self.features(device, batch_size)
         cropped = CroppedFiles(images_of, list(dict.fromkeys(preset.crop for preset in self.presets)))
@@ -162,8 +163,8 @@ class PresetEvaluator:
     def metrics(self, tokenizer: Tokenizer) -> dict[str, list[Metric]]:
         """The metrics of each preset, started; those that have no weights or too small an image are left out."""
         kept: dict[str, list[Metric]] = {}
-        for preset in self.presets:
-            kept[preset.name] = []
+        for place, preset in enumerate(self.declared):
+            kept[preset.name], left = [], {}
             for config in preset.metric_configs(self.lpips_weights):
                 metric, reason = built_on_all_ranks(lambda config=config: METRICS.build(config))
                 smallest = getattr(metric, 'smallest', 1)
@@ -171,10 +172,12 @@ class PresetEvaluator:
                     size = f'{preset.crop.size}x{preset.crop.size}'
                     reason = f'it needs {smallest} pixels, the crops are {size}'
                 if metric is None or reason:
-                    self.leave_out(f'{preset.name}: no {config["type"]}: {reason}')
+                    left[number_name(config)] = reason
+                    self.presets[place] = without(self.presets[place], config)
                     continue
                 metric.reset(tokenizer)
                 kept[preset.name].append(metric)
+            self.leave_out_images(preset, left)
         return kept
 
     def features(self, device: torch.device, batch_size: int) -> FeatureSets | None:
@@ -190,7 +193,7 @@ class PresetEvaluator:
                 if preset.reference == 'external' and preset.name not in external:
                     words = preset.reference_words
                     self.leave_out(f'{preset.name}: no distance, it needs {words}; name it as reference')
-        self.presets = [applied(preset, network, external.get(preset.name)) for preset in self.declared]
+        self.presets = [applied(preset, network, external.get(preset.name)) for preset in self.presets]
         for reference in external.values():
             used = {'reference': self.reference, 'reference_is': reference.words}
             self.facts = {**used, 'reference_sha256': reference.sha256}
@@ -224,7 +227,7 @@ class PresetEvaluator:
         if not is_main_process():
             return {}
         values: dict[str, MetricValue] = {}
-        for preset in self.presets:
+        for place, preset in enumerate(list(self.presets)):
             for metric in metrics[preset.name]:
                 for key, value in metric.compute().items():
                     values[f'{preset.name}/{key}'] = stamped(value, preset, seen)
@@ -233,16 +236,26 @@ class PresetEvaluator:
             if features is not None:
                 found, missing = features.scores(preset)
                 values.update({f'{preset.name}/{key}': value for key, value in found.items()})
-                self.leave_out_scores(preset, missing)
+                for line in features.reasons(preset, missing):
+                    self.leave_out(f'{preset.name}: no {line}')
+                self.presets[place] = computed(preset, missing, features.preprocessing(preset))
         return values
 
-    def leave_out_scores(self, preset: Preset, missing: Sequence[str]) -> None:
-        """Remember which scores of features a preset does not give, and why."""
-        if missing and (preset.reference == 'originals' or self.reference is not None):  # else there is a line already
-            self.leave_out(
-                f'{preset.name}: no {", ".join(missing)}: the reference or the extractor cannot give it, or there are too '
-                'few images'
-            )
+    def leave_out_images(self, preset: Preset, reasons: Mapping[str, str]) -> None:
+        """Remember which numbers of images a preset does not give, and why; networks that are missing in one line.
+
+        Args:
+            preset: The preset.
+            reasons: By the numbers' names.
+        """
+        lpips = [name for name in reasons if name.startswith('lpips_') and 'it needs' not in reasons[name]]
+        for name, reason in reasons.items():
+            if name not in lpips:
+                self.leave_out(f'{preset.name}: no {name}: {reason}')
+        if lpips:
+            others = ', '.join(BACKBONES[name.removeprefix('lpips_')] for name in lpips[1:])
+            likewise = f' Likewise {others}.' if others else ''
+            self.leave_out(f'{preset.name}: no {", ".join(lpips)}: {reasons[lpips[0]]}{likewise}')
 
     def side_by_side(self, values: Mapping[str, MetricValue]) -> list[str]:
         """The numbers of several presets beside one another, in lines; nothing for one preset."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from fvq_core.metric import MetricValue
 
 from ..features.feature_extractor import FeatureExtractor
+from ..generation.missing import reasons
 from ..generation.reference import Reference
 from ..generation.score_names import features_needed, is_wanted, scores_of
 from ..metrics.rounding import Rounding
@@ -71,21 +72,41 @@ class FeatureSets:
         for statistics in self.sets.values():
             statistics.reduce()
 
+    def preprocessing(self, preset: Preset) -> str:
+        """How pixels reach the network under a preset, in words."""
+        return prepared(self.network, preset.preprocessing).preprocessing
+
+    def reference(self, preset: Preset) -> ImageSetStatistics | None:
+        """What a preset compares with."""
+        if preset.reference == 'originals':
+            return self.sets[set_key(preset, True)]
+        external = self.external.get(preset.name)
+        return None if external is None else external.statistics
+
+    def cannot_give(self, preset: Preset) -> tuple[str, ...]:
+        """Scores that a preset's reference is not made for."""
+        external = self.external.get(preset.name)
+        return () if external is None else external.cannot_give
+
+    def reasons(self, preset: Preset, missing: Sequence[str]) -> list[str]:
+        """Why scores are missing, a line for each reason; none where there is nothing to compare with."""
+        reference, samples = self.reference(preset), self.sets[set_key(preset, False)]
+        if reference is None:
+            return []
+        return reasons(missing, reference, samples, self.network.sizes, preset.features, self.cannot_give(preset))
+
     def scores(self, preset: Preset) -> tuple[dict[str, MetricValue], list[str]]:
         """What a preset gives of its sets, and the names of the scores that it should give and these sets cannot.
 
         A distance to the originals is called `rfid`, or `rfd_` and the network.
         """
         samples, own = self.sets[set_key(preset, False)], preset.reference == 'originals'
-        external = self.external.get(preset.name)
-        reference = self.sets[set_key(preset, True)] if own else None if external is None else external.statistics
-        left = () if external is None else external.cannot_give
+        left = self.cannot_give(preset)
         conventions = replace(
             preset.features, metrics=tuple(metric for metric in preset.features.metrics if metric not in left)
         )
-        preprocessing = prepared(self.network, preset.preprocessing).preprocessing
-        protocol = preset.protocol(samples.count or 0, preprocessing)
-        found = compare(reference, samples, conventions, protocol, preset.reference_words)
+        protocol = preset.protocol(samples.count or 0, self.preprocessing(preset))
+        found = compare(self.reference(preset), samples, conventions, protocol, preset.reference_words)
         wanted = scores_of(preset.features.metrics)
         missing = [name for name in wanted if not any(is_wanted(key, [name]) for key in found)]
         return {named(key, own): value for key, value in found.items()}, missing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fvq_core.metric import MetricValue
+from fvq_core.metric import MetricValue, image_count
+from fvq_core.reports.columns import TOO_FEW
 
 from ..presets.preset import Preset
 
@@ -33,16 +34,29 @@ def side_by_side(presets: Sequence[Preset], values: Mapping[str, MetricValue]) -
             [metric, *(cell(values.get(f'{preset.name}/{metric}'), base, preset is first) for preset in presets)]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f'side by side, in brackets the difference against {first.name}:']
+    lines = [f'side by side, {counted(presets, values)}, difference against {first.name} in brackets:']
     for row in rows:
         lines.append('  '.join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    if any(TOO_FEW in text for row in rows for text in row):
+        lines.append(f'{TOO_FEW}: too few images for this number at all, see its protocol above')
     for preset in others:
         lines.append(f'{preset.name} differs from {first.name} in: {", ".join(first.difference(preset)) or "nothing"}')
     return lines
 
 
+def counted(presets: Sequence[Preset], values: Mapping[str, MetricValue]) -> str:
+    """`8 of 50,000 images (partial)`: how many images the table is of, and of how many."""
+    seen = max(value.samples for value in values.values())
+    wanted = max(preset.samples for preset in presets)
+    if seen < wanted:
+        return f'{seen:,} of {image_count(wanted)} (partial)'
+    declared = any(preset.samples_from == 'user' for preset in presets)
+    return f'{image_count(seen)}{" (declared as the whole set)" if declared else ""}'
+
+
 def cell(value: MetricValue | None, base: MetricValue | None, is_base: bool) -> str:
-    """A number, and how far it is from that of the first preset."""
+    """A number, marked where it is of too few images, and how far it is from that of the first preset."""
     if value is None:
         return NOTHING
-    return str(value) if is_base or base is None else f'{value} ({value.value - base.value:+.3g})'
+    text = f'{value}{TOO_FEW * ("TOO FEW" in value.protocol)}'
+    return text if is_base or base is None else f'{text} ({value.value - base.value:+.3g})'

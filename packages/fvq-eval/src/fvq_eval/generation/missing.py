@@ -1,0 +1,67 @@
+"""Why a score that was asked for is not among the numbers: the network, the reference, or too few images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from fvq_core.metric import image_count
+
+from ..statistics.conventions import FeatureConventions
+from ..statistics.image_set import ImageSetStatistics
+
+FEATURES = {'sfid': 'spatial', 'inception_score': 'logits'}  # what scores are of, where it is not `pool`
+OF_MOMENTS = ('fid', 'sfid')  # the others are of the features of single images
+NEIGHBOURS = {
+    'precision': 'pr_neighbours',
+    'recall': 'pr_neighbours',
+    'density': 'density_neighbours',
+    'coverage': 'density_neighbours',
+}
+
+
+def reasons(
+    names: Sequence[str],
+    reference: ImageSetStatistics,
+    samples: ImageSetStatistics,
+    sizes: Collection[str],
+    conventions: FeatureConventions,
+    cannot_give: Collection[str] = (),
+) -> list[str]:
+    """A line for each reason, with the scores that are left out for it.
+
+    Args:
+        names: Of the scores that are missing.
+        reference: What the samples are compared with.
+        samples: The generated or reconstructed images.
+        sizes: The features that the network has.
+        conventions: Of the scores.
+        cannot_give: Scores that the reference is not made for.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        feature = FEATURES.get(name, 'pool')
+        if feature not in sizes:
+            reason = f'the extractor has no {feature} features'
+        elif small := too_small(reference, samples, least(name, conventions)):
+            reason = f'too few images, {small}'
+        elif name in cannot_give:
+            reason = 'the reference lists images for precision and recall alone'
+        elif name in OF_MOMENTS:
+            reason = f'the reference has no statistics of {feature} features'
+        else:
+            reason = 'the reference is statistics without the features of single images; give the images'
+        found.setdefault(reason, []).append(name)
+    return [f'{", ".join(scores)}: {reason}' for reason, scores in found.items()]
+
+
+def too_small(reference: ImageSetStatistics, samples: ImageSetStatistics, needed: int) -> str:
+    """Which side has fewer images than a score needs; empty for none."""
+    for words, count in (('the samples are', samples.count), ('the reference is', reference.count)):
+        if count is not None and count < needed:
+            return f'{words} {image_count(count)} and {needed} are needed'
+    return ''
+
+
+def least(name: str, conventions: FeatureConventions) -> int:
+    """Images on each side without which a score has no value."""
+    return getattr(conventions, NEIGHBOURS[name]) + 1 if name in NEIGHBOURS else 2
