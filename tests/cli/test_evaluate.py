@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fvq_core.commands import evaluate, report
+from fvq_core.commands import evaluate, options, report
 from fvq_core.json_files import read_json
-from fvq_core.registry import EVALUATORS
+from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS
+from fvq_eval.generation.score_names import SCORES
+from fvq_eval.presets import PRESETS
 from fvq_eval.statistics.image_set import ImageSetStatistics
 from tests.eval.image_sets import random_pixels, save_folder, save_npz
 
@@ -52,13 +55,14 @@ def test_numbers_are_printed_with_preset_and_stamp_and_written(capsys: pytest.Ca
     document = json.loads(Path('runs/gan/metrics.json').read_text())
     assert document['row'] == 't11.31'  # the same row of the longer table
     assert document['preset']['name'] == 'adm'
-    assert document['reference'] == 'real.npz'
+    assert (document['samples'], document['reference']) == ('made.npz', 'real.npz')
     assert {'fd_random', 'sfd_random', 'is_random', 'precision_random', 'recall_random'} <= set(document['metrics'])
     for name, metric in document['metrics'].items():
         line = next(line for line in out.splitlines() if line.startswith(f'{name} '))
         assert metric['protocol'] in line
         assert f'{metric["value"]:.4g}' in line
-        assert (metric['samples'], metric['weights']) == (150, 'made.npz')
+        assert metric['samples'] == 150
+        assert 'weights' not in metric  # there is no model: the images are named once, as `samples`
     assert 'note: partial: 150 images, the preset requires 50,000' in out
 
 
@@ -70,10 +74,17 @@ def test_the_report_puts_an_evaluated_image_set_beside_the_papers_row() -> None:
     precision = document['metrics'].pop('precision_random')
     marked = f'{precision["value"]:.4g}†'
     assert marked not in cells_of_row()  # another network's
-    document['metrics']['precision'] = precision
+    assert weights_in_report() == {'made.npz'}  # the images stand for weights
+    document['metrics']['precision'] = {**precision, 'weights': 'old.npz'}  # as files said it before
     Path('runs/adm/metrics.json').write_text(json.dumps(document))
     assert report.main(('runs', '--rows', 't11.4', '--out', 'out')) == 0
     assert {marked, '150 of 50,000', '0.69'} <= set(cells_of_row())
+    assert weights_in_report() == {'made.npz', 'old.npz'}
+
+
+def weights_in_report() -> set[str]:
+    with Path('out/report.csv').open() as file:
+        return {line['weights'] for line in csv.DictReader(file) if line['measured']}
 
 
 def cells_of_row() -> list[str]:
@@ -83,7 +94,9 @@ def cells_of_row() -> list[str]:
 
 def test_statistics_saved_are_a_reference(capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(('real.npz', *RANDOM, '--metrics', 'fid', '--save-stats', 'real_statistics.npz')) == 0
-    assert 'without --reference there is no fid' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'without --reference there is no fid' in printed
+    assert 'statistics of 150 images are in real_statistics.npz' in printed
     for reference in ('real.npz', 'real_statistics.npz'):
         arguments = ('made.npz', '--reference', reference, *RANDOM, '--metrics', 'fid', '--out', f'{reference}.json')
         assert evaluate.main(arguments) == 0
@@ -96,10 +109,16 @@ def test_each_class_is_printed_and_written(capsys: pytest.CaptureFixture[str]) -
         save_npz(random_pixels(60, seed=seed), Path(f'{name}.npz'), np.arange(60) % 2)
     arguments = ('made.npz', '--reference', 'real.npz', *RANDOM, '--classes', '--out', 'metrics.json')
     assert evaluate.main(arguments) == 0
-    assert 'class 1' in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith('class 1 ')]
     classes = json.loads(Path('metrics.json').read_text())['classes']
     assert set(classes) == {'0', '1'}
-    assert {metric['weights'] for metrics in classes.values() for metric in metrics.values()} == {'made.npz'}
+    assert line.startswith('class 1     30 images; adm, partial: fd_random ')
+    for name, metric in classes['1'].items():
+        few = ' (TOO FEW)' if name in ('fd_random', 'sfd_random') else ''
+        assert f'{name} {metric["value"]:.4g}{few}' in line
+        assert metric['samples'] == 30
+        assert metric['protocol'].startswith('adm: partial, 30 of 50,000 images; class 1 alone; ')
+        assert ('TOO FEW' in metric['protocol']) == bool(few)
 
 
 def test_a_preset_is_printed_as_it_is_applied(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +164,17 @@ def test_mistakes_cost_one_line(capsys: pytest.CaptureFixture[str]) -> None:
             ('made.npz', '--save-stats', 'statistics'),
             "a name that ends in .npz, got 'statistics'; name it statistics.npz",
         ),
-        (('made.npz', '--save-stats', 'made.npz/x.npz'), '--save-stats: expected a file that can be written'),
+        (
+            ('made.npz', '--save-stats', 'made.npz/x.npz'),
+            '--save-stats made.npz/x.npz: expected made.npz to be a folder, got a file',
+        ),
+        (('made.npz', '--out', 'made.npz/new/x.json'), 'expected made.npz to be a folder, got a file'),
+        (('made.npz', '--images', '0'), '--images: expected 1 or more, got 0'),
+        (
+            ('made.npz', '--reference', 'bundled'),
+            '--reference bundled: expected a size, got none; say it with --crop 16',
+        ),
+        (('made.npz', '--reference', 'bundled', '--crop', '32'), 'an npz is not cropped: say --crop 16, or give image'),
         (('made.npz', '--out', '/proc/none/metrics.json'), '--out: expected a file that can be written'),
         (('made.npz', '--workers', '-1'), '--workers: expected 0 or more, got -1'),
         (('made.npz', '--crop', '0'), '--crop: expected 1 or more, got 0'),
@@ -176,7 +205,67 @@ def test_a_disk_that_fills_while_statistics_are_saved_costs_no_number(
     printed = capsys.readouterr()
     assert 'is_random ' in printed.out
     assert 'error: --save-stats statistics.npz could not be written' in printed.err
+    assert 'are in statistics.npz' not in printed.out
     assert json.loads(Path('metrics.json').read_text())['metrics']['is_random']['value'] > 1
+
+
+def test_a_set_can_be_declared_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(('made.npz', *RANDOM, '--images', '150', '--out', 'metrics.json')) == 0
+    printed = capsys.readouterr().out
+    assert 'partial' not in printed
+    assert 'adm: whole set declared as 150 images; pixels as the files hold them' in printed
+    assert 'samples_from: user' in printed
+    assert json.loads(Path('metrics.json').read_text())['preset']['samples_from'] == 'user'
+    assert evaluate.main(('made.npz', *RANDOM, '--images', '200')) == 0
+    assert 'note: partial: 150 images, the whole set is declared as 200' in capsys.readouterr().out
+
+
+def test_what_does_not_exist_is_said_before_the_network_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(
+        FEATURE_EXTRACTORS.module_dict, 'InceptionV3', lambda **arguments: pytest.fail('the network is built')
+    )
+    for arguments in (
+        ('missing.npz',),
+        ('made.npz', '--reference', 'missing.npz'),
+        ('made.npz', '--reference', 'gone/'),
+    ):
+        assert evaluate.main(arguments) == 2
+        assert 'got nothing: it does not exist' in capsys.readouterr().err
+
+
+def test_names_are_checked_without_heavy_imports(tmp_path: Path) -> None:
+    script = (
+        'import sys; from fvq_core.commands.evaluate import main; main(sys.argv[1:]); print("torch" in sys.modules)'
+    )
+    for arguments, hint in ((('--preset', 'amd'), "did you mean 'adm'"), (('--metrics', 'fdi'), "no metric 'fdi'")):
+        command = [sys.executable, '-c', script, 'x', *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert hint in done.stderr
+        assert done.stdout.strip() == 'False'
+
+
+def test_the_names_that_are_checked_early_are_those_of_fvq_eval() -> None:
+    assert set(options.PRESETS) == set(PRESETS)
+    assert set(options.SCORES) == set(SCORES)
+
+
+def test_a_cache_that_is_a_file_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(('made.npz', *RANDOM, '--cache', 'real.npz')) == 0
+    printed = capsys.readouterr().out
+    assert 'real.npz is a file, not a folder: name another --cache' in printed
+    assert 'free some space' not in printed
+
+
+def test_one_image_is_singular_and_what_it_lacks_has_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    save_npz(random_pixels(1), Path('one.npz'))
+    assert evaluate.main(('one.npz', '--reference', 'real.npz', *RANDOM)) == 0
+    printed = capsys.readouterr().out
+    assert '1 images' not in printed
+    assert '   1 image; adm: partial, 1 of 50,000 images' in printed
+    assert 'note: fid, sfid: too few images, the samples are 1 image and 2 are needed' in printed
+    assert 'note: precision, recall: too few images, the samples are 1 image and 4 are needed' in printed
 
 
 def test_help_is_fast_and_teaches(tmp_path: Path) -> None:

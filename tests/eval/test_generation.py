@@ -472,7 +472,7 @@ def test_converted_images_are_counted_in_the_stamp(tmp_path: Path) -> None:
     folder = Path(save_folder(random_pixels(5), tmp_path / 'set'))
     Image.fromarray(random_pixels(1)[0]).convert('L').save(folder / 'grey.png')
     scored = evaluator(metrics=['inception_score'], convert=True).evaluate(str(folder))
-    assert '1 images converted to RGB' in scored.metrics['is_random'].protocol
+    assert '1 image converted to RGB' in scored.metrics['is_random'].protocol
 
 
 @pytest.mark.parametrize('batch_size', [0, -3])

@@ -13,6 +13,7 @@ import torch
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.errors import UserError
 from fvq_core.registry import FEATURE_EXTRACTORS
+from fvq_eval.features.feature_extractor import FeatureExtractor
 from fvq_eval.features.random_features import RandomFeatures
 from fvq_eval.generation import ImageSetEvaluator
 from fvq_eval.presets.feature_input import CodedInput
@@ -169,7 +170,9 @@ def test_scores_that_a_file_cannot_give_are_left_out_with_a_line(files: ImageFol
     own = of_tokenizer(['adm'], path, extractor=dict(type='PassesForInception'))
     values = own.evaluate(seeded_tokenizer(), files, batch_size=4)
     assert 'adm/precision' not in values
-    assert [line for line in own.left_out if line.startswith('adm: no precision, recall: the reference')]
+    why = 'the reference is statistics without the features of single images; give the images'
+    assert f'adm: no precision, recall: {why}' in own.left_out
+    assert own.presets[0].features.metrics == ('fid', 'sfid', 'inception_score')
 
 
 # --- files that do not say how they were taken ---
@@ -209,7 +212,9 @@ def test_a_single_image_file_keeps_what_can_be_computed(tmp_path: Path) -> None:
     for pair in ((one, many), (many, one)):
         scored = of_images(cache='default').evaluate(*pair)
         assert set(scored.metrics) == {'is_random', 'is_random_std'}
-        assert any(note.startswith('fid, sfid, precision, recall: ') and 'too few' in note for note in scored.notes)
+        whose = 'the samples are' if pair[0] == one else 'the reference is'
+        assert f'fid, sfid: too few images, {whose} 1 image and 2 are needed' in scored.notes
+        assert f'precision, recall: too few images, {whose} 1 image and 4 are needed' in scored.notes
     with pytest.raises(UserError, match=r'one\.npz: expected two or more images to save statistics of, got 1'):
         of_images().evaluate(one, None, str(tmp_path / 'statistics.npz'))
 
@@ -220,8 +225,9 @@ def test_a_tokenizer_on_a_single_image_keeps_psnr_ssim_and_usage(tmp_path: Path)
     values = own.evaluate(seeded_tokenizer(), files, batch_size=4)
     assert {'strict/psnr', 'strict/ssim', 'strict/usage', 'strict/is_random'} <= set(values)
     assert 'strict/rfd_random' not in values
-    (line,) = [line for line in own.left_out if 'too few images' in line]
-    assert line.startswith('strict: no fid, sfid, kid, precision, recall, density, coverage: ')
+    lines = [line for line in own.left_out if 'too few images, the samples are 1 image' in line]
+    scores = ('fid, sfid, kid', 'precision, recall', 'density, coverage')
+    assert [line.partition(': too')[0] for line in lines] == [f'strict: no {names}' for names in scores]
 
 
 # --- a codec ---
@@ -271,6 +277,10 @@ def test_jpeg_files_under_a_codec_are_said_to_be_coded_once_more(tmp_path: Path)
     notes = of_images(preset='fvq-release', **arguments).evaluate(str(tmp_path)).notes
     assert any('holds JPEG files: fvq-release codes them once more' in note for note in notes)
     assert not any('JPEG' in note for note in of_images(preset='strict', **arguments).evaluate(str(tmp_path)).notes)
+    made = save_npz(random_pixels(3, 8), tmp_path.parent / 'made.npz')
+    for samples, reference in ((str(tmp_path), None), (str(tmp_path), str(tmp_path)), (made, str(tmp_path))):
+        notes = of_images(preset='fvq-release', crop=8, metrics=['fid']).evaluate(samples, reference).notes
+        assert sum(note.startswith(f'{tmp_path} holds JPEG files') for note in notes) == 1  # cut or not
 
 
 # --- presets as they are applied ---
@@ -290,5 +300,54 @@ def test_an_image_set_is_stamped_with_what_of_the_preset_was_applied(tmp_path: P
     printed = str(scored.preset)
     for word in ('psnr', 'lpips', 'kid', 'ADMCenterCrop'):
         assert word not in printed
-    cut = of_images(preset='strict', metrics=['fid'], crop=16).evaluate(made, real)
+    files = save_folder(random_pixels(20, 24), tmp_path / 'files')
+    cut = of_images(preset='strict', metrics=['fid'], crop=16).evaluate(files, real)
     assert cut.facts['preset']['crop'].startswith('ADMCenterCrop to 16x16')
+    assert cut.facts['reference_is'].endswith('), pixels as the files hold them')
+
+
+def test_an_npz_is_never_said_to_be_cut_and_the_reference_says_its_own_cut(tmp_path: Path) -> None:
+    made, files = (
+        save_npz(random_pixels(20), tmp_path / 'made.npz'),
+        save_folder(random_pixels(9, 24), tmp_path / 'files'),
+    )
+    for reference, words in (
+        (files, 'cut: ADMCenterCrop to 16x16, halved by box filter while twice too large, then bicubic (PIL)'),
+        ('bundled', 'crops of the bundled photos'),
+    ):
+        scored = of_images(metrics=['fid', 'inception_score'], crop=16).evaluate(made, reference)
+        assert scored.facts['preset']['crop'] == 'none, pixels as the files hold them'
+        for name, value in scored.metrics.items():
+            own, _, against = value.protocol.partition('; against ')
+            assert own.startswith('adm: partial, 20 of 50,000 images; pixels as the files hold them, 16x16; ')
+            assert 'cut: ' not in own
+            assert (words in against) == name.startswith('fd_')
+
+
+def test_what_the_network_or_the_reference_lacks_is_the_reason(tmp_path: Path) -> None:
+    class Pooled(FeatureExtractor):
+        """Nothing but pooled features."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = RandomFeatures(pool=16, spatial=16, logits=8)
+            self.name, self.sizes, self.preprocessing = 'pooled', {'pool': 16}, 'none'
+            self.provenance = 'random weights'
+            self.freeze()
+
+        def extract(self, pixels_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {'pool': self.network.extract(pixels_BCHW)['pool']}
+
+    made = save_npz(random_pixels(12), tmp_path / 'made.npz')
+    notes = of_images(extractor=Pooled()).evaluate(made, made).notes
+    assert 'sfid: the extractor has no spatial features' in notes
+    assert 'inception_score: the extractor has no logits features' in notes
+    notes = of_images(extractor=Pooled()).evaluate(made).notes
+    assert 'without --reference there is no fid, sfid, precision, recall' in notes
+    assert 'inception_score: the extractor has no logits features' in notes
+    pooled = adms(tmp_path / 'moments.npz', random_pixels(40))
+    with np.load(pooled) as arrays:
+        np.savez(pooled, mu=arrays['mu'], sigma=arrays['sigma'])
+    notes = of_images(extractor=PassesForInception()).evaluate(made, pooled).notes
+    assert 'sfid: the reference has no statistics of spatial features' in notes
+    assert any(note.startswith('precision, recall: the reference is statistics without') for note in notes)

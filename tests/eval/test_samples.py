@@ -193,7 +193,10 @@ def test_transparent_pixels_are_refused_even_with_conversion(tmp_path: Path) -> 
     image = rgb().convert('RGBA')
     image.putpixel((3, 3), (1, 2, 3, 4))
     image.save(tmp_path / 'a.png')
-    assert 'transparent pixels' in refusal(tmp_path, convert=True)
+    for convert in (True, False):  # nothing is offered that would not help
+        message = refusal(tmp_path, convert)
+        assert 'transparent pixels' in message
+        assert '--convert-rgb' not in message
 
 
 def test_a_crop_makes_one_size_of_many_and_belongs_to_the_content_hash(tmp_path: Path) -> None:
@@ -218,6 +221,13 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f'set/9.{suffix}').write_bytes(data[: len(data) * 3 // 4])
     message = refusal(tmp_path / 'set')
     assert f'9.{suffix}: expected a whole image file, got one that is truncated or damaged' in message
+
+
+def test_a_text_called_jpg_is_refused_without_words_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / 'a.jpg').write_text('hello')
+    message = refusal(tmp_path)
+    assert 'got one that is truncated or damaged (cannot identify image file); write it again' in message
+    assert '0x' not in message
 
 
 def test_paths_that_are_no_image_set(tmp_path: Path) -> None:

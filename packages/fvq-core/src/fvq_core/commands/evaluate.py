@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import DictAction
 
 from .command import add_launcher, command, make_parser
-from .options import check_least, prepare_output
+from .options import PRESETS, SCORES, check_least, check_names, prepare_output
 
 EXAMPLE = """\
   tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None) -> None:
         'samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), or a tar of images'
     )
     parser.add_argument(
-        '--reference', help='the same kinds, or an npz of statistics; without one, only what needs none'
+        '--reference',
+        help='the same kinds, an npz of statistics, or `bundled`: 1,000 crops of the ten bundled photos, of the size that '
+        '--crop says; without one, only what needs none',
     )
     parser.add_argument('--preset', default='adm', help='the protocol; default %(default)s')
     parser.add_argument(
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None) -> None:
         '--save-stats', metavar='FILE', help="an npz for the samples' statistics, as a reference for others"
     )
     parser.add_argument('--crop', type=int, metavar='SIZE', help="cut image files to squares by the preset's crop")
+    parser.add_argument('--images', type=int, metavar='N', help="of the whole set; default: the preset's, 50000")
     parser.add_argument('--convert-rgb', action='store_true', help='convert greyscale, palette and CMYK files')
     parser.add_argument(
         '--batch-size', type=int, default=64, help='of one process; changes no digit; default %(default)s'
@@ -65,11 +68,16 @@ def main(argv: Sequence[str] | None) -> None:
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
     args = parser.parse_args(argv)
+    check_names('preset', [args.preset], PRESETS)
+    check_names('metric', args.metrics or (), SCORES)
+    for option, least in (('workers', 0), ('crop', 1), ('images', 1)):
+        check_least(f'--{option}', getattr(args, option), least)
 
     from mmengine.dist import is_main_process
 
     from ..errors import UserError
     from ..hooks.report_hook import write_json
+    from ..metric import image_count
     from ..registry import EVALUATORS
     from ..reports.paper_tables import find_row
     from ..runner.distributed import choose_device, find_launcher, join_group
@@ -78,8 +86,6 @@ def main(argv: Sequence[str] | None) -> None:
     row = find_row(args.row) if args.row else None
     prepare_output('--out', args.out)
     prepare_output('--save-stats', args.save_stats, '.npz')
-    check_least('--workers', args.workers, 0)
-    check_least('--crop', args.crop, 1)
     if args.extractor_options and not args.extractor:
         args.extractor = 'InceptionV3'
     extractor = dict(type=args.extractor, **args.extractor_options) if args.extractor else None
@@ -92,6 +98,7 @@ def main(argv: Sequence[str] | None) -> None:
             metrics=args.metrics,
             classes=args.classes,
             crop=args.crop,
+            images=args.images,
             convert=args.convert_rgb,
             batch_size=args.batch_size,
             workers=args.workers,
@@ -104,24 +111,39 @@ def main(argv: Sequence[str] | None) -> None:
         return
     print(scored.preset)
     for name, metric in scored.metrics.items():
-        print(f'{name:20s} {metric!s:>10s}   {metric.samples} images; {metric.protocol}')
+        print(f'{name:20s} {metric!s:>10s}   {image_count(metric.samples)}; {metric.protocol}')
     for label, metrics in scored.classes.items():
-        print(f'class {label:<5d} {", ".join(f"{name} {metric}" for name, metric in metrics.items())}')
+        print(class_line(label, metrics))
     for note in scored.notes:
         print(f'note: {note}')
     if args.out:
-        by_class = {str(label): stamped(metrics, args.samples) for label, metrics in scored.classes.items()}
+        by_class = {str(label): in_json(metrics) for label, metrics in scored.classes.items()}
         document = {
-            'metrics': stamped(scored.metrics, args.samples),
+            'metrics': in_json(scored.metrics),
             **({'classes': by_class} if by_class else {}),
-            **scored.facts,
+            **scored.facts,  # with the path of the images as `samples`
         }
         document |= {'row': row, 'notes': scored.notes, 'versions': dict(versions())}
         write_json(Path(args.out), document)
     if scored.unsaved:
         raise UserError(scored.unsaved)
+    if args.save_stats:
+        print(f'statistics of {image_count(scored.facts["images"])} are in {args.save_stats}')
 
 
-def stamped(metrics: Mapping[str, Any], samples: str) -> dict[str, dict[str, Any]]:
-    """Numbers for JSON, each with the images that stand for its weights."""
-    return {name: {**metric.to_dict(), 'weights': samples} for name, metric in metrics.items()}
+def class_line(label: int, metrics: Mapping[str, Any]) -> str:
+    """The numbers of one class, with the part of their stamps that fits on a line; the JSON has all of it."""
+    from ..metric import image_count
+
+    first = next(iter(metrics.values()), None)
+    if first is None:
+        return f'class {label:<5d} no number can be had'
+    name = first.protocol.partition(':')[0]
+    partial = ', partial' if ': partial, ' in first.protocol else ''
+    numbers = [f'{key} {metric}{" (TOO FEW)" * ("TOO FEW" in metric.protocol)}' for key, metric in metrics.items()]
+    return f'class {label:<5d} {image_count(first.samples)}; {name}{partial}: {", ".join(numbers)}'
+
+
+def in_json(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Numbers with their stamps."""
+    return {name: metric.to_dict() for name, metric in metrics.items()}

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, nearest_hint
+
+# What fvq-eval has, known here without the seconds that its import takes; a test holds the two together.
+PRESETS = ('adm', 'llamagen', 'fvq-release', 'ibq', 'rqvae', 'strict')
+SCORES = ('fid', 'sfid', 'kid', 'inception_score', 'precision', 'recall', 'density', 'coverage')
 
 
 def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
@@ -26,6 +31,9 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
     if not path.endswith(suffix):
         raise UserError(f"{option}: expected a name that ends in {suffix}, got '{path}'; name it {path}{suffix}.")
     folder = Path(path).parent
+    for above in (folder, *folder.parents):
+        if above.is_file():
+            raise UserError(f'{option} {path}: expected {above} to be a folder, got a file; name another place.')
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -34,6 +42,17 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
         raise UserError(
             f'{option}: expected a file that can be written, got {path} ({error.strerror or error}); name another place.'
         ) from error
+
+
+def check_names(kind: str, names: Sequence[str], valid: Collection[str]) -> None:
+    """Refuse a name that there is not.
+
+    Raises:
+        UserError: With the nearest valid one.
+    """
+    for name in names:
+        if name not in valid:
+            raise UserError(f"there is no {kind} '{name}'; {nearest_hint(name, valid)}")
 
 
 def check_least(option: str, value: int | None, least: int) -> None:

@@ -128,7 +128,8 @@ def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[
     """
     numbers = []
     for name, stamped in document['metrics'].items():
-        number = read_number(name, stamped if isinstance(stamped, Mapping) else {})
+        of_images = {'weights': document['samples']} if document.get('samples') else {}
+        number = read_number(name, {**of_images, **stamped} if isinstance(stamped, Mapping) else {})
         if isinstance(number, str):
             left_out.append((str(path), number))
         elif number is not None:

@@ -26,7 +26,7 @@ class Number:
         unit: Of it.
         protocol: Preset and what it means, in words.
         samples: Images.
-        weights: Of which weights.
+        weights: Of which weights, or of which images where there is no model.
     """
 
     metric: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,35 @@ import torch
 from mmengine.dist import is_main_process
 
 from fvq_core.errors import UserError
-from fvq_core.metric import MetricValue
+from fvq_core.metric import MetricValue, image_count
 from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS
 
 from ..features.feature_extractor import FeatureExtractor
 from ..presets import find_preset
 from ..presets.feature_input import for_image_sets, preparation
-from ..presets.image_set_preset import ImageSetPreset
-from ..presets.preset import Preset
+from ..presets.image_set_preset import AS_THEY_ARE, ImageSetPreset
+from ..presets.preset import Crop, Preset
 from ..samples import Samples, open_samples
+from ..samples.bundled import BUNDLED, BundledSamples
 from ..samples.image_files import ImageFileSamples
 from ..statistics.image_set import ImageSetStatistics
 from ..statistics.scores import WITHOUT_REFERENCE, compare
+from .missing import reasons
 from .progress import SAVE_EVERY
 from .reference import Reference, check_size, is_statistics, note_of, read_reference, take_reference, taker_for
 from .score_names import check_scores, features_needed, groups, is_wanted, scores_of
 from .scored import ScoredImages
-from .taking import StatisticsTaker
+from .taking import StatisticsTaker, check_batch_size
 
 NEIGHBOURS = ('precision', 'recall', 'density', 'coverage')
+UNCUT = 'pixels as the files hold them'
 
 
 @EVALUATORS.register_module()
 class ImageSetEvaluator:
     """Scores images as they lie in files: nothing is resized or rounded, unless a crop is asked for.
+
+    The network is built last, for it may be downloaded: what is wrong with the images is said before.
 
     A preset with a codec codes both sides in memory, after the crop, whatever kind of file they come from.
 
@@ -46,6 +52,7 @@ class ImageSetEvaluator:
         metrics: Names of scores in place of the preset's; see `score_names`.
         classes: Also score each class against the reference's images of that class.
         crop: Side in pixels of squares that image files are cut to by the preset's crop; None takes them as they are.
+        images: Images of a whole evaluation in place of the preset's number.
         convert: Make greyscale, palette, CMYK and opaque RGBA files RGB in place of refusing them.
         batch_size: Images that the network sees at a time; it changes no printed digit.
         workers: Threads that decode.
@@ -58,7 +65,7 @@ class ImageSetEvaluator:
         preset: The preset; `ScoredImages.preset` is what of it was applied.
 
     Raises:
-        UserError: An unknown preset or score, or an extractor that cannot be built.
+        UserError: An unknown preset or score, or a batch of nothing.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class ImageSetEvaluator:
         metrics: Sequence[str] | None = None,
         classes: bool = False,
         crop: int | None = None,
+        images: int | None = None,
         convert: bool = False,
         batch_size: int = 64,
         workers: int = 4,
@@ -76,21 +84,26 @@ class ImageSetEvaluator:
         save_every: float = SAVE_EVERY,
         say: Callable[[str], Any] = print,
     ) -> None:
-        self.preset: Preset = find_preset(preset)
+        self.preset: Preset = find_preset(preset).at(samples=images)
         self.names = tuple(metrics or scores_of(self.preset.features.metrics))
         check_scores(self.names)
+        check_batch_size(batch_size)
         self.classes, self.convert, self.workers = classes, convert, workers
         self.crop = None if crop is None else self.preset.at(size=crop).crop
-        network: FeatureExtractor = FEATURE_EXTRACTORS.build(extractor or dict(type='InceptionV3'))
-        self.taker = StatisticsTaker(
-            for_image_sets(network, self.preset).to(device),
-            preparation(network, self.preset),
-            features_needed(self.names) | ({'pool'} if classes else set()),
-            batch_size,
-            cache_folder(cache),
-            say,
-            save_every,
-        )
+        self.extractor, self.device = extractor or dict(type='InceptionV3'), device
+        self.rest = (batch_size, cache_folder(cache), say, save_every)
+
+    @cached_property
+    def taker(self) -> StatisticsTaker:
+        """Takes statistics with the network, which is built when it is first needed.
+
+        Raises:
+            UserError: The extractor cannot be built.
+        """
+        network: FeatureExtractor = FEATURE_EXTRACTORS.build(self.extractor)
+        kept = features_needed(self.names) | ({'pool'} if self.classes else set())
+        built = for_image_sets(network, self.preset).to(self.device)
+        return StatisticsTaker(built, preparation(network, self.preset), kept, *self.rest)
 
     def evaluate(self, samples: str, reference: str | None = None, save_statistics: str | None = None) -> ScoredImages:
         """Score a set; on processes other than the main one the result is empty.
@@ -104,6 +117,8 @@ class ImageSetEvaluator:
             UserError: Bad input, by name; finished work is kept for the next start.
         """
         made, real = self.open(samples), None
+        if reference == BUNDLED and self.crop is None:
+            raise UserError(f'--reference {BUNDLED}: expected a size, got none; say it with --crop {made.height}.')
         if reference is not None and not is_statistics(reference):
             real = self.open(reference)
             check_size(real.path, (real.height, real.width), (made.height, made.width))
@@ -116,7 +131,7 @@ class ImageSetEvaluator:
             against = (
                 read_reference(reference, self.taker, *size, self.preset)
                 if real is None
-                else take_reference(real, self.taker, *size)
+                else take_reference(real, self.taker, *size, cut_words(real, self.crop) if self.crop else '')
             )
             if self.classes and against.images is not None:
                 against.images.labels()
@@ -125,10 +140,10 @@ class ImageSetEvaluator:
             return ScoredImages({}, {}, [])
         words = self.words(made)
         whole = f'{self.preset.name}: {self.preset.counted(len(made))}{words}'
-        applied = self.applied(against)
+        applied = self.applied(made, against)
         facts = {**self.facts(made, hashed, reference, against), 'preset': applied.to_dict()}
         scored = ScoredImages(self.scores(statistics, against, whole), facts, [], preset=applied)
-        scored.notes += self.notes(made, against, scored.metrics)
+        scored.notes += self.notes(made, statistics, against, scored.metrics)
         if self.classes and against is not None:
             scored.classes, more = self.class_scores(made, statistics, against, words)
             scored.notes += more
@@ -158,10 +173,11 @@ class ImageSetEvaluator:
             real.labels()
 
     def words(self, made: Samples) -> str:
-        """What was done to the pixels, for the stamp."""
-        cut = f'cut: {self.crop}' if self.crop else 'pixels as the files hold them'
-        converted = f', {made.converted:,} images converted to RGB' if made.converted else ''
-        return f'{cut}, {made.height}x{made.width}{converted}; {self.taker.extractor.preprocessing}'
+        """What was done to the samples' pixels, for the stamp."""
+        converted = f', {image_count(made.converted)} converted to RGB' if made.converted else ''
+        return (
+            f'{cut_words(made, self.crop)}, {made.height}x{made.width}{converted}; {self.taker.extractor.preprocessing}'
+        )
 
     def scores(
         self, statistics: ImageSetStatistics, against: Reference | None, protocol: str
@@ -199,17 +215,20 @@ class ImageSetEvaluator:
             if min(len(of_samples), len(of_reference)) < 2:
                 left_out.append(label)
                 continue
-            protocol = f'{self.preset.name}: class {label} alone; {words}'
+            counted = self.preset.counted(len(of_samples))
+            protocol = f'{self.preset.name}: {counted}class {label} alone; {words}'
             both = (against.of_images.subset(of_reference), statistics.subset(of_samples))
             classes[label] = self.compare(*both, names, protocol, against.words)
         listed = ', '.join(map(str, left_out[:10])) + (', ...' if len(left_out) > 10 else '')
         note = f'classes without a number, for want of two images on both sides: {listed}'
         return classes, [note] if left_out else []
 
-    def applied(self, against: Reference | None) -> ImageSetPreset:
+    def applied(self, made: Samples, against: Reference | None) -> ImageSetPreset:
         """What of the preset these numbers are of."""
+        crop = cut_words(made, self.crop)
+        crop = AS_THEY_ARE if crop == UNCUT else crop.removeprefix('cut: ')
         words = None if against is None else against.words
-        return ImageSetPreset.of(self.preset, self.crop, words, self.taker.extractor, groups(self.names))
+        return ImageSetPreset.of(self.preset, crop, words, self.taker.extractor, groups(self.names))
 
     def facts(self, made: Samples, hashed: str, reference: str | None, against: Reference | None) -> dict[str, Any]:
         """What the numbers are of, JSON-ready."""
@@ -225,35 +244,60 @@ class ImageSetEvaluator:
             'extractor_sha256': self.taker.extractor.fingerprint,
         }
 
-    def notes(self, made: Samples, against: Reference | None, found: Mapping[str, MetricValue]) -> list[str]:
+    def notes(
+        self,
+        made: Samples,
+        statistics: ImageSetStatistics,
+        against: Reference | None,
+        found: Mapping[str, MetricValue],
+    ) -> list[str]:
         """What a reader of the numbers should know."""
-        notes, wanted = [], self.preset.samples
-        if len(made) < wanted:
-            notes.append(f'partial: {len(made):,} images, the preset requires {wanted:,}')
-        elif len(made) > wanted:
-            notes.append(f'{len(made):,} images, more than the {wanted:,} of the preset')
+        notes = count_notes(len(made), self.preset)
         if self.taker.extractor.name != self.preset.extractor:
             notes.append(
                 f"{self.taker.extractor.name} is not the preset's {self.preset.extractor}: not comparable with it"
             )
         missing = [name for name in self.names if not any(is_wanted(key, [name]) for key in found)]
         if missing and against is None:
-            notes.append(f'without --reference there is no {", ".join(missing)}')
-        elif missing:
-            notes.append(
-                f'{", ".join(missing)}: the reference or the extractor cannot give it, or there are too few images'
-            )
-        if self.preset.codec is not None and self.crop is None and holds_jpeg(made):
-            notes.append(f'{made.path} holds JPEG files: {self.preset.name} codes them once more, like every image')
+            needing = [name for name in missing if name not in WITHOUT_REFERENCE]
+            notes += [f'without --reference there is no {", ".join(needing)}'] if needing else []
+            notes += [f'{name}: the extractor has no logits features' for name in missing if name not in needing]
+        elif against is not None and against.statistics is not None and missing:
+            sizes, features = self.taker.extractor.sizes, self.preset.features
+            notes += reasons(missing, against.statistics, statistics, sizes, features, against.cannot_give)
+        both = [made, *([against.images] if against is not None and against.images is not None else [])]
+        coded = dict.fromkeys(each.path for each in both if self.preset.codec is not None and holds_jpeg(each))
+        notes += [
+            f'{path} holds JPEG files: {self.preset.name} codes them once more, like every image' for path in coded
+        ]
         few = [name for name, value in found.items() if 'TOO FEW' in value.protocol]
         if few:
             notes.append(f'too few images for {", ".join(few)}: see the protocol of each')
         return notes
 
 
+def count_notes(count: int, preset: Preset) -> list[str]:
+    """How the number of images stands to the one of a whole evaluation, where they differ."""
+    user = preset.samples_from == 'user'
+    if count < preset.samples:
+        requires = 'the whole set is declared as' if user else 'the preset requires'
+        return [f'partial: {image_count(count)}, {requires} {preset.samples:,}']
+    of = 'that the whole set is declared as' if user else 'of the preset'
+    return [f'{image_count(count)}, more than the {preset.samples:,} {of}'] if count > preset.samples else []
+
+
+def cut_words(images: Samples, crop: Crop | None) -> str:
+    """What a set's files were cut to; an npz never is, and the bundled crops are made in their size."""
+    if isinstance(images, BundledSamples):
+        return 'crops of the bundled photos'
+    return f'cut: {crop}' if crop is not None and isinstance(images, ImageFileSamples) else UNCUT
+
+
 def holds_jpeg(images: Samples) -> bool:
-    """Whether a set is of JPEG files, by the name of the first."""
-    return isinstance(images, ImageFileSamples) and images.dataset.name(0).lower().endswith(('.jpg', '.jpeg'))
+    """Whether a set has JPEG files, by their names."""
+    if not isinstance(images, ImageFileSamples):
+        return False
+    return any(images.dataset.name(number).lower().endswith(('.jpg', '.jpeg')) for number in range(len(images)))
 
 
 def cache_folder(cache: str | None) -> Path | None:

@@ -87,7 +87,7 @@ class Progress:
         try:
             self.write(statistics, digests)
         except OSError as error:  # a full disk must not end what runs well without it
-            logger.warning(f'progress is not saved in {self.folder} ({error}); free some space, or name another folder')
+            logger.warning(f'progress is not saved in {self.folder} ({error}); {remedy(self.folder)}')
         self.saved_at = time.monotonic()
         self.cost = self.saved_at - started
 
@@ -160,3 +160,11 @@ def restore(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> Non
         moments.sum_D, moments.products_DD = own['sum'], own['products']
     for name in statistics.rows:
         statistics.rows[name] = [tensors[f'rows/{name}']]
+
+
+def remedy(folder: Path | None) -> str:
+    """What helps where nothing can be written into a folder."""
+    taken = next((path for path in (folder, *folder.parents) if path.is_file()), None) if folder else None
+    if taken is not None:
+        return f'{taken} is a file, not a folder: name another --cache'
+    return 'free some space, or name another --cache'

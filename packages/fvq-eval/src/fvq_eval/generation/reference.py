@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
+from fvq_core.metric import image_count
 
 from ..presets.preset import Preset
 from ..samples import Samples
@@ -95,19 +96,26 @@ def read_reference(path: str, taker: StatisticsTaker, height: int, width: int, p
     check_size(path, (images.height, images.width), (height, width))
     of_images, _ = taker_for(images, taker).take(images)
     both = loaded if of_images is None else loaded.with_features_of(of_images)
-    return Reference(f'{words}, neighbours among its {len(images):,} images', sha256, both, images, of_images)
+    return Reference(f'{words}, neighbours among its {image_count(len(images))}', sha256, both, images, of_images)
 
 
-def take_reference(images: Samples, taker: StatisticsTaker, height: int, width: int) -> Reference:
+def take_reference(images: Samples, taker: StatisticsTaker, height: int, width: int, cut: str = '') -> Reference:
     """A set of images.
+
+    Args:
+        images: The set.
+        taker: Takes its statistics.
+        height: Of the samples.
+        width: Of the samples.
+        cut: What the images were cut to, in words; nothing where neither side is cut.
 
     Raises:
         UserError: Of another resolution than the samples, or an image that cannot be scored.
     """
     check_size(images.path, (images.height, images.width), (height, width))
     statistics, hashed = taker_for(images, taker).take(images)
-    words = f'{len(images):,} images of {os.path.basename(os.path.normpath(images.path))} (sha256 {hashed[:12]})'
-    return Reference(words, hashed, statistics, images, statistics)
+    words = f'{image_count(len(images))} of {os.path.basename(os.path.normpath(images.path))} (sha256 {hashed[:12]})'
+    return Reference(f'{words}, {cut}' if cut else words, hashed, statistics, images, statistics)
 
 
 def taker_for(images: Samples, taker: StatisticsTaker) -> StatisticsTaker:

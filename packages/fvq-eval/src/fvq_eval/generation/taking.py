@@ -23,7 +23,7 @@ from ..statistics.cache import StatisticsCache
 from ..statistics.gather import raise_first
 from ..statistics.image_set import ImageSetStatistics
 from .interrupts import interrupt_later
-from .progress import SAVE_EVERY, Progress
+from .progress import SAVE_EVERY, Progress, remedy
 
 
 class StatisticsTaker:
@@ -52,8 +52,7 @@ class StatisticsTaker:
         say: Callable[[str], Any] = print,
         save_every: float = SAVE_EVERY,
     ) -> None:
-        if batch_size < 1:
-            raise UserError(f'evaluate: the batch size must be 1 or more, got {batch_size}.')
+        check_batch_size(batch_size)
         self.extractor, self.preparation = extractor, preparation
         self.kept = [name for name in extractor.sizes if name in kept]
         self.batch_size, self.folder, self.say, self.save_every = batch_size, folder, say, save_every
@@ -120,7 +119,7 @@ class StatisticsTaker:
         try:
             self.cache.put(hashed, self.preparation, statistics)
         except OSError as error:
-            self.say(f'{samples.path}: the statistics are not kept ({error}); free some space, or name another --cache')
+            self.say(f'{samples.path}: the statistics are not kept ({error}); {remedy(self.folder)}')
 
     def extract(
         self,
@@ -178,3 +177,13 @@ class StatisticsTaker:
         text = text if ranks == 1 else f'{text}, process 1 of {ranks}'
         hidden = rank > 0 or not sys.stderr.isatty()
         return tqdm(total=total, initial=initial, desc=text, unit='image', dynamic_ncols=True, disable=hidden)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a batch of nothing.
+
+    Raises:
+        UserError: It is below 1.
+    """
+    if batch_size < 1:
+        raise UserError(f'evaluate: the batch size must be 1 or more, got {batch_size}.')

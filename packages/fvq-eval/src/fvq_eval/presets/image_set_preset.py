@@ -8,7 +8,7 @@ from typing import Literal
 from ..features.feature_extractor import FeatureExtractor
 from ..statistics.conventions import FeatureConventions
 from .declared import Declared
-from .preset import Crop, Preset
+from .preset import Preset
 
 AS_THEY_ARE = 'none, pixels as the files hold them'
 
@@ -27,6 +27,7 @@ class ImageSetPreset(Declared):
         preprocessing: How pixels reached it, in words.
         features: The scores that were asked for, and their conventions.
         samples: Images of a whole evaluation.
+        samples_from: See `Preset`.
     """
 
     name: str
@@ -38,12 +39,13 @@ class ImageSetPreset(Declared):
     preprocessing: str
     features: FeatureConventions
     samples: int
+    samples_from: Literal['protocol', 'user']
 
     @classmethod
     def of(
         cls,
         preset: Preset,
-        crop: Crop | None,
+        crop: str,
         reference: str | None,
         network: FeatureExtractor,
         metrics: tuple[str, ...],
@@ -52,7 +54,7 @@ class ImageSetPreset(Declared):
 
         Args:
             preset: The preset.
-            crop: What files were cut to; None for files taken as they are.
+            crop: What the samples' files were cut to, in words.
             reference: What the images were compared with, in words.
             network: What features were taken with, with the preset's input.
             metrics: What was asked for, of `FeatureConventions.metrics`.
@@ -60,11 +62,12 @@ class ImageSetPreset(Declared):
         return cls(
             name=preset.name,
             source=preset.source,
-            crop=AS_THEY_ARE if crop is None else str(crop),
+            crop=crop,
             codec=preset.codec,
             reference=reference,
             extractor=network.name,
             preprocessing=network.preprocessing,
             features=replace(preset.features, metrics=metrics),
             samples=preset.samples,
+            samples_from=preset.samples_from,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -15,6 +16,7 @@ from fvq_core.errors import UserError
 
 KINDS = {'1': 'black and white', 'L': 'greyscale', 'P': 'palette', 'CMYK': 'CMYK', 'YCbCr': 'YCbCr', 'LAB': 'Lab'}
 TIFF_BITS = 258  # the tag BitsPerSample
+OBJECT = re.compile(r' *<_io\.BytesIO[^>]*>')  # how PIL calls a file that it has not opened itself
 
 
 @contextmanager
@@ -30,9 +32,10 @@ def opened(data: bytes, name: str) -> Iterator[Image.Image]:
     except UserError:
         raise
     except DAMAGED as error:
+        reason = ' '.join(OBJECT.sub('', str(error)).split())
         raise UserError(
-            f'{name}: expected a whole image file, got one that is truncated or damaged ({" ".join(str(error).split())}); '
-            'write it again, or remove it.'
+            f'{name}: expected a whole image file, got one that is truncated or damaged ({reason}); write it again, or '
+            'remove it.'
         ) from error
 
 
@@ -40,7 +43,7 @@ def check_mode(image: Image.Image, name: str, convert: bool) -> bool:
     """Whether a file needs conversion to become 8-bit RGB.
 
     Args:
-        image: Opened; its pixels are read only where it has an alpha channel and `convert` is set.
+        image: Opened; its pixels are read only where it has an alpha channel.
         name: For messages.
         convert: Allow what `Image.convert` does without loss of levels: greyscale, palette, CMYK, opaque alpha.
 
@@ -57,12 +60,10 @@ def check_mode(image: Image.Image, name: str, convert: bool) -> bool:
             f'{name}: expected one picture, got {cast(Any, image).n_frames} frames; write one file for each.'
         )
     alpha = image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info
-    if alpha and convert:
-        if np.asarray(image.convert('RGBA'))[..., 3].min() < 255:
-            raise UserError(
-                f'{name}: expected an opaque image, got one with transparent pixels; put it on a background first.'
-            )
-        return True
+    if alpha and np.asarray(image.convert('RGBA'))[..., 3].min() < 255:
+        raise UserError(
+            f'{name}: expected an opaque image, got one with transparent pixels; put it on a background first.'
+        )
     if image.mode == 'RGB' and not alpha:
         return False
     if not convert:

@@ -49,9 +49,10 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
         )
     samples = NpzImages(path)
     if crop and (samples.height, samples.width) != (crop['size'], crop['size']):
+        own = f'say --crop {samples.height}' if samples.height == samples.width else 'leave out --crop'
         raise UserError(
             f'{path}: expected {crop["size"]}x{crop["size"]} images, got {samples.height}x{samples.width}; an npz is not '
-            'cropped: give image files, or leave out --crop.'
+            f'cropped: {own}, or give image files.'
         )
     return samples
 
