@@ -66,6 +66,14 @@ def test_a_loaded_model_gives_the_same_images(model: AutoregressiveImageModel, t
     assert 'weights' not in changed  # what was known of other weights
 
 
+def test_a_decoder_that_needs_too_much_memory_says_which_batch_fits(
+    model: AutoregressiveImageModel, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(model.tokenizer, 'decode', lambda codes: torch.empty(2**60))
+    with pytest.raises(UserError, match=r'decoding 6 images at once needs more memory .*; about 3 should fit\.'):
+        model.sample([2] * 6)
+
+
 def test_the_card_loads_what_it_says(model: AutoregressiveImageModel, tmp_path: Path):
     folder = model.save_pretrained(tmp_path / 'model', {'weights': 'iter_7.pth'})
     card = (folder / 'README.md').read_text()

@@ -22,6 +22,7 @@ from fvq_core.pretrained import weights_digest
 from fvq_core.registry import MODELS, describe
 from fvq_core.tokenizer import Tokenizer
 
+from .out_of_memory import memory_advice
 from .pretrained import OWN_KEYS, SAMPLING, TOKENIZER_FOLDER, checkpoint_generator, load_generator, save_generator
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -206,7 +207,8 @@ class AutoregressiveImageModel(nn.Module):
 
     def _decode(self, codes: Codes) -> Tensor:
         tokenizer: Any = self.tokenizer
-        return tokenizer.decode(codes).float().clamp(-1.0, 1.0)
+        with memory_advice(len(codes), self.device, doing='decoding'):
+            return tokenizer.decode(codes).float().clamp(-1.0, 1.0)
 
     def save_pretrained(
         self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None

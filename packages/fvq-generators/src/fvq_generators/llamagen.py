@@ -374,7 +374,7 @@ class LlamaGen(Generator):
         training = self.training
         try:
             self.eval()
-            with memory_advice(len(cond), per_image, self.device, self._forget_steps):
+            with memory_advice(len(cond), self.device, per_image, self._forget_steps):
                 codes_BL = decode(
                     self,
                     torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,

@@ -15,15 +15,20 @@ USABLE = 0.8  # share of the free memory that a cache may take; a step needs som
 
 @contextmanager
 def memory_advice(
-    batch: int, bytes_per_image: int, device: torch.device, release: Callable[[], None] | None = None
+    batch: int,
+    device: torch.device,
+    bytes_per_image: int = 0,
+    release: Callable[[], None] | None = None,
+    doing: str = 'sampling',
 ) -> Iterator[None]:
     """Around work on a batch: where memory runs out, say how large a batch fits.
 
     Args:
         batch: Images at once.
-        bytes_per_image: What is kept of each.
         device: Where.
+        bytes_per_image: What a cache keeps of each; 0 where there is none.
         release: Lets go of memory that outlives the work.
+        doing: The work, for the message.
 
     Raises:
         UserError: Too little memory.
@@ -37,10 +42,10 @@ def memory_advice(
         traceback.clear_frames(error.__traceback__)
         if release is not None:
             release()
+        cache = f', their cache is {bytes_per_image / 2**20:.0f} MiB an image' if bytes_per_image else ''
         raise UserError(
-            f'sampling {batch} images at once needs more memory than there is ({str(error).splitlines()[0]}); about '
-            f'{batch_that_fits(batch, bytes_per_image, device)} should fit, their cache is '
-            f'{bytes_per_image / 2**20:.0f} MiB an image.'
+            f'{doing} {batch} images at once needs more memory than there is ({str(error).splitlines()[0]}); about '
+            f'{batch_that_fits(batch, bytes_per_image, device)} should fit{cache}.'
         ) from error
 
 
