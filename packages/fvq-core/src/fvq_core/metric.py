@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .tokenizer import Tokenizer, TokenizerOutput
 
+TOO_FEW = '‡'  # beside a number in a table, whose protocol says TOO FEW images
+
 
 @dataclass(frozen=True)
 class MetricValue:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import UserError
+from ..metric import TOO_FEW
 from .measurements import Measured, Number
 
-PARTIAL, TOO_FEW, CHANGED = '†', '‡', '*'
+PARTIAL, CHANGED = '†', '*'
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..analysis.reports import make_folder, write_csv
 from ..errors import UserError
+from ..metric import TOO_FEW
 from .blocks import Block, Code, Heading, Picture, Table, Text
-from .columns import CHANGED, PARTIAL, TOO_FEW, Column, find_columns, label_columns, titles
+from .columns import CHANGED, PARTIAL, Column, find_columns, label_columns, titles
 from .html import to_html
 from .markdown import to_markdown
 from .measurements import Found, Measured, Number

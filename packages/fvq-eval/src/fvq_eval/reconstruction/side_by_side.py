@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fvq_core.metric import MetricValue, image_count
-from fvq_core.reports.columns import TOO_FEW
+from fvq_core.metric import TOO_FEW, MetricValue, image_count
 
 from ..presets.preset import Preset
 
