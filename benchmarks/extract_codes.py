@@ -47,7 +47,7 @@ from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 
 LONG_SIDE, CROP_RANGE = 500, 1.1
-KINDS = ('ten', 'center and mirror image', 'center')
+KINDS = {'ten': ('ten', False), 'center and mirror image': ('center', True), 'center': ('center', False)}  # crops, flip
 
 
 def write_photos(folder: Path, count: int) -> ImageFolder:
@@ -70,7 +70,7 @@ def crops_of(path: str, kind: str, size: int) -> Tensor:
         views = TenCrop(size)(ADMCenterCrop(int(size * CROP_RANGE))(image, sample_rng(0, 0)))
     else:
         crop = ADMCenterCrop(size)(image, sample_rng(0, 0))
-        views = (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[: 1 + (kind == 'center and mirror image')]
+        views = (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[: 1 + KINDS[kind][1]]
     return torch.stack([normalize(to_tensor(view), [0.5] * 3, [0.5] * 3) for view in views])
 
 
@@ -103,7 +103,8 @@ def agreement(one: Path, store: Path) -> float:
 
 def measure(tokenizer: Tokenizer, images: ImageFolder, folder: Path, kind: str, args: Any) -> dict[str, Any]:
     """Images a second of each way."""
-    crops = parse_crops([kind.split()[0]], args.size, flip=kind == 'center and mirror image')
+    crop, flip = KINDS[kind]
+    crops = parse_crops([crop], args.size, flip=flip)
 
     def store(out: Path) -> None:
         options = dict(batch_size=args.batch_size, num_workers=args.workers, say=lambda line: None)

@@ -47,6 +47,11 @@ def write_atomically(path: Path, data: bytes, kept: str, flush: bool = True) -> 
         staging.write_bytes(data)
 
 
+def file_above(path: Path) -> Path | None:
+    """The file that stands where a folder, or one above it, should be; None where none does."""
+    return next((above for above in (path, *path.parents) if above.is_file()), None)
+
+
 def remove_leftovers(folder: Path, name: str = '*') -> None:
     """Remove what killed writers of a file, or of any file, left in a folder. Nobody may be writing there."""
     for leftover in folder.glob(f'.{name if name == "*" else glob.escape(name)}.*.partial'):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
 
+from .stamp import Stamped
 from .tokenizer import Tokenizer, TokenizerOutput
-
-TOO_FEW = '‡'  # beside a number in a table, whose protocol says TOO FEW images
 
 
 @dataclass(frozen=True)
-class MetricValue:
+class MetricValue(Stamped):
     """A number and what it takes to compare it with another.
 
     Attributes:
@@ -38,20 +36,6 @@ class MetricValue:
 
     def __str__(self) -> str:
         return f'{self.value:.4g}{" " if self.unit else ""}{self.unit}'
-
-
-def image_count(count: int) -> str:
-    """`1 image`, `50,000 images`."""
-    return f'{count:,} image{"" if count == 1 else "s"}'
-
-
-def short_stamp(metrics: Mapping[str, MetricValue]) -> str:
-    """What numbers that share a line are of, such as `4,096 images, strict conventions`; empty where no image plays a part."""
-    counted = [metric for metric in metrics.values() if metric.samples]
-    names = dict.fromkeys(metric.protocol.partition(':')[0] for metric in counted)
-    if not counted:
-        return ''
-    return f'{image_count(max(metric.samples for metric in counted))}, {" and ".join(names)} conventions'
 
 
 class Metric:

@@ -44,7 +44,7 @@ def generator_card(config: Mapping[str, Any], parameters: int, with_tokenizer: b
     generator = config['generator']
     draw = 'images = model.sample(classes=[0, 1])  # RGB float (2, 3, H, W) in [-1, 1]'
     if generator.get('caption_dim'):
-        places = generator.get('caption_tokens', 120)
+        places = generator.get('caption_tokens', 'T')
         draw = (
             f'# features_BTC: float (B, {places}, {generator["caption_dim"]}) of the text encoder\n'
             f'# mask_BT: bool (B, {places}), True for real tokens, which stand at the end\n'

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from ..stamp import image_count
 from .command import add_launcher, command, make_parser
 from .options import PRESETS, SCORES, check_least, check_names, prepare_output
 
@@ -77,7 +78,6 @@ def main(argv: Sequence[str] | None) -> None:
 
     from ..errors import UserError
     from ..hooks.report_hook import write_json
-    from ..metric import image_count
     from ..registry import EVALUATORS
     from ..reports.paper_tables import find_row
     from ..runner.distributed import choose_device, find_launcher, join_group
@@ -133,15 +133,12 @@ def main(argv: Sequence[str] | None) -> None:
 
 def class_line(label: int, metrics: Mapping[str, Any]) -> str:
     """The numbers of one class, with the part of their stamps that fits on a line; the JSON has all of it."""
-    from ..metric import image_count
-
     first = next(iter(metrics.values()), None)
     if first is None:
         return f'class {label:<5d} no number can be had'
-    name = first.protocol.partition(':')[0]
-    partial = ', partial' if ': partial, ' in first.protocol else ''
-    numbers = [f'{key} {metric}{" (TOO FEW)" * ("TOO FEW" in metric.protocol)}' for key, metric in metrics.items()]
-    return f'class {label:<5d} {image_count(first.samples)}; {name}{partial}: {", ".join(numbers)}'
+    partial = ', partial' if first.partial else ''
+    numbers = [f'{key} {metric}{" (TOO FEW)" * metric.too_few}' for key, metric in metrics.items()]
+    return f'class {label:<5d} {image_count(first.samples)}; {first.preset}{partial}: {", ".join(numbers)}'
 
 
 def in_json(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from ..atomic_files import file_above
 from ..errors import UserError, nearest_hint
 
 # What fvq-eval has, known here without the seconds that its import takes; a test holds the two together.
@@ -31,9 +32,8 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
     if not path.endswith(suffix):
         raise UserError(f"{option}: expected a name that ends in {suffix}, got '{path}'; name it {path}{suffix}.")
     folder = Path(path).parent
-    for above in (folder, *folder.parents):
-        if above.is_file():
-            raise UserError(f'{option} {path}: expected {above} to be a folder, got a file; name another place.')
+    if taken := file_above(folder):
+        raise UserError(f'{option} {path}: expected {taken} to be a folder, got a file; name another place.')
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..stamp import conventions, preset_name
 from .command import command, make_parser
 
 EXAMPLE = '  tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed'
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..reconstruct import reconstruct_files
 
     for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
-        words = ' and '.join(dict.fromkeys(protocol.partition(':')[0] for protocol in score['protocol'].values()))
-        numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({words} conventions)'
+        words = conventions(map(preset_name, score['protocol'].values()))
+        numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({words})'
         print(f'{name}: {numbers}, {score["codes"]} codes')
     print(f'pictures, codes.npz and scores.json are in {args.out}')

@@ -11,6 +11,7 @@ from mmengine.config import DictAction
 from ..config import load_config, preflight, use_image_folder
 from ..errors import UserError
 from ..metric import MetricValue
+from ..stamp import image_count
 from .command import add_launcher, add_weights, command, make_parser
 from .options import check_least, prepare_output
 
@@ -110,8 +111,6 @@ def main(argv: Sequence[str] | None) -> None:
 
 def print_results(results: Mapping[str, MetricValue]) -> None:
     """One line a number, with what it takes to compare it."""
-    from ..metric import image_count
-
     width = max([28, *map(len, results)])
     for name, metric in results.items():
         tokens = f', {metric.tokens} tokens' if metric.tokens else ''

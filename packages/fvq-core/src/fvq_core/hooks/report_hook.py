@@ -15,12 +15,13 @@ from mmengine.hooks import Hook
 
 from ..atomic_files import write_atomically
 from ..errors import UserError
-from ..metric import MetricValue, short_stamp
+from ..metric import MetricValue
 from ..plots.codebook_plot import plot_codebook
 from ..plots.curves_plot import plot_curves
 from ..plots.reconstruction_grid import save_reconstruction_grid
 from ..registry import HOOKS
 from ..runner.runner import HISTORY_NAME, versions
+from ..stamp import short_stamp
 from .history import History
 
 

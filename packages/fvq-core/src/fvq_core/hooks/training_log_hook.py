@@ -12,10 +12,10 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from ..codebook_statistics import perplexity
-from ..metric import short_stamp
 from ..ranks import average_over_ranks
 from ..registry import HOOKS
 from ..runner.runner import HISTORY_NAME
+from ..stamp import short_stamp
 from .history import History
 
 SPEED_KEYS = ('images_per_second',)  # the keys of a row that differ between two runs of the same seed

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import UserError
-from ..metric import TOO_FEW
+from ..stamp import PARTIAL_MARK, TOO_FEW_MARK
 from .measurements import Measured, Number
 
-PARTIAL, CHANGED = '†', '*'
+CHANGED = '*'
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Column:
                 f'({self.way}), got {number.metric} under {number.preset} on {data or "its reference"} '
                 f'({number.way}); numbers of two protocols are not compared: give each a column of its own.'
             )
-        return f'{number.value:.4g}{PARTIAL * number.partial}{TOO_FEW * number.too_few}{CHANGED * changed}'
+        return f'{number.value:.4g}{PARTIAL_MARK * number.partial}{TOO_FEW_MARK * number.too_few}{CHANGED * changed}'
 
 
 def find_columns(measured: Iterable[Measured], metric: str) -> list[Column]:

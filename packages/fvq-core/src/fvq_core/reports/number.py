@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from ..stamp import PARTIAL, TOO_FEW, Stamped, preset_name
+
 WINDOW = 'training window'  # numbers of training batches; no evaluation
-# How protocols say that there were fewer images than the preset asks for, or than a number needs; and what else of a
-# protocol is but a count of samples.
-PARTIAL = re.compile(r'partial, [\d,]+ of ([\d,]+) images; ')
-TOO_FEW = 'TOO FEW'
+# What of a protocol is but a count of samples.
 OF_THE_COUNT = re.compile(rf'{PARTIAL.pattern}|; {TOO_FEW}[^;]*| and \d+ sample features')
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Stamped):
     """A stamped number; see `MetricValue`.
 
     Attributes:
@@ -37,30 +36,9 @@ class Number:
     weights: str
 
     @property
-    def preset(self) -> str:
-        """The name of the preset."""
-        return self.protocol.partition(':')[0]
-
-    @property
     def way(self) -> str:
         """The protocol without what the number of samples alone puts into it: how the number was taken."""
         return OF_THE_COUNT.sub('', self.protocol)
-
-    @property
-    def required(self) -> int | None:
-        """Images that the preset asks for, where there were fewer."""
-        found = PARTIAL.search(self.protocol)
-        return int(found[1].replace(',', '')) if found else None
-
-    @property
-    def partial(self) -> bool:
-        """Whether the preset asks for more images."""
-        return self.required is not None
-
-    @property
-    def too_few(self) -> bool:
-        """Whether there were too few images for what is computed."""
-        return TOO_FEW in self.protocol
 
     @property
     def count(self) -> str:
@@ -79,7 +57,7 @@ def read_number(name: str, stamped: Mapping[str, Any]) -> Number | str | None:
     whole = isinstance(samples, int) and not isinstance(samples, bool)
     if not is_number(value) or not whole or ':' not in protocol:
         return f"'{name}' does not say its value, preset and images: not compared"
-    metric = name.removeprefix(f'{protocol.partition(":")[0]}/')
+    metric = name.removeprefix(f'{preset_name(protocol)}/')
     return Number(metric, value, str(stamped.get('unit', '')), protocol, samples, str(stamped.get('weights', '')))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..analysis.reports import make_folder, write_csv
 from ..errors import UserError
-from ..metric import TOO_FEW
+from ..stamp import PARTIAL_MARK, TOO_FEW_MARK
 from .blocks import Block, Code, Heading, Picture, Table, Text
-from .columns import CHANGED, PARTIAL, Column, find_columns, label_columns, titles
+from .columns import CHANGED, Column, find_columns, label_columns, titles
 from .html import to_html
 from .markdown import to_markdown
 from .measurements import Found, Measured, Number
@@ -24,8 +24,8 @@ PICTURES = ('reconstructions.png', 'curves.png')
 LEGEND = (
     'Each line is a row of the paper and a run that claims it. A column holds one metric under one preset on one evaluation '
     'set, numbered where two were not taken alike; what each preset is, and what each number is, stands below. Only a column '
-    f'of the same protocol as the paper can confirm or refute the paper. {PARTIAL}: fewer images than the preset asks for. '
-    f'{TOO_FEW}: too few for this number at all, such as a covariance of more dimensions than images. {CHANGED}: the run '
+    f'of the same protocol as the paper can confirm or refute the paper. {PARTIAL_MARK}: fewer images than the preset '
+    f'asks for. {TOO_FEW_MARK}: too few for this number at all, such as a covariance of more dimensions than images. {CHANGED}: the run '
     'differs from its config file, see below.'
 )
 

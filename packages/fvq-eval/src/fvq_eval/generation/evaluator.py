@@ -14,8 +14,9 @@ import torch
 from mmengine.dist import is_main_process
 
 from fvq_core.errors import UserError
-from fvq_core.metric import MetricValue, image_count
+from fvq_core.metric import MetricValue
 from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS
+from fvq_core.stamp import image_count
 
 from ..features.feature_extractor import FeatureExtractor
 from ..presets import find_preset
@@ -91,7 +92,9 @@ class ImageSetEvaluator:
         self.classes, self.convert, self.workers = classes, convert, workers
         self.crop = None if crop is None else self.preset.at(size=crop).crop
         self.extractor, self.device = extractor or dict(type='InceptionV3'), device
-        self.rest = (batch_size, cache_folder(cache), say, save_every)
+        self.taking: dict[str, Any] = dict(
+            batch_size=batch_size, folder=cache_folder(cache), say=say, save_every=save_every
+        )
 
     @cached_property
     def taker(self) -> StatisticsTaker:
@@ -103,7 +106,7 @@ class ImageSetEvaluator:
         network: FeatureExtractor = FEATURE_EXTRACTORS.build(self.extractor)
         kept = features_needed(self.names) | ({'pool'} if self.classes else set())
         built = for_image_sets(network, self.preset).to(self.device)
-        return StatisticsTaker(built, preparation(network, self.preset), kept, *self.rest)
+        return StatisticsTaker(built, preparation(network, self.preset), kept, **self.taking)
 
     def evaluate(self, samples: str, reference: str | None = None, save_statistics: str | None = None) -> ScoredImages:
         """Score a set; on processes other than the main one the result is empty.
@@ -270,7 +273,7 @@ class ImageSetEvaluator:
         notes += [
             f'{path} holds JPEG files: {self.preset.name} codes them once more, like every image' for path in coded
         ]
-        few = [name for name, value in found.items() if 'TOO FEW' in value.protocol]
+        few = [name for name, value in found.items() if value.too_few]
         if few:
             notes.append(f'too few images for {", ".join(few)}: see the protocol of each')
         return notes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from fvq_core.metric import image_count
+from fvq_core.stamp import image_count
 
 from ..statistics.conventions import FeatureConventions
 from ..statistics.image_set import ImageSetStatistics

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fvq_core.atomic_files import file_above
 from fvq_core.json_files import read_json
 
 from ..statistics.image_set import ImageSetStatistics
@@ -164,7 +165,6 @@ def restore(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> Non
 
 def remedy(folder: Path | None) -> str:
     """What helps where nothing can be written into a folder."""
-    taken = next((path for path in (folder, *folder.parents) if path.is_file()), None) if folder else None
-    if taken is not None:
+    if folder and (taken := file_above(folder)):
         return f'{taken} is a file, not a folder: name another --cache'
     return 'free some space, or name another --cache'

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
-from fvq_core.metric import image_count
+from fvq_core.stamp import image_count
 
 from ..presets.preset import Preset
 from ..samples import Samples

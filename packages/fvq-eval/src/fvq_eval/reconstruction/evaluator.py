@@ -164,7 +164,7 @@ class PresetEvaluator:
         """The metrics of each preset, started; those that have no weights or too small an image are left out."""
         kept: dict[str, list[Metric]] = {}
         for place, preset in enumerate(self.declared):
-            kept[preset.name], left = [], {}
+            kept[preset.name], without_weights = [], {}
             for config in preset.metric_configs(self.lpips_weights):
                 metric, reason = built_on_all_ranks(lambda config=config: METRICS.build(config))
                 smallest = getattr(metric, 'smallest', 1)
@@ -172,12 +172,15 @@ class PresetEvaluator:
                     size = f'{preset.crop.size}x{preset.crop.size}'
                     reason = f'it needs {smallest} pixels, the crops are {size}'
                 if metric is None or reason:
-                    left[number_name(config)] = reason
+                    if metric is None:
+                        without_weights[number_name(config)] = reason
+                    else:
+                        self.leave_out(f'{preset.name}: no {number_name(config)}: {reason}')
                     self.presets[place] = without(self.presets[place], config)
                     continue
                 metric.reset(tokenizer)
                 kept[preset.name].append(metric)
-            self.leave_out_images(preset, left)
+            self.leave_out_networks(preset, without_weights)
         return kept
 
     def features(self, device: torch.device, batch_size: int) -> FeatureSets | None:
@@ -241,21 +244,17 @@ class PresetEvaluator:
                 self.presets[place] = computed(preset, missing, features.preprocessing(preset))
         return values
 
-    def leave_out_images(self, preset: Preset, reasons: Mapping[str, str]) -> None:
-        """Remember which numbers of images a preset does not give, and why; networks that are missing in one line.
+    def leave_out_networks(self, preset: Preset, reasons: Mapping[str, str]) -> None:
+        """Remember in one line which LPIPS a preset does not give for want of weights.
 
         Args:
             preset: The preset.
             reasons: By the numbers' names.
         """
-        lpips = [name for name in reasons if name.startswith('lpips_') and 'it needs' not in reasons[name]]
-        for name, reason in reasons.items():
-            if name not in lpips:
-                self.leave_out(f'{preset.name}: no {name}: {reason}')
-        if lpips:
-            others = ', '.join(BACKBONES[name.removeprefix('lpips_')] for name in lpips[1:])
+        if reasons:
+            others = ', '.join(BACKBONES[name.removeprefix('lpips_')] for name in list(reasons)[1:])
             likewise = f' Likewise {others}.' if others else ''
-            self.leave_out(f'{preset.name}: no {", ".join(lpips)}: {reasons[lpips[0]]}{likewise}')
+            self.leave_out(f'{preset.name}: no {", ".join(reasons)}: {next(iter(reasons.values()))}{likewise}')
 
     def side_by_side(self, values: Mapping[str, MetricValue]) -> list[str]:
         """The numbers of several presets beside one another, in lines; nothing for one preset."""

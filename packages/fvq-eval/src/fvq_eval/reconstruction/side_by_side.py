@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fvq_core.metric import TOO_FEW, MetricValue, image_count
+from fvq_core.metric import MetricValue
+from fvq_core.stamp import TOO_FEW_MARK, image_count
 
 from ..presets.preset import Preset
 
@@ -36,8 +37,8 @@ def side_by_side(presets: Sequence[Preset], values: Mapping[str, MetricValue]) -
     lines = [f'side by side, {counted(presets, values)}, difference against {first.name} in brackets:']
     for row in rows:
         lines.append('  '.join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    if any(TOO_FEW in text for row in rows for text in row):
-        lines.append(f'{TOO_FEW}: too few images for this number at all, see its protocol above')
+    if any(TOO_FEW_MARK in text for row in rows for text in row):
+        lines.append(f'{TOO_FEW_MARK}: too few images for this number at all, see its protocol above')
     for preset in others:
         lines.append(f'{preset.name} differs from {first.name} in: {", ".join(first.difference(preset)) or "nothing"}')
     return lines
@@ -57,5 +58,5 @@ def cell(value: MetricValue | None, base: MetricValue | None, is_base: bool) -> 
     """A number, marked where it is of too few images, and how far it is from that of the first preset."""
     if value is None:
         return NOTHING
-    text = f'{value}{TOO_FEW * ("TOO FEW" in value.protocol)}'
+    text = f'{value}{TOO_FEW_MARK * value.too_few}'
     return text if is_base or base is None else f'{text} ({value.value - base.value:+.3g})'
