@@ -25,8 +25,8 @@ LEGEND = (
     'Each line is a row of the paper and a run that claims it. A column holds one metric under one preset on one evaluation '
     'set, numbered where two were not taken alike; what each preset is, and what each number is, stands below. Only a column '
     f'of the same protocol as the paper can confirm or refute the paper. {PARTIAL_MARK}: fewer images than the preset '
-    f'asks for. {TOO_FEW_MARK}: too few for this number at all, such as a covariance of more dimensions than images. {CHANGED}: the run '
-    'differs from its config file, see below.'
+    f'asks for. {TOO_FEW_MARK}: too few for this number at all, such as a covariance of more dimensions than images. '
+    f'{CHANGED}: the run differs from its config file, see below.'
 )
 
 
