@@ -26,7 +26,7 @@ class MetricValue(Stamped):
 
     value: float
     unit: str
-    protocol: str
+    protocol: str  # pyrefly: ignore[bad-override]  # frozen, which `Stamped` need not know
     samples: int
     tokens: int | None = None
 

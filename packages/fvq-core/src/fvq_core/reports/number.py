@@ -31,7 +31,7 @@ class Number(Stamped):
     metric: str
     value: float
     unit: str
-    protocol: str
+    protocol: str  # pyrefly: ignore[bad-override]  # frozen, which `Stamped` need not know
     samples: int
     weights: str
 
