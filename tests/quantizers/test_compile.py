@@ -51,7 +51,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 COMPOSED = [
     dict(VECTOR, **{axis: dict(type=name, **OPTIONS.get(name, {})) for axis, name in parts.items()}) for parts in PARTS
 ]
-TRACED = {**TINY_QUANTIZERS, **{', '.join(parts.values()): c for parts, c in zip(PARTS, COMPOSED, strict=True)}}
+TRACED = {name: {'type': name, **options} for name, options in TINY_QUANTIZERS.items()}
+TRACED |= {', '.join(parts.values()): config for parts, config in zip(PARTS, COMPOSED, strict=True)}
 
 
 def step(quantizer: nn.Module, module: nn.Module, z: Tensor) -> dict[str, Tensor]:
