@@ -103,6 +103,7 @@ def test_the_toy_runs_methods_of_ones_own(tmp_path: Path, analyze: Analyze) -> N
     [
         (['toy', '--methods', 'vqbrige'], "there is no 'vqbrige'; did you mean 'vqbridge'"),
         (['toy', '--steps', '0'], 'steps from 1'),
+        (['toy', '--seeds', '0', '0'], '--seeds wants different numbers, got [0, 0]'),
         (['tsne', '.'], 'holds neither an iter_N.pth nor a saved tokenizer'),
     ],
 )

@@ -96,6 +96,13 @@ def test_the_bridge_follows_closer_and_straighter_than_plain_vq() -> None:
     assert bridge.detour() < 1.02
 
 
+def test_the_narrow_start_of_the_release_gives_the_bridge_more_codes_and_a_smaller_error() -> None:
+    toy = Toy(steps=80)
+    wide, narrow = (run_toy(toy, METHODS[name]).rows()[-1] for name in ('vqbridge', 'vqbridge_uniform'))
+    assert narrow['usage'] > 1.5 * wide['usage']
+    assert narrow['estimation_error'] < 0.9 * wide['estimation_error']
+
+
 def test_a_run_that_diverges_says_so() -> None:
     with pytest.raises(UserError, match='diverged at lr 50; choose a lower one'):
         run_toy(Toy(codes=4, latents=8, steps=60, lr=50.0), METHODS['vq'])

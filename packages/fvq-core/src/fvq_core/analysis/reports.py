@@ -52,7 +52,12 @@ def report_toy(toy: Toy, methods: Mapping[str, Mapping[str, Any]], seeds: Sequen
 
     Returns:
         What `toy.json` holds: `toy`, `methods`, and `results`, one entry a method and seed.
+
+    Raises:
+        UserError: A seed is given twice, or a run diverged.
     """
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f'toy: --seeds wants different numbers, got {list(seeds)}; a seed counts once.')
     runs = {name: [run_toy(toy, method, seed) for seed in seeds] for name, method in methods.items()}
     folder = make_folder(out)
     rows = {name: [run.rows() for run in trajectories] for name, trajectories in runs.items()}

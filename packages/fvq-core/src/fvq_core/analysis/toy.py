@@ -17,15 +17,18 @@ from .center_shift import Step, shift_means
 
 _VQ = dict(type='VectorQuantizer')
 _BRIDGE = dict(type='VQBridge', patch_size=4, hidden_dim=16, num_heads=4)
-# Each with a start from which it works here, which is not always its recipe's: U(-1/K, 1/K) for vanilla VQ as released; SimVQ's
-# N(0, 1/D) behind linear and MLP-5, N(0, 1) behind VQBridge and for `vq_spread`, where the release has U(-1/K, 1/K) for all.
-# `codebook_size` and `code_dim` are the toy's.
+_RAW = dict(type='NormalInit', std=1.0)
+# How the raw codes start decides as much as the method does, so a name without a suffix has one start and its twin the
+# other: `_uniform` is the release's U(-1/K, 1/K), which is the quantizer's default and that of `vq` too. Else it is N(0, 1)
+# for VQBridge and `vq_spread`, SimVQ's N(0, 1/D) for linear and MLP-5. `codebook_size` and `code_dim` are the toy's.
 METHODS: dict[str, dict[str, Any]] = {
     'vq': _VQ,
+    'vq_spread': dict(_VQ, init=_RAW),
     'linear': dict(_VQ, projector=dict(type='LinearProjector'), init=dict(type='NormalInit')),
-    'vqbridge': dict(_VQ, projector=_BRIDGE, init=dict(type='NormalInit', std=1.0)),
-    'vq_spread': dict(_VQ, init=dict(type='NormalInit', std=1.0)),
+    'linear_uniform': dict(_VQ, projector=dict(type='LinearProjector')),
     'mlp5': dict(_VQ, projector=dict(type='MLPProjector'), init=dict(type='NormalInit')),
+    'vqbridge': dict(_VQ, projector=_BRIDGE, init=_RAW),
+    'vqbridge_uniform': dict(_VQ, projector=_BRIDGE),
 }
 SHOWN = ('vq', 'linear', 'vqbridge')
 

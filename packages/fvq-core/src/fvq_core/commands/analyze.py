@@ -38,7 +38,12 @@ def main(argv: Sequence[str] | None) -> None:
 
 def add_toy(parser: argparse.ArgumentParser) -> None:
     """Arguments of `toy`."""
-    parser.add_argument('--methods', nargs='+', metavar='NAME', help='default vq linear vqbridge; vq_spread, mlp5 too')
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        metavar='NAME',
+        help='default vq linear vqbridge; vq_spread, linear_uniform, mlp5 and vqbridge_uniform too',
+    )
     parser.add_argument('--config', help='a Python config whose `methods` maps names to quantizers of your own')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='default 0; the first one is drawn')
     for name, kind, default in (('codes', int, 32), ('latents', int, 192), ('steps', int, 400), ('lr', float, 0.03)):
