@@ -274,3 +274,11 @@ def test_the_list_names_rows_configs_and_what_is_to_come(capsys: pytest.CaptureF
         r'^t3\.10 +configs/fvq/fvq_65k_d512_120e\.py +rFID 1\.0, COCO 6\.16, usage 100$', out, re.MULTILINE
     )
     assert re.search(r'^t8\.6 +\(MaskGIT: still to come\) +rFID 2\.28$', out, re.MULTILINE)
+
+
+@pytest.mark.parametrize('figure', ['f6', 'figure6'])
+def test_the_configs_of_a_figure_can_be_asked_for(capsys: pytest.CaptureFixture[str], figure: str):
+    assert list_rows([figure, '--work-dirs', 'none']) == 0
+    named = set(re.findall(r'configs/\S+\.py', capsys.readouterr().out))
+    assert named == {name for name in NAMES if (PAPERS[name] or {}).get('figure') == 6}
+    assert {'configs/fvq/fvq_16k.py', 'configs/ablations/fvq_16k_patch4.py'} < named

@@ -16,4 +16,5 @@ paper = dict(
     psnr=22.36,
     ssim=0.648,
     usage=100,
+    figure=6,  # the size that both of its halves start from
 )

@@ -12,7 +12,7 @@ from .config import CONFIG_ROOTS, find_config
 from .errors import UserError
 from .json_files import read_json
 
-ROW_ID = re.compile(r't\d+(\.\d+)?')
+LABEL = re.compile(r't\d+(\.\d+)?|f(igure)?\d+')  # a row, a table, a figure
 RECONSTRUCTION, GENERATION = 'configs/paper/reconstruction.csv', 'configs/paper/generation.csv'
 # Of `paper = dict(...)` in a config: the CSV column, and the metric of ours that it is compared with.
 COLUMNS = {
@@ -93,16 +93,20 @@ def finished_runs(folder: Path) -> dict[str, dict[Path, dict[str, Any]]]:
     return found
 
 
-def is_chosen(only: Sequence[str], name: str, rows: Iterable[str]) -> bool:
-    """Whether a config, or one of the rows that it stands for, is among those asked for.
+def is_chosen(only: Sequence[str], name: str, rows: Iterable[str], figure: int | None = None) -> bool:
+    """Whether a config, or something of the paper that it stands for, is among what was asked for.
 
     Args:
-        only: Ids of rows (`t1.1`), tables (`t1`), or starts of paths with or without `configs/`; none for all.
+        only: Ids of rows (`t1.1`), tables (`t1`), figures (`f6`, `figure6`), or starts of paths with or without
+            `configs/`; none for all.
         name: The config, as `config_names` says.
-        rows: Ids.
+        rows: Ids of its rows.
+        figure: The number of its figure.
     """
     labels = {part for row_id in rows for part in (row_id, row_id.split('.')[0])}
-    paths = tuple(one for one in only if not ROW_ID.fullmatch(one))
+    if figure is not None:
+        labels |= {f'f{figure}', f'figure{figure}'}
+    paths = tuple(one for one in only if not LABEL.fullmatch(one))
     return (
         not only
         or not labels.isdisjoint(only)

@@ -13,6 +13,7 @@ EXAMPLE = """\
   tools/list.py                        # every config
   tools/list.py fvq/ t5                # those whose path starts so, and the rows of table 5
   tools/list.py t1.1                   # one row
+  tools/list.py f6                     # the configs of figure 6
   tools/list.py baselines --work-dirs /data/runs"""
 
 NAMED = 3  # settings of runs that are not comparable
@@ -22,7 +23,7 @@ NAMED = 3  # settings of runs that are not comparable
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('list.py', __doc__ or '', EXAMPLE)
     parser.add_argument(
-        'only', nargs='*', help='starts of paths below configs/, tables, or ids of rows; all by default'
+        'only', nargs='*', help='starts of paths below configs/, tables, figures, or ids of rows; all by default'
     )
     parser.add_argument('--work-dirs', default='work_dirs', help='where finished runs are looked for')
     args = parser.parse_args(argv)
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None) -> None:
         cfg = read_config_file(name)
         paper = cfg.get('paper') or {}
         rows = list(paper.get('rows', ()))
-        if is_chosen(args.only, name, rows):
+        if is_chosen(args.only, name, rows, paper.get('figure')):
             lines += [(', '.join(rows), name, printed(paper), ''), *run_lines(cfg, runs.get(name, {}))]
     for row, method in STILL_TO_COME.items():
         if is_chosen(args.only, '', [row]):
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None) -> None:
     if not lines:
         raise UserError(
             f'nothing is called {" or ".join(args.only)}; name the start of a path below configs/, a table of the paper '
-            'such as t5, or a row such as t1.1.'
+            'such as t5, a row such as t1.1, or a figure such as f6.'
         )
     table = [('paper row', 'config', 'paper; below it: measured', 'work dir'), *lines]
     widths = [max(len(line[column]) for line in table) for column in range(3)]
