@@ -25,8 +25,9 @@ from .registry import (
 if TYPE_CHECKING:
     from .tasks import Task
 
-# Keys that mmengine's builders take beside the constructor's own arguments.
-BUILDER_KEYS = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'parts'}
+# Keys that every builder takes beside the constructor's own arguments, and those of two builders of mmengine's.
+BUILDER_KEYS = {'type', '_scope_'}
+HOOK_KEYS, OPTIM_WRAPPER_KEYS = {'priority'}, {'constructor', 'paramwise_cfg', 'parts'}
 # Where `configs/...` is looked for beside the working directory: inside the wheel, and in the clone that is installed.
 CONFIG_ROOTS = (Path(__file__).parent, Path(__file__).parents[4])
 
@@ -95,17 +96,36 @@ def load_config(
         UserError: Unreadable config, unknown key or argument (with the nearest valid one).
     """
     cfg = read_config_file(path)
-    for key in options or {}:
-        check_option(cfg, key)
-    for key in options or {}:
-        open_up(cfg, key)
-    cfg.merge_from_dict(dict(options or {}))
+    apply_options(cfg, options or {})
     if seed is not None:
         cfg.randomness = dict(seed=seed)
     cfg.setdefault('randomness', dict(seed=0))
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     check_arguments(cfg)
     return cfg
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Put overrides into a config: those of a `type` first, outermost first, so that the others may be arguments of it.
+
+    Args:
+        cfg: Changed in place.
+        options: By dotted path.
+
+    Raises:
+        UserError: A path that neither exists nor names an argument; see `check_option`.
+    """
+    types = [key for key in options if key.rpartition('.')[2] == 'type']
+    for key in sorted(types, key=lambda key: key.count('.')):
+        check_option(cfg, key)
+        open_up(cfg, key)
+        cfg.merge_from_dict({key: options[key]})
+    others = {key: value for key, value in options.items() if key not in types}
+    for key in others:
+        check_option(cfg, key)
+    for key in others:
+        open_up(cfg, key)
+    cfg.merge_from_dict(others)
 
 
 def check_option(cfg: Config, dotted: str) -> None:
@@ -127,6 +147,8 @@ def check_option(cfg: Config, dotted: str) -> None:
                 )
             node = node[int(part)]
         elif isinstance(node, Mapping):
+            if walked and 'type' in node and find_component(node['type']) is None:
+                return  # whoever builds it names the nearest type; there is nothing to say of its arguments
             valid = valid_keys(node, top=not walked)
             if part not in valid:
                 raise UserError(f"--cfg-options {dotted}: {where} has no '{part}'; {nearest_hint(part, valid)}")
@@ -157,8 +179,20 @@ def valid_keys(node: Mapping[str, Any], top: bool) -> set[str]:
     elif 'dataset' in node:
         keys |= set(LOADER_KEYS)
     elif 'type' in node:
-        keys |= set(constructor_arguments(find_component(node['type'])) or {}) | BUILDER_KEYS
+        component = find_component(node['type'])
+        keys |= set(constructor_arguments(component) or {}) | builder_keys(component)
     return keys
+
+
+def builder_keys(component: Any) -> set[str]:
+    """What the config of a component may hold that is no argument of its constructor."""
+    from mmengine.hooks import Hook
+    from mmengine.optim import OptimWrapper
+
+    special = ((Hook, HOOK_KEYS), (OptimWrapper, OPTIM_WRAPPER_KEYS))
+    if not isinstance(component, type):
+        return BUILDER_KEYS
+    return BUILDER_KEYS.union(*(keys for base, keys in special if issubclass(component, base)))
 
 
 def components(node: Any, path: str = '') -> Iterator[tuple[str, ConfigDict]]:
@@ -185,7 +219,7 @@ def check_arguments(cfg: Config) -> None:
         if accepted is None:
             continue
         for key in node:
-            if key not in accepted and key not in BUILDER_KEYS:
+            if key not in accepted and key not in builder_keys(component):
                 name = getattr(component, '__name__', component)
                 raise UserError(f"{path}: {name} has no argument '{key}'; {nearest_hint(key, accepted)}")
 
