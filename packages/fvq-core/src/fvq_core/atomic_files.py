@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import glob
 import os
 import secrets
@@ -10,6 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+
+# What to do about an error of the system; others speak for themselves.
+REMEDIES = {
+    errno.ENOSPC: 'free some space on the disk',
+    errno.EDQUOT: 'free some space in your quota',
+    errno.EACCES: 'choose a folder that you may write in',
+    errno.EPERM: 'choose a folder that you may write in',
+    errno.EROFS: 'choose a disk that can be written',
+    errno.ENOTDIR: 'a file stands where a folder should be',
+}
 
 
 @contextmanager
@@ -25,7 +37,7 @@ def staged(path: Path, kept: str, flush: bool = True) -> Iterator[Path]:
         flush: To the disk, so that a power cut leaves no half either; not worth a wait where a file can be made again.
 
     Raises:
-        UserError: The disk is full, or the file cannot be written for another reason. Nothing half-written stays.
+        UserError: The file cannot be written: what the system says, and what to do. Nothing half-written stays.
     """
     staging = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
     try:
@@ -35,9 +47,10 @@ def staged(path: Path, kept: str, flush: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(staging, path)
     except OSError as error:
-        raise UserError(f'{path} could not be written ({error.strerror or error}); is the disk full? {kept}') from error
+        remedy = f'; {REMEDIES[error.errno]}' if error.errno in REMEDIES else ''
+        raise UserError(f'{path} could not be written ({error.strerror or error}){remedy}. {kept}') from error
     finally:
-        if staging.exists():
+        with contextlib.suppress(OSError):  # it is gone after a success; where it cannot be removed, it is harmless
             staging.unlink()
 
 
