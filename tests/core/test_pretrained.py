@@ -89,7 +89,7 @@ def test_folded_config_describes_an_identity_projector_and_holds_its_weights_alo
 
 def test_components_given_as_classes_are_saved_under_their_names(tmp_path: Path):
     axes = dict(normalize=dict(type=L2Normalize), init=dict(type=NormalInit))
-    folder = tiny_tokenizer({**FVQ, **axes}).fold().save_pretrained(tmp_path / 't')
+    folder = tiny_tokenizer({**FVQ, **axes}).save_pretrained(tmp_path / 't')
     described = json.loads((folder / 'config.json').read_text())['tokenizer']['quantizer']
     assert described['normalize'] == {'type': 'L2Normalize'}
     assert described['init'] == {'type': 'NormalInit'}
@@ -209,7 +209,7 @@ def test_fact_with_a_key_of_the_config_itself_is_refused(tmp_path: Path):
 @pytest.mark.parametrize('path', ['fvq_quantizers.inits.NormalInit', 'fvq_quantizers.inits.normal_init.NormalInit'])
 def test_import_path_of_a_registered_component_is_its_name(saved: tuple[Tokenizer, Path], tmp_path: Path, path: str):
     """As a checkpoint's config text has them."""
-    folder = tiny_tokenizer({**FVQ, 'init': dict(type=path)}).fold().save_pretrained(tmp_path / 't')
+    folder = tiny_tokenizer({**FVQ, 'init': dict(type=path)}).save_pretrained(tmp_path / 't')
     config = json.loads((folder / 'config.json').read_text())
     assert config['tokenizer']['quantizer']['init'] == {'type': 'NormalInit'}
     config['tokenizer']['quantizer']['init']['type'] = path

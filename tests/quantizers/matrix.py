@@ -46,6 +46,9 @@ AXES: dict[str, dict[str, Any]] = {
     'simvq': dict(projector=dict(type='LinearProjector', source_dim=5), update=dict(type='Frozen')),
     'tuned vqgan-lc': dict(projector=dict(type='MLPProjector', depth=2, source_dim=5, hidden_dim=12)),
     'affine of running statistics': dict(projector=dict(type='AffineProjector', use_running_statistics=True)),
+    'ibq by cosine': dict(
+        normalize=dict(type='CosineSearch'), estimator=dict(type='IndexBackpropagation'), loss=dict(type='IBQLoss')
+    ),
     'rotation trick': dict(estimator=dict(type='RotationTrick')),
     'diveq': dict(estimator=dict(type='DiVeQ', noise_std=0.0)),
     'synchronized': dict(estimator=dict(type='SynchronizedStraightThrough', nu=0.3)),
@@ -121,7 +124,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     'ProductQuantizer of LFQ': dict(type='ProductQuantizer', quantizer=dict(type='LFQ', codebook_size=4), groups=4),
 }
-SEPARATE = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False)
+SEPARATE: dict[str, Any] = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False)
+UPDATES = [dict(type='EMAUpdate', decay=0.9), dict(type='EMAUpdate', decay=0.99)]
 
 
 def fill_in(registry: Registry, tiny: dict[str, dict[str, Any]], **options: Any) -> None:
@@ -155,6 +159,7 @@ def cases() -> dict[str, dict[str, Any]]:
     found |= {f'VectorQuantizer, {name}': dict(VECTOR, **axes) for name, axes in AXES.items()}
     found |= VARIANTS
     found['ResidualQuantizer, separate codebooks'] = SEPARATE
+    found['ResidualQuantizer, an update for each depth'] = dict(SEPARATE, updates=UPDATES)
     found['ResidualQuantizer, codebooks of several sizes'] = dict(SEPARATE, codebook_sizes=[K, K // 2])
     found |= {
         f'MultiScaleQuantizer, {name}': dict(TINY_QUANTIZERS['MultiScaleQuantizer'], **options)

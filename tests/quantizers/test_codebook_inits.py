@@ -19,7 +19,7 @@ from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import FileInit
 
 from ..tiny import tiny_tokenizer
-from .matrix import VECTOR, D, K, build
+from .matrix import VECTOR, D, K, build, latents, vectors
 
 SOURCE = 5
 
@@ -49,6 +49,45 @@ def test_kmeans_start_from_fewer_latents_than_codes_uses_each():
     quantizer.initialize(z_ND.repeat(3, 1))
     assert torch.cdist(quantizer.embedding.detach(), z_ND).min(1).values.max() == 0
     assert len(quantizer.embedding.unique(dim=0)) == 5
+
+
+@pytest.mark.parametrize('around', [{}, dict(type='ResidualQuantizer', depth=2), dict(type='MultiScaleQuantizer')])
+def test_first_training_forward_starts_from_its_own_latents_where_nobody_has_before(around: dict[str, Any]):
+    inner = dict(VECTOR, init=dict(type='KMeansInit'))
+    quantizer, other = (QUANTIZERS.build(dict(around, quantizer=inner) if around else inner) for _ in range(2))
+    z = latents()
+    quantizer.eval()(z)
+    assert quantizer.needs_latents
+    for begin in (lambda: quantizer.train()(z), lambda: other.initialize(vectors(z))):
+        torch.manual_seed(0)
+        begin()
+    assert not quantizer.needs_latents
+    assert torch.equal(quantizer.codebook(), other.codebook())
+    quantizer(latents())
+    assert torch.equal(quantizer.codebook(), other.codebook())
+
+
+def test_codebook_that_was_started_before_is_loaded_and_not_started_again():
+    quantizer, other = (build(VECTOR, init=dict(type='KMeansInit')) for _ in range(2))
+    quantizer.initialize(torch.randn(40, D))
+    other.load_state_dict(quantizer.state_dict())
+    assert not other.needs_latents
+
+
+def test_latents_that_no_start_wants_are_refused():
+    with pytest.raises(UserError, match='UniformInit does not start from latents'):
+        build(VECTOR).initialize(torch.randn(40, D))
+    with pytest.raises(UserError, match=rf'expected latents \(N, {D}\), got \(40, 3\)'):
+        build(VECTOR, init=dict(type='KMeansInit')).initialize(torch.randn(40, 3))
+
+
+@pytest.mark.parametrize(
+    'init',
+    [dict(type='KMeansInit', iterations=0), dict(type='NormalInit', std=-1.0), dict(type='UniformInit', scale=-1.0)],
+)
+def test_negative_spreads_and_no_iterations_are_refused(init: dict[str, Any]):
+    with pytest.raises(UserError, match=f'{init["type"]}: .* must be'):
+        build(VECTOR, init=init)
 
 
 def test_start_values_have_the_promised_spread():

@@ -232,10 +232,16 @@ def test_folding_in_training_drops_no_label():
 def test_folding_a_conditional_bridge_without_a_label_is_refused():
     message = r'once for each of 5 classes, and folding keeps one; call fold\(label=...\).*5 is the null class'
     tokenizer = tiny_tokenizer(dict(type='VectorQuantizer', codebook_size=16, code_dim=8, projector=CONDITIONAL))
-    residual = QUANTIZERS.build(dict(type='ResidualQuantizer', depth=2, quantizer=tokenizer.quantizer.component_config))
-    for part in (conditional_quantizer(), tokenizer, residual):
+    for part in (conditional_quantizer(), tokenizer):
         with pytest.raises(UserError, match=message):
             part.fold()
+
+
+@pytest.mark.parametrize('wrapper', ['ResidualQuantizer', 'MultiScaleQuantizer'])
+def test_conditional_bridge_where_codes_are_summed_is_refused(wrapper: str):
+    inner = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, projector=CONDITIONAL)
+    with pytest.raises(UserError, match=f'{wrapper}: DiTBridge with num_classes makes a codebook for each class'):
+        QUANTIZERS.build(dict(type=wrapper, quantizer=inner))
 
 
 @pytest.mark.parametrize('projector', ['DiTBridge', 'VQBridge', 'Linear', 'Identity'])

@@ -22,7 +22,7 @@ from fvq_quantizers.estimators import (
 )
 from fvq_quantizers.regularizers import EntropyRegularizer
 
-from .matrix import VECTOR, build, latents
+from .matrix import VECTOR, build, latents, vectors
 
 N, K, D = 23, 11, 5
 distances = pytest.mark.parametrize('distance', [DotProduct(), SquaredL2()], ids=['dot', 'l2'])
@@ -116,8 +116,8 @@ def test_regularizer_weighs_both_entropies():
     assert term(z_ND, codebook_KD, SquaredL2())['entropy'].item() == pytest.approx(
         0.1 * (2 * sample - 3 * batch).item()
     )
-    for wrong in (dict(weight=-1.0), dict(weight=1.0, temperature=0.0)):
-        with pytest.raises(UserError, match='weight must be 0 or more and temperature above 0'):
+    for wrong in (dict(weight=-1.0), dict(weight=1.0, temperature=0.0), dict(weight=1.0, eps=0.0)):
+        with pytest.raises(UserError, match='weight must be 0 or more, temperature and eps above 0'):
             EntropyRegularizer(**wrong)
 
 
@@ -125,6 +125,41 @@ def test_logits_rank_codes_as_the_search_does():
     z_ND, codebook_KD, _ = data()
     for distance in (DotProduct(), SquaredL2()):
         assert torch.equal(distance.logits(z_ND, codebook_KD).argmax(1), distance.search(z_ND, codebook_KD))
+
+
+@distances
+@torch.no_grad()
+def test_codes_are_drawn_by_what_the_search_compares(distance: nn.Module):
+    """Under a cosine search a long code is drawn no more often than its angle deserves."""
+    name = type(distance).__name__
+    quantizer = build(
+        dict(VECTOR, codebook_size=2, code_dim=2),
+        train=True,
+        normalize=dict(type='CosineSearch'),
+        distance=dict(type=name),
+        estimator=dict(type='StochasticMask', ratio=1.0),
+    )
+    quantizer.embedding.copy_(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
+    z = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 100, 100)
+    share = (quantizer(z).z_q_BDHW[:, 1] > 2).float().mean().item()
+    factor = 1.0 if name == 'DotProduct' else 2.0
+    assert share == pytest.approx(torch.tensor(factor * (0.6 - 1.0)).sigmoid().item(), abs=0.02)
+
+
+@distances
+def test_ibq_under_a_cosine_search_has_the_gradient_of_a_softmax_of_cosines(distance: nn.Module):
+    name = type(distance).__name__
+    axes = dict(normalize=dict(type='CosineSearch'), distance=dict(type=name), loss=dict(type='VQLoss', beta=0.0))
+    quantizer = build(VECTOR, train=True, estimator=dict(type='IndexBackpropagation'), **axes)
+    z, gradient = latents().requires_grad_(), torch.randn_like(latents())
+    quantizer(z).z_q_BDHW.backward(gradient)
+    reference, codebook_KD = z.detach().clone().requires_grad_(), quantizer.embedding.detach().clone().requires_grad_()
+    z_ND = vectors(reference)
+    logits = dense_logits(F.normalize(z_ND, dim=1), F.normalize(codebook_KD, dim=1), distance)
+    soft, hard = logits.softmax(1), F.one_hot(logits.argmax(1), logits.shape[1]).float()
+    ((hard - soft.detach() + soft) @ codebook_KD * vectors(gradient)).sum().backward()
+    torch.testing.assert_close(z.grad, reference.grad)
+    torch.testing.assert_close(quantizer.embedding.grad, codebook_KD.grad)
 
 
 PAIRWISE = [StraightThrough(), RotationTrick(), DiVeQ(noise_std=0.0), SynchronizedStraightThrough(0.3)]

@@ -105,7 +105,7 @@ def test_straight_through_hands_the_decoders_gradient_on_unchanged():
     assert torch.equal(z.grad, gradient)
 
 
-def test_codebook_is_mapped_once_a_step_and_once_for_everything_that_reads_it():
+def test_codebook_is_mapped_once_a_step_and_once_by_whatever_reads_it():
     quantizer = multi_scale(True, axes=dict(projector=dict(type='LinearProjector')))
     calls: list[int] = []
     quantizer.quantizer.projector.register_forward_hook(lambda *_: calls.append(1))
@@ -114,8 +114,9 @@ def test_codebook_is_mapped_once_a_step_and_once_for_everything_that_reads_it():
         assert len(calls) == step
     with torch.no_grad():
         codes = quantizer.eval()(latents()).codes
-        quantizer.embed(codes), quantizer.embed_scales(codes), quantizer.prefix_inputs(codes)
-    assert len(calls) == 3
+        for number, read in enumerate((quantizer.embed, quantizer.embed_scales, quantizer.prefix_inputs), 4):
+            read(codes)
+            assert len(calls) == number
 
 
 @torch.no_grad()
@@ -273,10 +274,12 @@ def test_kmeans_start_sets_the_codebook_from_latents():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(sides=()), 'sides must be positive numbers'),
-        (dict(sides=(0, 4)), 'sides must be positive numbers'),
+        (dict(sides=()), 'sides must be positive whole numbers'),
+        (dict(sides=4), 'sides must be positive whole numbers'),
+        (dict(sides=(1.5, 2)), 'sides must be positive whole numbers'),
+        (dict(sides=(0, 4)), 'sides must be positive whole numbers'),
         (dict(sides=(1, 8, 4)), 'none beyond the last'),
-        (dict(sides=(1, (2, 3, 4), 4)), 'sides must be positive numbers'),
+        (dict(sides=(1, (2, 3, 4), 4)), 'sides must be positive whole numbers'),
         (dict(num_phi=0), 'num_phi must be 1 or more'),
         (dict(phi_ratio=-0.5), 'phi_ratio 0 or more'),
         (dict(axes=dict(normalize=dict(type='L2Normalize'))), 'L2Normalize would put residuals'),

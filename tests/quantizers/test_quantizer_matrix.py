@@ -192,6 +192,23 @@ def test_bfloat16_latents_are_quantized_in_float32(name: str):
 
 
 @every_case
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+@torch.no_grad()
+def test_casting_the_module_moves_no_code(name: str, dtype: torch.dtype):
+    quantizer, z = trained_a_little(name), latents()
+    expected = quantizer(z)
+    assert_same(quantizer.to(dtype)(z), expected)
+    assert quantizer.codebook().dtype == torch.float32
+
+
+@every_case
+def test_latent_without_positions_is_refused(name: str):
+    for empty in (latents(batch=0), latents(height=0)):
+        with pytest.raises(UserError, match='a latent without positions'):
+            build(CASES[name])(empty)
+
+
+@every_case
 def test_wrong_number_of_channels_is_refused(name: str):
     for wrong in (latents(dim=D + 1), latents()[0]):
         with pytest.raises(UserError, match=rf'expected \(B, {D}, H, W\), got'):

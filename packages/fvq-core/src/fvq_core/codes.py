@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .errors import UserError
@@ -60,7 +61,7 @@ class CodeLayout:
         name = type(self).__name__
         if indices_BL.dim() != 2 or indices_BL.shape[1] != self.length:
             raise UserError(f'{name}: expected codes of shape (B, {self.length}), got {tuple(indices_BL.shape)}.')
-        if indices_BL.is_floating_point():
+        if indices_BL.is_floating_point() or indices_BL.dtype == torch.bool:
             raise UserError(f'{name}: codes are integers, got {indices_BL.dtype}.')
         period = len(self.vocabularies)
         for kind, size in enumerate(self.vocabularies):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from .codes import CodeLayout, Codes
@@ -30,6 +32,9 @@ class QuantizerOutput:
 
 class Quantizer(nn.Module):
     """Latent to codes and back.
+
+    Codes are exact in float32 alone: rounded to bfloat16, latents fall to other codes. So a quantizer's weights stay float32
+    when the model around it is cast (`model.bfloat16()`, `.half()`, `.double()`).
 
     Attributes:
         code_dim: D, the channels of the latent that it takes and returns.
@@ -78,5 +83,24 @@ class Quantizer(nn.Module):
         return False
 
     def initialize(self, z_ND: Tensor) -> None:
-        """Set codes from encoder outputs; called once before the first step where `needs_latents`."""
+        """Set codes from encoder outputs; called once before the first step where `needs_latents`.
+
+        A training loop does so with latents of several batches. Where nobody has, the first training forward does with its
+        own.
+        """
         raise NotImplementedError
+
+    def start(self, z_ND: Tensor) -> None:
+        """In a training forward: `initialize` if that is still due; every rank starts as the first."""
+        if self.training and self.needs_latents:
+            self.initialize(z_ND.detach())
+            if dist.is_initialized():
+                for tensor in self.state_dict().values():
+                    dist.broadcast(tensor, 0)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        return super()._apply(moved, recurse)

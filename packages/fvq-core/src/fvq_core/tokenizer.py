@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from .codes import Codes
@@ -102,10 +103,15 @@ class Tokenizer(Autoencoder):
             raise UserError(
                 f'Tokenizer: image sides must be multiples of {f}, got {height}x{width}; crop or resize it.'
             )
-        return self.pre_quant(self.encoder(images_BCHW))
+        return self.pre_quant(self.encoder(images_BCHW.to(self._dtype)))
 
     def decode_latent(self, z_BDHW: Tensor) -> Tensor:
-        return self.decoder(self.post_quant(z_BDHW))
+        return self.decoder(self.post_quant(z_BDHW.to(self._dtype)))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What encoder and decoder compute in; the quantizer stays float32."""
+        return next((parameter.dtype for parameter in self.decoder.parameters()), torch.float32)
 
     def encode(self, images_BCHW: Tensor) -> Codes:
         """Images in [-1, 1] to codes."""

@@ -94,11 +94,11 @@ class GumbelQuantizer(Quantizer):
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """See `Quantizer`; the latent is never compared with codes, so the output has no `z_BDHW`."""
         B, _, H, W = check_latent(self, z_BDHW)
-        temperature = self.temperature
+        temperature, training = self.temperature, self.training
 
         def chunk(z_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             with full_precision(z_ND.device.type):
-                return self._quantize(z_ND, temperature)
+                return self._quantize(z_ND, temperature, training)
 
         parts = over_row_chunks(chunk, to_vectors(z_BDHW).float(), self.codebook_size)
         indices_N, z_q_ND, kl_N = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -110,12 +110,15 @@ class GumbelQuantizer(Quantizer):
         codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
         return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, None, losses)
 
-    def _quantize(self, z_ND: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices (N,), quantized vectors (N, D), divergence from the uniform choice (N,)."""
+    def _quantize(self, z_ND: Tensor, temperature: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices (N,), quantized vectors (N, D), divergence from the uniform choice (N,).
+
+        It runs again in the backward pass, when the mode may have changed.
+        """
         logits_NK, codebook_KD = self.to_logits(z_ND), self.codebook()
         log_p_NK = logits_NK.log_softmax(1)
         kl_N = (log_p_NK.exp() * (log_p_NK + math.log(self.codebook_size))).sum(1)
-        if not self.training:
+        if not training:
             indices_N = logits_NK.argmax(1)
             return indices_N, F.embedding(indices_N, codebook_KD), kl_N
         gumbel_NK = -torch.empty_like(logits_NK).exponential_().log()

@@ -54,8 +54,12 @@ class ImplicitQuantizer(Quantizer):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if groups < 1 or not levels or min(levels) < 2:
-            raise UserError(f'{name}: expected 1 or more groups and 2 or more levels, got {groups} and {levels}.')
+        if isinstance(levels, int) or groups < 1 or not levels or min(levels) < 2:
+            raise UserError(
+                f'{name}: expected 1 or more groups and a list of 2 or more levels a channel, got {groups} and {levels}.'
+            )
+        if code_dim is not None and code_dim < 1:
+            raise UserError(f'{name}: code_dim must be 1 or more, got {code_dim}; leave it out for groups x channels.')
         if order not in ('little', 'big'):
             raise UserError(f"{name}: the order of digits is 'little' or 'big', got '{order}'.")
         self.levels, self.groups = tuple(levels), groups

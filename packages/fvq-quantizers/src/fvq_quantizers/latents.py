@@ -20,6 +20,10 @@ def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> torch.Size:
     if z_BDHW.dim() != 4 or z_BDHW.shape[1] != quantizer.code_dim:
         name = type(quantizer).__name__
         raise UserError(f'{name}: expected (B, {quantizer.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
+    if not z_BDHW.numel():
+        raise UserError(
+            f'{type(quantizer).__name__}: a latent without positions, {tuple(z_BDHW.shape)}; give it an image.'
+        )
     return z_BDHW.shape
 
 

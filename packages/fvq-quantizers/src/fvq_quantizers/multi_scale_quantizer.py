@@ -93,6 +93,7 @@ class MultiScaleQuantizer(Quantizer):
         B, _, H, W = check_latent(self, z_BDHW)
         with full_precision(z_BDHW.device.type):
             z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
+            self.start(to_vectors(z_BDHW))
             indices, sum_BDHW, losses = self._quantize(z_BDHW)
             if self.training:
                 sum_BDHW = to_grid(self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW)), B, H, W)
@@ -116,7 +117,7 @@ class MultiScaleQuantizer(Quantizer):
             indices.append(indices_N)
             if self.training:
                 sum_ND = to_vectors(sum_BDHW)
-                terms.append(vq.loss(z_ND, sum_ND, sum_ND))
+                terms.append(vq.loss(z_ND, sum_ND, vq.estimator.pair(z_ND, sum_ND)))
         if not self.training:
             return indices, sum_BDHW, {}
         losses = {key: torch.stack([term[key] for term in terms]).mean() for key in terms[0]}
@@ -245,5 +246,6 @@ def trains_codes(quantizer: VectorQuantizer) -> bool:
     """Whether the quantized value gets a gradient from the loss or through the estimator."""
     with torch.enable_grad():
         z_ND, z_q_ND = torch.ones(1, quantizer.code_dim), torch.zeros(1, quantizer.code_dim, requires_grad=True)
-        in_loss = any(term.requires_grad for term in quantizer.loss(z_ND, z_q_ND, z_q_ND).values())
-        return in_loss or quantizer.estimator.pair(z_ND, z_q_ND).requires_grad
+        estimate_ND = quantizer.estimator.pair(z_ND, z_q_ND)
+        in_loss = any(term.requires_grad for term in quantizer.loss(z_ND, z_q_ND, estimate_ND).values())
+        return in_loss or estimate_ND.requires_grad

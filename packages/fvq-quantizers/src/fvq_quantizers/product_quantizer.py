@@ -39,7 +39,7 @@ class ProductQuantizer(Quantizer):
         super().__init__()
         if groups < 1:
             raise UserError(f'ProductQuantizer: groups must be 1 or more, got {groups}.')
-        quantizers = nn.ModuleList(QUANTIZERS.build(quantizer) for _ in range(1 if shared else groups))
+        quantizers = nn.ModuleList(QUANTIZERS.build(copy.deepcopy(quantizer)) for _ in range(1 if shared else groups))
         self.quantizers = cast(Sequence[Quantizer], quantizers)
         self.groups, self.shared = groups, shared
         layout = self.quantizer.layout(1, 1)

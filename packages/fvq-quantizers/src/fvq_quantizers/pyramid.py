@@ -17,13 +17,16 @@ def check_sides(sides: Sequence[Side]) -> tuple[tuple[int, int], ...]:
     """(height, width) of each scale.
 
     Raises:
-        UserError: No sides, or one that is no positive size or exceeds the last.
+        UserError: No sides, or one that is no whole positive size or exceeds the last.
     """
-    pairs = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
-    last = pairs[-1] if pairs else ()
-    if not pairs or any(len(p) != 2 or min(p) < 1 or p[0] > last[0] or p[1] > last[-1] for p in pairs):
+    try:
+        pairs = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
+    except TypeError:
+        pairs = ()
+    well_formed = pairs and all(len(p) == 2 and all(isinstance(side, int) and side > 0 for side in p) for p in pairs)
+    if not well_formed or any(p[0] > pairs[-1][0] or p[1] > pairs[-1][1] for p in pairs):
         raise UserError(
-            'MultiScaleQuantizer: sides must be positive numbers or (height, width) pairs, none beyond the last, which '
+            'MultiScaleQuantizer: sides must be positive whole numbers or (height, width) pairs, none beyond the last, which '
             f'is the size of the latent; got {sides}.'
         )
     return cast(tuple[tuple[int, int], ...], pairs)

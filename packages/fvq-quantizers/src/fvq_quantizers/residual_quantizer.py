@@ -61,7 +61,7 @@ class ResidualQuantizer(Quantizer):
         if depth < 1:
             raise UserError(f'ResidualQuantizer: depth must be 1 or more, got {depth}.')
         self.depth, self.shared = depth, shared
-        configs = [dict(quantizer.items()) for _ in range(1 if shared else depth)]
+        configs = [dict(copy.deepcopy(quantizer).items()) for _ in range(1 if shared else depth)]
         for name, key, values in (
             ('codebook_sizes', 'codebook_size', codebook_sizes),
             ('updates', 'update', updates),
@@ -79,7 +79,7 @@ class ResidualQuantizer(Quantizer):
         )
         self.joined = JoinedPositions(space_to_depth, self.quantizer.code_dim)
         self.code_dim = self.joined.part_dim
-        if self.needs_latents and self.code_dim != self.quantizer.code_dim:
+        if self.quantizer.init.needs_latents and self.code_dim != self.quantizer.code_dim:
             raise UserError(
                 f'ResidualQuantizer: {type(self.quantizer.init).__name__} starts from single latents, space_to_depth '
                 f'{space_to_depth} joins them; use another init.'
@@ -111,6 +111,7 @@ class ResidualQuantizer(Quantizer):
         B = z_BDHW.shape[0]
         with full_precision(z_BDHW.device.type):
             z_ND = self.joined.vectors(z_BDHW)
+            self.start(z_ND)
             indices, sums, losses = self._quantize(z_ND)
             z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if self.training else sums[-1]
         codes = Codes(torch.stack(indices, 1).view(B, -1), layout)
@@ -131,7 +132,8 @@ class ResidualQuantizer(Quantizer):
             codes_ND = F.embedding(indices_N, codebook_KD)
             partial_ND = partial_ND + codes_ND
             if self.training:
-                terms.append({**vq.loss(z_ND, partial_ND, partial_ND), **vq.regularization(residual_ND, codebook_KD)})
+                losses = vq.loss(z_ND, partial_ND, vq.estimator.pair(z_ND, partial_ND))
+                terms.append({**losses, **vq.regularization(residual_ND, codebook_KD)})
                 vq.update.step(vq.embedding, residual_ND.detach(), indices_N)
             residual_ND = residual_ND - codes_ND.detach()
             indices.append(indices_N)
@@ -176,6 +178,7 @@ class ResidualQuantizer(Quantizer):
             F.embedding(i, codebook).permute(0, 3, 1, 2) for i, codebook in zip(indices, self.codebooks(), strict=True)
         ]
 
+    @torch.no_grad()
     def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
         """Soft targets of RQ-Transformer: softmax(-distance / temperature) of each depth, (B, h, w, depth, K), and codes.
 
@@ -183,9 +186,11 @@ class ResidualQuantizer(Quantizer):
 
         Args:
             z_BDHW: The latent.
-            temperature: Of the softmax; 0.5 in RQ-Transformer.
+            temperature: Of the softmax, above 0; 0.5 in RQ-Transformer.
             stochastic: Draw the codes from the soft choice instead of taking the best.
         """
+        if not temperature > 0:
+            raise UserError(f'ResidualQuantizer: temperature must be above 0, got {temperature}.')
         layout = self.layout(*check_latent(self, z_BDHW)[2:])
         B = z_BDHW.shape[0]
         soft, indices = [], []
@@ -193,8 +198,7 @@ class ResidualQuantizer(Quantizer):
             residual_ND = self.joined.vectors(z_BDHW)
             for depth, codebook_KD in enumerate(self.codebooks()):
                 vq = self.at_depth(depth)
-                searched = vq.normalize.for_search(residual_ND), vq.normalize.for_search(codebook_KD)
-                p_NK = (vq.distance.logits(*searched) / temperature).softmax(1)
+                p_NK = (vq.logits(residual_ND, codebook_KD) / temperature).softmax(1)
                 indices_N = p_NK.multinomial(1).squeeze(1) if stochastic else vq.search(residual_ND, codebook_KD)
                 residual_ND = residual_ND - F.embedding(indices_N, codebook_KD)
                 soft.append(F.pad(p_NK, (0, layout.vocab_size - p_NK.shape[1])))
@@ -219,6 +223,8 @@ class ResidualQuantizer(Quantizer):
     def fold(self, label: int | None = None) -> ResidualQuantizer:
         folded = copy.copy(self)
         folded._modules = {'quantizers': nn.ModuleList(q.fold(label) for q in self.quantizers)}
+        config = getattr(self, 'component_config', {})
+        folded.component_config = {key: value for key, value in config.items() if key != 'updates'}
         return folded.eval()
 
     @property

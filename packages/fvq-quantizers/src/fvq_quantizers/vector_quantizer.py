@@ -56,7 +56,10 @@ class VectorQuantizer(Quantizer):
 
     Attributes:
         embedding: The raw codebook (K, source_dim). Read `codebook()` instead: it is what codes mean.
+        started: Where codes start from latents: whether they have, uint8.
     """
+
+    started: Tensor
 
     def __init__(
         self,
@@ -72,7 +75,6 @@ class VectorQuantizer(Quantizer):
         init: Component | None = None,
     ) -> None:
         super().__init__()
-        self._mapped: tuple[Any, Tensor] | None = None
         if codebook_size < 1 or code_dim < 1:
             raise UserError(
                 f'VectorQuantizer: codebook_size and code_dim must be 1 or more, got {codebook_size} and {code_dim}.'
@@ -106,27 +108,18 @@ class VectorQuantizer(Quantizer):
                 f'{type(self.update).__name__} trains no codebook and {type(self.projector).__name__} has no weights; use '
                 'StraightThrough, or an update whose codebook the optimizer trains.'
             )
+        if self.init.needs_latents:
+            self.register_buffer('started', torch.zeros((), dtype=torch.uint8))
         self.update.attach(self.embedding, self.normalize, self.distance)
         self.update.check(self)
 
     def codebook(self) -> Tensor:
         """The mapped codebook (K, D), float32, normalised where that is what codes mean.
 
-        In training it is computed anew (call it once a step); in eval without gradients it is kept until a weight of
-        codebook or projector changes. Of a class-conditional projector it is the codebook of one label, the same for
-        every image: `DiTBridge` says which.
+        It is mapped anew in each call: call it once a step. Of a class-conditional projector it is the codebook of one
+        label, the same for every image: `DiTBridge` says which.
         """
-        if self.training or torch.is_grad_enabled() or self.embedding.is_inference():
-            self._mapped = None
-            return self.normalize.codes(self._project())
-        state = tuple((t.data_ptr(), t._version) for t in (self.embedding, *self.projector.state_dict().values()))
-        if self._mapped is None or self._mapped[0] != state:
-            self._mapped = (state, self.normalize.codes(self._project()))
-        return self._mapped[1]
-
-    def train(self, mode: bool = True) -> VectorQuantizer:
-        self._mapped = None  # weights swapped through `.data`, as an EMA does, raise no version counter
-        return super().train(mode)
+        return self.normalize.codes(self._project())
 
     def map(self, raw_KD: Tensor) -> Tensor:
         """What a raw codebook (K, source_dim) means: projected, float32, normalised where that is what codes mean."""
@@ -145,6 +138,10 @@ class VectorQuantizer(Quantizer):
         with torch.no_grad():
             return self.distance.search(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD))
 
+    def logits(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
+        """What `search` compares, (N, K), differentiable: the best code has the largest."""
+        return self.distance.logits(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD))
+
     def regularization(self, z_ND: Tensor, codebook_KD: Tensor) -> dict[str, Tensor]:
         """The regulariser's weighted terms; its code is not called at weight 0."""
         if self.regularizer is None or not self.regularizer.weight:
@@ -162,7 +159,10 @@ class VectorQuantizer(Quantizer):
         B, _, H, W = check_latent(self, z_BDHW)
         with full_precision(z_BDHW.device.type):
             raw_ND = to_vectors(z_BDHW).float()
+            self.start(raw_ND)
             z_ND = self.normalize.latent(raw_ND)
+            if labels_B is not None:
+                self._check_labels(labels_B, B)
             if labels_B is None:
                 indices_N = self._prepare(z_ND) if self.training else None
                 indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
@@ -176,6 +176,19 @@ class VectorQuantizer(Quantizer):
                 self.update.step(self.embedding, raw_ND if self.update.takes_raw_latents else z_ND, indices_N)
         codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
         return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
+
+    def _check_labels(self, labels_B: Tensor, batch: int) -> None:
+        given = f'{tuple(labels_B.shape)} {labels_B.dtype}'
+        if not self.takes_labels:
+            name = type(self.projector).__name__
+            raise UserError(f'VectorQuantizer: {name} has no classes and takes no labels, got {given}; drop labels_B.')
+        if not self.training:
+            raise UserError(
+                'VectorQuantizer: labels choose a codebook in training alone; in eval all images have the one that fold() '
+                f'keeps. Drop labels_B, or fold(label); got {given}.'
+            )
+        if labels_B.shape != (batch,) or labels_B.dtype != torch.int64:
+            raise UserError(f'VectorQuantizer: expected int64 labels ({batch},), one an image, got {given}.')
 
     def _prepare(self, z_ND: Tensor) -> Tensor | None:
         """What precedes a training batch's choice of codes: a projector that follows the latents, the update's own step."""
@@ -192,7 +205,7 @@ class VectorQuantizer(Quantizer):
         codes_ND = F.embedding(indices_N, codebook_KD)
         if not self.training:
             return indices_N, codes_ND, {}
-        z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self.distance)
+        z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self)
         losses = {**self.loss(z_ND, codes_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
         return indices_N, z_q_ND, losses
 
@@ -210,7 +223,7 @@ class VectorQuantizer(Quantizer):
     def fold(self, label: int | None = None) -> VectorQuantizer:
         """A copy for inference: the mapped codebook replaces projector and raw codebook. Codes and values stay the same.
 
-        What an update keeps for training (averages, momenta of the raw codebook) is left behind too.
+        What an init or an update keeps for training (averages, momenta of the raw codebook) is left behind too.
 
         Args:
             label: Of a class-conditional projector, the class whose codebook is kept; by default what its config says.
@@ -226,14 +239,16 @@ class VectorQuantizer(Quantizer):
         self.train(was_training)
         kept = {**self._modules, 'projector': None, 'update': None}
         folded = copy.copy(self)
-        folded._modules, folded._parameters, folded._mapped = kept, {}, None
+        folded._modules, folded._parameters, folded._buffers = kept, {}, {}
         folded = copy.deepcopy(folded)
         folded.projector = PROJECTORS.build(
             dict(type='IdentityProjector'), codebook_size=self.codebook_size, code_dim=self.code_dim
         )
         folded.update = CODEBOOK_UPDATES.build(dict(type='GradientUpdate'))
-        folded.component_config = {**getattr(self, 'component_config', {}), 'projector': {}}
-        folded.component_config.pop('update', None)
+        folded.init = CODEBOOK_INITS.build(dict(type='UniformInit'))
+        config = getattr(self, 'component_config', {})
+        kept = {key: value for key, value in config.items() if key not in ('update', 'init')}
+        folded.component_config = {**kept, 'projector': {}}
         folded.embedding = nn.Parameter(mapped)
         return folded.eval()
 
@@ -252,10 +267,17 @@ class VectorQuantizer(Quantizer):
 
     @property
     def needs_latents(self) -> bool:
-        return self.init.needs_latents
+        return self.init.needs_latents and not self.started.item()
 
     @torch.no_grad()
     def initialize(self, z_ND: Tensor) -> None:
+        if not self.init.needs_latents:
+            raise UserError(
+                f'VectorQuantizer: {type(self.init).__name__} does not start from latents; set init to KMeansInit for that.'
+            )
+        if z_ND.dim() != 2 or z_ND.shape[1] != self.code_dim:
+            raise UserError(f'VectorQuantizer: expected latents (N, {self.code_dim}), got {tuple(z_ND.shape)}.')
+        self.started.fill_(1)
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
         self.update.attach(self.embedding, self.normalize, self.distance)
 

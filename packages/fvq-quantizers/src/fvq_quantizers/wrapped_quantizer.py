@@ -20,8 +20,9 @@ def build_wrapped(owner: str, config: Mapping[str, Any]) -> VectorQuantizer:
 
     Raises:
         UserError: Another kind of quantizer, an estimator that needs one codebook for its whole value (index
-            back-propagation), a normalisation that would make residuals unit vectors, a projector that follows the
-            statistics of latents, or an update that acts on latents before their codes are chosen.
+            back-propagation), a normalisation that would make residuals unit vectors, a class-conditional projector or
+            one that follows the statistics of latents, or an update that acts on latents before their codes are
+            chosen.
     """
     quantizer = QUANTIZERS.build(config)
     if not isinstance(quantizer, VectorQuantizer):
@@ -35,6 +36,11 @@ def build_wrapped(owner: str, config: Mapping[str, Any]) -> VectorQuantizer:
         raise UserError(
             f'{owner}: {type(quantizer.normalize).__name__} would put residuals, which shrink, on the unit sphere; use '
             'NoNormalization or CosineSearch.'
+        )
+    if quantizer.takes_labels:
+        raise UserError(
+            f'{owner}: {type(quantizer.projector).__name__} with num_classes makes a codebook for each class, and codes '
+            'are summed from one; drop num_classes.'
         )
     if getattr(quantizer.projector, 'observes_latents', False):
         raise UserError(

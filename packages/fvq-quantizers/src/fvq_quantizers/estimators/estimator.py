@@ -11,6 +11,9 @@ from torch import Tensor, nn
 class Estimator(nn.Module):
     """`(z, codebook, indices, distance) -> z_q`, whose value is the chosen codes.
 
+    `distance` is what the codes were chosen by: its `logits(z, codebook)` are what the search compared, after any
+    normalisation for the search alone.
+
     An estimator that needs only the latent and its quantized value implements `pair`, and then also works where the
     quantized value is a sum of codes (residual and multi-scale quantizers). One that needs the codebook overrides
     `forward` and leaves `pairwise` False.

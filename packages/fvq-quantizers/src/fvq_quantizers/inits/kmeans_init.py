@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fvq_core.errors import UserError
 from fvq_core.kmeans import kmeans
 from fvq_core.registry import CODEBOOK_INITS
 
@@ -20,11 +21,16 @@ class KMeansInit(CodebookInit):
     Args:
         iterations: Of Lloyd's algorithm, at most.
         std: Of the N(0, std^2) stand-in until then.
+
+    Raises:
+        UserError: No iterations or a negative deviation.
     """
 
     needs_latents = True
 
     def __init__(self, iterations: int = 20, std: float = 0.02) -> None:
+        if iterations < 1 or std < 0:
+            raise UserError(f'KMeansInit: iterations must be 1 or more and std 0 or more, got {iterations} and {std}.')
         self.iterations, self.std = iterations, std
 
     def weights(self, codebook_size: int, dim: int) -> Tensor:

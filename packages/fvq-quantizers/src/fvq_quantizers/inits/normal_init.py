@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fvq_core.errors import UserError
 from fvq_core.registry import CODEBOOK_INITS
 
 from .codebook_init import CodebookInit
@@ -16,9 +17,14 @@ class NormalInit(CodebookInit):
 
     Args:
         std: D^-1/2 where None.
+
+    Raises:
+        UserError: A negative deviation.
     """
 
     def __init__(self, std: float | None = None) -> None:
+        if std is not None and not std >= 0:
+            raise UserError(f'NormalInit: std must be 0 or more, got {std}; leave it out for D^-1/2.')
         self.std = std
 
     def weights(self, codebook_size: int, dim: int) -> Tensor:

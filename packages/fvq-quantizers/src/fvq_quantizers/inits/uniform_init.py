@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fvq_core.errors import UserError
 from fvq_core.registry import CODEBOOK_INITS
 
 from .codebook_init import CodebookInit
@@ -17,9 +18,14 @@ class UniformInit(CodebookInit):
     Args:
         scale: 1 / K where None.
         normalize: Divide each start code by its norm, as LlamaGen does for its normalised codebook.
+
+    Raises:
+        UserError: A negative scale.
     """
 
     def __init__(self, scale: float | None = None, normalize: bool = False) -> None:
+        if scale is not None and not scale >= 0:
+            raise UserError(f'UniformInit: scale must be 0 or more, got {scale}; leave it out for 1 / K.')
         self.scale, self.normalize = scale, normalize
 
     def weights(self, codebook_size: int, dim: int) -> Tensor:

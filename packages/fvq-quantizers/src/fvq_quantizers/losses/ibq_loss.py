@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZER_LOSSES
 
 
@@ -14,10 +15,15 @@ class IBQLoss(nn.Module):
 
     Args:
         beta: Weight of the *codebook* term, as released.
+
+    Raises:
+        UserError: A weight below 0.
     """
 
     def __init__(self, beta: float = 0.25) -> None:
         super().__init__()
+        if not beta >= 0:
+            raise UserError(f'IBQLoss: beta must be 0 or more, got {beta}; 0.25 is released.')
         self.beta = beta
 
     def forward(self, z_ND: Tensor, codes_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:

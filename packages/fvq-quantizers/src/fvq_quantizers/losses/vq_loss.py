@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZER_LOSSES
 
 
@@ -18,10 +19,15 @@ class VQLoss(nn.Module):
         beta: 0.25 in VQ-VAE, VQGAN, LlamaGen and FVQ.
         codebook_weight: Weight of the codebook term; 0 where an update writes the codes (EMA).
         legacy: Put beta on the codebook term instead of the commitment, the well-known slip of the first VQGAN code.
+
+    Raises:
+        UserError: A weight below 0.
     """
 
     def __init__(self, beta: float = 0.25, codebook_weight: float = 1.0, legacy: bool = False) -> None:
         super().__init__()
+        if not (beta >= 0 and codebook_weight >= 0):
+            raise UserError(f'VQLoss: beta and codebook_weight must be 0 or more, got {beta} and {codebook_weight}.')
         self.codebook_weight = codebook_weight * (beta if legacy else 1.0)
         self.commitment_weight = 1.0 if legacy else beta
 

@@ -23,14 +23,16 @@ class CodebookBridge(nn.Module):
         code_dim: D.
         patch_size: p, codes of one token.
         hidden_dim: Width of the blocks.
+        depth: Blocks, 0 or more.
         num_heads: Of their attention.
+        mlp_ratio: Width of their MLPs over `hidden_dim`.
         patching: `'sequence'`: p consecutive codes a token; `'grid'`: square patches of the codebook laid out as a square.
         output_scale: Starting scale of the output map over Xavier-uniform, 0 or more.
         slot_spread: Share of a slot's starting weights that is its own, 0 to 1.
 
     Raises:
         UserError: p does not divide K (or, for the grid, they are no fitting squares); heads do not divide `hidden_dim`;
-            a scale or a share out of its range.
+            a size, a scale or a share out of its range.
     """
 
     blocks: nn.Sequential | nn.ModuleList
@@ -41,7 +43,9 @@ class CodebookBridge(nn.Module):
         code_dim: int,
         patch_size: int,
         hidden_dim: int,
+        depth: int,
         num_heads: int,
+        mlp_ratio: float,
         patching: Patching,
         output_scale: float,
         slot_spread: float,
@@ -49,11 +53,16 @@ class CodebookBridge(nn.Module):
         super().__init__()
         name = type(self).__name__
         check_patches(name, codebook_size, patch_size, patching)
+        if min(hidden_dim, num_heads) < 1 or depth < 0 or not mlp_ratio > 0:
+            raise UserError(
+                f'{name}: hidden_dim and num_heads must be 1 or more, depth 0 or more and mlp_ratio above 0, got {hidden_dim}, '
+                f'{num_heads}, {depth} and {mlp_ratio}.'
+            )
         if hidden_dim % num_heads:
             raise UserError(
                 f'{name}: hidden_dim {hidden_dim} is not a multiple of num_heads {num_heads}; change one of them.'
             )
-        if output_scale < 0:
+        if not 0.0 <= output_scale < math.inf:
             raise UserError(
                 f'{name}: output_scale must be 0 or more, got {output_scale}; 0 is the released zero start.'
             )

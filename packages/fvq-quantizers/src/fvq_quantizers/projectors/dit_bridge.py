@@ -74,7 +74,16 @@ class DiTBridge(CodebookBridge):
     ) -> None:
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
         super().__init__(
-            codebook_size, code_dim, patch_size, hidden_dim, num_heads, patching, output_scale, slot_spread
+            codebook_size,
+            code_dim,
+            patch_size,
+            hidden_dim,
+            depth,
+            num_heads,
+            mlp_ratio,
+            patching,
+            output_scale,
+            slot_spread,
         )
         self.num_classes, self.class_dropout, self.fold_label = num_classes, class_dropout, fold_label
         labels = self._count_labels()

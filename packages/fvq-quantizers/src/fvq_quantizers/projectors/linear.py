@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from fvq_core.errors import UserError
 from fvq_core.registry import PROJECTORS
 
 
@@ -17,6 +18,9 @@ class LinearProjector(nn.Module):
         bias: SimVQ and the FVQ release have one (K x D^2 multiply-accumulates either way: the 1.07 G of table 10).
         source_dim: Width of the raw codebook; D by default, else e.g. the width of frozen features (VQGAN-LC).
         std: The weights start from N(0, std^2), as in VQGAN-LC with D^-1/2; from torch's default otherwise.
+
+    Raises:
+        UserError: A width below 1 or a negative deviation.
     """
 
     def __init__(
@@ -29,6 +33,10 @@ class LinearProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.source_dim = code_dim if source_dim is None else source_dim
+        if self.source_dim < 1 or (std is not None and not std >= 0):
+            raise UserError(
+                f'LinearProjector: source_dim must be 1 or more and std 0 or more, got {source_dim} and {std}.'
+            )
         self.map = nn.Linear(self.source_dim, code_dim, bias=bias)
         if std is not None:
             nn.init.normal_(self.map.weight, std=std)

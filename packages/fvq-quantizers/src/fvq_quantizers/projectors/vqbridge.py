@@ -81,7 +81,16 @@ class VQBridge(CodebookBridge):
     ) -> None:
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
         super().__init__(
-            codebook_size, code_dim, patch_size, hidden_dim, num_heads, patching, output_scale, slot_spread
+            codebook_size,
+            code_dim,
+            patch_size,
+            hidden_dim,
+            depth,
+            num_heads,
+            mlp_ratio,
+            patching,
+            output_scale,
+            slot_spread,
         )
         if positions not in ('none', 'sincos', 'learned'):
             raise UserError(f"VQBridge: positions must be 'none', 'sincos' or 'learned', got {positions!r}.")

@@ -34,11 +34,11 @@ class EntropyRegularizer(nn.Module):
         temperature: 0.01 in all of them.
         sample_weight: Of the rows' own entropy; 1 in all of them.
         batch_weight: Of the mean choice's entropy; 1 in all of them.
-        eps: Inside the logarithms; 1e-5 in all of them.
+        eps: Inside the logarithms, above 0; 1e-5 in all of them.
         clamp: Least probability inside the logarithms instead of an addition.
 
     Raises:
-        UserError: A weight below 0 or a temperature that is not above 0.
+        UserError: A weight below 0, or a temperature or eps that is not above 0.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class EntropyRegularizer(nn.Module):
         clamp: bool = False,
     ) -> None:
         super().__init__()
-        if weight < 0 or temperature <= 0:
+        if weight < 0 or temperature <= 0 or eps <= 0:
             raise UserError(
-                f'EntropyRegularizer: weight must be 0 or more and temperature above 0, got {weight} and {temperature}.'
+                'EntropyRegularizer: weight must be 0 or more, temperature and eps above 0, got '
+                f'{weight}, {temperature} and {eps}.'
             )
         self.weight, self.temperature, self.eps, self.clamp = weight, temperature, eps, clamp
         self.sample_weight, self.batch_weight = sample_weight, batch_weight

@@ -40,7 +40,8 @@ class AlternatingUpdate(GradientUpdate):
             (`SynchronizedStraightThrough`) needs it.
 
     Raises:
-        UserError: No steps, an unknown optimizer, or a class-conditional projector, which has no one codebook to step on.
+        UserError: No steps, an unknown optimizer, a momentum or beta outside [0, 1), or a class-conditional projector, which
+            has no one codebook to step on.
     """
 
     overwrites = True
@@ -62,6 +63,8 @@ class AlternatingUpdate(GradientUpdate):
         super().__init__()
         if steps < 1 or lr <= 0:
             raise UserError(f'AlternatingUpdate: steps must be 1 or more and lr above 0, got {steps} and {lr}.')
+        if not all(0 <= share < 1 for share in (momentum, *betas)):
+            raise UserError(f'AlternatingUpdate: momentum and betas must lie in [0, 1), got {momentum} and {betas}.')
         if optimizer not in ('sgd', 'adam'):
             raise UserError(f"AlternatingUpdate: optimizer must be 'sgd' or 'adam', got {optimizer!r}.")
         self.steps, self.optimizer, self.lr, self.momentum, self.betas = steps, optimizer, lr, momentum, tuple(betas)

@@ -44,8 +44,10 @@ class EMAUpdate(GradientUpdate):
         super().__init__()
         if not 0.0 <= decay < 1.0:
             raise UserError(f'EMAUpdate: decay must lie in [0, 1), got {decay}; 0.99 is usual.')
-        if start_count < 0.0:
-            raise UserError(f'EMAUpdate: start_count must be 0 or more, got {start_count}; 1 is the default.')
+        if not (start_count >= 0.0 and eps > 0.0):
+            raise UserError(
+                f'EMAUpdate: start_count must be 0 or more and eps above 0, got {start_count} and {eps}; 1 and 1e-5 are usual.'
+            )
         self.decay, self.eps, self.restart, self.start_count = decay, eps, restart, start_count
 
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
