@@ -79,9 +79,13 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
             the config is silent and the constructor takes them.
 
     Raises:
-        UserError: An unknown name or argument (with the nearest valid one), a missing argument, or any `ValueError`
-            that the constructor raises.
+        UserError: A bare name or class, an unknown name or argument (with the nearest valid one), a missing argument, or
+            any `ValueError` that the constructor raises.
     """
+    if isinstance(cfg, str | type):
+        name = cfg if isinstance(cfg, str) else component_name(cfg)
+        registry.resolve(cfg)
+        raise UserError(f"{registry.name}: expected a config, got {name!r}; write dict(type='{name}').")
     if not isinstance(cfg, Mapping):
         return cfg
     arguments = {key: value for key, value in cfg.items() if key != '_scope_'}
