@@ -14,7 +14,7 @@ from .rows import Row
 from .run import Run
 from .scheduler import SELECTED_BY
 
-OTHER_RATE, NO_COMMON_SEED = 'other rate', 'no common seed'
+OTHER_RATE, NO_COMMON_SEED, OTHER_CROPS = 'other rate', 'no common seed', 'other crops'
 
 
 def compare(
@@ -39,15 +39,14 @@ def compare(
     if not common:
         return None, NO_COMMON_SEED
     own, other = ([run for run in each if run.seed in common] for each in (runs, against))
-    (scores, photos), (reference_scores, _) = per_image(own, SELECTED_BY), per_image(other, SELECTED_BY)
+    found = [np.load(run.folder / PER_IMAGE_NAME) for run in (*own, *other)]
+    labels = found[0]['labels']
+    if any(not np.array_equal(labels, each['labels']) for each in found):
+        return None, OTHER_CROPS
+    scores, reference_scores = (
+        np.mean([each[SELECTED_BY] for each in part], axis=0) for part in (found[: len(own)], found[len(own) :])
+    )
+    photos = labels if labels_are_photos(own[0].cfg.val_dataloader['dataset']) else np.full_like(labels, -1)
     few = len(common) < max(len(runs), len(against))
     note = f'seed{"s" * (len(common) > 1)} {", ".join(map(str, sorted(common)))} only' if few else ''
     return paired_bootstrap(scores, reference_scores, photos), note
-
-
-def per_image(runs: Sequence[Run], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Each image's score, the mean over seeds, and the photo it was cut from: -1 where every image is one of its own."""
-    arrays = [np.load(run.folder / PER_IMAGE_NAME) for run in runs]
-    labels = arrays[0]['labels']
-    photos = labels if labels_are_photos(runs[0].cfg.val_dataloader['dataset']) else np.full_like(labels, -1)
-    return np.mean([array[key] for array in arrays], axis=0), photos

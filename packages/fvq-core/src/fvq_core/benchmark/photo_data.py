@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ..data.image_folder import list_images
 from ..errors import UserError
 from ..registry import component_name
+from .crop_list import LIST_NAME, fix_crop_list
+from .photo_files import check_apart, digest, photo_sizes
+from .run import REQUEST, RUNS
 
-LIST_NAME = 'evaluation_crops.txt'
 # A crop covers a quarter to a half of the short side of a photo: detail as in photos taken at full size, and many
 # different crops of each.
 FRACTIONS = dict(min_fraction=0.25, max_fraction=0.5)
-CROPS_A_PHOTO = 4  # at least
 
 
 def photo_folders(root: str) -> tuple[Path, Path]:
@@ -36,44 +35,32 @@ def photo_folders(root: str) -> tuple[Path, Path]:
     return train.resolve(), evaluation.resolve()
 
 
-def write_crop_list(folder: Path, crops: int, target: Path) -> int:
-    """List every photo of a folder several times, each time for another crop; its label is the number of the photo.
-
-    Args:
-        folder: Of the evaluation photos.
-        crops: Fewest crops wanted in all.
-        target: The list file.
-
-    Returns:
-        Crops in all, the same number of each photo.
-    """
-    photos = [name for name, _ in list_images(str(folder))]
-    if not photos:
-        raise UserError(f'benchmark: there is no image in {folder}.')
-    rounds = max(CROPS_A_PHOTO, math.ceil(crops / len(photos)))
-    lines = [f'{name} {number}\n' for _ in range(rounds) for number, name in enumerate(photos)]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(''.join(lines))
-    return len(lines)
-
-
-def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path) -> int:
+def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path, write: bool = True) -> int:
     """Make configs train on the photos of `root/train` and evaluate on fixed crops of those of `root/val`.
 
-    Batch sizes and the size of the crops stay.
+    Batch sizes and the size of the crops stay. Each config also says which photos these are, by name and size, so that a
+    run of others is another run.
 
     Args:
         configs: Changed in place.
         root: See `photo_folders`.
         crops: Fewest evaluation crops.
-        work_dir: Where the list of evaluation crops goes.
+        work_dir: Where the list of evaluation crops lies; it stays as it is once a run was made.
+        write: Whether the list may be written.
 
     Returns:
         Evaluation crops.
+
+    Raises:
+        UserError: Folders or photos are missing, a photo is in both, or the list does not fit; see `fix_crop_list`.
     """
     train, evaluation = photo_folders(root)
+    of_train, of_evaluation = photo_sizes(train), photo_sizes(evaluation)
+    check_apart(train, evaluation, of_train, of_evaluation)
     crop_list = work_dir.resolve() / LIST_NAME
-    count = write_crop_list(evaluation, crops, crop_list)
+    fixed = not write or any((work_dir / RUNS).rglob(REQUEST))
+    text = fix_crop_list(crop_list, list(of_evaluation), crops, fixed)
+    photos = dict(train=digest(of_train), evaluation=digest([of_evaluation, text]))
     for cfg in configs:
         size = crop_size(cfg.train_dataloader['dataset'])
         crop = dict(type='ADMRandomCrop', size=size, upsample=True, **FRACTIONS)
@@ -83,7 +70,8 @@ def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path)
         cfg.val_dataloader['dataset'] = ConfigDict(  # of one seed, so that every run is scored on the same crops
             type='ImageFolder', root=str(evaluation), list_file=str(crop_list), transforms=[crop], seed=0
         )
-    return count
+        cfg.photos = photos
+    return text.count('\n')
 
 
 def labels_are_photos(dataset: Any) -> bool:
