@@ -20,9 +20,10 @@ from ..errors import UserError
 from ..hooks.report_hook import write_json
 from ..json_files import read_json
 from ..registry import component_name, plain
+from .run_process import BUSY, WATCHED, busy
 
 RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.py', 'result.json', 'log.txt'
-FINISHED, FAILED = 'finished', 'failed'
+FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
 INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
 # What the report needs of every run; added where a config does not have it.
 REPORTED = ('CodebookUsage', 'PSNR', 'SSIM', 'QuantizationError', 'ProjectorCost')
@@ -54,6 +55,11 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What the run left, None before it ended."""
         return read_json(self.folder / RESULT)
+
+    @property
+    def jobs(self) -> int | None:
+        """How many runs went on at a time, itself included; None where it was not prepared."""
+        return (read_json(self.folder / REQUEST) or {}).get('jobs')
 
     @property
     def finished(self) -> bool:
@@ -90,27 +96,33 @@ def fingerprint(cfg: Config) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def holds_another(run: Run, extra_metrics: list[dict[str, Any]]) -> bool:
+    """Whether its folder holds a run of another config."""
+    request = read_json(run.folder / REQUEST)
+    return request is not None and request['fingerprint'] != fingerprint(run_config(run, extra_metrics))
+
+
 def check_folder(run: Run, extra_metrics: list[dict[str, Any]]) -> None:
     """Refuse to go on in a folder that holds something else.
 
     Raises:
         UserError: The folder holds a run of another config.
     """
-    request = read_json(run.folder / REQUEST)
-    if request is not None and request['fingerprint'] != fingerprint(run_config(run, extra_metrics)):
+    if holds_another(run, extra_metrics):
         raise UserError(
             f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
             'choose another --work-dir, or delete that folder.'
         )
 
 
-def prepare(run: Run, extra_metrics: list[dict[str, Any]]) -> None:
-    """Write what the process of the run reads."""
+def prepare(run: Run, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> None:
+    """Write what the process of the run reads, and how many runs go on at a time, which its speed depends on."""
     cfg = run_config(run, extra_metrics)
     run.folder.mkdir(parents=True, exist_ok=True)
     unformatted(cfg).dump(str(run.folder / f'.{PLAN}'))
     os.replace(run.folder / f'.{PLAN}', run.folder / PLAN)
-    request = dict(config=run.source, row=run.row, factor=run.factor, seed=run.seed, fingerprint=fingerprint(cfg))
+    request = dict(config=run.source, row=run.row, factor=run.factor, seed=run.seed, jobs=jobs)
+    request['fingerprint'] = fingerprint(cfg)
     write_json(run.folder / REQUEST, request)
 
 
@@ -121,7 +133,7 @@ def unformatted(cfg: Config) -> Config:
 
 
 def execute(run: Run, env: Mapping[str, str]) -> dict[str, Any]:
-    """Train in a process of its own, whose end cannot hurt any other run.
+    """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process.
 
     Args:
         run: Prepared.
@@ -131,14 +143,20 @@ def execute(run: Run, env: Mapping[str, str]) -> dict[str, Any]:
         The result: finished, or failed and why.
     """
     (run.folder / RESULT).unlink(missing_ok=True)
-    command = [sys.executable, '-m', 'fvq_core.benchmark.worker', str(run.folder)]
-    with open(run.folder / LOG, 'a') as log:
-        done = subprocess.run(command, env={**os.environ, **env}, stdout=log, stderr=subprocess.STDOUT, check=False)
+    command = [sys.executable, '-m', 'fvq_core.benchmark.worker', str(run.folder), WATCHED]
+    streams: Any = dict(stdin=subprocess.PIPE, stderr=subprocess.STDOUT)  # the first is never written to
+    with (
+        open(run.folder / LOG, 'a') as log,
+        subprocess.Popen(command, env={**os.environ, **env}, stdout=log, **streams) as process,
+    ):
+        code = process.wait()
+    if code == BUSY:
+        return {'status': FAILED, 'reason': busy(run.folder)}
     result = run.result()
-    if result is None and done.returncode in INTERRUPTED:
+    if result is None and code in INTERRUPTED:
         return {'status': FAILED, 'reason': 'interrupted; the same call goes on with it'}
     if result is None:
-        how = f'signal {-done.returncode}' if done.returncode < 0 else f'exit code {done.returncode}'
+        how = f'signal {-code}' if code < 0 else f'exit code {code}'
         result = {'status': FAILED, 'reason': f'the process ended with {how}; see {run.folder / LOG}'}
         write_json(run.folder / RESULT, result)
     return result

@@ -17,7 +17,7 @@ from ..hooks.report_hook import write_json
 from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable
-from .run import FAILED, FINISHED, RESULT, Run, check_folder, execute, prepare, run_folder
+from .run import FAILED, FINISHED, OTHER, RESULT, Run, check_folder, execute, holds_another, prepare, run_folder
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
 
@@ -66,9 +66,15 @@ class Benchmark:
         tries = [[(row, factor) for factor in self.factors_of(row)] for row, _ in trainable(self.rows)]
         return [self.run(row, factor, self.seeds[0]) for column in zip(*tries, strict=True) for row, factor in column]
 
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """What a run left, None before it ended; no numbers where its folder holds a run of another config."""
+        if holds_another(run, self.extra_metrics):
+            return {'status': OTHER, 'reason': 'data, steps, options or metrics are not those of this call'}
+        return run.result()
+
     def best_factor(self, row: Row) -> float | None:
         """The factor whose run with the first seed has the best PSNR over the evaluation set; None if all failed."""
-        results = {factor: self.run(row, factor, self.seeds[0]).result() or {} for factor in self.factors_of(row)}
+        results = {factor: self.result(self.run(row, factor, self.seeds[0])) or {} for factor in self.factors_of(row)}
         finished = {factor: result for factor, result in results.items() if result.get('status') == FINISHED}
         return best_rate({factor: result['metrics'][SELECTED_BY]['value'] for factor, result in finished.items()})
 
@@ -105,7 +111,7 @@ def run_all(
         slot = free.get()
         active.append(run)
         try:
-            return prepare_and_execute(run, extra_metrics, slot)
+            return prepare_and_execute(run, extra_metrics, slot, len(slots))
         finally:
             active.remove(run)
             free.put(slot)
@@ -130,15 +136,19 @@ def run_all(
             raise
 
 
-def prepare_and_execute(run: Run, extra_metrics: list[dict[str, Any]], env: dict[str, str]) -> dict[str, Any]:
+def prepare_and_execute(
+    run: Run, extra_metrics: list[dict[str, Any]], env: dict[str, str], jobs: int
+) -> dict[str, Any]:
     """Train; whatever keeps this run from starting is its failure, and no other run's."""
     try:
-        prepare(run, extra_metrics)
+        prepare(run, extra_metrics, jobs)
         return execute(run, env)
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
         result = {'status': FAILED, 'reason': ' '.join(reason.split())}
-        with contextlib.suppress(OSError):  # where even this cannot be written, the line on the console has to do
+        with contextlib.suppress(
+            UserError, OSError
+        ):  # where not even this can be written, the console's line has to do
             write_json(run.folder / RESULT, result)
         return result
 

@@ -23,6 +23,7 @@ from ..runner.checkpoint import list_checkpoints
 from ..runner.runner import HISTORY_NAME, Runner, versions
 from ..runner.train_loop import TrainLoop
 from .run import FAILED, FINISHED, PLAN, REQUEST, RESULT, unformatted
+from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_parent
 from .training_cost import TrainingCost, resident_peak_mib
 
 SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
@@ -85,9 +86,23 @@ def save_samples(runner: Any, path: Path) -> None:
 
 
 def main(folder: Path) -> int:
-    """Train and leave `result.json`, whatever happens; an interrupted run leaves none and is continued later."""
+    """Train and leave `result.json`, whatever happens; an interrupted run leaves none and is continued later.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 130 for an interruption, `BUSY` where another process is at it.
+    """
     warnings.filterwarnings('ignore', category=DeprecationWarning)
     warnings.filterwarnings('ignore', category=FutureWarning)
+    try:
+        with alone_in(folder):
+            return train_and_report(folder)
+    except FolderBusyError as error:
+        print(error)
+        return BUSY
+
+
+def train_and_report(folder: Path) -> int:
+    """See `main`."""
     try:
         result = train(folder)
     except KeyboardInterrupt:
@@ -101,4 +116,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == '__main__':
+    if WATCHED in sys.argv[2:]:
+        end_with_parent()
     sys.exit(main(Path(sys.argv[1])))
