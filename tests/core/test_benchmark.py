@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,20 @@ import pytest
 
 from fvq_core.benchmark import run as run_module
 from fvq_core.benchmark import scheduler, worker
-from fvq_core.benchmark.bootstrap import paired_bootstrap
-from fvq_core.benchmark.chosen_rates import chosen_rates
 from fvq_core.benchmark.curves import PANELS, histories
 from fvq_core.benchmark.fairness import check_fairness
 from fvq_core.benchmark.perceptual_choice import perceptual_metrics
-from fvq_core.benchmark.photo_data import use_photos
 from fvq_core.benchmark.rows import Row, read_rows, short_name
 from fvq_core.benchmark.run import Run
 from fvq_core.benchmark.scheduler import Benchmark, make_slots
 from fvq_core.benchmark.summary import Cell, RowSummary
 from fvq_core.commands.benchmark import main
 from fvq_core.config import load_config
-from fvq_core.data.image_folder import ImageFolder
 from fvq_core.errors import UserError
 from fvq_core.hooks.history import History
 from fvq_core.plots.run_curves_plot import run_bands
 
-from .pictures import picture, save
+from .benchmark_runs import FVQ, OPTIONS, REPO, SWEEP, VQ
 
 TINY = [
     'train_dataloader.batch_size=2',
@@ -39,9 +34,6 @@ TINY = [
     'default_hooks.training_log.interval=1',
     'model.tokenizer.quantizer.codebook_size=16',
 ]
-REPO = Path(__file__).parents[2]
-VQ, FVQ, SWEEP = (str(REPO / 'configs/mini' / name) for name in ('vq.py', 'fvq.py', 'q1/sweep.py'))
-OPTIONS = {'model.tokenizer.quantizer.codebook_size': 16, 'train_dataloader.batch_size': 2}
 
 
 def here(run: Run, env: Any) -> dict[str, Any]:
@@ -128,7 +120,16 @@ def test_whole_benchmark_survives_a_failure_reports_and_is_not_repeated(
     del in_process[:]
     assert main(call) == 0
     assert in_process == [f'{broken_name(broken)} lr x1 seed 0']
+    # the report says how the runs were made, not how this call would make them
+    assert main([*call, '--report-only', '--jobs', '5', '--threads', '7']) == 0
+    text = (work_dir / 'report.md').read_text()
+    assert '1 run(s) at a time' in text
+    assert '7 CPU thread(s)' not in text
     # another length in the same folder would mix two benchmarks
+    assert main([*call, '--report-only', '--steps', '3']) == 0
+    text = (work_dir / 'report.md').read_text()
+    assert 'of another config (lr x1, seed 0): data, steps' in text
+    assert '2 steps of' not in text
     assert main([*call, '--steps', '3']) == 2
     assert 'holds a run of another config' in capsys.readouterr().err
 
@@ -207,59 +208,6 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     monkeypatch.setattr(TrainLoop, 'run_iter', interrupted)
 
 
-def test_a_run_whose_process_dies_is_a_failure_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
-    run.folder.mkdir(parents=True)
-    killer = tmp_path / 'python'
-    killer.write_text('#!/bin/sh\nkill -KILL $$\n')
-    killer.chmod(0o755)
-    monkeypatch.setattr(sys, 'executable', str(killer))
-    assert run_module.execute(run, {})['reason'].startswith('the process ended with signal 9; see ')
-    assert result_of(run.folder)['status'] == 'failed'
-
-
-def test_a_run_that_was_interrupted_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
-    run.folder.mkdir(parents=True)
-    stopped = tmp_path / 'python'
-    stopped.write_text('#!/bin/sh\nexit 130\n')
-    stopped.chmod(0o755)
-    monkeypatch.setattr(sys, 'executable', str(stopped))
-    assert run_module.execute(run, {})['reason'].startswith('interrupted')
-    assert run.result() is None
-
-
-# --- rates of another benchmark ---
-
-
-def test_rates_of_another_benchmark_are_its_best_and_nothing_is_tuned_again(tmp_path: Path) -> None:
-    scores = {'mini/vq': {0.3: 20.0, 1.0: 21.0, 3.0: 22.0}, 'mini/fvq': {0.3: 25.0, 1.0: 27.0, 3.0: 26.0}}
-    for key, tried in scores.items():
-        for factor, psnr in tried.items():
-            leave_result(run_module.run_folder(tmp_path, key, factor, 0), psnr)
-    leave_result(run_module.run_folder(tmp_path, 'mini/vq', 1.0, 1), 99.0)  # another seed chooses nothing
-    rows = read_rows([VQ, FVQ], OPTIONS)
-    rates = chosen_rates(tmp_path, rows, 0)
-    assert rates == {'mini/vq': 3.0, 'mini/fvq': 1.0}
-    benchmark = Benchmark(rows, [0, 1], [1.0], tmp_path / 'other', chosen=rates)
-    assert [str(run) for run in benchmark.tuning_runs()] == ['mini/vq lr x3 seed 0', 'mini/fvq lr x1 seed 0']
-    leave_result(benchmark.tuning_runs()[0].folder, 10.0)
-    assert [str(run) for run in benchmark.seed_runs()] == ['mini/vq lr x3 seed 1']
-
-
-def leave_result(folder: Path, psnr: float) -> None:
-    folder.mkdir(parents=True)
-    (folder / 'result.json').write_text(json.dumps({'status': 'finished', 'metrics': {'psnr': {'value': psnr}}}))
-
-
-def test_rates_of_a_benchmark_without_a_row_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    leave_result(run_module.run_folder(tmp_path, 'mini/vq', 1.0, 0), 20.0)
-    assert main([VQ, FVQ, '--rates-of', str(tmp_path), '--work-dir', str(tmp_path / 'out')]) == 2
-    assert 'has no finished run with seed 0 of fvq; train them there first' in capsys.readouterr().err
-    assert main([VQ, '--rates-of', str(tmp_path), '--lr-factors', '1', '3', '--work-dir', str(tmp_path / 'out')]) == 2
-    assert 'exclude each other' in capsys.readouterr().err
-
-
 # --- fairness ---
 
 
@@ -325,69 +273,13 @@ def test_one_config_twice_and_a_missing_one_are_refused() -> None:
         read_rows([VQ.replace('vq.py', 'vqq.py')], {})
 
 
-# --- data ---
-
-
-def test_photos_replace_the_data_of_every_row_with_the_same_fixed_crops(tmp_path: Path) -> None:
-    for split, count in (('train', 3), ('val', 5)):
-        for number in range(count):
-            save(picture(90, 80, number), tmp_path / split / 'a' / f'{number}.png')
-    configs = [load_config(VQ), load_config(FVQ, seed=1)]
-    assert (
-        use_photos(configs, str(tmp_path), 21, tmp_path / 'work') == 25
-    )  # five of each: the same number of every photo
-    crops = []
-    for cfg in configs:
-        dataset = dict(cfg.val_dataloader.dataset)
-        assert dataset.pop('type') == 'ImageFolder'
-        folder = ImageFolder(**dataset)
-        assert [folder.label(i) for i in range(10)] == [0, 1, 2, 3, 4] * 2
-        crops.append([np.asarray(folder[i]['image']) for i in range(10)])
-        assert cfg.train_dataloader.dataset.root.endswith('train')
-    assert crops[0][0].shape == (3, 64, 64)
-    assert all(np.array_equal(a, b) for a, b in zip(*crops, strict=True))
-    assert not np.array_equal(crops[0][0], crops[0][5])  # another crop of the same photo
-    with pytest.raises(UserError, match='must hold the folders train/ and val/'):
-        use_photos(configs, str(tmp_path / 'train'), 1, tmp_path)
-
-
-# --- statistics ---
-
-
-def test_the_bootstrap_interval_is_the_normal_one_for_many_photos() -> None:
-    rng = np.random.default_rng(0)
-    reference, gain = rng.normal(25, 4, 3000), rng.normal(0.2, 1.5, 3000)
-    got = paired_bootstrap(reference + gain, reference, np.full(3000, -1))
-    half = 1.96 * gain.std() / np.sqrt(3000)
-    assert got.mean == pytest.approx(gain.mean())
-    assert (got.low, got.high) == pytest.approx((gain.mean() - half, gain.mean() + half), abs=0.1 * half)
-    assert got.photos == got.images == 3000
-    assert got.differs
-
-
-def test_crops_of_one_photo_do_not_pass_for_independent_samples() -> None:
-    rng = np.random.default_rng(1)
-    of_photo = rng.normal(0.0, 1.0, 20)
-    photos = np.repeat(np.arange(20), 50)
-    got = paired_bootstrap(of_photo[photos], np.zeros(1000), photos)
-    alone = paired_bootstrap(of_photo, np.zeros(20), np.arange(20))
-    assert (got.low, got.high) == pytest.approx((alone.low, alone.high))
-    assert got.photos == 20
-    assert got.high - got.low > 4 * (2 * 1.96 * of_photo.std() / np.sqrt(1000))
-
-
-def test_a_constant_difference_has_no_width_and_none_is_no_difference() -> None:
-    scores, photos = np.arange(30.0), np.arange(30) % 3
-    got = paired_bootstrap(scores + 0.5, scores, photos)
-    assert (got.mean, got.low, got.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert not paired_bootstrap(scores, scores, photos).differs
-    with pytest.raises(UserError, match='same images'):
-        paired_bootstrap(scores, scores[:-1], photos)
+# --- numbers ---
 
 
 def test_a_cell_is_the_mean_with_the_sample_deviation() -> None:
     assert Cell([1.0, 2.0, 6.0]).text(2) == '3.00 ± 2.65'
     assert Cell([1.234]).text(1) == '1.2'
+    assert Cell([6.0, 6.0]).text(1) == '6.0 ± 0.0'  # two seeds that agree are no single seed
 
 
 def test_curves_are_over_the_steps_that_every_seed_logged(tmp_path: Path) -> None:

@@ -13,26 +13,24 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The mean difference of two methods and its 95 % interval.
+    """The mean difference of two methods and its 95 % interval, which a single photo has not.
 
     Attributes:
         mean: Over images.
-        low: 2.5 % quantile of the resampled means.
-        high: 97.5 % quantile.
+        interval: The 2.5 % and the 97.5 % quantile of the resampled means; None below two photos.
         photos: What was resampled.
         images: Crops in all.
     """
 
     mean: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     photos: int
     images: int
 
     @property
     def differs(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.low > 0 or self.high < 0
+        """Whether there is an interval and it leaves 0 out."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 def paired_bootstrap(
@@ -61,7 +59,9 @@ def paired_bootstrap(
     alone = np.where(photos < 0, photos.max(initial=0) + 1 + np.arange(len(photos)), photos)
     _, group = np.unique(alone, return_inverse=True)
     sums, counts = np.bincount(group, difference), np.bincount(group)
+    if len(sums) < 2:
+        return PairedDifference(difference.mean().item(), None, len(sums), len(scores))
     drawn = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, (0.025, 0.975))
-    return PairedDifference(difference.mean().item(), low.item(), high.item(), len(sums), len(scores))
+    return PairedDifference(difference.mean().item(), (low.item(), high.item()), len(sums), len(scores))

@@ -21,6 +21,7 @@ def write_report_csv(summaries: Sequence[RowSummary], path: Path) -> None:
 def report_line(summary: RowSummary) -> dict[str, Any]:
     """A row's; every line has the same keys, with '' for what a row does not have."""
     row, difference = summary.row, summary.difference
+    low, high = ('', '') if difference is None or difference.interval is None else difference.interval
     samples = summary.results[0]['metrics']['psnr']['samples'] if summary.runs else ''
     line = {
         'row': row.name,
@@ -35,8 +36,8 @@ def report_line(summary: RowSummary) -> dict[str, Any]:
         'failure': summary.failure,
         'reference': summary.reference,
         'psnr_difference': difference.mean if difference else '',
-        'psnr_difference_low': difference.low if difference else '',
-        'psnr_difference_high': difference.high if difference else '',
+        'psnr_difference_low': low,
+        'psnr_difference_high': high,
         'photos': difference.photos if difference else '',
         'difference_note': summary.difference_note,
     }

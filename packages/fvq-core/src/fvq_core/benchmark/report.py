@@ -8,14 +8,14 @@ from pathlib import Path
 from ..reports.blocks import Block, Code, Heading, Picture, Text
 from ..reports.html import to_html
 from ..reports.markdown import to_markdown
-from .comparison import OTHER_RATE
 from .csv_files import write_report_csv, write_runs_csv
 from .curves import plot_all
 from .fairness import differences, exemptions
 from .grid import SMALLEST_SIDE, draw_grid
-from .reference import SAME_RATE, references
+from .reference import references
 from .rows import Row
 from .scheduler import Benchmark
+from .sentences import compared, is_selected, memory_note, recorded, selected, starved, tried
 from .summary import RowSummary, summarize
 from .tables import (
     codes_table,
@@ -27,8 +27,6 @@ from .tables import (
     unselected_table,
 )
 
-FEWEST_CODES = 10  # evaluation codes for each code of the codebook
-
 
 def write_report(benchmark: Benchmark, reference: str | None, command: str, notes: Sequence[str]) -> list[RowSummary]:
     """Write every file of the report into the benchmark's folder.
@@ -37,7 +35,7 @@ def write_report(benchmark: Benchmark, reference: str | None, command: str, note
         benchmark: Whose runs to read; unfinished ones are said to be so.
         reference: Name of the row that PSNR is compared with; by default each row has its own, see `references`.
         command: What was called, to be repeated.
-        notes: Sentences about this call: data, threads, perceptual network.
+        notes: Sentences about data, perceptual network, and where rates come from.
 
     Returns:
         The rows.
@@ -57,19 +55,9 @@ def write_report(benchmark: Benchmark, reference: str | None, command: str, note
 def heading(benchmark: Benchmark, summaries: Sequence[RowSummary], command: str, notes: Sequence[str]) -> list[Block]:
     """What was compared, and under what."""
     seeds = ', '.join(map(str, benchmark.seeds))
-    facts = [f'Seeds: {seeds}.', *tried(benchmark), *notes]
-    result = next((summary.results[0] for summary in summaries if summary.runs), None)
-    if result is not None:
-        versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
-        facts.append(f'{result["steps"]} steps of {result["batch_size"]} crops. {result["device"]}. {versions}.')
+    facts = [f'Seeds: {seeds}.', *tried(benchmark, summaries), *notes, *recorded(summaries)]
     title = Heading('Quantizers under identical encoders', 1)
     return [title, *sameness(benchmark.rows), Code(command), Text(' '.join(facts))]
-
-
-def tried(benchmark: Benchmark) -> list[str]:
-    """Which learning rates were tried; nothing where another benchmark chose them, which the notes say."""
-    factors = ', '.join(f'{factor:g}' for factor in benchmark.factors)
-    return [] if benchmark.chosen is not None else [f'Learning-rate factors tried for every row alike: {factors}.']
 
 
 def sameness(rows: Sequence[Row]) -> list[Block]:
@@ -93,7 +81,7 @@ def numbers(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block
         notes = [
             'Mean ± standard deviation over seeds, by falling PSNR. bits/image is the sum of log2 of the values that each '
             'code of an image may take; more bits make better pictures with any method.',
-            *selected(benchmark),
+            *selected(benchmark, summaries),
             *compared(summaries),
             memory_note(summaries),
         ]
@@ -102,57 +90,6 @@ def numbers(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block
     if failures is not None:
         blocks += [Heading('Rows and runs without a number'), failures]
     return blocks
-
-
-def is_selected(benchmark: Benchmark) -> bool:
-    """Whether learning rates were chosen by numbers of this report."""
-    return benchmark.chosen is None and len(benchmark.factors) > 1
-
-
-def selected(benchmark: Benchmark) -> list[str]:
-    """That one of the seeds in the means also chose the learning rate."""
-    if not is_selected(benchmark):
-        return []
-    seed = benchmark.seeds[0]
-    text = (
-        f"Seed {seed} chose each row's learning rate on the evaluation set and is in the means, which flatters all rows"
-    )
-    return [f'{text}; the appendix has the means without it.' if len(benchmark.seeds) > 1 else f'{text}.']
-
-
-def compared(summaries: Sequence[RowSummary]) -> list[str]:
-    """How the paired intervals were made, and why a row has none."""
-    found = [summary.difference for summary in summaries if summary.difference]
-    notes = []
-    if found:
-        images, photos = found[0].images, found[0].photos
-        drawn = f'the {photos} photos with all their crops' if photos < images else 'images'
-        notes.append(
-            f'Differences are paired: PSNR of each of {images} crops, mean over the seeds that both rows have, and a '
-            f'bootstrap that draws {drawn}; in parentheses where the interval holds 0. The interval is about photos; what '
-            f'another seed would change is the standard deviation. Of {len(found)} intervals of 95 % about '
-            f'{0.05 * len(found):.1f} leave 0 out by chance.'
-        )
-    if any(summary.difference_note == OTHER_RATE for summary in summaries):
-        notes.append(f'"{OTHER_RATE}": bits/image differ by more than {SAME_RATE:.0%}, so that no difference is given.')
-    return notes
-
-
-def memory_note(summaries: Sequence[RowSummary]) -> str:
-    """What the memory column is."""
-    kinds = sorted({result['memory_is'] for summary in summaries for result in summary.results})
-    return f'Peak memory: {", ".join(kinds)}. steps/s is the median over logged intervals, data loading included.'
-
-
-def starved(summaries: Sequence[RowSummary]) -> str:
-    """Whether enough codes were counted for a usage figure to mean something."""
-    few = [s.row.name for s in summaries if s.runs and s.tokens < FEWEST_CODES * s.row.codebook_size]
-    verdict = (
-        f'Fewer than {FEWEST_CODES} K codes were counted for: {", ".join(few)}.'
-        if few
-        else (f'All rows are counted over at least {FEWEST_CODES} K codes.')
-    )
-    return f'Usage is counted over N codes of the evaluation set; N codes drawn evenly would show the cap. {verdict}'
 
 
 def pictures(summaries: Sequence[RowSummary], folder: Path) -> list[Block]:
@@ -200,4 +137,4 @@ def rows_at_the_edge(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> l
     if not is_selected(benchmark):
         return []
     ends = (min(benchmark.factors), max(benchmark.factors))
-    return [summary.row.name for summary in summaries if summary.factor in ends]
+    return [summary.row.name for summary in summaries if summary.tuned and summary.factor in ends]

@@ -13,7 +13,7 @@ from .bootstrap import PairedDifference
 from .chosen_rates import SELECTED_BY
 from .comparison import compare
 from .rows import Row
-from .run import FINISHED, Run
+from .run import FINISHED, OTHER, Run
 from .scheduler import Benchmark
 
 
@@ -71,9 +71,9 @@ class Cell:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def text(self, digits: int) -> str:
-        """`mean`, or `mean +- spread` where seeds differ."""
+        """`mean`, or `mean ± spread` where there are several seeds."""
         shown = f'{self.mean:.{digits}f}'
-        return f'{shown} ± {self.spread:.{digits}f}' if self.spread else shown
+        return f'{shown} ± {self.spread:.{digits}f}' if self.spread is not None else shown
 
 
 @dataclass
@@ -89,7 +89,8 @@ class RowSummary:
         reference: Name of the row that PSNR is compared with; '' for that row itself.
         difference: PSNR against the reference row; None where the two cannot be compared.
         difference_note: Why not, or over which seeds where some of those shown do not count; else ''.
-        failure: Why it has no number, or why one of its seeds is missing.
+        rates_done, rates: Learning rates whose run with the first seed has ended, and those in all.
+        failure: Why it has no number, or what is missing of it.
     """
 
     row: Row
@@ -100,7 +101,14 @@ class RowSummary:
     reference: str = ''
     difference: PairedDifference | None = None
     difference_note: str = ''
+    rates_done: int = 0
+    rates: int = 0
     failure: str = ''
+
+    @property
+    def tuned(self) -> bool:
+        """Whether every learning rate was tried, so that the chosen one is the best of them."""
+        return 0 < self.rates == self.rates_done
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -155,14 +163,16 @@ def summarize_row(benchmark: Benchmark, row: Row) -> RowSummary:
     runs = [benchmark.run(row, factor, benchmark.seeds[0]) for factor in benchmark.factors_of(row)]
     if summary.factor is not None:
         runs += [benchmark.run(row, summary.factor, seed) for seed in benchmark.seeds[1:]]
-    summary.tried = [(run, run.result()) for run in runs]
+    summary.tried = [(run, benchmark.result(run)) for run in runs]
+    first = [result for run, result in summary.tried if run.seed == benchmark.seeds[0]]
+    summary.rates = len(first)
+    summary.rates_done = sum(result is not None and result['status'] != OTHER for result in first)
     summary.runs = [run for run, result in summary.tried if run.factor == summary.factor and is_done(result)]
     broken = [(run, result) for run, result in summary.tried if result is not None and not is_done(result)]
-    if broken:
-        run, result = broken[0]
-        summary.failure = f'failed (lr x{run.factor:g}, seed {run.seed}): {result["reason"]}'
-    elif not summary.runs:
-        summary.failure = 'not trained yet'
+    missing = [f'{each["status"]} (lr x{run.factor:g}, seed {run.seed}): {each["reason"]}' for run, each in broken[:1]]
+    if not summary.tuned and summary.rates_done:
+        missing.append(f'{summary.rates_done} of {summary.rates} rates so far')
+    summary.failure = '; '.join(missing) or ('' if summary.tuned else 'not trained yet')
     for column in COLUMNS:
         values = [value_of(result, column.key) for result in summary.results]
         found = [value for value in values if value is not None]

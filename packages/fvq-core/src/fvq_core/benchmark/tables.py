@@ -32,11 +32,12 @@ def main_table(summaries: Sequence[RowSummary]) -> Table:
 
 
 def difference_text(summary: RowSummary) -> str:
-    """`+0.31 [+0.12, +0.49]`, in brackets of its own where the interval holds 0; or why there is none."""
+    """`+0.31 [+0.12, +0.49]`, in brackets of its own unless the interval leaves 0 out; or why there is none."""
     difference = summary.difference
     if difference is None:
         return summary.difference_note or NOTHING
-    text = f'{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]'
+    interval = 'no interval' if difference.interval is None else '{:+.2f}, {:+.2f}'.format(*difference.interval)
+    text = f'{difference.mean:+.2f} [{interval}]'
     text = text if difference.differs else f'({text})'
     return f'{text} {summary.difference_note}'.rstrip()
 
@@ -88,10 +89,10 @@ def rates_table(summaries: Sequence[RowSummary]) -> Table:
             if result is None:
                 lines.append([*start, NOTHING, NOTHING, NOTHING, 'not trained yet'])
             elif result['status'] != FINISHED:
-                lines.append([*start, NOTHING, NOTHING, NOTHING, f'failed: {result["reason"]}'])
+                lines.append([*start, NOTHING, NOTHING, NOTHING, f'{result["status"]}: {result["reason"]}'])
             else:
                 values = [result['metrics'][key]['value'] for key in ('psnr', 'usage')]
-                chosen = 'chosen' if run.factor == summary.factor else ''
+                chosen = '' if run.factor != summary.factor else 'chosen' if summary.tuned else 'best so far'
                 lines.append([*start, f'{result["learning_rate"]:.3g}', f'{values[0]:.2f}', f'{values[1]:.1f}', chosen])
     return Table(['row', 'factor', 'seed', 'lr', 'PSNR dB', 'usage %', ''], lines)
 

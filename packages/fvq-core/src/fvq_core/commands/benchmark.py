@@ -69,9 +69,10 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.fairness import check_fairness
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
     from ..benchmark.photo_data import use_photos
-    from ..benchmark.report import FEWEST_CODES, write_report
+    from ..benchmark.report import write_report
     from ..benchmark.rows import read_rows, trainable
     from ..benchmark.scheduler import Benchmark, make_slots
+    from ..benchmark.sentences import FEWEST_CODES
     from ..errors import UserError, nearest_hint
 
     if args.perceptual not in CHOICES:
@@ -86,24 +87,25 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")
     if not args.allow_differences:
         check_fairness(rows)
-    work_dir, chosen = Path(args.work_dir), None
+    work_dir, chosen, notes = Path(args.work_dir), None, []
     if args.rates_of is not None:
         if len(args.lr_factors) > 1:
             raise UserError('benchmark: --rates-of and several --lr-factors exclude each other; drop one of them.')
-        chosen = chosen_rates(Path(args.rates_of), [row for row, _ in trainable(rows)], args.seeds[0])
+        rates = chosen_rates(Path(args.rates_of), [row for row, _ in trainable(rows)], args.seeds[0])
+        chosen = rates.best
+        notes.append(
+            f'Learning rates were chosen for each row by {args.rates_of} among the {rates}, not on these photos.'
+        )
     if args.data:
         needed = max(
             (math.ceil(FEWEST_CODES * r.codebook_size / r.codes_per_image) for r, _ in trainable(rows)), default=1
         )
-        crops = use_photos([cfg for _, cfg in trainable(rows)], args.data, needed, work_dir)
-        notes = [f'Photos of {args.data}: train/ for training, {crops} fixed crops of the others for evaluation.']
+        crops = use_photos([cfg for _, cfg in trainable(rows)], args.data, needed, work_dir, not args.report_only)
+        notes.append(f'Photos of {args.data}: train/ for training, {crops} fixed crops of the others for evaluation.')
     else:
-        notes = ["The configs' own data."]
+        notes.append("The configs' own data.")
         if any('BundledPhotos' in str(cfg.val_dataloader['dataset']['type']) for _, cfg in trainable(rows)):
             notes.append('Training and evaluation crops are of different parts of the same ten bundled photos.')
-    if chosen is not None:
-        notes.append(f'Learning rates were chosen for each row by {args.rates_of}, not on these photos.')
-    notes.append(f'{len(slots)} run(s) at a time, {args.threads} CPU thread(s) each.')
     if not metrics:
         notes.append('No perceptual distance: no trained network was given or found on this machine.')
 
@@ -116,6 +118,6 @@ def main(argv: Sequence[str] | None) -> None:
     line = shlex.join(['tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
     summaries = write_report(benchmark, args.reference, line, notes)
     for summary in summaries:
-        psnr = summary.cells['psnr'].text(2) if summary.runs else summary.failure
-        print(f'{summary.row.name:28s} {psnr}')
+        psnr = summary.cells['psnr'].text(2) if summary.runs else ''
+        print(f'{summary.row.name:28s} {"; ".join(filter(None, (psnr, summary.failure)))}')
     print(f'report: {work_dir / "report.md"}, {work_dir / "report.html"}, {work_dir / "report.csv"}')
