@@ -159,7 +159,9 @@ def cases() -> dict[str, dict[str, Any]]:
     found |= {f'VectorQuantizer, {name}': dict(VECTOR, **axes) for name, axes in AXES.items()}
     found |= VARIANTS
     found['ResidualQuantizer, separate codebooks'] = SEPARATE
-    found['ResidualQuantizer, an update for each depth'] = dict(SEPARATE, updates=UPDATES)
+    found['ResidualQuantizer, an ema for each depth'] = dict(
+        SEPARATE, quantizer=dict(VECTOR, loss=dict(type='VQLoss', codebook_weight=0.0)), updates=UPDATES
+    )
     found['ResidualQuantizer, codebooks of several sizes'] = dict(SEPARATE, codebook_sizes=[K, K // 2])
     found |= {
         f'MultiScaleQuantizer, {name}': dict(TINY_QUANTIZERS['MultiScaleQuantizer'], **options)
