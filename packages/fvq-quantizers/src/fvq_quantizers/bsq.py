@@ -1,0 +1,81 @@
+"""Binary spherical quantization (BSQ, Zhao, Xiong & Krähenbühl, 2024, arXiv 2406.07548)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fvq_core.errors import UserError
+from fvq_core.ranks import mean_over_ranks
+from fvq_core.registry import QUANTIZERS
+
+from .binary_codes import bernoulli_entropy
+from .implicit_quantizer import ImplicitQuantizer
+
+
+@QUANTIZERS.register_module()
+class BSQ(ImplicitQuantizer):
+    """A latent on the unit sphere becomes the nearest of K = 2^C corners sign(u) / sqrt(C): the quantization error is bounded.
+
+    In training: `commitment_weight` |u - sg[code]|^2 + `entropy_weight` / `inverse_temperature` x (mean entropy of a latent's
+    soft choice - entropy of the mean choice), the soft choice being softmax(2 u.c x `inverse_temperature`) as released. The
+    bits of a soft choice are independent, so its entropy is a sum over bits. For the mean choice that is the paper's
+    approximation (LFQ's is exact), and costs C numbers instead of K.
+
+    Args:
+        codebook_size: K, a power of 2; 2^18 and 2^36 in the paper.
+        code_dim: D; log2 K by default. Another D puts linear maps around the signs.
+        commitment_weight: Of the sum over channels, mean over latents.
+        entropy_weight: Of both entropies; at 0 neither is computed.
+        inverse_temperature: Of the soft choice.
+        project: See `ImplicitQuantizer`.
+
+    Raises:
+        UserError: A codebook size that is no power of 2, a negative weight, or a temperature that is not above 0.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int | None = None,
+        commitment_weight: float = 0.25,
+        entropy_weight: float = 0.1,
+        inverse_temperature: float = 100.0,
+        project: bool | None = None,
+    ) -> None:
+        bits = codebook_size.bit_length() - 1
+        if codebook_size < 2 or codebook_size != 2**bits:
+            raise UserError(f'BSQ: codebook_size must be a power of 2, got {codebook_size}; 2^18 is {2**18}.')
+        if min(commitment_weight, entropy_weight) < 0 or inverse_temperature <= 0:
+            raise UserError(
+                'BSQ: weights must be 0 or more and inverse_temperature above 0, got '
+                f'{commitment_weight}, {entropy_weight} and {inverse_temperature}.'
+            )
+        super().__init__((2,) * bits, code_dim, project=project)
+        self.value = bits**-0.5
+        self.commitment_weight, self.entropy_weight = commitment_weight, entropy_weight
+        self.inverse_temperature = inverse_temperature
+
+    def bound(self, z_NGC: Tensor) -> Tensor:
+        return F.normalize(z_NGC, dim=-1)
+
+    def choose(self, x_NGC: Tensor) -> Tensor:
+        return (x_NGC > 0).long()
+
+    def values(self, digits_NGC: Tensor) -> Tensor:
+        return (digits_NGC * 2 - 1) * self.value
+
+    def losses(self, x_NGC: Tensor, codes_NGC: Tensor) -> dict[str, Tensor]:
+        terms = {'commitment': self.commitment_weight * (x_NGC - codes_NGC).square().sum(-1).mean()}
+        if self.entropy_weight:
+            sample, batch = self.entropies(x_NGC)
+            terms['entropy'] = self.entropy_weight / self.inverse_temperature * (sample - batch)
+        return terms
+
+    def entropies(self, x_NGC: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean entropy of the soft choices, and the sum over bits of the entropy of their mean over all ranks; in nats."""
+        log_odds_NGC = 4.0 * self.value * self.inverse_temperature * x_NGC
+        mean_GC = mean_over_ranks(log_odds_NGC.sigmoid().mean(0))
+        sample = bernoulli_entropy(log_odds_NGC).sum(-1).mean()
+        return sample, bernoulli_entropy(torch.logit(mean_GC, eps=1e-6)).sum(-1).mean()
