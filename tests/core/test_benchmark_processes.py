@@ -30,24 +30,25 @@ sys.stdin.read()
 """
 
 
-def test_a_run_whose_process_dies_is_a_failure_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def run_whose_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str) -> Run:
+    """A prepared run; the process that would train it runs a line of shell instead."""
     (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
     run.folder.mkdir(parents=True)
-    killer = tmp_path / 'python'
-    killer.write_text('#!/bin/sh\nkill -KILL $$\n')
-    killer.chmod(0o755)
-    monkeypatch.setattr(sys, 'executable', str(killer))
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\n{does}\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(python))
+    return run
+
+
+def test_a_run_whose_process_dies_is_a_failure_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = run_whose_process(monkeypatch, tmp_path, 'kill -KILL $$')
     assert run_module.execute(run, {})['reason'].startswith('the process ended with signal 9; see ')
     assert json.loads((run.folder / 'result.json').read_text())['status'] == 'failed'
 
 
 def test_a_run_that_was_interrupted_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
-    run.folder.mkdir(parents=True)
-    stopped = tmp_path / 'python'
-    stopped.write_text('#!/bin/sh\nexit 130\n')
-    stopped.chmod(0o755)
-    monkeypatch.setattr(sys, 'executable', str(stopped))
+    run = run_whose_process(monkeypatch, tmp_path, 'exit 130')
     assert run_module.execute(run, {})['reason'].startswith('interrupted')
     assert run.result() is None
 

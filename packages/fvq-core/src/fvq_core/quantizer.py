@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from .codes import CodeLayout, Codes
+from .ranks import copy_from_first_rank
 
 
 @dataclass
@@ -94,9 +94,7 @@ class Quantizer(nn.Module):
         """In a training forward: `initialize` if that is still due; every rank starts as the first."""
         if self.training and self.needs_latents:
             self.initialize(z_ND.detach())
-            if dist.is_initialized():
-                for tensor in self.state_dict().values():
-                    dist.broadcast(tensor, 0)
+            copy_from_first_rank(self)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def moved(tensor: Tensor) -> Tensor:

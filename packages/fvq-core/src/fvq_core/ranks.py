@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import UserError
 
@@ -21,6 +21,13 @@ def average_over_ranks(tensors: Sequence[Tensor]) -> None:
     flat /= dist.get_world_size()
     for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.detach().copy_(mean.view_as(tensor))
+
+
+def copy_from_first_rank(module: nn.Module) -> None:
+    """Give every rank the parameters and buffers of the first."""
+    if dist.is_initialized():
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, 0)
 
 
 def mean_over_ranks(tensor: Tensor) -> Tensor:

@@ -93,7 +93,6 @@ class MultiScaleQuantizer(Quantizer):
         B, _, H, W = check_latent(self, z_BDHW)
         with full_precision(z_BDHW.device.type):
             z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
-            self.start(to_vectors(z_BDHW))
             indices, sum_BDHW, losses = self._quantize(z_BDHW)
             if self.training:
                 sum_BDHW = to_grid(self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW)), B, H, W)
@@ -103,7 +102,9 @@ class MultiScaleQuantizer(Quantizer):
     def _quantize(self, z_BDHW: Tensor) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
         """Indices (B * h * w,) of each scale, the sum of all scales (B, D, H, W), and the losses averaged over scales."""
         B, _, H, W = z_BDHW.shape
-        vq, codebook_KD, z_ND = self.quantizer, self.codebook(), to_vectors(z_BDHW)
+        z_ND = to_vectors(z_BDHW)
+        self.start(z_ND)
+        vq, codebook_KD = self.quantizer, self.codebook()
         rest_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
         rests, indices, terms = [], [], []
         for scale, (h, w) in enumerate(self.layout(H, W).sides):

@@ -161,12 +161,11 @@ class VectorQuantizer(Quantizer):
             raw_ND = to_vectors(z_BDHW).float()
             self.start(raw_ND)
             z_ND = self.normalize.latent(raw_ND)
-            if labels_B is not None:
-                self._check_labels(labels_B, B)
             if labels_B is None:
                 indices_N = self._prepare(z_ND) if self.training else None
                 indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
             else:
+                self._check_labels(labels_B, B)
                 codebooks = self.normalize.codes(self.projector(self.embedding, labels_B)).unbind()
                 images = [self._quantize(*pair) for pair in zip(z_ND.chunk(B), codebooks, strict=True)]
                 indices, vectors, terms = zip(*images, strict=True)
@@ -237,9 +236,9 @@ class VectorQuantizer(Quantizer):
         with torch.no_grad():
             mapped = self._project(label).clone()
         self.train(was_training)
-        kept = {**self._modules, 'projector': None, 'update': None}
         folded = copy.copy(self)
-        folded._modules, folded._parameters, folded._buffers = kept, {}, {}
+        folded._modules = {**self._modules, 'projector': None, 'update': None}
+        folded._parameters, folded._buffers = {}, {}
         folded = copy.deepcopy(folded)
         folded.projector = PROJECTORS.build(
             dict(type='IdentityProjector'), codebook_size=self.codebook_size, code_dim=self.code_dim

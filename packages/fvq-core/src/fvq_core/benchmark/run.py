@@ -96,6 +96,12 @@ def fingerprint(cfg: Config) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def failure(error: Exception) -> dict[str, Any]:
+    """The result of a run that an error ended: one line, with the error's kind where it is not the user's."""
+    reason = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
+    return {'status': FAILED, 'reason': ' '.join(reason.split())}
+
+
 def holds_another(run: Run, extra_metrics: list[dict[str, Any]]) -> bool:
     """Whether its folder holds a run of another config."""
     request = read_json(run.folder / REQUEST)

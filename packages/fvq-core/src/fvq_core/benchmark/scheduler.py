@@ -17,7 +17,7 @@ from ..hooks.report_hook import write_json
 from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable
-from .run import FAILED, FINISHED, OTHER, RESULT, Run, check_folder, execute, holds_another, prepare, run_folder
+from .run import FINISHED, OTHER, RESULT, Run, check_folder, execute, failure, holds_another, prepare, run_folder
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
 
@@ -143,12 +143,10 @@ def prepare_and_execute(
     try:
         prepare(run, extra_metrics, jobs)
         return execute(run, env)
-    except Exception as error:
-        reason = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
-        result = {'status': FAILED, 'reason': ' '.join(reason.split())}
-        with contextlib.suppress(
-            UserError, OSError
-        ):  # where not even this can be written, the console's line has to do
+    except Exception as error:  # a folder, a lock, a process: whatever it is, the other rows go on
+        result = failure(error)
+        # Where not even this can be written, the console's line has to do.
+        with contextlib.suppress(UserError, OSError):
             write_json(run.folder / RESULT, result)
         return result
 

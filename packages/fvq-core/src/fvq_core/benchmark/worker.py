@@ -22,7 +22,7 @@ from ..images import to_uint8
 from ..runner.checkpoint import list_checkpoints
 from ..runner.runner import HISTORY_NAME, Runner, versions
 from ..runner.train_loop import TrainLoop
-from .run import FAILED, FINISHED, PLAN, REQUEST, RESULT, unformatted
+from .run import FINISHED, PLAN, REQUEST, RESULT, failure, unformatted
 from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_parent
 from .training_cost import TrainingCost, resident_peak_mib
 
@@ -109,8 +109,7 @@ def train_and_report(folder: Path) -> int:
         return 130
     except Exception as error:  # the benchmark goes on with its other rows, and reports this one
         traceback.print_exc()
-        reason = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
-        result = {'status': FAILED, 'reason': ' '.join(reason.split())}
+        result = failure(error)
     write_json(folder / RESULT, result)
     return 0 if result['status'] == FINISHED else 1
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from mmengine.dist import get_dist_info
 from mmengine.runner import BaseLoop
 from torch import Tensor
@@ -17,6 +16,7 @@ from ..data.loader import build_loader
 from ..data.sample import UnreadableImages
 from ..data.seekable_sampler import SeekableSampler
 from ..errors import NonFiniteLossError, UserError
+from ..ranks import copy_from_first_rank
 from ..registry import LOOPS
 from ..tasks.task import Task
 from .checkpoint import list_checkpoints
@@ -98,9 +98,7 @@ class TrainLoop(BaseLoop):
         if self._iter == 0:
             seed_iteration(runner.seed, 0, -1)
             task.prepare(self.batches(0))
-            if dist.is_initialized():  # each rank prepared from data of its own
-                for tensor in task.state_dict().values():
-                    dist.broadcast(tensor, 0)
+            copy_from_first_rank(task)  # each rank prepared from data of its own
         runner.call_hook('before_train_epoch')
         batches = self.batches(self._iter)
         task.train()
