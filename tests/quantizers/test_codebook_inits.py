@@ -74,6 +74,21 @@ def test_codebook_that_was_started_before_is_loaded_and_not_started_again():
     assert not other.needs_latents
 
 
+def test_weights_of_a_codebook_that_was_not_started_ask_for_a_start_again():
+    quantizer, other = (build(VECTOR, init=dict(type='KMeansInit')) for _ in range(2))
+    quantizer.initialize(torch.randn(40, D))
+    assert not quantizer.needs_latents
+    quantizer.load_state_dict(other.state_dict())
+    assert quantizer.needs_latents
+
+
+def test_folded_codebook_is_what_it_is_and_wants_no_start():
+    folded = build(VECTOR, init=dict(type='KMeansInit')).fold().train()
+    before = folded.codebook().clone()
+    folded(latents())
+    assert torch.equal(folded.codebook(), before)
+
+
 def test_latents_that_no_start_wants_are_refused():
     with pytest.raises(UserError, match='UniformInit does not start from latents'):
         build(VECTOR).initialize(torch.randn(40, D))

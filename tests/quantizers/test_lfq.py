@@ -121,6 +121,7 @@ def test_training_forward_never_builds_the_codebook(monkeypatch: pytest.MonkeyPa
     ('options', 'message'),
     [
         (dict(codebook_size=100), 'power of 2'),
+        (dict(codebook_size=256.0), 'power of 2'),
         (dict(entropy_weight=-1.0), 'weights must be 0 or more'),
         (dict(temperature=0.0), 'temperature and codebook_scale above 0'),
         (dict(factorized_bits=(3, 4)), r'tokens of \(3, 4\) channels do not make up 8'),

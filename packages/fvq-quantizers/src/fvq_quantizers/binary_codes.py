@@ -11,10 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fvq_core.errors import UserError
 from fvq_core.nearest_code import full_precision
 from fvq_core.ranks import mean_over_ranks
 
 from .chunked_softmax import over_row_chunks
+
+
+def bits_of(owner: str, codebook_size: int) -> int:
+    """log2 K.
+
+    Raises:
+        UserError: A codebook size that is no power of 2 from 2 up; the message begins with `owner`.
+    """
+    if not isinstance(codebook_size, int) or codebook_size < 2 or codebook_size.bit_count() != 1:
+        raise UserError(f'{owner}: codebook_size must be a power of 2, got {codebook_size}; 2^18 is {2**18}.')
+    return codebook_size.bit_length() - 1
 
 
 def entropies_of_bits(

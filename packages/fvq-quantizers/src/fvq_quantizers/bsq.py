@@ -10,7 +10,7 @@ from fvq_core.errors import UserError
 from fvq_core.ranks import mean_over_ranks
 from fvq_core.registry import QUANTIZERS
 
-from .binary_codes import bernoulli_entropy
+from .binary_codes import bernoulli_entropy, bits_of
 from .implicit_quantizer import ImplicitQuantizer
 
 
@@ -44,9 +44,7 @@ class BSQ(ImplicitQuantizer):
         inverse_temperature: float = 100.0,
         project: bool | None = None,
     ) -> None:
-        bits = codebook_size.bit_length() - 1
-        if codebook_size < 2 or codebook_size != 2**bits:
-            raise UserError(f'BSQ: codebook_size must be a power of 2, got {codebook_size}; 2^18 is {2**18}.')
+        bits = bits_of('BSQ', codebook_size)
         if min(commitment_weight, entropy_weight) < 0 or inverse_temperature <= 0:
             raise UserError(
                 'BSQ: weights must be 0 or more and inverse_temperature above 0, got '

@@ -126,9 +126,8 @@ class GumbelQuantizer(Quantizer):
         indices_N = soft_NK.argmax(1)
         if not self.straight_through:
             return indices_N, soft_NK @ codebook_KD, kl_N
-        soft_ND = (
-            soft_NK @ codebook_KD.detach()
-        )  # (hard - sg[soft] + soft) @ codebook: only the hard choice moves codes
+        # (hard - sg[soft] + soft) @ codebook: only the hard choice moves codes
+        soft_ND = soft_NK @ codebook_KD.detach()
         return indices_N, F.embedding(indices_N, codebook_KD) + (soft_ND - soft_ND.detach()), kl_N
 
     def embed(self, codes: Codes) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 
-from .binary_codes import entropies_of_bits
+from .binary_codes import bits_of, entropies_of_bits
 from .digits import Order
 from .implicit_quantizer import ImplicitQuantizer
 
@@ -67,9 +67,7 @@ class LFQ(ImplicitQuantizer):
         project: bool | None = None,
         project_bias: bool = True,
     ) -> None:
-        bits = codebook_size.bit_length() - 1
-        if codebook_size < 2 or codebook_size != 2**bits:
-            raise UserError(f'LFQ: codebook_size must be a power of 2, got {codebook_size}; 2^18 is {2**18}.')
+        bits = bits_of('LFQ', codebook_size)
         if min(commitment_weight, entropy_weight) < 0 or min(temperature, codebook_scale) <= 0:
             raise UserError(
                 'LFQ: weights must be 0 or more, temperature and codebook_scale above 0, got '

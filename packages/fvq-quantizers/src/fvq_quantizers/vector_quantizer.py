@@ -110,6 +110,7 @@ class VectorQuantizer(Quantizer):
             )
         if self.init.needs_latents:
             self.register_buffer('started', torch.zeros((), dtype=torch.uint8))
+        self._ready = not self.init.needs_latents  # what `started` says, read from the device once
         self.update.attach(self.embedding, self.normalize, self.distance)
         self.update.check(self)
 
@@ -245,6 +246,7 @@ class VectorQuantizer(Quantizer):
         )
         folded.update = CODEBOOK_UPDATES.build(dict(type='GradientUpdate'))
         folded.init = CODEBOOK_INITS.build(dict(type='UniformInit'))
+        folded._ready = True
         config = getattr(self, 'component_config', {})
         kept = {key: value for key, value in config.items() if key not in ('update', 'init')}
         folded.component_config = {**kept, 'projector': {}}
@@ -266,7 +268,13 @@ class VectorQuantizer(Quantizer):
 
     @property
     def needs_latents(self) -> bool:
-        return self.init.needs_latents and not self.started.item()
+        if not self._ready:
+            self._ready = bool(self.started)
+        return not self._ready
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._ready = not self.init.needs_latents
+        super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def initialize(self, z_ND: Tensor) -> None:
