@@ -1,18 +1,31 @@
-"""A tiny config for every registered quantizer and projector, and the helpers that tests of quantizers share.
+"""A tiny config for every registered quantizer, projector and other part, and the helpers that tests of quantizers share.
 
-Registered something new? If it needs nothing but `codebook_size` and `code_dim` it is here already; else add its tiny config
-to `TINY_QUANTIZERS` or `TINY_PROJECTORS` below.
+Registered something new? If it needs no arguments (of a quantizer or projector: none but `codebook_size` and `code_dim`) it
+is here already; else add its tiny config to `TINY_QUANTIZERS`, `TINY_PROJECTORS` or `AXES` below.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fvq_core.quantizer import Quantizer
-from fvq_core.registry import PROJECTORS, QUANTIZERS, Registry, constructor_arguments
+from fvq_core.registry import (
+    CODEBOOK_UPDATES,
+    DISTANCES,
+    ESTIMATORS,
+    NORMALIZATIONS,
+    PROJECTORS,
+    QUANTIZER_LOSSES,
+    QUANTIZERS,
+    REGULARIZERS,
+    Registry,
+    constructor_arguments,
+)
+from fvq_quantizers.updates import GradientUpdate
 
 K, D = 16, 8
 
@@ -80,6 +93,14 @@ AXES: dict[str, dict[str, Any]] = {
         projector=dict(type='DiTBridge', patch_size=2, patching='sequence', output_scale=1.0, hidden_dim=12, depth=1)
     ),
 }
+REGISTRIES = dict(
+    normalize=NORMALIZATIONS,
+    distance=DISTANCES,
+    estimator=ESTIMATORS,
+    loss=QUANTIZER_LOSSES,
+    update=CODEBOOK_UPDATES,
+    regularizer=REGULARIZERS,
+)
 PHIS: dict[str, dict[str, Any]] = {
     'one phi': dict(num_phi=1),
     'a phi for each scale': dict(num_phi=None),
@@ -128,20 +149,30 @@ SEPARATE: dict[str, Any] = dict(type='ResidualQuantizer', quantizer=VECTOR, dept
 UPDATES = [dict(type='EMAUpdate', decay=0.9), dict(type='EMAUpdate', decay=0.99)]
 
 
-def fill_in(registry: Registry, tiny: dict[str, dict[str, Any]], **options: Any) -> None:
-    """Add what is registered, not listed, and can be built from these options alone."""
-    listed = {registry.get(name) for name in tiny}
+def others(registry: Registry, listed: set[Any], *given: str) -> list[str]:
+    """Names of what is registered, not listed, and can be built from the given arguments alone."""
+    found = {}
     for name in registry.names():
         component = registry.get(name)
         accepted = constructor_arguments(component) or {}
         required = {key for key, argument in accepted.items() if argument.default is argument.empty}
-        if component not in listed and required <= {'codebook_size', 'code_dim'}:
-            tiny[name] = options
-            listed.add(component)
+        if component not in listed and required <= set(given):
+            found.setdefault(component, name)  # aliases of one class count as one
+    return list(found.values())
 
 
-fill_in(PROJECTORS, TINY_PROJECTORS)
-fill_in(QUANTIZERS, TINY_QUANTIZERS, codebook_size=K, code_dim=D)
+def listed(registry: Registry, names: Iterable[str]) -> set[Any]:
+    return {registry.get(name) for name in names}
+
+
+for name in others(PROJECTORS, listed(PROJECTORS, TINY_PROJECTORS), 'codebook_size', 'code_dim'):
+    TINY_PROJECTORS[name] = {}
+for name in others(QUANTIZERS, listed(QUANTIZERS, TINY_QUANTIZERS), 'codebook_size', 'code_dim'):
+    TINY_QUANTIZERS[name] = dict(codebook_size=K, code_dim=D)
+for axis, registry in REGISTRIES.items():
+    default = type(getattr(QUANTIZERS.build(VECTOR), axis))
+    named = listed(registry, [axes[axis]['type'] for axes in AXES.values() if axis in axes])
+    AXES.update({name: {axis: dict(type=name)} for name in others(registry, {*named, default})})
 
 
 def cases() -> dict[str, dict[str, Any]]:
@@ -177,8 +208,16 @@ def cases() -> dict[str, dict[str, Any]]:
 def without_config(kind: str) -> set[str]:
     """Registered names of a kind that no tiny config builds; aliases of one class count as one."""
     registry, tiny = {'quantizer': (QUANTIZERS, TINY_QUANTIZERS), 'projector': (PROJECTORS, TINY_PROJECTORS)}[kind]
-    covered = {registry.get(name) for name in tiny}
+    covered = listed(registry, tiny)
     return {name for name in registry.names() if registry.get(name) not in covered}
+
+
+def acts_first(quantizer: Quantizer) -> bool:
+    """Whether a training step moves codes, or assigns them, before a search would choose them."""
+    return any(
+        (isinstance(part, GradientUpdate) and part.prepares) or getattr(part, 'observes_latents', False)
+        for part in quantizer.modules()
+    )
 
 
 def build(config: dict[str, Any], train: bool = False, **changes: Any) -> Quantizer:

@@ -52,7 +52,8 @@ class VectorQuantizer(Quantizer):
 
     Raises:
         UserError: Parts that cannot combine: an update that writes latent-space vectors into the raw codebook (EMA)
-            needs an identity projector; one that steps on the mapped codebook (alternating) needs one codebook.
+            needs an identity projector; one that acts before codes are chosen (alternating) needs one codebook, which
+            a class-conditional projector has not.
 
     Attributes:
         embedding: The raw codebook (K, source_dim). Read `codebook()` instead: it is what codes mean.
@@ -98,6 +99,11 @@ class VectorQuantizer(Quantizer):
                     f'VectorQuantizer: {axis} {type(part).__name__} writes latent vectors into the raw codebook, so the '
                     f'projector must be the identity, got {type(self.projector).__name__}; drop one of the two.'
                 )
+        if self.update.prepares and self.takes_labels:
+            raise UserError(
+                f'VectorQuantizer: {type(self.update).__name__} acts on one codebook before its codes are chosen, and '
+                f'{type(self.projector).__name__} with num_classes makes one for each class; drop one of the two.'
+            )
         weights = self.init.weights(codebook_size, getattr(self.projector, 'source_dim', code_dim))
         self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
         if self.estimator.moves_codes and not any(
@@ -112,7 +118,6 @@ class VectorQuantizer(Quantizer):
             self.register_buffer('started', torch.zeros((), dtype=torch.uint8))
         self._ready = not self.init.needs_latents  # what `started` says, read from the device once
         self.update.attach(self.embedding, self.normalize, self.distance)
-        self.update.check(self)
 
     def codebook(self) -> Tensor:
         """The mapped codebook (K, D), float32, normalised where that is what codes mean.

@@ -40,8 +40,7 @@ class AlternatingUpdate(GradientUpdate):
             (`SynchronizedStraightThrough`) needs it.
 
     Raises:
-        UserError: No steps, an unknown optimizer, a momentum or beta outside [0, 1), or a class-conditional projector, which
-            has no one codebook to step on.
+        UserError: No steps, an unknown optimizer, or a momentum or beta outside [0, 1).
     """
 
     overwrites = True
@@ -75,13 +74,6 @@ class AlternatingUpdate(GradientUpdate):
         if self.optimizer == 'adam':
             self.register_buffer('square_KD', torch.zeros_like(codebook_KD).detach())
             self.register_buffer('count', torch.zeros((), device=codebook_KD.device))
-
-    def check(self, quantizer: VectorQuantizer) -> None:
-        if quantizer.takes_labels:
-            raise UserError(
-                f'VectorQuantizer: AlternatingUpdate steps on one codebook, and {type(quantizer.projector).__name__} with '
-                'num_classes makes one for each class; drop one of the two.'
-            )
 
     def prepare(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
         z_ND, indices_N = z_ND.detach(), None

@@ -22,8 +22,9 @@ class GradientUpdate(nn.Module):
             codebook too, so the quantizer requires an identity projector.
         overwrites: Whether training writes into the raw codebook by any other way than the optimizer. The step then reads
             a copy of it, so that gradients are those of the values that were used.
-        prepares: Whether `prepare` does anything. A quantizer that takes several codes from one codebook (residual,
-            multi-scale) has no one set of latents to prepare for and refuses such an update.
+        prepares: Whether `prepare` does anything. Where one latent gets several codes (residual, multi-scale) or a batch
+            several codebooks (class-conditional projectors) there is no one choice to prepare for, and such an update
+            is refused.
         takes_raw_latents: Whether `step` wants the latents as they were before any normalisation.
     """
 
@@ -41,9 +42,6 @@ class GradientUpdate(nn.Module):
             normalize: The quantizer's normalization; with `distance`, how codes are chosen.
             distance: The quantizer's distance.
         """
-
-    def check(self, quantizer: VectorQuantizer) -> None:
-        """Raise `UserError` where this update cannot work with the quantizer's other parts."""
 
     def prepare(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
         """Called in training before codes are chosen for latents (N, D); may move the raw codebook.
