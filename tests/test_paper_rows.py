@@ -135,7 +135,7 @@ METHODS = {
     'baselines/cvq_16k': {f'{Q}.{axis}' for axis in ('normalize', 'distance', 'update')},
     'baselines/reg_vq_16k': {f'{Q}.{axis}' for axis in ('estimator', 'regularizer', 'init')},
     'baselines/fsq_16k': {f'{Q}.{key}' for key in ('type', 'levels', 'codebook_size', 'code_dim')},
-    'baselines/gumbel_16k': {f'{Q}.type'},
+    'baselines/gumbel_16k': {f'{Q}.type', f'{Q}.kl_weight'},
     'baselines/huh_16k': {f'{Q}.{axis}' for axis in ('projector', 'estimator', 'loss', 'init')},
 }
 

@@ -7,4 +7,4 @@ with read_base():
 
 from fvq_quantizers import GumbelQuantizer
 
-model.tokenizer.quantizer = dict(type=GumbelQuantizer, codebook_size=16384, code_dim=256)
+model.tokenizer.quantizer = dict(type=GumbelQuantizer, codebook_size=16384, code_dim=256, kl_weight=1e-8)

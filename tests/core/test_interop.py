@@ -132,7 +132,7 @@ def assert_same_tokenizer(ours: Tokenizer, imported: Tokenizer) -> None:
     assert not imported.training
 
 
-@pytest.mark.parametrize('attention', [True, [], [1], [0, 2]])
+@pytest.mark.parametrize('attention', [True, False, [], [1], [0, 2]])
 def test_vqgan(attention: bool | list[int]):
     ours = tokenizer(VECTOR, attention)
     state = taming_state(ours) | {'quantize.embedding.weight': ours.quantizer.embedding.detach()}
@@ -231,8 +231,11 @@ def test_var_that_chooses_by_cosine_and_blends_otherwise():
 def test_var_of_ten_scales_has_the_published_sides_and_others_must_be_told():
     ours = tokenizer(MULTI_SCALE)
     state = var_state(ours)
-    with pytest.raises(UserError, match='the file has 3 scales and does not say their sides; give them'):
-        build_from_peer('var', state)
+    for wrong in ({}, dict(sides=SIDES[:2])):
+        with pytest.raises(
+            UserError, match='the file has 3 scales and does not say their sides; expected as many, got'
+        ):
+            build_from_peer('var', state, **wrong)
     state['quantize.ema_vocab_hit_SV'] = torch.zeros(10, 16)
     assert build_from_peer('var', state).quantizer.layout(16, 16).length == 680
 
@@ -243,6 +246,13 @@ def test_multi_scale_variant_of_fvq():
     imported = build_from_peer('fvq', state, sides=SIDES)
     assert_same_tokenizer(ours, imported)
     assert_same_tokenizer(ours, imported.fold())
+
+
+def test_what_no_file_of_fvq_says_can_be_told():
+    wide = dict(MULTI_SCALE, phi_ratio=0.25, quantizer=dict(VECTOR, projector=dict(BRIDGE, num_heads=2)))
+    ours = tokenizer(wide, quant_kernel=3)
+    state = var_state(ours) | bridge_state(ours, 'quantizer.quantizer.')
+    assert_same_tokenizer(ours, build_from_peer('fvq', state, sides=SIDES, phi_ratio=0.25, heads=2))
 
 
 def test_residual_variant_of_fvq():
@@ -260,8 +270,11 @@ def test_options_of_another_variant_are_refused():
         build_from_peer('fvq', var_state(ours), sides=SIDES, depth=4)
     plain = tokenizer(VECTOR)
     state = llamagen_state(plain) | {'quantize.embedding.weight': plain.quantizer.embedding.detach()}
-    with pytest.raises(UserError, match='sides belong to the VAR variant'):
-        build_from_peer('fvq', state, sides=SIDES)
+    for option in (dict(sides=SIDES), dict(phi_ratio=0.25)):
+        with pytest.raises(UserError, match='sides and phi_ratio belong to the VAR variant'):
+            build_from_peer('fvq', state, **option)
+    with pytest.raises(UserError, match='has no attention and takes no heads, got 8'):
+        build_from_peer('fvq', state, heads=8)
     with pytest.raises(UserError, match="the importer of 'llamagen' has no option 'depth'"):
         build_from_peer('llamagen', state, depth=4)
 
@@ -300,3 +313,17 @@ def test_command_converts_a_tokenizer_with_sides_of_its_own(tmp_path: Path, caps
     convert.main(['var', str(tmp_path / 'vae.pth'), str(tmp_path / 'out'), '--sides', '1', '2', '4'])
     assert '16 codes of 8 channels' in capsys.readouterr().out
     assert_same_tokenizer(ours, from_pretrained(tmp_path / 'out'))
+
+
+@pytest.mark.parametrize(('option', 'normalized'), [([], True), (['--l2-norm'], True), (['--no-l2-norm'], False)])
+def test_command_is_told_whether_codes_are_normalized(option: list[str], normalized: bool, tmp_path: Path):
+    ours = tokenizer(dict(VECTOR, normalize=dict(type='L2Normalize')) if normalized else VECTOR)
+    state = llamagen_state(ours) | {'quantize.embedding.weight': ours.quantizer.embedding.detach()}
+    torch.save({'model': state}, tmp_path / 'vq.pt')
+    assert convert.main(['llamagen', str(tmp_path / 'vq.pt'), str(tmp_path / 'out'), *option]) == 0
+    assert_same_tokenizer(ours, from_pretrained(tmp_path / 'out'))
+
+
+def test_command_knows_an_option_of_another_peer_before_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert convert.main(['llamagen', str(tmp_path / 'missing.pt'), str(tmp_path / 'out'), '--heads', '8']) == 2
+    assert "the importer of 'llamagen' has no option 'heads'" in capsys.readouterr().err

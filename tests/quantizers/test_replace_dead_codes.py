@@ -12,6 +12,8 @@ from fvq_quantizers.updates import ReplaceDeadCodes
 
 from .matrix import VECTOR, K, build, latents, vectors
 
+EXACT = 'donot_use_mm_for_euclid_dist'
+
 
 def replacing(**options: Any) -> Any:
     """A quantizer in train mode in which code 0 takes every latent."""
@@ -31,6 +33,33 @@ def test_code_is_replaced_after_as_many_idle_steps_as_patience_says():
     assert torch.cdist(quantizer.embedding[1:], vectors(z)).min(1).values.max() < 1e-3
     assert len(quantizer.embedding.unique(dim=0)) == K
     assert quantizer.update.idle_K[0] == 0
+
+
+@pytest.mark.parametrize('scale', [1.0, 0.01])
+def test_dead_codes_of_a_batch_smaller_than_the_codebook_get_a_latent_each_as_it_is(scale: float):
+    quantizer = build(dict(VECTOR, codebook_size=50), train=True, update=dict(type='ReplaceDeadCodes', patience=1))
+    with torch.no_grad():
+        quantizer.embedding[30:] = 1000.0
+        quantizer.embedding[:30] *= scale
+    z = scale * latents(1, 6, 8)
+    before, used = quantizer.embedding.detach().clone(), quantizer(z).codes.indices_BL.unique()
+    dead = torch.ones(50, dtype=torch.bool).index_fill(0, used, False)
+    assert 0 < dead.sum() <= 48 < 50
+    distance, latent = torch.cdist(quantizer.embedding[dead], vectors(z), compute_mode=EXACT).min(1)
+    assert distance.max() == 0
+    assert len(latent.unique()) == dead.sum()
+    assert torch.equal(quantizer.embedding[used], before[used])
+
+
+def test_more_dead_codes_than_latents_share_them():
+    quantizer = replacing(patience=1)
+    z = latents(1, 1, 3)
+    quantizer(z)
+    distance, latent = torch.cdist(quantizer.embedding[1:], vectors(z), compute_mode=EXACT).min(1)
+    assert latent.unique(return_counts=True)[1].tolist() == [5, 5, 5]
+    assert (distance == 0).sum() == 3
+    assert 0 < distance.max() < 0.1 * vectors(z).norm(dim=1).max()
+    assert len(quantizer.embedding.unique(dim=0)) == K
 
 
 def test_used_codes_are_left_to_the_optimizer():
@@ -57,14 +86,6 @@ def test_code_is_replaced_when_its_average_use_falls_below_the_threshold():
     assert (quantizer.embedding[1:] < 1000).all()
     torch.testing.assert_close(quantizer.update.usage_K[1:], torch.full((K - 1,), 2 * threshold))
     assert quantizer.update.usage_K[0] == 0.25 * 2 * threshold + 0.75 * 24
-
-
-@pytest.mark.parametrize('positions', [3 * K, K, 5])
-def test_replacements_differ_also_where_a_batch_has_fewer_latents_than_codes(positions: int):
-    quantizer, z = replacing(patience=1), latents(1, 1, positions)
-    quantizer(z)
-    assert len(quantizer.embedding.unique(dim=0)) == K
-    assert torch.cdist(quantizer.embedding[1:], vectors(z)).min(1).values.max() <= 0.01 + 1e-3
 
 
 def test_noise_is_relative_to_the_latent():

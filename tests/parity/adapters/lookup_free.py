@@ -61,7 +61,8 @@ def magvit2_lfq(case: Case) -> dict[str, Tensor]:
         names = ('pre', 'post')
         tokens = output.codes.indices_BL.reshape(-1, len(bits)).unbind(1)
         got |= {f'indices_{name}': token for name, token in zip(names, tokens, strict=True)}
-        got |= {f'codebook_entry_{name}': part for name, part in zip(names, entry.split(bits, 1), strict=True)}
+        parts = entry.unflatten(1, (quantizer.groups, -1)).split(bits, 2)
+        got |= {f'codebook_entry_{name}': part.flatten(1, 2) for name, part in zip(names, parts, strict=True)}
         got['indices'] = torch.stack(tokens)
     return got
 

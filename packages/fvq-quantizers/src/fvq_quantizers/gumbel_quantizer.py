@@ -32,7 +32,7 @@ class GumbelQuantizer(Quantizer):
         codebook_size: K; 8,192 in DALL-E and VQGAN.
         code_dim: D, channels of latent and codes.
         straight_through: Return the hard choice in training (VQGAN), else the soft mixture (DALL-E).
-        kl_weight: 5e-4 in VQGAN.
+        kl_weight: 5e-4 is the default of VQGAN's layer; its `GumbelVQ` sets 1e-8.
         temperature: At the first training step; 1 in both.
         final_temperature: After `temperature_steps`; by default the temperature stays. 1/16 in DALL-E.
         temperature_steps: Training forwards (steps x micro-batches) of the cosine from one to the other; 150,000 in

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
-from ..errors import UserError
 from .command import command, make_parser
 
 EXAMPLE = """\
@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('checkpoint', help='a .pt, .pth or .safetensors file; loaded without running code from it')
     parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
     parser.add_argument(
-        '--l2-norm', action='store_true', help='the codebook is l2-normalised (LlamaGen); not in the file'
+        '--l2-norm',
+        action=argparse.BooleanOptionalAction,
+        help='codes and latents are l2-normalised, or not; without either, as that project does by default (LlamaGen does)',
     )
     parser.add_argument(
         '--fold-label',
@@ -41,42 +43,29 @@ def main(argv: Sequence[str] | None) -> None:
         help='sides of the scales of a multi-scale tokenizer (VAR), if not 1 2 3 4 5 6 8 10 13 16',
     )
     parser.add_argument(
+        '--phi-ratio', type=float, help='size of quant_resi of a multi-scale tokenizer (VAR), 0.5 as released'
+    )
+    parser.add_argument(
         '--space-to-depth',
         type=int,
         nargs=2,
         help='rows and columns of the latent that one code of RQ-VAE covers, where that is no square',
     )
-    parser.add_argument('--heads', type=int, help='attention heads of a generator, if not those of its published size')
+    parser.add_argument(
+        '--heads',
+        type=int,
+        help="attention heads of a generator, if not those of its published size, or of FVQ's bridge, if not 4",
+    )
     parser.add_argument('--grid', type=int, nargs=2, help="rows and columns of a generator's codes, if not 16 16")
-    args = parser.parse_args(argv)
+    options = vars(parser.parse_args(argv))
+    peer, checkpoint, out = (options.pop(name) for name in ('peer', 'checkpoint', 'out'))
 
     from ..interop.convert import convert_file, convert_other
 
-    of_generators = dict(heads=args.heads, grid=args.grid)
-    if args.peer not in PEERS:
-        of_tokenizers = dict(
-            l2_norm=args.l2_norm or None,
-            fold_label=args.fold_label,
-            depth=args.depth,
-            sides=args.sides,
-            space_to_depth=args.space_to_depth,
-        )
-        print(convert_other(args.peer, args.checkpoint, args.out, **of_generators, **of_tokenizers))
+    if peer not in PEERS:
+        print(convert_other(peer, checkpoint, out, **options))
         return
-    for name, value in of_generators.items():
-        if value is not None:
-            raise UserError(f"the importer of '{args.peer}' has no option '{name}'; drop it.")
-    tokenizer = convert_file(
-        args.peer,
-        args.checkpoint,
-        args.out,
-        l2_norm=True if args.l2_norm else None,
-        fold_label=args.fold_label,
-        depth=args.depth,
-        sides=args.sides,
-        space_to_depth=args.space_to_depth,
-    )
+    tokenizer = convert_file(peer, checkpoint, out, **options)
     quantizer = tokenizer.quantizer
-    print(
-        f'{args.out}: {type(tokenizer).__name__} with {quantizer.codebook().shape[0]} codes of {quantizer.code_dim} channels'
-    )
+    codes = len(quantizer.codebook())
+    print(f'{out}: {type(tokenizer).__name__} with {codes} codes of {quantizer.code_dim} channels')

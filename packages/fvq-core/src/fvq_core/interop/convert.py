@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,21 @@ def read_peer_state(path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix('module.'): value for key, value in tensors.items()}
 
 
+def find_importer(peer: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The importer of a peer of `PEERS`, which must have these options."""
+    if peer not in PEERS:
+        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
+    refuse_unknown(peer, PEERS[peer], options)
+    return PEERS[peer]
+
+
+def refuse_unknown(peer: str, importer: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    known = constructor_arguments(importer) or {}
+    for name in options:
+        if name not in known:
+            raise UserError(f"the importer of '{peer}' has no option '{name}'; drop it.")
+
+
 def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> Tokenizer:
     """Our tokenizer with a peer's weights, in eval mode.
 
@@ -53,13 +68,7 @@ def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> T
         state: The peer's state dict.
         options: Of the peer's importer.
     """
-    if peer not in PEERS:
-        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
-    known = constructor_arguments(PEERS[peer]) or {}
-    for name in options:
-        if name not in known:
-            raise UserError(f"the importer of '{peer}' has no option '{name}'; drop it.")
-    config, renamed = PEERS[peer](state, **options)
+    config, renamed = find_importer(peer, options)(state, **options)
     with torch.device('meta'):
         skeleton = TOKENIZERS.build(config)
     tokenizer = skeleton.to_empty(device='cpu')
@@ -67,38 +76,20 @@ def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> T
     return tokenizer.eval()
 
 
-def convert_file(
-    peer: str,
-    path: str | Path,
-    out: str | Path,
-    l2_norm: bool | None = None,
-    fold_label: int | None = None,
-    depth: int | None = None,
-    sides: Sequence[int] | None = None,
-    space_to_depth: Sequence[int] | None = None,
-) -> Tokenizer:
+def convert_file(peer: str, path: str | Path, out: str | Path, **options: Any) -> Tokenizer:
     """Read a peer's checkpoint and write a tokenizer folder; returns the tokenizer.
 
     Args:
         peer: A name of `PEERS`.
         path: The peer's file.
         out: The folder.
-        l2_norm: Whether the codebook is l2-normalised, which no file says; the peer's usual where None.
-        fold_label: Of a checkpoint with a class-conditional bridge (FVQ): the class of evaluation and folding. The
-            release's own conversion takes the null class, which is the number of classes.
-        depth: Of FVQ's residual variant: codes of each position.
-        sides: Of a multi-scale tokenizer (VAR, FVQ's VAR variant): the sides of its scales.
-        space_to_depth: Of RQ-VAE: rows and columns of the latent that one code covers, where that is no square.
+        options: What the file does not say, as arguments of the peer's importer; None is not given.
 
     Raises:
         UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
     """
-    if peer not in PEERS:
-        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
-    options: dict[str, Any] = dict(
-        l2_norm=l2_norm, fold_label=fold_label, depth=depth, sides=sides, space_to_depth=space_to_depth
-    )
     given = {name: value for name, value in options.items() if value is not None}
+    find_importer(peer, given)  # before a large file is read
     tokenizer = build_from_peer(peer, read_peer_state(path), **given)
     tokenizer.save_pretrained(out, {'weights': f'{peer}: {Path(path).name}'})
     return tokenizer
@@ -122,8 +113,5 @@ def convert_other(peer: str, path: str | Path, out: str | Path, **options: Any) 
     module, _, name = OTHER_PEERS[peer].partition(':')
     converter = getattr(import_module(module), name)
     given = {option: value for option, value in options.items() if value is not None}
-    known = constructor_arguments(converter) or {}
-    for option in given:
-        if option not in known:
-            raise UserError(f"the importer of '{peer}' has no option '{option}'; drop it.")
+    refuse_unknown(peer, converter, given)
     return converter(read_peer_state(path), out, f'{peer}: {Path(path).name}', **given)

@@ -38,7 +38,7 @@ def import_projector(
 
     Args:
         state: Keys without prefix; empty for the release's bridge that does nothing.
-        num_heads: Of the blocks' attention, which no shape tells; 4 in every released model.
+        num_heads: Of the blocks' attention, which no shape tells; 4 in the released scripts.
         fold_label: Of a class-conditional DiT bridge: the label of evaluation and folding, see `DiTBridge`.
     """
     labels = len(state.get('y_embedder.embedding_table.weight', ()))
@@ -94,6 +94,8 @@ def import_tokenizer(
     fold_label: int | None = None,
     depth: int | None = None,
     sides: Sequence[int] | None = None,
+    phi_ratio: float | None = None,
+    heads: int | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from the release's; without a bridge in the file it is a folded one.
 
@@ -106,17 +108,22 @@ def import_tokenizer(
         fold_label: See `import_projector`.
         depth: Codes of each position in the residual variant, 4 as released; None for the plain one.
         sides: Of the VAR variant, see `var.import_tokenizer`.
+        phi_ratio: Of the VAR variant, see `var.import_tokenizer`.
+        heads: Of the bridge's attention, which no shape tells; 4, as in the released scripts, by default.
     """
     bridge = {key.removeprefix(BRIDGE_PREFIX): value for key, value in state.items() if key.startswith(BRIDGE_PREFIX)}
     rest = {key: value for key, value in state.items() if not key.startswith(BRIDGE_PREFIX)}
     multi_scale = 'encoder.down.0.block.0.conv2.weight' in rest
-    if (sides is not None and not multi_scale) or (depth is not None and multi_scale):
+    of_scales = dict(sides=sides, phi_ratio=phi_ratio)
+    given: dict[str, Any] = {name: value for name, value in of_scales.items() if value is not None}
+    if (given and not multi_scale) or (depth is not None and multi_scale):
+        layout = 'VAR' if multi_scale else 'LlamaGen'
         raise UserError(
-            f'FVQ: sides belong to the VAR variant and depth to the residual one, got sides {sides} and depth {depth} '
-            f'for a file in the layout of {"VAR" if multi_scale else "LlamaGen"}; drop what does not fit.'
+            'FVQ: sides and phi_ratio belong to the VAR variant and depth to the residual one, got '
+            f'{dict(of_scales, depth=depth)} for a file in the layout of {layout}; drop what does not fit.'
         )
     if multi_scale:
-        config, renamed = var.import_tokenizer(rest, bool(l2_norm), sides)
+        config, renamed = var.import_tokenizer(rest, bool(l2_norm), **given)
         vector_quantizer, prefix = config['quantizer']['quantizer'], 'quantizer.quantizer.'
     else:
         config, renamed = llamagen.import_tokenizer(rest, l2_norm=bool(l2_norm))
@@ -125,8 +132,10 @@ def import_tokenizer(
         config['quantizer'] = dict(type='ResidualQuantizer', quantizer=vector_quantizer, depth=depth)
         prefix = 'quantizer.quantizers.0.'
         renamed[f'{prefix}embedding'] = renamed.pop('quantizer.embedding')
+    if heads is not None and 'x_embedder.proj.weight' not in bridge:
+        raise UserError(f'FVQ bridge: it has no attention and takes no heads, got {heads}; drop it.')
     if bridge or fold_label is not None:
-        projector, projector_state = import_projector(bridge, fold_label=fold_label)
+        projector, projector_state = import_projector(bridge, heads or 4, fold_label)
         side = math.isqrt(vector_quantizer['codebook_size'])
         if projector.get('patching') == 'grid' and side * side != vector_quantizer['codebook_size']:
             raise UserError(f'FVQ: the release needs a square codebook, got {vector_quantizer["codebook_size"]} codes.')

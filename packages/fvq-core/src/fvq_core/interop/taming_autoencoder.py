@@ -102,7 +102,7 @@ def autoencoder_config(state: Mapping[str, Tensor], source: str) -> dict[str, An
             **common,
             in_channels=in_channels,
             z_channels=state['encoder.conv_out.weight'].shape[0],
-            attention=attention(state, 'encoder.down', len(ch_mult)),
+            attention=attention(state, 'encoder', 'down', len(ch_mult)),
         ),
         decoder=dict(
             type='VQGANDecoder',
@@ -110,13 +110,16 @@ def autoencoder_config(state: Mapping[str, Tensor], source: str) -> dict[str, An
             extra_blocks=extra.pop(),
             out_channels=state['decoder.conv_out.weight'].shape[0],
             z_channels=state['decoder.conv_in.weight'].shape[1],
-            attention=attention(state, 'decoder.up', len(ch_mult)),
+            attention=attention(state, 'decoder', 'up', len(ch_mult)),
         ),
         quant_kernel=state['quant_conv.weight'].shape[-1],
     )
 
 
-def attention(state: Mapping[str, Tensor], prefix: str, levels: int) -> bool | list[int]:
-    """The `attention` of `VQGANEncoder` and `VQGANDecoder`: which levels have it; the middle always has."""
+def attention(state: Mapping[str, Tensor], half: str, levels_of: str, levels: int) -> bool | list[int]:
+    """The `attention` of `VQGANEncoder` and `VQGANDecoder`: which levels have it beside the middle, or none at all."""
+    if not any(key.startswith(f'{half}.mid.attn_1.') for key in state):
+        return False
+    prefix = f'{half}.{levels_of}'
     found = [level for level in range(levels) if any(key.startswith(f'{prefix}.{level}.attn.') for key in state)]
     return True if found == [levels - 1] else found

@@ -20,7 +20,7 @@ def code_counts(indices_N: Tensor, codebook_size: int) -> Tensor:
     return counts_K
 
 
-def random_latents(z_ND: Tensor, count: int, noise: float = 0.0) -> Tensor:
+def random_latents(z_ND: Tensor, count: int) -> Tensor:
     """`count` random latents (count, D) without repetition, drawn by rank 0 from its own and sent to the others.
 
     Of a batch with fewer latents than that each is drawn as often as the next, with a little noise, so that no two are
@@ -29,15 +29,12 @@ def random_latents(z_ND: Tensor, count: int, noise: float = 0.0) -> Tensor:
     Args:
         z_ND: Latents.
         count: How many to draw.
-        noise: Normal noise on each, relative to its norm.
     """
     N, D = z_ND.shape
     order = torch.randperm(-(-count // N) * N, device=z_ND.device)[:count]
     drawn = z_ND[order % N]
     if count > N:
         drawn = drawn + torch.rand_like(drawn) * (0.01 / D**0.5)
-    if noise:
-        drawn = drawn + noise * drawn.norm(dim=1, keepdim=True) * torch.randn_like(drawn)
     return from_rank_zero(drawn)
 
 

@@ -11,7 +11,9 @@ from fvq_core.errors import UserError
 from fvq_core.registry import CODEBOOK_UPDATES
 
 from .gradient_update import GradientUpdate
-from .latent_sampling import code_counts, random_latents
+from .latent_sampling import code_counts, from_rank_zero
+
+NOISE_ON_REPEATED = 0.01
 
 
 @CODEBOOK_UPDATES.register_module()
@@ -21,7 +23,8 @@ class ReplaceDeadCodes(GradientUpdate):
     Dead is a code that no latent of any rank chose for `patience` steps, or, where `threshold` is given, one whose running
     average of latents a step fell below it. Latents are those of rank 0, sent to the others, so that every rank holds
     the same codebook. The state of the optimizer is left alone: an unused code has had no gradient for a while, and its
-    moments have decayed. A replaced code has the same time again before it counts as dead.
+    moments have decayed. A replaced code has the same time again before it counts as dead. The dead codes of a step get
+    different latents as long as there are enough, and beyond that repeated ones with noise.
 
     Args:
         patience: Searches in training without use after which a code is replaced; 100 as in vqtorch. Each micro-batch, and
@@ -29,7 +32,7 @@ class ReplaceDeadCodes(GradientUpdate):
         threshold: Instead of `patience`: least running average of latents a step (over all ranks) that keeps a code.
         decay: Of that average. It starts at twice the threshold, so that no code is dead before
             log(1/2) / log(decay) steps (69 at 0.99).
-        noise: Normal noise on a replacement, relative to its norm; 0.01 in vqtorch.
+        noise: Normal noise on a replacement, relative to its norm; 0.01 in vqtorch. A repeated latent has at least that.
 
     Raises:
         UserError: Both criteria or none, or numbers out of range.
@@ -73,11 +76,15 @@ class ReplaceDeadCodes(GradientUpdate):
 
     @torch.no_grad()
     def step(self, codebook_KD: Tensor, z_ND: Tensor, indices_N: Tensor) -> None:
-        K = codebook_KD.shape[0]
+        K, N = len(codebook_KD), len(z_ND)
         dead_K = self._dead(code_counts(indices_N, K))
         # Latents are drawn whether or not a code is dead: to look would wait for the device.
-        fresh_KD = random_latents(z_ND.detach().float(), K, self.noise)
-        codebook_KD.copy_(torch.where(dead_K.unsqueeze(1), fresh_KD, codebook_KD))
+        nth_K = dead_K.cumsum(0) - 1  # of the dead codes
+        fresh_KD = z_ND.detach().float()[torch.randperm(N, device=z_ND.device)[nth_K % N]]
+        if self.noise or K > N:
+            noise_K = torch.where(nth_K < N, self.noise, max(self.noise, NOISE_ON_REPEATED))
+            fresh_KD = fresh_KD + (noise_K * fresh_KD.norm(dim=1))[:, None] * torch.randn_like(fresh_KD)
+        codebook_KD.copy_(torch.where(dead_K.unsqueeze(1), from_rank_zero(fresh_KD), codebook_KD))
 
     def _dead(self, counts_K: Tensor) -> Tensor:
         """Which codes are dead, bool (K,); they start anew."""
