@@ -135,7 +135,7 @@ def import_tokenizer(
     if heads is not None and 'x_embedder.proj.weight' not in bridge:
         raise UserError(f'FVQ bridge: it has no attention and takes no heads, got {heads}; drop it.')
     if bridge or fold_label is not None:
-        projector, projector_state = import_projector(bridge, heads or 4, fold_label)
+        projector, projector_state = import_projector(bridge, 4 if heads is None else heads, fold_label)
         side = math.isqrt(vector_quantizer['codebook_size'])
         if projector.get('patching') == 'grid' and side * side != vector_quantizer['codebook_size']:
             raise UserError(f'FVQ: the release needs a square codebook, got {vector_quantizer["codebook_size"]} codes.')
