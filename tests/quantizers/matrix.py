@@ -149,14 +149,14 @@ SEPARATE: dict[str, Any] = dict(type='ResidualQuantizer', quantizer=VECTOR, dept
 UPDATES = [dict(type='EMAUpdate', decay=0.9), dict(type='EMAUpdate', decay=0.99)]
 
 
-def others(registry: Registry, listed: set[Any], *given: str) -> list[str]:
-    """Names of what is registered, not listed, and can be built from the given arguments alone."""
+def others(registry: Registry, known: set[Any], *given: str) -> list[str]:
+    """Names of what is registered, not known, and can be built from the given arguments alone."""
     found = {}
     for name in registry.names():
         component = registry.get(name)
         accepted = constructor_arguments(component) or {}
         required = {key for key, argument in accepted.items() if argument.default is argument.empty}
-        if component not in listed and required <= set(given):
+        if component not in known and required <= set(given):
             found.setdefault(component, name)  # aliases of one class count as one
     return list(found.values())
 

@@ -88,6 +88,14 @@ def test_code_is_replaced_when_its_average_use_falls_below_the_threshold():
     assert quantizer.update.usage_K[0] == 0.25 * 2 * threshold + 0.75 * 24
 
 
+@pytest.mark.parametrize('positions', [3 * K, K])
+def test_replacements_are_different_latents_where_there_are_enough(positions: int):
+    quantizer, z = replacing(patience=1), latents(1, 1, positions)
+    quantizer(z)
+    assert len(quantizer.embedding.unique(dim=0)) == K
+    assert torch.cdist(quantizer.embedding[1:], vectors(z), compute_mode=EXACT).min(1).values.max() == 0
+
+
 def test_noise_is_relative_to_the_latent():
     quantizer, z = replacing(patience=1, noise=0.1), latents(8)
     quantizer(100 * z)

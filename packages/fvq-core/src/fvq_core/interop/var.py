@@ -41,17 +41,18 @@ def import_quantizer(
     if 'embedding.weight' not in state:
         raise UserError('VAR: not a tokenizer of VAR: no quantize.embedding.weight.')
     K, D = state['embedding.weight'].shape
-    if HITS in state and len(state[HITS]) != len(sides or SIDES):
+    sides = list(sides or SIDES)
+    if HITS in state and len(state[HITS]) != len(sides):
         raise UserError(
-            f'VAR: the file has {len(state[HITS])} scales and does not say their sides; expected as many, got '
-            f'{list(sides or SIDES)}; give them (--sides).'
+            f'VAR: the file has {len(state[HITS])} scales and does not say their sides; expected as many, got {sides}; give '
+            'them (--sides).'
         )
     quantizer: dict[str, Any] = dict(type='VectorQuantizer', codebook_size=K, code_dim=D)
     if l2_norm:
         quantizer.update(normalize=dict(type='CosineSearch'), distance=dict(type='DotProduct'))
     renamed = rename(state, QUANTIZER_RULES, 'VAR', NOT_WEIGHTS)
     phis = {m[1] for key in renamed if (m := re.match(r'phis\.(\d+)\.', key))}
-    config: dict[str, Any] = dict(type='MultiScaleQuantizer', quantizer=quantizer, sides=list(sides or SIDES))
+    config: dict[str, Any] = dict(type='MultiScaleQuantizer', quantizer=quantizer, sides=sides)
     config.update(dict(num_phi=len(phis), phi_ratio=phi_ratio) if phis else dict(phi_ratio=0.0))
     return config, renamed
 
