@@ -1,0 +1,14 @@
+"""OptVQ (Zhang et al., 2024): codes by optimal transport in training, behind one linear map; beta is on the codebook term.
+
+The release splits a latent of 256 channels into four or eight parts with a code each; here a latent has one code, as in all rows."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .linear import *
+
+from fvq_quantizers.losses import VQLoss
+from fvq_quantizers.updates.sinkhorn_assignment import SinkhornAssignment
+
+model.tokenizer.quantizer.projector.std = 64**-0.5
+model.tokenizer.quantizer.update(loss=dict(type=VQLoss, legacy=True), update=dict(type=SinkhornAssignment))
