@@ -6,6 +6,7 @@ object work unchanged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from torch import Tensor
@@ -29,7 +30,7 @@ from . import (
 
 Adapter = Callable[[Case], dict[str, Tensor]]
 
-# (repository, start of the object's name) -> adapter
+# (repository, the first word of the object's name, or its start where it ends in an underscore) -> adapter
 ADAPTERS: dict[tuple[str, str], Adapter] = {
     **{
         (repo, name): adapter
@@ -67,6 +68,9 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('TencentARC/SEED-Voken', 'IndexPropagationQuantize'): quantizers.ibq,
     ('CompVis/taming-transformers', 'EMAVectorQuantizer'): quantizers.taming_ema,
     ('CompVis/taming-transformers', 'VectorQuantizer2'): quantizers.taming,
+    ('CompVis/taming-transformers', 'GumbelQuantize'): quantizers.taming_gumbel,
+    ('bytedance/1d-tokenizer', 'VectorQuantizer'): quantizers.titok,
+    ('lxa9867/ImageFolder', 'VectorQuantizer'): quantizers.xqgan,
     ('lyndonzheng/CVQ-VAE', 'VectorQuantiser'): cvq.cvq,
     ('youngsheen/SimVQ', 'SimVQ'): quantizers.simvq,
     ('zh460045050/VQGAN-LC', 'VQModel.quantize'): quantizers.vqgan_lc,
@@ -83,6 +87,7 @@ def find_adapter(case: Case) -> Adapter | None:
     fitting = [
         (len(name), adapter)
         for (repo, name), adapter in ADAPTERS.items()
-        if repo == peer['repo'] and peer['object'].startswith(name)
+        if repo == peer['repo']
+        and re.match(re.escape(name) + ('' if name.endswith('_') else r'(?!\w)'), peer['object'])
     ]
     return max(fitting, key=lambda entry: entry[0])[1] if fitting else None

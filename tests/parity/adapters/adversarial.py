@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.adversarial import AdversarialLoss
+from fvq_core.adversarial.adaptive_weight import adaptive_weight
 from fvq_core.discriminators.stylegan import Blur, DiscriminatorBlock
 from fvq_core.interop.discriminators import BLOCK_RULES, NOT_WEIGHTS, PATCHGAN_RULES, STYLEGAN_RULES
 from fvq_core.interop.key_map import Rules, rename
@@ -166,6 +167,9 @@ def vq_loss(case: Case) -> dict[str, Tensor]:
 
     loss_gen, loss_disc = terms + case.inputs['codebook_loss'][:3].sum(), torch.zeros(())
     active = adversarial.active(options['global_step'])
+    got = {}
+    if 'adaptive_weight' in case.outputs:  # the peer's function, before `disc_weight` multiplies it
+        got['adaptive_weight'] = adaptive_weight(terms, adversarial.generator(recon), last_layer)
     if active:
         deceived = adversarial.generator(recon)
         loss_gen = loss_gen + adversarial.generator_weight(terms, deceived, last_layer) * deceived
@@ -174,7 +178,7 @@ def vq_loss(case: Case) -> dict[str, Tensor]:
         loss_disc = torch.stack(list(adversarial(image, recon).values())).sum()
         loss_disc.backward()
 
-    got = {'recon': recon, 'loss_gen': loss_gen, 'loss_disc': loss_disc, 'rec_loss': rec_loss, 'p_loss': p_loss}
+    got |= {'recon': recon, 'loss_gen': loss_gen, 'loss_disc': loss_disc, 'rec_loss': rec_loss, 'p_loss': p_loss}
     got['g_last_layer'] = last_layer.grad
     for name in case.outputs:
         if name == 'g_disc_first' or name.startswith(f'g:{prefix}'):

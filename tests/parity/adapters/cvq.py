@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from fvq_core.codebook_statistics import perplexity
 
 from ..case import Case
+from .draws import choose, gumbel_noise, stored_draws
 from .quantizers import build, run
 
 
@@ -28,7 +30,14 @@ def cvq(case: Case) -> dict[str, Tensor]:
     quantizer = build(case, 'embedding.weight', **axes).train()  # the peer has the loss and its gradients in eval too
     if case.training:
         quantizer.update.usage_K.copy_(case.state['embed_prob'])
-    z, output, scalar = run(case, quantizer)
+    anchors = nullcontext()
+    if 'multinomial_draw' in case.inputs:  # ours draws by Gumbel noise
+        z = case.inputs['z']
+        anchors = gumbel_noise(choose(case.inputs['multinomial_draw'], z.numel() // z.shape[1]))
+    elif 'torch.multinomial' in case.description['determinism']:
+        raise NotImplementedError(f'{case.name}: no input multinomial_draw; {case.description["determinism"]}')
+    with stored_draws(case), anchors:
+        z, output, scalar = run(case, quantizer)
     indices = output.codes.indices_BL.flatten()
     return {
         'z_q': output.z_q_BDHW,

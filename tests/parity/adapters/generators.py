@@ -74,14 +74,15 @@ def caption_mask(case: Case, name: str) -> Tensor | None:
     return found[:, : case.constructor['cls_token_num']]
 
 
-def first_tokens(case: Case, condition: Tensor) -> Tensor:
-    """The peer reads the first `cls_token_num` vectors of a caption."""
+def conditions(case: Case) -> Tensor:
+    """Class labels (B,), or the first `cls_token_num` vectors of each caption, which are all that the peer reads."""
+    condition = case.inputs['cond'] if 'cond' in case.inputs else case.inputs['caption']
     return condition[:, : case.constructor['cls_token_num']] if condition.dim() > 1 else condition
 
 
 def llamagen(case: Case) -> dict[str, Tensor]:
     generator, inputs = build(case), case.inputs
-    condition, tokens = first_tokens(case, inputs['cond']), inputs['tokens']
+    condition, tokens = conditions(case), inputs['tokens']
     got: dict[str, Tensor] = {}
     if generator.rotations is not None:
         got['freqs_cis'] = generator.rotations
@@ -141,7 +142,7 @@ def generated(case: Case, generator: LlamaGen, name: str) -> dict[str, Tensor]:
         Sampler(argument('temperature', 1.0), int(argument('top_k', 0)), argument('top_p', 1.0)),
     )
     codes = generator.sample(
-        first_tokens(case, case.inputs['cond']),
+        conditions(case),
         cfg_scale=argument('cfg_scale', 1.0),
         cfg_interval=int(argument('cfg_interval', -1)),
         caption_mask_BT=caption_mask(case, name),

@@ -14,6 +14,7 @@ from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import VectorQuantizer
 
 from ..case import Case
+from .draws import gumbel_noise
 
 
 def build(case: Case, embedding_key: str, **axes: Any) -> VectorQuantizer:
@@ -130,22 +131,126 @@ def taming_ema(case: Case) -> dict[str, Tensor]:
 
 
 def taming(case: Case) -> dict[str, Tensor]:
+    refuse_remap(case)
     options = case.constructor
-    quantizer = build(
-        case,
-        'embedding.weight',
-        loss=dict(type='VQLoss', beta=options['beta'], legacy=options['legacy']),
-    )
+    legacy = options.get('legacy', True)
+    quantizer = build(case, 'embedding.weight', loss=dict(type='VQLoss', beta=options['beta'], legacy=legacy))
+    quantizer.train()  # the peer has the loss and its gradients in eval too
     z, output, scalar = run(case, quantizer)
+    by_position = options.get('sane_index_shape', False)
     return {
         'z_q': output.z_q_BDHW,
         'loss': sum(output.losses.values()),
-        'indices': output.codes.indices_BL.flatten(),
+        'indices': output.codes.unflatten() if by_position else output.codes.indices_BL.flatten(),
         'scalar': scalar,
         'g_z': z.grad,
         'g_embedding': quantizer.embedding.grad,
         'entry': quantizer.eval().embed(output.codes),
     }
+
+
+def taming_gumbel(case: Case) -> dict[str, Tensor]:
+    """The peer's latent may be wider or narrower than its codes; ours has one width, padded with channels of zeros.
+
+    The peer draws and has its loss in eval too, and there always returns the hard choice.
+    """
+    refuse_remap(case)
+    options, state = case.constructor, case.state
+    width = max(options['num_hiddens'], options['embedding_dim'])
+
+    def padded(x: Tensor) -> Tensor:
+        """Zeros after the channels, which are dimension 1."""
+        return torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], 1)
+
+    quantizer = QUANTIZERS.build(
+        dict(
+            type='GumbelQuantizer',
+            codebook_size=options['n_embed'],
+            code_dim=width,
+            straight_through=not case.training or options.get('straight_through', True),
+            kl_weight=options.get('kl_weight', 5e-4),
+            temperature=options.get('temp_init', 1.0),
+        )
+    ).train()
+    with torch.no_grad():
+        quantizer.to_logits.weight.copy_(padded(state['proj.weight'].flatten(1)))
+        quantizer.to_logits.bias.copy_(state['proj.bias'])
+        quantizer.embedding.copy_(padded(state['embed.weight']))
+    z = case.inputs['z'].clone().requires_grad_()
+    with gumbel_noise(case.inputs['gumbel_noise'].movedim(1, -1)):
+        output = quantizer(padded(z))
+        z_q, loss = output.z_q_BDHW[:, : options['embedding_dim']], sum(output.losses.values(), torch.zeros(()))
+        scalar = (z_q * case.inputs['grad_zq']).sum() + loss
+        scalar.backward()
+    return {
+        'z_q': z_q,
+        'loss': loss,
+        'indices': output.codes.unflatten(),
+        'scalar': scalar,
+        'g_z': z.grad,
+        'g_embedding': quantizer.embedding.grad[:, : options['embedding_dim']],
+        'g_proj': quantizer.to_logits.weight.grad[:, : options['num_hiddens'], None, None],
+        'g_proj_bias': quantizer.to_logits.bias.grad,
+    }
+
+
+def titok(case: Case) -> dict[str, Tensor]:
+    """In the peer's eval mode the loss and its gradients are there, and the codebook rests."""
+    options = case.constructor
+    clustering = options.get('clustering_vq', False) and case.training
+    axes: dict[str, Any] = dict(loss=dict(type='VQLoss', beta=options.get('commitment_cost', 0.25)))
+    if options.get('use_l2_norm', False):
+        axes['normalize'] = dict(type='L2Normalize')
+    if clustering:
+        axes['update'] = dict(type='CVQUpdate', anchor='closest', raw_anchors=True)
+    quantizer = build(case, 'embedding.weight', **axes).train()
+    if clustering:
+        quantizer.update.usage_K.copy_(case.state['embed_prob'])
+    z, output, scalar = run(case, quantizer)
+    return {
+        'z_q': output.z_q_BDHW,
+        'indices': output.codes.unflatten(),
+        'loss': sum(output.losses.values()),
+        'commitment_loss': output.losses['commitment'],
+        'codebook_loss': output.losses['codebook'],
+        'scalar': scalar,
+        'g_z': z.grad,
+        'g_embedding': quantizer.embedding.grad,
+        'after:embed_prob': quantizer.update.usage_K if clustering else case.state.get('embed_prob'),
+        'after:embedding.weight': quantizer.embedding,
+    }
+
+
+def xqgan(case: Case) -> dict[str, Tensor]:
+    """LlamaGen's quantizer with another usage: codes with at least 0.08 of the mean number of hits, in percent."""
+    options = case.constructor
+    axes: dict[str, Any] = dict(loss=dict(type='VQLoss', beta=options.get('beta', 0.25)))
+    if options.get('codebook_norm', True):
+        axes['normalize'] = dict(type='L2Normalize')
+    quantizer = build(case, 'embedding.weight', **axes)
+    z, output, scalar = run(case, quantizer)
+    indices = output.codes.indices_BL.flatten()
+    hits = torch.bincount(indices, minlength=quantizer.codebook_size).float()
+    if not case.training:
+        hits = case.state['ema_vocab_hit_SV'].flatten()
+    return {
+        'z_q': output.z_q_BDHW,
+        'indices': indices,
+        'vq_loss': output.losses.get('codebook', torch.zeros(())),
+        'commit_loss': output.losses.get('commitment', torch.zeros(())),
+        'usages': 100.0 * (hits >= 0.08 * len(indices) / len(hits)).float().mean().view(1),
+        'scalar': scalar,
+        'g_z': z.grad,
+        'g:embedding.weight': quantizer.embedding.grad,
+        'after:ema_vocab_hit_SV': hits,
+    }
+
+
+def refuse_remap(case: Case) -> None:
+    if case.constructor.get('remap'):
+        raise NotImplementedError(
+            f'{case.name}: remap={case.constructor["remap"]} renumbers codes, which ours does not do'
+        )
 
 
 def simvq(case: Case) -> dict[str, Tensor]:

@@ -11,15 +11,16 @@ from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import ResidualQuantizer
 
 from ..case import Case
+from .draws import stored_draws
 
 
 def rq_bottleneck(case: Case) -> dict[str, Tensor]:
-    with torch.random.fork_rng(devices=[]):  # start values draw too; restarts must see the seed that the peer's saw
-        quantizer = build(case)
+    quantizer = build(case)
     got: dict[str, Tensor] = {}
     for number in ('', '2') if case.training else ('',):
         if f'x{number}' in case.inputs:
-            got.update(one_batch(case, quantizer, number))
+            with stored_draws(case):
+                got.update(one_batch(case, quantizer, number))
     if case.training:
         for depth in range(quantizer.depth):
             vq = quantizer.at_depth(depth)
