@@ -31,7 +31,7 @@ def make_run(
         **config,
     )
     work_dir.mkdir(parents=True)
-    (work_dir / 'config.py').write_text(''.join(f'{key} = {value!r}\n' for key, value in entries.items()))
+    (work_dir / 'resolved_config.json').write_text(json.dumps(entries))
     rows = [
         {'iter': i, 'split': 'train', 'loss': scale / i, 'loss/codebook': 2 * scale / i, 'loss/commitment': scale / i}
         | {'loss/reconstruction': 5.0 / i, 'usage_window': 10.0 * i}

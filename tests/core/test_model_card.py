@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from fvq_core import __version__
 from fvq_core.metric import MetricValue
 from fvq_core.model_card import CardMetadata
 from fvq_core.tokenizer import Tokenizer
@@ -67,7 +68,7 @@ def test_facts_of_the_run_are_on_the_card(tmp_path: Path):
     facts = rows(card_of(tmp_path / 't', extra))
     assert facts['weights'] == ['iter_9.pth']
     assert facts['seed'] == ['3']
-    assert facts['versions'] == ['saved with fvq 0.1.0, torch 2.11.0']
+    assert facts['versions'] == [f'saved with fvq {__version__}, torch 2.11.0']
     assert facts['training config'] == ['configs/fvq/fvq_16k.py']
     assert facts['image sides'] == ['multiples of 2 pixels']
     assert facts['codes of a 256x256 image'] == ['16384 codes, `Grid(height=128, width=128, codebook_size=16)`']

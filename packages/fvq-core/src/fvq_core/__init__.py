@@ -1,3 +1,3 @@
 """FVQ core: contracts, registries, runner, data and the tokenizer. Imports no sibling package."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

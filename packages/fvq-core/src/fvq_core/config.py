@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from mmengine.config import Config, ConfigDict
 
+from .config_data import config_data
 from .data.loader import LOADER_KEYS, build_dataset
 from .errors import UserError, nearest_hint
 from .registry import (
@@ -268,6 +269,7 @@ def preflight(cfg: Config, train: bool) -> None:
     """
     from .runner.distributed import choose_device
 
+    config_data(cfg.to_dict())  # complains of what the run's files could not keep
     choose_device(cfg.get('device', 'auto'))
     with torch.device('meta'):
         task = MODELS.build(cfg.model)

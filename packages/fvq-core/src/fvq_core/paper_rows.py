@@ -86,9 +86,9 @@ def finished_runs(folder: Path) -> dict[str, dict[Path, dict[str, Any]]]:
     found: dict[str, dict[Path, dict[str, Any]]] = {}
     for path in sorted(folder.rglob('metrics.json')):
         document = read_json(path) or {}
-        config = document.get('config') or ''
+        config, resolved = document.get('config') or '', document.get('resolved_config')
         marker = config.rfind('configs/')
-        if marker >= 0 and not re.search(r'^smoke ?= ?True', document['resolved_config'], re.MULTILINE):
+        if marker >= 0 and isinstance(resolved, Mapping) and not resolved.get('smoke'):
             found.setdefault(config[marker:], {})[path.parent] = document
     return found
 

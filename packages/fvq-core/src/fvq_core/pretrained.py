@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from . import __version__
+from .config_data import build_data
 from .errors import UserError
 from .model_card import LIBRARY, CardMetadata, model_card
-from .registered_names import by_name, refuse_import_paths
+from .registered_names import by_name
 from .registry import TOKENIZERS, describe
 
 if TYPE_CHECKING:
@@ -166,9 +168,6 @@ def from_pretrained(
     elif revision is not None:
         raise UserError(f"'{source}' is a folder here, which has no revision '{revision}'; rename it or drop revision.")
     config = read_config(folder)
-    described = by_name(config['tokenizer'])
-    refuse_import_paths(described, folder / CONFIG_NAME)
-    tokenizer = TOKENIZERS.build(described)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise UserError(f'{folder}: {WEIGHTS_NAME} is missing; export the tokenizer again.')
@@ -176,10 +175,41 @@ def from_pretrained(
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f'{path} cannot be read as safetensors: {error}') from error
+    described, source = config['tokenizer'], str(folder / CONFIG_NAME)
+    check_fit(build_skeleton(TOKENIZERS.build, described, len(weights), source), weights, str(path))
+    tokenizer = build_data(TOKENIZERS.build, described, source)
     load_weights(tokenizer, weights, str(path))
     facts = {key: value for key, value in config.items() if key not in OWN_KEYS}
     tokenizer.loaded_facts = (config.get('weights_digest'), facts)
     return tokenizer.to(device).eval()
+
+
+def build_skeleton(build: Callable[[Any], nn.Module], description: Any, tensors: int, source: str) -> nn.Module:
+    """What a file describes, on the meta device: a trillion codes cost nothing there, and are seen not to fit the weights.
+
+    Args:
+        build: See `build_data`.
+        description: As it stands in the file.
+        tensors: The number of tensors that came with it, which bounds the number of modules.
+        source: The file of the description, for messages.
+
+    Raises:
+        UserError: See `build_data`; or more modules than so many tensors can belong to.
+    """
+    limit, count = 1_000 + 20 * tensors, 0
+
+    def count_module(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > limit:
+            raise UserError(f'it describes more than {limit:,} modules, but its weights are {tensors:,} tensors.')
+
+    handle = register_module_module_registration_hook(count_module)
+    try:
+        with torch.device('meta'):
+            return build_data(build, description, source)
+    finally:
+        handle.remove()
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
@@ -187,6 +217,16 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], source: str) -> 
 
     Raises:
         UserError: Naming the first keys or shapes that differ.
+    """
+    check_fit(module, weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
+    """Refuse a state dict that is not exactly the module's in keys and shapes.
+
+    Raises:
+        UserError: Naming the first that differ.
     """
     own = module.state_dict()
     missing = sorted(own.keys() - weights.keys())
@@ -203,4 +243,3 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], source: str) -> 
     ]
     if problems:
         raise UserError(f'{source} holds weights of another model: {"; ".join(problems)}.')
-    module.load_state_dict(dict(weights))

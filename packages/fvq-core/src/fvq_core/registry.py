@@ -1,4 +1,4 @@
-"""Every registry of FVQ, and how components are built from configs.
+"""Every registry of FVQ, and how components are built: from configs, which are programs, and from files, which are data.
 
 Kinds that mmengine knows (models, datasets, hooks, ...) are children of its registries with scope `fvq`; our own kinds
 are roots with the same scope, because mmengine refuses two registries with one parent and one scope.
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -26,6 +28,7 @@ from .errors import UserError, nearest_hint
 SCOPE = 'fvq'
 ENTRY_POINT_GROUP = 'fvq.components'
 
+_names_only: ContextVar[bool] = ContextVar('names_only', default=False)
 _broken_plugins: dict[str, str] = {}
 _plugins_loaded = False
 
@@ -56,6 +59,20 @@ def load_plugins() -> dict[str, str]:
             _broken_plugins[point.name] = reason
             warnings.warn(f"FVQ plug-in '{point.name}' ({point.value}) was not loaded: {reason}", stacklevel=2)
     return _broken_plugins
+
+
+@contextmanager
+def names_only() -> Iterator[None]:
+    """Inside, a `type` must be a registered name of the expected kind, at every depth; nothing is imported by name.
+
+    Configs may say `type='my_package.MyQuantizer'`, which imports that module. A description that was read from a file
+    must not: `type='subprocess.Popen'` would run a program.
+    """
+    token = _names_only.set(True)
+    try:
+        yield
+    finally:
+        _names_only.reset(token)
 
 
 def constructor_arguments(component: Any) -> dict[str, inspect.Parameter] | None:
@@ -181,24 +198,46 @@ class Registry(_Registry):
         return nearest_hint(name, self.names()) + broken
 
     def resolve(self, type_: Any) -> Any:
-        """The class or function behind a config's `type`.
+        """The class or function behind a config's `type`: a registered name, an import path, or the thing itself.
+
+        Inside `names_only`, an import path is refused.
 
         Raises:
             UserError: Nothing of that name is registered.
         """
         if not isinstance(type_, str):
             return type_
+        found = self.registered(type_)
+        if found is not None:
+            return found
+        if _names_only.get():
+            why = 'an import path, which is not followed here' if '.' in type_ else 'not registered'
+            raise UserError(f"{self.name}: '{type_}' is {why}; {self.hint(type_.rpartition('.')[2])}")
         try:
             found = self.get(type_)
         except RuntimeError:
             found = None
         if found is None or isinstance(found, ModuleType):  # a bare name may be that of an installed module
-            raise UserError(f"{self.name}: '{type_}' is not registered; {self.hint(type_.rsplit('.', 1)[-1])}")
+            raise UserError(f"{self.name}: '{type_}' is not registered; {self.hint(type_.rpartition('.')[2])}")
         return found
 
-    def name_of(self, component: type) -> str | None:
-        """The name under which a class is registered here, else None."""
-        return next((name for name, known in self._module_dict.items() if known is component), None)
+    def registered(self, name: str) -> Any | None:
+        """What has exactly this name, here or in mmengine's registry of the same kind; None if nothing has."""
+        self.import_from_location()
+        return self._module_dict[name] if name in self._module_dict else self.known().get(name)
+
+    def known(self) -> dict[str, Any]:
+        """Everything that is registered, here and in mmengine's registry of the same kind."""
+        self.import_from_location()
+        if self.parent is None:
+            return self._module_dict
+        self.parent.import_from_location()
+        return {**self.parent.module_dict, **self._module_dict}
+
+    def name_of(self, component: Any) -> str | None:
+        """The name under which a class or function is registered, here or in mmengine's registry of the same kind."""
+        known = [*self._module_dict.items(), *(self.parent.module_dict.items() if self.parent else ())]
+        return next((name for name, each in known if each is component), None)
 
 
 # What training alone needs is imported when its registry is first read: loading a tokenizer stays light.
@@ -245,19 +284,21 @@ FEATURE_EXTRACTORS = Registry('feature extractor')
 _ALL = [value for value in list(globals().values()) if isinstance(value, Registry)]
 
 
+def all_registries() -> list[Registry]:
+    """Every registry of ours."""
+    return list(_ALL)
+
+
 def find_component(type_: Any) -> Any | None:
     """The class behind a config's `type` in whichever registry has it; None where none has."""
     if not isinstance(type_, str):
         return type_
     load_plugins()
     for registry in _ALL:
-        registry.import_from_location()
-        found = registry.module_dict.get(type_)
-        if found is None and registry.parent is not None:
-            found = registry.parent.module_dict.get(type_)
+        found = registry.registered(type_)
         if found is not None:
             return found
-    if '.' in type_:
+    if '.' in type_ and not _names_only.get():
         try:
             return _ALL[0].resolve(type_)
         except UserError:

@@ -2,5 +2,5 @@
 
 from . import features, generation, metrics, reconstruction
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = ['features', 'generation', 'metrics', 'reconstruction']

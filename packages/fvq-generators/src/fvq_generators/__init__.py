@@ -5,7 +5,7 @@ from fvq_core.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_W
 
 from .llamagen import LlamaGen
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = ['LlamaGen']
 
 # What training alone needs is imported when its registry is first read, as core does with its own.

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,8 +20,17 @@ from fvq_core import __version__
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.model_card import LIBRARY, CardMetadata
-from fvq_core.pretrained import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_weights, replace_folder, weights_digest
-from fvq_core.registered_names import by_name, refuse_import_paths
+from fvq_core.pretrained import (
+    CARD_NAME,
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    build_skeleton,
+    check_fit,
+    load_weights,
+    replace_folder,
+    weights_digest,
+)
+from fvq_core.registered_names import by_name
 from fvq_core.registry import GENERATORS, describe
 
 from .model_card import generator_card
@@ -190,8 +198,6 @@ def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
     """
     folder = Path(folder)
     config = read_generator_config(folder)
-    described = by_name(config['generator'])
-    refuse_import_paths(described, folder / CONFIG_NAME)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise UserError(f'{folder}: {WEIGHTS_NAME} is missing; save the generator again.')
@@ -199,12 +205,9 @@ def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f'{path} cannot be read as safetensors: {error}') from error
-    try:
-        with torch.device('meta'):  # start values would be overwritten, and take their time
-            skeleton = GENERATORS.build(described)
-    except (UserError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f"{folder / CONFIG_NAME}: 'generator' cannot be built ({reason}); {MEND}.") from error
+    # On the meta device: start values would be overwritten, and take their time.
+    skeleton = build_skeleton(GENERATORS.build, config['generator'], len(weights), str(folder / CONFIG_NAME))
+    check_fit(skeleton, weights, str(path))
     generator = skeleton.to_empty(device='cpu')
     dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
     if len(dtypes) == 1:

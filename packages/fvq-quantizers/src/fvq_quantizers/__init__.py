@@ -11,7 +11,7 @@ from .product_quantizer import ProductQuantizer
 from .residual_quantizer import ResidualQuantizer
 from .vector_quantizer import VectorQuantizer
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = [
     'FSQ',
     'LFQ',

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import read_config_file
+from ..config_data import RESOLVED_CONFIG, read_config_data
 from ..errors import UserError
 from ..hooks.history import History
+from ..json_files import read_json
 from ..runner.runner import HISTORY_NAME
 
 # Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
@@ -61,9 +62,11 @@ def read_run(work_dir: Path) -> Run:
     """One run, finished or not.
 
     Raises:
-        UserError: Its `config.py` or `metrics.json` is missing or broken.
+        UserError: Its `resolved_config.json` or `metrics.json` is missing or broken.
     """
-    config = read_config_file(str(work_dir / 'config.py')).to_dict()
+    path = work_dir / RESOLVED_CONFIG
+    remedy = f'tools/train.py {work_dir / "config.py"} --resume --work-dir {work_dir} writes it again'
+    config: dict[str, Any] = read_config_data(read_json(path), str(path), remedy).to_dict()
     seed = config.get('randomness', {}).get('seed') or 0
     name = without_seed(work_dir.resolve(), seed)
     if (work_dir / 'metrics.json').exists():

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from mmengine.config import Config
 from torch import Tensor
 
+from ..config_data import build_data
 from ..data.loader import build_loader
 from ..data.sample import to_tensor
 from ..errors import UserError
-from ..evaluation import load_task
+from ..evaluation import checkpoint_config, load_task
 from ..images import device_images, from_uint8
 from ..pretrained import CONFIG_NAME, from_pretrained
 from ..reconstruct import open_image
@@ -24,7 +24,9 @@ from ..tokenizer import Tokenizer
 PHOTOS = dict(batch_size=16, dataset=dict(type='BundledPhotos', split='eval', crop_size=64, crops=4096))
 
 
-def load_source(path: str, weights: Literal['ema', 'raw'] | None = None) -> tuple[Tokenizer, dict, str]:
+def load_source(
+    path: str, weights: Literal['ema', 'raw'] | None = None
+) -> tuple[Tokenizer, Mapping[str, Any] | None, str]:
     """A tokenizer in eval mode on the CPU, the loader config of its evaluation images, and what it is called.
 
     Args:
@@ -44,11 +46,17 @@ def load_source(path: str, weights: Literal['ema', 'raw'] | None = None) -> tupl
         place = checkpoints[0]
     checkpoint = read_checkpoint(place)
     task = load_task(checkpoint, str(place), weights=weights)
-    cfg = Config.fromstring(checkpoint['meta']['config'], file_format='.py')
-    return task.tokenizer.eval(), cfg.val_dataloader, f'{place.resolve().parent.name}/{place.stem}{task.weights_note}'
+    cfg = checkpoint_config(checkpoint, str(place))
+    return (
+        task.tokenizer.eval(),
+        cfg.get('val_dataloader'),
+        f'{place.resolve().parent.name}/{place.stem}{task.weights_note}',
+    )
 
 
-def image_batches(loader: dict, files: Sequence[str], limit: int, multiple: int) -> Iterator[Tensor]:
+def image_batches(
+    loader: Mapping[str, Any] | None, files: Sequence[str], limit: int, multiple: int
+) -> Iterator[Tensor]:
     """Batches of images (B, 3, H, W) in [-1, 1]: of the files where any are named, else the first of a loader's data.
 
     Args:
@@ -61,8 +69,14 @@ def image_batches(loader: dict, files: Sequence[str], limit: int, multiple: int)
         for path in files:
             yield from_uint8(to_tensor(open_image(path, multiple, 1024)).unsqueeze(0))
         return
+    if not loader:
+        raise UserError('the checkpoint has no evaluation data; name images with --images.')
     seen = 0
-    for batch in build_loader({**loader, 'num_workers': 0}, 0, train=False):
+
+    def build(described: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        return iter(build_loader({**described, 'num_workers': 0}, 0, train=False))
+
+    for batch in build_data(build, loader, 'the evaluation data of the checkpoint'):
         if batch['error']:
             raise UserError(batch['error'])
         if batch['images'] is None:

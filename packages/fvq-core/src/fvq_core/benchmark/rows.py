@@ -139,7 +139,7 @@ def set_entry(cfg: Config, dotted: str, value: Any) -> None:
 def try_model(row: Row, cfg: Config) -> None:
     """Build the model of a row once; fill in K, L and the bits of an image, or why it cannot be built."""
     try:
-        tokenizer = inference_task(cfg).eval().tokenizer
+        tokenizer = inference_task(cfg.model).eval().tokenizer
         side = crop_size(cfg.val_dataloader['dataset']) // tokenizer.downsample_factor
         row.codebook_size = len(tokenizer.quantizer.codebook())
         layout = tokenizer.quantizer.layout(side, side)

@@ -16,13 +16,13 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from ..config_data import config_data
 from ..errors import UserError
-from ..hooks.report_hook import write_json
-from ..json_files import read_json
+from ..json_files import read_json, write_json
 from ..registry import component_name, plain
 from .run_process import BUSY, WATCHED, busy
 
-RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.py', 'result.json', 'log.txt'
+RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.json', 'log.txt'
 FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
 INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
 # What the report needs of every run; added where a config does not have it.
@@ -125,17 +125,10 @@ def prepare(run: Run, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> Non
     """Write what the process of the run reads, and how many runs go on at a time, which its speed depends on."""
     cfg = run_config(run, extra_metrics)
     run.folder.mkdir(parents=True, exist_ok=True)
-    unformatted(cfg).dump(str(run.folder / f'.{PLAN}'))
-    os.replace(run.folder / f'.{PLAN}', run.folder / PLAN)
+    write_json(run.folder / PLAN, config_data(cfg.to_dict()))
     request = dict(config=run.source, row=run.row, factor=run.factor, seed=run.seed, jobs=jobs)
     request['fingerprint'] = fingerprint(cfg)
     write_json(run.folder / REQUEST, request)
-
-
-def unformatted(cfg: Config) -> Config:
-    """The same config, whose text is not made pretty: that takes most of a second each time, and nobody reads it."""
-    object.__setattr__(cfg, '_format_python_code', False)
-    return cfg
 
 
 def execute(run: Run, env: Mapping[str, str]) -> dict[str, Any]:

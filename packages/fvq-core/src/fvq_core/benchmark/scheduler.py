@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from ..hooks.report_hook import write_json
+from ..json_files import write_json
 from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable

@@ -13,16 +13,18 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
-from ..config import preflight, read_config_file
+from ..config import preflight
+from ..config_data import from_data
 from ..errors import UserError
 from ..hooks.history import History
-from ..hooks.report_hook import write_json
 from ..images import to_uint8
+from ..json_files import write_json
 from ..runner.checkpoint import list_checkpoints
 from ..runner.runner import HISTORY_NAME, Runner, versions
 from ..runner.train_loop import TrainLoop
-from .run import FINISHED, PLAN, REQUEST, RESULT, failure, unformatted
+from .run import FINISHED, PLAN, REQUEST, RESULT, failure
 from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_parent
 from .training_cost import TrainingCost, resident_peak_mib
 
@@ -32,13 +34,13 @@ SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
 def train(folder: Path) -> dict[str, Any]:
     """Train, or go on where the run stopped, and say what it cost."""
     request = json.loads((folder / REQUEST).read_text())
-    cfg = read_config_file(str(folder / PLAN))
+    cfg = Config(from_data(json.loads((folder / PLAN).read_text())))
     object.__setattr__(cfg, '_filename', request['config'])
     cfg.work_dir = str(folder)
     preflight(cfg, train=True)
     cfg.resume = bool(list_checkpoints(folder))
     imported_mib = resident_peak_mib()
-    runner = Runner.from_cfg(unformatted(cfg))
+    runner = Runner.from_cfg(cfg)
     device = next(runner.task.parameters()).device
     on_gpu = device.type == 'cuda'
     cost = TrainingCost(on_gpu, imported_mib)

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None) -> None:
     from mmengine.dist import is_main_process
 
     from ..errors import UserError
-    from ..hooks.report_hook import write_json
+    from ..json_files import write_json
     from ..registry import EVALUATORS
     from ..reports.paper_tables import find_row
     from ..runner.distributed import choose_device, find_launcher, join_group

@@ -14,25 +14,34 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('export.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('checkpoint', help='an iter_N.pth; the config is read from it')
+    parser.add_argument('checkpoint', help='an iter_N.pth; it carries its config as data')
     parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
     parser.add_argument(
         '--fold-label', type=int, help='the class whose codebook is kept, for a class-conditional bridge'
     )
+    parser.add_argument(
+        '--config',
+        help='its config file, if parts of the model are registered by that file and not by an installed plug-in',
+    )
     add_weights(parser)
     args = parser.parse_args(argv)
 
+    from ..config import load_config
+    from ..errors import UserError
     from ..evaluation import load_task
     from ..runner.checkpoint import read_checkpoint
 
     checkpoint = read_checkpoint(args.checkpoint)
-    task = load_task(checkpoint, args.checkpoint, weights=args.weights).eval()
+    cfg = load_config(args.config) if args.config else None
+    task = load_task(checkpoint, args.checkpoint, cfg, args.weights).eval()
+    if not hasattr(task, 'tokenizer'):
+        raise UserError(f'{args.checkpoint} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')
     weights = f'{args.checkpoint}{task.weights_note}'
-    meta = checkpoint['meta']
+    meta = checkpoint.get('meta', {})
     facts = {
         'weights': weights,
-        'seed': meta['seed'],
-        'versions': {'fvq': meta['fvq_version'], 'torch': meta['torch_version']},
+        'seed': meta.get('seed'),
+        'versions': {'fvq': meta.get('fvq_version'), 'torch': meta.get('torch_version')},
     }
     task.tokenizer.fold(args.fold_label).save_pretrained(args.out, facts)
     print(f'{args.out}: folded tokenizer of {weights}')

@@ -55,13 +55,15 @@ def main(argv: Sequence[str] | None) -> None:
 
 def run_lines(cfg: Any, runs: Mapping[Path, Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
     """A line for each run of exactly this config, and one that counts the others."""
-    from mmengine.config import Config
-
+    if not runs:  # most configs; registries need not be read for them
+        return
+    from ..config_data import config_data, read_config_data
     from ..overrides import overrides
 
-    file, strange = cfg.to_dict(), []
+    file, strange = config_data(cfg.to_dict()), []
     for folder, document in runs.items():
-        changed = overrides(Config.fromstring(document['resolved_config'], '.py').to_dict(), file)
+        kept = read_config_data(document['resolved_config'], str(folder / 'metrics.json'), 'train it again')
+        changed = overrides(config_data(kept), file)
         if changed:
             strange.append(changed)
         else:

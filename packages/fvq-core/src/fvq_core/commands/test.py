@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None) -> None:
     from mmengine.dist import is_main_process
 
     from ..evaluation import evaluate_checkpoint
-    from ..hooks.report_hook import metrics_document, write_json
+    from ..hooks.report_hook import metrics_document
+    from ..json_files import write_json
     from ..runner.distributed import find_launcher, join_group
 
     cfg = load_config(args.config, args.cfg_options)

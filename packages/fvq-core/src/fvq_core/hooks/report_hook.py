@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +11,9 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from ..atomic_files import write_atomically
+from ..config_data import config_data
 from ..errors import UserError
+from ..json_files import write_json
 from ..metric import MetricValue
 from ..plots.codebook_plot import plot_codebook
 from ..plots.curves_plot import plot_curves
@@ -33,29 +32,10 @@ def metrics_document(
     return {
         'metrics': {**stamped, **(extra or {})},
         'config': cfg.filename and os.path.relpath(cfg.filename),
-        'resolved_config': cfg.pretty_text,
+        'resolved_config': config_data(cfg.to_dict()),
         'seed': seed,
         'versions': dict(versions()),
     }
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Write JSON, all or nothing; what is not finite becomes null, for NaN and Infinity are no JSON.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    text = json.dumps(finite(document), indent=2, allow_nan=False)
-    write_atomically(path, f'{text}\n'.encode(), 'What was there before is intact.', flush=False)
-
-
-def finite(document: Any) -> Any:
-    """The same with None in place of floats that are not finite."""
-    if isinstance(document, float):
-        return document if math.isfinite(document) else None
-    if isinstance(document, Mapping):
-        return {key: finite(value) for key, value in document.items()}
-    return [finite(value) for value in document] if isinstance(document, list | tuple) else document
 
 
 @HOOKS.register_module()

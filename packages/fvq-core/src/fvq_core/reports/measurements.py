@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mmengine.config import Config
-
 from ..analysis.runs import NOT_RUNS
 from ..config import find_config, read_config_file
+from ..config_data import config_data, read_config_data
 from ..errors import UserError
 from ..json_files import read_json
 from ..overrides import overrides
@@ -19,14 +18,12 @@ from .number import Number, read_number
 from .paper_tables import COCO, IMAGENET, find_row
 
 PATTERN = 'metrics*.json'
-SMOKE = re.compile(r'^smoke ?= ?True', re.MULTILINE)
 # Of an evaluation, not of the run that is evaluated, and shown otherwise or without effect on a digit.
 OF_THE_EVALUATION = re.compile(
     r'val_dataloader\.(batch_size|num_workers|pin_memory|prefetch_factor|dataset\.(root|type))'
 )
 TEXTS = (
     'config',
-    'resolved_config',
     'samples',
     'reference',
     'row',
@@ -92,9 +89,8 @@ def find_measurements(paths: Sequence[str]) -> Found:
         try:
             if not is_document(document):
                 raise UserError(FOREIGN)
-            if SMOKE.search(document.get('resolved_config') or ''):
-                continue
-            found.measured.append(read_document(file, document, found.left_out))
+            if not is_smoke(document):
+                found.measured.append(read_document(file, document, found.left_out))
         except UserError as error:
             found.left_out.append((str(file), str(error)))
     if not seen:
@@ -117,7 +113,15 @@ def is_document(document: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether what a file holds has the form of ours."""
     if not isinstance(document, Mapping) or not isinstance(document.get('metrics'), Mapping):
         return False
+    if not isinstance(document.get('resolved_config'), Mapping | str | None):
+        return False
     return all(document.get(key) is None or isinstance(document[key], str) for key in TEXTS)
+
+
+def is_smoke(document: Mapping[str, Any]) -> bool:
+    """Whether a run only proved that it runs."""
+    resolved = document.get('resolved_config')
+    return isinstance(resolved, Mapping) and bool(resolved.get('smoke'))
 
 
 def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[str, str]]) -> Measured:
@@ -134,19 +138,17 @@ def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[
             left_out.append((str(path), number))
         elif number is not None:
             numbers.append(number)
-    text, presets = document.get('resolved_config'), read_presets(document)
-    if not text:
+    kept, presets = document.get('resolved_config'), read_presets(document)
+    if not kept:
         rows = (find_row(document['row']),) if document.get('row') else ()
         data = set_name(document.get('reference') or '')
         return Measured(path, document.get('samples') or str(path), rows, data, tuple(numbers), presets=presets)
-    try:
-        resolved = Config.fromstring(text, file_format='.py').to_dict()
-    except (SyntaxError, NameError, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
-        raise UserError(f'its resolved_config is no config: {" ".join(str(error).split())[:200]}') from error
+    remedy = 'train again with tools/train.py, or score it again with tools/test.py --out'
+    resolved = config_data(read_config_data(kept, 'it', remedy))
     data = evaluation_set(resolved)
     name = config_name(document.get('config') or '')
     try:
-        file = read_config_file(str(find_config(name))).to_dict()
+        file = config_data(read_config_file(str(find_config(name))).to_dict())
     except UserError:
         return Measured(path, name, (), data, tuple(numbers), (UNKNOWN_FILE,), presets)
     rows = tuple((file.get('paper') or {}).get('rows', ()))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,10 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict
 
 from .. import __version__
+from ..atomic_files import write_atomically
+from ..config_data import RESOLVED_CONFIG, config_data, config_text
 from ..errors import UserError
+from ..json_files import write_json
 from ..pretrained import load_weights
 from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE, build_component
 from ..tasks.task import Task
@@ -51,7 +53,7 @@ class Runner(mmengine.runner.Runner):
         return cast(Runner, super().from_cfg(cfg))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._config_text: str | None = None
+        self._config_data: dict[str, Any] | None = None
         super().__init__(*args, **kwargs)
         level = self.cfg.get('log_level', 'INFO')
         self.logger.setLevel(level)
@@ -177,15 +179,13 @@ class Runner(mmengine.runner.Runner):
     def save_checkpoint(self, out_dir: str, filename: str) -> None:
         """Write everything a resumed run needs, as plain values and tensors."""
         cast(TrainLoop, self.train_loop).check_finite()
-        if self._config_text is None:
-            self._config_text = self.cfg.pretty_text  # formatting takes a second, and the config does not change
         checkpoint = {
             'meta': {
                 'iter': self.iter,
                 'seed': self.seed,
                 'fvq_version': __version__,
                 'torch_version': str(torch.__version__),
-                'config': self._config_text,
+                'config': self.config_data,
             },
             'state_dict': {key: value.detach().cpu() for key, value in self.task.state_dict().items()},
             'optimizer': cast(OptimWrapperDict, self.optim_wrapper).state_dict(),
@@ -197,12 +197,19 @@ class Runner(mmengine.runner.Runner):
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         write_checkpoint(checkpoint, Path(out_dir) / filename)
 
+    @property
+    def config_data(self) -> dict[str, Any]:
+        """The resolved config as data, which is what a run keeps of it."""
+        if self._config_data is None:
+            self._config_data = config_data(self.cfg.to_dict())
+        return self._config_data
+
     def dump_config(self) -> None:
-        """The resolved config as `config.py`, which `tools/test.py` and `tools/train.py` read back."""
+        """The resolved config: as data for other commands, and as `config.py` for people and `tools/train.py --resume`."""
         if self.rank == 0:
-            staging = os.path.join(self.work_dir, '.config.py')
-            self.cfg.dump(staging)
-            os.replace(staging, os.path.join(self.work_dir, 'config.py'))
+            work_dir = Path(self.work_dir)
+            write_json(work_dir / RESOLVED_CONFIG, self.config_data)
+            write_atomically(work_dir / 'config.py', config_text(self.config_data).encode(), 'Nothing was trained yet.')
 
 
 def versions() -> Mapping[str, str]:

@@ -10,7 +10,8 @@ from mmengine.hooks import Hook
 
 from fvq_core.errors import UserError
 from fvq_core.hooks.history import History
-from fvq_core.hooks.report_hook import metrics_document, write_json
+from fvq_core.hooks.report_hook import metrics_document
+from fvq_core.json_files import write_json
 from fvq_core.plots.curves_plot import plot_curves
 from fvq_core.registry import HOOKS, describe
 from fvq_core.runner.runner import HISTORY_NAME
