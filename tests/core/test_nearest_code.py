@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fvq_core.nearest_code import nearest_code
+from fvq_core.errors import NonFiniteError, UserError
+from fvq_core.nearest_code import nearest_code, shift
 
 Distance = Literal['l2', 'dot']
 both = pytest.mark.parametrize('distance', ['l2', 'dot'])
@@ -137,3 +138,134 @@ def test_largest_tensor_is_bounded_by_max_scores_whatever_the_number_of_latents(
         nearest_code(*random_data(N, K, D), distance, max_scores=max_scores)
     assert whole.numel == N * K
     assert chunked.numel <= max(max_scores, N * D)
+
+
+def far_data(name: str) -> tuple[Tensor, Tensor]:
+    """Latents and codes that float32 has trouble with."""
+    dim, mean, spread = {'wide': (512, 30.0, 0.1), 'narrow': (4, 1000.0, 3.0)}.get(name, (64, 100.0, 0.3))
+    z_ND, codebook_KD = (mean + spread * x for x in random_data(1000, 300, dim))
+    if name == 'around zero':
+        return random_data(1000, 300, dim)
+    if name == 'an outlier':
+        codebook_KD[7] = 1e6
+        z_ND[0] = 1e6
+    elif name == 'repeated codes':
+        codebook_KD = codebook_KD.repeat(3, 1)
+    elif name == 'norms of every size':
+        z_ND, codebook_KD = random_data(1000, 300, dim)
+        z_ND, codebook_KD = (
+            z_ND * torch.logspace(-4, 4, 1000)[:, None],
+            codebook_KD * torch.logspace(-4, 4, 300)[:, None],
+        )
+    elif name == 'near ties':
+        z_ND = (codebook_KD[:150] + codebook_KD[150:]) / 2
+    return z_ND, codebook_KD
+
+
+FAR = (
+    'a shared mean',
+    'wide',
+    'narrow',
+    'around zero',
+    'an outlier',
+    'repeated codes',
+    'norms of every size',
+    'near ties',
+)
+
+
+@pytest.mark.parametrize('name', FAR)
+def test_code_is_float64s_choice_wherever_its_margin_exceeds_the_rounding_after_the_shift(name: str):
+    z_ND, codebook_KD = far_data(name)
+    indices_N = nearest_code(z_ND, codebook_KD)
+    exact_NK = -scores(z_ND, codebook_KD, 'l2')
+    best = exact_NK.min(1)
+    moved = torch.zeros(()) if (found := shift(codebook_KD)) is None else found.double()
+    lengths_K, lengths_N = (x.double().sub(moved).norm(dim=1) for x in (codebook_KD, z_ND))
+    farther_N = torch.maximum(lengths_K[indices_N], lengths_K[best.indices])
+    rounding_N = (z_ND.shape[1] + 4) * 2.0**-23 * (lengths_N + farther_N).square()
+    chosen_N = exact_NK.gather(1, indices_N[:, None])[:, 0]
+    assert (chosen_N - best.values <= rounding_N).all()
+    if name == 'repeated codes':
+        assert indices_N.max() < 300
+    if name == 'near ties':
+        return
+    # The bound is no excuse: float32 that takes differences first is hardly more often right.
+    direct_N = torch.stack([(z_ND - code).square().sum(1) for code in codebook_KD], 1).argmin(1)
+    wrong, unavoidable = (exact_NK.gather(1, i[:, None])[:, 0] > best.values for i in (indices_N, direct_N))
+    assert wrong.double().mean() <= unavoidable.double().mean() + 0.005
+
+
+def test_large_dot_products_of_codes_far_from_zero_are_told_apart():
+    z_ND, codebook_KD = random_data(1000, 300, 64)
+    codebook_KD = 100 + 0.0005 * codebook_KD
+    plain = (z_ND @ codebook_KD.t()).argmax(1)
+    expected = scores(z_ND, codebook_KD, 'dot').argmax(1)
+    assert (plain != expected).float().mean() > 0.02, 'the data no longer shows what is tested'
+    assert (nearest_code(z_ND, codebook_KD, 'dot') != expected).float().mean() < 0.001
+
+
+def test_a_latents_code_does_not_depend_on_its_batch_or_the_chunks():
+    z_ND, codebook_KD = far_data('near ties')
+    whole = nearest_code(z_ND, codebook_KD)
+    for rows in (1, 7, 64):
+        parts = [nearest_code(torch.cat([part, 9e3 + part]), codebook_KD)[: len(part)] for part in z_ND.split(rows)]
+        margin = (scores(z_ND, codebook_KD, 'l2').gather(1, torch.stack([whole, torch.cat(parts)], 1))).diff().abs()
+        assert (margin < 1e-3).all()  # a matrix product's last bit may depend on its number of rows, nothing else may
+
+
+def test_the_shift_is_zero_around_zero_and_blind_to_outliers():
+    codebook_KD = random_data(1, 999, 16)[1]
+    assert shift(codebook_KD) is None
+    codebook_KD[::20] = 1e30
+    assert shift(codebook_KD) is None
+    moved = shift(0.01 * random_data(1, 999, 16)[1] + 50.0)
+    assert moved is not None
+    assert (moved - 50.0).abs().max() < 0.03
+
+
+def test_subtracting_the_shift_loses_no_bit():
+    codebook_KD = 77.7 + 0.4 * random_data(1, 500, 16)[1]
+    moved = shift(codebook_KD)
+    assert moved is not None
+    assert torch.equal((codebook_KD - moved).double(), codebook_KD.double() - moved.double())
+
+
+def test_double_latents_far_from_zero_are_shifted_before_they_are_rounded():
+    z_ND, codebook_KD = (1e6 + x.double() for x in random_data(500, 100, 8))
+    assert torch.equal(nearest_code(z_ND, codebook_KD), scores(z_ND, codebook_KD, 'l2').argmax(1))
+
+
+@both
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_numbers_that_are_not_finite_are_refused_on_either_side(distance: Distance, value: float):
+    z_ND, codebook_KD = random_data(20, 30, 4)
+    for vectors, codes, message in (
+        (z_ND.index_put((torch.tensor(11), torch.tensor(2)), torch.tensor(value)), codebook_KD, 'vector 11 of 20'),
+        (z_ND, codebook_KD.index_put((torch.tensor(29), torch.tensor(0)), torch.tensor(value)), 'the codebook is not'),
+    ):
+        with pytest.raises(NonFiniteError, match=message):
+            nearest_code(vectors, codes, distance, max_scores=90)
+
+
+@pytest.mark.parametrize(
+    ('z', 'codebook', 'message'),
+    [
+        (torch.zeros(2, 3).numpy(), torch.zeros(4, 3), 'vectors as a tensor, got ndarray'),
+        (torch.zeros(2, 3), [[0.0] * 3], 'codes as a tensor, got list'),
+        (torch.zeros(3), torch.zeros(4, 3), r'floating vectors of two dimensions, got torch.float32 \(3,\)'),
+        (torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(4, 3), r'got torch.uint8 \(2, 3\)'),
+        (torch.zeros(2, 3), torch.zeros(4, 3, dtype=torch.int64), 'floating codes'),
+        (torch.zeros(2, 3), torch.zeros(4, 2), r'vectors \(2, 3\) and codes \(4, 2\)'),
+        (torch.zeros(2, 3), torch.zeros(0, 3), 'one or more codes'),
+        (torch.zeros(2, 3), torch.zeros(4, 3, device='meta'), 'the codes on meta; move one'),
+    ],
+)
+def test_operands_that_do_not_fit_are_refused(z: Any, codebook: Any, message: str):
+    with pytest.raises(UserError, match=message):
+        nearest_code(z, codebook)
+
+
+def test_unknown_distance_is_refused():
+    with pytest.raises(UserError, match="'l2' or 'dot', got 'cosine'"):
+        nearest_code(torch.zeros(2, 3), torch.zeros(4, 3), 'cosine')  # pyrefly: ignore[bad-argument-type]

@@ -247,3 +247,11 @@ def test_density_and_coverage_equal_the_authors_formulas(real: Tensor, made: Ten
 def test_neighbourhoods_refuse_sets_of_k_images(real: Tensor):
     with pytest.raises(UserError, match='3 images have no 3 neighbours'):
         precision_recall(real, real[:3])
+
+
+def test_neighbourhoods_of_features_far_from_zero_are_those_at_zero():
+    rng = torch.Generator().manual_seed(3)
+    real, made = ((torch.randn(500, 16, generator=rng) * 256).round() / 256 for _ in range(2))
+    at_zero = precision_recall(real, made), density_coverage(real, made)
+    far = precision_recall(real + 2.0**14, made + 2.0**14), density_coverage(real + 2.0**14, made + 2.0**14)
+    assert far == at_zero

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Bad input. The command line prints its message alone and exits with code 2."""
 
 
+class NonFiniteError(UserError):
+    """Latents, codes, weights or pixels are NaN or infinite."""
+
+
 class NonFiniteLossError(UserError):
     """A training loss became NaN or infinite; raised before the optimizer step, so the weights are still finite."""
 

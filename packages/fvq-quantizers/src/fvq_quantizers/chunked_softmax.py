@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from fvq_core.nearest_code import full_precision
 from fvq_core.ranks import mean_over_ranks
 
+from .distances.shifted_logits import shifted_logits
+
 # Scores of one chunk: 2^24 floats are 64 MiB, of which at most four exist at once. Fewer rows would make thin matrix products.
 MAX_SCORES = 2**24
 TILE_CODES = 2**14
@@ -52,9 +54,9 @@ def soft_gradient(
 @torch.no_grad()
 def sampled_codes(z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, seed: int) -> Tensor:
     """Indices (N,) drawn from softmax(logits / temperature) by Gumbel noise, to which `seed` leads `soft_gradient` again."""
-    drawn, rows = [], chunk_rows(codebook_KD)
+    drawn, rows, logits_of = [], chunk_rows(codebook_KD), shifted_logits(distance, codebook_KD)
     for start in range(0, z_ND.shape[0], rows):
-        logits = distance.logits(z_ND[start : start + rows], codebook_KD) / temperature
+        logits = logits_of(z_ND[start : start + rows], codebook_KD) / temperature
         drawn.append((logits + gumbel_noise(logits.shape, logits.device, seed + start)).argmax(1))
     return torch.cat(drawn)
 
@@ -140,8 +142,9 @@ class _SoftChoice(torch.autograd.Function):
         ctx.save_for_backward(z_ND, codebook_KD)
         cast(Any, ctx).options = (distance, temperature, eps)
         sample_entropy, mean_K = z_ND.new_zeros(()), z_ND.new_zeros(codebook_KD.shape[0])
+        logits_of = shifted_logits(distance, codebook_KD)
         for z in z_ND.split(chunk_rows(codebook_KD)):
-            p, log_p = probabilities(distance.logits(z, codebook_KD) / temperature)
+            p, log_p = probabilities(logits_of(z, codebook_KD) / temperature)
             mean_K += p.sum(0)
             sample_entropy -= torch.linalg.vecdot(p, log_p.clamp_(min=math.log(eps)) if eps else log_p).sum()
         N = z_ND.shape[0]
@@ -193,12 +196,12 @@ def gradients(
     if needed[1]:
         for codes, grad in zip(tiles, grad_KD.split(TILE_CODES), strict=True):
             codes.grad = grad
-    rows_at_once = chunk_rows(codebook_KD)
+    rows_at_once, logits_of = chunk_rows(codebook_KD), shifted_logits(distance, codebook_KD)
     with full_precision(z_ND.device.type):  # a backward pass runs outside the contexts of its forward pass
         for start in range(0, z_ND.shape[0], rows_at_once):
             rows = slice(start, start + rows_at_once)
             with torch.enable_grad():
-                scores = [distance.logits(z_ND[rows], codes) for codes in tiles]
+                scores = [logits_of(z_ND[rows], codes) for codes in tiles]
             slope_NK = logit_gradient(rows, torch.cat([part.detach() for part in scores], 1))
             torch.autograd.backward(scores, slope_NK.split(TILE_CODES, 1))
     return z_ND.grad, grad_KD if needed[1] else None

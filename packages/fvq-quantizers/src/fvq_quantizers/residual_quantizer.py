@@ -18,6 +18,7 @@ from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
+from .distances.shifted_logits import shifted_logits
 from .joined_positions import JoinedPositions
 from .latents import check_latent, to_grid
 from .vector_quantizer import VectorQuantizer
@@ -198,7 +199,7 @@ class ResidualQuantizer(Quantizer):
             residual_ND = self.joined.vectors(z_BDHW)
             for depth, codebook_KD in enumerate(self.codebooks()):
                 vq = self.at_depth(depth)
-                p_NK = (vq.logits(residual_ND, codebook_KD) / temperature).softmax(1)
+                p_NK = (shifted_logits(vq, codebook_KD)(residual_ND, codebook_KD) / temperature).softmax(1)
                 indices_N = p_NK.multinomial(1).squeeze(1) if stochastic else vq.search(residual_ND, codebook_KD)
                 residual_ND = residual_ND - F.embedding(indices_N, codebook_KD)
                 soft.append(F.pad(p_NK, (0, layout.vocab_size - p_NK.shape[1])))

@@ -144,9 +144,15 @@ class VectorQuantizer(Quantizer):
         with torch.no_grad():
             return self.distance.search(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD))
 
-    def logits(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """What `search` compares, (N, K), differentiable: the best code has the largest."""
-        return self.distance.logits(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD))
+    def shift(self, codebook_KD: Tensor) -> Tensor | None:
+        """What `logits` may subtract, from the codes as the search sees them; see the distance."""
+        find = getattr(self.distance, 'shift', None)
+        return None if find is None else find(self.normalize.for_search(codebook_KD))
+
+    def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
+        """What `search` compares up to a constant per row, (N, K), differentiable: the best code has the largest."""
+        options = () if shift_D is None else (shift_D,)
+        return self.distance.logits(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), *options)
 
     def regularization(self, z_ND: Tensor, codebook_KD: Tensor) -> dict[str, Tensor]:
         """The regulariser's weighted terms; its code is not called at weight 0."""

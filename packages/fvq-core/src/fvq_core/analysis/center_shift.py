@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..nearest_code import MAX_SCORES, full_precision, nearest_code
+from ..nearest_code import MAX_SCORES, full_precision, nearest_code, shift
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def assignment_margin(z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
     """
     rows = max(1, MAX_SCORES.get(z_ND.device.type, MAX_SCORES['cpu']) // len(codebook_KD))
     with full_precision(z_ND.device.type):
+        if (shift_D := shift(codebook_KD)) is not None:
+            z_ND, codebook_KD = z_ND - shift_D, codebook_KD - shift_D
         z_ND, codebook_KD = z_ND.float(), codebook_KD.float()
         bias_K = codebook_KD.square().sum(1).mul_(-0.5)
         found = [torch.addmm(bias_K, z, codebook_KD.t()).topk(2).indices for z in z_ND.split(rows)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import full_precision
+from fvq_core.nearest_code import full_precision, shift
 
 ROWS = 512  # of a block
 SQUARE = 10_000  # ADM decides for 10,000 x 10,000 distances at once whether float16 holds them
@@ -34,6 +34,14 @@ def blocks(x_ND: Tensor, y_MD: Tensor, distances: str = 'float32') -> Iterator[t
                 for start, rows in pieces(x, ROWS):
                     block = between(*prepare(rows), *prepared)
                     yield slice(top + start, top + start + len(rows)), slice(left, left + len(y)), block
+
+
+def near_zero(reference_ND: Tensor, samples_MD: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sets moved by one vector, in float32, so that the reference lies around zero: the same distances, less rounding."""
+    shift_D = shift(reference_ND)
+    if shift_D is None:
+        return reference_ND, samples_MD
+    return (reference_ND - shift_D).float(), (samples_MD - shift_D).float()
 
 
 def pieces(x_ND: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:

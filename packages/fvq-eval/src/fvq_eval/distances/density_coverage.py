@@ -7,7 +7,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from .blocks import blocks, need_neighbours, squared_radii
+from .blocks import blocks, near_zero, need_neighbours, squared_radii
 from .byte_vectors import byte_vectors, bytes_are_faster, squared_distances
 from .near_pairs import TooManyNearPairs, near_pairs
 from .near_pairs import squared_radii as squared_radii_by_bytes
@@ -39,6 +39,7 @@ def density_coverage(reference_ND: Tensor, samples_MD: Tensor, neighbours: int =
 
 def samples_by_blocks(reference_ND: Tensor, samples_MD: Tensor, neighbours: int) -> Tensor:
     """How many samples the ball around each vector of the reference holds, (N,) int64."""
+    reference_ND, samples_MD = near_zero(reference_ND, samples_MD)
     real_N = squared_radii(reference_ND, neighbours)
     samples_N = torch.zeros(len(reference_ND), dtype=torch.int64, device=reference_ND.device)
     for _, columns, block in blocks(samples_MD, reference_ND):

@@ -7,7 +7,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from .blocks import blocks, need_neighbours, squared_radii
+from .blocks import blocks, near_zero, need_neighbours, squared_radii
 from .byte_vectors import byte_vectors, bytes_are_faster, squared_distances
 from .near_pairs import TooManyNearPairs, near_pairs
 from .near_pairs import squared_radii as squared_radii_by_bytes
@@ -43,6 +43,8 @@ def inside_by_blocks(
     reference_ND: Tensor, samples_MD: Tensor, neighbours: int, distances: str
 ) -> tuple[Tensor, Tensor]:
     """Which samples are inside the reference's manifold (M,), and which of the reference inside the samples' (N,)."""
+    if distances == 'float32':
+        reference_ND, samples_MD = near_zero(reference_ND, samples_MD)
     real_N = squared_radii(reference_ND, neighbours, distances)
     made_M = squared_radii(samples_MD, neighbours, distances)
     inside_real_M = torch.zeros(len(samples_MD), dtype=torch.bool, device=samples_MD.device)

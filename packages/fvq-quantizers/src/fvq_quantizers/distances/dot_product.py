@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fvq_core.nearest_code import nearest_code
+from fvq_core.nearest_code import nearest_code, shift
 from fvq_core.registry import DISTANCES
 
 
@@ -16,6 +16,16 @@ class DotProduct(nn.Module):
         """Indices (N,) of the best codes."""
         return nearest_code(z_ND, codebook_KD, 'dot')
 
-    def logits(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """z.e, (N, K), differentiable."""
-        return z_ND @ codebook_KD.t()
+    def shift(self, codebook_KD: Tensor) -> Tensor | None:
+        """What `logits` may subtract; see `fvq_core.nearest_code.shift`."""
+        return shift(codebook_KD)
+
+    def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
+        """z.e up to a constant per row, (N, K), differentiable.
+
+        Args:
+            z_ND: Latents.
+            codebook_KD: Codes.
+            shift_D: Subtracted from the codes: other constants per row, and less rounding far from zero.
+        """
+        return z_ND @ (codebook_KD if shift_D is None else codebook_KD - shift_D).t()

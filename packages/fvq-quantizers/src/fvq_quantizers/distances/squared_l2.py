@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fvq_core.nearest_code import nearest_code
+from fvq_core.nearest_code import nearest_code, shift
 from fvq_core.registry import DISTANCES
 
 
@@ -16,6 +16,18 @@ class SquaredL2(nn.Module):
         """Indices (N,) of the nearest codes."""
         return nearest_code(z_ND, codebook_KD, 'l2')
 
-    def logits(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """Minus the squared distance up to a constant per row, (N, K), differentiable: 2 z.e - |e|^2."""
+    def shift(self, codebook_KD: Tensor) -> Tensor | None:
+        """What `logits` may subtract; see `fvq_core.nearest_code.shift`."""
+        return shift(codebook_KD)
+
+    def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
+        """Minus the squared distance up to a constant per row, (N, K), differentiable: 2 z.e - |e|^2.
+
+        Args:
+            z_ND: Latents.
+            codebook_KD: Codes.
+            shift_D: Subtracted from both: other constants per row, and less rounding far from zero.
+        """
+        if shift_D is not None:
+            z_ND, codebook_KD = z_ND - shift_D, codebook_KD - shift_D
         return 2.0 * (z_ND @ codebook_KD.t()) - codebook_KD.square().sum(1)

@@ -13,6 +13,7 @@ from fvq_core.ranks import gather_over_ranks
 from fvq_core.registry import REGULARIZERS
 
 from ..chunked_softmax import over_row_chunks
+from ..distances.shifted_logits import shifted_logits
 
 
 @REGULARIZERS.register_module()
@@ -43,11 +44,11 @@ class ContrastiveRegularizer(nn.Module):
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, distance: Any) -> dict[str, Tensor]:
         z_ND = gather_over_ranks(z_ND)
         N, K = z_ND.shape[0], codebook_KD.shape[0]
-        best, worst = max(1, N // K), N // 2
+        best, worst, logits_of = max(1, N // K), N // 2, shifted_logits(distance, codebook_KD)
 
         def chunk(codes: Tensor) -> Tensor:
             # With the roles exchanged, logits drop a constant of each code, which the loss does too.
-            scores = distance.logits(codes, z_ND).sort(1).values / self.temperature
+            scores = logits_of(codes, z_ND).sort(1).values / self.temperature
             logits = torch.cat([scores[:, N - best :].mean(1, keepdim=True), scores[:, :worst]], 1)
             return F.cross_entropy(logits, logits.new_zeros(len(codes), dtype=torch.int64), reduction='sum')
 

@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..distances.shifted_logits import shifted_logits
+
 MAX_SCORES = 2**23
 
 
@@ -56,9 +58,9 @@ def best_latents(codebook_KD: Tensor, z_ND: Tensor, values_ND: Tensor, distance:
         sample: Draw a latent from the softmax of these logits over all latents instead of taking the best: Gumbel noise is
             added and the largest sum taken, which the ranks can do each for itself.
     """
-    scores, rows = [], []
+    scores, rows, logits_of = [], [], shifted_logits(distance, codebook_KD)
     for chunk in codebook_KD.split(max(1, MAX_SCORES // z_ND.shape[0])):
-        logits = distance.logits(chunk, z_ND)
+        logits = logits_of(chunk, z_ND)
         if sample:
             noise = torch.empty_like(logits).exponential_().clamp_(min=torch.finfo(logits.dtype).tiny)
             logits = logits - noise.log_()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.nearest_code import shift
 from fvq_core.ranks import gather_over_ranks
 from fvq_core.registry import CODEBOOK_UPDATES
 
@@ -68,7 +69,9 @@ class SinkhornAssignment(GradientUpdate):
 
     def assign(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
         """Indices (N,) of the codes to which transport takes most of each latent."""
-        rows, K = chunk_rows(codebook_KD), len(codebook_KD)
+        rows, K, shift_D = chunk_rows(codebook_KD), len(codebook_KD), shift(codebook_KD)
+        if shift_D is not None:  # distances stay the same, with less rounding
+            z_ND, codebook_KD = z_ND - shift_D, codebook_KD - shift_D
         chunks, of_latents = z_ND.split(rows), list(z_ND.new_zeros(len(z_ND)).split(rows))
         pairs, least, deviation = distance_statistics(chunks, codebook_KD)
         log_eps = torch.tensor(self.eps, device=z_ND.device).log()
