@@ -16,6 +16,7 @@ from PIL import Image
 from fvq_core.codes_store import CodesStore
 from fvq_core.commands import extract_codes
 from fvq_core.config import load_config
+from fvq_core.config_data import config_data
 from fvq_core.registry import TOKENIZERS
 from fvq_core.runner.checkpoint import write_checkpoint
 from fvq_core.tasks import TokenizerTask
@@ -62,7 +63,7 @@ def test_the_command_says_what_it_made(tokenizer: str, photos: str, tmp_path: Pa
 def test_a_checkpoint_and_the_tokenizer_exported_from_it_make_the_same_store(photos: str, tmp_path: Path):
     model = dict(type='TokenizerTask', tokenizer=tokenizer_config(), reconstruction_loss=dict(type='L2Loss'))
     task = TokenizerTask(**{key: value for key, value in model.items() if key != 'type'})
-    state = {'state_dict': task.state_dict(), 'meta': dict(iter=1, seed=0, config=f'model = {model!r}')}
+    state = {'state_dict': task.state_dict(), 'meta': dict(iter=1, seed=0, config=config_data(dict(model=model)))}
     average = {key: value + 0.01 for key, value in task.state_dict().items() if value.is_floating_point()}
     write_checkpoint({**state, 'ema_state_dict': {**task.state_dict(), **average}}, tmp_path / 'iter_1.pth')
     task.tokenizer.eval().fold().save_pretrained(tmp_path / 'raw')
