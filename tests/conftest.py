@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import settings
@@ -10,9 +14,45 @@ from hypothesis import settings
 settings.register_profile('fvq', derandomize=True, deadline=None)
 settings.load_profile('fvq')
 
+# Tests compare bit for bit and with the CPU's numbers, so `device='auto'` is the CPU here, in the processes they start too.
+# Those marked `gpu` name their device.
+os.environ['FVQ_DEVICE'] = 'cpu'
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--parity-dir', default=None, help="folder of parity cases: what the peers' own code computed")
+
+
+@contextmanager
+def warnings_as_errors(config: pytest.Config) -> Iterator[None]:
+    """Inside, `error` stands before the configured warning filters, which all take precedence over it.
+
+    It is not in the configuration itself, because pytest would apply it to the start and the end of a session too. What
+    other people's plug-ins warn of there would end it with an internal error.
+    """
+    filters = config.getini('filterwarnings')
+    filters.insert(0, 'error')
+    try:
+        yield
+    finally:
+        filters.remove('error')
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    with warnings_as_errors(session.config):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with warnings_as_errors(item.config):
+        return (yield)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a CUDA GPU')
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +115,11 @@ def test_reconstruct_writes_pictures_scores_and_codes(run: Path) -> None:
     assert scores['cat.png']['protocol']['psnr']
 
 
-def test_a_second_run_in_the_same_folder_sets_the_first_aside(run: Path) -> None:
-    work_dir = run / 'work_dirs/fvq_photos'
+def test_a_second_run_in_the_same_folder_sets_the_first_aside(run: Path, tmp_path: Path) -> None:
+    work_dir = tmp_path / 'work_dirs/fvq_photos'
+    shutil.copytree(run / 'work_dirs/fvq_photos', work_dir)
     before = (work_dir / 'history.jsonl').read_text()
-    done = tool('train', PHOTOS, '--cfg-options', *TINY, 'train_cfg.max_iters=3', cwd=run)
+    done = tool('train', PHOTOS, '--cfg-options', *TINY, 'train_cfg.max_iters=3', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (work_dir / 'previous_1/history.jsonl').read_text() == before
     assert (work_dir / 'previous_1/iter_9.pth').exists()

@@ -93,8 +93,8 @@ def load_model(name: str, weights: str, seed: int) -> Any:
     if not timm.is_model(name):
         raise UserError(f"PatchFeatures: timm has no model '{name}'; {nearest_hint(name, timm.list_models())}")
     if weights == 'random':
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed the GPUs too
             return timm.create_model(name)
     options: dict[str, Any] = {}
     if weights != 'pretrained':

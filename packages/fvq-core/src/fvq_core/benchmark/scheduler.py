@@ -14,6 +14,7 @@ import torch
 
 from ..errors import UserError
 from ..json_files import write_json
+from ..runner.distributed import choose_device
 from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable
@@ -157,7 +158,7 @@ def make_slots(jobs: str, threads: int) -> list[dict[str, str]]:
     Raises:
         UserError: No usable number.
     """
-    gpus = torch.cuda.device_count()
+    gpus = torch.cuda.device_count() if choose_device('auto').type == 'cuda' else 0
     if jobs == 'auto':
         count = max(1, gpus)
     elif jobs.isdigit() and int(jobs) >= 1:

@@ -75,6 +75,15 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device` for commands that run a model."""
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto, cpu, cuda or cuda:N; auto is what the variable FVQ_DEVICE says, else a GPU if there is one',
+    )
+
+
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """`--launcher` for commands that run on many devices."""
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import DictAction
 
 from ..stamp import image_count
-from .command import add_launcher, command, make_parser
+from .command import add_device, add_launcher, command, make_parser
 from .options import PRESETS, SCORES, check_least, check_names, prepare_output
 
 EXAMPLE = """\
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None) -> None:
         '--batch-size', type=int, default=64, help='of one process; changes no digit; default %(default)s'
     )
     parser.add_argument('--workers', type=int, default=4, help='threads that decode files; default %(default)s')
-    parser.add_argument('--device', default='auto')
+    add_device(parser)
     parser.add_argument(
         '--cache',
         metavar='DIR',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .command import add_launcher, add_weights, command, make_parser
+from .command import add_device, add_launcher, add_weights, command, make_parser
 
 EXAMPLE = """\
   tools/extract_codes.py work_dirs/fvq_photos/tokenizer bundled codes/photos --size 64 --crops random 100 --flip
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--max-unreadable', type=float, default=0.1, help='largest share to leave out; default 0.1')
     parser.add_argument('--shard-size', type=int, help='images a shard: what a killed process loses; default by itself')
     parser.add_argument('--seed', type=int, default=0, help='of random crops')
-    parser.add_argument('--device', default='auto', help='auto, cpu or cuda')
+    add_device(parser)
     add_weights(parser)
     add_launcher(parser)
     args = parser.parse_args(argv)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .command import command, make_parser
+from .command import add_device, command, make_parser
 
 EXAMPLE = """\
   tools/make_codebook.py data/imagenet/train clip_100k.safetensors --codebook-size 100000 \\
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of drawn patches, k-means and random weights')
     parser.add_argument('--batch-size', type=int, default=64, help='images at once; default 64')
     parser.add_argument('--num-workers', type=int, default=4, help='processes that read images; default 4')
-    parser.add_argument('--device', default='auto', help='auto, cpu or cuda')
+    add_device(parser)
     args = parser.parse_args(argv)
 
     from ..make_codebook import make_codebook

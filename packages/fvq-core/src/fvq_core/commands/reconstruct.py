@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..stamp import conventions, preset_name
-from .command import command, make_parser
+from .command import add_device, command, make_parser
 
 EXAMPLE = '  tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed'
 
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('images', nargs='+', help='image files, of any size; cropped to a multiple of the downsampling')
     parser.add_argument('--out', required=True, help='folder for the pictures, codes.npz and scores.json')
     parser.add_argument('--max-side', type=int, default=1024, help='larger images are shrunk to this; default 1024')
-    parser.add_argument('--device', default='auto', help='auto, cpu or cuda')
+    add_device(parser)
     args = parser.parse_args(argv)
 
     from ..reconstruct import reconstruct_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .command import add_launcher, add_weights, command, make_parser
+from .command import add_device, add_launcher, add_weights, command, make_parser
 
 EXAMPLE = """\
   tools/sample.py work_dirs/llamagen_photos/generator work_dirs/codes_photos/tokenizer --num 80 --cfg 2 --out samples
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights"
     )
-    parser.add_argument('--device', default='auto', help='auto, cpu or cuda')
+    add_device(parser)
     add_weights(parser)
     add_launcher(parser)
     args = parser.parse_args(argv)

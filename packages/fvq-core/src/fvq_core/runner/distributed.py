@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from mmengine.device import get_device
 from mmengine.dist import init_dist
 
 from ..errors import UserError
@@ -18,22 +17,30 @@ LAUNCHERS = ('auto', 'none', 'pytorch', 'slurm')
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`'auto'` is a GPU where there is one; a process of a distributed run has one of its own.
+    """`'auto'` is what the environment variable FVQ_DEVICE says, else a GPU if there is one, else the CPU.
+
+    Each process of a distributed run has a GPU of its own.
 
     Raises:
         UserError: There is no such device, or not on this machine.
     """
+    said_by = 'device'
     if wanted == 'auto':
-        return torch.device(get_device())
-    if wanted.startswith('cuda') and not torch.cuda.is_available():
-        raise UserError(f"device='{wanted}' but this machine has no usable GPU; use device='cpu' or 'auto'.")
+        said_by, wanted = 'FVQ_DEVICE', os.environ.get('FVQ_DEVICE') or 'auto'
+    if wanted == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(wanted)
-    except RuntimeError as error:
-        raise UserError(f"device: expected auto, cpu, cuda or cuda:N, got '{wanted}'; name one of them.") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise UserError(f"{said_by}: expected auto, cpu, cuda or cuda:N, got '{wanted}'; name one of them.")
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise UserError(f"{said_by}='{wanted}' but this machine has no usable GPU; use {said_by}='cpu' or 'auto'.")
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"device: expected one of this machine's {torch.cuda.device_count()} GPUs, got '{wanted}'; they count from 0."
+            f"{said_by}: expected one of this machine's {torch.cuda.device_count()} GPUs, got '{wanted}'; "
+            'they count from 0.'
         )
     return device
 
@@ -49,12 +56,18 @@ def join_group(launcher: str, device: str) -> None:
     """Join the other processes of a run, over NCCL on GPUs and over gloo on CPUs; nothing for one process.
 
     Raises:
-        UserError: Slurm without GPUs.
+        UserError: Slurm without GPUs, or more processes on this machine than it has GPUs.
     """
     if launcher == 'none' or dist.is_initialized():
         return
     os.environ.setdefault('MKL_NUM_THREADS', os.environ.get('OMP_NUM_THREADS', '1'))  # else mmengine does, and warns
     if choose_device(device).type == 'cuda':
+        here, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', '1')), torch.cuda.device_count()
+        if here > gpus:
+            raise UserError(
+                f'torchrun: expected one GPU for each of the {here} processes on this machine, got {gpus}; use '
+                f"--nproc-per-node {gpus}, or train on the CPU with device='cpu'."
+            )
         init_dist(launcher, backend='nccl', timeout=TIMEOUT)
     elif launcher == 'pytorch':  # mmengine's launchers select a GPU, which is not there
         dist.init_process_group('gloo', timeout=TIMEOUT)
