@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -77,18 +78,33 @@ class CodeLayout:
         return {'type': type(self).__name__, **asdict(self)}
 
 
-def layout_from_dict(description: dict[str, Any]) -> CodeLayout:
-    """The layout that `CodeLayout.to_dict` described."""
-    arguments = dict(description)
-    cls = _LAYOUTS.get(arguments.pop('type', ''))
+def layout_from_dict(description: Any) -> CodeLayout:
+    """The layout that `CodeLayout.to_dict` described.
+
+    Raises:
+        UserError: An unknown type, missing or unknown fields, or a field that is not a whole number from 1 on, or lists
+            of such numbers.
+    """
+    arguments = dict(description) if isinstance(description, Mapping) else {}
+    cls = _LAYOUTS.get(str(arguments.pop('type', '')))
     if cls is None:
         raise UserError(f'unknown code layout {description}; known: {", ".join(_LAYOUTS)}')
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
-    unknown = set(arguments) - {f.name for f in fields(cls)}
-    missing = {f.name for f in fields(cls)} - set(arguments)
-    if unknown or missing:
-        raise UserError(f'{cls.__name__}: unknown field(s) {sorted(unknown)}, missing {sorted(missing)}')
-    return cls(**arguments)
+    known = {field.name for field in fields(cls)}
+    if arguments.keys() != known:
+        unknown, missing = sorted(arguments.keys() - known), sorted(known - arguments.keys())
+        raise UserError(f'{cls.__name__}: unknown field(s) {unknown}, missing {missing}')
+    try:
+        return cls(**{key: _sizes(value) for key, value in arguments.items()})
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{cls.__name__}: its fields are sizes from 1 on, got {description}') from error
+
+
+def _sizes(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_sizes(entry) for entry in value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(value)
+    return value
 
 
 @dataclass(frozen=True)
