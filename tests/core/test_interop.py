@@ -13,10 +13,11 @@ from torch import Tensor
 
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
-from fvq_core.interop.convert import build_from_peer, convert_file, read_peer_state
+from fvq_core.interop.convert import build_from_peer, convert_file
 from fvq_core.pretrained import from_pretrained
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
+from fvq_core.weights_files import read_state_dict
 
 from ..tiny import random_images
 
@@ -294,7 +295,7 @@ def test_unknown_keys_are_refused():
 def test_an_averaged_copy_of_the_weights_goes_first(tmp_path: Path):
     raw, averaged = ({'quant_conv.weight': torch.full((1,), value)} for value in (1.0, 2.0))
     torch.save({'state_dict': raw, 'state_dict_ema': averaged, 'epoch': 3}, tmp_path / 'model.pt')
-    assert read_peer_state(tmp_path / 'model.pt')['quant_conv.weight'].item() == 2.0
+    assert read_state_dict(tmp_path / 'model.pt')['quant_conv.weight'].item() == 2.0
 
 
 def test_converted_folder_loads_and_gives_the_same_images(tmp_path: Path):

@@ -97,7 +97,7 @@ def test_the_command_writes_a_folder_that_loads(tmp_path: Path, capsys: pytest.C
     assert convert.main(arguments) == 0
     assert re.search(r'LlamaGen with 0 M parameters', capsys.readouterr().out)
     generator, config = load_generator(tmp_path / 'out')
-    assert config['weights'] == 'llamagen-gpt: c2i.pt'
+    assert config['weights'] == "llamagen-gpt: c2i.pt, weights of 'model'; left out: optimizer, steps"
     assert config['tokenizer_hash'] == ''
     cond = torch.tensor([0, 3])
     assert torch.equal(generator.sample(cond, seeds=[1, 2]).indices_BL, ours.sample(cond, seeds=[1, 2]).indices_BL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .command import command, make_parser
+from .command import add_weights, command, make_parser
 
 EXAMPLE = """\
   tools/convert.py llamagen vq_ds16_c2i.pt llamagen_vq16
@@ -23,7 +23,10 @@ def main(argv: Sequence[str] | None) -> None:
     load_plugins()  # which tell of their peers
     parser = make_parser('convert.py', __doc__ or '', EXAMPLE)
     parser.add_argument('peer', help=f'whose layout it is: {", ".join([*PEERS, *OTHER_PEERS])}')
-    parser.add_argument('checkpoint', help='a .pt, .pth or .safetensors file; loaded without running code from it')
+    parser.add_argument(
+        'checkpoint',
+        help='a file of weights or of training (.pt, .pth, .ckpt, .bin, .safetensors); no code from it is run',
+    )
     parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
     parser.add_argument(
         '--l2-norm',
@@ -57,15 +60,18 @@ def main(argv: Sequence[str] | None) -> None:
         help="attention heads of a generator, if not those of its published size, or of FVQ's bridge, if not 4",
     )
     parser.add_argument('--grid', type=int, nargs=2, help="rows and columns of a generator's codes, if not 16 16")
+    add_weights(parser)
     options = vars(parser.parse_args(argv))
-    peer, checkpoint, out = (options.pop(name) for name in ('peer', 'checkpoint', 'out'))
+    peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))
 
     from ..interop.convert import convert_file, convert_other
+    from ..pretrained import read_config
 
     if peer not in PEERS:
-        print(convert_other(peer, checkpoint, out, **options))
+        print(convert_other(peer, checkpoint, out, choice, **options))
         return
-    tokenizer = convert_file(peer, checkpoint, out, **options)
+    tokenizer = convert_file(peer, checkpoint, out, choice, **options)
     quantizer = tokenizer.quantizer
     codes = len(quantizer.codebook())
-    print(f'{out}: {type(tokenizer).__name__} with {codes} codes of {quantizer.code_dim} channels')
+    weights = read_config(out)['weights']
+    print(f'{out}: {type(tokenizer).__name__} with {codes} codes of {quantizer.code_dim} channels, from {weights}')

@@ -5,44 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import UserError, nearest_hint
 from ..pretrained import load_weights
 from ..registry import TOKENIZERS, constructor_arguments, load_plugins
-from ..runner.checkpoint import CheckpointError, load_tensors
 from ..tokenizer import Tokenizer
+from ..weights_files import CheckpointError, Weights, candidates, parts, read_weights_file
 from . import OTHER_PEERS, PEERS
+from .key_map import LayoutError
 
-# Where the training scripts of the peers put the tokenizer's weights, EMA first.
-CONTAINERS = ('ema', 'state_dict_ema', 'model', 'state_dict')
+T = TypeVar('T')
+# What indexing and unpacking shapes raise where a file has the keys of a layout and other tensors.
+OTHER_SHAPES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
-def read_peer_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dict inside a peer's file, read without running any code of it."""
-    if str(path).endswith('.safetensors'):
-        try:
-            content: Any = load_file(path)
-        except Exception as error:  # safetensors raises its own, OSError and ValueError
-            raise CheckpointError(f'{path} cannot be read as safetensors: {error}') from error
-    else:
-        content = load_tensors(path)
-    for container in CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
-            content = content[container]
-            break
-    tensors = (
-        {key: value for key, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise CheckpointError(f'{path} holds no state dict.')
-    return {key.removeprefix('module.'): value for key, value in tensors.items()}
+def first_fit(content: Any, use: Callable[[Weights], T], choice: Literal['ema', 'raw'] | None = None) -> T:
+    """What `use` makes of the first state dict in a file that has the layout it expects: an average before raw weights.
+
+    Args:
+        content: What `read_weights_file` returned.
+        use: Takes a state dict, and raises LayoutError where it is of another model.
+        choice: Only averages of the weights, or only raw ones; by default either.
+
+    Raises:
+        UserError: There is none; what `use` raises otherwise.
+    """
+    first: UserError | None = None
+    for each in candidates(content):
+        for part in parts(each):
+            if choice is not None and part.averaged != (choice == 'ema'):
+                continue
+            try:
+                return use(part)
+            except LayoutError as error:
+                first = first or error
+            except UserError:
+                raise
+            except OTHER_SHAPES as error:
+                reason = ' '.join(str(error).split())[:120]
+                raise UserError(f'a tensor has another shape than in the released checkpoints ({reason}).') from error
+    if choice is not None and candidates(content):
+        raise UserError(
+            f'no {"average of the" if choice == "ema" else "raw"} weights in this layout; drop --weights {choice}.'
+        )
+    raise first or CheckpointError('no state dict in this file.')
 
 
 def find_importer(peer: str, options: Mapping[str, Any]) -> Callable[..., Any]:
@@ -60,29 +70,49 @@ def refuse_unknown(peer: str, importer: Callable[..., Any], options: Mapping[str
             raise UserError(f"the importer of '{peer}' has no option '{name}'; drop it.")
 
 
-def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> Tokenizer:
+def build_from_peer(peer: str, content: Any, **options: Any) -> Tokenizer:
     """Our tokenizer with a peer's weights, in eval mode.
 
     Args:
         peer: A name of `PEERS`.
-        state: The peer's state dict.
+        content: The peer's state dict, or whatever holds it: see `first_fit`.
         options: Of the peer's importer.
     """
-    config, renamed = find_importer(peer, options)(state, **options)
+    return import_from_peer(peer, content, **options)[0]
+
+
+def import_from_peer(
+    peer: str, content: Any, choice: Literal['ema', 'raw'] | None = None, **options: Any
+) -> tuple[Tokenizer, Weights]:
+    """Our tokenizer with a peer's weights, in eval mode, and where in the file they are."""
+    importer = find_importer(peer, options)
+    (config, renamed), weights = first_fit(content, lambda each: (importer(each.state, **options), each), choice)
     with torch.device('meta'):
         skeleton = TOKENIZERS.build(config)
     tokenizer = skeleton.to_empty(device='cpu')
-    load_weights(tokenizer, renamed, f'the {peer} checkpoint')
-    return tokenizer.eval()
+    source = f'the {peer} checkpoint'
+    refuse_not_finite(renamed, source)
+    load_weights(tokenizer, renamed, source)
+    return tokenizer.eval(), weights
 
 
-def convert_file(peer: str, path: str | Path, out: str | Path, **options: Any) -> Tokenizer:
-    """Read a peer's checkpoint and write a tokenizer folder; returns the tokenizer.
+def refuse_not_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Raise if a weight is NaN or infinite."""
+    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise UserError(f'{source}: {len(broken)} tensors have numbers that are not finite, the first is {broken[0]}.')
+
+
+def convert_file(
+    peer: str, path: str | Path, out: str | Path, choice: Literal['ema', 'raw'] | None = None, **options: Any
+) -> Tokenizer:
+    """Read a peer's checkpoint and write a tokenizer folder, which says what was taken of the file; returns the tokenizer.
 
     Args:
         peer: A name of `PEERS`.
         path: The peer's file.
         out: The folder.
+        choice: The average of the weights, or the raw ones; by default the average where there is one.
         options: What the file does not say, as arguments of the peer's importer; None is not given.
 
     Raises:
@@ -90,18 +120,26 @@ def convert_file(peer: str, path: str | Path, out: str | Path, **options: Any) -
     """
     given = {name: value for name, value in options.items() if value is not None}
     find_importer(peer, given)  # before a large file is read
-    tokenizer = build_from_peer(peer, read_peer_state(path), **given)
-    tokenizer.save_pretrained(out, {'weights': f'{peer}: {Path(path).name}'})
+    tokenizer, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
+    tokenizer.save_pretrained(out, {'weights': origin(peer, path, weights)})
     return tokenizer
 
 
-def convert_other(peer: str, path: str | Path, out: str | Path, **options: Any) -> str:
+def origin(peer: str, path: str | Path, weights: Weights) -> str:
+    """Where weights come from, as a saved folder says it."""
+    return ', '.join(part for part in (f'{peer}: {Path(path).name}', weights.note()) if part)
+
+
+def convert_other(
+    peer: str, path: str | Path, out: str | Path, choice: Literal['ema', 'raw'] | None = None, **options: Any
+) -> str:
     """Read the checkpoint of a peer of `OTHER_PEERS` and write a folder; returns a line on what was written.
 
     Args:
         peer: A name of `OTHER_PEERS`.
         path: The peer's file.
         out: The folder.
+        choice: See `convert_file`.
         options: Of the peer's converter; None is none.
 
     Raises:
@@ -114,4 +152,6 @@ def convert_other(peer: str, path: str | Path, out: str | Path, **options: Any) 
     converter = getattr(import_module(module), name)
     given = {option: value for option, value in options.items() if value is not None}
     refuse_unknown(peer, converter, given)
-    return converter(read_peer_state(path), out, f'{peer}: {Path(path).name}', **given)
+    return first_fit(
+        read_weights_file(path), lambda each: converter(each.state, out, origin(peer, path, each), **given), choice
+    )

@@ -12,6 +12,10 @@ from ..errors import UserError
 Rules = Sequence[tuple[str, str]]
 
 
+class LayoutError(UserError):
+    """A state dict that is not that of the peer's model at all."""
+
+
 def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequence[str] = ()) -> dict[str, Tensor]:
     """Every key by the first rule (a full-match regular expression and its replacement) that fits.
 

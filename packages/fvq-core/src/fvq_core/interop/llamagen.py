@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UserError
-from .key_map import Rules, rename
+from .key_map import LayoutError, Rules, rename
 from .taming_autoencoder import QUANT_CONV_RULES
 
 # In both halves: `conv_blocks.N.res.M` are the residual blocks of a level, `attn.M` its attention.
@@ -29,7 +28,7 @@ NOT_WEIGHTS = (r'quantize\.codebook_used',)
 def autoencoder_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Encoder and decoder configs, read off the shapes of a state dict in the peer's layout."""
     if 'encoder.conv_in.weight' not in state or 'quantize.embedding.weight' not in state:
-        raise UserError(
+        raise LayoutError(
             'not a tokenizer in the layout of LlamaGen: no encoder.conv_in.weight or quantize.embedding.weight.'
         )
     ch, in_channels = state['encoder.conv_in.weight'].shape[:2]

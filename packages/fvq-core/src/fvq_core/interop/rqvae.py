@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .key_map import Rules, rename
+from .key_map import LayoutError, Rules, rename
 from .taming_autoencoder import import_autoencoder
 
 CODEBOOK_RULES: Rules = (
@@ -40,7 +40,7 @@ def import_tokenizer(
         (int(m[1]) for key in codebooks if (m := re.match(r'quantizer\.codebooks\.(\d+)\.', key))), default=-1
     )
     if not depth:
-        raise UserError('RQ-VAE: not a tokenizer of RQ-VAE: no quantizer.codebooks.0.weight.')
+        raise LayoutError('RQ-VAE: not a tokenizer of RQ-VAE: no quantizer.codebooks.0.weight.')
     # The last row of each codebook is a row of zeros that pads shorter stacks of codes.
     codebooks = {key: value[:-1] if key.endswith('.weight') else value for key, value in codebooks.items()}
     embeddings = [codebooks[f'quantizer.codebooks.{d}.weight'] for d in range(depth)]

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from .key_map import Rules, rename
+from .key_map import LayoutError, Rules, rename
 from .taming_autoencoder import import_autoencoder
 
 QUANTIZER_RULES: Rules = (
@@ -21,7 +20,6 @@ QUANTIZER_RULES: Rules = (
 )
 # Discriminator and perceptual network, an average of the weights under other names, colours for segmentation maps.
 NOT_WEIGHTS = (r'loss\..*', r'model_ema\..*', r'colorize')
-WITHIN = 'first_stage_model.'  # where checkpoints of a second stage hold the tokenizer
 
 
 def import_tokenizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -32,8 +30,6 @@ def import_tokenizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[
     Args:
         state: The peer's state dict.
     """
-    within = {key.removeprefix(WITHIN): value for key, value in state.items() if key.startswith(WITHIN)}
-    state = within or state
     quantizer_state = {key: value for key, value in state.items() if key.startswith('quantize.')}
     rest = {key: value for key, value in state.items() if key not in quantizer_state}
     config, renamed = import_autoencoder(rest, 'VQGAN', NOT_WEIGHTS)
@@ -49,7 +45,7 @@ def import_quantizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[
     """
     renamed = rename(state, QUANTIZER_RULES, 'VQGAN')
     if 'quantizer.embedding' not in renamed:
-        raise UserError('VQGAN: no quantize.embedding.weight or quantize.embed.weight, so no codebook.')
+        raise LayoutError('VQGAN: no quantize.embedding.weight or quantize.embed.weight, so no codebook.')
     K, D = renamed['quantizer.embedding'].shape
     if 'quantizer.to_logits.weight' in renamed:
         renamed['quantizer.to_logits.weight'] = renamed['quantizer.to_logits.weight'].flatten(1)  # a 1x1 convolution

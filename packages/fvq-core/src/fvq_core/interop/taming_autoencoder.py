@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UserError
-from .key_map import Rules, rename
+from .key_map import LayoutError, Rules, rename
 
 QUANT_CONV_RULES: Rules = (
     (r'quant_conv\.(.*)', r'pre_quant.\1'),
@@ -79,7 +79,7 @@ def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def autoencoder_config(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     """Encoder and decoder configs, read off keys and shapes."""
     if 'encoder.conv_in.weight' not in state or 'encoder.down.0.block.0.conv2.weight' not in state:
-        raise UserError(
+        raise LayoutError(
             f'{source}: not a tokenizer in the layout of taming-transformers: no encoder.conv_in.weight or '
             'encoder.down.0.block.0.conv2.weight.'
         )

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UserError
-from .key_map import Rules, rename
+from .key_map import LayoutError, Rules, rename
 from .taming_autoencoder import import_autoencoder
 
 QUANTIZER_RULES: Rules = (
@@ -39,7 +39,7 @@ def import_quantizer(
         phi_ratio: See `import_tokenizer`.
     """
     if 'embedding.weight' not in state:
-        raise UserError('VAR: not a tokenizer of VAR: no quantize.embedding.weight.')
+        raise LayoutError('VAR: not a tokenizer of VAR: no quantize.embedding.weight.')
     K, D = state['embedding.weight'].shape
     sides = list(sides or SIDES)
     if HITS in state and len(state[HITS]) != len(sides):

@@ -6,11 +6,8 @@ They are torchvision's ImageNet classifiers, whose file names end with the first
 from __future__ import annotations
 
 import hashlib
-import pickle
-import struct
 import sys
 import urllib.request
-import warnings
 from http.client import HTTPException
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from ..errors import UserError
+from ..weights_files import CheckpointError, read_state_dict
 
 DOWNLOADS = 'https://download.pytorch.org/models'
 BACKBONES = {
@@ -26,11 +24,6 @@ BACKBONES = {
     'alex': 'alexnet-owt-7be5be79.pth',
     'squeeze': 'squeezenet1_1-b8a52dc0.pth',
 }
-# What torch.load raises for files that are not its own or cut off.
-UNREADABLE = (
-    *(OSError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, LookupError, AssertionError),
-    *(pickle.UnpicklingError, struct.error),
-)
 ANSWER_WITHIN = 10  # seconds that the server has to answer, so that a machine without a network does not hang
 
 
@@ -90,8 +83,8 @@ def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[s
         check_hash: Refuse any other file than the published one.
 
     Raises:
-        UserError: Another file than the published one, or one that holds no state dict. Nothing of a file is unpickled
-            before its hash is checked, and then tensors alone.
+        UserError: Another file than the published one, or one that holds no state dict. Nothing of a file is read before its
+            hash is checked.
     """
     name = BACKBONES[net]
     with path.open('rb') as file:
@@ -109,25 +102,18 @@ def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[s
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file; tensors alone are unpickled.
+    """The state dict in a file, read as `read_state_dict` reads it: no code of the file runs.
 
     Raises:
-        UserError: There is no such file, or it holds anything else.
+        UserError: There is no such file, or it holds none.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read all the same
-            state = torch.load(path, map_location='cpu', weights_only=True)
-    except UNREADABLE as error:
-        reason = ' '.join(str(error).split())[:200]
+        return read_state_dict(path)
+    except CheckpointError as error:
         raise UserError(
-            f'{path}: expected a state dict of tensors, got none that can be read ({reason}); fetch it again.'
+            f'{path}: expected a state dict of tensors, got none that can be read ({error}); fetch it again, or save '
+            'module.state_dict().'
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(
-            f'{path}: expected a state dict of tensors, got a {type(state).__name__} of other things; save module.state_dict().'
-        )
-    return state
 
 
 def published_hash(name: str) -> str:

@@ -11,14 +11,10 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..weights_files.unreadable import CheckpointError
 
 PICKLE_START = pickle.PROTO
 CHECKPOINT_NAME = re.compile(r'iter_(\d+)\.pth')
-
-
-class CheckpointError(UserError):
-    """A file that is no usable checkpoint."""
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:

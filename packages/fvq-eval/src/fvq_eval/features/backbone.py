@@ -54,7 +54,7 @@ class Backbone(FeatureExtractor):
                 f'({" ".join(str(error).split())[:200]}); give a file as `weights`.'
             ) from error
         if path is not None:
-            load_weights(self.network, read_weights(path), str(path))
+            load_weights(self.network, load_tensors(path), str(path))
         drop_head(self.network, model)
         self.side, self.kernel = settings['side'], settings['kernel']
         mean, std = (torch.tensor(settings[key]).view(1, 3, 1, 1) for key in ('mean', 'std'))
@@ -148,22 +148,3 @@ def check_hash(path: Path, wanted: str | None) -> str:
             f'{path}: its sha256 starts with {digest[:16]}, not with {wanted}; it is broken or another file.'
         )
     return digest
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict; tensors alone are read.
-
-    Raises:
-        UserError: The file holds none.
-    """
-    if path.suffix != '.safetensors':
-        return load_tensors(path)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f'{path}: expected a safetensors file of weights, got none: {error}; fetch it again.'
-        ) from error

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
+from fvq_core.interop.convert import first_fit, refuse_not_finite
 from fvq_core.pretrained import load_weights
 from fvq_core.registry import GENERATORS, constructor_arguments, describe
 
@@ -18,12 +19,12 @@ from ..pretrained import save_generator
 from . import PEERS
 
 
-def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> Generator:
+def build_from_peer(peer: str, content: Any, **options: Any) -> Generator:
     """Our generator with a peer's weights, in eval mode.
 
     Args:
         peer: A name of `PEERS`.
-        state: The peer's state dict.
+        content: The peer's state dict, or whatever holds it: see `first_fit`.
         options: Of the peer's importer.
 
     Raises:
@@ -35,11 +36,13 @@ def build_from_peer(peer: str, state: Mapping[str, Tensor], **options: Any) -> G
     for name in options:
         if name not in known:
             raise UserError(f"the importer of '{peer}' has no option '{name}'; {nearest_hint(name, known)}")
-    config, renamed = PEERS[peer](state, **options)
+    config, renamed = first_fit(content, lambda weights: PEERS[peer](weights.state, **options))
     with torch.device('meta'):
         skeleton = GENERATORS.build(config)
     generator = skeleton.to_empty(device='cpu')
-    load_weights(generator, renamed, f'the {peer} checkpoint')
+    source = f'the {peer} checkpoint'
+    refuse_not_finite(renamed, source)
+    load_weights(generator, renamed, source)
     return generator.eval()
 
 
@@ -67,5 +70,6 @@ def convert_llamagen(
     save_generator(describe(generator), generator.state_dict(), out, extra={'weights': weights})
     parameters = sum(parameter.numel() for parameter in generator.parameters())
     return (
-        f'{out}: {type(generator).__name__} with {parameters / 1e6:.0f} M parameters, {describe(generator)["layout"]}'
+        f'{out}: {type(generator).__name__} with {parameters / 1e6:.0f} M parameters, {describe(generator)["layout"]}, '
+        f'from {weights}'
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.interop.key_map import Rules, rename
+from fvq_core.interop.key_map import LayoutError, Rules, rename
 
 UNCONDITIONAL = 'cls_embedding.uncond_embedding'
 RULES: Rules = (
@@ -59,7 +59,7 @@ def import_generator(
         UserError: Another layout of keys, heads that are not known, or that do not fit.
     """
     if 'tok_embeddings.weight' not in state or 'layers.0.attention.wqkv.weight' not in state:
-        raise UserError(
+        raise LayoutError(
             'LlamaGen: not a generator in the layout of LlamaGen: no tok_embeddings.weight or '
             'layers.0.attention.wqkv.weight.'
         )

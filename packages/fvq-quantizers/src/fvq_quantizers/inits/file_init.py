@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 from fvq_core.registry import CODEBOOK_INITS
+from fvq_core.weights_files import CheckpointError, candidates, read_weights_file, tensor_or_none
 
 from .codebook_init import CodebookInit
 
-SUFFIXES = ('.safetensors', '.npy', '.pt', '.pth')
+SUFFIXES = ('.safetensors', '.npy', '.pt', '.pth', '.bin', '.ckpt')
 
 
 @CODEBOOK_INITS.register_module()
@@ -29,8 +29,8 @@ class FileInit(CodebookInit):
     file again.
 
     Args:
-        path: A .safetensors, .npy, .pt or .pth file. Of the latter two, tensors alone are unpickled.
-        key: The tensor's name, where the file holds more than one.
+        path: A .safetensors, .npy, .pt, .pth, .bin or .ckpt file; no code of it runs.
+        key: The tensor's name, where the file holds more than one. In a training checkpoint it is a key of the state dict.
 
     Raises:
         UserError: A file of another kind. When the codebook is built: the file is missing or broken, its tensor has
@@ -83,25 +83,18 @@ class FileInit(CodebookInit):
                     return file.get_tensor(self._choose(list(file.keys())))
             if self.path.suffix == '.npy':
                 return torch.from_numpy(np.load(self.path, mmap_mode='c', allow_pickle=False))
-            loaded = torch.load(self.path, map_location='cpu', weights_only=True)
-        except (
-            SafetensorError,
-            OSError,
-            EOFError,
-            RuntimeError,
-            TypeError,
-            pickle.UnpicklingError,
-            ValueError,
-        ) as error:
-            if isinstance(error, UserError):
+            loaded = read_weights_file(self.path)
+        except (SafetensorError, OSError, EOFError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, UserError) and not isinstance(error, CheckpointError):
                 raise
             raise UserError(f'FileInit: {self.path} cannot be read: {" ".join(str(error).split())[:200]}') from error
-        if isinstance(loaded, Mapping):
-            tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
-            return tensors[self._choose(list(tensors))]
-        if not isinstance(loaded, Tensor):
+        tensor = tensor_or_none(loaded)
+        if tensor is not None:
+            return tensor
+        found = candidates(loaded)
+        if not found:
             raise UserError(f'FileInit: {self.path} holds a {type(loaded).__name__}, not a tensor.')
-        return loaded
+        return found[0].state[self._choose(list(found[0].state))]
 
     def _choose(self, keys: list[str]) -> str:
         """The key that was asked for, or the only one."""

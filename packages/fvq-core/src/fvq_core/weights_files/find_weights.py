@@ -1,0 +1,194 @@
+"""The state dicts in what a training script saved, whatever it calls them and wherever they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from .inert_pickle import Inert, tensor_or_none
+from .unreadable import CheckpointError
+
+# Modules that wrap another one and add their name to every key below it.
+WRAPPERS = frozenset(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
+AVERAGE = re.compile(r'(?<![a-z])(?:ema|swa)(?![a-z])|EMA|Ema(?![a-z])|averaged')
+NOT_WEIGHTS = re.compile(r'optim|sched|scaler|(?<![a-z])(?:opt|rng|loops?|args|config)(?![a-z])', re.IGNORECASE)
+LIT_EMA = 'model_ema.'  # latent diffusion's average: the names of the weights, without their dots
+MAX_INDEX = 1000
+MAX_DEPTH, MAX_PARTS_DEPTH, MAX_CONTAINERS = 8, 4, 10_000
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict that a file holds.
+
+    Attributes:
+        state: Keys without what DistributedDataParallel, FSDP and torch.compile put in.
+        name: Where it is, such as `trainer.vae_local`; empty for the whole file.
+        left_out: What else the file holds, named.
+    """
+
+    state: dict[str, Tensor]
+    name: str
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def averaged(self) -> bool:
+        return bool(AVERAGE.search(self.name))
+
+    def note(self) -> str:
+        """What was taken and what was not, in words; empty where the file is the state dict."""
+        taken = f"weights of '{printable(self.name)}'" if self.name else ''
+        shown = ', '.join(self.left_out[:12])
+        more = f' and {len(self.left_out) - 12} more' if len(self.left_out) > 12 else ''
+        return '; '.join(part for part in (taken, f'left out: {shown}{more}' if shown else '') if part)
+
+
+def candidates(content: Any) -> list[Weights]:
+    """Every state dict in a file's content, averages of weights first, then from the outside inwards.
+
+    An average that lacks tensors of the raw weights, such as buffers, has them from there.
+
+    Args:
+        content: What `read_weights_file` returned, or any mapping of tensors.
+    """
+    found = [
+        Weights(state, '.'.join(path), tuple(left_out(content, path)))
+        for path, tensors in state_dicts(content)
+        for path, state in with_average(path, plain_state(tensors))
+    ]
+    raw = [each for each in found if not each.averaged]
+    return [completed(each, raw) for each in found if each.averaged] + raw
+
+
+def parts(weights: Weights) -> Iterator[Weights]:
+    """The state dict itself, then those of its submodules, from the outside inwards: `first_stage_model.`, `model.` ..."""
+    level = [weights]
+    for _ in range(MAX_PARTS_DEPTH):
+        yield from sorted(level, key=lambda each: not each.averaged)
+        level = [below for each in level for below in submodules(each)]
+
+
+def submodules(weights: Weights) -> Iterator[Weights]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in weights.state.items():
+        first, dot, rest = key.partition('.')
+        if dot:
+            groups.setdefault(first, {})[rest] = value
+    for first, state in groups.items():
+        others = tuple(f'{other}.*' for other in groups if other != first)
+        yield Weights(state, f'{weights.name}.{first}'.lstrip('.'), weights.left_out + others)
+
+
+def plain_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the names of wrapping modules in its keys, and without counters beside the weights.
+
+    Raises:
+        CheckpointError: Two keys become one, or one of them names a layer of a model that is far larger than the file.
+    """
+    state: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        parts = key.split('.')
+        if any(part.isdecimal() and (len(part) > 9 or int(part) > max(MAX_INDEX, len(tensors))) for part in parts):
+            raise CheckpointError(
+                f"the key '{printable(key)}' counts further than the {len(tensors)} tensors beside it."
+            )
+        plain = '.'.join(part for part in parts if part not in WRAPPERS)
+        if '.' not in plain and value.dim() == 0:  # `steps`, `n_averaged`, `num_updates`
+            continue
+        if plain in state:
+            raise CheckpointError(
+                f"the key '{printable(key)}' is there twice, under different names of wrapping modules."
+            )
+        state[plain] = value
+    return state
+
+
+def printable(text: str) -> str:
+    """A name out of a file as it may stand in a terminal and in a model card."""
+    return re.sub(r'[^\w.:/ -]', '?', text)[:80]
+
+
+def state_dicts(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """(path, tensors by key) of each container that holds any, breadth first."""
+    level: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    seen: set[int] = set()
+    for _ in range(MAX_DEPTH):
+        below = []
+        for path, value in level:
+            children = children_of(value)
+            if children is None or id(value) in seen or len(seen) >= MAX_CONTAINERS:
+                continue
+            seen.add(id(value))
+            tensors = {key: tensor for key, child in children if (tensor := tensor_or_none(child)) is not None}
+            if tensors and isinstance(value, Mapping | Inert):
+                yield path, tensors
+            below += [((*path, key), child) for key, child in children if not NOT_WEIGHTS.search(key)]
+        level = below
+
+
+def children_of(value: Any) -> list[tuple[str, Any]] | None:
+    """The entries of a container by name; None for anything else."""
+    if isinstance(value, Inert):
+        state = value.state if isinstance(value.state, dict) else {}
+        if '_modules' in state and '_parameters' in state:
+            return list(module_tensors(value).items())  # a module that was pickled whole
+        value = value.items or state
+    if isinstance(value, Mapping):
+        return [(key, child) for key, child in value.items() if isinstance(key, str)]
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [(str(number), child) for number, child in enumerate(value[:100])]
+    return None
+
+
+def module_tensors(module: Inert) -> dict[str, Tensor]:
+    """The state dict of an `nn.Module` that was pickled whole."""
+    found: dict[str, Tensor] = {}
+    waiting: list[tuple[str, Any]] = [('', module)]
+    while waiting and len(found) < MAX_CONTAINERS:
+        prefix, part = waiting.pop()
+        state = part.state if isinstance(part, Inert) and isinstance(part.state, dict) else {}
+        for group in ('_parameters', '_buffers', '_modules'):
+            entries = state.get(group)
+            for key, value in entries.items() if isinstance(entries, dict) else ():
+                tensor = tensor_or_none(value)
+                if tensor is not None:
+                    found[f'{prefix}{key}'] = tensor
+                elif group == '_modules' and prefix.count('.') < 100:
+                    waiting.append((f'{prefix}{key}.', value))
+    return found
+
+
+def with_average(
+    path: tuple[str, ...], state: dict[str, Tensor]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """A state dict, and the average that latent diffusion keeps within it, each for itself."""
+    raw = {key: value for key, value in state.items() if not key.startswith(LIT_EMA)}
+    names = {key.replace('.', ''): key for key in raw}
+    average = {
+        names[name]: value
+        for key, value in state.items()
+        if (name := key.removeprefix(LIT_EMA)) in names and name != key
+    }
+    if average:
+        yield (*path, LIT_EMA[:-1]), average
+    yield path, raw
+
+
+def completed(average: Weights, raw: Sequence[Weights]) -> Weights:
+    """An average with what it lacks of the raw weights with the same keys."""
+    whole = next((each.state for each in raw if average.state.keys() <= each.state.keys()), average.state)
+    return Weights(whole | average.state, average.name, average.left_out)
+
+
+def left_out(content: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """What lies beside a container and those around it, with the class of what is not a plain value."""
+    for depth, key in enumerate(path):
+        for other, value in children_of(content) or ():
+            if other != key:
+                kind = f' ({printable(value.name)})' if isinstance(value, Inert) else ''
+                yield printable('.'.join((*path[:depth], other))) + kind
+        content = dict(children_of(content) or ()).get(key)

@@ -1,0 +1,392 @@
+"""Reading a pickle as data: no name in it is looked up, and nothing is called, whatever it asks for.
+
+`pickle.Unpickler` with a restricted `find_class` would still run constructors and `__setstate__`, hash what it is told to, and
+size its memo by a number in the file. Here `pickletools` splits the opcodes, and containers, numbers, text and tensors are
+all that is built; everything else becomes an `Inert` record.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .unreadable import CheckpointError
+
+# An opcode of one byte may take a hundred bytes of memory. Optimizer states of ten thousand tensors have a million opcodes.
+MAX_OPCODES = 10_000_000
+# Elements beyond those that are stored; expanded masks and position tables have some.
+MAX_EXPANDED = 2**24
+MAX_DIMENSIONS = 32
+# What no weights file has a reason to call. It would not run here either; a file that asks for it is not worth reading.
+HOSTILE = re.compile(
+    r'(?:os|posix|nt|subprocess|sys|shutil|socket|importlib|runpy|pty|ctypes|pickle|_pickle|marshal|webbrowser|urllib|requests|'
+    r'asyncio|pdb|bdb|timeit|cProfile|pip)(?:\..*)?'
+    r'|builtins\.(?:eval|exec|execfile|compile|getattr|setattr|delattr|globals|open|input|__import__|apply|'
+    r'breakpoint)'
+    r'|operator\.(?:attrgetter|methodcaller)|code\.(?:interact|Interactive\w*)|types\.(?:CodeType|FunctionType)'
+    r'|torch\.(?:load|hub|jit|ops|serialization\.\w*load\w*|utils\.cpp_extension)(?:\..*)?|numpy\.(?:load|fromfile|memmap)'
+)
+SCALARS = (str, bytes, int, float, bool, type(None))
+
+
+@dataclass(eq=False)
+class Inert:
+    """A class, a function, or an object of one: its dotted name and what the pickle gives it."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    values: list[Any] = field(default_factory=list)
+
+
+def read_pickle(file: Any, storage: Callable[[Any], Tensor] | None = None) -> Any:
+    """The next pickle of a file, as dicts, lists, tuples, plain values, tensors, and `Inert` for everything else.
+
+    Args:
+        file: A file or map of one, read up to the end of the pickle. Its `read(n)` must not allocate n bytes where there are
+            fewer, as that of a buffered file does.
+        storage: From a persistent id to the flat tensor that it stands for; without one they are inert.
+
+    Raises:
+        CheckpointError: A damaged pickle, or one that is out of bounds or asks for a program to be run.
+    """
+    machine = StackMachine(storage)
+    try:
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if number > MAX_OPCODES:
+                raise CheckpointError(f'its pickle has more than {MAX_OPCODES} opcodes')
+            if opcode.name == 'STOP':
+                return machine.stack[-1]
+            machine.step(opcode.name, argument)
+    except CheckpointError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:120]
+        raise CheckpointError(f'its pickle is damaged ({reason})') from error
+    raise CheckpointError('its pickle has no end')
+
+
+class StackMachine:
+    """The stack and memo of one pickle; `step` runs one opcode."""
+
+    PUSHES = frozenset(
+        name
+        for name in (opcode.name for opcode in pickletools.opcodes)
+        if re.fullmatch(
+            r'INT|BININT[12]?|LONG[14]?|FLOAT|BINFLOAT|(SHORT_)?BIN(STRING|BYTES|UNICODE)|STRING|UNICODE', name
+        )
+        or name in ('BINBYTES8', 'BYTEARRAY8', 'BINUNICODE8')
+    )
+    CONSTANTS: Mapping[str, Any] = dict(NONE=None, NEWTRUE=True, NEWFALSE=False)
+    EMPTY: Mapping[str, Callable[[], Any]] = dict(EMPTY_DICT=dict, EMPTY_LIST=list, EMPTY_TUPLE=tuple, EMPTY_SET=list)
+    TUPLES: Mapping[str, int] = dict(TUPLE1=1, TUPLE2=2, TUPLE3=3)
+    IGNORED = frozenset(['PROTO', 'FRAME'])
+
+    def __init__(self, storage: Callable[[Any], Tensor] | None = None) -> None:
+        self.storage = storage
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def step(self, name: str, argument: Any) -> None:
+        stack = self.stack
+        if name in self.PUSHES:
+            stack.append(argument)
+        elif name in ('MEMOIZE', 'BINPUT', 'LONG_BINPUT', 'PUT'):
+            self.memo[len(self.memo) if name == 'MEMOIZE' else argument] = stack[-1]
+        elif name in ('BINGET', 'LONG_BINGET', 'GET'):
+            stack.append(self.memo[argument])
+        elif name in self.CONSTANTS:
+            stack.append(self.CONSTANTS[name])
+        elif name in self.EMPTY:
+            stack.append(self.EMPTY[name]())
+        elif name in self.TUPLES:
+            stack.append(tuple(self.pop_many(self.TUPLES[name])))
+        elif name not in self.IGNORED:
+            run = getattr(self, f'run_{name.lower()}', None)
+            if run is None:
+                raise CheckpointError(f'its pickle has the opcode {name}, which no weights file needs')
+            run(argument)
+
+    def pop_many(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise IndexError('the stack is empty')
+        taken = self.stack[len(self.stack) - count :]
+        del self.stack[len(self.stack) - count :]
+        return taken
+
+    def pop_mark(self) -> list[Any]:
+        """What lies above the topmost mark."""
+        start = self.marks.pop()
+        taken = self.stack[start:]
+        del self.stack[start:]
+        return taken
+
+    def run_mark(self, _: Any) -> None:
+        self.marks.append(len(self.stack))
+
+    def run_pop(self, _: Any) -> None:
+        if self.marks and self.marks[-1] == len(self.stack):
+            self.marks.pop()
+        else:
+            self.stack.pop()
+
+    def run_pop_mark(self, _: Any) -> None:
+        self.pop_mark()
+
+    def run_dup(self, _: Any) -> None:
+        self.stack.append(self.stack[-1])
+
+    def run_tuple(self, _: Any) -> None:
+        self.stack.append(tuple(self.pop_mark()))
+
+    def run_list(self, _: Any) -> None:
+        self.stack.append(self.pop_mark())
+
+    run_frozenset = run_list
+
+    def run_dict(self, _: Any) -> None:
+        pairs = self.pop_mark()
+        self.stack.append({})
+        self.set_items(pairs)
+
+    def run_append(self, _: Any) -> None:
+        self.extend(self.pop_many(1))
+
+    def run_appends(self, _: Any) -> None:
+        self.extend(self.pop_mark())
+
+    run_additems = run_appends
+
+    def extend(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        (target.values if isinstance(target, Inert) else target).extend(values)
+
+    def run_setitem(self, _: Any) -> None:
+        self.set_items(self.pop_many(2))
+
+    def run_setitems(self, _: Any) -> None:
+        self.set_items(self.pop_mark())
+
+    def set_items(self, pairs: list[Any]) -> None:
+        target = self.stack[-1]
+        items = target.items if isinstance(target, Inert) else target
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            items[hashable(key)] = value
+
+    def run_global(self, argument: str) -> None:
+        self.stack.append(named(*argument.split(' ', 1)))
+
+    def run_stack_global(self, _: Any) -> None:
+        self.stack.append(named(*self.pop_many(2)))
+
+    def run_inst(self, argument: str) -> None:
+        self.stack.append(call(named(*argument.split(' ', 1)), tuple(self.pop_mark())))
+
+    def run_obj(self, _: Any) -> None:
+        target, *arguments = self.pop_mark()
+        self.stack.append(call(target, tuple(arguments)))
+
+    def run_reduce(self, _: Any) -> None:
+        self.stack.append(call(*self.pop_many(2)))
+
+    run_newobj = run_reduce
+
+    def run_newobj_ex(self, _: Any) -> None:
+        target, arguments, _options = self.pop_many(3)
+        self.stack.append(call(target, arguments))
+
+    def run_build(self, _: Any) -> None:
+        (state,) = self.pop_many(1)
+        target = self.stack[-1]
+        if isinstance(target, Inert):  # attributes of a dict, such as a state dict's _metadata, are passed over
+            target.state = state
+
+    def run_persid(self, argument: Any) -> None:
+        self.stack.append(Inert('persistent id') if self.storage is None else self.storage(argument))
+
+    def run_binpersid(self, _: Any) -> None:
+        self.run_persid(*self.pop_many(1))
+
+
+def named(module: str, name: str) -> Inert:
+    """A class or function by its name in Python 3; old protocols write that of Python 2."""
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return Inert(f'{module}.{name}'[:200])
+
+
+def hashable(key: Any) -> Any:
+    """The key itself, if hashing it is cheap and safe; otherwise something that stands for it."""
+    if isinstance(key, (*SCALARS, Inert)):
+        return key
+    if isinstance(key, tuple) and all(isinstance(part, SCALARS) for part in key):
+        return key
+    return Inert(type(key).__name__)
+
+
+def call(target: Any, arguments: Any) -> Any:
+    """What the pickle wants made of `target(*arguments)`: a plain value or tensor where we know how, else a record."""
+    name = target.name if isinstance(target, Inert) else type(target).__name__
+    if HOSTILE.fullmatch(name):
+        raise CheckpointError(f'it asks for {name} to be called, which could run a program')
+    if not isinstance(arguments, tuple):
+        raise TypeError(f'{name} is given {type(arguments).__name__}')
+    make = MAKERS.get(name)
+    if make is not None:
+        try:
+            made = make(*arguments)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RuntimeError):
+            made = None  # not the arguments that the real one gets: keep a record
+        if made is not None:
+            return made
+    return Inert(name, arguments)
+
+
+def tensor_of(flat: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    """`torch._utils._rebuild_tensor`: a view of a storage, which must have all of it."""
+    if not (len(size) == len(stride) <= MAX_DIMENSIONS) or not are_sizes(offset, *size, *stride):
+        raise ValueError('not a view')
+    if math.prod(size):
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        if last >= len(flat) or math.prod(size) > max(len(flat), MAX_EXPANDED):
+            raise ValueError('outside the storage')
+    return flat.as_strided(size, stride, flat.storage_offset() + offset)
+
+
+def are_sizes(*numbers: Any) -> bool:
+    return all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+
+
+def tensor_of_bytes(
+    flat: Tensor, offset: int, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Inert, *_: Any
+) -> Tensor:
+    """`torch._utils._rebuild_tensor_v3`: the same over a storage without a type."""
+    kind = getattr(torch, dtype.name.removeprefix('torch.'))
+    if not isinstance(kind, torch.dtype):
+        raise TypeError(dtype.name)
+    return tensor_of(flat.view(torch.uint8).view(kind), offset, size, stride)
+
+
+def tensor_of_type(make: Inert, _kind: Any, arguments: tuple[Any, ...], *_: Any) -> Any:
+    """`torch._tensor._rebuild_from_type_v2`: a tensor of a subclass, as a plain one."""
+    return MAKERS[make.name](*arguments)
+
+
+def parameter_of(data: Tensor, *_: Any) -> Tensor:
+    if not isinstance(data, Tensor):
+        raise TypeError(type(data).__name__)
+    return data
+
+
+def dict_of(*arguments: Any) -> dict[Any, Any]:
+    pairs = arguments[0] if arguments else ()
+    pairs = pairs.items() if isinstance(pairs, dict) else pairs
+    return {hashable(key): value for key, value in pairs}
+
+
+def default_dict_of(_factory: Any = None, *arguments: Any) -> dict[Any, Any]:
+    return dict_of(*arguments)
+
+
+def list_of(values: Any = (), *_: Any) -> list[Any]:
+    if not isinstance(values, list | tuple):
+        raise TypeError(type(values).__name__)
+    return list(values)
+
+
+def tuple_of(values: Any = (), *_: Any) -> tuple[Any, ...]:
+    return tuple(list_of(values))
+
+
+def bytes_of(text: str, encoding: str = 'latin1') -> bytes:
+    """`_codecs.encode`, by which old protocols write bytes."""
+    if encoding not in ('latin1', 'latin-1'):
+        raise ValueError(encoding)
+    return text.encode('latin-1')
+
+
+def object_of(kind: Inert, *arguments: Any) -> Any:
+    """`copyreg._reconstructor(class, base, state)` and `copyreg.__newobj__(class, *args)`."""
+    return call(kind, ())
+
+
+def numpy_dtype(record: Inert) -> np.dtype[Any]:
+    (kind, *_), order = record.arguments, record.state[1] if record.state else '='
+    if record.name != 'numpy.dtype' or not re.fullmatch(r'[fiub][1248]', kind) or order not in ('<', '>', '|', '='):
+        raise TypeError('not a numeric type')
+    return np.dtype(f'{order}{kind}')
+
+
+def numpy_tensor(data: Any, dtype: Inert, shape: tuple[int, ...], fortran: bool) -> Tensor:
+    data = data.encode('latin-1') if isinstance(data, str) else data
+    array = np.frombuffer(data, numpy_dtype(dtype))
+    if len(shape) > MAX_DIMENSIONS or not are_sizes(*shape) or math.prod(shape) != len(array):
+        raise ValueError('another shape')
+    array = array.reshape(shape, order='F' if fortran else 'C')
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder('='), order='C', copy=True))
+
+
+def tensor_or_none(value: Any) -> Tensor | None:
+    """A tensor, or the record of a numeric `numpy.ndarray` as one; None for anything else."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, Inert) or value.name != 'numpy.ndarray':
+        return None
+    try:
+        _version, shape, dtype, fortran, data = value.state
+        return numpy_tensor(data, dtype, shape, fortran)
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError):
+        return None
+
+
+def array_from_buffer(data: Any, dtype: Inert, shape: tuple[int, ...], order: str = 'C', *_: Any) -> Tensor:
+    return numpy_tensor(data, dtype, shape, order == 'F')
+
+
+def array_record(kind: Inert, *_: Any) -> Inert:
+    """`numpy.core.multiarray._reconstruct`: an empty array, whose state follows."""
+    return Inert(kind.name)
+
+
+def numpy_scalar(dtype: Inert, data: Any) -> Any:
+    return numpy_tensor(data, dtype, (), False).item()
+
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    'torch._utils._rebuild_tensor': tensor_of,
+    'torch._utils._rebuild_tensor_v2': tensor_of,
+    'torch._utils._rebuild_tensor_v3': tensor_of_bytes,
+    'torch._utils._rebuild_parameter': parameter_of,
+    'torch._utils._rebuild_parameter_with_state': parameter_of,
+    'torch._tensor._rebuild_from_type': tensor_of_type,
+    'torch._tensor._rebuild_from_type_v2': tensor_of_type,
+    'torch.Size': tuple_of,
+    '_codecs.encode': bytes_of,
+    'collections.OrderedDict': dict_of,
+    'collections.defaultdict': default_dict_of,
+    'collections.Counter': dict_of,
+    'collections.deque': list_of,
+    'builtins.dict': dict_of,
+    'builtins.list': list_of,
+    'builtins.set': list_of,
+    'builtins.frozenset': list_of,
+    'builtins.tuple': tuple_of,
+    'copyreg._reconstructor': object_of,
+    'copyreg.__newobj__': object_of,
+    **{
+        f'{module}.multiarray.{name}': make
+        for module in ('numpy.core', 'numpy._core')
+        for name, make in dict(_reconstruct=array_record, scalar=numpy_scalar).items()
+    },
+    **{f'{module}.numeric._frombuffer': array_from_buffer for module in ('numpy.core', 'numpy._core')},
+}
