@@ -51,6 +51,7 @@ train_dataloader = dict(
     dataset=dict(
         type=ImageFolder,
         root='data/imagenet/train',
+        exif_orientation='ignore',  # as the released code
         decoder='auto',
         transforms=[dict(type=ADMRandomCrop, size=256, upsample=True), dict(type=HorizontalFlip, on_device=True)],
     ),
@@ -62,6 +63,7 @@ val_dataloader = dict(
     dataset=dict(
         type=ImageFolder,
         root='data/imagenet/val',
+        exif_orientation='ignore',
         transforms=[dict(type=ADMCenterCrop, size=256, upsample=True)],
     ),
 )

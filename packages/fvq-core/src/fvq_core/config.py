@@ -234,7 +234,8 @@ def use_image_folder(loader: ConfigDict, folder: str) -> None:
     """
     old = loader.dataset
     crop = dict(type='ADMCenterCrop', size=old.get('crop_size', 256), upsample=True)
-    loader.dataset = ConfigDict(type='ImageFolder', root=folder, transforms=old.get('transforms', [crop]))
+    kept = {key: old[key] for key in ('exif_orientation',) if key in old}
+    loader.dataset = ConfigDict(type='ImageFolder', root=folder, transforms=old.get('transforms', [crop]), **kept)
 
 
 def build_training_parts(cfg: Config, task: Task) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .data.decoding import UnreadableImageError, decode
 from .data.sample import to_tensor
 from .errors import UserError
 from .images import from_uint8, to_uint8
@@ -27,11 +30,12 @@ def open_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:
         UserError: The file is missing or no image, or too small for one code.
     """
     try:
-        with Image.open(path) as opened:
-            image = opened.convert('RGB')
+        image = decode(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise UserError(f'{path} does not exist.') from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
+    except UnreadableImageError as error:
         raise UserError(f'{path} cannot be read as an image: {error}') from error
     if max(image.size) > max_side:
         image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
@@ -62,8 +66,12 @@ def reconstruct_files(
     images = [open_image(path, tokenizer.downsample_factor, max_side) for path in paths]
     if Path(out).is_file():
         raise UserError(f'--out {out} is a file; name a folder.')
-    Path(out).mkdir(parents=True, exist_ok=True)
     names = unique_names(paths)
+    originals = {os.path.realpath(path) for path in paths}
+    for name in names:
+        if os.path.realpath(Path(out) / f'{name}.png') in originals:
+            raise UserError(f'--out {out}: {name}.png there is one of the images; name another folder.')
+    Path(out).mkdir(parents=True, exist_ok=True)
     scores, codes = {}, {}
     for path, name, image in zip(paths, names, images, strict=True):
         pixels = to_tensor(image).unsqueeze(0).to(next(tokenizer.parameters()).device)
@@ -88,18 +96,29 @@ def reconstruct_files(
             'layout': output.codes.layout.to_dict(),
             'picture': picture.name,
         }
-    np.savez_compressed(Path(out) / 'codes.npz', **codes)
+    save_npz(Path(out) / 'codes.npz', codes)
     (Path(out) / 'scores.json').write_text(json.dumps(scores, indent=2) + '\n')
     return scores
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
-    """File stems, numbered where two files share one."""
+    """File stems, numbered if two files share one on a file system that ignores case; bytes that are not UTF-8 are escaped."""
     names: list[str] = []
+    taken: set[str] = set()
     for path in paths:
-        stem, name, number = Path(path).stem, Path(path).stem, 1
-        while name in names:
+        stem = Path(path).stem.encode('utf-8', 'backslashreplace').decode()
+        name, number = stem, 1
+        while name.casefold() in taken:
             number += 1
             name = f'{stem}_{number}'
+        taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an npz with any names; for `np.savez` they are Python keywords, of which `file` and `allow_pickle` are taken."""
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)

@@ -104,7 +104,7 @@ class ShardReader:
     def _check(self, batch: dict[str, Any]) -> None:
         if batch['error']:
             raise UserError(batch['error'])
-        for number in batch['unreadable']:
+        for number, reason in zip(batch['unreadable'], batch['reasons'], strict=True):
             self.unreadable.append(self.windows.images.name(number))
-            logger.warning(f'left out unreadable image {self.unreadable[-1]}')
+            logger.warning(f'left out unreadable image {self.unreadable[-1]}: {reason}')
             refuse_unreadable(self.unreadable, self.plan.source_images, self.allowed)

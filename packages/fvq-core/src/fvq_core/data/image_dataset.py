@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..registry import TRANSFORMS
+from .decoding import Orientation, UnreadableImageError, open_image, to_rgb
 from .sample import Sample, sample_rng, to_tensor
 from .transforms import ADMCrop, HorizontalFlip
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 SUBSTITUTES = 10  # neighbours tried in place of an unreadable training image
-# What PIL raised when 25,000 files of these formats were cut short or had bytes changed.
-DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class ImageDataset(Dataset):
@@ -33,14 +30,25 @@ class ImageDataset(Dataset):
         decoder: `'pil'`, the reference, or `'auto'`: torchvision where its crops differ from PIL's by at most 2 of 255
             (`JPEGCrop`), PIL elsewhere. Draws and windows are the same. It wants an ADM crop as the first transform.
         seed: Of the random transforms.
+        exif_orientation: `'apply'` turns photos upright as their EXIF tag says. `'ignore'` takes the pixels as they are
+            stored, as the released training and evaluation scripts for ImageNet do.
 
     Raises:
         UserError: Transforms that cannot be combined so.
     """
 
     def __init__(
-        self, transforms: Sequence[Mapping[str, Any]] = (), decoder: Literal['pil', 'auto'] = 'pil', seed: int = 0
+        self,
+        transforms: Sequence[Mapping[str, Any]] = (),
+        decoder: Literal['pil', 'auto'] = 'pil',
+        seed: int = 0,
+        exif_orientation: Orientation = 'apply',
     ) -> None:
+        if exif_orientation not in ('apply', 'ignore'):
+            raise UserError(
+                f"{type(self).__name__}: exif_orientation must be 'apply' or 'ignore', got '{exif_orientation}'."
+            )
+        self.exif_orientation: Orientation = exif_orientation
         built = [TRANSFORMS.build(transform) for transform in transforms]
         names = ', '.join(type(transform).__name__ for transform in built) or 'none'
         on_device = [isinstance(transform, HorizontalFlip) and transform.on_device for transform in built]
@@ -59,7 +67,7 @@ class ImageDataset(Dataset):
                 )
             from .jpeg import JPEGCrop  # torchvision takes seconds to import, and loading a tokenizer needs none of it
 
-            self.jpeg_crop = JPEGCrop(built.pop(0))
+            self.jpeg_crop = JPEGCrop(built.pop(0), exif_orientation)
         elif decoder != 'pil':
             raise UserError(f"{type(self).__name__}: decoder must be 'pil' or 'auto', got '{decoder}'.")
         self.transforms, self.seed = built, seed
@@ -83,6 +91,17 @@ class ImageDataset(Dataset):
         """
         raise NotImplementedError
 
+    def data(self, number: int) -> bytes:
+        """`read`, with its failure as the reason why there is no image.
+
+        Raises:
+            UnreadableImageError: The file cannot be read.
+        """
+        try:
+            return self.read(number)
+        except OSError as error:
+            raise UnreadableImageError(f'the file cannot be read: {error.strerror or error}') from error
+
     def __getitem__(self, index: int | tuple[int, int]) -> Sample:
         """The image at an index, or in training at (index, position in the data order).
 
@@ -90,23 +109,25 @@ class ImageDataset(Dataset):
         """
         first, position = index if isinstance(index, tuple) else (index, index)
         unreadable: list[str] = []
+        reasons: list[str] = []
         for step in range(SUBSTITUTES if isinstance(index, tuple) else 1):
             number = (first + step) % len(self)
             name, label = self.name(number), self.label(number)
             try:
-                image, flip = self._load(self.read(number), sample_rng(self.seed, position))
-            except UserError as error:  # not the file's fault
-                return Sample(image=None, label=label, unreadable=unreadable, error=f'{name}: {error}')
-            except DAMAGED:
+                image, flip = self._load(self.data(number), sample_rng(self.seed, position))
+            except UnreadableImageError as error:
                 unreadable.append(name)
+                reasons.append(str(error))
+            except UserError as error:  # not the file's fault
+                return Sample(image=None, label=label, unreadable=unreadable, reasons=reasons, error=f'{name}: {error}')
             else:
-                return Sample(image=image, label=label, unreadable=unreadable, error=None, flip=flip)
-        return Sample(image=None, label=-1, unreadable=unreadable, error=None)
+                return Sample(image=image, label=label, unreadable=unreadable, reasons=reasons, error=None, flip=flip)
+        return Sample(image=None, label=-1, unreadable=unreadable, reasons=reasons, error=None)
 
     def _load(self, data: bytes, rng: random.Random) -> tuple[Tensor, bool]:
         """The transformed image, uint8 (3, H, W), and whether the device is to mirror it."""
-        with Image.open(io.BytesIO(data)) as opened:
-            image = opened.convert('RGB') if self.jpeg_crop is None else self.jpeg_crop(opened, data, rng)
+        opened = open_image(data)
+        image = to_rgb(opened, self.exif_orientation) if self.jpeg_crop is None else self.jpeg_crop(opened, data, rng)
         for transform in self.transforms:
             image = transform(image, rng)
         flip = self.device_flip is not None and self.device_flip.draw(rng)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..registry import DATASETS
+from .decoding import Orientation
 from .image_dataset import EXTENSIONS, ImageDataset
 from .packed_names import PackedNames
 
@@ -54,6 +55,7 @@ class ImageFolder(ImageDataset):
         list_file: A text file of paths relative to `root`, one a line, optionally with a label after a space.
         decoder: See `ImageDataset`.
         seed: Of the random transforms.
+        exif_orientation: See `ImageDataset`.
 
     Raises:
         UserError: The folder or the list does not exist, or holds no image.
@@ -66,8 +68,9 @@ class ImageFolder(ImageDataset):
         list_file: str | None = None,
         decoder: Literal['pil', 'auto'] = 'pil',
         seed: int = 0,
+        exif_orientation: Orientation = 'apply',
     ) -> None:
-        super().__init__(transforms, decoder, seed)
+        super().__init__(transforms, decoder, seed, exif_orientation)
         if not os.path.isdir(root):
             raise UserError(f'ImageFolder: {root} is not a folder; set root to where the images are.')
         if list_file is not None and not os.path.isfile(list_file):

@@ -12,6 +12,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize_image
 
+from .decoding import Orientation, orientation, to_rgb
 from .transforms import ADMCrop, Window, cut
 
 
@@ -20,31 +21,35 @@ class JPEGCrop:
 
     Both libraries decode with libjpeg-turbo to the same pixels; their bicubic filters differ by rounding alone, at most
     2 of 255. PIL remains for what torchvision does otherwise: grey and CMYK files, halving by a box filter, which ADM
-    does to large images, and images more than twice as high as wide, where Pillow 13 filters the columns first.
+    does to large images, images more than twice as high as wide, where Pillow 13 filters the columns first, and photos that
+    their EXIF tag turns.
 
     Args:
         crop: The crop.
+        exif_orientation: See `to_rgb`.
     """
 
-    def __init__(self, crop: ADMCrop) -> None:
-        self.crop = crop
+    def __init__(self, crop: ADMCrop, exif_orientation: Orientation = 'apply') -> None:
+        self.crop, self.exif_orientation = crop, exif_orientation
 
     def __call__(self, opened: Image.Image, data: bytes, rng: random.Random) -> Image.Image | Tensor:
         """Cut.
 
         Args:
-            opened: The file as PIL opened it; its header is looked at, its pixels where only PIL has them right.
+            opened: The file from `open_image`; its pixels are decoded only where torchvision cannot have them right.
             data: The whole file.
             rng: The random source of the sample.
 
         Returns:
             RGB; uint8 (3, size, size) from torchvision, an image from PIL.
         """
+        if self.exif_orientation == 'apply' and orientation(opened) != 1:
+            return self.crop(to_rgb(opened), rng)
         window = self.crop.window(opened.width, opened.height, rng)
         tall = opened.height > 2 * opened.width
         alike = opened.format == 'JPEG' and opened.mode == 'RGB' and not window.halvings and not tall
         pixels = decode(data) if alike else None
-        return cut(opened.convert('RGB'), window) if pixels is None else cut_pixels(pixels, window)
+        return cut(to_rgb(opened, 'ignore'), window) if pixels is None else cut_pixels(pixels, window)
 
 
 def decode(data: bytes) -> Tensor | None:

@@ -6,7 +6,6 @@ device. The ten crops of an image are then one window, an eighth of their bytes.
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -17,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError
-from .image_dataset import DAMAGED, ImageDataset
+from .decoding import UnreadableImageError, decode
+from .image_dataset import ImageDataset
 from .sample import sample_rng, to_tensor
 from .transforms import ADMCenterCrop, ADMCrop, ADMRandomCrop, cut
 
@@ -135,8 +135,8 @@ def parse_crops(
 class ImageWindows(Dataset):
     """The windows of each image of a dataset, each file opened and decoded once.
 
-    An item is `number`, `windows` (uint8 (3, s, s) each; None where the file cannot be read) and `error`, a user's
-    mistake carried out of a loader process.
+    An item is `number`, `windows` (uint8 (3, s, s) each; None if the file cannot be read), the `reason` why it cannot, and
+    `error`, a user's mistake carried out of a loader process.
 
     Args:
         images: The images; their own transforms are not used.
@@ -152,13 +152,13 @@ class ImageWindows(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            with Image.open(io.BytesIO(self.images.read(index))) as opened:
-                windows = self._cut(opened.convert('RGB'), sample_rng(self.seed, index))
+            image = decode(self.images.data(index), self.images.exif_orientation)
+            windows = self._cut(image, sample_rng(self.seed, index))
+        except UnreadableImageError as error:
+            return dict(number=index, windows=None, reason=str(error), error=None)
         except UserError as mistake:  # not the file's fault
-            return dict(number=index, windows=None, error=f'{self.images.name(index)}: {mistake}')
-        except DAMAGED:
-            return dict(number=index, windows=None, error=None)
-        return dict(number=index, windows=windows, error=None)
+            return dict(number=index, windows=None, reason=None, error=f'{self.images.name(index)}: {mistake}')
+        return dict(number=index, windows=windows, reason=None, error=None)
 
     def _cut(self, image: Image.Image, rng: random.Random) -> list[Tensor]:
         windows = [crop.window(image.width, image.height, rng) for crop in self.multi_crop.crops]
@@ -166,11 +166,12 @@ class ImageWindows(Dataset):
 
     @staticmethod
     def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`numbers` of the images that were read, `windows` (n, 3, s, s) each, `unreadable` numbers, `error`."""
+        """`numbers` of the images that were read, `windows` (n, 3, s, s) each, `unreadable` numbers and `reasons`, `error`."""
         read = [item for item in items if item['windows'] is not None]
         return dict(
             numbers=[item['number'] for item in read],
             windows=[torch.stack(same) for same in zip(*(item['windows'] for item in read), strict=True)],
-            unreadable=[item['number'] for item in items if item['windows'] is None],
+            unreadable=[item['number'] for item in items if item['reason']],
+            reasons=[item['reason'] for item in items if item['reason']],
             error=next((item['error'] for item in items if item['error']), None),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -18,14 +19,15 @@ from ..registry import COLLATE_FUNCTIONS
 class Sample(TypedDict):
     """One image of a dataset.
 
-    `image` is uint8 (3, H, W), or None where the file could not be read. `unreadable` names files that were skipped on
-    the way to this sample. `error` carries a user's mistake out of a loader process. `flip` asks the device to mirror
-    the image; see `fvq_core.images.device_images`.
+    `image` is uint8 (3, H, W), or None if the file could not be read. `unreadable` names files that were skipped on the
+    way to this sample, and `reasons` says why. `error` carries a user's mistake out of a loader process. `flip` asks the
+    device to mirror the image; see `fvq_core.images.device_images`.
     """
 
     image: Tensor | None
     label: int
     unreadable: list[str]
+    reasons: NotRequired[list[str]]
     error: str | None
     flip: NotRequired[bool]
 
@@ -42,7 +44,7 @@ def sample_rng(seed: int, position: int) -> random.Random:
 
 @COLLATE_FUNCTIONS.register_module()
 def collate_samples(samples: list[Sample]) -> dict[str, Any]:
-    """Stack what could be read: `images` uint8 (B, 3, H, W), `labels` int64 (B,), `flip` bool (B,), names, `error`."""
+    """Stack what could be read: `images` uint8 (B, 3, H, W), `labels` int64 (B,), `flip` bool (B,), names, reasons, `error`."""
     read = [(image, sample) for sample in samples if (image := sample['image']) is not None]
     sizes = {tuple(image.shape) for image, _ in read}
     error = next((sample['error'] for sample in samples if sample['error']), None)
@@ -55,6 +57,7 @@ def collate_samples(samples: list[Sample]) -> dict[str, Any]:
         'labels': torch.tensor([sample['label'] for _, sample in read], dtype=torch.int64),
         'flip': torch.tensor([sample.get('flip', False) for _, sample in read], dtype=torch.bool),
         'unreadable': [name for sample in samples for name in sample['unreadable']],
+        'reasons': [reason for sample in samples for reason in sample.get('reasons', ())],
         'error': error,
     }
 
@@ -71,6 +74,7 @@ class UnreadableImages:
     def __init__(self, dataset_size: int, allowed: float, logger: Any) -> None:
         self.dataset_size, self.allowed, self.logger = dataset_size, allowed, logger
         self.names: set[str] = set()
+        self.last = ''
 
     def check(self, batch: Mapping[str, Any]) -> bool:
         """Whether the batch has any image to work on.
@@ -80,14 +84,16 @@ class UnreadableImages:
         """
         if batch['error']:
             raise UserError(batch['error'])
-        for name in batch['unreadable']:
+        for name, reason in zip_longest(batch['unreadable'], batch.get('reasons', ())):
             if name not in self.names:
                 self.names.add(name)
-                self.logger.warning(f'skipped unreadable image {name} ({len(self.names)} so far)')
+                self.last = f'{name} ({reason})' if reason else name
+                because = f': {reason}' if reason else ''
+                self.logger.warning(f'skipped unreadable image {name} ({len(self.names)} so far){because}')
         if len(self.names) > self.allowed * self.dataset_size:
             raise UserError(
                 f'{len(self.names)} of {self.dataset_size} images cannot be read, more than max_unreadable='
-                f'{self.allowed:g} allows, the last is {sorted(self.names)[-1]}; repair the data or raise '
+                f'{self.allowed:g} allows, the last is {self.last}; repair the data or raise '
                 'max_unreadable of the data loader.'
             )
         return batch.get('images', batch.get('codes')) is not None

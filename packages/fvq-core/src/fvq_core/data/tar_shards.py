@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..registry import DATASETS
+from .decoding import Orientation
 from .image_dataset import EXTENSIONS, ImageDataset
 from .packed_names import PackedNames
 from .tar_index import default_cache, index_shards
@@ -115,6 +116,7 @@ class TarShards(ImageDataset):
         index_dir: Where the index is kept; default `fvq/tar_index` in the user's cache folder.
         decoder: See `ImageDataset`.
         seed: Of the random transforms.
+        exif_orientation: See `ImageDataset`.
 
     Raises:
         UserError: A tar is missing, truncated, damaged or compressed, or none holds an image.
@@ -128,8 +130,9 @@ class TarShards(ImageDataset):
         index_dir: str | None = None,
         decoder: Literal['pil', 'auto'] = 'pil',
         seed: int = 0,
+        exif_orientation: Orientation = 'apply',
     ) -> None:
-        super().__init__(transforms, decoder, seed)
+        super().__init__(transforms, decoder, seed, exif_orientation)
         if labels not in ('cls', 'shard'):
             raise UserError(f"TarShards: labels must be 'cls' or 'shard', got '{labels}'.")
         self.shards = find_shards(shards)

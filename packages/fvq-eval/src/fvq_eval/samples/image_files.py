@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fvq_core.data.decoding import open_image
 from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.errors import UserError
 from fvq_core.registry import TRANSFORMS
 
-from .decoding import check_mode, decode, opened
+from .decoding import check_mode, decode, naming
 from .samples import Samples
 
 AHEAD = 2  # blocks that are decoded before they are asked for
@@ -52,23 +53,21 @@ class ImageFileSamples(Samples):
     ) -> None:
         self.kind, self.dataset, self.convert, self.workers = kind, dataset, convert, max(workers, 1)
         self.crop, self.crop_config = TRANSFORMS.build(crop) if crop else None, dict(crop or {})
-        with opened(self.data(dataset, 0), dataset.name(0)) as image:
+        with naming(dataset.name(0)):
+            image = open_image(dataset.data(0))
             height, width = (crop['size'], crop['size']) if crop else (image.height, image.width)
         super().__init__(path, height, width, labels_N)
 
-    @staticmethod
-    def data(dataset: ImageDataset, number: int) -> bytes:
+    def file(self, number: int) -> bytes:
         """The file of an image."""
-        try:
-            return dataset.read(number)
-        except OSError as error:
-            raise UserError(f'{dataset.name(number)}: expected a readable file, got: {error}; restore it.') from error
+        with naming(self.dataset.name(number)):
+            return self.dataset.data(number)
 
     def digests(self, blocks: Sequence[int]) -> Iterator[str]:
         for block in blocks:
             digest = hashlib.sha256(repr(sorted(self.crop_config.items())).encode() if self.crop_config else b'')
             for number in self.numbers(block):
-                data = self.data(self.dataset, number)
+                data = self.file(number)
                 self.converted += self.check(number, data)
                 digest.update(len(data).to_bytes(8, 'little'))
                 digest.update(data)
@@ -81,13 +80,14 @@ class ImageFileSamples(Samples):
             UserError: Another size than the first image, or another mode than RGB.
         """
         name = self.dataset.name(number)
-        with opened(data, name) as image:
-            if self.crop is None and (image.height, image.width) != (self.height, self.width):
-                raise UserError(
-                    f'{name}: expected {self.height}x{self.width} like the first image ({self.dataset.name(0)}), got '
-                    f'{image.height}x{image.width}; a set has one size: cut all of them with --crop, or keep them apart.'
-                )
-            return check_mode(image, name, self.convert)
+        with naming(name):
+            image = open_image(data)
+        if self.crop is None and (image.height, image.width) != (self.height, self.width):
+            raise UserError(
+                f'{name}: expected {self.height}x{self.width} like the first image ({self.dataset.name(0)}), got '
+                f'{image.height}x{image.width}; a set has one size: cut all of them with --crop, or keep them apart.'
+            )
+        return check_mode(image, name, self.convert)
 
     def read(self, blocks: Sequence[int]) -> Iterator[Tensor]:
         with ThreadPoolExecutor(self.workers) as pool:
@@ -106,7 +106,7 @@ class ImageFileSamples(Samples):
     def pixels(self, number: int) -> np.ndarray:
         """One image, uint8 (H, W, 3)."""
         name = self.dataset.name(number)
-        pixels = decode(self.data(self.dataset, number), name)
+        pixels = decode(self.file(number), name)
         if self.crop is None:
             return pixels
         try:

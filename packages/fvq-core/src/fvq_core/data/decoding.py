@@ -1,0 +1,254 @@
+"""The one decoder of image files: their bytes to 8-bit RGB, or the reason why they have no such pixels."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+
+Orientation = Literal['apply', 'ignore']
+
+# PIL's names. It knows more formats, and some of them start other programs (EPS) or are rarely looked after.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'PPM', 'TIFF', 'GIF', 'AVIF')
+MAX_PIXELS = 2**28  # of an image; PIL holds each in four bytes, so a small file of zeros can take 1 GiB and no more
+MAX_ASPECT = 1000  # long side to short side; crops scale the short side, and the long one with it
+PNG_TEXT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')  # PIL unpacks these and refuses the file if they are large
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, ORIENTATION = 258, 262, 339, 274  # TIFF tags; EXIF uses the last one too
+WHITE_IS_ZERO, UNSIGNED = 0, (1, 4)  # values of two of them; 4 is "undefined", which everyone takes for unsigned
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+OBJECT = re.compile(r' *<_io\.BytesIO[^>]*>')  # what PIL calls a file that it has not opened itself
+
+
+class UnreadableImageError(UserError):
+    """A file that gives no image. The message is the reason, without the file's name."""
+
+
+class RefusedImageError(UnreadableImageError):
+    """A whole file, but it is too large, or its 8-bit RGB would be a guess."""
+
+
+@contextmanager
+def damage_as_reason() -> Iterator[None]:
+    """Turn whatever PIL raises into a reason.
+
+    Raises:
+        UnreadableImageError: The file is truncated or damaged.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RefusedImageError(f'it has more pixels than PIL reads ({error}); shrink it.') from error
+    except (
+        Exception
+    ) as error:  # PIL's parsers let through whatever damaged bytes lead to: struct.error, IndexError, ...
+        reason = ' '.join(OBJECT.sub('', str(error) or type(error).__name__).split())
+        raise UnreadableImageError(damaged(reason)) from error
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Read the header of an image file; the pixels are decoded by `to_rgb`.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnreadableImageError: Not a file of `FORMATS`, damaged, an animation, or larger than `MAX_PIXELS` or `MAX_ASPECT`.
+    """
+    Image.init()
+    opener = next((Image.OPEN[name][0] for name in FORMATS if name in Image.OPEN and accepts(name, data)), None)
+    if opener is None:
+        known = what_it_is(data)
+        raise UnreadableImageError(
+            f'expected an image file, got {known}.' if known else damaged('cannot identify image file')
+        )
+    if data.startswith(b'\x89PNG') and any(kind in data for kind in PNG_TEXT):
+        data = without_text(data)
+    with damage_as_reason():
+        # Not Image.open: its own limit of pixels is a warning from 89 million on and an error from 179 million on.
+        image = cast(Image.Image, opener(io.BytesIO(data), ''))
+        if image.width * image.height > MAX_PIXELS:
+            raise RefusedImageError(
+                f'it has {image.width}x{image.height} pixels, more than the {MAX_PIXELS:,} that an image may have; shrink it.'
+            )
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise RefusedImageError(
+                f'it has {image.width}x{image.height} pixels, more than 1 to {MAX_ASPECT:,}; cut it up.'
+            )
+        if image.format != 'MPO' and getattr(image, 'is_animated', False):  # MPO: a photo and its previews
+            raise RefusedImageError('it has several frames or pages; write each picture into a file of its own.')
+    return image
+
+
+def accepts(name: str, data: bytes) -> bool:
+    """Whether a file starts like one of a format."""
+    accept = Image.OPEN[name][1]
+    return accept is not None and accept(data[:16]) is True
+
+
+def damaged(reason: str) -> str:
+    """The message of a file that PIL cannot read."""
+    return (
+        f'expected a whole image file, got one that is truncated or damaged ({reason}); write it again, or remove it.'
+    )
+
+
+def what_it_is(data: bytes) -> str:
+    """What a file that is not of `FORMATS` is instead; empty if that is not known."""
+    if not data:
+        return 'an empty file'
+    if data.startswith(b'version https://git-lfs'):
+        return 'a pointer of Git LFS; fetch the files with "git lfs pull"'
+    brand = data[8:12] if data[4:8] == b'ftyp' else b''
+    if brand in (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'):
+        return 'HEIC, which Pillow does not read; convert it to JPEG or PNG'
+    if brand in (b'avif', b'avis'):
+        return 'AVIF, which this Pillow was built without; install a newer one or convert it'
+    if data.startswith((b'%!PS', b'%PDF', b'8BPS', b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')) or b'<svg' in data[:512]:
+        return 'another format (EPS, PDF, SVG, PSD or JPEG 2000); convert it to PNG'
+    return ''
+
+
+def without_text(png: bytes) -> bytes:
+    """A PNG without its text and its colour profile, on which no pixel depends."""
+    kept, place = [png[:8]], 8
+    while place + 8 <= len(png):
+        size, kind = struct.unpack_from('>I4s', png, place)
+        if kind not in PNG_TEXT:
+            kept.append(png[place : place + 12 + size])
+        place += 12 + size
+    return b''.join(kept)
+
+
+def to_rgb(image: Image.Image, exif_orientation: Orientation = 'apply') -> Image.Image:
+    """Decode the pixels of an opened file.
+
+    Greyscale, palette, CMYK and an opaque alpha channel become RGB as PIL converts them. Of 9 to 16 bits a channel the
+    upper 8 are kept, which is what PIL does to colour by itself. PIL turns TIFF files upright in any case.
+
+    Args:
+        image: From `open_image`.
+        exif_orientation: `'apply'` turns a photo as its EXIF tag says; `'ignore'` keeps it as it is stored, as
+            `Image.open(path).convert('RGB')` of released scripts does.
+
+    Returns:
+        Mode RGB.
+
+    Raises:
+        UnreadableImageError: Damaged; floats, signed or 32-bit integers, whose range the file does not say; or
+            transparent pixels, whose colour depends on a background.
+    """
+    with damage_as_reason():
+        check_range(image)
+        if is_transparent(image):
+            raise RefusedImageError(
+                'expected an opaque image, got one with transparent pixels; put it on a background.'
+            )
+        image.load()
+        if image.mode.startswith('I'):
+            rgb = high_bytes(image).convert('RGB')
+        elif has_alpha(image):
+            rgb = image.convert('RGBA').convert('RGB')
+        else:
+            rgb = image if image.mode == 'RGB' else image.convert('RGB')
+    turn = TURNS.get(orientation(image)) if exif_orientation == 'apply' else None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def decode(data: bytes, exif_orientation: Orientation = 'apply') -> Image.Image:
+    """An image file as RGB; see `open_image` and `to_rgb`."""
+    return to_rgb(open_image(data), exif_orientation)
+
+
+def check_range(image: Image.Image) -> None:
+    """Refuse numbers that stand for no certain brightness.
+
+    Raises:
+        RefusedImageError: Floats, and integers that are signed or have 32 bits.
+    """
+    formats = tiff_tag(image, SAMPLE_FORMAT, (1,))
+    got = None
+    if image.mode == 'F':
+        got = 'floats'
+    elif any(value not in UNSIGNED for value in formats):
+        got = 'signed integers'
+    elif image.mode == 'I' and image.format != 'PPM':  # PIL scales PPM to 16 bits
+        got = '32-bit integers'
+    if got:
+        raise RefusedImageError(
+            f'expected pixels of 8 or 16 bits, got {got}, whose range is not known; scale them and write 8 bits.'
+        )
+
+
+def bits(image: Image.Image) -> int:
+    """Bits a channel in a file that is opened and not loaded; PIL opens some deep images as 8-bit RGB without a word."""
+    if image.mode == 'F' or (image.mode == 'I' and image.format != 'PPM'):
+        return 32
+    tile = repr(cast(Any, image).tile)
+    if image.format == 'TIFF':
+        return max(tiff_tag(image, BITS_PER_SAMPLE, (8,)))
+    return 16 if image.mode.startswith('I') or ';16' in tile or '65535' in tile else 8
+
+
+def high_bytes(image: Image.Image) -> Image.Image:
+    """Greyscale of 9 to 16 bits with 8."""
+    values = np.asarray(image) >> (min(bits(image), 16) - 8)
+    white_is_zero = WHITE_IS_ZERO in tiff_tag(image, PHOTOMETRIC, (1,))
+    return Image.fromarray((255 - values if white_is_zero else values).astype(np.uint8))
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether an image has an alpha channel, or a colour that stands for transparency."""
+    return image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel of an image is not opaque."""
+    if not has_alpha(image):
+        return False
+    colour = image.info.get('transparency')
+    if image.mode.startswith('I'):
+        return bool((np.asarray(image) == colour).any())
+    if isinstance(colour, tuple) and bits(image) > 8:
+        return True  # PIL has only 8 bits of each pixel to compare it with
+    return cast(int, image.convert('RGBA').getchannel('A').getextrema()[0]) < 255
+
+
+def tiff_tag(image: Image.Image, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The values of a tag; the default for other formats and if it is not there."""
+    found = cast(Any, image).tag_v2.get(tag) if image.format == 'TIFF' else None
+    return default if found is None else found if isinstance(found, tuple) else (found,)
+
+
+def orientation(image: Image.Image) -> int:
+    """What the EXIF data say: 1 is upright, 2 to 8 are mirrored or turned; 1 as well if they are damaged."""
+    exif = b'' if image.format == 'TIFF' else image.info.get('exif', b'')
+    exif = exif.removeprefix(b'Exif\0\0')
+    order = {b'II*\0': '<', b'MM\0*': '>'}.get(exif[:4])
+    if order is None or len(exif) < 10:
+        return 1
+    (start,) = struct.unpack_from(f'{order}I', exif, 4)
+    entries = exif[start + 2 :]
+    (count,) = struct.unpack(f'{order}H', exif[start : start + 2].ljust(2, b'\0'))
+    for place in range(0, min(count * 12, len(entries) - 11), 12):
+        tag, _, _, value = struct.unpack_from(f'{order}HHIH', entries, place)
+        if tag == ORIENTATION:
+            return value
+    return 1
