@@ -1,7 +1,7 @@
 """Reading other people's weights: torch files as data, safetensors, and the state dict that a file holds."""
 
 from .find_weights import Weights, candidates, parts
-from .inert_pickle import tensor_or_none
+from .known_objects import tensor_or_none
 from .read_weights import read_state_dict, read_weights_file
 from .unreadable import CheckpointError
 

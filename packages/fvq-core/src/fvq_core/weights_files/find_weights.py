@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .inert_pickle import Inert, tensor_or_none
-from .unreadable import CheckpointError
+from .inert import Inert
+from .known_objects import tensor_or_none
+from .unreadable import CheckpointError, printable
 
 # Modules that wrap another one and add their name to every key below it.
 WRAPPERS = frozenset(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
@@ -105,11 +106,6 @@ def plain_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             )
         state[plain] = value
     return state
-
-
-def printable(text: str) -> str:
-    """A name out of a file as it may stand in a terminal and in a model card."""
-    return re.sub(r'[^\w.:/ -]', '?', text)[:80]
 
 
 def state_dicts(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:

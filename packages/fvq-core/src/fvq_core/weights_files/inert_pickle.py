@@ -7,25 +7,24 @@ all that is built; everything else becomes an `Inert` record.
 
 from __future__ import annotations
 
-import math
 import pickletools
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from .inert import Inert, hashable
+from .known_objects import MAKERS
 from .unreadable import CheckpointError
 
 # An opcode of one byte may take a hundred bytes of memory. Optimizer states of ten thousand tensors have a million opcodes.
 MAX_OPCODES = 10_000_000
-# Elements beyond those that are stored; expanded masks and position tables have some.
-MAX_EXPANDED = 2**24
-MAX_DIMENSIONS = 32
+DAMAGED = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(MemoryError, RuntimeError, AssertionError),
+)
 # What no weights file has a reason to call. It would not run here either; a file that asks for it is not worth reading.
 HOSTILE = re.compile(
     r'(?:os|posix|nt|subprocess|sys|shutil|socket|importlib|runpy|pty|ctypes|pickle|_pickle|marshal|webbrowser|urllib|requests|'
@@ -35,18 +34,6 @@ HOSTILE = re.compile(
     r'|operator\.(?:attrgetter|methodcaller)|code\.(?:interact|Interactive\w*)|types\.(?:CodeType|FunctionType)'
     r'|torch\.(?:load|hub|jit|ops|serialization\.\w*load\w*|utils\.cpp_extension)(?:\..*)?|numpy\.(?:load|fromfile|memmap)'
 )
-SCALARS = (str, bytes, int, float, bool, type(None))
-
-
-@dataclass(eq=False)
-class Inert:
-    """A class, a function, or an object of one: its dotted name and what the pickle gives it."""
-
-    name: str
-    arguments: tuple[Any, ...] = ()
-    state: Any = None
-    items: dict[Any, Any] = field(default_factory=dict)
-    values: list[Any] = field(default_factory=list)
 
 
 def read_pickle(file: Any, storage: Callable[[Any], Tensor] | None = None) -> Any:
@@ -70,7 +57,16 @@ def read_pickle(file: Any, storage: Callable[[Any], Tensor] | None = None) -> An
             machine.step(opcode.name, argument)
     except CheckpointError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        MemoryError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:120]
         raise CheckpointError(f'its pickle is damaged ({reason})') from error
     raise CheckpointError('its pickle has no end')
@@ -225,15 +221,6 @@ def named(module: str, name: str) -> Inert:
     return Inert(f'{module}.{name}'[:200])
 
 
-def hashable(key: Any) -> Any:
-    """The key itself, if hashing it is cheap and safe; otherwise something that stands for it."""
-    if isinstance(key, (*SCALARS, Inert)):
-        return key
-    if isinstance(key, tuple) and all(isinstance(part, SCALARS) for part in key):
-        return key
-    return Inert(type(key).__name__)
-
-
 def call(target: Any, arguments: Any) -> Any:
     """What the pickle wants made of `target(*arguments)`: a plain value or tensor where we know how, else a record."""
     name = target.name if isinstance(target, Inert) else type(target).__name__
@@ -250,143 +237,3 @@ def call(target: Any, arguments: Any) -> Any:
         if made is not None:
             return made
     return Inert(name, arguments)
-
-
-def tensor_of(flat: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """`torch._utils._rebuild_tensor`: a view of a storage, which must have all of it."""
-    if not (len(size) == len(stride) <= MAX_DIMENSIONS) or not are_sizes(offset, *size, *stride):
-        raise ValueError('not a view')
-    if math.prod(size):
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if last >= len(flat) or math.prod(size) > max(len(flat), MAX_EXPANDED):
-            raise ValueError('outside the storage')
-    return flat.as_strided(size, stride, flat.storage_offset() + offset)
-
-
-def are_sizes(*numbers: Any) -> bool:
-    return all(type(number) is int and 0 <= number < 2**63 for number in numbers)
-
-
-def tensor_of_bytes(
-    flat: Tensor, offset: int, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Inert, *_: Any
-) -> Tensor:
-    """`torch._utils._rebuild_tensor_v3`: the same over a storage without a type."""
-    kind = getattr(torch, dtype.name.removeprefix('torch.'))
-    if not isinstance(kind, torch.dtype):
-        raise TypeError(dtype.name)
-    return tensor_of(flat.view(torch.uint8).view(kind), offset, size, stride)
-
-
-def tensor_of_type(make: Inert, _kind: Any, arguments: tuple[Any, ...], *_: Any) -> Any:
-    """`torch._tensor._rebuild_from_type_v2`: a tensor of a subclass, as a plain one."""
-    return MAKERS[make.name](*arguments)
-
-
-def parameter_of(data: Tensor, *_: Any) -> Tensor:
-    if not isinstance(data, Tensor):
-        raise TypeError(type(data).__name__)
-    return data
-
-
-def dict_of(*arguments: Any) -> dict[Any, Any]:
-    pairs = arguments[0] if arguments else ()
-    pairs = pairs.items() if isinstance(pairs, dict) else pairs
-    return {hashable(key): value for key, value in pairs}
-
-
-def default_dict_of(_factory: Any = None, *arguments: Any) -> dict[Any, Any]:
-    return dict_of(*arguments)
-
-
-def list_of(values: Any = (), *_: Any) -> list[Any]:
-    if not isinstance(values, list | tuple):
-        raise TypeError(type(values).__name__)
-    return list(values)
-
-
-def tuple_of(values: Any = (), *_: Any) -> tuple[Any, ...]:
-    return tuple(list_of(values))
-
-
-def bytes_of(text: str, encoding: str = 'latin1') -> bytes:
-    """`_codecs.encode`, by which old protocols write bytes."""
-    if encoding not in ('latin1', 'latin-1'):
-        raise ValueError(encoding)
-    return text.encode('latin-1')
-
-
-def object_of(kind: Inert, *arguments: Any) -> Any:
-    """`copyreg._reconstructor(class, base, state)` and `copyreg.__newobj__(class, *args)`."""
-    return call(kind, ())
-
-
-def numpy_dtype(record: Inert) -> np.dtype[Any]:
-    (kind, *_), order = record.arguments, record.state[1] if record.state else '='
-    if record.name != 'numpy.dtype' or not re.fullmatch(r'[fiub][1248]', kind) or order not in ('<', '>', '|', '='):
-        raise TypeError('not a numeric type')
-    return np.dtype(f'{order}{kind}')
-
-
-def numpy_tensor(data: Any, dtype: Inert, shape: tuple[int, ...], fortran: bool) -> Tensor:
-    data = data.encode('latin-1') if isinstance(data, str) else data
-    array = np.frombuffer(data, numpy_dtype(dtype))
-    if len(shape) > MAX_DIMENSIONS or not are_sizes(*shape) or math.prod(shape) != len(array):
-        raise ValueError('another shape')
-    array = array.reshape(shape, order='F' if fortran else 'C')
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder('='), order='C', copy=True))
-
-
-def tensor_or_none(value: Any) -> Tensor | None:
-    """A tensor, or the record of a numeric `numpy.ndarray` as one; None for anything else."""
-    if isinstance(value, Tensor):
-        return value
-    if not isinstance(value, Inert) or value.name != 'numpy.ndarray':
-        return None
-    try:
-        _version, shape, dtype, fortran, data = value.state
-        return numpy_tensor(data, dtype, shape, fortran)
-    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError):
-        return None
-
-
-def array_from_buffer(data: Any, dtype: Inert, shape: tuple[int, ...], order: str = 'C', *_: Any) -> Tensor:
-    return numpy_tensor(data, dtype, shape, order == 'F')
-
-
-def array_record(kind: Inert, *_: Any) -> Inert:
-    """`numpy.core.multiarray._reconstruct`: an empty array, whose state follows."""
-    return Inert(kind.name)
-
-
-def numpy_scalar(dtype: Inert, data: Any) -> Any:
-    return numpy_tensor(data, dtype, (), False).item()
-
-
-MAKERS: dict[str, Callable[..., Any]] = {
-    'torch._utils._rebuild_tensor': tensor_of,
-    'torch._utils._rebuild_tensor_v2': tensor_of,
-    'torch._utils._rebuild_tensor_v3': tensor_of_bytes,
-    'torch._utils._rebuild_parameter': parameter_of,
-    'torch._utils._rebuild_parameter_with_state': parameter_of,
-    'torch._tensor._rebuild_from_type': tensor_of_type,
-    'torch._tensor._rebuild_from_type_v2': tensor_of_type,
-    'torch.Size': tuple_of,
-    '_codecs.encode': bytes_of,
-    'collections.OrderedDict': dict_of,
-    'collections.defaultdict': default_dict_of,
-    'collections.Counter': dict_of,
-    'collections.deque': list_of,
-    'builtins.dict': dict_of,
-    'builtins.list': list_of,
-    'builtins.set': list_of,
-    'builtins.frozenset': list_of,
-    'builtins.tuple': tuple_of,
-    'copyreg._reconstructor': object_of,
-    'copyreg.__newobj__': object_of,
-    **{
-        f'{module}.multiarray.{name}': make
-        for module in ('numpy.core', 'numpy._core')
-        for name, make in dict(_reconstruct=array_record, scalar=numpy_scalar).items()
-    },
-    **{f'{module}.numeric._frombuffer': array_from_buffer for module in ('numpy.core', 'numpy._core')},
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from .find_weights import candidates
 from .torch_archive import read_torch_archive
-from .unreadable import CheckpointError
+from .unreadable import CheckpointError, printable
 
 PICKLE_START = b'\x80'
 
@@ -44,11 +45,13 @@ def read_weights_file(path: str | Path) -> Any:
                 f'{path} cannot be read as safetensors: {" ".join(str(error).split())[:200]}'
             ) from error
     try:
-        return read_torch_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)  # of escapes in a damaged text
+            return read_torch_archive(path)
     except CheckpointError as error:
         if start[:1] not in (b'P', PICKLE_START):
             raise CheckpointError(f'{path} is not a checkpoint.') from error
-        raise CheckpointError(f'{path} was refused: {error}.') from error
+        raise CheckpointError(f'{path} was refused: {printable(str(error), 200)}.') from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

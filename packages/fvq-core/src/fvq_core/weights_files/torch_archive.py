@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .inert_pickle import Inert, read_pickle
+from .inert import Inert
+from .inert_pickle import read_pickle
 from .unreadable import CheckpointError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -53,7 +54,7 @@ def read_zip(content: mmap.mmap) -> Any:
     try:
         with zipfile.ZipFile(content) as archive:  # pyrefly: ignore[bad-argument-type]
             entries = {entry.filename: entry for entry in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, LookupError, NotImplementedError, struct.error) as error:
         raise CheckpointError(f'its zip archive is damaged ({error})') from error
     (pickled, *others) = [name for name in entries if re.fullmatch(r'[^/]+/data\.pkl', name)] or ['']
     root = pickled.removesuffix('data.pkl')
