@@ -139,7 +139,7 @@ def test_folder_is_counted_with_what_is_odd_in_it(tmp_path: Path, capsys: pytest
     assert '5 images in 3 class folders of 0 to 2' in out
     assert 'odd: 1 class folders without an image still take a label: empty' in out
     assert 'odd: 1 images beside the class folders get the label -1: d.png' in out
-    assert 'odd: 1 files are no image' in out
+    assert 'odd: 1 files are not images and are left out: 1 .txt' in out
     assert 'decoded 5, 1 unreadable; short sides 280 to 280, median 280, 0 below 256' in out
     assert f'odd: unreadable, and skipped by a run: {root}/dog/broken.png' in out
     assert 'no image' in refused(capsys, 'folder', root / 'empty')

@@ -227,6 +227,37 @@ def test_members_split_at_the_first_dot_as_webdataset_does(tmp_path: Path):
     assert dataset.others == 2
 
 
+def test_hidden_members_and_those_of_system_folders_are_left_out(tmp_path: Path):
+    data = encoded(picture(8, 8))
+    names = (
+        './cat/a.png',
+        '__MACOSX/cat/._a.png',
+        '__MACOSX/b.png',
+        'cat/.ipynb_checkpoints/c.png',
+        './.d/e.png',
+        'f.png',
+    )
+    path = write_tar(tmp_path / 'a.tar', dict.fromkeys(names, data) | {'__MACOSX/f.cls': b'3'})
+    with tarfile.open(path, 'a') as tar:
+        folder = tarfile.TarInfo('folder.png')
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+    dataset = TarShards(str(path))
+    assert [dataset.names[i] for i in range(len(dataset))] == ['./cat/a.png', 'f.png']
+    assert (dataset.labels.tolist(), dataset.others) == ([-1, -1], 5)
+
+
+def test_label_of_too_many_digits_is_refused(tmp_path: Path):
+    path = write_tar(tmp_path / 'a.tar', {'a.png': encoded(picture(8, 8)), 'a.cls': b'9' * 30})
+    with pytest.raises(UserError, match='no whole number of at most 9 digits'):
+        TarShards(str(path))
+
+
+def test_path_with_braces_of_its_own_is_found(tmp_path: Path):
+    path = write_tar(tmp_path / 'a{1,2}.tar', {'a.png': encoded(picture(8, 8))})
+    assert find_shards(str(path)) == [str(path)]
+
+
 def test_tar_cut_anywhere_is_refused_and_never_shorter_in_silence(tmp_path: Path):
     path = write_tar(tmp_path / 'a.tar', {f'{i}.png': encoded(picture(6, 6, i)) for i in range(3)})
     whole = path.read_bytes()

@@ -15,8 +15,10 @@ from PIL import Image
 from .codes_store import CodesWriter, Manifest, read_manifest
 from .codes_store.shard_reader import ShardReader
 from .data.caption_names import source_digest
+from .data.decoding import Orientation
 from .data.image_dataset import ImageDataset
 from .data.image_folder import ImageFolder
+from .data.image_source import source_config
 from .data.multi_crop import ImageWindows, MultiCrop
 from .data.packed_names import PackedNames
 from .data.photos import PHOTO_NAMES, load_photos, photo_part
@@ -56,21 +58,25 @@ class PhotoParts(ImageDataset):
         return file.getvalue()
 
 
-def image_source(data: str, tar_labels: Literal['cls', 'shard'] = 'cls') -> ImageFolder | TarShards | PhotoParts:
+def image_source(
+    data: str, tar_labels: Literal['cls', 'shard'] = 'cls', exif_orientation: Orientation = 'apply'
+) -> ImageFolder | TarShards | PhotoParts:
     """The images that a command line names.
 
     Args:
         data: A folder of images, a .tar path or pattern, a folder of .tar files, or `bundled`.
         tar_labels: See `TarShards`.
+        exif_orientation: See `ImageDataset`.
 
     Raises:
-        UserError: See the data sets.
+        UserError: See `source_config` and the data sets.
     """
     if data == BUNDLED:
         return PhotoParts()
-    if data.endswith('.tar') or next(Path(data).glob('*.tar'), None):
-        return TarShards(data, labels=tar_labels)
-    return ImageFolder(data)
+    config = source_config(data)
+    if config.pop('type') == 'TarShards':
+        return TarShards(**config, labels=tar_labels, exif_orientation=exif_orientation)
+    return ImageFolder(**config, exif_orientation=exif_orientation)
 
 
 def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) -> Tokenizer:
@@ -115,7 +121,7 @@ def plan_store(
         layout=layout,
         tokenizer_hash=tokenizer_hash(tokenizer),
         tokenizer=names['tokenizer'],
-        crops=multi_crop.to_dict(),
+        crops=dict(multi_crop.to_dict(), exif_orientation=images.exif_orientation),
         precision=precision,
         seed=seed,
         source=names['source'],

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.image_folder import list_images
+from ..data.folder_listing import list_folder
 from ..errors import UserError
 
 NAMED = 3  # duplicates in a message
@@ -20,7 +20,7 @@ def photo_sizes(folder: Path) -> dict[str, int]:
     Raises:
         UserError: There is none.
     """
-    sizes = {name: (folder / name).stat().st_size for name, _ in list_images(str(folder))}
+    sizes = {name: (folder / name).stat().st_size for name, _ in list_folder(str(folder)).images}
     if not sizes:
         raise UserError(f'benchmark: there is no image in {folder}; put photographs there.')
     return sizes

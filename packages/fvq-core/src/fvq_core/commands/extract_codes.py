@@ -50,6 +50,12 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--tar-labels', choices=('cls', 'shard'), default='cls', help="a tar's labels: .cls members, or one tar a class"
     )
+    parser.add_argument(
+        '--exif-orientation',
+        choices=('apply', 'ignore'),
+        default='apply',
+        help="turn photos upright as their EXIF tag says, or ignore it as LlamaGen's extraction does; default apply",
+    )
     parser.add_argument('--max-unreadable', type=float, default=0.1, help='largest share to leave out; default 0.1')
     parser.add_argument('--shard-size', type=int, help='images a shard: what a killed process loses; default by itself')
     parser.add_argument('--seed', type=int, default=0, help='of random crops')
@@ -66,7 +72,10 @@ def main(argv: Sequence[str] | None) -> None:
     from ..runner.distributed import choose_device, find_launcher, join_group
 
     multi_crop = parse_crops(args.crops, args.size, args.flip, args.crop_range, args.upsample)
-    images, tokenizer = image_source(args.data, args.tar_labels), load_tokenizer(args.tokenizer, args.weights)
+    images, tokenizer = (
+        image_source(args.data, args.tar_labels, args.exif_orientation),
+        load_tokenizer(args.tokenizer, args.weights),
+    )
     join_group(find_launcher(args.launcher), args.device)
     manifest = extract_codes(
         tokenizer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..data.image_source import source_config
 from .command import add_device, command, make_parser
 
 EXAMPLE = """\
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('make_codebook.py', __doc__ or '', EXAMPLE)
     parser.add_argument(
         'images',
-        help='a folder of images, tar shards (a .tar path or pattern), or `bundled`: training parts of its photos',
+        help='a folder of images, tar shards (a path, a pattern, a folder of them), or `bundled`: training parts of its photos',
     )
     parser.add_argument('out', help='the .safetensors file to write')
     parser.add_argument('--codebook-size', type=int, required=True, help='K, number of codes')
@@ -80,5 +81,4 @@ def image_source(images: str, size: int) -> dict[str, Any]:
     """
     if images == BUNDLED:
         return dict(type='BundledPhotos', split='train', crop_size=min(size, BUNDLED_CROP), crops=BUNDLED_CROPS)
-    source = dict(type='TarShards', shards=images) if images.endswith('.tar') else dict(type='ImageFolder', root=images)
-    return dict(source, transforms=[dict(type='ADMCenterCrop', size=size, upsample=True)])
+    return dict(source_config(images), transforms=[dict(type='ADMCenterCrop', size=size, upsample=True)])

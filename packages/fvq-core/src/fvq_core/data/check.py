@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UserError
-from .census import few, take_census
-from .image_dataset import EXTENSIONS, ImageDataset
+from ..home_folder import expand_home
+from .folder_listing import EXTENSIONS, FolderListing, few, list_folder
+from .image_dataset import ImageDataset
 from .tar_shards import TarShards
 
 WNID = re.compile(r'n\d{8}')
@@ -74,39 +75,42 @@ def check_imagenet(path: str, split: Literal['train', 'val']) -> Report:
     Raises:
         UserError: Anything that is not the whole set.
     """
+    path = expand_home(path)
     inside = os.path.join(path, split)
-    census = take_census(inside if os.path.isdir(inside) else path)
-    root, expected = census.root, IMAGENET[split]
-    packed = [name for name in census.archives if WNID.fullmatch(Path(name).stem)]
+    listing = list_folder(inside if os.path.isdir(inside) else path)
+    root, expected = listing.root, IMAGENET[split]
+    packed = [name for name in listing.archives if WNID.fullmatch(Path(name).stem)]
     if packed:
         raise UserError(
             f'{root}: {len(packed):,} class archives are still packed ({few(packed)}); unpack each into a folder of its '
             'name, or use them as they are: docs/data.md, TarShards.'
         )
-    if split == 'val' and not census.classes:
+    if split == 'val' and not listing.classes:
         wanted = {f'ILSVRC2012_val_{number:08d}.JPEG' for number in range(1, expected.images + 1)}
-        check_names(root, set(census.flat), wanted)
-        return Report([f'{root}: {census.images:,} images, no class folders', *census.odd()], folder(root), False)
-    strange = [name for name in census.classes if not WNID.fullmatch(name)]
+        check_names(root, set(listing.flat), wanted)
+        return Report([f'{root}: {len(listing.images):,} images, no class folders', *odd(listing)], stored(root), False)
+    strange = [name for name in listing.classes if not WNID.fullmatch(name)]
     if strange:
         raise UserError(
             f'{root}: no ImageNet class (n and eight digits), and every folder takes a label: {few(strange)}; name the '
             'folder that holds the classes, or move these away.'
         )
-    if len(census.classes) != expected.classes:
+    if len(listing.classes) != expected.classes:
         raise UserError(
-            f'{root}: {len(census.classes):,} class folders, expected {expected.classes:,}; unpack them all.'
+            f'{root}: {len(listing.classes):,} class folders, expected {expected.classes:,}; unpack them all.'
         )
-    if census.flat:
+    if listing.flat:
         raise UserError(
-            f'{root}: {len(census.flat):,} images lie beside the class folders: {few(census.flat)}; sort them in.'
+            f'{root}: {len(listing.flat):,} images lie beside the class folders: {few(listing.flat)}; sort them in.'
         )
-    wrong = [f'{n} ({k})' for n, k in census.classes.items() if not expected.smallest <= k <= expected.largest]
-    if wrong or census.images != expected.images:
+    wrong = [f'{n} ({k})' for n, k in listing.classes.items() if not expected.smallest <= k <= expected.largest]
+    if wrong or len(listing.images) != expected.images:
         which = f'; not between {expected.smallest} and {expected.largest}: {few(wrong)}' if wrong else ''
-        raise UserError(f'{root}: {census.images:,} images, expected {expected.images:,}{which}; unpack them again.')
-    line = f'{root}: {census.images:,} images in {len(census.classes):,} classes'
-    return Report([line, *census.odd()], folder(root), split == 'train')
+        raise UserError(
+            f'{root}: {len(listing.images):,} images, expected {expected.images:,}{which}; unpack them again.'
+        )
+    line = f'{root}: {len(listing.images):,} images in {len(listing.classes):,} classes'
+    return Report([line, *odd(listing)], stored(root), split == 'train')
 
 
 def check_names(root: str, found: set[str], wanted: set[str]) -> None:
@@ -126,16 +130,21 @@ def check_coco(path: str) -> Report:
     Raises:
         UserError: Anything else.
     """
+    path = expand_home(path)
     inside = os.path.join(path, 'val2017')
-    census = take_census(inside if os.path.isdir(inside) else path)
-    if not census.flat and 'val2017.zip' in census.archives:
-        raise UserError(f'{census.root}: val2017.zip is still packed; unzip it there.')
-    strange = [name for name in census.flat if not re.fullmatch(r'\d{12}\.jpg', name)]
-    if strange or census.classes:
-        raise UserError(f'{census.root}: not of COCO val2017: {few([*strange, *census.classes])}; name its own folder.')
-    if census.images != COCO_VAL_IMAGES:
-        raise UserError(f'{census.root}: {census.images:,} images, expected {COCO_VAL_IMAGES:,}; unzip them again.')
-    return Report([f'{census.root}: {census.images:,} images', *census.odd()], folder(census.root), False)
+    listing = list_folder(inside if os.path.isdir(inside) else path)
+    if not listing.flat and 'val2017.zip' in listing.archives:
+        raise UserError(f'{listing.root}: val2017.zip is still packed; unzip it there.')
+    strange = [name for name in listing.flat if not re.fullmatch(r'\d{12}\.jpg', name)]
+    if strange or listing.classes:
+        raise UserError(
+            f'{listing.root}: not of COCO val2017: {few([*strange, *listing.classes])}; name its own folder.'
+        )
+    if len(listing.images) != COCO_VAL_IMAGES:
+        raise UserError(
+            f'{listing.root}: {len(listing.images):,} images, expected {COCO_VAL_IMAGES:,}; unzip them again.'
+        )
+    return Report([f'{listing.root}: {len(listing.images):,} images', *odd(listing)], folder(listing.root), False)
 
 
 def check_folder(path: str) -> Report:
@@ -144,14 +153,15 @@ def check_folder(path: str) -> Report:
     Raises:
         UserError: It holds no image.
     """
-    census = take_census(path)
-    if not census.images:
-        hint = f'; unpack {few(census.archives)} first' if census.archives else ''
-        raise UserError(f'{path}: no image ({", ".join(EXTENSIONS)}) in it{hint}.')
-    line, counts = f'{path}: {census.images:,} images', census.classes.values()
+    path = expand_home(path)
+    listing = list_folder(path)
+    if not listing.images:
+        left_out = ''.join(f'; {line}' for line in listing.odd())
+        raise UserError(f'{path}: no image ({", ".join(EXTENSIONS)}) in it{left_out}.')
+    line, counts = f'{path}: {len(listing.images):,} images', listing.classes.values()
     if counts:
         line += f' in {len(counts):,} class folders of {min(counts):,} to {max(counts):,}'
-    return Report([line, *census.odd()], folder(path), True)
+    return Report([line, *odd(listing)], folder(path), True)
 
 
 def check_tar(shards: str) -> Report:
@@ -160,18 +170,29 @@ def check_tar(shards: str) -> Report:
     Raises:
         UserError: See `TarShards`.
     """
+    shards = expand_home(shards)
     dataset = TarShards(shards)
     labelled = int((dataset.labels >= 0).sum())
     lines = [f'{shards}: {len(dataset):,} images in {len(dataset.shards):,} tar files, {labelled:,} with a label']
     if dataset.others:
-        lines.append(f'odd: {dataset.others:,} members are neither image nor label and are left out')
+        lines.append(f'odd: {dataset.others:,} members are neither image nor label, or hidden, and are left out')
     names = [os.path.abspath(shards)] if os.path.exists(shards) else [shards]
     return Report(lines, dict(type='TarShards', shards=names[0]), True)
+
+
+def odd(listing: FolderListing) -> list[str]:
+    """What is left out of a folder, or may not be meant: the same that training logs."""
+    return [f'odd: {line}' for line in listing.odd()]
 
 
 def folder(root: str) -> dict[str, Any]:
     """The config of an image folder."""
     return dict(type='ImageFolder', root=os.path.abspath(root))
+
+
+def stored(root: str) -> dict[str, Any]:
+    """The same with the pixels as they are stored, which is what the released scripts for ImageNet read."""
+    return dict(folder(root), exif_orientation='ignore')
 
 
 def decode_some(dataset: ImageDataset, count: int) -> list[str]:
@@ -180,7 +201,9 @@ def decode_some(dataset: ImageDataset, count: int) -> list[str]:
     sides: list[int] = []
     unreadable: list[str] = []
     for sample in map(dataset.__getitem__, numbers):
-        unreadable += sample['unreadable']
+        unreadable += [
+            f'{name} ({reason})' for name, reason in zip(sample['unreadable'], sample['reasons'], strict=True)
+        ]
         if sample['image'] is not None:
             sides.append(min(sample['image'].shape[1:]))
     line = f'decoded {len(numbers):,}, {len(unreadable):,} unreadable'
@@ -189,4 +212,4 @@ def decode_some(dataset: ImageDataset, count: int) -> list[str]:
         line += (
             f'; short sides {min(sides)} to {max(sides)}, median {statistics.median_low(sides)}, {small:,} below 256'
         )
-    return [line, *([f'odd: unreadable, and skipped by a run: {few(unreadable)}'] if unreadable else [])]
+    return [line, *([f'odd: unreadable, and skipped by a run: {"; ".join(unreadable[:5])}'] if unreadable else [])]

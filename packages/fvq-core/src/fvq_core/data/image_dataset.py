@@ -18,7 +18,6 @@ from .transforms import ADMCrop, HorizontalFlip
 if TYPE_CHECKING:
     from .jpeg import JPEGCrop
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 SUBSTITUTES = 10  # neighbours tried in place of an unreadable training image
 
 

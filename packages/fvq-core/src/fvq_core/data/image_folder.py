@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from mmengine.dist import is_main_process
 
 from ..errors import UserError
+from ..home_folder import expand_home
 from ..registry import DATASETS
 from .decoding import Orientation
-from .image_dataset import EXTENSIONS, ImageDataset
+from .folder_listing import EXTENSIONS, list_folder
+from .image_dataset import ImageDataset
 from .packed_names import PackedNames
 
-
-def list_images(root: str) -> list[tuple[str, int]]:
-    """(path below the root, label) of every image, sorted; labels number the class folders, -1 without them."""
-    prefix = len(os.path.join(root, ''))
-    with os.scandir(root) as entries:
-        inside = sorted(entries, key=lambda entry: entry.name)
-    classes = [entry.name for entry in inside if entry.is_dir()]
-    found = [
-        (os.path.join(folder, name)[prefix:], label)
-        for label, class_name in enumerate(classes)
-        for folder, _, names in os.walk(os.path.join(root, class_name))
-        for name in names
-        if name.lower().endswith(EXTENSIONS)
-    ]
-    flat = [(entry.name, -1) for entry in inside if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)]
-    return sorted(found) + flat
+logger = logging.getLogger('fvq')
 
 
 def read_list(list_file: str) -> list[tuple[str, int]]:
@@ -50,7 +39,8 @@ class ImageFolder(ImageDataset):
     """RGB images of a folder.
 
     Args:
-        root: The folder. Class folders inside give labels; images right inside have label -1.
+        root: The folder. Class folders inside give labels; images right inside have label -1. See `list_folder` for what
+            is left out.
         transforms: See `ImageDataset`.
         list_file: A text file of paths relative to `root`, one a line, optionally with a label after a space.
         decoder: See `ImageDataset`.
@@ -71,16 +61,34 @@ class ImageFolder(ImageDataset):
         exif_orientation: Orientation = 'apply',
     ) -> None:
         super().__init__(transforms, decoder, seed, exif_orientation)
+        root = expand_home(root)
+        list_file = None if list_file is None else expand_home(list_file)
         if not os.path.isdir(root):
             raise UserError(f'ImageFolder: {root} is not a folder; set root to where the images are.')
         if list_file is not None and not os.path.isfile(list_file):
             raise UserError(f'ImageFolder: the list file {list_file} does not exist.')
         self.root = os.path.abspath(root)
-        entries = list_images(self.root) if list_file is None else read_list(list_file)
+        entries = self.list_root() if list_file is None else read_list(list_file)
         if not entries:
-            raise UserError(f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {list_file or root}.')
+            raise UserError(f'ImageFolder: no image is listed in {list_file}.')
         self.names = PackedNames.pack(name for name, _ in entries)
         self.labels = np.array([label for _, label in entries], dtype=np.int64)
+
+    def list_root(self) -> list[tuple[str, int]]:
+        """Path and label of every image below the root; the main process logs what is left out.
+
+        Raises:
+            UserError: There is none.
+        """
+        listing = list_folder(self.root)
+        odd = '; '.join(listing.odd())
+        if not listing.images:
+            raise UserError(
+                f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {self.root}{f": {odd}" if odd else ""}.'
+            )
+        if odd and is_main_process():
+            logger.warning(f'{self.root}: {odd}')
+        return listing.images
 
     def __len__(self) -> int:
         return len(self.names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import secrets
 import tarfile
 import zipfile
@@ -16,10 +17,10 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import UserError
-from .image_dataset import EXTENSIONS
+from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
 
-FORMAT = 1  # of the cached files; raise it when what they hold changes
+FORMAT = 2  # of the cached files; raise it when what they hold changes
 TAIL = 2**20  # bytes looked at behind the last member; writers pad with zeros to far less
 
 logger = logging.getLogger('fvq')
@@ -34,7 +35,7 @@ class ShardIndex:
         labels: int64, -1 where there is no `.cls` member.
         offsets: int64, of the first byte of each in the tar file.
         sizes: int64, in bytes.
-        others: Number of members that are neither image nor label.
+        others: Number of members that are neither image nor label, or hidden; see `is_hidden`.
     """
 
     names: PackedNames
@@ -64,6 +65,11 @@ def scan_shard(path: str) -> ShardIndex:
         with tarfile.open(path, 'r:') as tar:
             while (member := tar.next()) is not None:
                 cast(Any, tar).members.clear()  # it would keep them all
+                if member.isdir():
+                    continue
+                if is_hidden(member.name):
+                    others += 1
+                    continue
                 key, extension = split_member(member.name)
                 is_image, is_label = f'.{extension}' in EXTENSIONS, extension == 'cls'
                 if (is_image or is_label) and (not member.isreg() or member.issparse()):
@@ -76,7 +82,7 @@ def scan_shard(path: str) -> ShardIndex:
                 elif is_label:
                     labels[key] = read_label(path, tar, member)
                 else:
-                    others += not member.isdir()
+                    others += 1
             end = tar.offset
         check_end(path, end, len(images))
     except tarfile.ReadError as error:
@@ -125,10 +131,9 @@ def read_label(path: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
     file = tar.extractfile(member)
     assert file is not None
     text = file.read(64).decode('ascii', 'replace').strip()
-    try:
-        return int(text)
-    except ValueError as error:
-        raise UserError(f"TarShards: {path}: {member.name} holds '{text}', no whole number.") from error
+    if not re.fullmatch('-?[0-9]{1,9}', text):
+        raise UserError(f"TarShards: {path}: {member.name} holds '{text}', no whole number of at most 9 digits.")
+    return int(text)
 
 
 def is_compressed(path: str) -> bool:
@@ -172,7 +177,7 @@ def keep(index: ShardIndex, path: Path) -> None:
     """Write an index, all or nothing, also when several processes do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.partial')
-    arrays = dict(labels=index.labels, offsets=index.offsets, sizes=index.sizes, others=np.array(index.others))
+    arrays = dict(labels=index.labels, offsets=index.offsets, sizes=index.sizes, others=index.others)
     try:
         with open(staging, 'wb') as file:
             np.savez(file, text=index.names.text, ends=index.names.ends, **arrays)

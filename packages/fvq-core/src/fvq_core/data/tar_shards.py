@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 from collections import OrderedDict
@@ -11,13 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from mmengine.dist import is_main_process
 
 from ..errors import UserError
+from ..home_folder import expand_home
 from ..registry import DATASETS
 from .decoding import Orientation
-from .image_dataset import EXTENSIONS, ImageDataset
+from .folder_listing import EXTENSIONS, is_hidden, list_folder
+from .image_dataset import ImageDataset
 from .packed_names import PackedNames
 from .tar_index import default_cache, index_shards
+
+logger = logging.getLogger('fvq')
 
 OPEN_FILES = 64  # of one process; a machine's limit is often 1,024
 
@@ -45,26 +51,39 @@ def expand_braces(pattern: str) -> list[str]:
 def find_shards(shards: str | Sequence[str]) -> list[str]:
     """The tar files that a folder, a path, a pattern or a list of these names, in order.
 
-    A pattern may have braces, and wildcards in the file name.
+    A pattern may have braces, and wildcards in the file name, which leave out hidden files. Images beside the tar files of a
+    folder are not read; the main process logs them.
 
     Raises:
         UserError: One does not exist, or there is none.
     """
     found: list[str] = []
-    for pattern in [shards] if isinstance(shards, str) else shards:
+    for pattern in map(expand_home, [shards] if isinstance(shards, str) else shards):
         if os.path.isdir(pattern):
-            found += sorted(str(path) for path in Path(pattern).glob('*.tar'))
+            found += tars_of_folder(pattern)
             continue
-        for path in expand_braces(pattern):
-            found += (
-                [path] if os.path.exists(path) else sorted(map(str, Path(path).parent.glob(Path(path).name))) or [path]
-            )
+        for path in [pattern] if os.path.exists(pattern) else expand_braces(pattern):
+            found += [path] if os.path.exists(path) else wildcards(path) or [path]
     if not found:
         raise UserError(f'TarShards: no .tar file in {shards}.')
     missing = [path for path in found if not os.path.isfile(path)]
     if missing:
         raise UserError(f'TarShards: {len(missing)} of {len(found)} tar files do not exist, the first is {missing[0]}.')
     return [os.path.abspath(path) for path in found]
+
+
+def tars_of_folder(folder: str) -> list[str]:
+    """The tar files right inside a folder, sorted."""
+    listing = list_folder(folder)
+    if listing.images and is_main_process():
+        logger.warning(f'{folder}: {len(listing.images):,} images beside the tar files are left out')
+    return [os.path.join(folder, name) for name in listing.tars]
+
+
+def wildcards(path: str) -> list[str]:
+    """The files that a path with wildcards in its last part names, sorted."""
+    folder, name = Path(path).parent, Path(path).name
+    return sorted(str(file) for file in folder.glob(name) if name.startswith('.') or not is_hidden(file.name))
 
 
 class OpenFiles:

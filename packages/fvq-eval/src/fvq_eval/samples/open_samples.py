@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fvq_core.data.image_dataset import EXTENSIONS
 from fvq_core.data.image_folder import ImageFolder
+from fvq_core.data.image_source import source_config
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
+from fvq_core.home_folder import expand_home
 
 from .bundled import BUNDLED, BundledSamples
 from .image_files import ImageFileSamples
@@ -31,6 +32,7 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
     Raises:
         UserError: It does not exist, is none of these, or holds no usable image.
     """
+    path = expand_home(path)
     if path == BUNDLED:
         if not crop:
             raise UserError('bundled: expected a size, got none; say it with --crop 64.')
@@ -58,12 +60,10 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
 
 
 def open_folder(path: str, convert: bool, crop: Mapping[str, Any] | None, workers: int) -> Samples:
-    """A folder of images, or one that holds nothing but tar shards."""
-    inside = os.listdir(path)
-    if not inside:
+    """A folder of images or of tar shards."""
+    if not os.listdir(path):
         raise UserError(f'{path}: expected images or .tar files, got an empty folder; name the folder that holds them.')
-    images = any(name.lower().endswith(EXTENSIONS) or os.path.isdir(os.path.join(path, name)) for name in inside)
-    if not images and any(name.endswith('.tar') for name in inside):
+    if source_config(path)['type'] == 'TarShards':
         return open_tar(path, convert, crop, workers)
     folder = ImageFolder(path)
     return ImageFileSamples(path, 'folder', folder, folder.labels, convert, crop, workers)

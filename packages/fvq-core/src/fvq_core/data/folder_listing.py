@@ -1,0 +1,174 @@
+"""What a folder of images holds: the one reading of it, for training, extraction, evaluation and `check_data`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ..errors import UserError
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
+ARCHIVES = ('.tar', '.zip', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst', '.7z', '.rar')
+# Folders that systems leave among other people's; those that start with a dot need no list.
+SYSTEM = ('__macosx', '@eadir', 'lost+found', '$recycle.bin', 'system volume information', '__pycache__')
+
+
+@dataclass
+class FolderListing:
+    """The images of a folder and what is left out.
+
+    Attributes:
+        root: The folder.
+        images: Path below the root and label of each image: those of class folders sorted by path, then those right inside,
+            which have label -1.
+        classes: Number of images by class folder, sorted by name. The label is the place in this order. A class folder
+            without images keeps its label.
+        archives: Names of archives right inside.
+        hidden: Paths of hidden files and folders (`.ipynb_checkpoints`, `._x.jpg`), and of `SYSTEM` folders.
+        loops: Paths of linked folders that lead back to a folder above them, or to one that was linked before.
+        others: Number of files that are not images, by extension.
+    """
+
+    root: str
+    images: list[tuple[str, int]] = field(default_factory=list)
+    classes: dict[str, int] = field(default_factory=dict)
+    archives: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def flat(self) -> list[str]:
+        """Names of the images right inside."""
+        return [name for name, _ in self.images[sum(self.classes.values()) :]]
+
+    @property
+    def tars(self) -> list[str]:
+        """Names of the tar files right inside, sorted."""
+        return [name for name in self.archives if name.lower().endswith('.tar')]
+
+    def odd(self) -> list[str]:
+        """What is left out, or works but may not be meant."""
+        empty = [name for name, count in self.classes.items() if not count]
+        found = []
+        if empty:
+            found.append(f'{len(empty):,} class folders without an image still take a label: {few(empty)}')
+        if self.classes and self.flat:
+            found.append(f'{len(self.flat):,} images beside the class folders get the label -1: {few(self.flat)}')
+        if self.hidden:
+            found.append(f'{len(self.hidden):,} hidden files and folders are left out: {few(self.hidden)}')
+        if self.loops:
+            found.append(f'{len(self.loops):,} linked folders lead back and are left out: {few(self.loops)}')
+        if self.archives:
+            found.append(f'archives are left out: {few(self.archives)}')
+        if self.others:
+            kinds = few(f'{count:,} {kind}' for kind, count in self.others.most_common())
+            found.append(f'{self.others.total():,} files are not images and are left out: {kinds}')
+        return found
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file or folder name, or any part of a path, is hidden or of a system."""
+    return any(part.lower() in SYSTEM or (part.startswith('.') and part not in ('.', '..')) for part in path.split('/'))
+
+
+def list_folder(root: str) -> FolderListing:
+    """List a folder: class folders, which may be nested inside, and images right inside.
+
+    Linked folders are followed, as torchvision's `ImageFolder` does, but never in a circle. Extensions count in either case.
+
+    Raises:
+        UserError: It is not a folder, or one inside cannot be listed.
+    """
+    if not os.path.isdir(root):
+        raise UserError(f'{root} is not a folder.')
+    listing, real_root = FolderListing(root), os.path.realpath(root)
+    flat = []
+    for entry in scan(root):
+        path, name = entry.name, entry.name.lower()
+        if is_hidden(path):
+            listing.hidden.append(path)
+        elif is_folder(entry):
+            real = os.path.realpath(entry.path)
+            if real == real_root or real_root.startswith(os.path.join(real, '')):
+                listing.loops.append(path)
+                continue
+            found = list(walk(listing, path, real, (real_root, real)))
+            listing.images += [(image, len(listing.classes)) for image in found]
+            listing.classes[path] = len(found)
+        elif name.endswith(EXTENSIONS) and is_file(entry):
+            flat.append((path, -1))
+        elif name.endswith(ARCHIVES):
+            listing.archives.append(path)
+        else:
+            listing.others[os.path.splitext(name)[1] or 'without extension'] += 1
+    listing.images.sort()
+    listing.images += flat
+    return listing
+
+
+def walk(listing: FolderListing, top: str, real_top: str, above: tuple[str, ...]) -> Iterator[str]:
+    """The images of a class folder, in no order; what is left out goes into the listing.
+
+    Args:
+        listing: Of the root.
+        top: Path of the class folder below the root.
+        real_top: Where it lies, links resolved.
+        above: Where it and the folders above it lie.
+    """
+    linked = {real_top}
+    folders = [(top, real_top, above)]
+    while folders:
+        folder, real, above = folders.pop()
+        inside = []
+        for entry in scan(os.path.join(listing.root, folder)):
+            path, name = f'{folder}/{entry.name}', entry.name.lower()
+            if is_hidden(entry.name):
+                listing.hidden.append(path)
+            elif name.endswith(EXTENSIONS) and is_file(entry):
+                yield path
+            elif is_folder(entry):
+                link = entry.is_symlink()
+                place = os.path.realpath(entry.path) if link else os.path.join(real, entry.name)
+                if place in above or (link and place in linked):
+                    listing.loops.append(path)
+                    continue
+                linked.update([place] if link else [])
+                inside.append((path, place, (*above, place)))
+            else:
+                listing.others[os.path.splitext(name)[1] or 'without extension'] += 1
+        folders += reversed(inside)
+
+
+def scan(folder: str) -> list[os.DirEntry[str]]:
+    """What lies in a folder, sorted by name.
+
+    Raises:
+        UserError: It cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f'{folder} cannot be listed: {error.strerror}; make it readable, or move it away.') from error
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link in a circle is neither."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file or a link, which is not followed: a million of them would take a while."""
+    return entry.is_file(follow_symlinks=False) or entry.is_symlink()
+
+
+def few(names: Iterable[str]) -> str:
+    """The first names of many."""
+    listed = list(names)
+    return ', '.join(listed[:5]) + (f' and {len(listed) - 5:,} more' if len(listed) > 5 else '')
