@@ -14,14 +14,15 @@ from torch import Tensor
 from fvq_core.codes import Codes
 from fvq_core.config import load_config
 from fvq_core.errors import UserError
-from fvq_core.registry import MODELS
+from fvq_core.registry import MODELS, describe
 from fvq_core.runner.checkpoint import read_checkpoint
 from fvq_core.runner.optim_wrapper import build_optim_wrappers
 from fvq_core.runner.runner import Runner
+from fvq_core.runner.start_weights import find_start_weights
 from fvq_core.schedules.warmup_hold_decay import lr_multiplier
 from fvq_core.smoke import identical, logged
 from fvq_generators.optim import DecayByDimension
-from fvq_generators.pretrained import checkpoint_generator, load_generator
+from fvq_generators.pretrained import checkpoint_generator, load_generator, save_generator
 from fvq_generators.tasks import GeneratorTask
 
 from .tiny import GRID, NO_DROPOUT, generator_config, write_codes
@@ -65,6 +66,21 @@ def test_every_parameter_of_two_or_more_dimensions_decays_and_no_other(kind: str
         name for name in names.values() if 'norm' in name
     }
     assert len(decays['params']) + len(rests['params']) == len(names)
+
+
+def test_a_run_starts_from_a_saved_generator_and_not_from_a_tokenizer(tmp_path: Path):
+    saved = make_task({'positions': 'learned'}).generator
+    save_generator(describe(saved), saved.state_dict(), tmp_path / 'saved')
+    task = MODELS.build(dict(type='GeneratorTask', generator=generator_config(positions='learned')))
+    start = find_start_weights(task, tmp_path / 'saved')
+    start.load(task)
+    assert start.said.startswith(f'started from {tmp_path / "saved"}: generator')
+    assert all(torch.equal(task.generator.state_dict()[key], value) for key, value in saved.state_dict().items())
+    with pytest.raises(UserError, match='holds weights of another model'):
+        find_start_weights(MODELS.build(dict(type='GeneratorTask', generator=generator_config())), tmp_path / 'saved')
+    (tmp_path / 'saved/config.json').write_text('{"tokenizer": {}}')
+    with pytest.raises(UserError, match='describes no generator'):
+        find_start_weights(task, tmp_path / 'saved')
 
 
 def test_micro_batches_equal_one_batch_of_their_size():

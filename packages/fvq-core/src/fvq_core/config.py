@@ -276,6 +276,10 @@ def preflight(cfg: Config, train: bool) -> None:
         task = MODELS.build(cfg.model)
     if train:
         build_training_parts(cfg, task)
+        if cfg.get('load_from') and not cfg.get('resume'):
+            from .runner.start_weights import find_start_weights
+
+            find_start_weights(task, cfg.load_from, cfg.get('load_weights'))
         for _, node in components(cfg.model):
             check = getattr(find_component(node['type']), 'preflight', None)
             if check is not None:

@@ -299,6 +299,11 @@ class VectorQuantizer(Quantizer):
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
         self.update.attach(self.embedding, self.normalize, self.distance)
 
+    def adopt_codebook(self) -> None:
+        if self.init.needs_latents:
+            self.started.fill_(1)
+        self.update.attach(self.embedding, self.normalize, self.distance)
+
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """256 codes of at most 16 channels: patches of any published size still fit."""

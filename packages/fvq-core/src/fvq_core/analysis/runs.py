@@ -18,7 +18,18 @@ from ..runner.runner import HISTORY_NAME
 # Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
 NOT_RUNS = re.compile(r'previous_\d+|resumed')
 # Keys of a config that two seeds of one thing may differ in.
-OWN_KEYS = ('work_dir', 'randomness', 'resume', 'load_from', 'launcher', 'device', 'log_level', 'visualizer', 'paper')
+OWN_KEYS = (
+    'work_dir',
+    'randomness',
+    'resume',
+    'load_from',
+    'load_weights',
+    'launcher',
+    'device',
+    'log_level',
+    'visualizer',
+    'paper',
+)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ def load_tensors(path: str | Path) -> Any:
     Raises:
         CheckpointError: No such file, a truncated file, or a file that holds Python objects.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise CheckpointError(f'{path} is a folder; give an iter_N.pth in it.')
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist.')
     try:
@@ -59,7 +61,8 @@ def load_tensors(path: str | Path) -> Any:
     except pickle.UnpicklingError as error:
         if first_byte(path) in (b'P', PICKLE_START):  # a torch archive or a pickle, not just any file
             raise CheckpointError(
-                f'{path} was refused: it holds Python objects, and loading it could run code.'
+                f'{path} was refused: it holds Python objects, and loading it could run code. A checkpoint of another '
+                'project is imported with tools/convert.py.'
             ) from error
         raise CheckpointError(f'{path} is not a checkpoint.') from error
     except (

@@ -35,6 +35,7 @@ from ..tasks.task import Task
 from .checkpoint import list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
 from .distributed import choose_device, join_group
 from .optim_wrapper import build_optim_wrappers
+from .start_weights import find_start_weights
 from .train_loop import TrainLoop
 
 HISTORY_NAME = 'history.jsonl'
@@ -121,10 +122,16 @@ class Runner(mmengine.runner.Runner):
                 else:
                     self._resume_checkpoint(*found)
         else:
+            # Read first: it may lie in the run that is set aside.
+            start = (
+                find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
+                if self._load_from
+                else None
+            )
             self._set_aside_old_run()
-            if self._load_from:
-                checkpoint = read_checkpoint(self._load_from)
-                load_weights(self.task, checkpoint['state_dict'], str(self._load_from))
+            if start is not None:
+                start.load(self.task)
+                self.logger.info(start.said)
         self._has_loaded = True
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:

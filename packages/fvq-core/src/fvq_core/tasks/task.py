@@ -13,6 +13,8 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import UserError
+
 
 class Task(BaseModel):
     """Base of every task.
@@ -58,6 +60,14 @@ class Task(BaseModel):
             `losses`: detached scalars by name, with `total`, what the main part minimises; and what the task's hooks read.
         """
         raise NotImplementedError
+
+    def load_saved(self, source: str) -> nn.Module:
+        """The main part as a saved folder or a repository on the hub holds it, for a run to start from.
+
+        Raises:
+            UserError: There is none, or this task does not start from one.
+        """
+        raise UserError(f'{type(self).__name__} starts from a checkpoint (iter_N.pth); {source} is not a file.')
 
     def check_export(self, work_dir: Path, batch: Any) -> str:
         """Load what a finished run exported, and compare it with the trained task; a smoke run calls it.

@@ -70,6 +70,12 @@ class TokenizerTask(Task):
         images = device_images(data, next(self.parameters()).device)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
+    def load_saved(self, source: str) -> nn.Module:
+        """A saved tokenizer, folded where it has a projector or keeps something for training and this task's has not."""
+        saved = from_pretrained(source)
+        own, there = self.tokenizer.state_dict().keys(), saved.state_dict().keys()
+        return saved if own >= there else saved.fold()
+
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
         images = self.images(batch)

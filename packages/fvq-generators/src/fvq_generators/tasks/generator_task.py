@@ -66,6 +66,13 @@ class GeneratorTask(Task):
         """Loss terms; see `Generator.loss`."""
         return self.handle('generator')(codes, *condition)
 
+    def load_saved(self, source: str) -> nn.Module:
+        if not Path(source).is_dir():
+            from ..hub import fetch_generator
+
+            return load_generator(fetch_generator(source))[0]
+        return load_generator(source)[0]
+
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
         device = next(self.parameters()).device
