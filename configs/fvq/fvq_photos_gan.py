@@ -13,3 +13,4 @@ model.update(
     adversarial=dict(type=AdversarialLoss, discriminator=dict(type=PatchGAN, ch=32, layers=2), weight=0.1, start=200)
 )
 default_hooks.update(ema=dict(type=EMAHook, decay=0.99))
+train_cfg.update(max_iters=400, val_interval=200)

@@ -10,3 +10,5 @@ for half in (model.tokenizer.encoder, model.tokenizer.decoder):
 del half
 train_dataloader.dataset.update(short_side=72)
 val_dataloader.dataset.update(split='train', short_side=72, crops=100)
+train_cfg.update(max_iters=400, val_interval=200)
+default_hooks.report.pop('dataset')  # it trains on crops that show most of a photo; those are what its picture shows

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fvq_core.data.loader import build_loader
 from fvq_core.data.photos import PHOTO_NAMES, BundledPhotos, load_photos, photo_part, shrunk
+from fvq_core.data.whole_photos import WholePhotos
 from fvq_core.errors import UserError
 
 
@@ -109,3 +110,34 @@ def test_shrunk_photos_keep_their_aspect_and_mean_and_smaller_ones_stay():
     part = whole.parts['coffee']
     assert min(part.shape[:2]) == 64
     assert contains(part, whole[(2, 2)]['image']) or contains(part, whole[(2, 2)]['image'].flip(2))
+
+
+def test_whole_photos_show_every_photo_from_edge_to_edge():
+    dataset = WholePhotos(height=96)
+    assert len(dataset) == len(PHOTO_NAMES)
+    for number, name in enumerate(PHOTO_NAMES):
+        image, photo = dataset[number]['image'], load_photos()[name]
+        height, width = image.shape[1:]
+        assert (height, width % 16) == (96, 0)
+        assert width / height == pytest.approx(photo.shape[1] / photo.shape[0], abs=8 / height)
+        # Quadrants of the small photo have the mean colours of those of the large one.
+        for side in (0, 1):
+            for low in (0, 1):
+                quarters = [
+                    pixels[low * pixels.shape[0] // 2 :, side * pixels.shape[1] // 2 :].mean((0, 1))
+                    for pixels in (image.permute(1, 2, 0).double().numpy(), photo)
+                ]
+                np.testing.assert_allclose(*quarters, atol=2.0)
+
+
+def test_what_training_did_not_see_of_a_whole_photo_is_the_evaluation_s_part():
+    dataset = WholePhotos(height=192)
+    for number, name in enumerate(PHOTO_NAMES):
+        photo, image = load_photos()[name], dataset[number]['image']
+        seen = photo_part(photo, 'train').shape[1] / photo.shape[1]
+        assert dataset.unseen_from(image) / image.shape[2] == pytest.approx(seen, abs=0.01)
+
+
+def test_whole_photos_of_a_height_that_codes_do_not_divide_are_refused():
+    with pytest.raises(UserError, match='height must be a multiple of 16, got 100'):
+        WholePhotos(height=100)

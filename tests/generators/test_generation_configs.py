@@ -52,7 +52,8 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         {f'model.tokenizer.{half}.ch_mult.3' for half in ('encoder', 'decoder')}
         | {f'model.tokenizer.{half}.num_res_blocks.3' for half in ('encoder', 'decoder')}
         | {f'{split}_dataloader.dataset.short_side' for split in ('train', 'val')}
-        | {f'val_dataloader.dataset.{key}' for key in ('split', 'crops')},
+        | {f'val_dataloader.dataset.{key}' for key in ('split', 'crops')}
+        | {'train_cfg.max_iters', 'train_cfg.val_interval', 'default_hooks.report.dataset.type'},
     ),
 }
 # Parameters in millions, devices of the documented launch, images of one iteration, learning rate there.

@@ -9,6 +9,7 @@ from .random_codes import RandomCodes
 from .resize_transforms import BilinearCenterCrop, CenterCrop, OpenCVCenterCrop
 from .tar_shards import TarShards
 from .transforms import ADMCenterCrop, ADMRandomCrop, HorizontalFlip
+from .whole_photos import WholePhotos
 
 __all__ = [
     'ADMCenterCrop',
@@ -24,4 +25,5 @@ __all__ = [
     'RandomCaptionedCodes',
     'RandomCodes',
     'TarShards',
+    'WholePhotos',
 ]

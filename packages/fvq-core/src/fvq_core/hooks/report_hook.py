@@ -18,7 +18,8 @@ from ..metric import MetricValue
 from ..plots.codebook_plot import plot_codebook
 from ..plots.curves_plot import plot_curves
 from ..plots.reconstruction_grid import save_reconstruction_grid
-from ..registry import HOOKS
+from ..plots.reconstruction_pairs import save_reconstruction_pairs
+from ..registry import DATASETS, HOOKS
 from ..runner.runner import HISTORY_NAME, versions
 from ..stamp import short_stamp
 from .history import History
@@ -45,12 +46,16 @@ class ReportHook(Hook):
     Args:
         pictures: Evaluation images in `reconstructions.png`.
         latents: Latent vectors in the scatter of `codebook.png`, at most.
+        dataset: Config of a dataset such as `WholePhotos` whose images, of any size, stand in `reconstructions.png` in
+            place of evaluation images. It may have a `caption`, and `unseen_from(image)`, the first column that
+            training did not see.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, pictures: int = 10, latents: int = 4096) -> None:
+    def __init__(self, pictures: int = 10, latents: int = 4096, dataset: Mapping[str, Any] | None = None) -> None:
         self.pictures, self.latents = pictures, latents
+        self.dataset: Any = DATASETS.build(dataset) if dataset else None
 
     @torch.no_grad()
     def after_train(self, runner: Any) -> None:
@@ -106,11 +111,24 @@ class ReportHook(Hook):
             shown, vectors = shown + len(originals[-1]), vectors + output.codes.indices_BL.numel()
             if shown >= self.pictures and vectors >= self.latents:
                 break
-        images = torch.cat(originals)[: self.pictures]
-        save_reconstruction_grid(images, torch.cat(reconstructions)[: self.pictures], work_dir / 'reconstructions.png')
+        if self.dataset is None:
+            images, made = (torch.cat(parts)[: self.pictures] for parts in (originals, reconstructions))
+            save_reconstruction_grid(images, made, work_dir / 'reconstructions.png')
+        else:
+            self._whole_images(task, work_dir / 'reconstructions.png')
         z_ND = torch.cat(latents) if latents else None
         if z_ND is not None:
             z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
         counts = [metric.histogram_K for metric in runner.val_loop.metrics if hasattr(metric, 'histogram_K')]
         if counts:
             plot_codebook(counts[0].cpu(), task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')
+
+    def _whole_images(self, task: Any, path: Path) -> None:
+        factor, pairs, unseen = task.tokenizer.downsample_factor, [], []
+        for number in range(len(self.dataset)):
+            image = self.dataset[number]['image']
+            height, width = (side - side % factor for side in image.shape[1:])
+            (entry,) = task.val_step({'images': image[None, :, :height, :width]})
+            pairs.append((entry['images'][0], entry['output'].reconstruction[0]))
+            unseen.append(self.dataset.unseen_from(image) if hasattr(self.dataset, 'unseen_from') else None)
+        save_reconstruction_pairs(pairs, path, unseen, getattr(self.dataset, 'caption', ''))

@@ -1,0 +1,69 @@
+"""Images of any size, each beside its reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..images import to_uint8
+from .figure import GREY, ORANGE
+
+BETWEEN, GAP, BAR, LETTERS = 2, 12, 5, 22  # pixels: in a pair, between pairs, height of the bar, size of the caption
+
+
+def fill_rows(widths: Sequence[int], row_width: int, gap: int) -> list[list[int]]:
+    """Indices of items of these widths in rows of at most `row_width`, the widest first; one that is wider stands alone."""
+    rows: list[list[int]] = []
+    left = 0
+    for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
+        if not rows or widths[index] + gap > left:
+            rows.append([])
+            left = row_width + gap
+        rows[-1].append(index)
+        left -= widths[index] + gap
+    return rows
+
+
+def save_reconstruction_pairs(
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    path: Path,
+    unseen_from: Sequence[int | None] = (),
+    caption: str = '',
+    row_width: int = 1760,
+) -> None:
+    """Write originals with their reconstructions to the right of them.
+
+    Args:
+        pairs: An image (3, H, W) in [-1, 1] and its reconstruction.
+        path: A PNG.
+        unseen_from: The column of each image from which on training did not see it; a bar below marks that part.
+        caption: A line below all.
+        row_width: Pixels that a row may take.
+    """
+    widths = [2 * image.shape[-1] + BETWEEN for image, _ in pairs]
+    rows = fill_rows(widths, row_width, GAP)
+    lengths = [sum(widths[index] + GAP for index in row) - GAP for row in rows]
+    heights = [max(pairs[index][0].shape[-2] for index in row) + BAR + GAP for row in rows]
+    canvas = Image.new('RGB', (max(lengths), sum(heights) + (2 * LETTERS if caption else 0)), 'white')
+    draw = ImageDraw.Draw(canvas)
+    top = 0
+    for row, length, height in zip(rows, lengths, heights, strict=True):
+        left = (canvas.width - length) // 2
+        for index in row:
+            for image in pairs[index]:
+                pixels = to_uint8(image).permute(1, 2, 0).cpu().numpy()
+                canvas.paste(Image.fromarray(pixels), (left, top))
+                border = unseen_from[index] if unseen_from else None
+                if border is not None:
+                    bottom = top + pixels.shape[0]
+                    draw.rectangle((left + border, bottom, left + pixels.shape[1] - 1, bottom + BAR - 1), fill=ORANGE)
+                left += pixels.shape[1] + BETWEEN
+            left += GAP - BETWEEN
+        top += height
+    if caption:
+        font = ImageFont.load_default(LETTERS)
+        draw.text((canvas.width // 2, top + LETTERS // 2), caption, fill=GREY, font=font, anchor='ma')
+    canvas.save(path)
