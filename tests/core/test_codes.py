@@ -118,3 +118,31 @@ def test_depths_of_a_position_are_neighbours_in_the_sequence(height: int, width:
         for column in range(width):
             start = (row * width + column) * len(sizes)
             assert human[row, column].tolist() == list(range(start, start + len(sizes)))
+
+
+@every_layout
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32])
+def test_codes_of_narrow_types_are_checked_in_a_wide_one(name: str, dtype: torch.dtype):
+    make, length, _ = LAYOUTS[name]
+    make().check(largest_codes(make()).to(dtype))
+    most = min(torch.iinfo(dtype).max, 2**31 - 1)
+    with pytest.raises(UserError, match=rf'must lie in \[0, \d+\), got \[.*{most}\]'):
+        make().check(torch.full((1, length), most, dtype=dtype))
+    if torch.iinfo(dtype).min < 0:
+        with pytest.raises(UserError, match=r'must lie in .*got \[-1,'):
+            make().check(torch.full((1, length), -1, dtype=dtype))
+
+
+@pytest.mark.parametrize('size', [200, 256, 1024, 40_000, 65_536, 70_000])
+def test_vocabularies_beyond_a_narrow_type_take_its_codes(size: int):
+    for dtype in (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32):
+        most = min(size - 1, torch.iinfo(dtype).max)
+        Grid(1, 2, size).check(torch.tensor([[0, most]]).to(dtype))
+
+
+@every_layout
+def test_codes_that_are_no_tensor_are_refused(name: str):
+    make, length, _ = LAYOUTS[name]
+    for wrong in ([[0] * length], torch.zeros(1, length, dtype=torch.int64).numpy(), None):
+        with pytest.raises(UserError, match='integer tensor'):
+            make().check(wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fvq_core.errors import UserError
+from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.images import device_images, from_uint8, to_uint8
 
 
@@ -64,3 +64,18 @@ def test_batch_without_coins_is_converted_alone():
     images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
     for batch in ({'images': images}, {'images': images, 'flip': torch.tensor([False, False])}):
         assert torch.equal(device_images(batch, torch.device('cpu')), from_uint8(images))
+
+
+def test_what_is_no_tensor_and_what_is_uint8_already_are_refused():
+    for wrong in (torch.zeros(2, dtype=torch.uint8).numpy(), [1, 2]):
+        with pytest.raises(UserError, match=r'expected a uint8 tensor, got (ndarray|list)'):
+            from_uint8(wrong)
+    for wrong in (torch.zeros(2, dtype=torch.uint8), torch.zeros(2).numpy()):
+        with pytest.raises(UserError, match=r'to_uint8: expected floats in \[-1, 1\], got (torch.uint8|ndarray)'):
+            to_uint8(wrong)
+
+
+def test_nan_has_no_level_and_infinity_is_clamped():
+    with pytest.raises(NonFiniteError, match='hold NaN'):
+        to_uint8(torch.tensor([0.0, float('nan')]))
+    assert to_uint8(torch.tensor([-float('inf'), float('inf')])).tolist() == [0, 255]

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from fvq_core import pretrained
-from fvq_core.errors import UserError
+from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import NormalInit
@@ -254,3 +254,16 @@ def test_tokenizer_that_no_config_built_is_refused(tmp_path: Path):
     by_hand = TOKENIZERS.get('Tokenizer')(**{k: v for k, v in built.component_config.items() if k != 'type'})
     with pytest.raises(UserError, match='not built from a config'):
         by_hand.save_pretrained(tmp_path / 't')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_saved_with_a_warning_and_refused_by_name(tmp_path: Path, value: float):
+    tokenizer = tiny_tokenizer()
+    with torch.no_grad():
+        tokenizer.decoder.conv_out.bias[1] = value
+    with pytest.warns(
+        UserWarning, match="'decoder.conv_out.bias' is not finite: 1 of its 3 .* refused when it is loaded"
+    ):
+        folder = tokenizer.save_pretrained(tmp_path / 'broken')
+    with pytest.raises(NonFiniteError, match=r"model.safetensors: 'decoder.conv_out.bias' is not finite"):
+        Tokenizer.from_pretrained(folder)

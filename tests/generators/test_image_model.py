@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fvq_core.codes import Codes, Grid, Sequence
-from fvq_core.errors import UserError
+from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
 from fvq_core.identity import tokenizer_hash
 from fvq_core.registry import MODELS, describe
@@ -387,3 +387,49 @@ def test_a_generator_of_the_contract_alone_is_told_what_is_in_it(tokenizer: Toke
     model = AutoregressiveImageModel(Plain(), tokenizer)
     assert model.sample([1, 2]).shape == (2, 3, 6, 8)
     assert model.num_classes == 5
+
+
+def test_weights_that_are_not_finite_are_refused_when_a_generator_is_loaded(
+    model: AutoregressiveImageModel, tmp_path: Path
+):
+    with torch.no_grad():
+        model.generator.norm.weight[3] = float('nan')
+    with pytest.warns(UserWarning, match="'norm.weight' is not finite: 1 of its 32 .* refused when it is loaded"):
+        folder = model.save_pretrained(tmp_path / 'model')
+    with pytest.raises(NonFiniteError, match=r"model.safetensors: 'norm.weight' is not finite"):
+        AutoregressiveImageModel.from_pretrained(folder)
+
+
+def test_pixels_that_are_not_finite_are_no_images(model: AutoregressiveImageModel):
+    assert model.tokenizer is not None
+    with torch.no_grad():
+        model.tokenizer.decoder.conv_out.bias.fill_(float('inf'))
+    with pytest.raises(NonFiniteError, match='the pixels of image 0 are not finite'):
+        model.sample([0, 1])
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        (np.array(['1']), 'whole numbers, got a NumPy array of <U1'),
+        (np.array([None]), 'NumPy array of object'),
+        (torch.tensor([1.0]), 'whole numbers'),
+        (np.array([0.5]), 'whole numbers'),
+        (torch.tensor([1 + 0j]), 'whole numbers'),
+        (torch.tensor([[1]]), 'whole numbers'),
+        (torch.tensor([200], dtype=torch.uint8), 'class 200 is out of range; this model has classes 0 to 4'),
+        (5, 'a list of whole numbers'),
+    ],
+)
+def test_other_things_than_classes_are_refused(model: AutoregressiveImageModel, classes: Any, message: str):
+    with pytest.raises(UserError, match=message):
+        model.sample(classes)
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32])
+def test_classes_of_every_integer_type_are_the_same(model: AutoregressiveImageModel, dtype: torch.dtype):
+    expected = model.sample([3, 1], seeds=[1, 2], cfg_scale=2.0)
+    assert torch.equal(model.sample(torch.tensor([3, 1]).to(dtype), seeds=[1, 2], cfg_scale=2.0), expected)
+    cond = torch.tensor([3, 1]).to(dtype)
+    codes = model.generator.sample(cond, seeds=np.array([1, 2]), cfg_scale=2.0)
+    assert torch.equal(codes.indices_BL, model.generator.sample(cond.long(), seeds=[1, 2], cfg_scale=2.0).indices_BL)

@@ -300,6 +300,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (dict(top_p=0.0), 'top_p'),
     (dict(temperature=-1.0), 'temperature'),
     (dict(seeds=[1, 2]), '2 seeds for 1 conditions'),
+    (dict(seeds=7), 'seeds are a list of whole numbers, got 7'),
+    (dict(seeds=[0.5]), 'seeds are a list of whole numbers'),
+    (dict(seeds=[2**70]), 'seeds have at most 64 bits'),
+    (dict(cond=[1]), 'conditions are a tensor, got list'),
+    (dict(cond=torch.tensor([True])), r'whole numbers \(B,\), got torch.bool'),
+    (dict(top_k=2.5), 'top_k is a whole number'),
+    (dict(top_p='1'), 'top_p a number'),
+    (dict(temperature='1'), 'temperature is a number'),
+    (dict(cfg_scale='2'), 'cfg_scale must be 1'),
     (dict(caption_mask_BT=torch.ones(1, 1)), 'goes with captions'),
 ]
 

@@ -60,10 +60,10 @@ class CodeLayout:
             UserError: Wrong length, wrong dtype or a code outside its slot's vocabulary.
         """
         name = type(self).__name__
+        check_integers(name, indices_BL)
+        indices_BL = indices_BL.to(torch.int64)  # sizes may lie beyond a narrow type, and uint16 has no maximum
         if indices_BL.dim() != 2 or indices_BL.shape[1] != self.length:
             raise UserError(f'{name}: expected codes of shape (B, {self.length}), got {tuple(indices_BL.shape)}.')
-        if indices_BL.is_floating_point() or indices_BL.dtype == torch.bool:
-            raise UserError(f'{name}: codes are integers, got {indices_BL.dtype}.')
         period = len(self.vocabularies)
         for kind, size in enumerate(self.vocabularies):
             slot = indices_BL[:, kind::period]
@@ -76,6 +76,26 @@ class CodeLayout:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description; `layout_from_dict` reads it."""
         return {'type': type(self).__name__, **asdict(self)}
+
+
+def check_integers(owner: str, indices: Any) -> None:
+    """Raise if these are not a tensor of integers; `owner` begins the message."""
+    if not isinstance(indices, Tensor):
+        raise UserError(
+            f'{owner}: codes are an integer tensor (B, L), got {type(indices).__name__}; use torch.as_tensor.'
+        )
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise UserError(f'{owner}: codes are integers, got {indices.dtype}; if they are whole numbers, use .long().')
+
+
+def check_is_codes(owner: str, codes: Any) -> None:
+    """Raise if something else is given where codes are expected, such as their indices; `owner` begins the message."""
+    if not isinstance(codes, Codes):
+        given = f'a tensor {tuple(codes.shape)}' if isinstance(codes, Tensor) else type(codes).__name__
+        raise UserError(
+            f'{owner}: expected Codes, got {given}; indices become codes with their layout, '
+            'Codes(indices, tokenizer.quantizer.layout(height, width)).'
+        )
 
 
 def layout_from_dict(description: Any) -> CodeLayout:
@@ -230,13 +250,26 @@ class Sequence(CodeLayout):
 class Codes:
     """The codes of a batch of images.
 
-    Attributes:
-        indices_BL: int64, (B, L), in the layout's reading order.
+    Args:
+        indices_BL: (B, L), of any integer dtype, in the layout's reading order.
         layout: How the L codes lie on an image.
+
+    Attributes:
+        indices_BL: int64. Shape and range are checked by `layout.check`, which whoever embeds codes calls.
+
+    Raises:
+        UserError: Indices that are not a tensor of integers, or no layout.
     """
 
     indices_BL: Tensor
     layout: CodeLayout
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layout, CodeLayout):
+            raise UserError(f'Codes: expected a CodeLayout such as Grid, got {type(self.layout).__name__}.')
+        check_integers('Codes', self.indices_BL)
+        if self.indices_BL.dtype != torch.int64:
+            object.__setattr__(self, 'indices_BL', self.indices_BL.to(torch.int64))
 
     def __len__(self) -> int:
         return self.indices_BL.shape[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ def all_finite(tensor: Tensor) -> bool:
     """Whether no number is NaN or infinite; waits for the device."""
     return not tensor.numel() or bool(
         torch.stack(tensor.detach().aminmax()).isfinite().all()
-    )  # 10 times isfinite's speed
+    )  # isfinite needs 10 x the time
 
 
 def may_look(tensor: Tensor, wait: bool = True) -> bool:
@@ -32,21 +33,23 @@ def may_look(tensor: Tensor, wait: bool = True) -> bool:
     return wait and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
-def check_finite_latents(owner: str, z_BDHW: Tensor) -> None:
-    """Raise if a latent is not finite.
+def check_finite_images(values: Tensor, what: str, images: int, cause: str) -> None:
+    """Raise if a number of what belongs to a batch of images is not finite.
 
     Args:
-        owner: Who asks, for the message.
-        z_BDHW: Latents of B images.
+        values: Rows in the order of the images, as many for each.
+        what: They are called.
+        images: B.
+        cause: What the message says of it.
 
     Raises:
         NonFiniteError: Naming the first such image of the batch.
     """
-    if not all_finite(z_BDHW):
-        broken_B = ~z_BDHW.isfinite().flatten(1).all(1)
+    if not all_finite(values):
+        broken_B = ~values.isfinite().reshape(images, -1).all(1)
+        first, count = int(broken_B.nonzero()[0]), int(broken_B.sum())
         raise NonFiniteError(
-            f'{owner}: the latents of image {int(broken_B.nonzero()[0])} are not finite, and those of {int(broken_B.sum())} '
-            f'of {len(z_BDHW)} images in the batch are not; the encoder is broken or overflows in this precision.'
+            f'{what} of image {first} are not finite ({count} of {images} images in this batch); {cause}.'
         )
 
 
@@ -64,6 +67,14 @@ def check_finite_weights(weights: Mapping[str, Any], source: str) -> None:
         if isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta and not all_finite(value):
             count = int((~value.isfinite()).sum())
             raise NonFiniteError(
-                f"{source}: '{name}' holds {count} of {value.numel()} numbers that are NaN or infinite; the run diverged or "
-                'the file is damaged. Use an earlier checkpoint.'
+                f"{source}: '{name}' is not finite: {count} of its {value.numel()} numbers are NaN or infinite; the run "
+                'diverged or the file is damaged. Use an earlier checkpoint, or load the file again.'
             )
+
+
+def warn_of_weights(weights: Mapping[str, Any], folder: Any) -> None:
+    """Warn that weights are saved which `check_finite_weights` will refuse: what exists is kept, but it is no use."""
+    try:
+        check_finite_weights(weights, str(folder))
+    except NonFiniteError as error:
+        warnings.warn(f'{error} It is saved all the same, and refused when it is loaded.', stacklevel=4)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import UserError
+from .errors import NonFiniteError, UserError
+from .finite import may_look
+
+FARTHEST = 10.0  # no image in [-1, 1], however it was resized or distorted, and no noise reaches this
+BRIGHTEST = 2.0  # nor this, if none of its pixels is below 0
 
 
 def from_uint8(images: Tensor) -> Tensor:
@@ -17,6 +22,8 @@ def from_uint8(images: Tensor) -> Tensor:
     Raises:
         UserError: The tensor is not uint8.
     """
+    if not isinstance(images, Tensor):
+        raise UserError(f'from_uint8: expected a uint8 tensor, got {type(images).__name__}; use torch.as_tensor first.')
     if images.dtype != torch.uint8:
         raise UserError(
             f'from_uint8: expected uint8 pixels, got {images.dtype}; pass float images in [-1, 1] as they are.'
@@ -25,7 +32,19 @@ def from_uint8(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float [-1, 1] to uint8 by clamping and rounding to the nearest level; the inverse of `from_uint8`."""
+    """Float [-1, 1] to uint8 by clamping and rounding to the nearest level; the inverse of `from_uint8`.
+
+    Raises:
+        UserError: The tensor holds no floats.
+        NonFiniteError: On a CPU: a pixel is NaN. Infinite ones are clamped.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        given = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(f'to_uint8: expected floats in [-1, 1], got {given}; uint8 pixels need no conversion.')
+    if may_look(images, wait=False) and images.numel() and images.detach().amin().isnan():
+        raise NonFiniteError(
+            'to_uint8: the images hold NaN, which no pixel can show; the decoder or its weights are broken.'
+        )
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -43,3 +62,69 @@ def device_images(batch: Mapping[str, Any], device: torch.device | str) -> Tenso
         flip = flip.to(device, non_blocking=True)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
     return from_uint8(images)
+
+
+def check_images(owner: str, images: Any, channels: int | None, device: torch.device) -> None:
+    """Raise if these are not a batch of float images in [-1, 1]. Values are looked at on a CPU only.
+
+    Images in [0, 1] cannot be told from bright ones for certain, so they get a warning, unless they are levels that
+    `from_uint8` gives.
+
+    Args:
+        owner: Who takes them, for messages.
+        images: What a caller gave.
+        channels: How many they must have; None for any number.
+        device: Where they must be.
+
+    Raises:
+        UserError: Another type, shape, dtype or device, or values that are far outside [-1, 1].
+        NonFiniteError: Values that are NaN or infinite.
+    """
+    wanted = f'{owner}: expected float images (B, {channels or "C"}, H, W) in [-1, 1], got'
+    if not isinstance(images, Tensor):
+        raise UserError(
+            f'{wanted} {type(images).__name__}; an image of PIL or NumPy, (H, W, 3), becomes one by '
+            'from_uint8(torch.from_numpy(numpy.array(image)).permute(2, 0, 1)[None]).'
+        )
+    given = f'{wanted} {images.dtype} {tuple(images.shape)}'
+    if not images.is_floating_point():
+        integer = 'from_uint8(images)' if images.dtype == torch.uint8 else 'from_uint8(images.to(torch.uint8))'
+        raise UserError(f'{given}; pixels from 0 to 255 are converted by fvq_core.images.{integer}.')
+    if images.dim() != 4:
+        raise UserError(
+            f'{given}; {"a single image is images[None]" if images.dim() == 3 else "stack images into a batch"}.'
+        )
+    if channels is not None and images.shape[1] != channels:
+        last = images.shape[3] == channels
+        raise UserError(
+            f'{given}; {"use images.permute(0, 3, 1, 2)" if last else f"convert them to {channels} channels"}.'
+        )
+    if images.device != device:
+        raise UserError(
+            f'{owner}: the images are on {images.device}, the weights on {device}; use images.to({str(device)!r}).'
+        )
+    if images.numel() and may_look(images, wait=False):
+        check_range(owner, images)
+
+
+def check_range(owner: str, images: Tensor) -> None:
+    """Raise if values are not those of images in [-1, 1]; warn if they look like images in [0, 1]."""
+    low, high = (bound.item() for bound in images.detach().aminmax())
+    if not abs(low) + abs(high) < float('inf'):
+        broken_B = ~images.isfinite().flatten(1).all(1)
+        raise NonFiniteError(
+            f'{owner}: image {int(broken_B.nonzero()[0])} of {len(images)} holds NaN or infinite pixels; look at what made it.'
+        )
+    if max(-low, high) > FARTHEST or (low >= 0 and high > BRIGHTEST):
+        raise UserError(
+            f'{owner}: expected images in [-1, 1], got values from {low:g} to {high:g}; pixels x from 0 to 255 are '
+            'x / 127.5 - 1, or from_uint8(x) of uint8 ones.'
+        )
+    if 0 <= low < high <= 1:
+        levels = (images.detach().float() + 1.0) * 127.5
+        if (levels - levels.round()).abs().max() > 1e-3:
+            warnings.warn(
+                f'{owner}: expected images in [-1, 1], got values from {low:g} to {high:g}; are they in [0, 1]? Then use '
+                '2 * images - 1.',
+                stacklevel=4,
+            )

@@ -24,6 +24,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from . import __version__
 from .config_data import build_data
 from .errors import UserError
+from .finite import check_finite_weights, warn_of_weights
 from .model_card import LIBRARY, CardMetadata, model_card
 from .registered_names import by_name
 from .registry import TOKENIZERS, describe
@@ -69,6 +70,7 @@ def save_pretrained(
     try:
         staging.chmod(0o755)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in tokenizer.state_dict().items()}
+        warn_of_weights(weights, folder)
         # One entry: safetensors writes several in any order, and the same weights should give the same file.
         save_file(weights, staging / WEIGHTS_NAME, metadata={'format': 'pt'})
         digest = weights_digest(weights)
@@ -217,6 +219,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], source: str) -> 
 
     Raises:
         UserError: Naming the first keys or shapes that differ.
+        NonFiniteError: Naming the first tensor that holds NaN or infinite numbers.
     """
     check_fit(module, weights, source)
     module.load_state_dict(dict(weights))
@@ -243,3 +246,4 @@ def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> Non
     ]
     if problems:
         raise UserError(f'{source} holds weights of another model: {"; ".join(problems)}.')
+    check_finite_weights(weights, source)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .codes import Codes
 from .errors import UserError
+from .images import check_images
 from .quantizer import Quantizer
 from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
 
@@ -30,7 +31,7 @@ class Autoencoder(nn.Module):
     downsample_factor: int
 
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
-        """Images in [-1, 1] to the latent (B, D, H/f, W/f)."""
+        """Float images (B, C, H, W) in [-1, 1] to the latent (B, D, H/f, W/f)."""
         raise NotImplementedError
 
     def decode_latent(self, z_BDHW: Tensor) -> Tensor:
@@ -48,6 +49,7 @@ class TokenizerOutput:
         z_BDHW: The latent as the quantizer compared it with its codes; None where it does not.
         z_q_BDHW: The quantized latent that was decoded.
         losses: The quantizer's weighted loss terms.
+        largest_latent: In training the largest magnitude that the encoder gave, a scalar: NaN or infinite if a latent is.
     """
 
     reconstruction: Tensor
@@ -55,6 +57,7 @@ class TokenizerOutput:
     z_BDHW: Tensor | None
     z_q_BDHW: Tensor
     losses: dict[str, Tensor] = field(default_factory=dict)
+    largest_latent: Tensor | None = None
 
 
 @TOKENIZERS.register_module()
@@ -97,6 +100,7 @@ class Tokenizer(Autoencoder):
         self.post_quant = quant_convolution(D, self.decoder.in_channels, quant_kernel)
 
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
+        check_images('Tokenizer', images_BCHW, getattr(self.encoder, 'in_channels', None), self._device)
         f = self.downsample_factor
         height, width = images_BCHW.shape[-2:]
         if height % f or width % f or not height or not width:
@@ -106,6 +110,17 @@ class Tokenizer(Autoencoder):
         return self.pre_quant(self.encoder(images_BCHW.to(self._dtype)))
 
     def decode_latent(self, z_BDHW: Tensor) -> Tensor:
+        D = self.quantizer.code_dim
+        if (
+            not isinstance(z_BDHW, Tensor)
+            or z_BDHW.dim() != 4
+            or z_BDHW.shape[1] != D
+            or not z_BDHW.is_floating_point()
+        ):
+            given = f'{z_BDHW.dtype} {tuple(z_BDHW.shape)}' if isinstance(z_BDHW, Tensor) else type(z_BDHW).__name__
+            raise UserError(
+                f'Tokenizer: expected a float latent (B, {D}, H, W), got {given}; codes are decoded by decode().'
+            )
         return self.decoder(self.post_quant(z_BDHW.to(self._dtype)))
 
     @property
@@ -113,19 +128,40 @@ class Tokenizer(Autoencoder):
         """What encoder and decoder compute in; the quantizer stays float32."""
         return next((parameter.dtype for parameter in self.decoder.parameters()), torch.float32)
 
+    @property
+    def _device(self) -> torch.device:
+        return next((parameter.device for parameter in self.decoder.parameters()), torch.device('cpu'))
+
     def encode(self, images_BCHW: Tensor) -> Codes:
-        """Images in [-1, 1] to codes."""
+        """Images to codes.
+
+        Args:
+            images_BCHW: (B, C, H, W) in [-1, 1], of any floating dtype, on the tokenizer's device; `fvq_core.images.from_uint8`
+                makes them of uint8 pixels. Images in [0, 1] must be scaled (2 x - 1): they are valid bright images, and
+                only on a CPU is there a warning.
+
+        Raises:
+            UserError: Something else than such images, or sides that are not multiples of `downsample_factor`.
+            NonFiniteError: Pixels (looked at on a CPU), latents or codes that are NaN or infinite.
+        """
         return self.quantizer(self.encode_latent(images_BCHW)).codes
 
     def decode(self, codes: Codes) -> Tensor:
-        """Codes to images, nominally in [-1, 1], not clamped."""
+        """Codes to images, nominally in [-1, 1], not clamped.
+
+        Raises:
+            UserError: Something else than `Codes`, or codes of another layout or vocabulary.
+        """
         return self.decode_latent(self.quantizer.embed(codes))
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> TokenizerOutput:
-        """Images (B, C, H, W) in [-1, 1]; in training also their classes, where `quantizer.takes_labels`."""
+        """See `encode`; in training also the images' classes, if `quantizer.takes_labels`."""
         z_BDHW = self.encode_latent(images_BCHW)
+        largest = z_BDHW.detach().abs().amax() if self.training and z_BDHW.numel() else None
         out = self.quantizer(z_BDHW) if labels_B is None else self.quantizer(z_BDHW, labels_B)
-        return TokenizerOutput(self.decode_latent(out.z_q_BDHW), out.codes, out.z_BDHW, out.z_q_BDHW, out.losses)
+        return TokenizerOutput(
+            self.decode_latent(out.z_q_BDHW), out.codes, out.z_BDHW, out.z_q_BDHW, out.losses, largest
+        )
 
     def fold(self, label: int | None = None) -> Tokenizer:
         """A copy for inference with the quantizer folded: same codes and same pixels, no projector.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fvq_core.codes import Codes, Grid
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
+from fvq_core.finite import check_finite_images
 from fvq_core.generator import Generator
 from fvq_core.identity import tokenizer_hash
 from fvq_core.model_card import CardMetadata
@@ -197,18 +198,26 @@ class AutoregressiveImageModel(nn.Module):
         Raises:
             UserError: Numbers that are not whole, or no list.
         """
+        if isinstance(classes, np.ndarray) and classes.dtype.kind not in 'biuf':
+            raise UserError(f'sample: classes are whole numbers, got a NumPy array of {classes.dtype}.')
         if isinstance(classes, Tensor | np.ndarray):
             cond = torch.as_tensor(classes)
         else:
             cond = torch.tensor(whole_numbers(classes), dtype=torch.int64)
         if cond.dtype == torch.bool:
             raise UserError('sample: classes are whole numbers, got bool; a mask of captions is caption_mask_BT.')
+        if cond.is_complex():
+            raise UserError(f'sample: classes are whole numbers, got {cond.dtype}.')
         return cond.to(next(self.generator.parameters()).dtype if cond.is_floating_point() else torch.int64)
 
     def _decode(self, codes: Codes) -> Tensor:
         tokenizer: Any = self.tokenizer
         with memory_advice(len(codes), self.device, doing='decoding'):
-            return tokenizer.decode(codes).float().clamp(-1.0, 1.0)
+            images = tokenizer.decode(codes).float()
+        check_finite_images(
+            images, 'the pixels', len(images), 'the tokenizer is broken, or overflows in this precision'
+        )
+        return images.clamp(-1.0, 1.0)
 
     def save_pretrained(
         self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None

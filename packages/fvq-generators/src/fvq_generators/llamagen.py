@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fvq_core.codes import CodeLayout, Codes, Grid, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Grid, check_is_codes, layout_from_dict
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
@@ -30,7 +30,7 @@ from .layers import (
 )
 from .layers.swiglu import swiglu_width
 from .out_of_memory import memory_advice
-from .sampling import Guidance, Sampler, new_seeds, uniforms
+from .sampling import Guidance, Sampler, check_seeds, new_seeds, uniforms
 
 POSITIONS = ('rotary', 'learned')
 
@@ -238,7 +238,7 @@ class LlamaGen(Generator):
             valid_B: Weight of each image, such as 0 for one whose caption could not be read; the loss is a weighted mean.
 
         Raises:
-            UserError: Codes of another layout.
+            UserError: Something else than codes, or codes of another layout.
         """
         self.check_codes(codes)
         x_BLD = self.features(codes.indices_BL[:, :-1], cond, caption_mask_BT)[:, self.condition.tokens - 1 :]
@@ -253,6 +253,7 @@ class LlamaGen(Generator):
         Raises:
             UserError: Naming both layouts.
         """
+        check_is_codes(type(self).__name__, codes)
         self.check_layout(codes.layout)
         if codes.layout != self.layout:
             raise UserError(
@@ -356,17 +357,17 @@ class LlamaGen(Generator):
         """
         pick = pick or Sampler(temperature, top_k, top_p)
         guidance = Guidance(cfg_scale, cfg_interval, cfg_schedule)
+        if not isinstance(cond, Tensor):
+            raise UserError(f'LlamaGen: conditions are a tensor, got {type(cond).__name__}; use torch.as_tensor.')
         cond = cond.to(self.device)
         self.check_condition(cond)
+        cond = cond if cond.is_floating_point() else cond.long()
         if guidance.active and not self.condition.drop_rate:
             raise UserError(
                 f'LlamaGen: cfg_scale {cfg_scale} needs a model that was trained with cond_dropout; this one has 0, and does '
                 'not know images without a condition. Use cfg_scale=1.'
             )
-        if seeds is None:
-            seeds = new_seeds(len(cond), rng)
-        if len(seeds) != len(cond):
-            raise UserError(f'LlamaGen: {len(seeds)} seeds for {len(cond)} conditions; give one each.')
+        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=self.device), self.layout)
         visible_BT = None if caption_mask_BT is None else self._visible(caption_mask_BT.to(self.device), len(cond))

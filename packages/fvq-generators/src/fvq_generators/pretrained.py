@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fvq_core import __version__
 from fvq_core.errors import UserError, nearest_hint
+from fvq_core.finite import warn_of_weights
 from fvq_core.generator import Generator
 from fvq_core.model_card import LIBRARY, CardMetadata
 from fvq_core.pretrained import (
@@ -96,6 +97,7 @@ def save_generator(
     try:
         staging.chmod(0o755)
         kept = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
+        warn_of_weights(kept, folder)
         save_file(kept, staging / WEIGHTS_NAME, metadata={'format': 'pt'})
         config = {
             'fvq_version': __version__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index
 
 import torch
 from torch import Tensor
@@ -49,8 +50,10 @@ def check_filters(top_k: int, top_p: float) -> None:
     """Refuse values that mean nothing.
 
     Raises:
-        UserError: `top_k` below 0 or `top_p` outside (0, 1].
+        UserError: `top_k` that is not a whole number or below 0, or `top_p` outside (0, 1].
     """
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not isinstance(top_p, int | float):
+        raise UserError(f'filter_logits: top_k is a whole number and top_p a number, got {top_k!r} and {top_p!r}.')
     if top_k < 0 or not 0.0 < top_p <= 1.0:
         raise UserError(f'filter_logits: need top_k >= 0 and 0 < top_p <= 1, got {top_k} and {top_p}.')
 
@@ -68,6 +71,24 @@ def new_seeds(count: int, rng: torch.Generator | None) -> list[int]:
     """Seeds of that many samples, from a generator or from torch's own."""
     device = 'cpu' if rng is None else rng.device
     return torch.randint(2**62, (count,), generator=rng, device=device).tolist()
+
+
+def check_seeds(seeds: Sequence[int], count: int) -> list[int]:
+    """The seeds as Python numbers.
+
+    Raises:
+        UserError: Not one whole number of 64 bits for each sample.
+    """
+    try:
+        numbers = [index(seed) for seed in seeds]
+    except TypeError as error:
+        raise UserError(f'sampling: seeds are a list of whole numbers, got {seeds!r}.') from error
+    if len(numbers) != count:
+        raise UserError(f'sampling: {len(numbers)} seeds for {count} conditions; give one each.')
+    wrong = [number for number in numbers if not -(2**63) <= number < 2**64]
+    if wrong:
+        raise UserError(f'sampling: seeds have at most 64 bits, got {wrong[0]}.')
+    return numbers
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
@@ -105,6 +126,8 @@ class Sampler:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.temperature, bool) or not isinstance(self.temperature, int | float):
+            raise UserError(f'sampling: temperature is a number, got {self.temperature!r}.')
         if self.temperature != 0.0 and not COLDEST <= self.temperature < math.inf:
             raise UserError(
                 f'sampling: temperature must be 0 (greedy), or a number from {COLDEST:g} on, got {self.temperature}.'
@@ -149,9 +172,9 @@ class Guidance:
             raise UserError(
                 f"sampling: unknown cfg_schedule '{self.schedule}'; {nearest_hint(self.schedule, SCHEDULES)}"
             )
-        if not 1.0 <= self.scale < math.inf:
+        if not isinstance(self.scale, int | float) or not 1.0 <= self.scale < math.inf:
             raise UserError(f'sampling: cfg_scale must be 1 (no guidance) or more and finite, got {self.scale}.')
-        if self.interval < -1:
+        if not isinstance(self.interval, int) or self.interval < -1:
             raise UserError(f'sampling: cfg_interval is a number of codes, or -1 for all, got {self.interval}.')
 
     @property

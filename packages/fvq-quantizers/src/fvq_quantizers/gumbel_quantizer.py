@@ -16,7 +16,7 @@ from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
 from .chunked_softmax import over_row_chunks
-from .latents import check_codes, check_latent, folded_copy, to_grid, to_vectors
+from .latents import check_codebook, check_codes, check_finite, check_latent, folded_copy, to_grid, to_vectors
 
 
 @QUANTIZERS.register_module()
@@ -89,7 +89,7 @@ class GumbelQuantizer(Quantizer):
         return self.final_temperature + (self.first_temperature - self.final_temperature) * remaining
 
     def codebook(self) -> Tensor:
-        return self.embedding.float()
+        return check_codebook(self, self.embedding.float())
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """See `Quantizer`; the latent is never compared with codes, so the output has no `z_BDHW`."""
@@ -102,6 +102,7 @@ class GumbelQuantizer(Quantizer):
 
         parts = over_row_chunks(chunk, to_vectors(z_BDHW).float(), self.codebook_size)
         indices_N, z_q_ND, kl_N = (torch.cat(part) for part in zip(*parts, strict=True))
+        check_finite(self, kl_N, 'the logits', B)  # it is NaN where a logit is not finite
         losses = {}
         if self.training:
             self.steps += 1

@@ -16,7 +16,7 @@ from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 
 from .digits import Order, digits_to_index, index_to_digits
-from .latents import check_codes, check_latent, folded_copy, to_grid, to_vectors
+from .latents import check_codes, check_finite, check_latent, folded_copy, to_grid, to_vectors
 
 
 class ImplicitQuantizer(Quantizer):
@@ -111,6 +111,7 @@ class ImplicitQuantizer(Quantizer):
         B, _, H, W = check_latent(self, z_BDHW)
         with full_precision(z_BDHW.device.type):
             x_NGC = self.enter(z_BDHW)
+            check_finite(self, x_NGC, 'the bounded latents', B)
             digits_NGC = self.choose(x_NGC)
             codes_NGC = self.values(digits_NGC)
             losses = self.losses(x_NGC, codes_NGC) if self.training else {}

@@ -8,27 +8,73 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fvq_core.codes import CodeLayout, Codes
-from fvq_core.errors import UserError
+from fvq_core.codes import CodeLayout, Codes, check_is_codes
+from fvq_core.errors import NonFiniteError, UserError
+from fvq_core.finite import all_finite, check_finite_images, may_look
 from fvq_core.quantizer import Quantizer
 
 Q = TypeVar('Q', bound=Quantizer)
 
 
 def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> torch.Size:
-    """The shape of a latent that a quantizer takes; a `UserError` for any other."""
+    """The shape of a latent that a quantizer takes.
+
+    Raises:
+        UserError: Another type, shape or dtype.
+        NonFiniteError: See `check_finite`.
+    """
+    name = type(quantizer).__name__
+    if not isinstance(z_BDHW, Tensor) or not z_BDHW.is_floating_point():
+        given = z_BDHW.dtype if isinstance(z_BDHW, Tensor) else type(z_BDHW).__name__
+        raise UserError(f'{name}: expected a float latent (B, {quantizer.code_dim}, H, W), got {given}.')
     if z_BDHW.dim() != 4 or z_BDHW.shape[1] != quantizer.code_dim:
-        name = type(quantizer).__name__
         raise UserError(f'{name}: expected (B, {quantizer.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
     if not z_BDHW.numel():
         raise UserError(
             f'{type(quantizer).__name__}: a latent without positions, {tuple(z_BDHW.shape)}; give it an image.'
         )
+    check_finite(quantizer, z_BDHW, 'the latents', len(z_BDHW))
     return z_BDHW.shape
+
+
+def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -> None:
+    """Raise if what a code is chosen by is not finite: NaN would give some code without a word.
+
+    In training off the CPU nothing is looked at, which would wait for the device in each step: there the training loop looks
+    at the largest latent now and then. Nor is it while a graph is traced or recorded.
+
+    Args:
+        quantizer: Who asks.
+        values: Rows in the order of the images, as many for each.
+        what: They are called.
+        images: B.
+
+    Raises:
+        NonFiniteError: Naming the first such image of the batch.
+    """
+    if may_look(values, wait=not quantizer.training):
+        cause = 'the weights are broken, or overflow in this precision'
+        check_finite_images(values, f'{type(quantizer).__name__}: {what}', images, cause)
+
+
+def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
+    """The codebook itself, looked at in eval mode.
+
+    Raises:
+        NonFiniteError: A code is not finite.
+    """
+    if not quantizer.training and may_look(codebook_KD) and not all_finite(codebook_KD):
+        broken_K = ~codebook_KD.isfinite().all(1)
+        raise NonFiniteError(
+            f'{type(quantizer).__name__}: {int(broken_K.sum())} of {len(codebook_KD)} codes are not finite, the first is '
+            f'{int(broken_K.nonzero()[0])}; the run diverged or the file is damaged.'
+        )
+    return codebook_KD
 
 
 def check_codes(quantizer: Quantizer, codes: Codes) -> tuple[int, int]:
     """Height and width of codes that a quantizer can embed; a `UserError` for any others."""
+    check_is_codes(type(quantizer).__name__, codes)
     layout: CodeLayout = codes.layout
     height, width = getattr(layout, 'height', 1), getattr(layout, 'width', 1)
     expected = quantizer.layout(height, width)

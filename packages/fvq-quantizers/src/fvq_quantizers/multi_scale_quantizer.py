@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, ScalePyramid
+from fvq_core.codes import Codes, ScalePyramid, check_is_codes
 from fvq_core.errors import UserError
 from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
@@ -136,6 +136,7 @@ class MultiScaleQuantizer(Quantizer):
 
     def _check(self, codes: Codes) -> ScalePyramid:
         """The layout of codes that this quantizer made."""
+        check_is_codes('MultiScaleQuantizer', codes)
         layout = codes.layout
         layout.check(codes.indices_BL)
         if not isinstance(layout, ScalePyramid) or layout != self.layout(*layout.sides[-1]):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, ResidualGrid
+from fvq_core.codes import Codes, ResidualGrid, check_is_codes
 from fvq_core.errors import UserError
 from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
@@ -168,6 +168,7 @@ class ResidualQuantizer(Quantizer):
 
     def _parts(self, codes: Codes) -> list[Tensor]:
         """The code of each depth, (B, rows * columns * D, h, w)."""
+        check_is_codes('ResidualQuantizer', codes)
         codes.layout.check(codes.indices_BL)
         if not isinstance(codes.layout, ResidualGrid) or codes.layout.vocabularies != self._sizes:
             raise UserError(

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid
-from fvq_core.errors import UserError
+from fvq_core.codes import Codes, Grid, check_is_codes
+from fvq_core.errors import NonFiniteError, UserError
+from fvq_core.finite import all_finite
 from fvq_core.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import (
@@ -26,7 +27,7 @@ from fvq_core.registry import (
     REGULARIZERS,
 )
 
-from .latents import check_latent, to_grid, to_vectors
+from .latents import check_codebook, check_latent, to_grid, to_vectors
 
 Component = Mapping[str, Any]
 
@@ -125,7 +126,7 @@ class VectorQuantizer(Quantizer):
         It is mapped anew in each call: call it once a step. Of a class-conditional projector it is the codebook of one
         label, the same for every image: `DiTBridge` says which.
         """
-        return self.normalize.codes(self._project())
+        return check_codebook(self, self.normalize.codes(self._project()))
 
     def map(self, raw_KD: Tensor) -> Tensor:
         """What a raw codebook (K, source_dim) means: projected, float32, normalised where that is what codes mean."""
@@ -221,6 +222,7 @@ class VectorQuantizer(Quantizer):
         return indices_N, z_q_ND, losses
 
     def embed(self, codes: Codes) -> Tensor:
+        check_is_codes('VectorQuantizer', codes)
         codes.layout.check(codes.indices_BL)
         layout = codes.layout
         if not isinstance(layout, Grid) or layout.codebook_size != self.codebook_size:
@@ -295,6 +297,10 @@ class VectorQuantizer(Quantizer):
             )
         if z_ND.dim() != 2 or z_ND.shape[1] != self.code_dim:
             raise UserError(f'VectorQuantizer: expected latents (N, {self.code_dim}), got {tuple(z_ND.shape)}.')
+        if not all_finite(z_ND):
+            raise NonFiniteError(
+                'VectorQuantizer: the latents that codes should start from are not finite; look at the encoder.'
+            )
         self.started.fill_(1)
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
         self.update.attach(self.embedding, self.normalize, self.distance)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data.multi_crop import ImageWindows
-from ..errors import UserError
+from ..errors import NonFiniteError, UserError
 from ..images import from_uint8
 from ..tokenizer import Tokenizer
 from .manifest import Manifest
@@ -93,7 +93,11 @@ class ShardReader:
             if batch['numbers']:
                 on_device = [window.to(device, non_blocking=True) for window in batch['windows']]
                 views = self.windows.multi_crop.views(on_device).flatten(0, 1)
-                codes += [c.int() for c in encode_views(tokenizer, views, self.batch_size, precision)]
+                try:
+                    codes += [c.int() for c in encode_views(tokenizer, views, self.batch_size, precision)]
+                except NonFiniteError as error:
+                    first, last = (self.windows.images.name(batch['numbers'][end]) for end in (0, -1))
+                    raise NonFiniteError(f'images from {first} to {last}: {error}') from error
             advance(len(wanted))
             if wanted[-1] + 1 == self.plan.shard_images(shard).stop:
                 found = torch.cat(codes).cpu() if codes else torch.empty(0, self.plan.layout.length, dtype=torch.int32)

@@ -51,6 +51,7 @@ class MAGVIT2Encoder(nn.Module):
         self.checkpointing = checkpointing
         self.out_channels = z_channels
         self.downsample_factor = 2 ** (len(ch_mult) - 1)
+        self.in_channels = in_channels
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1, bias=False)
         counts = blocks_of_levels(num_res_blocks, ch_mult)
         channels, self.levels = ch, nn.ModuleList()

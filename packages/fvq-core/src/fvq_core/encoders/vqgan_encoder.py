@@ -48,6 +48,7 @@ class VQGANEncoder(nn.Module):
             backward pass: less memory, about a third more time, the same gradients.
 
     Attributes:
+        in_channels: Channels of the image.
         out_channels: `z_channels`.
         downsample_factor: f = 2^(levels - 1).
     """
@@ -68,6 +69,7 @@ class VQGANEncoder(nn.Module):
         self.checkpointing = checkpointing
         self.out_channels = z_channels
         self.downsample_factor = 2 ** (len(ch_mult) - 1)
+        self.in_channels = in_channels
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
         channels = ch
         attentive = attentive_levels(attention, len(ch_mult))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any, cast
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..data.loader import build_loader
 from ..data.sample import UnreadableImages
 from ..data.seekable_sampler import SeekableSampler
-from ..errors import NonFiniteLossError, UserError
+from ..errors import NonFiniteError, NonFiniteLossError, UserError
 from ..ranks import copy_from_first_rank
 from ..registry import LOOPS
 from ..tasks.task import Task
@@ -121,13 +122,17 @@ class TrainLoop(BaseLoop):
         """One step of the optimizers with its hooks."""
         runner = self.runner
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=micro_batches)
-        outputs = runner.task.train_step(micro_batches, runner.optim_wrapper, self._iter)
+        try:
+            outputs = runner.task.train_step(micro_batches, runner.optim_wrapper, self._iter)
+        except NonFiniteError as error:
+            self.check_finite()  # an earlier iteration may be at fault
+            raise self.diverged(self._iter, str(error)) from error
         norms = {
             f'gradient norm of {name}': wrapper.grad_norm
             for name, wrapper in runner.optim_wrapper.items()
             if wrapper.grad_norm is not None and not wrapper.overflow_is_expected
         }
-        self.unchecked.append((self._iter, {**outputs['losses'], **norms}))
+        self.unchecked.append((self._iter, {**outputs['losses'], **outputs.get('watched', {}), **norms}))
         on_gpu = outputs['losses']['total'].is_cuda
         if not on_gpu or len(self.unchecked) >= FINITE_CHECK_INTERVAL or self._iter + 1 == self._max_iters:
             self.check_finite()
@@ -135,7 +140,7 @@ class TrainLoop(BaseLoop):
         self._iter += 1
 
     def check_finite(self) -> None:
-        """Look at the losses and gradient norms of the iterations since the last look.
+        """Look at the losses, gradient norms and whatever else the task watches of the iterations since the last look.
 
         It comes before every evaluation and checkpoint, so no checkpoint is ever written from broken weights.
 
@@ -150,12 +155,19 @@ class TrainLoop(BaseLoop):
         if all(finite):
             return
         iteration, names, values = read[finite.index(False)]
-        terms = ', '.join(f'{name} {value:g}' for name, value in zip(names, values.tolist(), strict=True))
+        terms = dict(zip(names, values.tolist(), strict=True))
+        what = (
+            'loss' if not math.isfinite(terms['total']) else next(n for n, v in terms.items() if not math.isfinite(v))
+        )
+        listed = ', '.join(f'{name} {value:g}' for name, value in terms.items())
+        raise self.diverged(iteration, f'the {what} is not finite ({listed})')
+
+    def diverged(self, iteration: int, what: str) -> NonFiniteLossError:
+        """The error of a run with numbers that are not finite: where, what, the last good checkpoint, and what helps."""
         saved = list_checkpoints(self.runner.work_dir)
         last = f'the last good checkpoint is {saved[0]}' if saved else 'no checkpoint was written yet'
-        raise NonFiniteLossError(
-            f'iteration {iteration + 1}: the loss is not finite ({terms}); {last}. '
-            'Lower the learning rate or lengthen the warm-up.'
+        return NonFiniteLossError(
+            f'iteration {iteration + 1}: {what.rstrip(".")}; {last}. Lower the learning rate or lengthen the warm-up.'
         )
 
 

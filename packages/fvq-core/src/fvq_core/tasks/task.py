@@ -57,7 +57,8 @@ class Task(BaseModel):
             iteration: 0-based.
 
         Returns:
-            `losses`: detached scalars by name, with `total`, what the main part minimises; and what the task's hooks read.
+            `losses`: detached scalars by name, with `total`, what the main part minimises; optionally `watched`: other scalars
+            that must be finite too; and what the task's hooks read.
         """
         raise NotImplementedError
 

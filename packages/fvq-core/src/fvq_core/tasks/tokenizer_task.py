@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from ..errors import SmokeError
+from ..finite import check_finite_images
 from ..images import device_images
 from ..pretrained import from_pretrained
 from ..ranks import average_over_ranks
@@ -131,15 +132,15 @@ class TokenizerTask(Task):
         """One step of the tokenizer and, from its start on, of the discriminator.
 
         Returns:
-            `losses` as `Task` says, with the discriminator's terms, which are not in the tokenizer's `total`; and `rows`:
-            codebook rows that the batch used (B, L).
+            `losses` and `watched` as `Task` says, with the discriminator's terms, which are not in the tokenizer's `total`;
+            and `rows`: codebook rows that the batch used (B, L).
         """
         active = self.adversarial is not None and self.adversarial.active(iteration)
         adversarial = self.adversarial if active else None
         stepping = ['tokenizer', 'discriminator'] if active else ['tokenizer']
         optimizers = {name: optim_wrapper[name] for name in stepping}
         sums: dict[str, Tensor] = {}
-        rows_BL = []
+        rows_BL, largest = [], []
         for number, batch in enumerate(data, 1):
             images = self.images(batch)
             with self.gradients_stay(number < len(data)):
@@ -155,17 +156,26 @@ class TokenizerTask(Task):
                     losses = {**losses, **judged}
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() / len(data)
+            if out.largest_latent is not None:
+                largest.append(out.largest_latent)
             rows_BL.append(self.tokenizer.quantizer.rows(out.codes))
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad()
         if adversarial is not None:  # each rank's BatchNorm saw its own images
             average_over_ranks([buffer for buffer in adversarial.buffers() if buffer.is_floating_point()])
-        return {'losses': sums, 'rows': torch.cat(rows_BL)}
+        watched = {'largest latent': torch.stack(largest).max()} if largest else {}
+        return {'losses': sums, 'watched': watched, 'rows': torch.cat(rows_BL)}
 
     def val_step(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What metrics read: images, the tokenizer's output and the tokenizer, as one entry for the whole batch."""
+        """What metrics read: images, the tokenizer's output and the tokenizer, as one entry for the whole batch.
+
+        Raises:
+            NonFiniteError: Latents, codes or reconstructions that are NaN or infinite.
+        """
         images = self.images(data)
-        return [{'images': images, 'output': self.tokenizer(images), 'tokenizer': self.tokenizer}]
+        output = self.tokenizer(images)
+        check_finite_images(output.reconstruction, 'the pixels', len(images), 'no score is made of them')
+        return [{'images': images, 'output': output, 'tokenizer': self.tokenizer}]
 
     test_step = val_step

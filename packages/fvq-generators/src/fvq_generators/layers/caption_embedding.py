@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.finite import check_finite_images
 
 
 class CaptionEmbedding(nn.Module):
@@ -31,10 +32,11 @@ class CaptionEmbedding(nn.Module):
         self.register_buffer('unconditional_TC', torch.randn(tokens, caption_dim) / caption_dim**0.5)
 
     def check(self, captions_BTC: Tensor) -> None:
-        """Refuse what are no features.
+        """Refuse what are no features; reads them from the device.
 
         Raises:
             UserError: Another shape or dtype.
+            NonFiniteError: Features that are NaN or infinite.
         """
         wanted = (self.tokens, self.caption_dim)
         if captions_BTC.dim() != 3 or captions_BTC.shape[1:] != wanted or not captions_BTC.is_floating_point():
@@ -42,6 +44,8 @@ class CaptionEmbedding(nn.Module):
                 f'captions are float features (B, {wanted[0]}, {wanted[1]}), got {captions_BTC.dtype} of shape '
                 f'{tuple(captions_BTC.shape)}; pad them on the left and mask the padding.'
             )
+        if len(captions_BTC):
+            check_finite_images(captions_BTC, 'the caption features', len(captions_BTC), 'look at what made them')
 
     def null(self, captions_BTC: Tensor) -> Tensor:
         """No caption, for as many."""

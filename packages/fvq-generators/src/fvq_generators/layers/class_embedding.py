@@ -30,18 +30,19 @@ class ClassEmbedding(nn.Module):
         Raises:
             UserError: Another shape or dtype, or a class out of range.
         """
-        if labels_B.dim() != 1 or labels_B.is_floating_point():
+        if labels_B.dim() != 1 or labels_B.is_floating_point() or labels_B.is_complex() or labels_B.dtype == torch.bool:
             raise UserError(
                 f'classes are whole numbers (B,), got {labels_B.dtype} of shape {tuple(labels_B.shape)}; '
                 'give one class for each image.'
             )
+        labels_B = labels_B.long()  # the number of classes may lie beyond a narrow type
         if labels_B.numel() and (labels_B.min() < 0 or labels_B.max() >= self.num_classes):
             wrong = labels_B[(labels_B < 0) | (labels_B >= self.num_classes)][0].item()
             raise UserError(f'class {wrong} is out of range; this model has classes 0 to {self.num_classes - 1}.')
 
     def null(self, labels_B: Tensor) -> Tensor:
         """No class, for as many."""
-        return torch.full_like(labels_B, self.num_classes)
+        return torch.full_like(labels_B, self.num_classes, dtype=torch.int64)
 
     def drop(self, labels_B: Tensor) -> Tensor:
         """Labels with a random share replaced by none."""
@@ -50,6 +51,7 @@ class ClassEmbedding(nn.Module):
 
     def forward(self, labels_B: Tensor) -> Tensor:
         """(B,) to (B, 1, D)."""
+        labels_B = labels_B.long()
         if self.training and self.drop_rate > 0:
             labels_B = self.drop(labels_B)
         return self.table(labels_B)[:, None]

@@ -1,0 +1,111 @@
+"""NaN and infinity never become codes, in any quantizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fvq_core.errors import NonFiniteError, UserError
+from fvq_core.finite import may_look
+
+from .matrix import TINY_PROJECTORS, TINY_QUANTIZERS, VARIANTS, VECTOR, build, latents
+
+CONFIGS = {name: {'type': name, **options} for name, options in TINY_QUANTIZERS.items()} | VARIANTS
+every_quantizer = pytest.mark.parametrize('name', CONFIGS)
+broken_numbers = pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+
+
+@every_quantizer
+@broken_numbers
+@pytest.mark.parametrize('train', [False, True], ids=['eval', 'train'])
+def test_latents_that_are_not_finite_are_refused_with_the_number_of_their_image(name: str, value: float, train: bool):
+    quantizer, z = build(CONFIGS[name], train=train), latents(3)
+    z[1, 2, 3, 3] = value
+    with pytest.raises(NonFiniteError, match=r'latents of image 1 are not finite \(1 of 3 images in this batch\)'):
+        quantizer(z)
+
+
+@every_quantizer
+def test_weights_that_are_not_finite_give_no_codes(name: str):
+    quantizer = build(CONFIGS[name])
+    for key, parameter in quantizer.named_parameters():
+        if 'project_out' in key or 'qkv' in key:  # it acts on codes only; torch's attention may give 0 for NaN
+            continue
+        kept = parameter.detach().clone()
+        with torch.no_grad():
+            parameter.view(-1)[0] = float('nan')
+            with pytest.raises(NonFiniteError):
+                quantizer(latents())
+            parameter.copy_(kept)
+
+
+@pytest.mark.parametrize('projector', TINY_PROJECTORS)
+def test_mapped_codes_that_are_not_finite_are_neither_chosen_nor_decoded(projector: str):
+    quantizer = build(dict(VECTOR, projector=dict(type=projector, **TINY_PROJECTORS[projector])))
+    codes = quantizer(latents()).codes
+    with torch.no_grad():
+        quantizer.embedding[5, 0] = float('inf')
+    for act in (lambda: quantizer(latents()), lambda: quantizer.embed(codes)):
+        with pytest.raises(NonFiniteError, match=r'VectorQuantizer: .* codes are not finite, the first is'):
+            act()
+
+
+def test_codes_do_not_start_from_latents_that_are_not_finite():
+    quantizer = build(dict(VECTOR, init=dict(type='KMeansInit')))
+    for count in (3, 100):  # fewer latents than codes take another way
+        z_ND = torch.randn(count, quantizer.code_dim)
+        z_ND[2, 1] = float('nan')
+        with pytest.raises(NonFiniteError, match='latents that codes should start from'):
+            quantizer.initialize(z_ND)
+
+
+class OffTheCPU(torch.Tensor):
+    """Says that it lies on a device for which one would have to wait."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device('xpu')
+
+
+def test_training_off_the_cpu_does_not_wait_for_the_device_and_evaluation_does():
+    z = latents()
+    far = z.as_subclass(OffTheCPU)
+    assert not may_look(far, wait=False)
+    assert may_look(far)
+    assert may_look(z, wait=False)
+    assert not may_look(z.to('meta'))
+
+
+def test_traced_code_looks_at_no_values():
+    found: list[bool] = []
+
+    class Probe(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found.append(may_look(x))
+            return x + 1
+
+    torch._dynamo.reset()
+    torch.compile(Probe(), backend='eager', fullgraph=True)(latents())
+    assert found == [False]
+
+
+@every_quantizer
+def test_other_things_than_latents_and_codes_are_refused(name: str):
+    quantizer = build(CONFIGS[name])
+    z = latents()
+    codes = quantizer(z).codes
+    wrong: list[tuple[Any, str]] = [
+        (z.numpy(), 'expected a float latent .*, got ndarray'),
+        (z.to(torch.int64), 'got torch.int64'),
+        (z[0], r'expected \(B, 8, H, W\), got \(8, 4, 6\)'),
+        (z[:, :5], r'expected \(B, 8, H, W\)'),
+    ]
+    for given, message in wrong:
+        with pytest.raises(UserError, match=message):
+            quantizer(given)
+    for given in (codes.indices_BL, codes.indices_BL.tolist(), None):
+        with pytest.raises(UserError, match='expected Codes, got'):
+            quantizer.embed(given)
