@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, nearest_hint
-from ..pretrained import load_weights
+from ..pretrained import load_weights, refuse_foreign_folder
 from ..registry import TOKENIZERS, constructor_arguments, load_plugins
 from ..tokenizer import Tokenizer
 from ..weights_files import CheckpointError, Weights, candidates, parts, read_weights_file
@@ -53,6 +54,17 @@ def first_fit(content: Any, use: Callable[[Weights], T], choice: Literal['ema', 
             f'no {"average of the" if choice == "ema" else "raw"} weights in this layout; drop --weights {choice}.'
         )
     raise first or CheckpointError('no state dict in this file.')
+
+
+@contextmanager
+def errors_name(path: str | Path) -> Iterator[None]:
+    """Errors inside begin with the file that they are about."""
+    try:
+        yield
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f'{path}: {error}') from error
 
 
 def find_importer(peer: str, options: Mapping[str, Any]) -> Callable[..., Any]:
@@ -120,7 +132,9 @@ def convert_file(
     """
     given = {name: value for name, value in options.items() if value is not None}
     find_importer(peer, given)  # before a large file is read
-    tokenizer, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
+    refuse_foreign_folder(Path(out))
+    with errors_name(path):
+        tokenizer, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
     tokenizer.save_pretrained(out, {'weights': origin(peer, path, weights)})
     return tokenizer
 
@@ -152,6 +166,7 @@ def convert_other(
     converter = getattr(import_module(module), name)
     given = {option: value for option, value in options.items() if value is not None}
     refuse_unknown(peer, converter, given)
-    return first_fit(
-        read_weights_file(path), lambda each: converter(each.state, out, origin(peer, path, each), **given), choice
-    )
+    with errors_name(path):
+        return first_fit(
+            read_weights_file(path), lambda each: converter(each.state, out, origin(peer, path, each), **given), choice
+        )
