@@ -100,7 +100,10 @@ def decode(
 
 
 class StaticStep:
-    """One step in memory of fixed size, through `torch.compile`, and on a GPU recorded once as a CUDA graph.
+    """One step in memory of fixed size: the model through `torch.compile`, and on a GPU all of it recorded as a CUDA graph.
+
+    The token is picked outside the compiled code and inside the graph: inductor cannot generate a float64 cumulative sum over
+    64 rows of 16,384 tokens.
 
     Args:
         model: See `decode`.
@@ -127,19 +130,17 @@ class StaticStep:
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.scale = torch.ones(1, device=device)
         self.visible_BT = None if visible_BT is None else visible_BT.clone()
-        self.compiled = torch.compile(self._step, backend=backend, fullgraph=True, dynamic=False)
+        self.compiled = torch.compile(self._logits, backend=backend, fullgraph=True, dynamic=False)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.result_B = self.tokens_B
 
-    def _step(
-        self, tokens_B: Tensor, position: Tensor, uniform_B: Tensor, scale: Tensor, visible_BT: Tensor | None
-    ) -> Tensor:
+    def _logits(self, tokens_B: Tensor, position: Tensor, scale: Tensor, visible_BT: Tensor | None) -> Tensor:
         rows_B = tokens_B.repeat(2) if self.guided else tokens_B
         logits_BV = self.model.step(rows_B, self.cache, position, visible_BT)
-        return self.pick(guide(logits_BV, scale) if self.guided else logits_BV, uniform_B)
+        return guide(logits_BV, scale) if self.guided else logits_BV
 
     def _run(self) -> Tensor:
-        return self.compiled(self.tokens_B, self.position, self.uniform_B, self.scale, self.visible_BT)
+        return self.pick(self.compiled(self.tokens_B, self.position, self.scale, self.visible_BT), self.uniform_B)
 
     def __call__(self, tokens_B: Tensor, position: int, uniform_B: Tensor, scale: float | None) -> Tensor:
         """The next tokens (B,); on a GPU in memory that the next call writes to."""
