@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from . import __version__
-from .config_data import build_data
+from .config_data import Built, build_data
 from .errors import UserError
 from .finite import check_finite_weights, warn_of_weights
 from .model_card import LIBRARY, CardMetadata, model_card
@@ -186,7 +186,7 @@ def from_pretrained(
     return tokenizer.to(device).eval()
 
 
-def build_skeleton(build: Callable[[Any], nn.Module], description: Any, tensors: int, source: str) -> nn.Module:
+def build_skeleton(build: Callable[[Any], Built], description: Any, tensors: int, source: str) -> Built:
     """What a file describes, on the meta device: a trillion codes cost nothing there, and are seen not to fit the weights.
 
     Args:
