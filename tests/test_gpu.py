@@ -104,7 +104,7 @@ def test_gradients_and_losses_are_those_of_the_cpu(name: str) -> None:
         pytest.skip('assigns its codes, or moves them first')
     results = []
     for device in ('cpu', 'cuda'):
-        module, z_here = copy.deepcopy(quantizer).to(device), z.to(device).requires_grad_()
+        module, z_here = copy.deepcopy(quantizer).to(device), z.detach().to(device, copy=True).requires_grad_()
         output = module(z_here)
         (sum(output.losses.values()) + output.z_q_BDHW.square().mean()).backward()
         results.append({'z': z_here.grad, **output.losses} | {n: p.grad for n, p in module.named_parameters()})
@@ -120,6 +120,7 @@ def small_task(**more: Any) -> Any:
     return MODELS.build(model).place(torch.device('cuda')).train()
 
 
+@pytest.mark.filterwarnings('ignore:Synchronization debug mode is a prototype')
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 @pytest.mark.parametrize('adversarial', [False, True])
 def test_a_training_step_does_not_wait_for_the_device(precision: str, adversarial: bool) -> None:
@@ -134,8 +135,8 @@ def test_a_training_step_does_not_wait_for_the_device(precision: str, adversaria
     for _ in range(2):  # libraries take their workspaces
         task.train_step([{'images': images}], wrappers, 0)
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode('error')
     try:
+        torch.cuda.set_sync_debug_mode('error')
         losses = task.train_step([{'images': images}], wrappers, 1)['losses']
     finally:
         torch.cuda.set_sync_debug_mode('default')
