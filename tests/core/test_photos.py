@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from fvq_core.data.loader import build_loader
-from fvq_core.data.photos import PHOTO_NAMES, BundledPhotos, load_photos, photo_part, shrunk
+from fvq_core.data.photos import (
+    PHOTO_NAMES,
+    BundledPhotos,
+    held_out_columns,
+    load_photos,
+    photo_part,
+    photo_parts,
+    shrunk,
+)
 from fvq_core.data.whole_photos import WholePhotos
 from fvq_core.errors import UserError
 
@@ -102,12 +110,12 @@ def test_unknown_split_and_empty_crops_are_refused():
 
 def test_shrunk_photos_keep_their_aspect_and_mean_and_smaller_ones_stay():
     photo = load_photos()['coffee']
-    small = shrunk(photo, 80)
+    small = shrunk(photo, 0.2)
     assert small.shape == (80, 120, 3)
     np.testing.assert_allclose(small.mean((0, 1)), photo.mean((0, 1)), atol=0.5)
-    assert shrunk(small, 200) is small
+    assert shrunk(small, 1.5) is small
     whole = BundledPhotos('train', 64, short_side=64)
-    part = whole.parts['coffee']
+    (part,) = whole.parts['coffee']
     assert min(part.shape[:2]) == 64
     assert contains(part, whole[(2, 2)]['image']) or contains(part, whole[(2, 2)]['image'].flip(2))
 
@@ -130,12 +138,38 @@ def test_whole_photos_show_every_photo_from_edge_to_edge():
                 np.testing.assert_allclose(*quarters, atol=2.0)
 
 
+@pytest.mark.parametrize('held_out', range(4))
+def test_any_quarter_can_be_held_out_and_training_crops_lie_on_either_side_of_it(held_out: int):
+    photo = load_photos()['coffee']
+    flags = np.zeros(photo.shape[:2], dtype=np.uint8)
+    for split, mark in (('train', 1), ('eval', 2)):
+        for part in photo_parts(flags, split, held_out):
+            part += mark
+    first, end = held_out_columns(photo.shape[1], held_out)
+    assert (flags[:, first:end] == 2).all()
+    assert (flags == 2).sum() == flags.shape[0] * (end - first)
+    assert (flags == 1).sum() == flags.size - (flags == 2).sum()
+    dataset = BundledPhotos('train', 8, crops=10, held_out=held_out)
+    sides = [
+        [contains(part, image) or contains(part, image.flip(2)) for part in photo_parts(photo, 'train', held_out)]
+        for image in (dataset[(2, position)]['image'] for position in range(40))
+    ]
+    assert all(any(side) for side in sides)
+    assert np.array(sides).any(0).all()
+
+
 def test_what_training_did_not_see_of_a_whole_photo_is_the_evaluation_s_part():
-    dataset = WholePhotos(height=192)
-    for number, name in enumerate(PHOTO_NAMES):
-        photo, image = load_photos()[name], dataset[number]['image']
-        seen = photo_part(photo, 'train').shape[1] / photo.shape[1]
-        assert dataset.unseen_from(image) / image.shape[2] == pytest.approx(seen, abs=0.01)
+    for held_out in range(4):
+        dataset = WholePhotos(height=192, held_out=held_out)
+        for number, name in enumerate(PHOTO_NAMES):
+            photo, image = load_photos()[name], dataset[number]['image']
+            expected = np.array(held_out_columns(photo.shape[1], held_out)) / photo.shape[1]
+            np.testing.assert_allclose(np.array(dataset.unseen(image)) / image.shape[2], expected, atol=0.01)
+
+
+def test_quarters_that_there_are_not_are_refused():
+    with pytest.raises(UserError, match='held_out must be a quarter, 0 to 3 from left to right, got 4'):
+        BundledPhotos('eval', held_out=4)
 
 
 def test_whole_photos_of_a_height_that_codes_do_not_divide_are_refused():

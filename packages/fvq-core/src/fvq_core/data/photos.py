@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..registry import DATASETS
 from .sample import Sample, sample_rng
 
-TRAIN_SHARE = 0.75
+RIGHT = 3  # the quarter of each photo that training does not see, unless a config names another
 
 
 def _photo_sources() -> dict[str, Callable[[], np.ndarray]]:
@@ -50,18 +50,28 @@ def load_photos() -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(sources[name]()[..., :3]) for name in PHOTO_NAMES}
 
 
+def held_out_columns(width: int, quarter: int) -> tuple[int, int]:
+    """The first column of a quarter of a photo, 0 to 3 from left to right, and the first one after it."""
+    return int(width * 0.25 * quarter), int(width * 0.25 * (quarter + 1))
+
+
+def photo_parts(photo: np.ndarray, split: Literal['train', 'eval'], held_out: int = RIGHT) -> list[np.ndarray]:
+    """The held-out quarter of a photo (eval), or what is to the left and right of it (train); they share no pixel."""
+    first, end = held_out_columns(photo.shape[1], held_out)
+    parts = [photo[:, first:end]] if split == 'eval' else [photo[:, :first], photo[:, end:]]
+    return [part for part in parts if part.size]
+
+
 def photo_part(photo: np.ndarray, split: Literal['train', 'eval']) -> np.ndarray:
-    """The left three quarters (train) or the right quarter (eval) of a photo; they share no pixel."""
-    border = int(photo.shape[1] * TRAIN_SHARE)
-    return photo[:, :border] if split == 'train' else photo[:, border:]
+    """The left three quarters (train) or the right quarter (eval) of a photo."""
+    return photo_parts(photo, split)[0]
 
 
-def shrunk(photo: np.ndarray, short_side: int) -> np.ndarray:
-    """A photo with that short side, by area averages; a smaller one stays as it is."""
-    height, width = photo.shape[:2]
-    scale = short_side / min(height, width)
+def shrunk(photo: np.ndarray, scale: float) -> np.ndarray:
+    """A photo of that share of its sides, by area averages; from 1 on it stays as it is."""
     if scale >= 1.0:
         return photo
+    height, width = photo.shape[:2]
     size = (round(width * scale), round(height * scale))
     return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX))
 
@@ -77,8 +87,9 @@ class BundledPhotos(Dataset):
         crop_size: Side in pixels.
         crops: Number of crops: the length of an epoch in training, of the evaluation set otherwise.
         seed: Of the training crops.
-        short_side: Shrink the photos to this short side first, so that a crop shows most of one; by default crops have
-            full resolution.
+        short_side: Shrink what a split has of each photo to this short side first, so that a crop shows most of it; by
+            default crops have full resolution.
+        held_out: The quarter of each photo that is for evaluation only, 0 to 3 from left to right.
 
     Raises:
         UserError: A photo's part is smaller than the crop.
@@ -91,19 +102,26 @@ class BundledPhotos(Dataset):
         crops: int = 1000,
         seed: int = 0,
         short_side: int | None = None,
+        held_out: int = RIGHT,
     ) -> None:
         if split not in ('train', 'eval'):
             raise UserError(f"BundledPhotos: split must be 'train' or 'eval', got '{split}'.")
         if crops < 1 or crop_size < 1:
             raise UserError(f'BundledPhotos: crops and crop_size must be 1 or more, got {crops} and {crop_size}.')
+        if held_out not in range(4):
+            raise UserError(f'BundledPhotos: held_out must be a quarter, 0 to 3 from left to right, got {held_out}.')
         self.split, self.crop_size, self.crops, self.seed = split, crop_size, crops, seed
-        self.parts = {name: photo_part(photo, split) for name, photo in load_photos().items()}
-        if short_side is not None:
-            self.parts = {name: shrunk(part, short_side) for name, part in self.parts.items()}
-        for name, part in self.parts.items():
-            if min(part.shape[:2]) < crop_size:
+        self.parts: dict[str, list[np.ndarray]] = {}
+        for name, photo in load_photos().items():
+            parts = photo_parts(photo, split, held_out)
+            if short_side is not None:
+                scale = short_side / min(photo.shape[0], sum(part.shape[1] for part in parts))
+                parts = [shrunk(part, scale) for part in parts]
+            self.parts[name] = [part for part in parts if min(part.shape[:2]) >= crop_size]
+            if not self.parts[name]:
+                height, width = max((part.shape[:2] for part in parts), key=min)
                 raise UserError(
-                    f'BundledPhotos: the {split} part of {name} is {part.shape[1]}x{part.shape[0]}, smaller than the '
+                    f'BundledPhotos: the {split} part of {name} is {width}x{height}, smaller than the '
                     f'{crop_size}x{crop_size} crop; choose a smaller crop_size, or a larger short_side.'
                 )
 
@@ -115,9 +133,12 @@ class BundledPhotos(Dataset):
         number, position = index if isinstance(index, tuple) else (index, index)
         rng = sample_rng(self.seed if self.split == 'train' else 0, position)
         label = number % len(PHOTO_NAMES)
-        part = self.parts[PHOTO_NAMES[label]]
-        top = rng.randrange(part.shape[0] - self.crop_size + 1)
-        left = rng.randrange(part.shape[1] - self.crop_size + 1)
+        parts = self.parts[PHOTO_NAMES[label]]
+        places = [part.shape[1] - self.crop_size + 1 for part in parts]
+        top = rng.randrange(parts[0].shape[0] - self.crop_size + 1)
+        place = rng.randrange(sum(places))
+        right = place >= places[0]  # of what is held out
+        part, left = parts[right], place - right * places[0]
         crop = part[top : top + self.crop_size, left : left + self.crop_size]
         if self.split == 'train' and rng.random() < 0.5:
             crop = crop[:, ::-1]

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..registry import DATASETS
-from .photos import PHOTO_NAMES, TRAIN_SHARE, load_photos
+from .photos import PHOTO_NAMES, RIGHT, held_out_columns, load_photos
 from .sample import Sample, to_tensor
 
 MULTIPLE = 16  # sides are multiples of it, so that tokenizers of f = 16 or less take the photos as they are
@@ -18,22 +18,21 @@ MULTIPLE = 16  # sides are multiples of it, so that tokenizers of f = 16 or less
 class WholePhotos(Dataset):
     """Each bundled photo once, resized to one height; the label is its number.
 
-    `BundledPhotos` trains on the left three quarters: `unseen_from` says where that ends.
-
     Args:
         height: In pixels, a multiple of 16; the width follows, rounded to a multiple of 16.
+        held_out: The quarter that training did not see, as `BundledPhotos` has it.
         seed: Not used.
 
     Raises:
         UserError: The height is not a multiple of 16.
     """
 
-    caption = 'Each photo beside its reconstruction. The bar marks the right quarter, which training never saw.'
+    caption = 'Each photo beside its reconstruction. The bar marks the quarter that training never saw.'
 
-    def __init__(self, height: int = 192, seed: int = 0) -> None:
+    def __init__(self, height: int = 192, held_out: int = RIGHT, seed: int = 0) -> None:
         if height < MULTIPLE or height % MULTIPLE:
             raise UserError(f'WholePhotos: height must be a multiple of {MULTIPLE}, got {height}.')
-        self.height = height
+        self.height, self.held_out = height, held_out
 
     def __len__(self) -> int:
         return len(PHOTO_NAMES)
@@ -44,7 +43,6 @@ class WholePhotos(Dataset):
         image = to_tensor(photo.resize((width, self.height), Image.Resampling.LANCZOS))
         return Sample(image=image, label=index, unreadable=[], error=None)
 
-    @staticmethod
-    def unseen_from(image: torch.Tensor) -> int:
-        """The first column of a photo (3, H, W) that training did not see."""
-        return int(image.shape[-1] * TRAIN_SHARE)
+    def unseen(self, image: torch.Tensor) -> tuple[int, int]:
+        """The columns of a photo (3, H, W) that training did not see: the first, and the first after them."""
+        return held_out_columns(image.shape[-1], self.held_out)

@@ -47,7 +47,7 @@ class ReportHook(Hook):
         pictures: Evaluation images in `reconstructions.png`.
         latents: Latent vectors in the scatter of `codebook.png`, at most.
         dataset: Config of a dataset such as `WholePhotos` whose images, of any size, stand in `reconstructions.png` in
-            place of evaluation images. It may have a `caption`, and `unseen_from(image)`, the first column that
+            place of evaluation images. It may have a `caption`, and `unseen(image)`, the range of columns that
             training did not see.
     """
 
@@ -130,5 +130,5 @@ class ReportHook(Hook):
             height, width = (side - side % factor for side in image.shape[1:])
             (entry,) = task.val_step({'images': image[None, :, :height, :width]})
             pairs.append((entry['images'][0], entry['output'].reconstruction[0]))
-            unseen.append(self.dataset.unseen_from(image) if hasattr(self.dataset, 'unseen_from') else None)
+            unseen.append(self.dataset.unseen(image) if hasattr(self.dataset, 'unseen') else None)
         save_reconstruction_pairs(pairs, path, unseen, getattr(self.dataset, 'caption', ''))

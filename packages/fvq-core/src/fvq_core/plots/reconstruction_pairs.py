@@ -30,7 +30,7 @@ def fill_rows(widths: Sequence[int], row_width: int, gap: int) -> list[list[int]
 def save_reconstruction_pairs(
     pairs: Sequence[tuple[Tensor, Tensor]],
     path: Path,
-    unseen_from: Sequence[int | None] = (),
+    unseen: Sequence[tuple[int, int] | None] = (),
     caption: str = '',
     row_width: int = 1760,
 ) -> None:
@@ -39,7 +39,7 @@ def save_reconstruction_pairs(
     Args:
         pairs: An image (3, H, W) in [-1, 1] and its reconstruction.
         path: A PNG.
-        unseen_from: The column of each image from which on training did not see it; a bar below marks that part.
+        unseen: The columns of each image that training did not see, as a range; a bar below marks them.
         caption: A line below all.
         row_width: Pixels that a row may take.
     """
@@ -56,10 +56,10 @@ def save_reconstruction_pairs(
             for image in pairs[index]:
                 pixels = to_uint8(image).permute(1, 2, 0).cpu().numpy()
                 canvas.paste(Image.fromarray(pixels), (left, top))
-                border = unseen_from[index] if unseen_from else None
-                if border is not None:
+                columns = unseen[index] if unseen else None
+                if columns is not None:
                     bottom = top + pixels.shape[0]
-                    draw.rectangle((left + border, bottom, left + pixels.shape[1] - 1, bottom + BAR - 1), fill=ORANGE)
+                    draw.rectangle((left + columns[0], bottom, left + columns[1] - 1, bottom + BAR - 1), fill=ORANGE)
                 left += pixels.shape[1] + BETWEEN
             left += GAP - BETWEEN
         top += height
