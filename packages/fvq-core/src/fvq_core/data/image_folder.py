@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,21 +16,10 @@ from ..registry import DATASETS
 from .decoding import Orientation
 from .folder_listing import EXTENSIONS, list_folder
 from .image_dataset import ImageDataset
+from .list_file import read_list
 from .packed_names import PackedNames
 
 logger = logging.getLogger('fvq')
-
-
-def read_list(list_file: str) -> list[tuple[str, int]]:
-    """The entries of a list file: a path relative to the root, and optionally a label after the last space."""
-    entries = []
-    for line in map(str.strip, Path(list_file).read_text().splitlines()):
-        path, _, label = line.rpartition(' ')
-        if path and label.lstrip('-').isdigit():
-            entries.append((path, int(label)))
-        elif line:
-            entries.append((line, -1))
-    return entries
 
 
 @DATASETS.register_module()
@@ -42,7 +30,7 @@ class ImageFolder(ImageDataset):
         root: The folder. Class folders inside give labels; images right inside have label -1. See `list_folder` for what
             is left out.
         transforms: See `ImageDataset`.
-        list_file: A text file of paths relative to `root`, one a line, optionally with a label after a space.
+        list_file: A text file of paths relative to `root`, one a line, optionally with a label; see `read_list`.
         decoder: See `ImageDataset`.
         seed: Of the random transforms.
         exif_orientation: See `ImageDataset`.
@@ -68,7 +56,7 @@ class ImageFolder(ImageDataset):
         if list_file is not None and not os.path.isfile(list_file):
             raise UserError(f'ImageFolder: the list file {list_file} does not exist.')
         self.root = os.path.abspath(root)
-        entries = self.list_root() if list_file is None else read_list(list_file)
+        entries = self.list_root() if list_file is None else read_list(list_file, self.root)
         if not entries:
             raise UserError(f'ImageFolder: no image is listed in {list_file}.')
         self.names = PackedNames.pack(name for name, _ in entries)

@@ -1,0 +1,115 @@
+"""List files: one image a line with or without a label, as editors, spreadsheets and `find` write them."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from pathlib import Path
+
+from ..errors import UserError
+from .folder_listing import EXTENSIONS
+
+PROBED = 32  # images looked for before a list is taken; if none is there, it is of another folder
+QUOTED = re.compile(r'"(?P<path>(?:[^"]|"")+)"(?P<rest>.*)')
+BLANK, COMMA, DIGITS = ' \t', (',', ';'), '0123456789'
+LONGEST = 9  # digits of a label
+
+
+def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
+    """The entries of a list file: `cat/1.jpg` or `cat/1.jpg 0`, one a line.
+
+    A label comes after spaces, tabs, a comma or a semicolon, the same kind in all lines. Paths are relative to the root, or
+    absolute; they may contain spaces, and may be in double quotes. Blank lines are left out, and so are comments: lines that
+    start with # and have no extension of an image. Files are UTF-8, or UTF-16 with a byte-order mark; line ends are those of
+    any system. A backslash stands for / unless a file is called so.
+
+    Args:
+        list_file: Its path.
+        root: The folder of the images; looked into for a few of them, and for lines that are hard to read.
+
+    Returns:
+        Path and label, -1 without one, in the order of the file.
+
+    Raises:
+        UserError: A line that cannot be read, by its number; a list of another folder.
+    """
+    entries: list[tuple[str, int]] = []
+    first: tuple[bool, int] | None = None  # whether the first label comes after a comma, and its line
+    for number, raw in enumerate(split_lines(list_file), 1):
+        line = os.fsdecode(raw).strip(' \t\r\f\v')
+        if not line:
+            continue
+        path, comma, label = parse(line)
+        plain = path.lower().endswith(EXTENSIONS) and '\\' not in path and path.isprintable()
+        found = path if plain else find(path, root)
+        if found is None and line.startswith('#') and not path.lower().endswith(EXTENSIONS):
+            continue
+        if found is None:
+            raise UserError(f'{list_file}: line {number}: {problem(raw, line, root)}')
+        if label is not None:
+            first = first or (comma, number)
+            if first[0] != comma:
+                kinds = {True: 'a comma', False: 'a space'}
+                raise UserError(
+                    f'{list_file}: line {number}: the label comes after {kinds[comma]}, that of line {first[1]} after '
+                    f'{kinds[first[0]]}; use one of them.'
+                )
+        entries.append((found, -1 if label is None else label))
+    probed = [path for path, _ in entries[:: max(1, len(entries) // PROBED)]]
+    if probed and not any(os.path.lexists(os.path.join(root, path)) for path in probed):
+        raise UserError(
+            f'{list_file}: none of {len(probed)} of its images is in {root}, the first would be '
+            f'{os.path.join(root, probed[0])}; paths are relative to root.'
+        )
+    return entries
+
+
+def split_lines(list_file: str) -> list[bytes]:
+    """The lines of a text file in UTF-8, or in whatever bytes file names have.
+
+    Raises:
+        UserError: It is not text.
+    """
+    data = Path(list_file).read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data = data.decode('utf-16').encode()
+        except UnicodeError as error:
+            raise UserError(f'{list_file}: damaged UTF-16 ({error}); save it as UTF-8.') from error
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b'\n' if b'\n' in data else b'\r')
+    damaged = next((number for number, line in enumerate(lines, 1) if b'\0' in line), None)
+    if damaged:
+        raise UserError(f'{list_file}: line {damaged} has a NUL byte; a list is a text file, save it as UTF-8.')
+    return lines
+
+
+def parse(line: str) -> tuple[str, bool, int | None]:
+    """Path, whether a comma follows it, and the label of a line; the whole line where it does not end in a label."""
+    head = line.rstrip(DIGITS)
+    label = line[len(head) :]
+    if label == '1' and head.endswith('-'):
+        head, label = head[:-1], '-1'
+    path = head.rstrip(BLANK)
+    comma = path.endswith(COMMA)
+    if comma:
+        path = path[:-1].rstrip(BLANK)
+    if not path or path == head or not label or len(label) > LONGEST:
+        path, comma, label = line, False, ''
+    if path.startswith('"') and (quoted := QUOTED.fullmatch(path)) and not quoted['rest']:
+        path = quoted['path'].replace('""', '"')
+    return path, comma, int(label) if label else None
+
+
+def find(path: str, root: str) -> str | None:
+    """A path as it is, or with / for backslashes, whichever is there."""
+    return next((p for p in (path, path.replace('\\', '/')) if os.path.lexists(os.path.join(root, p))), None)
+
+
+def problem(raw: bytes, line: str, root: str) -> str:
+    """Why a line names no image."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return f'it is not UTF-8, and {root} has no file of these bytes; save the list as UTF-8.'
+    return f"expected a path below {root}, and optionally a whole number from -1 on as label ('cat/1.jpg 0'), got '{line}'."
