@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from fvq_core import commands
-from fvq_core.commands import convert, export, reconstruct, report, test, train
+from fvq_core.commands import convert, export, extract_codes, reconstruct, report, test, train
 from fvq_core.commands import list as list_configs
 
+from ..tiny import tiny_tokenizer
 from .helpers import PHOTOS, REPO
 
 
@@ -200,5 +201,21 @@ def test_training_stops_at_a_non_finite_loss_and_names_it(capsys: pytest.Capture
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert code == 2
     assert error.startswith('error: iteration ')
-    assert 'reconstruction nan' in error or 'reconstruction inf' in error
+    assert 'latents of image 0 are not finite' in error or 'the loss is not finite (total' in error
     assert 'checkpoint' in error
+
+
+def test_broken_weights_give_neither_codes_nor_pictures_nor_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = tiny_tokenizer()
+    with torch.no_grad():
+        tokenizer.encoder.conv_in.weight[0] = float('nan')
+    with pytest.warns(UserWarning, match='refused when it is loaded'):
+        tokenizer.save_pretrained('broken')
+    save_images('images', 2, 32)
+    options = ['--size', '16', '--crops', 'center', '--workers', '0', '--device', 'cpu']
+    for command, arguments in (
+        (extract_codes, ['broken', 'images', 'codes', *options]),
+        (reconstruct, ['broken', 'images/0.png', '--out', 'pictures']),
+        (test, [PHOTOS, 'broken', '--cfg-options', 'device=cpu']),
+    ):
+        assert "model.safetensors: 'encoder.conv_in.weight' is not finite" in refused(capsys, command, *arguments)

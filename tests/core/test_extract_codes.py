@@ -19,7 +19,7 @@ from fvq_core.data.multi_crop import ImageWindows, TenCrop, parse_crops
 from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_part
 from fvq_core.data.sample import sample_rng, to_tensor
 from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop
-from fvq_core.errors import UserError
+from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.extract_codes import PhotoParts, extract_codes, image_source
 from fvq_core.identity import tokenizer_hash
 from fvq_core.images import from_uint8
@@ -289,3 +289,24 @@ def test_a_line_now_and_then_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch)
         'extracting, process 1 of 2: 20 of 200 images, 0.5 images/s, time left 6:00',
         'extracting, process 1 of 2: 40 of 200 images, 0.5 images/s, time left 5:20',
     ]
+
+
+def test_an_encoder_that_breaks_half_way_leaves_no_finished_store_and_names_the_images(
+    photos: Path, tmp_path: Path, tokenizer: Tokenizer
+):
+    calls: list[int] = []
+
+    def break_the_fourth(module: object, inputs: object, output: Tensor) -> Tensor:
+        calls.append(1)  # the first call is the plan's
+        return output * float('nan') if len(calls) == 5 else output
+
+    handle = tokenizer.encoder.register_forward_hook(break_the_fourth)
+    options = dict(batch_size=1, shard_size=1)
+    with pytest.raises(NonFiniteError, match=r'images from (.*class1/1.png) to \1: .*latents of image 0 are not finite'):
+        extract(photos, tmp_path / 'store', tokenizer, ['center'], **options)
+    handle.remove()
+    with pytest.raises(UserError, match='not complete|unfinished|continue'):
+        CodesStore(tmp_path / 'store')
+    extract(photos, tmp_path / 'store', tokenizer, ['center'], **options)
+    extract(photos, tmp_path / 'whole', tokenizer, ['center'], **options)
+    assert_same_files(tmp_path / 'store', tmp_path / 'whole')
