@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     'vqbridge_uniform': dict(_VQ, projector=_BRIDGE),
 }
 SHOWN = ('vq', 'linear', 'vqbridge')
+LARGEST = 1e15  # coordinates; their squares are still far from the end of float32
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def run_toy(toy: Toy, method: Mapping[str, Any], seed: int = 0) -> Trajectory:
         for _ in range(toy.steps + 1):
             z_N2 = encoder(x_N2)
             codebook_K2 = quantizer.codebook().detach().clone()
+            if not torch.cat([z_N2, codebook_K2]).abs().max() < LARGEST:  # also if one is not a number
+                raise UserError(f'toy: {method} diverged at lr {toy.lr:g}; choose a lower one.')
             out = quantizer(z_N2.t().reshape(1, 2, 1, toy.latents))
             states.append((z_N2.detach(), codebook_K2, out.codes.indices_BL[0]))
             task = 0.5 * (out.z_q_BDHW.reshape(2, toy.latents).t() - target_N2).square().sum(1).mean()
@@ -170,6 +173,4 @@ def run_toy(toy: Toy, method: Mapping[str, Any], seed: int = 0) -> Trajectory:
             torch.stack([task, *out.losses.values()]).sum().backward()
             optimizer.step()
     z, codebooks, indices = (torch.stack(part) for part in zip(*states, strict=True))
-    if not (z.isfinite().all() and codebooks.isfinite().all()):
-        raise UserError(f'toy: {method} diverged at lr {toy.lr:g}; choose a lower one.')
     return Trajectory(z, codebooks, indices, target_N2)
