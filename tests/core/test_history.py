@@ -39,6 +39,30 @@ def test_last_line_cut_off_by_a_crash_is_ignored(history: History):
     assert history.rows() == ROWS
 
 
+@pytest.mark.parametrize(
+    'tail',
+    [
+        b'\0' * 512,
+        b'{"iter": 5, "loss": 0.1' + b'\0' * 100,
+        b'{"iter": 5, "lo\xff\xfe"}\n',
+        b'[1, 2]\n{"loss": 3}\n{"iter": "x"}\n\n',
+        b'[' * 100_000 + b'\n',
+    ],
+)
+def test_what_a_power_cut_leaves_is_left_out_and_the_rows_after_it_count(history: History, tail: bytes):
+    with open(history.path, 'ab') as file:
+        file.write(tail)
+    assert history.rows() == ROWS
+    with open(history.path, 'ab') as file:
+        file.write(b'\0\n')
+    later = {'iter': 9, 'kind': 'val'}
+    history.append(later)
+    assert history.rows() == [*ROWS, later]
+    assert history.truncate(4) >= 1
+    assert history.truncate(4) == 0
+    assert history.rows() == ROWS
+
+
 def test_truncating_keeps_the_rows_up_to_and_with_the_iteration(history: History):
     history.truncate(2)
     assert history.rows() == ROWS[:3]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
+from fvq_core.runner.evaluation_loop import EvaluationLoop
 from fvq_core.runner.optim_wrapper import build_optim_wrappers
 from tests.tiny import FVQ, tokenizer_config
 
@@ -62,11 +67,51 @@ def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
     return {'losses': losses, 'norms': norms, 'state': task.state_dict()}
 
 
+def evaluate(rank: int, case: str) -> str:
+    """What the evaluation loop gives, or says, for three images, or one, of which this rank may not be able to read any."""
+    images = [
+        {'images': torch.full((1, 3, 16, 16), number, dtype=torch.uint8), 'unreadable': [], 'error': None}
+        for number in range(4)
+    ]
+    broken: dict[str, Any] = {'images': None, 'unreadable': ['broken.png'], 'reasons': ['cut off'], 'error': None}
+    mine: dict[str, list[dict[str, Any]]] = {
+        'one image': images[:1] if rank == 0 else [],
+        'one rank reads nothing': images if rank == 0 else [broken],
+        'too many together': [images[0], {**broken, 'unreadable': [f'{rank}.png']}],
+        'no image': [],
+        'an error of one rank': images if rank == 0 else [{**broken, 'error': 'images differ in size'}],
+    }
+    task = MODELS.build(
+        dict(type='TokenizerTask', tokenizer=tokenizer_config(VQ), reconstruction_loss=dict(type='L2Loss'))
+    )
+    logger, no_hook = logging.getLogger('fvq.test'), lambda stage, **arguments: None
+    runner = SimpleNamespace(task=task, seed=0, logger=logger, call_hook=no_hook)
+    data = dict(
+        batch_size=1, dataset=dict(type='BundledPhotos', split='eval', crop_size=16, crops=1), max_unreadable=0.2
+    )
+    loop = EvaluationLoop(runner, data, [dict(type='CodebookUsage')])
+    loop.dataloader = SizedBatches(mine[case])
+    try:
+        return f'{loop.run()["usage"].samples} images'
+    except UserError as error:
+        return str(error)
+
+
+class SizedBatches(list):
+    """Batches of a data set of eight images."""
+
+    dataset = range(8)
+
+
+EVALUATIONS = ('one image', 'one rank reads nothing', 'too many together', 'no image', 'an error of one rank')
+
+
 def work(rank: int, folder: str) -> None:
     """One of two processes."""
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
     torch.save({name: train(case, rank, 2) for name, case in CASES.items()}, f'{folder}/rank{rank}.pt')
+    Path(folder, f'evaluations{rank}.json').write_text(json.dumps({case: evaluate(rank, case) for case in EVALUATIONS}))
     dist.barrier()
     dist.destroy_process_group()
 

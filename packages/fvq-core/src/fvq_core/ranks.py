@@ -72,3 +72,25 @@ def agree(find: Callable[[], Any] | None) -> Any:
     if found[1] is not None:
         raise UserError(found[1])
     return found[0]
+
+
+def sum_or_raise(counts: Sequence[int], error: UserError | None = None) -> list[int]:
+    """Sums of counts over ranks; if something went wrong on any rank, every rank raises and none waits for it.
+
+    Args:
+        counts: As many on every rank.
+        error: What went wrong on this rank.
+
+    Raises:
+        UserError: This rank's error, else that of the first rank that has one.
+    """
+    every: list[Any] = [(list(counts), error and str(error))]
+    if dist.is_initialized():
+        every = [None] * dist.get_world_size()
+        dist.all_gather_object(every, (list(counts), error and str(error)))
+    if error is not None:
+        raise error
+    for _, message in every:
+        if message is not None:
+            raise UserError(message)
+    return [sum(each) for each in zip(*(numbers for numbers, _ in every), strict=True)]

@@ -90,10 +90,21 @@ class UnreadableImages:
                 self.last = f'{name} ({reason})' if reason else name
                 because = f': {reason}' if reason else ''
                 self.logger.warning(f'skipped unreadable image {name} ({len(self.names)} so far){because}')
-        if len(self.names) > self.allowed * self.dataset_size:
-            raise UserError(
-                f'{len(self.names)} of {self.dataset_size} images cannot be read, more than max_unreadable='
-                f'{self.allowed:g} allows, the last is {self.last}; repair the data or raise '
-                'max_unreadable of the data loader.'
-            )
+        self.check_share(len(self.names))
         return batch.get('images', batch.get('codes')) is not None
+
+    def check_share(self, unreadable: int) -> None:
+        """Raise if there are too many.
+
+        Args:
+            unreadable: Distinct unreadable files, of this rank or of all.
+
+        Raises:
+            UserError: More than `allowed`.
+        """
+        if unreadable > self.allowed * self.dataset_size:
+            last = f', the last is {self.last}' if self.last else ''
+            raise UserError(
+                f'{unreadable} of {self.dataset_size} images cannot be read, more than max_unreadable={self.allowed:g} allows'
+                f'{last}; repair the data or raise max_unreadable of the data loader.'
+            )

@@ -22,17 +22,38 @@ class History:
         """Write one row; it is on disk when this returns."""
         with open(self.path, 'a') as file:
             file.write(json.dumps(row) + '\n')
+            file.flush()
+            os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every complete row; a last line cut off by a crash is ignored."""
-        if not self.path.exists():
-            return []
-        complete = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith('\n')]
-        return [json.loads(line) for line in complete]
+        """Every row that is whole; a crash may leave half a line, and a power cut NUL bytes."""
+        return self._read()[0]
 
-    def truncate(self, iteration: int) -> None:
-        """Keep the rows up to an iteration."""
-        kept = [row for row in self.rows() if row['iter'] <= iteration]
+    def truncate(self, iteration: int) -> int:
+        """Keep the rows up to an iteration.
+
+        Returns:
+            The number of lines that were damaged, and are gone.
+        """
+        rows, damaged = self._read()
+        kept = [row for row in rows if row['iter'] <= iteration]
         staging = self.path.with_suffix('.partial')
         staging.write_text(''.join(json.dumps(row) + '\n' for row in kept))
         os.replace(staging, self.path)
+        return damaged
+
+    def _read(self) -> tuple[list[dict[str, Any]], int]:
+        """The rows, and how many lines are none."""
+        lines = self.path.read_bytes().split(b'\n') if self.path.exists() else []
+        found = [row_of(line.strip(b'\0 \r\t')) for line in lines]
+        rows = [row for row in found if row is not None]
+        return rows, sum(bool(line) for line in lines) - len(rows)
+
+
+def row_of(line: bytes) -> dict[str, Any] | None:
+    """The row that a line holds; None if it is none of ours."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get('iter'), int) else None

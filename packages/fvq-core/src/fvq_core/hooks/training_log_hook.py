@@ -145,4 +145,6 @@ class TrainingLogHook(Hook):
         if self.histogram_K is not None and not is_main_process():
             self.histogram_K.zero_()
         if is_main_process():
-            self.history.truncate(checkpoint['meta']['iter'])
+            damaged = self.history.truncate(checkpoint['meta']['iter'])
+            if damaged:
+                runner.logger.warning(f'{self.history.path}: {damaged} damaged line(s) are left out.')

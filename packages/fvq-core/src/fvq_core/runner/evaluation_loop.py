@@ -12,6 +12,7 @@ from ..data.loader import build_loader
 from ..data.sample import UnreadableImages
 from ..errors import UserError
 from ..metric import Metric, MetricValue
+from ..ranks import sum_or_raise
 from ..registry import LOOPS, METRICS
 
 
@@ -43,15 +44,21 @@ class EvaluationLoop(BaseLoop):
         unreadable = UnreadableImages(len(cast(Sized, self.dataloader.dataset)), self.allowed_unreadable, runner.logger)
         for metric in self.metrics:
             metric.reset(task.tokenizer)
-        seen = 0
-        for index, batch in enumerate(self.dataloader):
-            if not unreadable.check(batch):
-                continue
-            (entry,) = task.val_step(batch)
-            for metric in self.metrics:
-                metric.update(entry['images'], entry['output'], entry['tokenizer'])
-            seen += len(entry['images'])
-            runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=[entry])
+        mine, error = 0, None
+        try:
+            for index, batch in enumerate(self.dataloader):
+                if not unreadable.check(batch):
+                    continue
+                (entry,) = task.val_step(batch)
+                for metric in self.metrics:
+                    metric.update(entry['images'], entry['output'], entry['tokenizer'])
+                mine += len(entry['images'])
+                runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=[entry])
+        except UserError as caught:
+            error = caught
+        # A rank may have no image of its own, if there are fewer than ranks or if it cannot read any: ask all of them.
+        seen, broken = sum_or_raise([mine, len(unreadable.names)], error)
+        unreadable.check_share(broken)
         if not seen:
             raise UserError('the evaluation set has no readable image.')
         self.results = {}
