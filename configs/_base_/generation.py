@@ -1,7 +1,7 @@
 """LlamaGen's recipe for generators on ImageNet codes at 256x256 (Sun et al., 2024), at its smallest size.
 
-Extract the codes first: `tools/extract_codes.py TOKENIZER data/imagenet/train data/codes/imagenet_NAME --upsample`. The
-batch is 256: 8 devices with 32 images each. The learning rate is constant and no batch changes it.
+Extract the codes first: `tools/extract_codes.py TOKENIZER data/imagenet/train data/codes/imagenet_NAME --upsample
+--exif-orientation ignore`. The batch is 256: 8 devices with 32 images each. The learning rate is constant and no batch changes it.
 """
 
 from mmengine.config import read_base

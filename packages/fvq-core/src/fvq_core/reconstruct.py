@@ -18,9 +18,12 @@ from .data.decoding import UnreadableImageError, decode
 from .data.sample import to_tensor
 from .errors import UserError
 from .images import from_uint8, to_uint8
+from .paths import expand_home, printable
 from .registry import METRICS
 from .runner.distributed import choose_device
 from .tokenizer import Tokenizer
+
+SMALLEST = 11  # pixels of a side: the window of SSIM
 
 
 def open_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:
@@ -62,8 +65,14 @@ def reconstruct_files(
     Returns:
         For each file: `psnr` (dB), `ssim`, `codes` (count), `layout`, `picture`.
     """
+    paths, out = [expand_home(path) for path in paths], expand_home(out)
     tokenizer = Tokenizer.from_pretrained(folder).to(choose_device(device))
     images = [open_image(path, tokenizer.downsample_factor, max_side) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if min(image.size) < SMALLEST:
+            raise UserError(
+                f'{path} is {image.width}x{image.height} once cropped; SSIM needs {SMALLEST} pixels on each side.'
+            )
     if Path(out).is_file():
         raise UserError(f'--out {out} is a file; name a folder.')
     names = unique_names(paths)
@@ -102,11 +111,11 @@ def reconstruct_files(
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
-    """File stems, numbered if two files share one on a file system that ignores case; bytes that are not UTF-8 are escaped."""
+    """File stems, numbered if two files share one on a file system that ignores case."""
     names: list[str] = []
     taken: set[str] = set()
     for path in paths:
-        stem = Path(path).stem.encode('utf-8', 'backslashreplace').decode()
+        stem = printable(Path(path).stem)
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ..data.multi_crop import ImageWindows
 from ..errors import NonFiniteError, UserError
 from ..images import from_uint8
+from ..paths import printable
 from ..tokenizer import Tokenizer
 from .manifest import Manifest
 from .writer import refuse_unreadable
@@ -110,5 +111,5 @@ class ShardReader:
             raise UserError(batch['error'])
         for number, reason in zip(batch['unreadable'], batch['reasons'], strict=True):
             self.unreadable.append(self.windows.images.name(number))
-            logger.warning(f'left out unreadable image {self.unreadable[-1]}: {reason}')
+            logger.warning(f'left out unreadable image {printable(self.unreadable[-1])}: {reason}')
             refuse_unreadable(self.unreadable, self.plan.source_images, self.allowed)

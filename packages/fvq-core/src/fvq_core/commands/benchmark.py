@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from .command import command, make_parser
+from .key_value import KeyValueAction
 
 EXAMPLE = """\
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2                     # bundled photos; continues where it stopped
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--perceptual-weights', metavar='FILE', help='trained weights of that network')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='for every row alike'
+        '--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='for every row alike'
     )
     parser.add_argument(
         '--allow-differences', action='store_true', help='also compare configs that differ in more than the quantizer'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import functools
+import io
 import re
 import sys
 import warnings
@@ -26,6 +27,9 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
 
     @functools.wraps(function)
     def run(argv: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors='backslashreplace')  # file names need not be text of the terminal's encoding
         try:
             function(argv)
         except UserError as error:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
 from ..stamp import image_count
 from .command import add_device, add_launcher, command, make_parser
+from .key_value import KeyValueAction
 from .options import PRESETS, SCORES, check_least, check_names, prepare_output
 
 EXAMPLE = """\
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--extractor-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         default={},
         metavar='KEY=VALUE',
         help='such as weights=FILE',

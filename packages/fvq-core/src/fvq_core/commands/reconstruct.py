@@ -20,10 +20,11 @@ def main(argv: Sequence[str] | None) -> None:
     add_device(parser)
     args = parser.parse_args(argv)
 
+    from ..paths import printable
     from ..reconstruct import reconstruct_files
 
     for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
         words = conventions(map(preset_name, score['protocol'].values()))
         numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({words})'
-        print(f'{name}: {numbers}, {score["codes"]} codes')
+        print(f'{printable(name)}: {numbers}, {score["codes"]} codes')
     print(f'pictures, codes.npz and scores.json are in {args.out}')

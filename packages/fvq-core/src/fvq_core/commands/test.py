@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
 from ..config import load_config, preflight, use_image_folder
 from ..errors import UserError
 from ..metric import MetricValue
 from ..stamp import image_count
 from .command import add_launcher, add_weights, command, make_parser
+from .key_value import KeyValueAction
 from .options import check_least, prepare_output
 
 EXAMPLE = """\
@@ -47,7 +46,11 @@ def main(argv: Sequence[str] | None) -> None:
         help='network of rFID and the like; default: Inception of 2015; none: no such score',
     )
     parser.add_argument(
-        '--extractor-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='its arguments, such as weights'
+        '--extractor-options',
+        nargs='+',
+        action=KeyValueAction,
+        metavar='KEY=VALUE',
+        help='its arguments, such as weights',
     )
     parser.add_argument(
         '--reference', metavar='NPZ', help='statistics for presets that compare with a file, such as adm'
@@ -60,7 +63,7 @@ def main(argv: Sequence[str] | None) -> None:
     add_weights(parser)
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE')
     args = parser.parse_args(argv)
     for option in OF_PRESETS:
         if getattr(args, option) is not None and not args.preset:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-
 from ..config import load_config, preflight
 from .command import add_launcher, command, make_parser
+from .key_value import KeyValueAction
 
 EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py
@@ -31,7 +30,12 @@ def main(argv: Sequence[str] | None) -> None:
         help='continue exactly from PATH, or from the newest readable checkpoint of the work dir',
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='override config entries'
+        '--cfg-options',
+        nargs='+',
+        action=KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override config entries',
     )
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..paths import expand_home
 from ..registry import DATASETS
 from .caption_features import CaptionError, no_caption, pad_left, read_features
 from .caption_names import CaptionsByName, NumberedCaptions
@@ -85,7 +86,7 @@ class CaptionedCodes(CodesDataset):
         self.names = (
             NumberedCaptions(self.stores) if images is None else CaptionsByName(images, self.stores, tar_labels)
         )
-        self.folders = [Path(folder) for folder in (captions, short_captions) if folder is not None]
+        self.folders = [Path(expand_home(folder)) for folder in (captions, short_captions) if folder is not None]
         for folder in self.folders:
             self._probe(folder)
 

@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 
 from ..errors import UserError
-from ..home_folder import expand_home
+from ..paths import expand_home, printable
 from ..registry import DATASETS
 from .decoding import Orientation
 from .folder_listing import EXTENSIONS, list_folder
@@ -75,7 +75,7 @@ class ImageFolder(ImageDataset):
                 f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {self.root}{f": {odd}" if odd else ""}.'
             )
         if odd and is_main_process():
-            logger.warning(f'{self.root}: {odd}')
+            logger.warning(printable(f'{self.root}: {odd}'))
         return listing.images
 
     def __len__(self) -> int:

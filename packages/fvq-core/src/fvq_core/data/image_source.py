@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..errors import UserError
-from ..home_folder import expand_home
+from ..paths import expand_home
 from .folder_listing import few, list_folder
 
 

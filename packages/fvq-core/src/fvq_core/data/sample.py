@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
+from ..paths import printable
 from ..registry import COLLATE_FUNCTIONS
 
 
@@ -89,7 +90,7 @@ class UnreadableImages:
                 self.names.add(name)
                 self.last = f'{name} ({reason})' if reason else name
                 because = f': {reason}' if reason else ''
-                self.logger.warning(f'skipped unreadable image {name} ({len(self.names)} so far){because}')
+                self.logger.warning(f'skipped unreadable image {printable(name)} ({len(self.names)} so far){because}')
         self.check_share(len(self.names))
         return batch.get('images', batch.get('codes')) is not None
 

@@ -15,7 +15,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 
 from ..errors import UserError
-from ..home_folder import expand_home
+from ..paths import expand_home, printable
 from ..registry import DATASETS
 from .decoding import Orientation
 from .folder_listing import EXTENSIONS, is_hidden, list_folder
@@ -76,7 +76,7 @@ def tars_of_folder(folder: str) -> list[str]:
     """The tar files right inside a folder, sorted."""
     listing = list_folder(folder)
     if listing.images and is_main_process():
-        logger.warning(f'{folder}: {len(listing.images):,} images beside the tar files are left out')
+        logger.warning(f'{printable(folder)}: {len(listing.images):,} images beside the tar files are left out')
     return [os.path.join(folder, name) for name in listing.tars]
 
 

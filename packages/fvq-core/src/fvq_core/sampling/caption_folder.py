@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..data.caption_features import CaptionError, pad_left, read_features
+from ..data.folder_listing import is_hidden
 from ..errors import UserError
 
 
 class CaptionFolder:
-    """The `.npy` files of a folder, numbered in order of their names; what stands in for classes where there are captions.
+    """The `.npy` files of a folder, without hidden ones, numbered in order of their names: captions in place of classes.
 
     Args:
         folder: Of features as `data.caption_features.read_features` takes them.
@@ -26,7 +28,7 @@ class CaptionFolder:
     """
 
     def __init__(self, folder: str | Path, tokens: int, channels: int) -> None:
-        self.files = sorted(Path(folder).glob('*.npy'))
+        self.files = sorted(p for p in Path(folder).glob('*.npy') if not is_hidden(p.name))
         if not self.files:
             raise UserError(f'--captions {folder}: expected .npy files of caption features, got none.')
         self.tokens, self.channels = tokens, channels
@@ -54,7 +56,7 @@ class CaptionFolder:
         """Of names and bytes: whether two folders ask for the same images."""
         digest = hashlib.sha256()
         for path in self.files:
-            digest.update(path.name.encode())
+            digest.update(os.fsencode(path.name))
             with path.open('rb') as file:
                 digest.update(hashlib.file_digest(file, 'sha256').digest())
         return digest.hexdigest()

@@ -42,7 +42,7 @@ class Progress:
 
     def __init__(self, folder: Path, identity: Sequence[str], every: float = SAVE_EVERY) -> None:
         self.folder, self.every = folder, every
-        self.name = hashlib.sha256('\n'.join(identity).encode()).hexdigest()[:32]
+        self.name = hashlib.sha256('\n'.join(identity).encode(errors='surrogateescape')).hexdigest()[:32]
         self.index, self.own = folder / f'{self.name}.json', f'{self.name}.{secrets.token_hex(4)}'
         self.saved_at, self.cost = time.monotonic(), 0.0
 
