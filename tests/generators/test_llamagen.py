@@ -467,3 +467,21 @@ def test_compiled_steps_of_two_batch_sizes_are_kept_and_an_unknown_backend_is_re
 
 def test_no_images_are_no_codes():
     assert tiny_generator().sample(torch.zeros(0, dtype=torch.int64)).indices_BL.shape == (0, 12)
+
+
+def test_codes_and_conditions_that_cannot_be_learned_are_refused():
+    generator = tiny_generator()
+    length = generator.layout.length
+    indices, cond = torch.zeros(2, length, dtype=torch.int64), torch.tensor([0, 1])
+    assert generator.loss(Codes(indices.to(torch.uint16), generator.layout), cond)['cross_entropy'].isfinite()
+    wrong: list[tuple[Any, Any, str]] = [
+        (indices, cond, r'LlamaGen: expected Codes, got a tensor \(2, 12\)'),
+        (Codes(indices + 32, generator.layout), cond, r'codes must lie in \[0, 32\)'),
+        (Codes(indices[:, 1:], generator.layout), cond, r'expected codes of shape \(B, 12\), got \(2, 11\)'),
+        (Codes(indices, generator.layout), cond[:1], '1 conditions for the codes of 2 images'),
+        (Codes(indices, generator.layout), cond + 4, 'class 5 is out of range'),
+        (Codes(indices, generator.layout), cond.float(), 'classes are whole numbers'),
+    ]
+    for codes, classes, message in wrong:
+        with pytest.raises(UserError, match=message):
+            generator.loss(codes, classes)

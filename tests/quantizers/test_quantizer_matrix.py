@@ -36,6 +36,7 @@ def sum_of_scales(quantizer: MultiScaleQuantizer, rows_BLD: Tensor) -> Tensor:
         x = rows_BlD.mT.reshape(-1, D, *layout.sides[scale])
         if layout.sides[scale] != (4, 6):
             x = F.interpolate(x, (4, 6), mode='bicubic')
+        x = x.contiguous()  # the last bits of a convolution may depend on the memory order
         if len(quantizer.phis):
             phi = quantizer.phis[quantizer.phi_of_scale[scale]]
             x = 0.5 * x + 0.5 * F.conv2d(x, phi.weight, phi.bias, padding=1)

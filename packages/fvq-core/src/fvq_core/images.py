@@ -126,5 +126,5 @@ def check_range(owner: str, images: Tensor) -> None:
             warnings.warn(
                 f'{owner}: expected images in [-1, 1], got values from {low:g} to {high:g}; are they in [0, 1]? Then use '
                 '2 * images - 1.',
-                stacklevel=4,
+                stacklevel=5,
             )

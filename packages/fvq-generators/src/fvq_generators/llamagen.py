@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from fvq_core.codes import CodeLayout, Codes, Grid, check_is_codes, layout_from_dict
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
+from fvq_core.finite import may_look
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 
@@ -238,9 +239,14 @@ class LlamaGen(Generator):
             valid_B: Weight of each image, such as 0 for one whose caption could not be read; the loss is a weighted mean.
 
         Raises:
-            UserError: Something else than codes, or codes of another layout.
+            UserError: Something else than codes, codes of another layout, or conditions that are not one an image; on a CPU
+                also codes and conditions out of range.
         """
         self.check_codes(codes)
+        if len(cond) != len(codes):
+            raise UserError(f'LlamaGen: {len(cond)} conditions for the codes of {len(codes)} images; give one each.')
+        if may_look(cond, wait=False):
+            self.check_condition(cond)
         x_BLD = self.features(codes.indices_BL[:, :-1], cond, caption_mask_BT)[:, self.condition.tokens - 1 :]
         weights_N = None if valid_B is None else valid_B.repeat_interleave(self.layout.length)
         targets_N = codes.indices_BL.reshape(-1)
@@ -248,10 +254,10 @@ class LlamaGen(Generator):
         return {'cross_entropy': value}
 
     def check_codes(self, codes: Codes) -> None:
-        """Refuse codes that lie on the image in another way.
+        """Refuse codes that lie on the image in another way; on a CPU also those that the layout cannot hold.
 
         Raises:
-            UserError: Naming both layouts.
+            UserError: Naming both layouts, or the codes.
         """
         check_is_codes(type(self).__name__, codes)
         self.check_layout(codes.layout)
@@ -260,6 +266,8 @@ class LlamaGen(Generator):
                 f'LlamaGen: the codes lie on {codes.layout}, this model has learned {self.layout}; '
                 'train one for these codes, or use the tokenizer that it was made for.'
             )
+        if may_look(codes.indices_BL, wait=False):
+            self.layout.check(codes.indices_BL)
 
     def new_cache(self, batch: int) -> KVCache:
         """Empty memory for that many sequences of condition tokens and codes."""

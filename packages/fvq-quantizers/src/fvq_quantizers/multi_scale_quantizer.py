@@ -131,6 +131,7 @@ class MultiScaleQuantizer(Quantizer):
         """Codes at a scale's sides to their share of the latent, (B, D, height, width)."""
         if codes_BDhw.shape[-2:] != (height, width):
             codes_BDhw = F.interpolate(codes_BDhw, (height, width), mode='bicubic')
+        codes_BDhw = codes_BDhw.contiguous()  # on some CPUs a convolution's last bits depend on the memory order
         part = self.phis[self.phi_of_scale[scale]](codes_BDhw) if len(self.phis) else codes_BDhw
         return part.contiguous()  # a map of one position looks channels-last, and sums and decoder would take that over
 
