@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from fvq_core import pretrained
 from fvq_core.errors import NonFiniteError, UserError
+from fvq_core.finite import check_finite_weights
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import NormalInit
@@ -267,3 +269,12 @@ def test_weights_that_are_not_finite_are_saved_with_a_warning_and_refused_by_nam
         folder = tokenizer.save_pretrained(tmp_path / 'broken')
     with pytest.raises(NonFiniteError, match=r"model.safetensors: 'decoder.conv_out.bias' is not finite"):
         Tokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize('stored', [torch.Tensor.to_sparse, lambda x: x.to(torch.float8_e5m2), torch.Tensor.half])
+def test_weights_are_looked_at_however_they_are_stored(stored: Callable[[torch.Tensor], torch.Tensor]):
+    good = torch.eye(3)
+    check_finite_weights({'w': stored(good), 'n': torch.tensor(1)}, 'x')
+    good[1, 1] = float('nan')
+    with pytest.raises(NonFiniteError, match="x: 'w' is not finite"):
+        check_finite_weights({'w': stored(good)}, 'x')

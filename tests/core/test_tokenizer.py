@@ -26,6 +26,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     'float pixels to 255': (PIXELS.float(), r'got values from 0 to 255; .*x / 127.5 - 1'),
     'dark float pixels': (PIXELS.float() % 9, r'got values from 0 to 8'),
     'centred pixels': (PIXELS.float() - 128, 'got values from -128 to 127'),
+    'a sparse tensor': (from_uint8(PIXELS).to_sparse(), 'got a sparse or nested tensor'),
     'an array': (PIXELS.numpy(), 'got ndarray; an image of PIL or NumPy'),
     'an image of PIL': (Image.new('RGB', (12, 8)), 'got Image; .*from_uint8'),
     'a list': ([[0.0]], 'got list'),

@@ -14,9 +14,12 @@ from .errors import NonFiniteError
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether no number is NaN or infinite; waits for the device."""
-    return not tensor.numel() or bool(
-        torch.stack(tensor.detach().aminmax()).isfinite().all()
-    )  # isfinite needs 10 x the time
+    if not tensor.numel():
+        return True
+    values = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
+    if values.dtype.itemsize == 1:  # float8 has no minimum
+        values = values.float()
+    return bool(torch.stack(values.aminmax()).isfinite().all())  # a tenth of the time of `isfinite`
 
 
 def may_look(tensor: Tensor, wait: bool = True) -> bool:
@@ -65,7 +68,7 @@ def check_finite_weights(weights: Mapping[str, Any], source: str) -> None:
     """
     for name, value in weights.items():
         if isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta and not all_finite(value):
-            count = int((~value.isfinite()).sum())
+            count = int((~value.to_dense().float().isfinite()).sum())
             raise NonFiniteError(
                 f"{source}: '{name}' is not finite: {count} of its {value.numel()} numbers are NaN or infinite; the run "
                 'diverged or the file is damaged. Use an earlier checkpoint, or load the file again.'

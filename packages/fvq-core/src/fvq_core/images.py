@@ -81,9 +81,10 @@ def check_images(owner: str, images: Any, channels: int | None, device: torch.de
         NonFiniteError: Values that are NaN or infinite.
     """
     wanted = f'{owner}: expected float images (B, {channels or "C"}, H, W) in [-1, 1], got'
-    if not isinstance(images, Tensor):
+    if not isinstance(images, Tensor) or images.is_nested or images.layout != torch.strided:
+        given = 'a sparse or nested tensor' if isinstance(images, Tensor) else type(images).__name__
         raise UserError(
-            f'{wanted} {type(images).__name__}; an image of PIL or NumPy, (H, W, 3), becomes one by '
+            f'{wanted} {given}; an image of PIL or NumPy, (H, W, 3), becomes one by '
             'from_uint8(torch.from_numpy(numpy.array(image)).permute(2, 0, 1)[None]).'
         )
     given = f'{wanted} {images.dtype} {tuple(images.shape)}'
@@ -109,7 +110,7 @@ def check_images(owner: str, images: Any, channels: int | None, device: torch.de
 
 def check_range(owner: str, images: Tensor) -> None:
     """Raise if values are not those of images in [-1, 1]; warn if they look like images in [0, 1]."""
-    low, high = (bound.item() for bound in images.detach().aminmax())
+    low, high = (bound.item() for bound in images.detach().float().aminmax())
     if not abs(low) + abs(high) < float('inf'):
         broken_B = ~images.isfinite().flatten(1).all(1)
         raise NonFiniteError(
