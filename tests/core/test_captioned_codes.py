@@ -271,10 +271,10 @@ def test_images_in_tars_have_their_captions_in_a_folder_a_tar(pictures: Path, tm
 
     (tmp_path / 'tars').mkdir()
     for number, folder in enumerate(('dogs', 'cats')):
-        with tarfile.open(tmp_path / f'tars/0000{number}.tar', 'w') as tar:
+        with tarfile.open(tmp_path / f'tars/a:b {number}.tar', 'w') as tar:
             for path in sorted((pictures / 'images' / folder).iterdir()):
                 tar.add(path, arcname=path.name)
-                write(tmp_path / f't5/0000{number}/{path.stem}.npy', 1, int(path.stem))
+                write(tmp_path / f't5/a:b {number}/{path.stem}.npy', 1, int(path.stem))
     source = image_source(str(tmp_path / 'tars'), 'shard')
     extract_codes(tiny_tokenizer(), source, tmp_path / 'codes', SeparateCrops(ADMCenterCrop(8)),
                   names=dict(tokenizer='tiny', source='tars'), say=lambda line: None)  # fmt: skip

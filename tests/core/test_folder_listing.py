@@ -7,14 +7,17 @@ import os
 from pathlib import Path
 
 import pytest
+from mmengine.config import ConfigDict
 
 from fvq_core.commands import check_data
 from fvq_core.commands.make_codebook import image_source as codebook_source
+from fvq_core.config import use_image_folder
 from fvq_core.data.folder_listing import list_folder
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.tar_shards import TarShards, find_shards
 from fvq_core.errors import UserError
 from fvq_core.extract_codes import image_source
+from fvq_core.registry import DATASETS
 from fvq_eval.samples import open_samples
 
 from .pictures import picture, save
@@ -154,6 +157,27 @@ def test_folder_of_tars_is_read_as_tars_and_images_beside_them_are_logged(
     assert 'tars: 1 images beside the tar files are left out' in caplog.text
     with pytest.raises(UserError, match='got both'):
         image_source(str(folder))
+
+
+def test_evaluation_set_of_a_command_line_may_be_tars_and_keeps_the_orientation(root: Path, tmp_path: Path):
+    os.system(f'tar -C {root} -cf {tmp_path}/a.tar .')
+    for path, kind in ((root, 'ImageFolder'), (tmp_path / 'a.tar', 'TarShards')):
+        loader = ConfigDict(dataset=dict(type='BundledPhotos', crop_size=8, exif_orientation='ignore'))
+        use_image_folder(loader, str(path))
+        assert (loader.dataset.type, loader.dataset.exif_orientation) == (kind, 'ignore')
+        assert DATASETS.build(loader.dataset)[0]['image'].shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize('value', [5, None, ['a'], {}])
+def test_what_is_not_a_path_is_one_line(value: object, root: Path):
+    for build in (
+        lambda: ImageFolder(value),
+        lambda: ImageFolder(str(root), list_file=value or 1),
+        lambda: TarShards([value]),
+    ):
+        with pytest.raises(UserError, match=r'expected a path, got'):
+            build()
+    assert len(ImageFolder(root)) == 3
 
 
 def test_folder_without_images_says_what_is_there(tmp_path: Path):

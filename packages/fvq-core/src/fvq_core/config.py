@@ -226,16 +226,18 @@ def check_arguments(cfg: Config) -> None:
 
 
 def use_image_folder(loader: ConfigDict, folder: str) -> None:
-    """Make an evaluation loader read a folder of images, with the config's own crop.
+    """Make an evaluation loader read a folder of images or tar files, with the config's own crop.
 
     Args:
         loader: `val_dataloader` of a config, changed in place.
-        folder: See `ImageFolder`.
+        folder: See `source_config`.
     """
+    from .data.image_source import source_config
+
     old = loader.dataset
     crop = dict(type='ADMCenterCrop', size=old.get('crop_size', 256), upsample=True)
     kept = {key: old[key] for key in ('exif_orientation',) if key in old}
-    loader.dataset = ConfigDict(type='ImageFolder', root=folder, transforms=old.get('transforms', [crop]), **kept)
+    loader.dataset = ConfigDict(**source_config(folder), transforms=old.get('transforms', [crop]), **kept)
 
 
 def build_training_parts(cfg: Config, task: Task) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from .errors import UserError
 
-def expand_home(path: str) -> str:
+
+def expand_home(path: str | os.PathLike[str]) -> str:
     """A path that starts with `~` or `~name` as an absolute one; any other, and one of an unknown user, as it is.
 
     A shell does this, but not in a config and not within quotes.
+
+    Raises:
+        UserError: It is not a path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f'expected a path, got {path!r}; put it in quotes.')
+    text = os.fspath(path)
     try:
-        return str(Path(path).expanduser()) if path.startswith('~') else path
+        return str(Path(text).expanduser()) if text.startswith('~') else text
     except RuntimeError:
-        return path
+        return text
 
 
 def printable(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def fix_crop_list(target: Path, photos: Sequence[str], crops: int, fixed: bool) 
     Raises:
         UserError: The list is fixed, and is not there, lists other photos, or has too few crops.
     """
-    text = target.read_text() if target.is_file() else ''
+    text = os.fsdecode(target.read_bytes()) if target.is_file() else ''
     listed = text.count('\n')
     is_ours = text == crop_lines(photos, listed // len(photos))
     if text and is_ours and listed >= crops:
@@ -49,7 +50,7 @@ def fix_crop_list(target: Path, photos: Sequence[str], crops: int, fixed: bool) 
         )
     text = crop_lines(photos, max(CROPS_A_PHOTO, math.ceil(crops / len(photos))))
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, text.encode(), '', flush=False)
+    write_atomically(target, os.fsencode(text), '', flush=False)
     return text
 
 

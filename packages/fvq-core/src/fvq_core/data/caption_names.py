@@ -74,17 +74,21 @@ class CaptionsByName:
         self.numbers = self._numbers(stores)
 
     def __getitem__(self, image: int) -> str:
-        name = self._name(image if self.numbers is None else int(self.numbers[image]))
+        number = image if self.numbers is None else int(self.numbers[image])
+        name = self.source.names[number]
         if isinstance(self.source, TarShards):
-            tar, _, name = name.partition(':')
-            name = f'{PurePath(tar).stem}/{name}'
+            name = f'{PurePath(self._tar(number)).stem}/{name}'
         return f'{os.path.splitext(name)[0]}.npy'
+
+    def _tar(self, number: int) -> str:
+        """Path of the tar that holds an image of the source."""
+        return self.source.shards[self.source.shard_numbers[number]]
 
     def _name(self, number: int) -> str:
         """An image of the source, such as `cats/3.jpg`, or `00007.tar:3.jpg` in a tar."""
         name = self.source.names[number]
         if isinstance(self.source, TarShards):
-            return f'{PurePath(self.source.shards[self.source.shard_numbers[number]]).name}:{name}'
+            return f'{PurePath(self._tar(number)).name}:{name}'
         return name
 
     def _numbers(self, stores: list[CodesStore | LlamaGenFolder]) -> np.ndarray | None:

@@ -58,7 +58,9 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
         UserError: One does not exist, or there is none.
     """
     found: list[str] = []
-    for pattern in map(expand_home, [shards] if isinstance(shards, str) else shards):
+    for pattern in map(
+        expand_home, shards if isinstance(shards, Sequence) and not isinstance(shards, str) else [shards]
+    ):
         if os.path.isdir(pattern):
             found += tars_of_folder(pattern)
             continue
@@ -83,6 +85,8 @@ def tars_of_folder(folder: str) -> list[str]:
 def wildcards(path: str) -> list[str]:
     """The files that a path with wildcards in its last part names, sorted."""
     folder, name = Path(path).parent, Path(path).name
+    if not name:
+        return []
     return sorted(str(file) for file in folder.glob(name) if name.startswith('.') or not is_hidden(file.name))
 
 
