@@ -107,6 +107,22 @@ def test_missing_file_and_file_without_weights_are_refused(tmp_path: Path):
         read_checkpoint(tmp_path / 'peer.pth')
 
 
+@pytest.mark.parametrize(
+    ('part', 'said'),
+    [
+        (dict(state_dict=3), "'state_dict' is int, which no run writes"),
+        (dict(meta=[1]), "'meta' is list"),
+        (dict(ema_state_dict={'weight': 1.0}), "'ema_state_dict' holds a float under 'weight'"),
+        (dict(state_dict={7: torch.zeros(1)}), "'state_dict' holds a Tensor under 7, not a tensor by name"),
+        (dict(optimizer='adam'), "'optimizer' is str"),
+    ],
+)
+def test_a_checkpoint_with_something_else_in_a_place_is_refused(part: dict, said: str, tmp_path: Path):
+    torch.save({**checkpoint(1), **part}, tmp_path / 'iter_1.pth')
+    with pytest.raises(CheckpointError, match=said):
+        read_checkpoint(tmp_path / 'iter_1.pth')
+
+
 def test_list_is_newest_first_by_number_and_ignores_other_files(tmp_path: Path):
     for name in ('iter_9.pth', 'iter_100.pth', 'iter_20.pth', 'iter_x.pth', '.iter_500.pth.partial', 'iter_7.pth.bak'):
         (tmp_path / name).touch()

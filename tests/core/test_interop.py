@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.interop.convert import build_from_peer, convert_file
-from fvq_core.pretrained import from_pretrained
+from fvq_core.pretrained import from_pretrained, read_config
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.weights_files import read_state_dict
@@ -296,6 +297,82 @@ def test_an_averaged_copy_of_the_weights_goes_first(tmp_path: Path):
     raw, averaged = ({'quant_conv.weight': torch.full((1,), value)} for value in (1.0, 2.0))
     torch.save({'state_dict': raw, 'state_dict_ema': averaged, 'epoch': 3}, tmp_path / 'model.pt')
     assert read_state_dict(tmp_path / 'model.pt')['quant_conv.weight'].item() == 2.0
+
+
+def peer_state(ours: Tokenizer) -> dict[str, Tensor]:
+    return taming_state(ours) | {'quantize.embedding.weight': ours.quantizer.embedding.detach()}
+
+
+def converted(peer: str, content: Any, folder: Path, *options: str) -> tuple[Tokenizer, str]:
+    """The tokenizer that the command writes from a file, and where it says that the weights are from."""
+    torch.save(content, folder / 'file.ckpt')
+    assert convert.main([peer, str(folder / 'file.ckpt'), str(folder / 'out'), *options]) == 0
+    return from_pretrained(folder / 'out'), read_config(folder / 'out')['weights']
+
+
+def test_a_file_of_lightning_whose_module_holds_the_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    ours = tokenizer(VECTOR)
+    state = {f'vqgan._orig_mod.{key}': value for key, value in peer_state(ours).items()}
+    content = {
+        'state_dict': state | {'loss.discriminator.main.0.weight': torch.zeros(1)},
+        'pytorch-lightning_version': '2.0',
+        'hyper_parameters': argparse.Namespace(lr=1.0),
+    }
+    found, origin = converted('taming', content, tmp_path)
+    assert_same_tokenizer(ours, found)
+    assert origin == (
+        "taming: file.ckpt, weights of 'state_dict.vqgan'; left out: pytorch-lightning_version, hyper_parameters "
+        '(argparse.Namespace), loss.*'
+    )
+    assert origin in capsys.readouterr().out
+
+
+def test_a_training_file_of_var_holds_two_models(tmp_path: Path):
+    ours = tokenizer(MULTI_SCALE, quant_kernel=3)
+    content = {'trainer': {'var_wo_ddp': {'head.weight': torch.zeros(3, 3)}, 'vae_local': var_state(ours)}, 'epoch': 1}
+    found, origin = converted('var', content, tmp_path, '--sides', '1', '2', '4')
+    assert_same_tokenizer(ours, found)
+    assert origin == "var: file.ckpt, weights of 'trainer.vae_local'; left out: epoch, trainer.var_wo_ddp"
+
+
+@pytest.mark.parametrize(('choice', 'which'), [((), 1), (('--weights', 'ema'), 1), (('--weights', 'raw'), 0)])
+def test_average_or_raw_weights_can_be_chosen(choice: tuple[str, ...], which: int, tmp_path: Path):
+    both = tokenizer(VECTOR), tokenizer(VECTOR)
+    raw, average = (peer_state(each) for each in both)
+    found, _ = converted('taming', {'model': raw, 'ema': average}, tmp_path, *choice)
+    assert_same_tokenizer(both[which], found)
+
+
+def test_an_average_that_does_not_fit_is_an_error_and_not_a_reason_to_take_the_raw_weights(tmp_path: Path):
+    state = peer_state(tokenizer(VECTOR))
+    torch.save({'model': state, 'ema': {**state, 'encoder.other': torch.zeros(2)}}, tmp_path / 'file.pt')
+    with pytest.raises(UserError, match=r'file\.pt: VQGAN: unknown key encoder\.other'):
+        convert_file('taming', tmp_path / 'file.pt', tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    ('tensor', 'said'),
+    [
+        (torch.full((16, 8), float('nan')), 'numbers that are not finite, the first is quantizer.embedding'),
+        (torch.ones(16, 8, dtype=torch.int64), r'quantizer\.embedding is torch\.int64, expected torch\.float32'),
+        (torch.ones(16, 8, dtype=torch.complex64), r'quantizer\.embedding is torch\.complex64'),
+        (torch.ones(0, 8), r'the tensor quantizer\.embedding is empty'),
+        (torch.ones(16), 'a tensor has another shape than in the released checkpoints'),
+        (torch.ones(()), 'a tensor has another shape than in the released checkpoints'),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(tensor: Tensor, said: str, tmp_path: Path):
+    state = peer_state(tokenizer(VECTOR)) | {'quantize.embedding.weight': tensor}
+    torch.save(state, tmp_path / 'file.pt')
+    with pytest.raises(UserError, match=said):
+        convert_file('taming', tmp_path / 'file.pt', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('peer', ['var', 'fvq'])
+def test_a_tokenizer_of_one_scale_is_not_one_of_many(peer: str):
+    with pytest.raises(UserError, match='not a tokenizer of VAR, but one of a single scale'):
+        build_from_peer(peer, peer_state(tokenizer(VECTOR)))
 
 
 def test_converted_folder_loads_and_gives_the_same_images(tmp_path: Path):

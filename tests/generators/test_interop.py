@@ -106,7 +106,7 @@ def test_the_command_writes_a_folder_that_loads(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['llamagen-gpt', 'F', 'OUT'], 'give the number of heads'),
+        (['llamagen-gpt', 'F', 'OUT'], 'no file says how many heads'),
         (['llamagen-gpt', 'F', 'OUT', '--depth', '4'], "importer of 'llamagen-gpt' has no option 'depth'"),
         (['llamagen', 'F', 'OUT', '--heads', '4'], "importer of 'llamagen' has no option 'heads'"),
         (['llamagen-gtp', 'F', 'OUT'], "unknown peer 'llamagen-gtp'; did you mean 'llamagen-gpt'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -61,7 +62,7 @@ class MultiScaleQuantizer(Quantizer):
     ) -> None:
         super().__init__()
         self.sides = check_sides(sides)
-        if (num_phi is not None and num_phi < 1) or phi_ratio < 0:
+        if (num_phi is not None and num_phi < 1) or not 0 <= phi_ratio < math.inf:
             raise UserError(
                 f'MultiScaleQuantizer: num_phi must be 1 or more, or None for one a scale, and phi_ratio 0 or more, got '
                 f'{num_phi} and {phi_ratio}; phi_ratio=0 is the identity.'

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError, nearest_hint
 from ..pretrained import load_weights, refuse_foreign_folder
@@ -99,17 +99,31 @@ def import_from_peer(
     """Our tokenizer with a peer's weights, in eval mode, and where in the file they are."""
     importer = find_importer(peer, options)
     (config, renamed), weights = first_fit(content, lambda each: (importer(each.state, **options), each), choice)
+    refuse_empty(renamed)
     with torch.device('meta'):
         skeleton = TOKENIZERS.build(config)
     tokenizer = skeleton.to_empty(device='cpu')
     source = f'the {peer} checkpoint'
-    refuse_not_finite(renamed, source)
+    check_numbers(tokenizer, renamed, source)
     load_weights(tokenizer, renamed, source)
     return tokenizer.eval(), weights
 
 
-def refuse_not_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Raise if a weight is NaN or infinite."""
+def refuse_empty(state: Mapping[str, Tensor]) -> None:
+    """Raise if a tensor has no elements, before a model of no channels is built."""
+    for key, value in state.items():
+        if not value.numel():
+            raise UserError(f'the tensor {key} is empty, of shape {tuple(value.shape)}.')
+
+
+def check_numbers(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Raise if a tensor is not of the kind of the module's, or has numbers that are NaN or infinite."""
+    own = module.state_dict()
+    other = [
+        key for key, value in state.items() if key in own and own[key].is_floating_point() != value.is_floating_point()
+    ]
+    if other:
+        raise UserError(f'{source}: {other[0]} is {state[other[0]].dtype}, expected {own[other[0]].dtype}.')
     broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise UserError(f'{source}: {len(broken)} tensors have numbers that are not finite, the first is {broken[0]}.')

@@ -21,16 +21,15 @@ AUTOENCODER_RULES: Rules = (
     *QUANT_CONV_RULES,
 )
 QUANTIZER_RULES: Rules = ((r'quantize\.embedding\.weight', 'quantizer.embedding'),)
+MARKERS = ('encoder.conv_in.weight', 'quantize.embedding.weight', 'encoder.conv_blocks.0.res.0.conv2.weight')
 # A ring buffer of the last 65,536 codes, from which the peer shows its usage while training.
 NOT_WEIGHTS = (r'quantize\.codebook_used',)
 
 
 def autoencoder_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Encoder and decoder configs, read off the shapes of a state dict in the peer's layout."""
-    if 'encoder.conv_in.weight' not in state or 'quantize.embedding.weight' not in state:
-        raise LayoutError(
-            'not a tokenizer in the layout of LlamaGen: no encoder.conv_in.weight or quantize.embedding.weight.'
-        )
+    if not state.keys() >= set(MARKERS):
+        raise LayoutError(f'not a tokenizer in the layout of LlamaGen: no {" or ".join(MARKERS)}.')
     ch, in_channels = state['encoder.conv_in.weight'].shape[:2]
     pattern = re.compile(r'encoder\.conv_blocks\.(\d+)\.res\.(\d+)\.conv2\.weight')
     blocks = {(int(m[1]), int(m[2])): state[key].shape[0] for key in state if (m := pattern.fullmatch(key))}

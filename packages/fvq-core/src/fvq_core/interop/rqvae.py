@@ -65,7 +65,7 @@ def import_tokenizer(
         wrapper['codebook_sizes'] = sizes
     if joined != D:
         wrapper['space_to_depth'] = list(space_to_depth)
-    if math.prod(space_to_depth) * D != joined:
+    if min(space_to_depth) < 1 or math.prod(space_to_depth) * D != joined:
         raise UserError(
             f'RQ-VAE: codes of {joined} channels cover several latents of {D}, but not {space_to_depth[0]}x'
             f'{space_to_depth[1]} of them; give the rows and columns (space_to_depth).'

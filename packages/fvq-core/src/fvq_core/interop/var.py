@@ -20,6 +20,7 @@ QUANTIZER_RULES: Rules = (
 # How often each code was chosen at each scale while training, and FVQ's window of the last codes.
 HITS = 'ema_vocab_hit_SV'
 NOT_WEIGHTS = (HITS, r'codebook_used')
+OF_SCALES = rf'{HITS}|codebook_used|quant_resi\.'
 PREFIX = 'quantize.'
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 
@@ -76,6 +77,10 @@ def import_tokenizer(
     quantizer = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     rest = {key: value for key, value in state.items() if not key.startswith(PREFIX)}
     config, renamed = import_autoencoder(rest, 'VAR')
+    if not any(re.match(OF_SCALES, key) for key in quantizer):
+        raise LayoutError(
+            'VAR: not a tokenizer of VAR, but one of a single scale: no quantize.ema_vocab_hit_SV or quant_resi.'
+        )
     quantizer_config, quantizer_state = import_quantizer(quantizer, sides, l2_norm, phi_ratio)
     renamed.update({f'quantizer.{key}': value for key, value in quantizer_state.items()})
     return dict(type='Tokenizer', **config, quantizer=quantizer_config), renamed

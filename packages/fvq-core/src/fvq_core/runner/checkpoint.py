@@ -86,11 +86,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint of the Runner, on the CPU.
 
     Raises:
-        CheckpointError: See `load_tensors`; or one without `state_dict`.
+        CheckpointError: See `load_tensors`; or one without `state_dict`, or with something else in its place.
     """
     checkpoint = load_tensors(path)
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
         raise CheckpointError(f"{path} has no 'state_dict'; a peer's checkpoint is imported with tools/convert.py.")
+    for key in ('meta', 'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+        if not isinstance(checkpoint.get(key, {}), dict):
+            raise CheckpointError(f"{path}: '{key}' is {type(checkpoint[key]).__name__}, which no run writes.")
+    for name, state in (
+        ('state_dict', checkpoint['state_dict']),
+        ('ema_state_dict', checkpoint.get('ema_state_dict', {})),
+    ):
+        for key, value in state.items():
+            if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+                raise CheckpointError(
+                    f"{path}: '{name}' holds a {type(value).__name__} under {key!r}, not a tensor by name."
+                )
     return checkpoint
 
 

@@ -13,8 +13,6 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
-
 from .inert import Inert, hashable
 from .known_objects import MAKERS
 from .unreadable import CheckpointError
@@ -36,7 +34,7 @@ HOSTILE = re.compile(
 )
 
 
-def read_pickle(file: Any, storage: Callable[[Any], Tensor] | None = None) -> Any:
+def read_pickle(file: Any, storage: Callable[[Any], Any] | None = None) -> Any:
     """The next pickle of a file, as dicts, lists, tuples, plain values, tensors, and `Inert` for everything else.
 
     Args:
@@ -88,7 +86,7 @@ class StackMachine:
     TUPLES: Mapping[str, int] = dict(TUPLE1=1, TUPLE2=2, TUPLE3=3)
     IGNORED = frozenset(['PROTO', 'FRAME'])
 
-    def __init__(self, storage: Callable[[Any], Tensor] | None = None) -> None:
+    def __init__(self, storage: Callable[[Any], Any] | None = None) -> None:
         self.storage = storage
         self.stack: list[Any] = []
         self.marks: list[int] = []

@@ -52,7 +52,7 @@ def read_torch_archive(path: Path) -> Any:
 
 def read_zip(content: mmap.mmap) -> Any:
     try:
-        with zipfile.ZipFile(content) as archive:  # pyrefly: ignore[bad-argument-type]
+        with zipfile.ZipFile(content) as archive:  # pyrefly: ignore[no-matching-overload]
             entries = {entry.filename: entry for entry in archive.infolist()}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, LookupError, NotImplementedError, struct.error) as error:
         raise CheckpointError(f'its zip archive is damaged ({error})') from error

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
-from fvq_core.interop.convert import first_fit, refuse_not_finite
+from fvq_core.interop.convert import check_numbers, first_fit, refuse_empty
 from fvq_core.pretrained import load_weights
 from fvq_core.registry import GENERATORS, constructor_arguments, describe
 
@@ -37,11 +37,12 @@ def build_from_peer(peer: str, content: Any, **options: Any) -> Generator:
         if name not in known:
             raise UserError(f"the importer of '{peer}' has no option '{name}'; {nearest_hint(name, known)}")
     config, renamed = first_fit(content, lambda weights: PEERS[peer](weights.state, **options))
+    refuse_empty(renamed)
     with torch.device('meta'):
         skeleton = GENERATORS.build(config)
     generator = skeleton.to_empty(device='cpu')
     source = f'the {peer} checkpoint'
-    refuse_not_finite(renamed, source)
+    check_numbers(generator, renamed, source)
     load_weights(generator, renamed, source)
     return generator.eval()
 

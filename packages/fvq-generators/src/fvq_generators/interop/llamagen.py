@@ -65,8 +65,11 @@ def import_generator(
         )
     V, D = state['tok_embeddings.weight'].shape
     heads = heads if heads is not None else HEADS.get(D)
-    if heads is None or D % heads:
-        raise UserError(f'LlamaGen: {heads} heads for {D} channels, which no file says; give the number of heads.')
+    if heads is None or heads < 1 or D % heads:
+        got = 'none of the published sizes has so many' if heads is None else f'got {heads}'
+        raise UserError(
+            f'LlamaGen: no file says how many heads its {D} channels have; {got}; give a divisor (--heads).'
+        )
     head_dim = D // heads
     kv_heads = (len(state['layers.0.attention.wqkv.weight']) // head_dim - heads) // 2
     height, width = grid or (16, 16)
