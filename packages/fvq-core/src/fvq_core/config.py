@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from .config_data import config_data
+from .config_files import find_config
 from .data.loader import LOADER_KEYS, build_dataset
 from .errors import UserError, nearest_hint
 from .registry import (
@@ -29,22 +30,6 @@ if TYPE_CHECKING:
 # Keys that every builder takes beside the constructor's own arguments, and those of two builders of mmengine's.
 BUILDER_KEYS = {'type', '_scope_'}
 HOOK_KEYS, OPTIM_WRAPPER_KEYS = {'priority'}, {'constructor', 'paramwise_cfg', 'parts'}
-# Where `configs/...` is looked for beside the working directory: inside the wheel, and in the clone that is installed.
-CONFIG_ROOTS = (Path(__file__).parent, Path(__file__).parents[4])
-
-
-def find_config(path: str) -> Path:
-    """A config file by path, or one of ours by its path from `configs/` on, wherever FVQ is installed.
-
-    Raises:
-        UserError: No such file; the nearest of its folder is named.
-    """
-    candidates = [Path(path), *(root / path for root in CONFIG_ROOTS)]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    names = [p.name for candidate in candidates if candidate.parent.is_dir() for p in candidate.parent.glob('*.py')]
-    raise UserError(f'config {path} does not exist; {nearest_hint(Path(path).name, set(names))}')
 
 
 def read_config_file(path: str) -> Config:

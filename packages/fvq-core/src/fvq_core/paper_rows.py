@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .config import CONFIG_ROOTS, find_config
+from .config_files import find_config
 from .errors import UserError
 from .json_files import read_json
 
@@ -49,13 +49,6 @@ def read_table(path: str) -> dict[str, dict[str, str]]:
     """The rows of a CSV file by id; every value as printed, '' where there is none."""
     with find_config(path).open(newline='') as file:
         return {row['id']: row for row in csv.DictReader(file)}
-
-
-def config_names() -> list[str]:
-    """Every config that can be trained, as `configs/FOLDER/NAME.py`, sorted."""
-    root = next(root for root in CONFIG_ROOTS if (root / 'configs').is_dir())
-    paths = (path.relative_to(root) for path in (root / 'configs').rglob('*.py'))
-    return sorted(path.as_posix() for path in paths if '_base_' not in path.parts)
 
 
 def check_numbers(name: str, paper: Mapping[str, Any], rows: Mapping[str, Mapping[str, str]]) -> None:

@@ -13,7 +13,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..codes import CodeLayout
-from ..config import check_arguments, check_option, find_config, load_config, open_up
+from ..config import check_arguments, check_option, load_config, open_up
+from ..config_files import find_config
 from ..errors import UserError
 from ..evaluation import inference_task
 from .photo_data import crop_size

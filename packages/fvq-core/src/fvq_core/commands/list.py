@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
 
     from ..config import read_config_file
-    from ..paper_rows import STILL_TO_COME, config_names, finished_runs, is_chosen, paper_rows
+    from ..config_files import config_names
+    from ..paper_rows import STILL_TO_COME, finished_runs, is_chosen, paper_rows
 
     runs, lines = finished_runs(Path(args.work_dirs)), []
     for name in config_names():

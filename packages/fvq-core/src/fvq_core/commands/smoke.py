@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None) -> None:
 
     from tqdm import tqdm
 
+    from ..config_files import config_names
     from ..errors import UserError
-    from ..paper_rows import config_names
 
     if args.jobs < 1:
         raise UserError(f'smoke: --jobs must be 1 or more, got {args.jobs}.')

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..analysis.runs import NOT_RUNS
-from ..config import find_config, read_config_file
+from ..config import read_config_file
 from ..config_data import config_data, read_config_data
+from ..config_files import find_config
 from ..errors import UserError
 from ..json_files import read_json
 from ..overrides import overrides
