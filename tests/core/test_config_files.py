@@ -42,10 +42,13 @@ def make_configs(folder: Path) -> Path:
     return folder
 
 
-def test_installed_right_below_the_root_without_configs_is_one_line(installed_at) -> None:
+def test_installed_right_below_the_root_without_configs_is_one_line(
+    installed_at, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     installed_at(Path('/fvq_core'))
     assert config_root() is None
-    with pytest.raises(UserError, match='config configs/fvq/var_16k.py does not exist'):
+    with pytest.raises(UserError, match=r'config configs/fvq/var_16k\.py does not exist'):
         find_config('configs/fvq/var_16k.py')
     with pytest.raises(UserError, match='the configs of FVQ are not installed'):
         config_names()
@@ -76,15 +79,16 @@ def test_commands_work_from_a_read_only_folder_with_any_name_and_from_anywhere(t
         source = CLONE / f'packages/fvq-{package}/src/fvq_{package}'
         shutil.copytree(source, site / source.name, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copytree(CLONE / 'configs', site / 'fvq_core/configs', ignore=shutil.ignore_patterns('__pycache__'))
-    for folder, _, _ in os.walk(site):
-        os.chmod(folder, 0o555)
+    folders = [path for path in (site, *site.rglob('*')) if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
     env = {**os.environ, 'PYTHONPATH': str(site), 'PYTHONDONTWRITEBYTECODE': '1'}
     (tmp_path / 'elsewhere/configs').mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, '-c', LIST], cwd=tmp_path / 'elsewhere', env=env, capture_output=True, text=True, check=False
     )
-    for folder, _, _ in os.walk(site):
-        os.chmod(folder, 0o755)
+    for folder in folders:
+        folder.chmod(0o755)
     assert done.returncode == 0, done.stderr
     assert 't1.1' in done.stdout
     assert 'configs/' in done.stdout
