@@ -98,11 +98,16 @@ def mini(name: str) -> tuple[str, set[str]]:
 # For each row the config that it states its difference from, and that difference.
 DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     **{name: mini(name) for name in ROWS if name.startswith('mini/') and 'sweep' not in name},
-    'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema', 'train_cfg'}),
+    'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
+    'fvq/fvq_photos.py': (
+        'mini/fvq.py',
+        {'model.reconstruction_loss.weight', 'train_cfg.max_iters', 'train_cfg.val_interval'}
+        | {f'{split}_dataloader.dataset.held_out' for split in ('train', 'val')}
+        | {'val_dataloader.dataset.crops', 'default_hooks.training_log.interval', 'default_hooks.report.dataset'},
+    ),
     'mini/vq.py': (
-        'fvq/fvq_photos.py',
-        {f'{Q}.projector', f'{Q}.init', 'train_cfg.val_interval', 'train_cfg.max_iters', 'val_dataloader.dataset.crops'}
-        | {'default_hooks.training_log.interval', 'default_hooks.report.dataset'},
+        '_base_/photos.py',
+        {'train_cfg.val_interval', 'val_dataloader.dataset.crops', 'default_hooks.training_log.interval'},
     ),
     'mini/gpu/vq.py': ('_base_/mini_128.py', set()),
     **{f'mini/gpu/{name}.py': ('mini/gpu/vq.py', COMPRESSED) for name in ('linear', 'mlp5', 'fvq')},

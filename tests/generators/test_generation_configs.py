@@ -48,12 +48,15 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'default_hooks.{key}.interval' for key in ('checkpoint', 'training_log')},
     ),
     'codes_photos': (
-        'fvq/fvq_photos',
+        '_base_/photos',
         {f'model.tokenizer.{half}.ch_mult.3' for half in ('encoder', 'decoder')}
         | {f'model.tokenizer.{half}.num_res_blocks.3' for half in ('encoder', 'decoder')}
+        | {
+            f'model.tokenizer.quantizer.{key}'
+            for key in ('projector.type', 'projector.patch_size', 'init.type', 'init.std')
+        }
         | {f'{split}_dataloader.dataset.short_side' for split in ('train', 'val')}
-        | {f'val_dataloader.dataset.{key}' for key in ('split', 'crops')}
-        | {'train_cfg.max_iters', 'train_cfg.val_interval', 'default_hooks.report.dataset.type'},
+        | {f'val_dataloader.dataset.{key}' for key in ('split', 'crops')},
     ),
 }
 # Parameters in millions, devices of the documented launch, images of one iteration, learning rate there.
