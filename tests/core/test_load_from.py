@@ -172,3 +172,13 @@ def test_a_start_that_is_not_one_costs_a_line_and_no_folder(
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(said, line)
     assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize('part', ['tokenizer.encoder.conv_in.bias', 'adversarial.discriminator'])
+def test_a_start_from_weights_that_are_not_finite_is_refused_by_name(tmp_path: Path, part: str):
+    task = task_of(adversarial=DISCRIMINATOR)
+    name = next(key for key in task.state_dict() if key.startswith(part))
+    with torch.no_grad():
+        task.state_dict()[name].view(-1)[0] = float('nan')
+    with pytest.raises(UserError, match=rf"{re.escape(name.split('.', 1)[1])}' is not finite"):
+        started(task_of(adversarial=DISCRIMINATOR), checkpoint_of(task, tmp_path / 'iter_1.pth'))

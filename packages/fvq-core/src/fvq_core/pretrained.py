@@ -218,18 +218,18 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], source: str) -> 
     """Load a state dict that must fit exactly.
 
     Raises:
-        UserError: Naming the first keys or shapes that differ.
-        NonFiniteError: Naming the first tensor that holds NaN or infinite numbers.
+        UserError: See `check_fit`.
     """
     check_fit(module, weights, source)
     module.load_state_dict(dict(weights))
 
 
 def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Refuse a state dict that is not exactly the module's in keys and shapes.
+    """Refuse a state dict that is not exactly the module's in keys and shapes, or not finite.
 
     Raises:
         UserError: Naming the first that differ.
+        NonFiniteError: Naming the first tensor that holds NaN or infinite numbers.
     """
     own = module.state_dict()
     missing = sorted(own.keys() - weights.keys())

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..finite import check_finite_weights
 from ..pretrained import check_fit
 from ..quantizer import Quantizer
 from ..tasks.task import Task
@@ -78,6 +79,7 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
     for name in parts.keys() - {prefix}:
         there = part_of(found, name)
         if there and shapes(there) == shapes(parts[name]):
+            check_finite_weights(there, source)
             state |= {f'{name}.{key}': value for key, value in there.items()}
             loaded.append(name)
         else:
