@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -209,6 +210,18 @@ def test_reason_is_logged_and_named_by_whoever_reads_the_file(tmp_path: Path):
     assert 'transparent pixels' in ImageWindows(folder, parse_crops(['center'], 8))[0]['reason']
     with pytest.raises(UserError, match=r'a\.png cannot be read as an image: .*transparent pixels'):
         image_to_reconstruct(tmp_path / 'a.png', 2, 64)
+
+
+def test_pipes_and_files_too_large_for_an_image_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'linked.png').symlink_to('pipe')
+    (tmp_path / 'large.png').write_bytes(encoded(RGB, 'PNG'))
+    monkeypatch.setattr(decoding, 'MAX_BYTES', 100)
+    large, linked = (ImageFolder(str(tmp_path))[number]['reasons'][0] for number in range(2))
+    assert 'got a pipe or a device' in linked
+    assert 'bytes, more than the 100 that an image file may have' in large
+    with pytest.raises(UserError, match=r'large\.png cannot be read as an image: it has .* bytes'):
+        image_to_reconstruct(tmp_path / 'large.png', 2, 64)
 
 
 def test_argument_for_the_orientation_is_checked(tmp_path: Path):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .data.decoding import UnreadableImageError, decode
+from .data.decoding import UnreadableImageError, decode, read_file
 from .data.sample import to_tensor
 from .errors import UserError
 from .images import from_uint8, to_uint8
@@ -33,7 +33,7 @@ def open_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:
         UserError: The file is missing or no image, or too small for one code.
     """
     try:
-        image = decode(Path(path).read_bytes())
+        image = decode(read_file(path))
     except FileNotFoundError as error:
         raise UserError(f'{path} does not exist.') from error
     except OSError as error:

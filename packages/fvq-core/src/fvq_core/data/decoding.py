@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -19,6 +22,7 @@ Orientation = Literal['apply', 'ignore']
 # PIL's names. It knows more formats, and some of them start other programs (EPS) or are rarely looked after.
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'PPM', 'TIFF', 'GIF', 'AVIF')
 MAX_PIXELS = 2**28  # of an image; PIL holds each in four bytes, so a small file of zeros can take 1 GiB and no more
+MAX_BYTES = 2**31  # of a file; a TIFF of MAX_PIXELS in 16-bit colour has 1.6 GB
 MAX_ASPECT = 1000  # long side to short side; crops scale the short side, and the long one with it
 PNG_TEXT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')  # PIL unpacks these and refuses the file if they are large
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, ORIENTATION = 258, 262, 339, 274  # TIFF tags; EXIF uses the last one too
@@ -61,6 +65,32 @@ def damage_as_reason() -> Iterator[None]:
     ) as error:  # PIL's parsers let through whatever damaged bytes lead to: struct.error, IndexError, ...
         reason = ' '.join(OBJECT.sub('', str(error) or type(error).__name__).split())
         raise UnreadableImageError(damaged(reason)) from error
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        OSError: It cannot be read.
+        UnreadableImageError: It is a pipe or a device, or larger than `MAX_BYTES`.
+    """
+    # Opening a pipe would wait for someone to write to it.
+    with open(path, 'rb', opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImageError('expected a file, got a pipe or a device.')
+        check_bytes(status.st_size)
+        return file.read()
+
+
+def check_bytes(size: int) -> None:
+    """Refuse a file that is too large to be an image.
+
+    Raises:
+        RefusedImageError: It has more than `MAX_BYTES`.
+    """
+    if size > MAX_BYTES:
+        raise RefusedImageError(f'it has {size:,} bytes, more than the {MAX_BYTES:,} that an image file may have.')
 
 
 def open_image(data: bytes) -> Image.Image:

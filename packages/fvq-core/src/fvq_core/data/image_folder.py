@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from ..errors import UserError
 from ..paths import expand_home, printable
 from ..registry import DATASETS
-from .decoding import Orientation
+from .decoding import Orientation, read_file
 from .folder_listing import EXTENSIONS, list_folder
 from .image_dataset import ImageDataset
 from .list_file import read_list
@@ -71,8 +71,9 @@ class ImageFolder(ImageDataset):
         listing = list_folder(self.root)
         odd = '; '.join(listing.odd())
         if not listing.images:
+            hint = '; TarShards reads tar files' if listing.tars else ''
             raise UserError(
-                f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {self.root}{f": {odd}" if odd else ""}.'
+                f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {self.root}{f": {odd}" if odd else ""}{hint}.'
             )
         if odd and is_main_process():
             logger.warning(printable(f'{self.root}: {odd}'))
@@ -88,5 +89,4 @@ class ImageFolder(ImageDataset):
         return int(self.labels[number])
 
     def read(self, number: int) -> bytes:
-        with open(self.name(number), 'rb') as file:
-            return file.read()
+        return read_file(self.name(number))

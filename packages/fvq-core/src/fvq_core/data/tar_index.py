@@ -21,6 +21,7 @@ from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
 
 FORMAT = 2  # of the cached files; raise it when what they hold changes
+EXAMPLES = 3  # names of members that are left out
 TAIL = 2**20  # bytes looked at behind the last member; writers pad with zeros to far less
 
 logger = logging.getLogger('fvq')
@@ -36,6 +37,7 @@ class ShardIndex:
         offsets: int64, of the first byte of each in the tar file.
         sizes: int64, in bytes.
         others: Number of members that are neither image nor label, or hidden; see `is_hidden`.
+        examples: Names of the first few of these.
     """
 
     names: PackedNames
@@ -43,6 +45,7 @@ class ShardIndex:
     offsets: np.ndarray
     sizes: np.ndarray
     others: int
+    examples: tuple[str, ...]
 
 
 def split_member(name: str) -> tuple[str, str]:
@@ -60,18 +63,16 @@ def scan_shard(path: str) -> ShardIndex:
     """
     images: list[tuple[str, int, int]] = []
     labels: dict[str, int] = {}
-    others = 0
+    others, examples = 0, []
     try:
         with tarfile.open(path, 'r:') as tar:
             while (member := tar.next()) is not None:
                 cast(Any, tar).members.clear()  # it would keep them all
                 if member.isdir():
                     continue
-                if is_hidden(member.name):
-                    others += 1
-                    continue
                 key, extension = split_member(member.name)
-                is_image, is_label = f'.{extension}' in EXTENSIONS, extension == 'cls'
+                shown = not is_hidden(member.name)
+                is_image, is_label = shown and f'.{extension}' in EXTENSIONS, shown and extension == 'cls'
                 if (is_image or is_label) and (not member.isreg() or member.issparse()):
                     raise UserError(
                         f'TarShards: {path}: {member.name} is a link or sparse, so that its bytes lie elsewhere; '
@@ -83,6 +84,7 @@ def scan_shard(path: str) -> ShardIndex:
                     labels[key] = read_label(path, tar, member)
                 else:
                     others += 1
+                    examples += [member.name] if others <= EXAMPLES else []
             end = tar.offset
         check_end(path, end, len(images))
     except tarfile.ReadError as error:
@@ -102,6 +104,7 @@ def scan_shard(path: str) -> ShardIndex:
         np.array([offset for _, offset, _ in images], dtype=np.int64),
         np.array([size for _, _, size in images], dtype=np.int64),
         others,
+        tuple(examples),
     )
 
 
@@ -178,6 +181,7 @@ def keep(index: ShardIndex, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.partial')
     arrays = dict(labels=index.labels, offsets=index.offsets, sizes=index.sizes, others=index.others)
+    arrays['examples'] = np.array([os.fsencode(name) for name in index.examples], dtype=np.bytes_)
     try:
         with open(staging, 'wb') as file:
             np.savez(file, text=index.names.text, ends=index.names.ends, **arrays)
@@ -192,6 +196,7 @@ def recall(path: Path) -> ShardIndex | None:
     try:
         with open(path, 'rb') as file, np.load(file, allow_pickle=False) as kept:
             names = PackedNames(kept['text'], kept['ends'])
-            return ShardIndex(names, kept['labels'], kept['offsets'], kept['sizes'], int(kept['others']))
+            examples = tuple(os.fsdecode(bytes(name)) for name in kept['examples'])
+            return ShardIndex(names, kept['labels'], kept['offsets'], kept['sizes'], int(kept['others']), examples)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

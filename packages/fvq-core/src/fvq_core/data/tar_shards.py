@@ -17,7 +17,7 @@ from mmengine.dist import is_main_process
 from ..errors import UserError
 from ..paths import expand_home, printable
 from ..registry import DATASETS
-from .decoding import Orientation
+from .decoding import Orientation, check_bytes
 from .folder_listing import EXTENSIONS, is_hidden, list_folder
 from .image_dataset import ImageDataset
 from .packed_names import PackedNames
@@ -171,6 +171,11 @@ class TarShards(ImageDataset):
         self.sizes = np.concatenate([index.sizes for index in indexes])
         self.labels = np.concatenate([index.labels for index in indexes]) if labels == 'cls' else self.shard_numbers
         self.others = sum(index.others for index in indexes)
+        if self.others and is_main_process():
+            examples = [name for index in indexes for name in index.examples][:3]
+            logger.warning(
+                f'{self.others:,} members of tar files are left out, such as {printable(", ".join(examples))}'
+            )
         self.files = OpenFiles()
 
     def __len__(self) -> int:
@@ -183,5 +188,6 @@ class TarShards(ImageDataset):
         return int(self.labels[number])
 
     def read(self, number: int) -> bytes:
+        check_bytes(int(self.sizes[number]))
         shard = self.shards[self.shard_numbers[number]]
         return self.files.read(shard, int(self.offsets[number]), int(self.sizes[number]))
