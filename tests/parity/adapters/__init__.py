@@ -26,6 +26,7 @@ from . import (
     sampling,
     schedules,
     tokenizers,
+    vqgan_family,
 )
 
 Adapter = Callable[[Case], dict[str, Tensor]]
@@ -66,6 +67,10 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('FoundationVision/VAR', 'VectorQuantizer2'): multi_scale.var_quantizer,
     ('FoundationVision/VAR', 'VQVAE'): multi_scale.var_tokenizer,
     ('TencentARC/SEED-Voken', 'IndexPropagationQuantize'): quantizers.ibq,
+    ('TencentARC/SEED-Voken', 'IBQ'): vqgan_family.ibq_model,
+    ('TencentARC/SEED-Voken', 'VQModel'): vqgan_family.magvit2_model,
+    ('zbr17/OptVQ', 'VQModel'): vqgan_family.optvq_model,
+    ('zbr17/OptVQ', 'VectorQuantizerSinkhorn'): vqgan_family.optvq_quantizer,
     ('CompVis/taming-transformers', 'EMAVectorQuantizer'): quantizers.taming_ema,
     ('CompVis/taming-transformers', 'VectorQuantizer2'): quantizers.taming,
     ('CompVis/taming-transformers', 'GumbelQuantize'): quantizers.taming_gumbel,

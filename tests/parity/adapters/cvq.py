@@ -30,6 +30,8 @@ def cvq(case: Case) -> dict[str, Tensor]:
     quantizer = build(case, 'embedding.weight', **axes).train()  # the peer has the loss and its gradients in eval too
     if case.training:
         quantizer.update.usage_K.copy_(case.state['embed_prob'])
+        if options.get('anchor') == 'random':
+            start_pool(case, quantizer.update.pool_KD)
     anchors = nullcontext()
     if 'multinomial_draw' in case.inputs:  # ours draws by Gumbel noise
         z = case.inputs['z']
@@ -50,3 +52,12 @@ def cvq(case: Case) -> dict[str, Tensor]:
         'after:embed_prob': quantizer.update.usage_K if case.training else case.state['embed_prob'],
         'after:embedding.weight': quantizer.embedding,
     }
+
+
+def start_pool(case: Case, pool_KD: Tensor) -> None:
+    """What the peer's pool held before; a batch of more latents than codes refills it whole."""
+    given = next((value for key, value in {**case.state, **case.inputs}.items() if 'pool' in key), None)
+    if given is not None:
+        pool_KD.copy_(given)
+    elif case.inputs['z'].numel() // case.inputs['z'].shape[1] <= len(pool_KD):
+        raise NotImplementedError(f'{case.name}: a small batch, and no input holds what the pool started with')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from fvq_core.codebook_statistics import perplexity
 from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import VectorQuantizer
+from fvq_quantizers.chunked_softmax import entropies
+from fvq_quantizers.latents import to_vectors
 
 from ..case import Case
 from .draws import gumbel_noise
@@ -66,14 +69,13 @@ def llamagen(case: Case) -> dict[str, Tensor]:
     }
 
 
-def ibq(case: Case) -> dict[str, Tensor]:
-    options = case.constructor
+def ibq_axes(options: Mapping[str, Any], weight: float) -> dict[str, Any]:
+    """What a `VectorQuantizer` needs to be IBQ's, with the entropy term at `weight`."""
     axes: dict[str, Any] = dict(
         distance=dict(type='DotProduct'),
         estimator=dict(type='IndexBackpropagation'),
         loss=dict(type='IBQLoss', beta=options['beta']),
     )
-    weight = 0.1  # of the entropy term in the scalar that the case differentiates
     if options['use_entropy_loss']:
         axes['regularizer'] = dict(
             type='EntropyRegularizer',
@@ -82,7 +84,21 @@ def ibq(case: Case) -> dict[str, Tensor]:
             sample_weight=options['sample_minimization_weight'],
             batch_weight=options['batch_maximization_weight'],
         )
-    quantizer = build(case, 'embedding.weight', **axes).train()
+    return axes
+
+
+@torch.no_grad()
+def ibq_entropies(options: Mapping[str, Any], quantizer: VectorQuantizer, z: Tensor, loss: Tensor) -> dict[str, Tensor]:
+    """IBQ's entropy terms, `loss` being their unweighted sum."""
+    temperature = options['entropy_temperature']
+    sample, batch = entropies(to_vectors(z), quantizer.codebook(), quantizer.distance, temperature, 1e-5)
+    return dict(sample_entropy=sample, avg_entropy=batch, entropy_loss=loss)
+
+
+def ibq(case: Case) -> dict[str, Tensor]:
+    options = case.constructor
+    weight = 0.1  # of the entropy term in the scalar that the case differentiates
+    quantizer = build(case, 'embedding.weight', **ibq_axes(options, weight)).train()
     z, output, scalar = run(case, quantizer)
     got = {
         'z_q': output.z_q_BDHW,
@@ -94,14 +110,7 @@ def ibq(case: Case) -> dict[str, Tensor]:
         'codebook_entry': quantizer.eval().embed(output.codes),
     }
     if options['use_entropy_loss']:
-        from fvq_quantizers.chunked_softmax import entropies
-        from fvq_quantizers.latents import to_vectors
-
-        with torch.no_grad():
-            sample, batch = entropies(
-                to_vectors(z), quantizer.codebook(), quantizer.distance, options['entropy_temperature'], 1e-5
-            )
-        got.update(sample_entropy=sample, avg_entropy=batch, entropy_loss=output.losses['entropy'] / weight)
+        got |= ibq_entropies(options, quantizer, z, output.losses['entropy'] / weight)
     return got
 
 
