@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -98,3 +99,17 @@ def test_too_few_points_and_numbers_that_are_not_finite_are_refused():
         points[4, 1] = wrong
         with pytest.raises(UserError, match='not finite'):
             kmeans(points, 3)
+
+
+@pytest.mark.parametrize(
+    ('points', 'iterations', 'message'),
+    [
+        (torch.zeros(4), 1, r'got torch.float32 \(4,\) and 1'),
+        (torch.zeros(4, 2, dtype=torch.uint8), 1, r'got torch.uint8 \(4, 2\)'),
+        (torch.zeros(4, 2).numpy(), 1, 'got ndarray and 1; NumPy arrays come in by torch.from_numpy'),
+        (torch.zeros(4, 2), -1, 'and -1'),
+    ],
+)
+def test_what_cannot_be_clustered_is_refused(points: Any, iterations: int, message: str):
+    with pytest.raises(UserError, match=message):
+        kmeans(points, 2, iterations=iterations)

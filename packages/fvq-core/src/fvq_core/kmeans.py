@@ -60,8 +60,16 @@ def kmeans(
             at most.
 
     Raises:
-        UserError: Fewer points than clusters, or points that are not finite.
+        UserError: Something else than points, fewer of them than clusters, or ones that are not finite.
     """
+    if not isinstance(points_ND, Tensor) or points_ND.dim() != 2 or not points_ND.is_floating_point() or iterations < 0:
+        given = (
+            f'{points_ND.dtype} {tuple(points_ND.shape)}' if isinstance(points_ND, Tensor) else type(points_ND).__name__
+        )
+        raise UserError(
+            f'kmeans: expected a floating tensor (N, D) and 0 or more iterations, got {given} and {iterations}; NumPy arrays '
+            'come in by torch.from_numpy.'
+        )
     N, D = points_ND.shape
     if not 1 <= clusters <= N:
         raise UserError(
