@@ -222,10 +222,14 @@ def named(module: str, name: str) -> Inert:
 def call(target: Any, arguments: Any) -> Any:
     """What the pickle wants made of `target(*arguments)`: a plain value or tensor where we know how, else a record."""
     name = target.name if isinstance(target, Inert) else type(target).__name__
-    if HOSTILE.fullmatch(name):
-        raise CheckpointError(f'it asks for {name} to be called, which could run a program')
     if not isinstance(arguments, tuple):
         raise TypeError(f'{name} is given {type(arguments).__name__}')
+    if name == 'builtins.getattr' and [type(each) for each in arguments] == [Inert, str]:
+        target, attribute = arguments  # how old protocols write a nested class and a method
+        if not HOSTILE.fullmatch(target.name):
+            return named(target.name, attribute)
+    if HOSTILE.fullmatch(name):
+        raise CheckpointError(f'it asks for {name} to be called, which could run a program')
     make = MAKERS.get(name)
     if make is not None:
         try:
