@@ -194,12 +194,15 @@ def test_large_text_and_profiles_of_png_do_not_matter():
     assert same_pixels(decode(data), RGB)
 
 
-def test_scan_larger_than_pils_limit_is_read_without_a_warning(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    data = encoded(RGB, 'PNG')
-    with pytest.raises(Image.DecompressionBombError):
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'BMP', 'PPM', 'MPO'])
+@pytest.mark.parametrize('limit', [100, 1000])  # PIL refuses twice its limit, and warns above it
+def test_scan_larger_than_pils_limit_is_read_without_a_warning(kind: str, limit: int, monkeypatch: pytest.MonkeyPatch):
+    data = encoded(RGB, kind)
+    expected = decode(data)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
+    with pytest.raises((Image.DecompressionBombError, Image.DecompressionBombWarning)):
         Image.open(io.BytesIO(data))
-    assert same_pixels(decode(data), RGB)
+    assert same_pixels(decode(data), expected)
 
 
 def test_reason_is_logged_and_named_by_whoever_reads_the_file(tmp_path: Path):

@@ -59,7 +59,8 @@ def damage_as_reason() -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RefusedImageError(f'it has more pixels than PIL reads ({error}); shrink it.') from error
+        # WebP keeps PIL's limit of 179 million.
+        raise RefusedImageError(f'it has more pixels than PIL reads of this format ({error}); shrink it.') from error
     except (
         Exception
     ) as error:  # PIL's parsers let through whatever damaged bytes lead to: struct.error, IndexError, ...
@@ -187,6 +188,8 @@ def to_rgb(image: Image.Image, exif_orientation: Orientation = 'apply') -> Image
     """
     with damage_as_reason():
         check_range(image)
+        if image.format == 'TIFF':  # without memory for its pixels, it would ask for PIL's limit again
+            image.im = Image.new(image.mode, cast(Any, image)._tile_size).im
         if is_transparent(image):
             raise RefusedImageError(
                 'expected an opaque image, got one with transparent pixels; put it on a background.'
