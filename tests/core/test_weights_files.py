@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fvq_core.weights_files import CheckpointError, candidates, read_state_dict, read_weights_file
+from fvq_core.weights_files import CheckpointError, candidates, parts, read_state_dict, read_weights_file
 
 STATE = {'encoder.conv.weight': torch.arange(6.0).view(2, 3), 'quantize.embedding.weight': torch.arange(8.0).view(4, 2)}
 ZEROS = {key: torch.zeros_like(value) for key, value in STATE.items()}
@@ -179,6 +179,7 @@ def test_lightning_file_with_objects_of_packages_that_are_not_here(tmp_path: Pat
         ([STATE, {'lr': 1}], '0'),
         ((3, {'model': STATE}), '1.model'),
         ({'remap': STATE}, 'remap'),
+        ({'optimized': STATE, 'vae_opt': {'exp_avg': torch.ones(1)}}, 'optimized'),
         ({'model': {key: nn.Parameter(value) for key, value in STATE.items()}}, 'model'),
         ({'model': {key: value.numpy() for key, value in STATE.items()}}, 'model'),
     ],
@@ -204,6 +205,15 @@ def test_names_of_wrapping_modules_leave_the_keys(wrapped: str, tmp_path: Path):
     assert_same(read_state_dict(save({'model': state}, tmp_path)))
     within = {key.replace('.', f'.{wrapped.format("")}', 1): value for key, value in STATE.items()}
     assert_same(read_state_dict(save(within, tmp_path)))
+
+
+def test_parts_of_a_state_dict_go_from_the_outside_inwards_and_averages_first():
+    state = {f'{name}.{key}': value for name in ('online_model', 'ema_model') for key, value in STATE.items()}
+    (whole,) = candidates({**state, 'initted': torch.tensor(1), 'step': torch.tensor(5)})
+    first, second, third, *_ = parts(whole)
+    assert (first.name, second.name, third.name) == ('', 'ema_model', 'online_model')
+    assert_same(second.state)
+    assert second.left_out == ('online_model.*',)
 
 
 def test_a_key_that_is_there_wrapped_and_bare_is_refused(tmp_path: Path):

@@ -16,7 +16,9 @@ from .unreadable import CheckpointError, printable
 # Modules that wrap another one and add their name to every key below it.
 WRAPPERS = frozenset(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
 AVERAGE = re.compile(r'(?<![a-z])(?:ema|swa)(?![a-z])|EMA|Ema(?![a-z])|averaged')
-NOT_WEIGHTS = re.compile(r'optim|sched|scaler|(?<![a-z])(?:opt|rng|loops?|args|config)(?![a-z])', re.IGNORECASE)
+NOT_WEIGHTS = re.compile(
+    r'optimizer|sched|scaler|(?<![a-z])(?:optim|opt|rng|loops?|args|config)(?![a-z])', re.IGNORECASE
+)
 LIT_EMA = 'model_ema.'  # latent diffusion's average: the names of the weights, without their dots
 MAX_INDEX = 1000
 MAX_DEPTH, MAX_PARTS_DEPTH, MAX_CONTAINERS = 8, 4, 10_000
