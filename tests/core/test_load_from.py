@@ -154,6 +154,25 @@ def test_a_run_starts_from_a_checkpoint_of_the_run_that_it_sets_aside(tmp_path: 
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_a_run_that_started_from_weights_is_resumed_from_its_own_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    row, work_dir = str(CONFIGS / 'vq.py'), tmp_path / 'run'
+    MODELS.build(load_config(row, TINY).model).tokenizer.save_pretrained(tmp_path / 'saved')
+    begun, went_on = (
+        f'started from {tmp_path / "saved"}: tokenizer',
+        f'resumed {work_dir / "iter_1.pth"} at iteration 1',
+    )
+    for iters, resume in ((1, True), (2, True), (2, str(work_dir / 'iter_1.pth'))):
+        options = {**TINY, 'train_cfg.max_iters': iters, 'load_from': str(tmp_path / 'saved')}
+        cfg = load_config(row, options, work_dir=str(work_dir))
+        cfg.resume = resume
+        Runner.from_cfg(cfg).train()
+        (work_dir / 'iter_2.pth').unlink(missing_ok=True)
+        said = capsys.readouterr().out
+        assert (begun in said, went_on in said) == (iters == 1, iters == 2)
+
+
 @pytest.mark.parametrize(
     ('source', 'said'),
     [

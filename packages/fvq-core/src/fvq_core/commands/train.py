@@ -66,5 +66,5 @@ def main(argv: Sequence[str] | None) -> None:
         cfg.resume = True
         if args.resume != 'newest':
             read_checkpoint(args.resume)
-            cfg.load_from = args.resume
+            cfg.resume = args.resume
     Runner.from_cfg(cfg).train()

@@ -112,27 +112,26 @@ class Runner(mmengine.runner.Runner):
     def load_or_resume(self) -> None:
         if self._has_loaded:
             return
-        if self._resume:
-            if self._load_from:
-                self.resume(self._load_from)
-            else:
-                found = newest_readable(self.work_dir, self.logger)
-                if found is None:
-                    self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts afresh.')
-                else:
-                    self._resume_checkpoint(*found)
-        else:
+        if isinstance(self._resume, str):  # a checkpoint, whereas `load_from` is where the run began
+            self.resume(self._resume)
+        elif not self._resume or not self._resume_newest():
             # Read first: it may lie in the run that is set aside.
-            start = (
-                find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
-                if self._load_from
-                else None
-            )
-            self._set_aside_old_run()
-            if start is not None:
+            start = self._load_from and find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
+            if not self._resume:
+                self._set_aside_old_run()
+            if start:
                 start.load(self.task)
                 self.logger.info(start.said)
         self._has_loaded = True
+
+    def _resume_newest(self) -> bool:
+        """Continue from the newest checkpoint of the work dir, if there is one."""
+        found = newest_readable(self.work_dir, self.logger)
+        if found is None:
+            self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts afresh.')
+            return False
+        self._resume_checkpoint(*found)
+        return True
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue from a checkpoint file, exactly."""
