@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mmengine.dist import is_main_process
+
 from ..errors import UserError
+from ..paths import printable
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 ARCHIVES = ('.tar', '.zip', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst', '.7z', '.rar')
@@ -166,6 +171,13 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def is_file(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a file or a link, which is not followed: a million of them would take a while."""
     return entry.is_file(follow_symlinks=False) or entry.is_symlink()
+
+
+@functools.cache
+def warn_left_out(message: str) -> None:
+    """Log what is left out of a data set: by the main process, and once, though a run builds its data sets several times."""
+    if is_main_process():
+        logging.getLogger('fvq').warning(printable(message))
 
 
 def few(names: Iterable[str]) -> str:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from mmengine.dist import is_main_process
 
 from ..errors import UserError
-from ..paths import expand_home, printable
+from ..paths import expand_home
 from ..registry import DATASETS
 from .decoding import Orientation, read_file
-from .folder_listing import EXTENSIONS, list_folder
+from .folder_listing import EXTENSIONS, list_folder, warn_left_out
 from .image_dataset import ImageDataset
 from .list_file import read_list
 from .packed_names import PackedNames
-
-logger = logging.getLogger('fvq')
 
 
 @DATASETS.register_module()
@@ -63,7 +59,7 @@ class ImageFolder(ImageDataset):
         self.labels = np.array([label for _, label in entries], dtype=np.int64)
 
     def list_root(self) -> list[tuple[str, int]]:
-        """Path and label of every image below the root; the main process logs what is left out.
+        """Path and label of every image below the root; what is left out is logged.
 
         Raises:
             UserError: There is none.
@@ -75,8 +71,8 @@ class ImageFolder(ImageDataset):
             raise UserError(
                 f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {self.root}{f": {odd}" if odd else ""}{hint}.'
             )
-        if odd and is_main_process():
-            logger.warning(printable(f'{self.root}: {odd}'))
+        if odd:
+            warn_left_out(f'{self.root}: {odd}')
         return listing.images
 
     def __len__(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import re
 from collections import OrderedDict
@@ -12,18 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from mmengine.dist import is_main_process
 
 from ..errors import UserError
-from ..paths import expand_home, printable
+from ..paths import expand_home
 from ..registry import DATASETS
 from .decoding import Orientation, check_bytes
-from .folder_listing import EXTENSIONS, is_hidden, list_folder
+from .folder_listing import EXTENSIONS, is_hidden, list_folder, warn_left_out
 from .image_dataset import ImageDataset
 from .packed_names import PackedNames
 from .tar_index import default_cache, index_shards
-
-logger = logging.getLogger('fvq')
 
 OPEN_FILES = 64  # of one process; a machine's limit is often 1,024
 
@@ -52,7 +48,7 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
     """The tar files that a folder, a path, a pattern or a list of these names, in order.
 
     A pattern may have braces, and wildcards in the file name, which leave out hidden files. Images beside the tar files of a
-    folder are not read; the main process logs them.
+    folder are not read; they are logged.
 
     Raises:
         UserError: One does not exist, or there is none.
@@ -77,8 +73,8 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
 def tars_of_folder(folder: str) -> list[str]:
     """The tar files right inside a folder, sorted."""
     listing = list_folder(folder)
-    if listing.images and is_main_process():
-        logger.warning(f'{printable(folder)}: {len(listing.images):,} images beside the tar files are left out')
+    if listing.images:
+        warn_left_out(f'{folder}: {len(listing.images):,} images beside the tar files are left out')
     return [os.path.join(folder, name) for name in listing.tars]
 
 
@@ -171,11 +167,9 @@ class TarShards(ImageDataset):
         self.sizes = np.concatenate([index.sizes for index in indexes])
         self.labels = np.concatenate([index.labels for index in indexes]) if labels == 'cls' else self.shard_numbers
         self.others = sum(index.others for index in indexes)
-        if self.others and is_main_process():
-            examples = [name for index in indexes for name in index.examples][:3]
-            logger.warning(
-                f'{self.others:,} members of tar files are left out, such as {printable(", ".join(examples))}'
-            )
+        if self.others:
+            examples = ', '.join([name for index in indexes for name in index.examples][:3])
+            warn_left_out(f'{self.shards[0]}: {self.others:,} members of tar files are left out, such as {examples}')
         self.files = OpenFiles()
 
     def __len__(self) -> int:
