@@ -91,7 +91,7 @@ class Quantizer(nn.Module):
         raise NotImplementedError
 
     def adopt_codebook(self) -> None:
-        """Called after a codebook was loaded without what is kept for training: that starts anew from the codebook."""
+        """Called after a codebook was loaded without what is kept for training: that starts again from the codebook."""
 
     def start(self, z_ND: Tensor) -> None:
         """In a training forward: `initialize` if that is still due; every rank starts as the first."""
