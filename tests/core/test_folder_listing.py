@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import ConfigDict
+from torchvision import datasets
 
 from fvq_core.commands import check_data
 from fvq_core.commands.make_codebook import image_source as codebook_source
@@ -80,6 +81,16 @@ def test_hidden_and_system_files_take_no_label_and_are_named(
     assert 'data: 3 images in 2 class folders of 1 to 2' in out
     assert f'odd: {line}' in out
     assert 'odd: 1 files are not images and are left out: 1 .db' in out
+
+
+def test_torchvision_finds_the_same_images_and_labels(tmp_path: Path):
+    for name in ('b/x.png', 'b/a/y.jpg', 'a b/z.PNG', 'C/0.jpeg', 'b/1.ppm', 'b.c/q.TIFF'):
+        save(picture(4, 4), tmp_path / name)
+    (tmp_path / 'C/link').symlink_to(tmp_path / 'b')
+    theirs = [
+        (str(Path(path).relative_to(tmp_path)), label) for path, label in datasets.ImageFolder(str(tmp_path)).samples
+    ]
+    assert sorted(theirs) == list_folder(str(tmp_path)).images
 
 
 def test_root_in_a_hidden_folder_is_read(tmp_path: Path):
