@@ -206,6 +206,8 @@ def test_metrics_are_those_of_the_cpu(name: str) -> None:
     assert values[1] == pytest.approx(values[0], rel=0.02)
 
 
+# Float32 means float32 here; the compiler would rather have less.
+@pytest.mark.filterwarnings('ignore:TensorFloat32 tensor cores')
 @pytest.mark.parametrize('compile', [False, True])
 def test_samples_are_those_of_the_cpu(compile: bool) -> None:
     generator = tiny_generator(layout=dict(type='Grid', height=3, width=4, codebook_size=16384))

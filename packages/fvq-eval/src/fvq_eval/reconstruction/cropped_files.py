@@ -79,7 +79,9 @@ def collate(samples: Sequence[Cropped]) -> dict[str, Any]:
     }
 
 
-def load(files: CroppedFiles, rank: int, ranks: int, batch_size: int, workers: int) -> DataLoader:
+def load(
+    files: CroppedFiles, rank: int, ranks: int, batch_size: int, workers: int, pin_memory: bool = False
+) -> DataLoader:
     """This rank's share, in order and without padding: no image is counted twice."""
     share = range(rank, len(files), ranks)
     return DataLoader(
@@ -88,5 +90,5 @@ def load(files: CroppedFiles, rank: int, ranks: int, batch_size: int, workers: i
         sampler=share,  # pyrefly: ignore[bad-argument-type]
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )

@@ -122,7 +122,7 @@ class PresetEvaluator:
         cropped = CroppedFiles(images_of, list(dict.fromkeys(preset.crop for preset in self.presets)))
         unreadable = UnreadableImages(len(cropped), max_unreadable, logger or logging.getLogger('fvq'))
         rank, ranks = get_dist_info()
-        loader = load(cropped, rank, ranks, batch_size, num_workers)
+        loader = load(cropped, rank, ranks, batch_size, num_workers, pin_memory=device.type == 'cuda')
         seen, mistake = torch.zeros(1, dtype=torch.int64, device=device), None
         try:
             for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
