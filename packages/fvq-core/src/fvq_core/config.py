@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sized
+import logging
+import traceback
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mmengine.config import Config, ConfigDict
 
+from .argument_types import check, check_types
 from .config_data import config_data
 from .config_files import find_config
 from .data.loader import LOADER_KEYS, build_dataset
-from .errors import UserError, nearest_hint
+from .errors import MISTAKES, UserError, as_user_error, nearest_hint
+from .paths import expand_home
 from .registry import (
     HOOKS,
+    LOOPS,
     METRICS,
     MODELS,
     PARAM_SCHEDULERS,
+    VISUALIZER_BACKENDS,
+    VISUALIZERS,
     build_component,
     constructor_arguments,
     find_component,
@@ -29,6 +36,32 @@ if TYPE_CHECKING:
 
 # Keys that every builder takes beside the constructor's own arguments, and those of two builders of mmengine's.
 BUILDER_KEYS = {'type', '_scope_'}
+# Entries of a config that a Runner reads, and their types.
+TOP_LEVEL: dict[str, Any] = dict(
+    model=Mapping,
+    train_dataloader=Mapping | None,
+    val_dataloader=Mapping | None,
+    train_cfg=Mapping | None,
+    val_cfg=Mapping | None,
+    optim_wrapper=Mapping | None,
+    param_scheduler=Mapping | Sequence[Mapping] | None,
+    val_evaluator=Sequence[Mapping] | None,
+    default_hooks=Mapping | None,
+    custom_hooks=Sequence[Mapping] | None,
+    auto_scale_lr=Mapping | None,
+    visualizer=Mapping | None,
+    env_cfg=Mapping,
+    randomness=Mapping,
+    work_dir=str,
+    device=str,
+    launcher=str,
+    log_level=int | str,
+    load_from=str | None,
+    resume=bool,
+    default_scope=str | None,
+    base=str,
+)
+RANDOMNESS: dict[str, Any] = dict(seed=int | None, deterministic=bool | None, diff_rank_seed=bool | None)
 HOOK_KEYS, OPTIM_WRAPPER_KEYS = {'priority'}, {'constructor', 'paramwise_cfg', 'parts'}
 
 
@@ -45,8 +78,7 @@ def read_config_file(path: str) -> Config:
     try:
         cfg = Config.fromfile(str(file))
     except Exception as error:  # a config is a program: anything can go wrong in it, and the user wrote it
-        reason = ' '.join(str(error).split())
-        raise UserError(f'config {file} cannot be loaded: {type(error).__name__}: {reason}') from error
+        raise UserError(f'config {file} cannot be loaded: {load_failure(error)}') from error
     if 'base' not in cfg:
         return cfg
     own = cfg.to_dict()
@@ -55,6 +87,18 @@ def read_config_file(path: str) -> Config:
     based.merge_from_dict(own)
     object.__setattr__(based, '_filename', str(file))
     return based
+
+
+def load_failure(error: Exception) -> str:
+    """Why a config file did not load, and in which line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame.lineno for frame in frames if frame.name == '<module>' and 'mmengine' not in Path(frame.filename).parts
+    ]
+    where = f'line {own[-1]}: ' if own else ''
+    if isinstance(error, RuntimeError) and not str(error):  # how mmengine's lazy objects answer a call
+        return f'{where}what a config imports is not imported yet while it loads, and cannot be called; write the value itself.'
+    return f'{where}{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def _drop_nones(base: dict[str, Any], own: Mapping[str, Any]) -> None:
@@ -86,9 +130,24 @@ def load_config(
     if seed is not None:
         cfg.randomness = dict(seed=seed)
     cfg.setdefault('randomness', dict(seed=0))
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    # A folder may be called 2024, which --cfg-options takes for a number.
+    cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(path).stem)
+    try:
+        expand_paths(cfg._cfg_dict)  # also imports the classes that a config names
+    except ImportError as error:
+        raise UserError(f'config {path}: {" ".join(str(error).split())}') from error
+    check_top_level(cfg)
     check_arguments(cfg)
     return cfg
+
+
+def expand_paths(node: Any) -> None:
+    """Expand `~/...` wherever a config has it, in place: a shell does that, but not inside KEY=VALUE or a file."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, dict | list):
+            expand_paths(value)
+        elif isinstance(value, str) and (value == '~' or value.startswith('~/')):
+            node[key] = expand_home(value)
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -102,16 +161,35 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
         UserError: A path that neither exists nor names an argument; see `check_option`.
     """
     types = [key for key in options if key.rpartition('.')[2] == 'type']
+    others = [key for key in options if key not in types]
     for key in sorted(types, key=lambda key: key.count('.')):
         check_option(cfg, key)
-        open_up(cfg, key)
-        cfg.merge_from_dict({key: options[key]})
-    others = {key: value for key, value in options.items() if key not in types}
+        set_option(cfg, key, options[key])
     for key in others:
         check_option(cfg, key)
     for key in others:
-        open_up(cfg, key)
-    cfg.merge_from_dict(others)
+        set_option(cfg, key, options[key])
+
+
+def set_option(cfg: Config, dotted: str, value: Any) -> None:
+    """Put a value where a dotted path points. A dict is merged with one that is there; anything else takes its place.
+
+    Empty dicts are put into what the config leaves out (None) on the way.
+    """
+    node: Any = cfg._cfg_dict
+    *parents, last = dotted.split('.')
+    for part in parents:
+        key: Any = int(part) if isinstance(node, list) else part
+        inside = node[key] if isinstance(node, list) else node.get(key)
+        if inside is None or isinstance(inside, tuple):
+            node[key] = ConfigDict() if inside is None else list(inside)
+            inside = node[key]
+        node = inside
+    key = int(last) if isinstance(node, list) else last
+    if isinstance(value, Mapping) and not isinstance(node, list) and isinstance(node.get(key), dict):
+        cfg.merge_from_dict({dotted: value})
+    else:
+        node[key] = ConfigDict(value) if isinstance(value, Mapping) else value
 
 
 def check_option(cfg: Config, dotted: str) -> None:
@@ -142,17 +220,6 @@ def check_option(cfg: Config, dotted: str) -> None:
         else:
             raise UserError(f'--cfg-options {dotted}: {where} is {node!r} and has nothing inside.')
         walked.append(part)
-
-
-def open_up(cfg: Config, dotted: str) -> None:
-    """Put an empty dict where an override goes into something that the config leaves out (None)."""
-    node: Any = cfg._cfg_dict
-    for part in dotted.split('.')[:-1]:
-        if not isinstance(node, dict):
-            return
-        if node.get(part, 0) is None:
-            node[part] = ConfigDict()
-        node = node.get(part)
 
 
 def valid_keys(node: Mapping[str, Any], top: bool) -> set[str]:
@@ -193,17 +260,42 @@ def components(node: Any, path: str = '') -> Iterator[tuple[str, ConfigDict]]:
             yield from components(value, f'{path}.{index}')
 
 
-def check_arguments(cfg: Config) -> None:
-    """Refuse arguments that no constructor takes, everywhere in the config, before anything is built.
+def check_top_level(cfg: Config) -> None:
+    """Raise if an entry is not of the type that it must be.
 
     Raises:
-        UserError: With the nearest valid argument.
+        UserError: Naming it.
+    """
+    for key, hint in TOP_LEVEL.items():
+        if key in cfg:
+            check(cfg[key], hint, key)
+    check((cfg.get('visualizer') or {}).get('vis_backends'), Sequence[Mapping] | None, 'visualizer.vis_backends')
+    level = cfg.get('log_level', 'INFO')
+    if level not in logging.getLevelNamesMapping() and not (isinstance(level, int) and level >= 0):
+        raise UserError(
+            f"log_level: '{level}' is not a level; {nearest_hint(str(level), logging.getLevelNamesMapping())}"
+        )
+    for key, hint in RANDOMNESS.items():
+        check(cfg.get('randomness', {}).get(key), hint, f'randomness.{key}')
+    if not 0 <= (cfg.get('randomness', {}).get('seed') or 0) < 2**32:
+        raise UserError(f'randomness.seed: expected 0 to 2**32 - 1, got {cfg.randomness.seed}.')
+    for name, hook in (cfg.get('default_hooks') or {}).items():
+        check(hook, Mapping | None, f'default_hooks.{name}')
+
+
+def check_arguments(cfg: Config) -> None:
+    """Refuse arguments that no constructor takes, and values of another type, before anything is built.
+
+    Raises:
+        UserError: With the nearest valid argument, or with the type that is expected.
     """
     for path, node in components(cfg._cfg_dict):
+        check(node['type'], str | type, f'{path}.type')
         component = find_component(node['type'])
         accepted = None if component is None else constructor_arguments(component)
         if accepted is None:
             continue
+        check_types(component, node, path)
         for key in node:
             if key not in accepted and key not in builder_keys(component):
                 name = getattr(component, '__name__', component)
@@ -231,20 +323,39 @@ def build_training_parts(cfg: Config, task: Task) -> None:
     from .runner.train_loop import check_length
 
     length = {key: cfg.train_cfg.get(key) for key in ('max_iters', 'max_epochs')}
-    check_length(**length, accumulate=cfg.train_cfg.get('accumulate', 1))
+    check_length(
+        **length, **{key: cfg.train_cfg[key] for key in ('accumulate', 'val_interval') if key in cfg.train_cfg}
+    )
+    for key in ('train_cfg', 'val_cfg'):
+        if cfg.get(key):
+            LOOPS.resolve(cfg[key].get('type', 'TrainLoop'))
+    visualizer = cfg.get('visualizer') or {}
+    VISUALIZERS.resolve(visualizer.get('type', 'Visualizer'))
+    for backend in visualizer.get('vis_backends') or ():
+        VISUALIZER_BACKENDS.resolve(backend.get('type', ''))
     stand_in = torch.nn.Linear(1, 1)
     optimizers = build_optim_wrappers(cfg.optim_wrapper, dict.fromkeys(task.parts(), stand_in))
     optimizer = next(optimizers.values())
     schedulers = cfg.get('param_scheduler') or []
     for scheduler in schedulers if isinstance(schedulers, list | tuple) else [schedulers]:
         build_component(scheduler, PARAM_SCHEDULERS, optimizer=optimizer, total_iters=length['max_iters'] or 1000)
-    for hook in cfg.get('default_hooks', {}).values():
+    for hook in (*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())):
         if hook is not None:
             HOOKS.build({key: value for key, value in hook.items() if key != 'priority'})
 
 
 def preflight(cfg: Config, train: bool) -> None:
-    """Find what would go wrong later, before a folder is made: device, model, data.
+    """Find what would go wrong later, before a folder is made, and say it in one line; see `try_parts`."""
+    try:
+        try_parts(cfg, train)
+    except UserError:
+        raise
+    except MISTAKES as error:
+        raise as_user_error(error, 'this config cannot be used') from error
+
+
+def try_parts(cfg: Config, train: bool) -> None:
+    """Build what can be built without training: device, model, optimizer, schedule, hooks, metrics, data.
 
     A component of the model may have a static `preflight(cfg)` that looks for what it needs of this machine.
 
@@ -257,6 +368,9 @@ def preflight(cfg: Config, train: bool) -> None:
     """
     from .runner.distributed import choose_device
 
+    for name in ('model', *(('train_dataloader', 'train_cfg', 'optim_wrapper') if train else ())):
+        if not cfg.get(name):
+            raise UserError(f"the config has no '{name}'; start from one of configs/, for example with base = '...'.")
     config_data(cfg.to_dict())  # complains of what the run's files could not keep
     choose_device(cfg.get('device', 'auto'))
     with torch.device('meta'):

@@ -18,6 +18,16 @@ class NonFiniteLossError(UserError):
     """A training loss became NaN or infinite; raised before the optimizer step, so the weights are still finite."""
 
 
+# What wrong values make constructors and libraries raise, beside ValueError. Not OSError and MemoryError: the machine's.
+MISTAKES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
+
+
+def as_user_error(error: Exception, what: str) -> UserError:
+    """An exception that the user's values led to, in one line; `raise as_user_error(error, ...) from error`."""
+    reason = ' '.join(str(error).split())[:300] or 'no reason given'
+    return UserError(f'{what}: {type(error).__name__}: {reason}; FVQ_DEBUG=1 shows where.')
+
+
 def nearest_hint(name: str, valid: Iterable[str]) -> str:
     """`did you mean 'x'?` for the closest valid name, else the valid names themselves."""
     valid = sorted(valid)

@@ -23,7 +23,7 @@ import mmengine.registry as roots
 from mmengine.registry import Registry as _Registry
 from torch import nn
 
-from .errors import UserError, nearest_hint
+from .errors import MISTAKES, UserError, as_user_error, nearest_hint
 
 SCOPE = 'fvq'
 ENTRY_POINT_GROUP = 'fvq.components'
@@ -128,6 +128,8 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
     except ValueError as error:
         message = str(error)
         raise UserError(message if message.startswith(name) else f'{name}: {message}') from error
+    except MISTAKES as error:
+        raise as_user_error(error, name) from error
     if isinstance(built, nn.Module):
         own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
         cast(Any, built).component_config = {'type': component_name(component), **own}
@@ -206,6 +208,8 @@ class Registry(_Registry):
             UserError: Nothing of that name is registered.
         """
         if not isinstance(type_, str):
+            if not callable(type_):
+                raise UserError(f"{self.name}: expected a name or a class as 'type', got {type_!r}; {self.hint('')}")
             return type_
         found = self.registered(type_)
         if found is not None:

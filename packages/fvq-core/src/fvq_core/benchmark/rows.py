@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from ..codes import CodeLayout
-from ..config import check_arguments, check_option, load_config, open_up
+from ..config import check_arguments, check_option, load_config, set_option
 from ..config_files import find_config
 from ..errors import UserError
 from ..evaluation import inference_task
@@ -128,12 +128,8 @@ def cell_row(
 def set_entry(cfg: Config, dotted: str, value: Any) -> None:
     """Put a value where a dotted path points, replacing what is there."""
     check_option(cfg, dotted)
-    open_up(cfg, dotted)
-    *parents, last = dotted.split('.')
-    node: Any = cfg._cfg_dict
-    for part in parents:
-        node = node[int(part)] if isinstance(node, list) else node[part]
-    node[last] = ConfigDict(value) if isinstance(value, Mapping) else value
+    set_option(cfg, dotted, None)
+    set_option(cfg, dotted, value)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import argparse
 import errno
 import functools
 import io
+import os
 import re
 import sys
 import warnings
@@ -22,7 +23,7 @@ Main = Callable[[Sequence[str] | None], int]
 def command(function: Callable[[Sequence[str] | None], None]) -> Main:
     """Turn a user's mistake, or a path that cannot be used, into one line on stderr and exit code 2.
 
-    Anything else stays a traceback.
+    Anything else stays a traceback, and so does a mistake if FVQ_DEBUG is set.
     """
 
     @functools.wraps(function)
@@ -33,6 +34,8 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
         try:
             function(argv)
         except UserError as error:
+            if os.environ.get('FVQ_DEBUG'):
+                raise
             print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
             return 2
         except OSError as error:

@@ -9,12 +9,16 @@ import torch
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
+from ..argument_types import check
 from ..errors import UserError, nearest_hint
 from ..registry import DATASETS
 from .sample import collate_samples
 from .seekable_sampler import SeekableSampler
 
-LOADER_KEYS = ('dataset', 'batch_size', 'num_workers', 'pin_memory', 'prefetch_factor', 'max_unreadable')
+# What a loader's config may hold, and of which type.
+LOADER_KEYS: dict[str, Any] = dict(
+    dataset=Mapping, batch_size=int, num_workers=int, pin_memory=bool, prefetch_factor=int | None, max_unreadable=float
+)
 
 
 class _Strided(SubsetRandomSampler):
@@ -33,8 +37,15 @@ def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
     for key in cfg:
         if key not in LOADER_KEYS:
             raise UserError(f"data loader: unknown key '{key}'; {nearest_hint(key, LOADER_KEYS)}")
-    if not isinstance(cfg.get('batch_size'), int) or cfg['batch_size'] < 1:
-        raise UserError(f'data loader: batch_size must be a whole number from 1 on, got {cfg.get("batch_size")!r}.')
+        check(cfg[key], LOADER_KEYS[key], f'data loader: {key}')
+    for key in ('dataset', 'batch_size'):
+        if key not in cfg:
+            raise UserError(f"data loader: '{key}' is missing; add it.")
+    for key, least in (('batch_size', 1), ('num_workers', 0), ('prefetch_factor', 1)):
+        if (cfg.get(key) or least) < least or (key == 'batch_size' and not cfg[key]):
+            raise UserError(f'data loader: {key} must be {least} or more, got {cfg[key]}.')
+    if not 0 <= cfg.get('max_unreadable', 0) <= 1:
+        raise UserError(f'data loader: max_unreadable must lie in [0, 1], got {cfg["max_unreadable"]}; 0.1 is a tenth.')
     return DATASETS.build(cfg['dataset'], seed=seed)
 
 

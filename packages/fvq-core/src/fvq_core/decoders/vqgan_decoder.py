@@ -8,7 +8,9 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..argument_types import check_sizes
 from ..encoders.vqgan_encoder import Level, attentive_levels, blocks_of_levels, middle, run_block, run_level
+from ..errors import UserError
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
 from ..layers.resample import Upsample
@@ -52,6 +54,9 @@ class VQGANDecoder(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes('VQGANDecoder', ch=ch, ch_mult=ch_mult, z_channels=z_channels, norm_groups=norm_groups)
+        if extra_blocks < 0:
+            raise UserError(f'VQGANDecoder: extra_blocks must be 0 or more, got {extra_blocks}.')
         self.checkpointing = checkpointing
         self.in_channels = z_channels
         self.upsample_factor = 2 ** (len(ch_mult) - 1)

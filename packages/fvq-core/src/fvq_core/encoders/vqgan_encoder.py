@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..argument_types import check_sizes
 from ..errors import UserError
 from ..layers.attention_block import AttentionBlock
 from ..layers.norm import group_norm
@@ -66,6 +67,7 @@ class VQGANEncoder(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes('VQGANEncoder', ch=ch, ch_mult=ch_mult, z_channels=z_channels, norm_groups=norm_groups)
         self.checkpointing = checkpointing
         self.out_channels = z_channels
         self.downsample_factor = 2 ** (len(ch_mult) - 1)

@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from tqdm import tqdm
 
+from ..errors import UserError
 from ..registry import HOOKS
 
 
@@ -31,6 +32,8 @@ class ProgressHook(Hook):
     priority = 'LOW'
 
     def __init__(self, interval: int = 50) -> None:
+        if interval < 1:
+            raise UserError(f'ProgressHook: interval must be 1 or more, got {interval}.')
         self.interval = interval
         self.bar: tqdm | None = None
 

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from ..codebook_statistics import perplexity
+from ..errors import UserError
 from ..ranks import average_over_ranks
 from ..registry import HOOKS
 from ..runner.runner import HISTORY_NAME
@@ -38,6 +39,8 @@ class TrainingLogHook(Hook):
     priority = 'NORMAL'
 
     def __init__(self, interval: int = 10) -> None:
+        if interval < 1:
+            raise UserError(f'TrainingLogHook: interval must be 1 or more, got {interval}.')
         self.interval = interval
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}  # of each term: one may start in mid-interval

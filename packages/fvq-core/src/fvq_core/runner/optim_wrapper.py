@@ -11,6 +11,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import Tensor, nn
 
+from ..argument_types import check
 from ..errors import UserError, nearest_hint
 from ..registry import OPTIM_WRAPPERS, OPTIMIZERS
 
@@ -41,6 +42,8 @@ class ClippedOptimWrapper(OptimWrapper):
         super().__init__(optimizer)
         if precision not in DTYPES:
             raise UserError(f"ClippedOptimWrapper: unknown precision '{precision}'; {nearest_hint(precision, DTYPES)}")
+        if max_norm is not None and not max_norm > 0:
+            raise UserError(f'ClippedOptimWrapper: max_norm must be above 0, got {max_norm}; None only measures.')
         self.max_norm, self.dtype = max_norm, DTYPES[precision]
         self.grad_norm: Tensor | None = None
         self.device_type = optimizer.param_groups[0]['params'][0].device.type
@@ -90,6 +93,10 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
         UserError: `parts` names something that the task does not train.
     """
     common = copy.deepcopy(dict(cfg))
+    check(common.get('optimizer'), Mapping, 'optim_wrapper.optimizer')
+    for path, described in (('optim_wrapper', common), ('optim_wrapper.optimizer', common['optimizer'])):
+        if 'type' not in described:
+            raise UserError(f"{path}: 'type' is missing; add it.")
     common['type'] = OPTIM_WRAPPERS.resolve(common['type'])  # names of ours mean nothing to mmengine's builder
     common['optimizer']['type'] = OPTIMIZERS.resolve(common['optimizer']['type'])
     special = dict(common.pop('parts', None) or {})

@@ -56,7 +56,7 @@ class TrainLoop(BaseLoop):
         val_interval: int = 0,
         accumulate: int = 1,
     ) -> None:
-        check_length(max_iters, max_epochs, accumulate)
+        check_length(max_iters, max_epochs, accumulate, val_interval)
         super().__init__(runner, build_loader(dataloader, runner.seed, train=True))
         images = len(cast(Sized, self.dataloader.dataset))
         self.accumulate = accumulate
@@ -171,7 +171,7 @@ class TrainLoop(BaseLoop):
         )
 
 
-def check_length(max_iters: Any, max_epochs: Any, accumulate: Any) -> None:
+def check_length(max_iters: Any, max_epochs: Any, accumulate: Any = 1, val_interval: Any = 0) -> None:
     """Refuse a run that has no length.
 
     Raises:
@@ -185,3 +185,5 @@ def check_length(max_iters: Any, max_epochs: Any, accumulate: Any) -> None:
         raise UserError(f'train_cfg.max_epochs must be a number above 0, got {max_epochs!r}.')
     if not isinstance(accumulate, int) or accumulate < 1:
         raise UserError(f'train_cfg.accumulate must be a whole number from 1 on, got {accumulate!r}.')
+    if not isinstance(val_interval, int) or val_interval < 0:
+        raise UserError(f'train_cfg.val_interval must be a whole number from 0 on, got {val_interval!r}.')

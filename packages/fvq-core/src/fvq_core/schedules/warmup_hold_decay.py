@@ -83,6 +83,10 @@ class WarmupHoldDecayLR(RunLR):
             raise UserError(f"WarmupHoldDecayLR: unknown decay '{decay}'; {nearest_hint(decay, DECAYS)}")
         if warmup < 0 or hold < 0:
             raise UserError(f'WarmupHoldDecayLR: warmup and hold must be 0 or more, got {warmup} and {hold}.')
+        if not (0 <= warmup_factor <= 1 and 0 <= end_factor <= 1):
+            raise UserError(
+                f'WarmupHoldDecayLR: warmup_factor and end_factor must lie in [0, 1], got {warmup_factor} and {end_factor}.'
+            )
         self.shape: dict[str, Any] = dict(
             warmup=warmup, warmup_factor=warmup_factor, hold=hold, end_factor=end_factor, decay=decay
         )
