@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import PurePath
 from typing import Any, Literal, Union
 
-from .errors import UserError
+from .errors import UserError, nearest_hint
 
 PLAIN = (bool, int, float, str, bytes, list, tuple, Mapping, type(None))
 PLURALS = {int: 'whole numbers', float: 'numbers', str: 'texts', Mapping: 'dicts'}
@@ -58,7 +58,9 @@ def check(value: Any, hint: Any, path: str) -> None:
     if not fits(value, hint):
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f'{shown[:57]}...'
-        raise UserError(f'{path}: expected {wording(hint)}, got {shown}.')
+        options = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        near = f'; {nearest_hint(value, map(str, options))}' if options and isinstance(value, str) else '.'
+        raise UserError(f'{path}: expected {wording(hint)}, got {shown}{near}')
 
 
 def check_sizes(owner: str, **sizes: Any) -> None:
