@@ -80,7 +80,8 @@ def kmeans(
     chosen = torch.randperm(N, generator=generator)[:clusters].sort().values
     centres_KD = points_ND[chosen.to(points_ND.device)].to(device, torch.float32)
     indices_N, distances_N = torch.full((N,), -1), torch.zeros(N)
-    before = float('inf')
+    before = inertia = float('inf')
+    counts_K = torch.zeros(clusters, dtype=torch.int64)
     for moved in range(iterations + 1):
         sums_KD = torch.zeros(clusters, D, dtype=torch.float64, device=device)
         changed = False

@@ -33,7 +33,7 @@ COUNTED = {'linear', 'matmul', 'conv', 'einsum', 'bmm', 'addmm'}
 
 def projector_flops(projector: nn.Module, codebook_size: int, code_dim: int) -> int:
     """Multiply-accumulates of mapping a codebook once."""
-    fuse_attention = getattr(projector, 'fuse_attention', None)
+    fuse_attention: Any = getattr(projector, 'fuse_attention', None)
     if fuse_attention is not None:
         fuse_attention(False)
     device = next(projector.parameters()).device

@@ -55,16 +55,7 @@ def read_pickle(file: Any, storage: Callable[[Any], Any] | None = None) -> Any:
             machine.step(opcode.name, argument)
     except CheckpointError:
         raise
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        MemoryError,
-        RuntimeError,
-        AssertionError,
-    ) as error:
+    except DAMAGED as error:
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:120]
         raise CheckpointError(f'its pickle is damaged ({reason})') from error
     raise CheckpointError('its pickle has no end')
