@@ -93,7 +93,11 @@ def test_a_config_without_a_part_is_refused_by_its_name(missing: str) -> None:
 
 def test_home_is_expanded_everywhere_and_a_number_is_a_name_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('HOME', '/home/ada')
-    options = {'load_from': '~/vq', 'val_dataloader.dataset': dict(_delete_=True, type='ImageFolder', root='~/val'), 'work_dir': 2024}
+    options = {
+        'load_from': '~/vq',
+        'val_dataloader.dataset': dict(_delete_=True, type='ImageFolder', root='~/val'),
+        'work_dir': 2024,
+    }
     cfg = load_config('configs/mini/vq.py', options)
     assert (cfg.load_from, cfg.val_dataloader.dataset.root, cfg.work_dir) == ('/home/ada/vq', '/home/ada/val', '2024')
     assert load_config('configs/mini/vq.py', {}, '~/run').work_dir == '/home/ada/run'

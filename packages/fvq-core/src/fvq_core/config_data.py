@@ -21,8 +21,10 @@ from .registry import component_name, names_only
 RESOLVED_CONFIG = 'resolved_config.json'  # in a work dir
 # JSON has no infinity and no NaN: `float('inf')` is kept as {"float": "inf"}.
 NON_FINITE = 'float'
-# What mmengine would follow: another scope, modules to import, files to load.
+# What mmengine would follow: another scope, modules to import, files to load. No data has these keys, at any depth; of a run
+# that started from weights, the fact is kept under another name.
 REFUSED_KEYS = ('_scope_', '_base_', 'custom_imports', 'load_from')
+STARTED_FROM = 'started_from'
 MAX_DEPTH = 64
 LINE_LENGTH = 110
 
@@ -32,7 +34,8 @@ Built = TypeVar('Built')
 def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a resolved config.
 
-    Classes and functions become their registered names (an import path if they have none), tuples lists, paths text.
+    Classes and functions become their registered names (an import path if they have none), tuples lists, paths text. What a
+    config imports is left out, and `load_from` is kept as `started_from`.
 
     Args:
         config: `cfg.to_dict()` of an mmengine config, or a part of one.
@@ -41,8 +44,14 @@ def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
         UserError: A value that JSON cannot hold; its dotted path is named.
     """
     data = _to_data(config, '')
-    assert isinstance(data, dict)
-    return data
+    start = {STARTED_FROM: data['load_from']} if data.get('load_from') else {}
+    return _without_references(data) | start
+
+
+def _without_references(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _without_references(value) for key, value in data.items() if key not in REFUSED_KEYS}
+    return [_without_references(value) for value in data] if isinstance(data, list) else data
 
 
 def _to_data(value: Any, path: str) -> Any:
@@ -94,6 +103,7 @@ def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
     if not isinstance(data, Mapping):
         raise UserError(f'{source} carries no config; {remedy}.')
     check_data(data, source)
+    refuse_keys(data, source)
     try:
         return ConfigDict(from_data(data))
     except (ValueError, TypeError) as error:  # {"float": "x"}
@@ -120,24 +130,35 @@ def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
         raise UserError(f'{source}: its config holds a {type(data).__name__}, expected JSON.')
 
 
-def refuse_references(data: Any, source: str) -> None:
-    """Refuse import paths as `type`, and keys that mmengine would follow: see `REFUSED_KEYS`.
+def refuse_keys(data: Any, source: str) -> None:
+    """Refuse the keys that mmengine would follow: see `REFUSED_KEYS`.
 
     Raises:
-        UserError: Naming the type or the key.
+        UserError: Naming the key.
     """
     if isinstance(data, Mapping):
-        if '.' in str(data.get('type', '')):
-            raise UserError(
-                f"{source}: type '{data['type']}' is an import path, which could run any code, and is not followed; "
-                'register the class (docs/extending.md).'
-            )
         for key in REFUSED_KEYS:
             if key in data:
                 raise UserError(f"{source}: a description in a file has no '{key}'; it is not followed.")
     if isinstance(data, Mapping | list):
         for value in data.values() if isinstance(data, Mapping) else data:
-            refuse_references(value, source)
+            refuse_keys(value, source)
+
+
+def refuse_import_paths(data: Any, source: str) -> None:
+    """Refuse import paths as `type`.
+
+    Raises:
+        UserError: Naming the type.
+    """
+    if isinstance(data, Mapping) and '.' in str(data.get('type', '')):
+        raise UserError(
+            f"{source}: type '{data['type']}' is an import path, which could run any code, and is not followed; "
+            'register the class (docs/extending.md).'
+        )
+    if isinstance(data, Mapping | list):
+        for value in data.values() if isinstance(data, Mapping) else data:
+            refuse_import_paths(value, source)
 
 
 def build_data(build: Callable[[Any], Built], description: Any, source: str) -> Built:
@@ -152,7 +173,8 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
         UserError: Import paths, references, unknown names or arguments, or whatever a constructor says to the values.
     """
     check_data(description, source)
-    refuse_references(description, source)
+    refuse_keys(description, source)
+    refuse_import_paths(description, source)
     if not isinstance(description, Mapping):
         raise UserError(f"{source}: expected a description with a 'type', got {str(description)[:60]!r}.")
     try:
@@ -167,7 +189,7 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
 
 def config_text(config: Mapping[str, Any]) -> str:
     """A resolved config as a Python file, for people to read and to pass to a command again."""
-    plain = from_data(config_data(config))
+    plain = from_data(_to_data(config, ''))
     return ''.join(f'{key} = {_literal(value, len(key) + 3)}\n' for key, value in plain.items())
 
 

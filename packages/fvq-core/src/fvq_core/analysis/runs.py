@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config_data import RESOLVED_CONFIG, read_config_data
+from ..config_data import RESOLVED_CONFIG, STARTED_FROM, read_config_data
 from ..errors import UserError
 from ..hooks.history import History
 from ..json_files import read_json
@@ -22,7 +22,7 @@ OWN_KEYS = (
     'work_dir',
     'randomness',
     'resume',
-    'load_from',
+    STARTED_FROM,
     'load_weights',
     'launcher',
     'device',

@@ -215,7 +215,9 @@ class Runner(mmengine.runner.Runner):
         if self.rank == 0:
             work_dir = Path(self.work_dir)
             write_json(work_dir / RESOLVED_CONFIG, self.config_data)
-            write_atomically(work_dir / 'config.py', config_text(self.config_data).encode(), 'Nothing was trained yet.')
+            write_atomically(
+                work_dir / 'config.py', config_text(self.cfg.to_dict()).encode(), 'Nothing was trained yet.'
+            )
 
 
 def versions() -> Mapping[str, str]:
