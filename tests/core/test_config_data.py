@@ -132,14 +132,12 @@ def test_import_paths_are_followed_in_configs_and_not_inside_names_only(registry
 @pytest.mark.parametrize(
     'data',
     [
-        dict(model={}, custom_imports=dict(imports=['antigravity'])),
-        dict(load_from='evil.pth'),
-        {'model': {1: 2}},
-        {'model': torch.zeros(1)},
-        {'a': {'float': 'x'}},
-        [],
-        None,
-        'x = 1',
+        *(
+            dict(model={}, custom_imports=dict(imports=['antigravity'])),
+            dict(load_from='evil.pth'),
+            dict(a=[dict(_base_='b')]),
+        ),
+        *({'model': {1: 2}}, {'model': torch.zeros(1)}, {'a': {'float': 'x'}}, [], None, 'x = 1'),
     ],
 )
 def test_what_is_not_the_data_of_a_config_is_refused_in_a_line(data: Any) -> None:
@@ -153,7 +151,9 @@ def test_what_is_not_the_data_of_a_config_is_refused_in_a_line(data: Any) -> Non
 
 
 def test_what_a_config_imports_and_starts_from_stays_in_its_text_and_is_a_fact_in_its_data() -> None:
-    config = dict(custom_imports=dict(imports=['json']), load_from='first/iter_9.pth', model=dict(type='X'))
-    assert config_data(config) == dict(model=dict(type='X'), started_from='first/iter_9.pth')
+    model = dict(type='X', inner=[dict(type='Y', _scope_='mmengine')])
+    config = dict(custom_imports=dict(imports=['json']), load_from='first/iter_9.pth', model=model)
+    kept = dict(type='X', inner=[dict(type='Y')])
+    assert config_data(config) == dict(model=kept, started_from='first/iter_9.pth')
     assert "load_from = 'first/iter_9.pth'" in config_text(config)
     assert 'custom_imports' in config_text(config)
