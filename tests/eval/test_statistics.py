@@ -181,7 +181,7 @@ def test_adm_s_reference_is_read_and_is_only_for_inception_features(alone: Image
         (dict(arr_0=np.zeros((2, 4, 4, 3), np.uint8)), r'expected statistics \(mu, sigma\)'),
         (dict(mu=np.zeros(4), sigma=np.zeros((3, 3))), 'do not fit'),
         (dict(mu=np.full(3, np.nan), sigma=np.zeros((3, 3))), 'NaN or infinity'),
-        (dict(mu=np.array([{}]), sigma=np.zeros((1, 1))), 'broken one .*allow_pickle=False'),
+        (dict(mu=np.array([{}]), sigma=np.zeros((1, 1))), 'holds Python objects'),
     ],
 )
 def test_files_that_hold_no_statistics_are_refused(arrays: dict[str, np.ndarray], message: str, tmp_path: Path):
@@ -352,7 +352,7 @@ def test_a_broken_header_is_reported_and_not_used(
     with caplog.at_level(logging.WARNING, 'fvq'):
         assert cache.find('content', 'strict', str(alone.fingerprint)) is None
     assert caplog.records
-    with pytest.raises(UserError, match=r'broken one|make them again'):
+    with pytest.raises(UserError, match=r'make (the statistics|them) again'):
         ImageSetStatistics.load(path)
 
 

@@ -1,4 +1,4 @@
-"""Reading JSON that a process may have been killed over, and writing it all or nothing."""
+"""JSON files: read within bounds, and written all or nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,65 @@ from pathlib import Path
 from typing import Any
 
 from .atomic_files import write_atomically
+from .bounded_files import read_bounded
+from .errors import UserError
+
+MAX_BYTES = 2**26
+DAMAGED = 'write it again'
 
 
-def read_json(path: Path) -> Any | None:
-    """What a JSON file holds; None where there is no such file, or only a part of one."""
+def parse_json(text: str | bytes, name: str, remedy: str = DAMAGED) -> Any:
+    """What JSON text says.
+
+    Args:
+        text: UTF-8 if bytes.
+        name: The file it is from, for messages.
+        remedy: What to do about it, for messages.
+
+    Raises:
+        UserError: It is not JSON: cut short, not UTF-8, with a byte order mark, nested too deep, or with a number of
+            thousands of digits.
+    """
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return json.loads(text.decode() if isinstance(text, bytes) else text)
+    except RecursionError:
+        reason = 'it is nested too deep'
+    except UnicodeDecodeError as error:
+        reason = f'byte {error.start} is not UTF-8'
+    except json.JSONDecodeError as error:
+        mark = error.doc.startswith('\ufeff')
+        reason = 'it starts with a byte order mark' if mark else str(error)
+    except (ValueError, MemoryError) as error:
+        reason = 'a number has too many digits' if isinstance(error, ValueError) else 'it does not fit into memory'
+    raise UserError(f'{name} is not valid JSON: {reason}; {remedy}.')
+
+
+def read_json_value(path: str | Path, remedy: str = DAMAGED) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: It is missing, not a file, larger than `MAX_BYTES`, or not valid JSON; see `parse_json`.
+    """
+    return parse_json(read_bounded(path, MAX_BYTES, remedy), str(path), remedy)
+
+
+def read_json_object(path: str | Path, remedy: str = DAMAGED) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: See `read_json_value`; or it holds a list, text or a number.
+    """
+    found = read_json_value(path, remedy)
+    if not isinstance(found, dict):
+        raise UserError(f'{path}: expected a JSON object, got a {type(found).__name__}; {remedy}.')
+    return found
+
+
+def read_json(path: str | Path) -> dict[str, Any] | None:
+    """The object that a JSON file of our own holds; None if there is no such file, or none that is whole."""
+    try:
+        return read_json_object(path)
+    except UserError:
         return None
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
@@ -25,9 +24,11 @@ from . import __version__
 from .config_data import Built, build_data
 from .errors import UserError
 from .finite import check_finite_weights, warn_of_weights
+from .json_files import read_json_object
 from .model_card import LIBRARY, CardMetadata, model_card
 from .registered_names import by_name
 from .registry import TOKENIZERS, describe
+from .safetensors_files import read_safetensors
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
@@ -131,10 +132,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():
         raise UserError(f'{folder} is not a saved tokenizer: it has no {CONFIG_NAME}; make one with tools/export.py.')
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f'{path} is not valid JSON: {error}') from error
+    config = read_json_object(path, 'export the tokenizer again')
     if 'tokenizer' not in config:
         raise UserError(f'{path} describes no tokenizer; its keys are {", ".join(config)}.')
     return config
@@ -173,10 +171,7 @@ def from_pretrained(
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise UserError(f'{folder}: {WEIGHTS_NAME} is missing; export the tokenizer again.')
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f'{path} cannot be read as safetensors: {error}') from error
+    weights = read_safetensors(path, 'export the tokenizer again')
     described, source = config['tokenizer'], str(folder / CONFIG_NAME)
     check_fit(build_skeleton(TOKENIZERS.build, described, len(weights), source), weights, str(path))
     tokenizer = build_data(TOKENIZERS.build, described, source)

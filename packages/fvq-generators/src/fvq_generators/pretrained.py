@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fvq_core import __version__
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.finite import warn_of_weights
 from fvq_core.generator import Generator
+from fvq_core.json_files import read_json_object
 from fvq_core.model_card import LIBRARY, CardMetadata
 from fvq_core.pretrained import (
     CARD_NAME,
@@ -33,6 +33,7 @@ from fvq_core.pretrained import (
 )
 from fvq_core.registered_names import by_name
 from fvq_core.registry import GENERATORS, describe
+from fvq_core.safetensors_files import read_safetensors
 
 from .model_card import generator_card
 
@@ -150,11 +151,8 @@ def read_generator_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():
         raise UserError(f'{folder} is not a saved generator: it has no {CONFIG_NAME}.')
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f'{path} is not valid JSON: {error}') from error
-    if not isinstance(config, dict) or 'generator' not in config:
+    config = read_json_object(path, MEND)
+    if 'generator' not in config:
         raise UserError(f'{path} describes no generator; a tokenizer is loaded with Tokenizer.from_pretrained.')
     for key, kind in TYPES.items():
         if key in config and not isinstance(config[key], kind):
@@ -203,10 +201,7 @@ def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise UserError(f'{folder}: {WEIGHTS_NAME} is missing; save the generator again.')
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f'{path} cannot be read as safetensors: {error}') from error
+    weights = read_safetensors(path, 'save the generator again')
     # On the meta device: start values would be overwritten, and take their time.
     skeleton = build_skeleton(GENERATORS.build, config['generator'], len(weights), str(folder / CONFIG_NAME))
     check_fit(skeleton, weights, str(path))

@@ -12,7 +12,7 @@ from typing import Any
 from ..config_data import RESOLVED_CONFIG, STARTED_FROM, read_config_data
 from ..errors import UserError
 from ..hooks.history import History
-from ..json_files import read_json
+from ..json_files import read_json_object, read_json_value
 from ..runner.runner import HISTORY_NAME
 
 # Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
@@ -77,13 +77,15 @@ def read_run(work_dir: Path) -> Run:
     """
     path = work_dir / RESOLVED_CONFIG
     remedy = f'tools/train.py {work_dir / "config.py"} --resume --work-dir {work_dir} writes it again'
-    config: dict[str, Any] = read_config_data(read_json(path), str(path), remedy).to_dict()
+    config: dict[str, Any] = read_config_data(
+        read_json_value(path, remedy) if path.exists() else None, str(path), remedy
+    ).to_dict()
     seed = config.get('randomness', {}).get('seed') or 0
     name = without_seed(work_dir.resolve(), seed)
     if (work_dir / 'metrics.json').exists():
         try:
-            file = Path(json.loads((work_dir / 'metrics.json').read_text())['config'] or 'config.py')
-        except (ValueError, KeyError, TypeError) as error:
+            file = Path(read_json_object(work_dir / 'metrics.json', 'evaluate the run again')['config'] or 'config.py')
+        except (KeyError, TypeError) as error:
             raise UserError(f'{work_dir / "metrics.json"} is not what a run writes: {error!r}.') from error
         if file.name != 'config.py':  # that is the copy in some work dir, not a file that somebody named
             name = file.stem

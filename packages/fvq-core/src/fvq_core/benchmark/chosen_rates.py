@@ -82,7 +82,7 @@ def rate_results(folder: Path, key: str, seed: int) -> dict[float, float | None]
     for rate in (folder / RUNS / key).glob('lr*'):
         result = read_json(rate / f'seed{seed}' / RESULT)
         if result is not None:
-            finished = result['status'] == FINISHED
+            finished = result.get('status') == FINISHED
             score = result['metrics'][SELECTED_BY]['value'] if finished else None
             found[float(rate.name.removeprefix('lr'))] = score
     return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..array_files import read_npz
 from ..hooks.per_image_hook import NAME as PER_IMAGE_NAME
 from .bootstrap import PairedDifference, paired_bootstrap
 from .photo_data import labels_are_photos
@@ -39,7 +40,7 @@ def compare(
     if not common:
         return None, NO_COMMON_SEED
     own, other = ([run for run in each if run.seed in common] for each in (runs, against))
-    found = [np.load(run.folder / PER_IMAGE_NAME) for run in (*own, *other)]
+    found = [read_npz(run.folder / PER_IMAGE_NAME) for run in (*own, *other)]
     labels = found[0]['labels']
     if any(not np.array_equal(labels, each['labels']) for each in found):
         return None, OTHER_CROPS

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..array_files import read_npz
 from .summary import RowSummary
 from .worker import SAMPLES_NAME
 
@@ -23,7 +24,7 @@ def draw_grid(summaries: Sequence[RowSummary], path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    shown = [(row, np.load(row.runs[0].folder / SAMPLES_NAME)) for row in summaries if row.runs]
+    shown = [(row, read_npz(row.runs[0].folder / SAMPLES_NAME)) for row in summaries if row.runs]
     if not shown:
         return False
     lines = [('original', shown[0][1]['images'])]

@@ -105,7 +105,7 @@ def failure(error: Exception) -> dict[str, Any]:
 def holds_another(run: Run, extra_metrics: list[dict[str, Any]]) -> bool:
     """Whether its folder holds a run of another config."""
     request = read_json(run.folder / REQUEST)
-    return request is not None and request['fingerprint'] != fingerprint(run_config(run, extra_metrics))
+    return request is not None and request.get('fingerprint') != fingerprint(run_config(run, extra_metrics))
 
 
 def check_folder(run: Run, extra_metrics: list[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import sys
@@ -20,7 +19,7 @@ from ..config_data import from_data
 from ..errors import UserError
 from ..hooks.history import History
 from ..images import to_uint8
-from ..json_files import write_json
+from ..json_files import read_json_object, write_json
 from ..runner.checkpoint import list_checkpoints
 from ..runner.runner import HISTORY_NAME, Runner, versions
 from ..runner.train_loop import TrainLoop
@@ -29,12 +28,13 @@ from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_pare
 from .training_cost import TrainingCost, resident_peak_mib
 
 SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
+ALONE = 'delete the folder of the run'
 
 
 def train(folder: Path) -> dict[str, Any]:
     """Train, or go on where the run stopped, and say what it cost."""
-    request = json.loads((folder / REQUEST).read_text())
-    cfg = Config(from_data(json.loads((folder / PLAN).read_text())))
+    request = read_json_object(folder / REQUEST, ALONE)
+    cfg = Config(from_data(read_json_object(folder / PLAN, ALONE)))
     object.__setattr__(cfg, '_filename', request['config'])
     cfg.work_dir = str(folder)
     preflight(cfg, train=True)
@@ -50,7 +50,7 @@ def train(folder: Path) -> dict[str, Any]:
     for checkpoint in list_checkpoints(folder)[1:]:
         checkpoint.unlink()
     batch_size = cast(TrainLoop, runner.train_loop).global_batch_size
-    metrics = json.loads((folder / 'metrics.json').read_text())['metrics']
+    metrics = read_json_object(folder / 'metrics.json')['metrics']
     broken = [name for name, metric in metrics.items() if metric['value'] is None]
     if broken:
         raise UserError(f'{", ".join(broken)} of the trained model: expected finite numbers, got others.')

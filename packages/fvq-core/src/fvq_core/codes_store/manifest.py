@@ -12,6 +12,7 @@ import numpy as np
 
 from ..codes import CodeLayout, layout_from_dict
 from ..errors import UserError
+from ..json_files import read_json_object
 from .manifest_kinds import check_kinds
 
 MANIFEST_NAME, LABELS_NAME = 'manifest.json', 'labels.npy'
@@ -174,12 +175,6 @@ def read_manifest(root: str | Path) -> Manifest:
         UserError: None there, or none that can be used.
     """
     path = Path(root) / MANIFEST_NAME
-    try:
-        document = json.loads(path.read_text(encoding='utf-8'))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(
-            f'{root} is no codes store: it has no {MANIFEST_NAME}; make one with tools/extract_codes.py.'
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(f'{path} cannot be read ({error}); extract the codes again.') from error
-    return Manifest.from_dict(document, path)
+    if not path.exists():
+        raise UserError(f'{root} is no codes store: it has no {MANIFEST_NAME}; make one with tools/extract_codes.py.')
+    return Manifest.from_dict(read_json_object(path, 'extract the codes again'), path)

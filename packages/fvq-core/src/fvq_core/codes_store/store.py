@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..array_files import map_npy
 from ..errors import UserError
 from ..identity import tokenizer_hash
 from .manifest import LABELS_NAME, read_manifest
@@ -128,7 +129,7 @@ class CodesStore:
     def _map(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         path = self.root / name
         try:
-            found = np.load(path, mmap_mode='r', allow_pickle=False)
+            found = map_npy(path)
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f'{path} cannot be read ({" ".join(str(error).split())}); {AGAIN}.') from error
         if found.shape != shape or found.dtype != dtype:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..json_files import read_json_object
 from .command import command, make_parser
 
 EXAMPLE = """\
@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None) -> None:
 def read_metrics(path: Path) -> dict[str, Any]:
     """The metrics of a `metrics.json`, each with its stamp."""
     try:
-        metrics = json.loads(path.read_text())['metrics']
+        metrics = read_json_object(path, 'name a file of tools/test.py --out')['metrics']
         unstamped = [name for name, metric in metrics.items() if not {'value', 'protocol', 'weights'} <= metric.keys()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f'--metrics {path} is not what tools/test.py --out writes: {error!r}.') from error
     if unstamped:
         raise UserError(f'--metrics {path}: {unstamped[0]} has no value, protocol or weights beside it.')

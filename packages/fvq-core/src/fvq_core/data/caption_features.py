@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..array_files import DAMAGED, map_npy
 from ..errors import UserError
-
-# What numpy raised when 20,000 such files were cut short or had bytes changed.
-DAMAGED = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError)
 
 
 class CaptionError(Exception):
@@ -37,7 +34,7 @@ def read_features(path: str | Path, tokens: int, channels: int) -> np.ndarray:
         UserError: Features of another model: every file would have the same fault.
     """
     try:
-        found = np.lib.format.open_memmap(path, mode='r')
+        found = map_npy(path)
     except FileNotFoundError as error:
         raise CaptionError('caption missing') from error
     except DAMAGED as error:

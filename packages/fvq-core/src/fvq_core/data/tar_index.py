@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import tarfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..array_files import read_npz
 from ..errors import UserError
 from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
@@ -194,9 +194,9 @@ def keep(index: ShardIndex, path: Path) -> None:
 def recall(path: Path) -> ShardIndex | None:
     """A kept index; None where there is none, or none that can be read."""
     try:
-        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as kept:
-            names = PackedNames(kept['text'], kept['ends'])
-            examples = tuple(os.fsdecode(bytes(name)) for name in kept['examples'])
-            return ShardIndex(names, kept['labels'], kept['offsets'], kept['sizes'], int(kept['others']), examples)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        kept = read_npz(path)
+        names = PackedNames(kept['text'], kept['ends'])
+        examples = tuple(os.fsdecode(bytes(name)) for name in kept['examples'])
+        return ShardIndex(names, kept['labels'], kept['offsets'], kept['sizes'], int(kept['others']), examples)
+    except (ValueError, KeyError, TypeError):
         return None

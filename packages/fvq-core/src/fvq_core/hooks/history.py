@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
+from ..json_files import parse_json
+
 
 class History:
     """Append-only, except that resuming drops what lies after the resumed iteration.
@@ -53,7 +56,7 @@ class History:
 def row_of(line: bytes) -> dict[str, Any] | None:
     """The row that a line holds; None if it is none of ours."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line, 'history.jsonl')
+    except UserError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get('iter'), int) else None

@@ -12,6 +12,7 @@ from typing import Any
 import filelock
 import numpy as np
 
+from ..array_files import map_npy
 from ..atomic_files import remove_leftovers, write_atomically
 from ..errors import UserError
 from ..json_files import read_json
@@ -159,7 +160,7 @@ def load(path: Path) -> np.ndarray:
         UserError: It holds none that could be read, in words that follow its name.
     """
     try:
-        found = np.load(path, mmap_mode='r', allow_pickle=False)
+        found = map_npy(path)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(' '.join(str(error).split())) from error
     if found.dtype != np.uint8 or found.ndim != 4 or found.shape[-1] != 3:

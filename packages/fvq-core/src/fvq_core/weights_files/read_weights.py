@@ -6,10 +6,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from ..errors import UserError
+from ..safetensors_files import read_safetensors
 from .find_weights import candidates
 from .torch_archive import read_torch_archive
 from .unreadable import CheckpointError, printable
@@ -39,11 +39,9 @@ def read_weights_file(path: str | Path) -> Any:
         start = file.read(9)
     if start[8:9] == b'{':
         try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                f'{path} cannot be read as safetensors: {" ".join(str(error).split())[:200]}'
-            ) from error
+            return read_safetensors(path)
+        except UserError as error:
+            raise CheckpointError(str(error)) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # of escapes in a damaged text

@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fvq_core.array_files import read_npz
 from fvq_core.atomic_files import file_above
-from fvq_core.json_files import read_json
+from fvq_core.json_files import read_json, read_json_object
 
 from ..statistics.image_set import ImageSetStatistics
 
@@ -58,14 +58,13 @@ class Progress:
         if not self.index.is_file():
             return 0
         try:
-            kept = json.loads(self.index.read_text())
+            kept = read_json_object(self.index)
             done, path = kept['digests'], self.folder / kept['state']
             if not done or done != list(digests[: len(done)]):
                 return 0
-            with np.load(path, allow_pickle=False) as arrays:
-                state = {name: arrays[name] for name in arrays.files}
+            state = read_npz(path)
             check_state(statistics, state)
-        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError) as error:
             logger.warning(
                 f'{self.index}: what is saved of an unfinished evaluation is damaged ({error}); it starts anew'
             )

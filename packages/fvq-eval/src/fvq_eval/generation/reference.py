@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
+from fvq_core.json_files import parse_json
 from fvq_core.stamp import image_count
 
 from ..presets.preset import Preset
@@ -182,8 +183,8 @@ def note_of(samples: Samples, taker: StatisticsTaker) -> str:
 def describe(note: str | None) -> dict[str, Any]:
     """What `note_of` wrote; empty for a file that says nothing."""
     try:
-        found = json.loads(note or '{}')
-    except ValueError:
+        found = parse_json(note or '{}', 'note')
+    except UserError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -15,6 +15,8 @@ from typing import IO
 
 import numpy as np
 
+from fvq_core.array_files import DAMAGED, data_bytes, read_header
+from fvq_core.bounded_files import regular_size
 from fvq_core.errors import UserError
 
 from .joined_crc import joined_crc
@@ -62,12 +64,13 @@ class NpzFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        regular_size(path, 'name an .npz file')
         try:
             with zipfile.ZipFile(path) as archive:
                 found = [self.member(archive, info) for info in archive.infolist() if info.filename.endswith('.npy')]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            if isinstance(error, UserError):
-                raise
+        except UserError:
+            raise
+        except DAMAGED as error:
             raise UserError(
                 f'{path}: expected an npz file, got something else or a truncated one ({error}); write it again.'
             ) from error
@@ -76,9 +79,7 @@ class NpzFile:
     def member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
         """What the header of an array says."""
         with archive.open(info) as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(stream)
+            shape, fortran, dtype = read_header(stream)
             start = stream.tell()
         name = info.filename.removesuffix('.npy')
         if dtype.hasobject:
@@ -86,7 +87,7 @@ class NpzFile:
                 f"{self.path}: expected numbers, got pickled Python objects in '{name}'; they can run code when read, "
                 'so they are refused: save plain arrays of numbers.'
             )
-        if info.file_size != start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+        if info.file_size != start + data_bytes(shape, dtype):
             raise UserError(
                 f"{self.path}: '{name}' holds fewer or more bytes than its shape {shape} says; write it again."
             )
@@ -150,7 +151,9 @@ class NpzFile:
         """What a broken compressed stream raises becomes one line."""
         try:
             yield
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        except UserError:
+            raise
+        except DAMAGED as error:
             raise UserError(
                 f'{self.path}: expected a whole npz file, got a damaged one ({error}); write it again.'
             ) from error

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fvq_core.array_files import npz_names, read_npz
 from fvq_core.errors import UserError
+from fvq_core.json_files import parse_json
 
 from .moments import Gaussian
 
@@ -23,8 +23,6 @@ KEYS = {'pool': ('mu', 'sigma'), 'spatial': ('mu_s', 'sigma_s')}  # guided-diffu
 HEADER = 'fvq'
 VERSION = 2  # 1 had no checksum
 FEATURES, NUMBERS, BIAS = 'features_', 'numbers', 'logit_bias'
-# What reading a damaged npz file raises.
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def write_statistics(
@@ -77,16 +75,7 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
     Raises:
         UserError: The file holds no statistics, broken ones, or pickled objects, which are never read.
     """
-    try:
-        with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
-            header = read_header(file)
-            names, arrays = file.files, {key: file[key] for key in file.files if is_statistic(key)}
-    except UserError:
-        raise
-    except UNREADABLE as error:
-        raise UserError(
-            f'{path}: expected an npz file of statistics, got something else or a broken one ({error}).'
-        ) from error
+    header, names, arrays = read_header(path), npz_names(path), read_npz(path, is_statistic)
     if header and header.pop('sha256', None) != checksum(header, arrays):
         raise UserError(f'{path}: expected the statistics that were saved, got edited ones; make them again.')
     gaussians = {}
@@ -112,29 +101,28 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
     return gaussians, torch.from_numpy(numbers), rows, kind
 
 
-def read_header(file: Any) -> dict[str, Any]:
-    """The header of an open npz file; empty for a file of another program.
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a file; empty for a file of another program.
 
     Raises:
-        UserError: Another version wrote it.
-        ValueError: It is no header.
+        UserError: It is no npz file, another version wrote it, or its header is damaged.
     """
-    if HEADER not in file.files:
+    found = read_npz(path, lambda name: name == HEADER)
+    if not found:
         return {}
-    header = json.loads(str(file[HEADER]))
+    header = parse_json(str(found[HEADER]), f'{path}: its header', 'make the statistics again')
     if not isinstance(header, dict) or not isinstance(header.get('counts', {}), dict):
-        raise ValueError('its header is no JSON object')
+        raise UserError(f'{path}: its header is no JSON object; make the statistics again.')
     if header.get('version', VERSION) != VERSION:
-        raise UserError(f'statistics of version {header["version"]}, expected version {VERSION}; make them again.')
+        raise UserError(f'{path}: statistics of version {header["version"]}, expected {VERSION}; make them again.')
     return header
 
 
 def read_note(path: Path) -> str | None:
     """The note of a file; None where there is no readable file of ours."""
     try:
-        with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
-            return read_header(file).get('note')
-    except UNREADABLE:
+        return read_header(path).get('note')
+    except UserError:
         return None
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fvq_core.array_files import map_npy
 from fvq_core.errors import UserError
 from fvq_core.registry import CODEBOOK_INITS
+from fvq_core.safetensors_files import open_safetensors
 from fvq_core.weights_files import CheckpointError, candidates, read_weights_file, tensor_or_none
 
 from .codebook_init import CodebookInit
@@ -79,12 +79,12 @@ class FileInit(CodebookInit):
         find_file(self.path)
         try:
             if self.path.suffix == '.safetensors':
-                with safe_open(self.path, 'pt') as file:
+                with open_safetensors(self.path) as file:
                     return file.get_tensor(self._choose(list(file.keys())))
             if self.path.suffix == '.npy':
-                return torch.from_numpy(np.load(self.path, mmap_mode='c', allow_pickle=False))
+                return torch.from_numpy(map_npy(self.path, 'c'))
             loaded = read_weights_file(self.path)
-        except (SafetensorError, OSError, EOFError, RuntimeError, TypeError, ValueError) as error:
+        except (OSError, EOFError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, UserError) and not isinstance(error, CheckpointError):
                 raise
             raise UserError(f'FileInit: {self.path} cannot be read: {" ".join(str(error).split())[:200]}') from error
