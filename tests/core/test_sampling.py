@@ -139,7 +139,7 @@ def test_samples_of_another_plan_are_not_mixed_in(tmp_path: Path) -> None:
     ):
         drawn_to(tmp_path, plan(seed=5, settings={'strength': 0.2}))
     (tmp_path / 'samples.json').write_text('[]')
-    with pytest.raises(UserError, match='drawn in another way'):
+    with pytest.raises(UserError, match=r'no readable samples\.json'):
         drawn_to(tmp_path, plan())
 
 

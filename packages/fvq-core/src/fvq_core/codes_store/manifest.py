@@ -12,7 +12,7 @@ import numpy as np
 
 from ..codes import CodeLayout, layout_from_dict
 from ..errors import UserError
-from ..json_files import read_json_object
+from ..json_files import parse_json, read_json_object
 from .manifest_kinds import check_kinds
 
 MANIFEST_NAME, LABELS_NAME = 'manifest.json', 'labels.npy'
@@ -123,7 +123,7 @@ class Manifest:
             given['shards'] = tuple(Shard(**shard) for shard in given['shards'])
             given['unreadable'] = tuple(given['unreadable'])
             manifest = cls(**given)
-            checked = json.loads(json.dumps(manifest.to_dict()))
+            checked = parse_json(json.dumps(manifest.to_dict()), str(where))  # tuples are lists there
             wrong = [key for key, value in checked.items() if document.get(key) != value]
             if manifest.complete and len(manifest.shards) != manifest.number_of_shards:
                 wrong.append('shards')

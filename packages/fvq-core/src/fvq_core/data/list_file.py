@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from pathlib import Path
 
+from ..bounded_files import read_bounded
 from ..errors import UserError
 from .folder_listing import EXTENSIONS
 
+MAX_BYTES = 2**30
 PROBED = 32  # images looked for before a list is taken; if none is there, it is of another folder
 QUOTED = re.compile(r'"(?P<path>(?:[^"]|"")+)"(?P<rest>.*)')
 BLANK, COMMA, DIGITS = ' \t', (',', ';'), '0123456789'
@@ -71,7 +72,7 @@ def split_lines(list_file: str) -> list[bytes]:
     Raises:
         UserError: It is not text.
     """
-    data = Path(list_file).read_bytes()
+    data = read_bounded(list_file, MAX_BYTES, 'name a text file')
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             data = data.decode('utf-16').encode()

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..bounded_files import read_bounded
 from ..errors import UserError
 from ..json_files import parse_json
+
+MAX_BYTES = 2**30
 
 
 class History:
@@ -47,7 +50,7 @@ class History:
 
     def _read(self) -> tuple[list[dict[str, Any]], int]:
         """The rows, and how many lines are none."""
-        lines = self.path.read_bytes().split(b'\n') if self.path.exists() else []
+        lines = read_bounded(self.path, MAX_BYTES, 'move it away').split(b'\n') if self.path.exists() else []
         found = [row_of(line.strip(b'\0 \r\t')) for line in lines]
         rows = [row for row in found if row is not None]
         return rows, sum(bool(line) for line in lines) - len(rows)

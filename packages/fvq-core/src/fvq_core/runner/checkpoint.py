@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..errors import MISTAKES
 from ..weights_files.unreadable import CheckpointError
 
 PICKLE_START = pickle.PROTO
@@ -65,14 +67,7 @@ def load_tensors(path: str | Path) -> Any:
                 'project is imported with tools/convert.py.'
             ) from error
         raise CheckpointError(f'{path} is not a checkpoint.') from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-    ) as error:  # torch.load on broken archives
+    except (*MISTAKES, EOFError, OSError, MemoryError, struct.error) as error:  # torch.load on broken archives
         raise CheckpointError(f'{path} is truncated or not a checkpoint.') from error
 
 
