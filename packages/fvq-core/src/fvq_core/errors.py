@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input. The command line prints its message alone and exits with code 2."""
+    """Bad input. The command line prints its message alone and exits with code 2.
+
+    The message is one line: words that it quotes from a file bring no line ends and no control characters into a terminal.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class NonFiniteError(UserError):
@@ -16,6 +22,21 @@ class NonFiniteError(UserError):
 
 class NonFiniteLossError(UserError):
     """A training loss became NaN or infinite; raised before the optimizer step, so the weights are still finite."""
+
+
+def one_line(text: str) -> str:
+    """A text with spaces for its line ends and escapes for what does not print; bytes of file names are kept."""
+    if text.isprintable():
+        return text
+    return ''.join(
+        char if char.isprintable() or is_file_name_byte(char) else ' ' if char.isspace() else ascii(char)[1:-1]
+        for char in text
+    )
+
+
+def is_file_name_byte(char: str) -> bool:
+    """Whether a character stands for a byte of a file name that is not UTF-8, as `os.fsdecode` has it."""
+    return '\udc80' <= char <= '\udcff'
 
 
 # What wrong values make constructors and libraries raise, beside ValueError. Not OSError and MemoryError: the machine's.

@@ -80,7 +80,7 @@ def read_run(work_dir: Path) -> Run:
     config: dict[str, Any] = read_config_data(
         read_json_value(path, remedy) if path.exists() else None, str(path), remedy
     ).to_dict()
-    seed = config.get('randomness', {}).get('seed') or 0
+    seed = read_seed(config, path)
     name = without_seed(work_dir.resolve(), seed)
     if (work_dir / 'metrics.json').exists():
         try:
@@ -91,6 +91,21 @@ def read_run(work_dir: Path) -> Run:
             name = file.stem
     own = {key: value for key, value in config.items() if key not in OWN_KEYS}
     return Run(work_dir, name, seed, own, History(work_dir / HISTORY_NAME).rows())
+
+
+def read_seed(config: Mapping[str, Any], path: Path) -> int:
+    """The seed of a resolved config, 0 without one.
+
+    Raises:
+        UserError: It is not a whole number.
+    """
+    randomness = config.get('randomness') or {}
+    seed = (randomness.get('seed') or 0) if isinstance(randomness, Mapping) else randomness
+    if not isinstance(seed, int):
+        raise UserError(
+            f"{path}: 'randomness' is {str(randomness)[:60]}, expected an object with a whole number as seed."
+        )
+    return seed
 
 
 def without_seed(work_dir: Path, seed: int) -> str:
