@@ -92,12 +92,21 @@ def read_npz(path: str | Path, wanted: Callable[[str], bool] = lambda name: True
         with zipfile.ZipFile(path) as archive:
             members = [each for each in archive.infolist() if wanted(each.filename.removesuffix('.npy'))]
             total = sum(member.file_size for member in members)
-            if total > FREE_BYTES and total > MAX_RATIO * size:
-                raise ValueError(f'{total:,} bytes of arrays in a file of {size:,}')
+            check_ratio(total, size)
             return {each.filename.removesuffix('.npy'): read_member(archive, each) for each in members}
     except DAMAGED as error:
         reason = ' '.join(str(error).split())[:200]
         raise UserError(f'{path} cannot be read as npz: {reason}; write it again.') from error
+
+
+def check_ratio(unpacked: int, packed: int) -> None:
+    """Refuse what is small on the disk and made to fill the memory.
+
+    Raises:
+        ValueError: It is.
+    """
+    if unpacked > max(FREE_BYTES, MAX_RATIO * packed):
+        raise ValueError(f'{unpacked:,} bytes of arrays in a file of {packed:,}')
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

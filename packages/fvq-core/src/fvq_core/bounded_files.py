@@ -47,6 +47,6 @@ def read_bounded(path: str | Path, most: int, remedy: str) -> bytes:
         raise UserError(f'{path} cannot be read: it has {size:,} bytes, expected at most {most:,}; {remedy}.')
     try:
         with open(path, 'rb') as file:
-            return file.read(most)
+            return file.read(size)  # not `most`, of which as many bytes would be allocated
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror or error}; {remedy}.') from error

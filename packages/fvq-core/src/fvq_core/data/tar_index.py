@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import re
@@ -16,7 +17,8 @@ from typing import Any, cast
 import numpy as np
 
 from ..array_files import read_npz
-from ..errors import UserError
+from ..bounded_files import regular_size
+from ..errors import MISTAKES, UserError
 from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
 
@@ -48,6 +50,15 @@ class ShardIndex:
     examples: tuple[str, ...]
 
 
+class BoundedReader(io.BufferedReader):
+    """A file that never allocates more than it has, however much `tarfile` asks for on the word of a header."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > tarfile.BLOCKSIZE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 def split_member(name: str) -> tuple[str, str]:
     """Sample key and extension in lower case, parted at the first dot of the file name, as WebDataset does."""
     folder, slash, file = name.rpartition('/')
@@ -65,9 +76,14 @@ def scan_shard(path: str) -> ShardIndex:
     labels: dict[str, int] = {}
     others, examples = 0, []
     try:
-        with tarfile.open(path, 'r:') as tar:
+        regular_size(path, 'name a tar file')
+        with BoundedReader(io.FileIO(path)) as file, tarfile.open(fileobj=file, mode='r:') as tar:
+            end = -1
             while (member := tar.next()) is not None:
                 cast(Any, tar).members.clear()  # it would keep them all
+                if tar.offset <= end or member.size < 0:
+                    raise tarfile.ReadError(f'{member.name} has a negative size')
+                end = tar.offset
                 if member.isdir():
                     continue
                 key, extension = split_member(member.name)
@@ -96,8 +112,10 @@ def scan_shard(path: str) -> ShardIndex:
             f'TarShards: {path} is no tar file, or truncated after {len(images)} images ({error}); '
             'fetch or write it again.'
         ) from error
-    except OSError as error:
-        raise UserError(f'TarShards: {path} cannot be read: {error}') from error
+    except UserError:
+        raise
+    except (OSError, MemoryError, *MISTAKES) as error:  # sizes that are none, a chain of headers without end
+        raise UserError(f'TarShards: {path} cannot be read: {error}; fetch or write it again.') from error
     return ShardIndex(
         PackedNames.pack(name for name, _, _ in images),
         np.array([labels.get(split_member(name)[0], -1) for name, _, _ in images], dtype=np.int64),

@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from fvq_core.array_files import DAMAGED, data_bytes, read_header
+from fvq_core.array_files import DAMAGED, check_ratio, data_bytes, read_header
 from fvq_core.bounded_files import regular_size
 from fvq_core.errors import UserError
 
@@ -98,6 +98,7 @@ class NpzFile:
         """A whole array."""
         member = self.members[name]
         with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
+            check_ratio(member.size, regular_size(self.path, 'name an .npz file'))
             stream.read(member.start)
             flat = np.frombuffer(stream.read(), member.dtype)
         return flat.reshape(member.shape, order='F' if member.fortran else 'C')
