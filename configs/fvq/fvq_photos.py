@@ -20,6 +20,6 @@ model.reconstruction_loss.update(weight=10.0)
 train_cfg.update(max_iters=2400, val_interval=1200)
 HELD_OUT = 2
 train_dataloader.dataset.update(held_out=HELD_OUT)
-val_dataloader.dataset.update(held_out=HELD_OUT, crops=8192)
+val_dataloader.dataset.update(held_out=HELD_OUT)
 default_hooks.report.update(dataset=dict(type=WholePhotos, held_out=HELD_OUT))
 del HELD_OUT
