@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fvq_core.analysis.runs import read_run
 from fvq_core.array_files import map_npy, read_npz
@@ -205,6 +206,19 @@ def test_archive_of_zeros_that_would_fill_the_memory_is_refused(tmp_path: Path) 
     assert path.stat().st_size < 2**20
     for read in (read_npz, read_statistics, lambda path: NpzFile(str(path)).array('mu')):
         assert '268,435,5' in refused(read, path)
+
+
+def test_checkpoint_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'iter_1.pth'
+    torch.save({'state_dict': {'a': torch.zeros(2**18)}}, path)
+    assert read_checkpoint(path)['state_dict']['a'].shape == (2**18,)
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    assert path.stat().st_size < 2**14
+    assert 'it is compressed' in refused(read_checkpoint, path)
 
 
 def test_whole_arrays_are_read_as_numpy_reads_them(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def load_tensors(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist.')
     try:
+        check_packing(path)
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read all the same
             return torch.load(path, map_location='cpu', weights_only=True)
@@ -67,8 +69,32 @@ def load_tensors(path: str | Path) -> Any:
                 'project is imported with tools/convert.py.'
             ) from error
         raise CheckpointError(f'{path} is not a checkpoint.') from error
-    except (*MISTAKES, EOFError, OSError, MemoryError, struct.error) as error:  # torch.load on broken archives
+    except CheckpointError:
+        raise
+    except (
+        *MISTAKES,
+        EOFError,
+        OSError,
+        MemoryError,
+        struct.error,
+        zipfile.BadZipFile,
+    ) as error:  # torch.load on broken archives
         raise CheckpointError(f'{path} is truncated or not a checkpoint.') from error
+
+
+def check_packing(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: torch would read each entry whole.
+
+    Raises:
+        CheckpointError: It is compressed, or its entries overlap.
+    """
+    if first_byte(path) != b'P':
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > path.stat().st_size or any(entry.compress_type for entry in entries):
+        raise CheckpointError(f'{path} was refused: it is compressed, which torch.save never does; save it again.')
 
 
 def first_byte(path: Path) -> bytes:
