@@ -148,7 +148,8 @@ def damage_zip(data: bytes, rng: random.Random) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, 'w') as new:
         names = old.namelist()
-        changed = rng.choice(names)
+        pickles = [name for name in names if name.endswith('.pkl')]
+        changed = rng.choice(pickles or names) if rng.random() < 0.5 else rng.choice(names)
         action = rng.choice(('bytes', 'bytes', 'bytes', 'bytes', 'none', 'twice', 'compressed', 'renamed'))
         for name in names:
             content = old.read(name)

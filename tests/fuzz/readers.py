@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 
 from fvq_core.analysis.runs import read_run
 from fvq_core.codes_store import CodesStore, open_codes
+from fvq_core.config import load_config
 from fvq_core.config_data import config_data
 from fvq_core.data import ImageFolder, TarShards
 from fvq_core.data.caption_features import CaptionError, read_features
@@ -28,6 +30,7 @@ from fvq_core.hooks.history import History
 from fvq_core.registry import MODELS
 from fvq_core.reports.measurements import find_measurements
 from fvq_core.runner.checkpoint import read_checkpoint, write_checkpoint
+from fvq_core.runner.runner import Runner
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.weights_files import read_state_dict
 from fvq_eval.samples.open_samples import open_samples
@@ -79,6 +82,29 @@ def make_checkpoint(folder: Path) -> None:
     state = MODELS.build(MODEL).state_dict()
     meta = dict(config=config, iter=1, seed=0, fvq_version='0.2.0', torch_version='2.11.0')
     write_checkpoint({'state_dict': state, 'ema_state_dict': state, 'meta': meta}, folder / 'iter_1.pth')
+
+
+RUNNERS: dict[Path, Runner] = {}
+
+
+def make_resumable(folder: Path) -> None:
+    """The checkpoint of one iteration, and its Runner, which resumes it."""
+    options = {
+        'train_dataloader.batch_size': 2,
+        'val_dataloader.dataset.crops': 2,
+        'train_cfg.max_iters': 1,
+        'default_hooks.report': None,
+        'model.tokenizer': tokenizer_config(),
+    }
+    RUNNERS[folder] = Runner.from_cfg(load_config('configs/mini/vq.py', options, work_dir=str(folder / 'run')))
+    RUNNERS[folder].train()
+    (folder / 'run/iter_1.pth').rename(folder / 'iter_1.pth')
+    shutil.rmtree(folder / 'run')
+
+
+def resume(folder: Path) -> None:
+    (folder / 'run').mkdir(exist_ok=True)
+    RUNNERS[folder].resume(str(folder / 'iter_1.pth'))
 
 
 class Hostile:
@@ -242,6 +268,7 @@ READERS: dict[str, Reader] = {
         lambda folder: nothing(load_task(read_checkpoint(folder / 'iter_1.pth'), str(folder / 'iter_1.pth'))),
         cases=40,
     ),
+    'resumed run': Reader(make_resumable, resume, cases=40),
     "peer's weights": Reader(
         lambda folder: save_peer(folder / 'peer.pt'), lambda folder: nothing(read_state_dict(folder / 'peer.pt'))
     ),

@@ -4,8 +4,8 @@ tokenizer in a folder of its own."""
 from __future__ import annotations
 
 import json
-import math
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -180,7 +180,7 @@ def check_sampling(sampling: Any, where: str | Path) -> None:
             raise UserError(f"{where}: 'sampling' has an unknown setting '{key}'; {nearest_hint(str(key), SAMPLING)}")
         kind = type(SAMPLING[key])
         fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
-        if not fits or (kind is float and not math.isfinite(float(value))):
+        if not fits or (kind is float and not abs(value) <= sys.float_info.max):
             raise UserError(f"{where}: 'sampling.{key}' is {short(value)}, expected {KINDS[kind]}; {MEND}.")
 
 

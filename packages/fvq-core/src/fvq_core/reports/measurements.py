@@ -173,8 +173,15 @@ def config_name(path: str) -> str:
 
 
 def evaluation_set(resolved: Mapping[str, Any]) -> str:
-    """What a config evaluates on: `ImageNet` or `COCO` by the folder's name, else the folder, else the dataset."""
-    dataset = dict((resolved.get('val_dataloader') or {}).get('dataset') or {})
+    """What a config evaluates on: `ImageNet` or `COCO` by the folder's name, else the folder, else the dataset.
+
+    Raises:
+        UserError: It describes no dataset.
+    """
+    loader = resolved.get('val_dataloader') or {}
+    dataset = (loader.get('dataset') or {}) if isinstance(loader, Mapping) else None
+    if not isinstance(dataset, Mapping):
+        raise UserError(f"'val_dataloader' of its config is {str(loader)[:60]}, expected an object with a dataset.")
     where = str(dataset.get('root') or dataset.get('shards') or '')
     return set_name(where, where) or str(dataset.get('type', '')).rpartition('.')[2]
 

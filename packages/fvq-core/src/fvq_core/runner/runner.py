@@ -27,12 +27,12 @@ from mmengine.optim import OptimWrapperDict
 from .. import __version__
 from ..atomic_files import write_atomically
 from ..config_data import RESOLVED_CONFIG, config_data, config_text
-from ..errors import UserError
+from ..errors import MISTAKES, UserError, as_user_error
 from ..json_files import write_json
 from ..pretrained import load_weights
 from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE, build_component
 from ..tasks.task import Task
-from .checkpoint import list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
+from .checkpoint import CheckpointError, list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
 from .distributed import choose_device, join_group
 from .optim_wrapper import build_optim_wrappers
 from .start_weights import find_start_weights
@@ -148,6 +148,8 @@ class Runner(mmengine.runner.Runner):
             raise UserError(
                 f'{path} holds weights alone and cannot be resumed; use load_from={path} to start from them.'
             )
+        if type(meta['iter']) is not int or meta['iter'] < 0 or type(meta.get('seed')) is not int:
+            raise CheckpointError(f"{path}: 'iter' or 'seed' in 'meta' is no whole number, which no run writes.")
         if meta['seed'] != self.seed:
             raise UserError(
                 f'{path} was made with seed {meta["seed"]}, this run has {self.seed}; pass --seed {meta["seed"]}.'
@@ -156,16 +158,25 @@ class Runner(mmengine.runner.Runner):
             raise UserError(
                 f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
             )
+        try:
+            self._restore(checkpoint, str(path))
+        except UserError:
+            raise
+        except MISTAKES as error:
+            raise as_user_error(error, f'{path} cannot be resumed') from error
+        self._has_loaded = True
+        self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
+
+    def _restore(self, checkpoint: dict[str, Any], source: str) -> None:
+        """Take over weights, the state of optimizers and schedulers, and what hooks keep."""
         self.call_hook('before_resume', checkpoint=checkpoint)
-        load_weights(self.task, checkpoint['state_dict'], str(path))
+        load_weights(self.task, checkpoint['state_dict'], source)
         cast(OptimWrapperDict, self.optim_wrapper).load_state_dict(checkpoint['optimizer'])
         for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items():
             for scheduler, state in zip(schedulers, checkpoint['param_schedulers'][name], strict=True):
                 scheduler.load_state_dict(state)
-        cast(TrainLoop, self.train_loop)._iter = meta['iter']
+        cast(TrainLoop, self.train_loop)._iter = checkpoint['meta']['iter']
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        self._has_loaded = True
-        self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
 
     @master_only
     def _set_aside_old_run(self) -> None:
