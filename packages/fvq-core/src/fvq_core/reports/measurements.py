@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,9 +84,10 @@ def find_measurements(paths: Sequence[str]) -> Found:
     """
     found, seen = Found(), set()
     for file in (file for path in paths for file in list_files(Path(path))):
-        if file.resolve() in seen:
+        real = os.path.realpath(file)  # `resolve` raises for a link to itself
+        if real in seen:
             continue
-        seen.add(file.resolve())
+        seen.add(real)
         document = read_json(file)
         try:
             if not is_document(document):
