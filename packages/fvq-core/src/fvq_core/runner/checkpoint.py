@@ -58,17 +58,17 @@ def load_tensors(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist.')
     try:
+        if first_byte(path) not in (b'P', PICKLE_START):  # for torch it might be a tar, which it unpacks into a folder
+            raise CheckpointError(f'{path} is not a checkpoint.')
         check_packing(path)
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read all the same
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        if first_byte(path) in (b'P', PICKLE_START):  # a torch archive or a pickle, not just any file
-            raise CheckpointError(
-                f'{path} was refused: it holds Python objects, and loading it could run code. A checkpoint of another '
-                'project is imported with tools/convert.py.'
-            ) from error
-        raise CheckpointError(f'{path} is not a checkpoint.') from error
+        raise CheckpointError(
+            f'{path} was refused: it holds Python objects, and loading it could run code. A checkpoint of another '
+            'project is imported with tools/convert.py.'
+        ) from error
     except CheckpointError:
         raise
     except (
