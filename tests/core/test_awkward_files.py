@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from fvq_core.analysis.runs import read_run
-from fvq_core.array_files import map_npy, read_npz
+from fvq_core.array_files import map_npy, read_npy, read_npz
 from fvq_core.codes_store.llamagen_folder import load as load_codes
 from fvq_core.codes_store.manifest import read_manifest
 from fvq_core.commands.push import read_metrics
@@ -233,7 +233,8 @@ def test_whole_arrays_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found[name], array)
     for array in arrays.values():
         np.save(tmp_path / 'a.npy', array)
-        np.testing.assert_array_equal(map_npy(tmp_path / 'a.npy'), array)
+        for read in (map_npy, read_npy):
+            np.testing.assert_array_equal(read(tmp_path / 'a.npy'), array)
 
 
 def tar_header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:

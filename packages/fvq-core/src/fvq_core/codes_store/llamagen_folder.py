@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ..array_files import map_npy
+from ..array_files import read_npy
 from ..codes import layout_from_dict
 from ..errors import UserError
 from ..identity import tokenizer_hash as hash_of
@@ -159,6 +159,6 @@ def load(path: Path) -> np.ndarray:
         UserError: It cannot be read.
     """
     try:
-        return map_npy(path)
+        return read_npy(path)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f'{path} cannot be read ({" ".join(str(error).split())}); copy it again.') from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..bounded_files import regular_size
 from ..data.caption_features import CaptionError, pad_left, read_features
 from ..data.folder_listing import is_hidden
 from ..errors import UserError
@@ -57,6 +58,7 @@ class CaptionFolder:
         digest = hashlib.sha256()
         for path in self.files:
             digest.update(os.fsencode(path.name))
+            regular_size(path, 'extract its features again')
             with path.open('rb') as file:
                 digest.update(hashlib.file_digest(file, 'sha256').digest())
         return digest.hexdigest()
