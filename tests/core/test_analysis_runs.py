@@ -57,6 +57,14 @@ def test_what_holds_no_run_is_refused(tmp_path: Path) -> None:
         find_runs([tmp_path / 'nothing'])
 
 
+@pytest.mark.parametrize('randomness', ['x', [1], {'seed': '.*'}, {'seed': [1]}])
+def test_a_seed_that_is_no_whole_number_is_refused(randomness: Any, tmp_path: Path) -> None:
+    path = make_run(tmp_path / 'run') / 'resolved_config.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'randomness': randomness}))
+    with pytest.raises(UserError, match=r"resolved_config\.json: 'randomness' is"):
+        find_runs([tmp_path])
+
+
 @pytest.mark.parametrize(
     ('work_dir', 'seed', 'name'),
     [

@@ -303,6 +303,15 @@ def test_a_file_of_another_form_is_left_out(document: Any, tmp_path: Path) -> No
     assert 'it is not what tools/train.py' in found.left_out[0][1]
 
 
+@pytest.mark.parametrize('loader', [[1], 'x', {'dataset': [1]}, {'dataset': 'x'}])
+def test_a_config_without_a_description_of_its_data_leaves_its_file_out(loader: Any, tmp_path: Path) -> None:
+    document = {'metrics': {}, 'resolved_config': {'val_dataloader': loader}}
+    (tmp_path / 'metrics.json').write_text(json.dumps(document))
+    found = find_measurements([str(tmp_path)])
+    assert not found.measured
+    assert "'val_dataloader' of its config is" in found.left_out[0][1]
+
+
 def test_a_config_that_is_a_program_is_not_run_and_leaves_its_file_out(tmp_path: Path) -> None:
     text = f'open({str(tmp_path / "pwned")!r}, "w")'
     (tmp_path / 'metrics.json').write_text(json.dumps({'metrics': {}, 'resolved_config': text}))

@@ -334,6 +334,7 @@ def test_the_identity_is_that_of_the_weights_that_are_there(model: Autoregressiv
         (dict(sampling=None), "'sampling' is null, expected an object"),
         (dict(sampling={'cfg_scale': '2'}), r"""'sampling\.cfg_scale' is "2", expected a finite number"""),
         (dict(sampling={'cfg_scale': float('nan')}), r"'sampling\.cfg_scale' is NaN, expected a finite number"),
+        (dict(sampling={'cfg_scale': 10**400}), r"'sampling\.cfg_scale' is 10{59}\.\.\., expected a finite number"),
         (dict(sampling={'top_k': 2.5}), r"'sampling\.top_k' is 2\.5, expected a whole number"),
         (dict(sampling={'top_k': True}), r"'sampling\.top_k' is true, expected a whole number"),
         (dict(sampling={'cfg_schedule': 1}), r"'sampling\.cfg_schedule' is 1, expected text"),
