@@ -1,4 +1,4 @@
-"""FVQ on ten bundled photographs: VQBridge with 4 codes a token and the paper's annealing; four minutes on two CPU cores."""
+"""FVQ on ten bundled photographs: VQBridge with 4 codes a token and the paper's annealing; minutes on two CPU cores."""
 
 from mmengine.config import read_base
 
