@@ -201,3 +201,32 @@ def test_a_start_from_weights_that_are_not_finite_is_refused_by_name(tmp_path: P
         task.state_dict()[name].view(-1)[0] = float('nan')
     with pytest.raises(UserError, match=rf"{re.escape(name.split('.', 1)[1])}' is not finite"):
         started(task_of(adversarial=DISCRIMINATOR), checkpoint_of(task, tmp_path / 'iter_1.pth'))
+
+
+@pytest.mark.parametrize(
+    ('part', 'message'),
+    [
+        (dict(optimizer={}), r"iter_1\.pth has the state of optimizers \[\], this run has \['"),
+        (dict(optimizer={'x': 3}), r"iter_1\.pth has the state of optimizers \['x'\]"),
+        (dict(param_schedulers={}), r'iter_1\.pth cannot be resumed: '),
+        (dict(meta=dict(iter='1', seed=0)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is no whole number"),
+        (dict(meta=dict(iter=1)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is no whole number"),
+    ],
+)
+def test_a_checkpoint_with_a_damaged_state_is_not_resumed(
+    part: dict[str, Any], message: str, first_run: Runner, tmp_path: Path
+) -> None:
+    whole = torch.load(Path(first_run.work_dir) / 'iter_1.pth', weights_only=True)
+    torch.save({**whole, **part}, tmp_path / 'iter_1.pth')
+    with pytest.raises(UserError, match=message) as told:
+        first_run.resume(str(tmp_path / 'iter_1.pth'))
+    assert '\n' not in str(told.value)
+
+
+@pytest.fixture(scope='module')
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """A run of one iteration, with its checkpoint."""
+    work_dir = str(tmp_path_factory.mktemp('first'))
+    runner = Runner.from_cfg(load_config(str(CONFIGS / 'vq.py'), TINY, work_dir=work_dir))
+    runner.train()
+    return runner

@@ -171,7 +171,13 @@ class Runner(mmengine.runner.Runner):
         """Take over weights, the state of optimizers and schedulers, and what hooks keep."""
         self.call_hook('before_resume', checkpoint=checkpoint)
         load_weights(self.task, checkpoint['state_dict'], source)
-        cast(OptimWrapperDict, self.optim_wrapper).load_state_dict(checkpoint['optimizer'])
+        optimizers = cast(OptimWrapperDict, self.optim_wrapper)
+        if set(optimizers.keys()) != set(checkpoint['optimizer']):  # mmengine loads those that are there
+            raise CheckpointError(
+                f'{source} has the state of optimizers {sorted(checkpoint["optimizer"])}, this run has '
+                f'{sorted(optimizers.keys())}; resume with the config of that run.'
+            )
+        optimizers.load_state_dict(checkpoint['optimizer'])
         for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items():
             for scheduler, state in zip(schedulers, checkpoint['param_schedulers'][name], strict=True):
                 scheduler.load_state_dict(state)
