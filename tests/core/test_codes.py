@@ -89,6 +89,15 @@ def test_negative_code_wrong_length_and_float_codes_are_refused(name: str):
 
 
 @every_layout
+def test_codes_of_parts_of_images_have_no_shape(name: str):
+    layout = LAYOUTS[name][0]()
+    with pytest.raises(UserError, match=f'expected {layout.length} codes an image'):
+        layout.unflatten(largest_codes(layout)[:1, :-1])
+    with pytest.raises(UserError, match=f'expected {layout.length} codes an image'):
+        layout.flatten(largest_codes(layout)[:1, :-1])
+
+
+@every_layout
 def test_layout_survives_json(name: str):
     layout = LAYOUTS[name][0]()
     again = layout_from_dict(json.loads(json.dumps(layout.to_dict())))

@@ -128,6 +128,18 @@ def test_folder_with_foreign_files_is_never_replaced(saved: tuple[Tokenizer, Pat
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match='exists and is not a saved tokenizer'):
         tokenizer.save_pretrained(tmp_path / 'file')
+    with pytest.raises(UserError, match=r'cannot be made: .*file is a file'):
+        tokenizer.save_pretrained(tmp_path / 'file' / 'tokenizer')
+
+
+def test_home_is_expanded_to_save_and_to_load(
+    saved: tuple[Tokenizer, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert saved[0].save_pretrained('~/again') == tmp_path / 'again'
+    images = random_images(1, 8)
+    again = Tokenizer.from_pretrained('~/again')
+    assert torch.equal(again.encode(images).indices_BL, saved[0].eval().encode(images).indices_BL)
 
 
 def test_readme_of_ones_own_is_never_replaced(saved: tuple[Tokenizer, Path]):

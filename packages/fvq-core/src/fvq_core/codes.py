@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -47,11 +48,21 @@ class CodeLayout:
 
     def unflatten(self, indices_BL: Tensor) -> Tensor:
         """(B, L) to (B, *shape)."""
+        self.check_length('unflatten', indices_BL)
         return indices_BL.reshape(-1, *self.shape)
 
     def flatten(self, indices: Tensor) -> Tensor:
         """(B, *shape) to (B, L)."""
+        self.check_length('flatten', indices)
         return indices.reshape(-1, self.length)
+
+    def check_length(self, method: str, indices: Tensor) -> None:
+        """Raise if these are not the codes of whole images."""
+        shape = tuple(indices.shape)
+        if math.prod(shape) % self.length:
+            raise UserError(
+                f'{type(self).__name__}.{method}: expected {self.length} codes an image, got codes of shape {shape}.'
+            )
 
     def check(self, indices_BL: Tensor) -> None:
         """Refuse codes that this layout cannot hold.

@@ -70,6 +70,8 @@ def kmeans(
             f'kmeans: expected a floating tensor (N, D) and 0 or more iterations, got {given} and {iterations}; NumPy arrays '
             'come in by torch.from_numpy.'
         )
+    if not isinstance(clusters, int):
+        raise UserError(f'kmeans: expected a whole number of clusters, got {clusters!r}.')
     N, D = points_ND.shape
     if not 1 <= clusters <= N:
         raise UserError(

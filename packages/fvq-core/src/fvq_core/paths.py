@@ -25,6 +25,17 @@ def expand_home(path: str | os.PathLike[str]) -> str:
         return text
 
 
+def check_parents(folder: Path) -> None:
+    """Raise if a folder cannot be made because a file is where one of the folders above it should be.
+
+    Raises:
+        UserError: Naming the file.
+    """
+    above = next(path for path in folder.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise UserError(f'{folder} cannot be made: {above} is a file; choose another folder.')
+
+
 def printable(path: str) -> str:
     """A path for a terminal, a log or a name in a file: bytes that are not UTF-8 and control characters are escaped."""
     return path if path.isprintable() else path.encode('unicode_escape').decode()

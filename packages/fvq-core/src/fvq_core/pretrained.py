@@ -26,6 +26,7 @@ from .errors import UserError
 from .finite import check_finite_weights, warn_of_weights
 from .json_files import read_json_object
 from .model_card import LIBRARY, CardMetadata, model_card
+from .paths import check_parents, expand_home
 from .registered_names import by_name
 from .registry import TOKENIZERS, describe
 from .safetensors_files import read_safetensors
@@ -61,7 +62,7 @@ def save_pretrained(
     """
     if not hasattr(tokenizer, 'component_config'):
         raise UserError('save_pretrained: this tokenizer was not built from a config; use TOKENIZERS.build(config).')
-    folder = Path(folder)
+    folder = Path(expand_home(folder))
     refuse_foreign_folder(folder)
     taken = [key for key in OWN_KEYS if key in (extra or {})]
     if taken:
@@ -116,6 +117,7 @@ def refuse_foreign_folder(folder: Path) -> None:
             foreign.add(CARD_NAME)
     if folder.is_file() or foreign:
         raise UserError(f'{folder} exists and is not a saved tokenizer; choose another folder.')
+    check_parents(folder)
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -160,6 +162,7 @@ def from_pretrained(
     Raises:
         UserError: No such folder or repository, broken files, unknown components, or weights of another config.
     """
+    source = expand_home(source)
     folder = Path(source)
     if not folder.is_dir():
         from .hub import fetch  # a quarter of a second that a local folder does not need

@@ -19,6 +19,7 @@ from fvq_core.finite import check_finite_images
 from fvq_core.generator import Generator
 from fvq_core.identity import tokenizer_hash
 from fvq_core.model_card import CardMetadata
+from fvq_core.paths import expand_home
 from fvq_core.pretrained import weights_digest
 from fvq_core.registry import MODELS, describe
 from fvq_core.tokenizer import Tokenizer
@@ -293,6 +294,7 @@ class AutoregressiveImageModel(nn.Module):
         Raises:
             UserError: Nothing there, broken files, or another tokenizer than the one the generator has learned.
         """
+        source = expand_home(source)
         folder = Path(source)
         if not folder.is_dir():
             from .hub import fetch_generator  # a quarter of a second that a local folder does not need

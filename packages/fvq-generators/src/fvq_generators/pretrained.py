@@ -21,6 +21,7 @@ from fvq_core.finite import warn_of_weights
 from fvq_core.generator import Generator
 from fvq_core.json_files import read_json_object
 from fvq_core.model_card import LIBRARY, CardMetadata
+from fvq_core.paths import check_parents, expand_home
 from fvq_core.pretrained import (
     CARD_NAME,
     CONFIG_NAME,
@@ -88,7 +89,7 @@ def save_generator(
     Raises:
         UserError: The folder holds other files, or a fact has a key of ours.
     """
-    folder = Path(folder)
+    folder = Path(expand_home(folder))
     refuse_foreign_folder(folder)
     taken = [key for key in OWN_KEYS if key in (extra or {})]
     if taken:
@@ -140,6 +141,7 @@ def refuse_foreign_folder(folder: Path) -> None:
         read_generator_config(folder)
     if folder.is_file() or foreign:
         raise UserError(f'{folder} exists and is not a saved generator; choose another folder.')
+    check_parents(folder)
 
 
 def read_generator_config(folder: str | Path) -> dict[str, Any]:
@@ -196,7 +198,7 @@ def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
     Raises:
         UserError: Broken files, unknown components, or weights of another config.
     """
-    folder = Path(folder)
+    folder = Path(expand_home(folder))
     config = read_generator_config(folder)
     path = folder / WEIGHTS_NAME
     if not path.is_file():

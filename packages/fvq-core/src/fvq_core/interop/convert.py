@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest_hint
+from ..paths import expand_home
 from ..pretrained import load_weights, refuse_foreign_folder
 from ..registry import TOKENIZERS, constructor_arguments, load_plugins
 from ..tokenizer import Tokenizer
@@ -146,6 +147,7 @@ def convert_file(
     """
     given = {name: value for name, value in options.items() if value is not None}
     find_importer(peer, given)  # before a large file is read
+    path, out = expand_home(path), expand_home(out)
     refuse_foreign_folder(Path(out))
     with errors_name(path):
         tokenizer, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
