@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fvq_core.data import BundledPhotos, RandomCodes
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.loader import build_loader
 from fvq_core.data.sample import UnreadableImages
@@ -41,6 +42,17 @@ def test_class_folders_number_the_labels_in_order_of_their_names(class_folders: 
     assert len(dataset) == 6
     assert [dataset[i]['label'] for i in range(6)] == [0, 0, 0, 1, 1, 1]
     assert torch.equal(dataset[2]['image'], pixels(class_folders / 'cat/more/c.png'))
+
+
+def test_loop_over_a_data_set_ends(class_folders: Path):
+    for dataset in (
+        ImageFolder(str(class_folders)),
+        BundledPhotos('eval', crop_size=8, crops=3),
+        RandomCodes(dict(type='Grid', height=1, width=2, codebook_size=5), images=4, classes=2),
+    ):
+        assert len(list(islice(iter(dataset), 10))) == len(dataset)
+        with pytest.raises(IndexError, match=f'there are {len(dataset)} samples, got index {len(dataset)}'):
+            dataset[len(dataset), 0]
 
 
 def test_flat_folder_gives_label_minus_one_in_order_of_names(tmp_path: Path):

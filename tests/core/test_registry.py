@@ -88,6 +88,11 @@ def test_value_error_of_a_constructor_becomes_a_user_error_that_names_it():
     assert type(caught.value.__cause__) is ValueError
 
 
+def test_type_error_of_a_constructor_names_the_argument_of_another_type():
+    with pytest.raises(UserError, match=r"^Shape\.width: expected a whole number, got '3'\.$"):
+        SHAPES.build(dict(type='Shape', width='3'))
+
+
 def test_owners_default_fills_in_only_what_the_constructor_takes_and_the_config_leaves_out():
     built = SHAPES.build(dict(type='Shape', height=5), width=3, height=4, depth=9)
     assert (built.width, built.height) == (3, 5)

@@ -23,6 +23,7 @@ import mmengine.registry as roots
 from mmengine.registry import Registry as _Registry
 from torch import nn
 
+from .argument_types import check_types
 from .errors import MISTAKES, UserError, as_user_error, nearest_hint
 
 SCOPE = 'fvq'
@@ -129,6 +130,7 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
         message = str(error)
         raise UserError(message if message.startswith(name) else f'{name}: {message}') from error
     except MISTAKES as error:
+        check_types(component, arguments, name)
         raise as_user_error(error, name) from error
     if isinstance(built, nn.Module):
         own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}

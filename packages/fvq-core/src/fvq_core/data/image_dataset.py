@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from ..registry import TRANSFORMS
 from .decoding import Orientation, UnreadableImageError, open_image, to_rgb
-from .sample import Sample, sample_rng, to_tensor
+from .sample import Sample, check_index, sample_rng, to_tensor
 from .transforms import ADMCrop, HorizontalFlip
 
 if TYPE_CHECKING:
@@ -105,7 +105,11 @@ class ImageDataset(Dataset):
         """The image at an index, or in training at (index, position in the data order).
 
         An unreadable image is reported; in training the next readable neighbour takes its place.
+
+        Raises:
+            IndexError: Past the last image.
         """
+        check_index(self, index)
         first, position = index if isinstance(index, tuple) else (index, index)
         unreadable: list[str] = []
         reasons: list[str] = []

@@ -48,7 +48,7 @@ class ImageFolder(ImageDataset):
         root = expand_home(root)
         list_file = None if list_file is None else expand_home(list_file)
         if not os.path.isdir(root):
-            raise UserError(f'ImageFolder: {root} is not a folder; set root to where the images are.')
+            raise UserError(f"ImageFolder: '{root}' is not a folder; set root to where the images are.")
         if list_file is not None and not os.path.isfile(list_file):
             raise UserError(f'ImageFolder: the list file {list_file} does not exist.')
         self.root = os.path.abspath(root)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..registry import DATASETS
-from .sample import Sample, sample_rng
+from .sample import Sample, check_index, sample_rng
 
 RIGHT = 3  # the quarter of each photo that training does not see, unless a config names another
 
@@ -130,6 +130,7 @@ class BundledPhotos(Dataset):
 
     def __getitem__(self, index: int | tuple[int, int]) -> Sample:
         """The crop at an index, or in training at (index, position in the data order)."""
+        check_index(self, index)
         number, position = index if isinstance(index, tuple) else (index, index)
         rng = sample_rng(self.seed if self.split == 'train' else 0, position)
         label = number % len(PHOTO_NAMES)

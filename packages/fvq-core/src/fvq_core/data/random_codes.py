@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from ..codes import layout_from_dict
 from ..registry import DATASETS
 from .codes_dataset import CodesDataset, CodesSample
+from .sample import check_index
 
 # Of every generator and its data in a smoke run.
 SMOKE_LAYOUT = dict(type='Grid', height=4, width=4, codebook_size=64)
@@ -36,6 +37,7 @@ class RandomCodes(Dataset):
         return self.images
 
     def __getitem__(self, index: int | tuple[int, int]) -> CodesSample:
+        check_index(self, index)
         number = index[0] if isinstance(index, tuple) else index
         draws = torch.Generator().manual_seed(number)
         columns = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from itertools import zip_longest
 from typing import Any, NotRequired, TypedDict
 
@@ -41,6 +41,17 @@ def to_tensor(image: Image.Image) -> Tensor:
 def sample_rng(seed: int, position: int) -> random.Random:
     """The random source of one sample of the data order; the same on every machine and for any number of workers."""
     return random.Random(f'{seed}/{position}')
+
+
+def check_index(dataset: Sized, index: int | tuple[int, int]) -> None:
+    """Raise past the last sample: without it `for sample in dataset` would not end.
+
+    Raises:
+        IndexError: There is no such sample.
+    """
+    number = index[0] if isinstance(index, tuple) else index
+    if not -len(dataset) <= number < len(dataset):
+        raise IndexError(f'{type(dataset).__name__}: there are {len(dataset)} samples, got index {number}')
 
 
 @COLLATE_FUNCTIONS.register_module()
