@@ -150,7 +150,7 @@ def test_random_crop_of_a_file_depends_on_its_position_in_the_data_order(tmp_pat
 def test_missing_folder_missing_list_and_empty_folder_are_refused(tmp_path: Path):
     with pytest.raises(UserError, match='is not a folder'):
         ImageFolder(str(tmp_path / 'nowhere'))
-    with pytest.raises(UserError, match=r'list file .* does not exist'):
+    with pytest.raises(UserError, match=r'list file .* is not a file'):
         ImageFolder(str(tmp_path), list_file=str(tmp_path / 'list.txt'))
     with pytest.raises(UserError, match='no image'):
         ImageFolder(str(tmp_path))

@@ -209,8 +209,8 @@ def test_a_start_from_weights_that_are_not_finite_is_refused_by_name(tmp_path: P
         (dict(optimizer={}), r"iter_1\.pth has the state of optimizers \[\], this run has \['"),
         (dict(optimizer={'x': 3}), r"iter_1\.pth has the state of optimizers \['x'\]"),
         (dict(param_schedulers={}), r'iter_1\.pth cannot be resumed: '),
-        (dict(meta=dict(iter='1', seed=0)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is no whole number"),
-        (dict(meta=dict(iter=1)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is no whole number"),
+        (dict(meta=dict(iter='1', seed=0)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is not a whole number"),
+        (dict(meta=dict(iter=1)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is not a whole number"),
     ],
 )
 def test_a_checkpoint_with_a_damaged_state_is_not_resumed(

@@ -253,7 +253,7 @@ def test_hidden_members_and_those_of_system_folders_are_left_out(tmp_path: Path,
 
 def test_label_of_too_many_digits_is_refused(tmp_path: Path):
     path = write_tar(tmp_path / 'a.tar', {'a.png': encoded(picture(8, 8)), 'a.cls': b'9' * 30})
-    with pytest.raises(UserError, match='no whole number of at most 9 digits'):
+    with pytest.raises(UserError, match='not a whole number of at most 9 digits'):
         TarShards(str(path))
 
 
@@ -294,7 +294,7 @@ def test_damaged_compressed_and_concatenated_tars_are_refused(tmp_path: Path):
         TarShards(str(path))
     with pytest.raises(UserError, match='no image'):
         TarShards(str(write_tar(tmp_path / 'b.tar', {'x.txt': b'1'})))
-    with pytest.raises(UserError, match=r"x\.cls holds 'cat', no whole number"):
+    with pytest.raises(UserError, match=r"x\.cls holds 'cat', which is not a whole number"):
         TarShards(str(write_tar(tmp_path / 'c.tar', {'x.cls': b'cat'})))
 
 

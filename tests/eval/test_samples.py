@@ -240,7 +240,7 @@ def test_paths_that_are_no_image_set(tmp_path: Path) -> None:
     np.save(tmp_path / 'a.npy', random_pixels(1))
     assert "got 'a.npy'" in refusal(tmp_path / 'a.npy')
     (tmp_path / 'a.tar').write_bytes(b'no tar')
-    assert 'no tar file' in refusal(tmp_path / 'a.tar')
+    assert 'not a tar file' in refusal(tmp_path / 'a.tar')
 
 
 @pytest.mark.parametrize(

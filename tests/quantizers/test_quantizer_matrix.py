@@ -205,7 +205,7 @@ def test_casting_the_module_moves_no_code(name: str, dtype: torch.dtype):
 @every_case
 def test_latent_without_positions_is_refused(name: str):
     for empty in (latents(batch=0), latents(height=0)):
-        with pytest.raises(UserError, match='a latent without positions'):
+        with pytest.raises(UserError, match='expected at least one image'):
             build(CASES[name])(empty)
 
 

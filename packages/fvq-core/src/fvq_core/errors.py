@@ -55,7 +55,7 @@ def nearest_hint(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f'valid: {", ".join(valid)}' if valid else 'nothing is valid here'
+    return f'valid: {", ".join(valid)}' if valid else 'there is none to choose from.'
 
 
 class SmokeError(UserError):

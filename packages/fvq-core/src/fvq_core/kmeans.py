@@ -75,7 +75,7 @@ def kmeans(
     N, D = points_ND.shape
     if not 1 <= clusters <= N:
         raise UserError(
-            f'kmeans: {clusters} clusters need as many points, got {N}; give more points or fewer clusters.'
+            f'kmeans: expected from 1 to N clusters, got {clusters} for {N} points; give more points or fewer clusters.'
         )
     device = points_ND.device if device is None else torch.device(device)
     generator = torch.Generator().manual_seed(seed)

@@ -17,7 +17,7 @@ def expand_home(path: str | os.PathLike[str]) -> str:
         UserError: It is not a path.
     """
     if not isinstance(path, str | os.PathLike):
-        raise UserError(f'expected a path, got {path!r}; put it in quotes.')
+        raise UserError(f'expected a path, got {path!r}; give it as text.')
     text = os.fspath(path)
     try:
         return str(Path(text).expanduser()) if text.startswith('~') else text

@@ -366,7 +366,7 @@ def whole_numbers(classes: Any) -> list[int]:
     """The classes that a caller lists. 1.7 is not taken for 1.
 
     Raises:
-        UserError: Naming what is no whole number.
+        UserError: Naming what is not a whole number.
     """
     if not isinstance(classes, Sequence) or isinstance(classes, str):
         raise UserError(f'sample: classes are a list of whole numbers, got {classes!r}; write classes=[207].')

@@ -30,9 +30,7 @@ def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> torch.Size:
     if z_BDHW.dim() != 4 or z_BDHW.shape[1] != quantizer.code_dim:
         raise UserError(f'{name}: expected (B, {quantizer.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
     if not z_BDHW.numel():
-        raise UserError(
-            f'{type(quantizer).__name__}: a latent without positions, {tuple(z_BDHW.shape)}; give it an image.'
-        )
+        raise UserError(f'{type(quantizer).__name__}: expected at least one image, got a latent {tuple(z_BDHW.shape)}.')
     check_finite(quantizer, z_BDHW, 'the latents', len(z_BDHW))
     return z_BDHW.shape
 

@@ -50,7 +50,7 @@ class ImageFolder(ImageDataset):
         if not os.path.isdir(root):
             raise UserError(f"ImageFolder: '{root}' is not a folder; set root to where the images are.")
         if list_file is not None and not os.path.isfile(list_file):
-            raise UserError(f'ImageFolder: the list file {list_file} does not exist.')
+            raise UserError(f'ImageFolder: the list file {list_file} is not a file.')
         self.root = os.path.abspath(root)
         entries = self.list_root() if list_file is None else read_list(list_file, self.root)
         if not entries:

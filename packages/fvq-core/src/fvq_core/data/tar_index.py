@@ -109,7 +109,7 @@ def scan_shard(path: str) -> ShardIndex:
                 f'TarShards: {path} is compressed, so that nothing in it can be reached by its offset; decompress it.'
             ) from error
         raise UserError(
-            f'TarShards: {path} is no tar file, or truncated after {len(images)} images ({error}); '
+            f'TarShards: {path} is not a tar file, or is truncated after {len(images)} images ({error}); '
             'fetch or write it again.'
         ) from error
     except UserError:
@@ -153,7 +153,9 @@ def read_label(path: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
     assert file is not None
     text = file.read(64).decode('ascii', 'replace').strip()
     if not re.fullmatch('-?[0-9]{1,9}', text):
-        raise UserError(f"TarShards: {path}: {member.name} holds '{text}', no whole number of at most 9 digits.")
+        raise UserError(
+            f"TarShards: {path}: {member.name} holds '{text}', which is not a whole number of at most 9 digits."
+        )
     return int(text)
 
 

@@ -149,7 +149,7 @@ class Runner(mmengine.runner.Runner):
                 f'{path} holds weights alone and cannot be resumed; use load_from={path} to start from them.'
             )
         if type(meta['iter']) is not int or meta['iter'] < 0 or type(meta.get('seed')) is not int:
-            raise CheckpointError(f"{path}: 'iter' or 'seed' in 'meta' is no whole number, which no run writes.")
+            raise CheckpointError(f"{path}: 'iter' or 'seed' in 'meta' is not a whole number, which no run writes.")
         if meta['seed'] != self.seed:
             raise UserError(
                 f'{path} was made with seed {meta["seed"]}, this run has {self.seed}; pass --seed {meta["seed"]}.'
