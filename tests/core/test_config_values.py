@@ -11,8 +11,9 @@ import pytest
 
 from fvq_core.argument_types import declared, fits, wording
 from fvq_core.commands import train
-from fvq_core.config import load_config, preflight
+from fvq_core.config import load_config
 from fvq_core.errors import UserError
+from fvq_core.preflight import preflight
 from fvq_core.registry import all_registries, build_component, load_plugins
 
 WRONG = ('abc', -1, 0, None, [], {}, 1.5, True, [1, 2], math.nan)

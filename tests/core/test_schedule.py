@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from mmengine.optim import OptimWrapper
 
 from fvq_core.errors import UserError
+from fvq_core.runner.resume import resume_optimizer, resume_schedulers
 from fvq_core.schedules import StepDecayLR
+from fvq_core.schedules.build_schedulers import build_schedulers, scheduler_state
 from fvq_core.schedules.warmup_hold_decay import WarmupHoldDecayLR, lr_multiplier
 
 
@@ -128,3 +132,121 @@ def test_step_decay_falls_at_each_milestone_and_stays():
 def test_step_decay_refuses_milestones_that_are_no_parts_of_the_run(milestones: tuple[float, ...]):
     with pytest.raises(UserError, match=r'parts of the run between 0 and 1, got .*divide epochs'):
         StepDecayLR(make_wrapper(1.0), 10, milestones=milestones)
+
+
+def rates_of(config: object, steps: int, iters_per_epoch: int = 1000, parts: int = 1) -> list[list[float]]:
+    """The learning rates of each part, which may skip steps, over a run of `steps`."""
+    wrappers = {f'part{number}': make_wrapper(1.0) for number in range(parts)}
+    schedulers = build_schedulers(config, wrappers, steps, iters_per_epoch)
+    rates: list[list[float]] = [[] for _ in wrappers]
+    for step in range(steps):
+        for number, (name, wrapper) in enumerate(wrappers.items()):
+            rates[number].append(wrapper.optimizer.param_groups[0]['lr'])
+            if number == 0 or step > 2:  # a discriminator starts later
+                wrapper.step()
+            for scheduler in schedulers[name]:
+                scheduler.step()
+    return rates
+
+
+def test_stock_schedulers_follow_their_closed_forms_to_the_end_of_the_run():
+    (cosine,) = rates_of(dict(type='CosineAnnealingLR', by_epoch=False), 8)
+    assert cosine == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
+    (steps,) = rates_of(dict(type='MultiStepLR', milestones=[3, 5], gamma=0.1, by_epoch=False), 8)
+    assert steps == pytest.approx([1.0] * 3 + [0.1] * 2 + [0.01] * 3)
+    (one_cycle,) = rates_of(dict(type='OneCycleLR', eta_max=1.0, pct_start=0.5, by_epoch=False), 8)
+    assert one_cycle[3] == pytest.approx(1.0)
+    assert one_cycle[0] == pytest.approx(1 / 25)
+    assert one_cycle[-1] == pytest.approx(1 / 25 / 1e4)
+
+
+def test_a_warm_up_and_a_cosine_follow_each_other_on_every_optimizer():
+    warm_up = dict(type='LinearLR', start_factor=0.2, by_epoch=False, end=5)
+    config = [warm_up, dict(type='CosineAnnealingLR', by_epoch=False, begin=5)]
+    expected = [0.2 + 0.8 * step / 4 for step in range(5)]
+    expected += [0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    for rates in rates_of(config, 11, parts=2):
+        assert rates == pytest.approx(expected)
+
+
+def test_schedulers_may_be_given_by_part():
+    by_part = dict(
+        part0=dict(type='StepLR', step_size=2, gamma=0.5, by_epoch=False), part1=dict(type='WarmupHoldDecayLR')
+    )
+    first, second = rates_of(by_part, 6, parts=2)
+    assert first == pytest.approx([1.0, 1.0, 0.5, 0.5, 0.25, 0.25])
+    assert second == pytest.approx([lr_multiplier(step, 6) for step in range(6)])
+    with pytest.raises(UserError, match="nothing for the part 'part1'; did you mean 'part0'"):
+        rates_of(dict(part0=by_part['part0']), 6, parts=2)
+
+
+def test_epochs_are_converted_when_a_config_asks_for_it():
+    config = dict(type='MultiStepLR', milestones=[1, 2], gamma=0.1, convert_to_iter_based=True)
+    (rates,) = rates_of(config, 8, iters_per_epoch=3)
+    assert rates == pytest.approx([1.0] * 3 + [0.1] * 3 + [0.01] * 2)
+    (cosine,) = rates_of(dict(type='CosineAnnealingLR', convert_to_iter_based=True), 8, iters_per_epoch=3)
+    assert cosine == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
+
+
+@pytest.mark.parametrize(
+    ('config', 'said'),
+    [
+        (
+            dict(type='MultiStepLR', milestones=[1]),
+            'MultiStepLR counts epochs .* by_epoch=False .* convert_to_iter_based',
+        ),
+        (dict(type='ReduceOnPlateauLR'), 'waits for a metric'),
+        (dict(type='StepLR', step_size=2, gama=0.1, by_epoch=False), "no argument 'gama'.* did you mean 'gamma'"),
+        (dict(type='MultiStepLR', milestones=3, by_epoch=False), 'MultiStepLR: TypeError'),
+        (dict(type='LinearLR', begin=9, by_epoch=False), 'end should be larger than begin'),
+        (dict(type='torch.optim.lr_scheduler.StepLR', step_size=2), "not a scheduler of mmengine's kind"),
+        (
+            [dict(type='WarmupHoldDecayLR'), dict(type='StepLR', step_size=2, by_epoch=False)],
+            'takes no other beside it',
+        ),
+        (dict(type='StepLRR'), 'did you mean'),
+        ([dict(step_size=2)], "needs a 'type'"),
+    ],
+)
+def test_schedulers_that_cannot_work_are_refused(config: object, said: str):
+    with pytest.raises(UserError, match=said):
+        rates_of(config, 5)
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(type='MultiStepLR', milestones=[3, 5], by_epoch=False),
+        dict(type='CosineAnnealingLR', by_epoch=False),
+        dict(type='OneCycleLR', eta_max=0.1, by_epoch=False),
+        dict(type='CosineRestartLR', periods=[3, 5], restart_weights=[1, 0.5], eta_min=1e-3, by_epoch=False),
+        dict(type='PolyLR', by_epoch=False),
+        dict(type='ExponentialLR', gamma=0.9, by_epoch=False),
+        dict(type='ConstantLR', by_epoch=False),
+        [dict(type='LinearMomentum', start_factor=0.5, by_epoch=False), dict(type='WarmupHoldDecayLR')],
+    ],
+)
+def test_what_a_checkpoint_keeps_of_any_scheduler_continues_it_exactly(config: object, tmp_path: Path):
+    def make() -> tuple[OptimWrapper, list[Any]]:
+        wrapper = OptimWrapper(torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.3, betas=(0.9, 0.95)))
+        return wrapper, build_schedulers(config, dict(part=wrapper), 8, 1)['part']
+
+    def walk(wrapper: OptimWrapper, schedulers: list[Any], steps: int) -> list[dict[str, Any]]:
+        seen = []
+        for _ in range(steps):
+            seen.append({key: value for key, value in wrapper.optimizer.param_groups[0].items() if key != 'params'})
+            wrapper.step()
+            for scheduler in schedulers:
+                scheduler.step()
+        return seen
+
+    expected = walk(*make(), 8)
+    wrapper, schedulers = make()
+    walk(wrapper, schedulers, 4)
+    kept = dict(optimizer=wrapper.state_dict(), schedulers=dict(part=[scheduler_state(each) for each in schedulers]))
+    torch.save(kept, tmp_path / 'kept.pth')
+    kept = torch.load(tmp_path / 'kept.pth', weights_only=True)
+    wrapper, schedulers = make()
+    resume_optimizer(wrapper, kept['optimizer'], 'kept.pth')
+    resume_schedulers(dict(part=schedulers), kept['schedulers'], 'kept.pth')
+    assert walk(wrapper, schedulers, 4) == expected[4:]

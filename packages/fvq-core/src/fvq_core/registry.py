@@ -199,7 +199,7 @@ class Registry(_Registry):
 
     def hint(self, name: str) -> str:
         broken = ''.join(f"; plug-in '{plugin}' failed to load ({reason})" for plugin, reason in load_plugins().items())
-        return nearest_hint(name, self.names()) + broken
+        return nearest_hint(name, self.names() or self.known()) + broken
 
     def resolve(self, type_: Any) -> Any:
         """The class or function behind a config's `type`: a registered name, an import path, or the thing itself.

@@ -9,27 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config_data import RESOLVED_CONFIG, STARTED_FROM, read_config_data
+from ..config_data import RESOLVED_CONFIG, read_config_data
 from ..errors import UserError
 from ..hooks.history import History
 from ..json_files import read_json_object, read_json_value
+from ..overrides import OF_THE_RUN, START
 from ..runner.runner import HISTORY_NAME
 
 # Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
 NOT_RUNS = re.compile(r'previous_\d+|resumed')
 # Keys of a config that two seeds of one thing may differ in.
-OWN_KEYS = (
-    'work_dir',
-    'randomness',
-    'resume',
-    STARTED_FROM,
-    'load_weights',
-    'launcher',
-    'device',
-    'log_level',
-    'visualizer',
-    'paper',
-)
+OWN_KEYS = (*OF_THE_RUN, *START)
 
 
 @dataclass(frozen=True)

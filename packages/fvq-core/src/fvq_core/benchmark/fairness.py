@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import UserError
+from ..overrides import ABSENT, leaves
 from ..registry import plain
 from .rows import Row, trainable
 
@@ -34,7 +35,6 @@ FIXED = (
 # Part of a method, so that rows may differ in it, and the report says which do: rates of parameter groups, annealing (which
 # is the shape of the decay), and when the bridge is folded.
 EXEMPT = re.compile(r'(optim_wrapper\.paramwise_cfg|param_scheduler(\.\d+)?\.decay|default_hooks\.fold)(\..+)?')
-ABSENT = 'not set'
 
 
 def check_fairness(rows: Sequence[Row]) -> None:
@@ -102,12 +102,3 @@ def compared_entries(cfg: Config) -> dict[str, Any]:
             node = node.get(part) if isinstance(node, Mapping) else None
         entries.update(leaves(plain(node), path))
     return {key: value for key, value in entries.items() if value is not None}
-
-
-def leaves(node: Any, path: str) -> dict[str, Any]:
-    """Everything that is neither a dict nor a list, by dotted path."""
-    if isinstance(node, Mapping):
-        return {key: value for name in node for key, value in leaves(node[name], f'{path}.{name}').items()}
-    if isinstance(node, list):
-        return {key: value for index, item in enumerate(node) for key, value in leaves(item, f'{path}.{index}').items()}
-    return {path: node}

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..config import preflight
 from ..config_data import from_data
 from ..errors import UserError
 from ..hooks.history import History
 from ..images import to_uint8
 from ..json_files import read_json_object, write_json
+from ..preflight import preflight
 from ..runner.checkpoint import list_checkpoints
 from ..runner.runner import HISTORY_NAME, Runner, versions
 from ..runner.train_loop import TrainLoop

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import load_config, preflight, use_image_folder
+from ..config import load_config, use_image_folder
 from ..errors import UserError
 from ..metric import MetricValue
+from ..preflight import preflight
 from ..stamp import image_count
 from .command import add_launcher, add_weights, command, make_parser
 from .key_value import KeyValueAction

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..config import load_config, preflight
+from ..config import load_config
+from ..preflight import preflight
 from .command import add_launcher, command, make_parser
 from .key_value import KeyValueAction
 

@@ -46,6 +46,12 @@ def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
             raise UserError(f'data loader: {key} must be {least} or more, got {cfg[key]}.')
     if not 0 <= cfg.get('max_unreadable', 0) <= 1:
         raise UserError(f'data loader: max_unreadable must lie in [0, 1], got {cfg["max_unreadable"]}; 0.1 is a tenth.')
+    component = DATASETS.resolve(cfg['dataset'].get('type', ''))
+    if getattr(component, '__module__', '').startswith('mmengine.'):
+        raise UserError(
+            f"data loader: mmengine's {component.__name__} does not take datasets whose samples depend on the place in the "
+            'data order; several folders, or files that repeat, go into one list file (docs/data.md).'
+        )
     return DATASETS.build(cfg['dataset'], seed=seed)
 
 

@@ -130,11 +130,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """`iter_N.pth` files of a folder, newest (largest N) first."""
     found = [
-        (int(match.group(1)), path)
-        for path in Path(folder).glob('iter_*.pth')
-        if (match := CHECKPOINT_NAME.fullmatch(path.name))
+        path for path in Path(folder).glob('iter_*.pth') if CHECKPOINT_NAME.fullmatch(path.name) and path.is_file()
     ]
-    return [path for _, path in sorted(found, reverse=True)]
+    return sorted(found, key=checkpoint_iteration, reverse=True)
+
+
+def checkpoint_iteration(path: Path) -> int:
+    """The N of an `iter_N.pth`."""
+    match = CHECKPOINT_NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match.group(1))
 
 
 def newest_readable(folder: str | Path, logger: Any) -> tuple[Path, dict[str, Any]] | None:

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import Tensor, nn
 
 from ..argument_types import check
-from ..errors import UserError, nearest_hint
+from ..errors import MISTAKES, UserError, as_user_error, nearest_hint
 from ..registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 DTYPES = {'float32': None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -90,7 +90,7 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
         parts: What the task trains.
 
     Raises:
-        UserError: `parts` names something that the task does not train.
+        UserError: `parts` names something that the task does not train, or the optimizer refuses its arguments or parameters.
     """
     common = copy.deepcopy(dict(cfg))
     check(common.get('optimizer'), Mapping, 'optim_wrapper.optimizer')
@@ -98,14 +98,43 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
         if 'type' not in described:
             raise UserError(f"{path}: 'type' is missing; add it.")
     common['type'] = OPTIM_WRAPPERS.resolve(common['type'])  # names of ours mean nothing to mmengine's builder
+    if not issubclass(common['type'], ClippedOptimWrapper):
+        raise UserError(
+            f'optim_wrapper: {common["type"].__name__} is not a ClippedOptimWrapper, whose max_norm and precision do the work '
+            "of mmengine's clip_grad and AmpOptimWrapper; micro-batches are train_cfg.accumulate."
+        )
     common['optimizer']['type'] = OPTIMIZERS.resolve(common['optimizer']['type'])
     special = dict(common.pop('parts', None) or {})
     for name in special:
         if name not in parts:
             raise UserError(f"optim_wrapper.parts: this task has no part '{name}'; {nearest_hint(name, parts)}")
-    return OptimWrapperDict(
-        **{name: build_optim_wrapper(part, merged(common, special.get(name, {}))) for name, part in parts.items()}
-    )
+    try:
+        wrappers = {
+            name: build_optim_wrapper(part, merged(common, special.get(name, {}))) for name, part in parts.items()
+        }
+    except UserError:
+        raise
+    except MISTAKES as error:
+        raise as_user_error(error, 'optim_wrapper') from error
+    return OptimWrapperDict(**wrappers)
+
+
+def check_step(optimizer: torch.optim.Optimizer) -> None:
+    """Take a step with gradients of zero, on parameters that nobody needs.
+
+    Raises:
+        UserError: The optimizer wants something else of a step, such as LBFGS, which evaluates the loss again.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group['params']:
+            parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except MISTAKES as error:
+        name, reason = type(optimizer).__name__, ' '.join(str(error).split())
+        raise UserError(
+            f'optim_wrapper.optimizer: {name} takes no step from dense gradients alone ({reason}); use another.'
+        ) from error
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,16 +30,34 @@ from ..config_data import RESOLVED_CONFIG, config_data, config_text
 from ..errors import MISTAKES, UserError, as_user_error
 from ..json_files import write_json
 from ..pretrained import load_weights
-from ..registry import PARAM_SCHEDULERS, RUNNERS, SCOPE, build_component
+from ..registry import HOOKS, RUNNERS, SCOPE
+from ..schedules.build_schedulers import build_schedulers, scheduler_state
 from ..tasks.task import Task
-from .checkpoint import CheckpointError, list_checkpoints, newest_readable, read_checkpoint, write_checkpoint
+from .checkpoint import (
+    CheckpointError,
+    checkpoint_iteration,
+    list_checkpoints,
+    newest_readable,
+    read_checkpoint,
+    write_checkpoint,
+)
 from .distributed import choose_device, join_group
 from .optim_wrapper import build_optim_wrappers
+from .replaced_hooks import check_hook
+from .resume import check_resumable, resume_optimizer, resume_schedulers
 from .start_weights import find_start_weights
 from .train_loop import TrainLoop
 
 HISTORY_NAME = 'history.jsonl'
-STOCK_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+# What mmengine registers by default, and what stands there if a config says nothing.
+STOCK_HOOKS: dict[str, Any] = dict(
+    runtime_info=None,
+    timer=None,
+    sampler_seed=None,
+    logger=None,
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook'),
+)
 _runs_of_this_process = itertools.count()
 
 
@@ -71,7 +89,15 @@ class Runner(mmengine.runner.Runner):
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         # None leaves a hook out: one of mmengine's own, or one of ours, which mmengine's method would trip over.
         hooks = {name: hook for name, hook in (hooks or {}).items() if hook is not None or name in STOCK_HOOKS}
-        super().register_default_hooks(hooks)
+        super().register_default_hooks({**STOCK_HOOKS, **hooks})
+
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        # Built by our registry, which finds ours first and says in one line what is wrong.
+        if isinstance(hook, Mapping):
+            hook = dict(hook)
+            priority = priority or hook.pop('priority', None)
+            hook = HOOKS.build(hook)
+        super().register_hook(check_hook(hook), priority)
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
         # Quiet while the Runner is being set up: mmengine would print the environment, the config and every hook.
@@ -104,10 +130,10 @@ class Runner(mmengine.runner.Runner):
             for group in wrapper.optimizer.param_groups:
                 group['lr'] *= ratio
 
-    def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[Any]:
-        schedulers = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
-        given = dict(optimizer=optim_wrapper, total_iters=self.max_iters)
-        return [build_component(cfg, PARAM_SCHEDULERS, **given) for cfg in schedulers]
+    def build_param_scheduler(self, scheduler: Any) -> dict[str, list[Any]]:  # pyrefly: ignore[bad-override]
+        loop = cast(TrainLoop, self.train_loop)
+        optimizers = dict(cast(OptimWrapperDict, self.optim_wrapper).items())
+        return build_schedulers(scheduler, optimizers, loop.max_iters, loop.iters_per_epoch)
 
     def load_or_resume(self) -> None:
         if self._has_loaded:
@@ -143,17 +169,8 @@ class Runner(mmengine.runner.Runner):
         return cast(Task, self.model)
 
     def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
-        meta = checkpoint.get('meta', {})
-        if 'optimizer' not in checkpoint or 'iter' not in meta:
-            raise UserError(
-                f'{path} holds weights alone and cannot be resumed; use load_from={path} to start from them.'
-            )
-        if type(meta['iter']) is not int or meta['iter'] < 0 or type(meta.get('seed')) is not int:
-            raise CheckpointError(f"{path}: 'iter' or 'seed' in 'meta' is not a whole number, which no run writes.")
-        if meta['seed'] != self.seed:
-            raise UserError(
-                f'{path} was made with seed {meta["seed"]}, this run has {self.seed}; pass --seed {meta["seed"]}.'
-            )
+        difference = check_resumable(path, checkpoint, self.config_data, self.seed)
+        meta = checkpoint['meta']
         if meta['iter'] > self.max_iters:
             raise UserError(
                 f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
@@ -165,7 +182,13 @@ class Runner(mmengine.runner.Runner):
         except MISTAKES as error:
             raise as_user_error(error, f'{path} cannot be resumed') from error
         self._has_loaded = True
+        if difference:
+            self.logger.warning(difference)
         self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
+        self._set_aside(
+            [later for later in list_checkpoints(self.work_dir) if checkpoint_iteration(later) > meta['iter']],
+            'checkpoints of later iterations',
+        )
 
     def _restore(self, checkpoint: dict[str, Any], source: str) -> None:
         """Take over weights, the state of optimizers and schedulers, and what hooks keep."""
@@ -177,26 +200,32 @@ class Runner(mmengine.runner.Runner):
                 f'{source} has the state of optimizers {sorted(checkpoint["optimizer"])}, this run has '
                 f'{sorted(optimizers.keys())}; resume with the config of that run.'
             )
-        optimizers.load_state_dict(checkpoint['optimizer'])
-        for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items():
-            for scheduler, state in zip(schedulers, checkpoint['param_schedulers'][name], strict=True):
-                scheduler.load_state_dict(state)
+        for name, wrapper in optimizers.items():
+            resume_optimizer(wrapper, checkpoint['optimizer'][name], source)
+        schedulers = cast(dict[str, list[Any]], self.param_schedulers or {})
+        resume_schedulers(schedulers, checkpoint['param_schedulers'], source)
         cast(TrainLoop, self.train_loop)._iter = checkpoint['meta']['iter']
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
 
-    @master_only
     def _set_aside_old_run(self) -> None:
-        """A fresh run in an old work dir moves what the old one must not be mixed with into `previous_N`."""
-        work_dir = Path(self.work_dir)
-        old = [*list_checkpoints(work_dir), *(p for p in [work_dir / HISTORY_NAME] if p.exists())]
+        """A fresh run in an old work dir must not be mixed with the old one."""
+        old = [*list_checkpoints(self.work_dir), *Path(self.work_dir).glob(HISTORY_NAME)]
+        if old:
+            old += Path(self.work_dir).glob('metrics.json')
+        self._set_aside(old, 'the earlier run (--resume continues a run instead)')
+
+    @master_only
+    def _set_aside(self, old: Sequence[Path], what: str) -> None:
+        """Move files of the work dir into its `previous_N`."""
         if not old:
             return
+        work_dir = Path(self.work_dir)
         number = 1 + max([int(p.name[9:]) for p in work_dir.glob('previous_*') if p.name[9:].isdigit()], default=0)
         aside = work_dir / f'previous_{number}'
         aside.mkdir()
-        for path in [*old, *(p for p in [work_dir / 'metrics.json'] if p.exists())]:
+        for path in old:
             shutil.move(path, aside / path.name)
-        self.logger.info(f'moved the earlier run to {aside}; use --resume to continue a run instead')
+        self.logger.info(f'moved {what} to {aside}')
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str) -> None:
@@ -206,6 +235,7 @@ class Runner(mmengine.runner.Runner):
             'meta': {
                 'iter': self.iter,
                 'seed': self.seed,
+                'world_size': self.world_size,
                 'fvq_version': __version__,
                 'torch_version': str(torch.__version__),
                 'config': self.config_data,
@@ -213,7 +243,7 @@ class Runner(mmengine.runner.Runner):
             'state_dict': {key: value.detach().cpu() for key, value in self.task.state_dict().items()},
             'optimizer': cast(OptimWrapperDict, self.optim_wrapper).state_dict(),
             'param_schedulers': {
-                name: [scheduler.state_dict() for scheduler in schedulers]
+                name: [scheduler_state(scheduler) for scheduler in schedulers]
                 for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items()
             },
         }

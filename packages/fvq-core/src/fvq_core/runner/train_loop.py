@@ -62,6 +62,7 @@ class TrainLoop(BaseLoop):
         self.accumulate = accumulate
         self.global_batch_size = dataloader['batch_size'] * get_dist_info()[1] * accumulate
         self._max_iters = max_iters or max(1, round(cast(float, max_epochs) * images / self.global_batch_size))
+        self.iters_per_epoch = max(1, round(images / self.global_batch_size))
         self.val_interval, self.val_begin = val_interval, 1
         self._iter, self._epoch, self._max_epochs = 0, 0, 1
         self.unreadable = UnreadableImages(images, dataloader.get('max_unreadable', 0.1), runner.logger)

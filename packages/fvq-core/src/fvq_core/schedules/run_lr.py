@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+
+POSITION = ('last_step', '_global_step', '_last_value')
 
 
 class RunLR(_ParamScheduler):
@@ -25,15 +26,9 @@ class RunLR(_ParamScheduler):
         """The factor on the base learning rate at a 0-based step."""
         raise NotImplementedError
 
-    def step(self) -> None:
-        with warnings.catch_warnings():
-            # A discriminator's optimizer does not step before its start, and its schedule runs with the run all the same.
-            warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
-            super().step()
-
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands; its shape and length come from the config of the run that resumes."""
-        return {key: self.__dict__[key] for key in ('last_step', '_global_step', '_last_value')}
+        return {key: self.__dict__[key] for key in POSITION}
 
     def _get_value(self) -> list[float]:
         factor = self.factor(self.last_step)
