@@ -208,7 +208,7 @@ def test_a_start_from_weights_that_are_not_finite_is_refused_by_name(tmp_path: P
     [
         (dict(optimizer={}), r"iter_1\.pth has the state of optimizers \[\], this run has \['"),
         (dict(optimizer={'x': 3}), r"iter_1\.pth has the state of optimizers \['x'\]"),
-        (dict(param_schedulers={}), r'iter_1\.pth cannot be resumed: '),
+        (dict(param_schedulers={}), r'iter_1\.pth holds 0 scheduler\(s\) of the tokenizer'),
         (dict(meta=dict(iter='1', seed=0)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is not a whole number"),
         (dict(meta=dict(iter=1)), r"iter_1\.pth: 'iter' or 'seed' in 'meta' is not a whole number"),
     ],

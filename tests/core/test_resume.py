@@ -47,7 +47,7 @@ def test_what_does_not_change_the_ending_passes_in_silence(config: dict[str, Any
         config,
         work_dir='elsewhere',
         device='cuda',
-        load_from='somewhere',
+        started_from='somewhere',
         resume=True,
         log_level='ERROR',
         train_dataloader__num_workers=4,
@@ -72,7 +72,7 @@ def test_what_does_not_change_the_ending_passes_in_silence(config: dict[str, Any
         ('optim_wrapper__precision', 'bfloat16', 'optim_wrapper.precision bfloat16 (was not set)'),
         ('optim_wrapper__optimizer__lr', float('inf'), 'optim_wrapper.optimizer.lr inf (was 0.001)'),
         ('model__reconstruction_loss__type', 'L1Loss', 'model.reconstruction_loss.type L1Loss (was L2Loss)'),
-        ('default_hooks__ema', dict(type='EMAHook'), 'default_hooks.ema.type EMAHook (was not set)'),
+        ('default_hooks__ema', dict(type='EMAHook', decay=0.5), 'default_hooks.ema.decay 0.5 (was '),
         ('custom_hooks', [dict(type='MyHook')], 'custom_hooks.0.type MyHook (was not set)'),
     ],
 )
@@ -108,7 +108,7 @@ def test_another_task_or_optimizer_cannot_continue(path: str, value: str, config
         ('model = dict()', {}, 'written by FVQ 0.1'),
         (None, {}, 'carries no config'),
         ({'model': {1: 2}}, {}, 'the key 1'),
-        ({}, dict(iter='3'), 'holds weights only'),
+        ({}, dict(iter='3'), 'is not a whole number'),
         (..., dict(seed=5), 'made with seed 5, this run has 0; pass --seed 5'),
     ],
 )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .config_data import STARTED_FROM
 from .registry import plain
 
 ABSENT = 'not set'
@@ -22,7 +23,7 @@ OF_THE_RUN = (
     'paper',
 )
 # Where a run starts: runs of several seeds may differ in it, and one that is resumed has started.
-START = ('load_from', 'load_weights')
+START = (STARTED_FROM, 'load_weights')
 WATCHERS = ('training_log', 'progress', 'checkpoint', 'report', 'probe', 'latent_error', 'per_image')
 # What a resumed run may have otherwise and still end bit for bit like one that never stopped: how it is evaluated, and how
 # fast data comes.

@@ -34,8 +34,10 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
         UserError: It holds weights only, or is of another task, optimizer or seed; its config is a program or damaged.
     """
     meta = checkpoint.get('meta', {})
-    if not {'optimizer', 'param_schedulers'} <= checkpoint.keys() or not isinstance(meta.get('iter'), int):
+    if not {'optimizer', 'param_schedulers'} <= checkpoint.keys() or 'iter' not in meta:
         raise UserError(f'{path} holds weights only and cannot be resumed; use load_from={path} to start from them.')
+    if type(meta['iter']) is not int or meta['iter'] < 0 or type(meta.get('seed')) is not int:
+        raise UserError(f"{path}: 'iter' or 'seed' in 'meta' is not a whole number, which no run writes.")
     afresh = f'load_from={path} starts from its weights'
     saved = read_config_data(meta.get('config'), str(path), afresh).to_dict()
     differences = changes(saved, from_data(config))
