@@ -224,6 +224,15 @@ def test_two_runs_over_one_set_never_share_a_file_they_write(tmp_path: Path, mon
     assert Progress(tmp_path, ['set']).recall(features(random_pixels(0)), ['a', 'b']) == 2
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """A suite that a shell started in the background was told to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('ctrl_c_interrupts')
 def test_ctrl_c_keeps_what_is_done(
     made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +257,7 @@ def test_ctrl_c_keeps_what_is_done(
     assert resumed == values(evaluator(metrics=['inception_score']).evaluate(made))
 
 
+@pytest.mark.usefixtures('ctrl_c_interrupts')
 def test_a_second_ctrl_c_stops_at_once() -> None:
     reached = []
 
