@@ -114,7 +114,7 @@ def test_a_config_with_a_syntax_error(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_missing_data(capsys: pytest.CaptureFixture[str]) -> None:
-    assert 'images is not a folder' in refused(capsys, train, folder_config(64))
+    assert "'images' is not a folder" in refused(capsys, train, folder_config(64))
     Path('images').mkdir()
     assert 'no image' in refused(capsys, train, folder_config(64))
 

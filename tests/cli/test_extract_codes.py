@@ -90,7 +90,7 @@ def test_the_bundled_photos_and_the_photo_tokenizer_go_together(tmp_path: Path):
     [
         (['nowhere/tokenizer', '{photos}'], 'nowhere/tokenizer'),
         (['{tmp}/iter_9.pth', '{photos}'], 'iter_9.pth does not exist'),
-        (['{tokenizer}', '{tmp}/nothing'], 'nothing is not a folder'),
+        (['{tokenizer}', '{tmp}/nothing'], "nothing' is not a folder"),
         (['{tokenizer}', '{tmp}/a.tar'], 'do not exist'),
         (['{tokenizer}', '{photos}', '--crops', 'many'], "--crops takes 'ten', 'center' or 'random N'"),
         (['{tokenizer}', '{photos}', '--size', '20'], 'is 20x16, smaller than the 22x22 crop'),

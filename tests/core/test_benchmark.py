@@ -77,7 +77,7 @@ def test_whole_benchmark_survives_a_failure_reports_and_is_not_repeated(
     call += ['--work-dir', str(work_dir), '--allow-differences', '--cfg-options', *TINY]
     assert main(call) == 0
     shown = capsys.readouterr().out
-    assert 'FAILED: ImageFolder: /nowhere is not a folder' in shown
+    assert "FAILED: ImageFolder: '/nowhere' is not a folder" in shown
     assert re.search(r'\[1/6\] mini/vq lr x1 seed 0: PSNR .* time left', shown)
     assert in_process == [
         'mini/vq lr x1 seed 0',

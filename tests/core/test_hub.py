@@ -260,7 +260,7 @@ def test_metrics_of_a_later_test_take_the_place_of_those_saved(saved: Path):
     [
         (['nowhere', 'ada/tiny'], 'nowhere is not a saved tokenizer'),
         (['saved', 'tiny'], "'tiny' is not a repository id"),
-        (['saved', 'ada/tiny', '--metrics', 'absent.json'], '--metrics absent.json is not what tools/test.py'),
+        (['saved', 'ada/tiny', '--metrics', 'absent.json'], 'absent.json cannot be read: No such file'),
         (['saved', 'ada/tiny', '--metrics', 'bare.json'], 'psnr has no value, protocol or weights'),
         (['saved', 'ada/tiny', '--dry-run', 'taken'], 'exists and is not a saved tokenizer'),
     ],

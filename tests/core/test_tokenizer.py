@@ -40,7 +40,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         r"the images are on meta, the weights on cpu; use images.to\('cpu'\)",
     ),
     'sides of no code': (from_uint8(PIXELS)[..., :7], 'image sides must be multiples of 2, got 8x7'),
-    'no image': (from_uint8(PIXELS)[:0], 'without positions'),
+    'no image': (from_uint8(PIXELS)[:0], 'expected at least one image'),
 }
 
 
