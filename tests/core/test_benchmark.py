@@ -211,6 +211,18 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
 # --- fairness ---
 
 
+def test_plan_of_a_run_keeps_what_its_config_imports_and_starts_from(tmp_path: Path) -> None:
+    cfg = load_config(VQ, {'load_from': 'first/iter_9.pth'})
+    cfg.custom_imports = dict(imports=['my_quantizers'])
+    run_module.prepare(Run('vq', 1.0, 0, tmp_path / 'run', VQ, cfg), [])
+    plan = json.loads((tmp_path / 'run/plan.json').read_text())
+    assert plan['load_from'] == 'first/iter_9.pth'
+    assert plan['custom_imports'] == {'imports': ['my_quantizers']}
+    assert (
+        plan['model']['tokenizer']['type'] == 'fvq_core.tokenizer.Tokenizer'
+    )  # an import path, which needs no plug-in
+
+
 def test_rows_that_differ_in_more_than_the_quantizer_are_refused_with_the_difference() -> None:
     rows = read_rows([VQ, FVQ], OPTIONS)
     check_fairness(rows)

@@ -45,7 +45,7 @@ def check_types(component: Any, arguments: Mapping[str, Any], path: str) -> None
     for name, (hint, default) in declared(component).items():
         if name in arguments:
             value = arguments[name]
-            if not fits(value, hint) and not (type(value) is type(default) and value == default):
+            if not (type(value) is type(default) and value == default):
                 check(value, hint, f'{path}.{name}' if path else name)
 
 

@@ -16,7 +16,7 @@ from mmengine.config import ConfigDict
 
 from .errors import UserError
 from .registered_names import registered_name
-from .registry import component_name, names_only
+from .registry import names_only
 
 RESOLVED_CONFIG = 'resolved_config.json'  # in a work dir
 # JSON has no infinity and no NaN: `float('inf')` is kept as {"float": "inf"}.
@@ -32,10 +32,9 @@ Built = TypeVar('Built')
 
 
 def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a resolved config.
+    """What is kept of a resolved config: `plain_values`, with registered names for components.
 
-    Classes and functions become their registered names (an import path if they have none), tuples lists, paths text. What a
-    config imports is left out, and `load_from` is kept as `started_from`.
+    What a config imports is left out, and `load_from` is kept as `started_from`.
 
     Args:
         config: `cfg.to_dict()` of an mmengine config, or a part of one.
@@ -43,18 +42,17 @@ def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: A value that JSON cannot hold; its dotted path is named.
     """
-    data = _to_data(config, '')
-    start = {STARTED_FROM: data['load_from']} if data.get('load_from') else {}
-    return _without_references(data) | start
+    values = plain_values(config)
+    start = {STARTED_FROM: values['load_from']} if values.get('load_from') else {}
+    return _named(values) | start
 
 
-def _without_references(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _without_references(value) for key, value in data.items() if key not in REFUSED_KEYS}
-    return [_without_references(value) for value in data] if isinstance(data, list) else data
+def plain_values(value: Any, path: str = '') -> Any:
+    """A config in JSON's types: classes and functions as import paths, tuples as lists, paths as text.
 
-
-def _to_data(value: Any, path: str) -> Any:
+    Raises:
+        UserError: See `config_data`.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -63,23 +61,30 @@ def _to_data(value: Any, path: str) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise UserError(f'{path or "the config"}: keys must be text, got {key!r}; write it in quotes.')
-        data = {key: _to_data(entry, f'{path}.{key}' if path else key) for key, entry in value.items()}
-        if isinstance(data.get('type'), str):
-            data['type'] = registered_name(data['type'])
-        return data
+        return {key: plain_values(entry, f'{path}.{key}' if path else key) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_data(entry, f'{path}.{index}') for index, entry in enumerate(value)]
+        return [plain_values(entry, f'{path}.{index}') for index, entry in enumerate(value)]
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, type) or (callable(value) and hasattr(value, '__qualname__')):
-        return component_name(value)
+        return f'{value.__module__}.{value.__qualname__}'
     raise UserError(
         f'{path}: a {type(value).__name__} cannot be kept with a run; use numbers, text, lists, dicts, or a registered name.'
     )
 
 
+def _named(values: Any) -> Any:
+    """Plain values with registered names as types, and without `REFUSED_KEYS`."""
+    if isinstance(values, list):
+        return [_named(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    named = {key: _named(value) for key, value in values.items() if key not in REFUSED_KEYS}
+    return {**named, 'type': registered_name(named['type'])} if isinstance(named.get('type'), str) else named
+
+
 def from_data(data: Any) -> Any:
-    """Values as `config_data` found them, except that tuples are lists and classes are names."""
+    """Values as `plain_values` found them, except that tuples are lists, and classes text."""
     if isinstance(data, Mapping):
         if data.keys() == {NON_FINITE}:
             return float(data[NON_FINITE])
@@ -103,7 +108,6 @@ def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
     if not isinstance(data, Mapping):
         raise UserError(f'{source} carries no config; {remedy}.')
     check_data(data, source)
-    refuse_keys(data, source)
     try:
         return ConfigDict(from_data(data))
     except (ValueError, TypeError) as error:  # {"float": "x"}
@@ -111,10 +115,10 @@ def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
 
 
 def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
-    """Refuse what is not plain data.
+    """Refuse what is not plain data, and the keys that mmengine would follow: see `REFUSED_KEYS`.
 
     Raises:
-        UserError: An object, a key that is not text, or nesting deeper than `MAX_DEPTH`.
+        UserError: An object, such a key, one that is not text, or nesting deeper than `MAX_DEPTH`.
     """
     if depth == 0:
         raise UserError(f'{source}: its config is nested more than {MAX_DEPTH} deep; no config of ours is.')
@@ -122,27 +126,14 @@ def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
         for key, value in data.items():
             if not isinstance(key, str):
                 raise UserError(f'{source}: its config has the key {key!r}, expected text.')
+            if key in REFUSED_KEYS:
+                raise UserError(f"{source}: a description in a file has no '{key}'; it is not followed.")
             check_data(value, source, depth - 1)
     elif isinstance(data, list):
         for value in data:
             check_data(value, source, depth - 1)
     elif not (data is None or isinstance(data, bool | int | float | str)):
         raise UserError(f'{source}: its config holds a {type(data).__name__}, expected JSON.')
-
-
-def refuse_keys(data: Any, source: str) -> None:
-    """Refuse the keys that mmengine would follow: see `REFUSED_KEYS`.
-
-    Raises:
-        UserError: Naming the key.
-    """
-    if isinstance(data, Mapping):
-        for key in REFUSED_KEYS:
-            if key in data:
-                raise UserError(f"{source}: a description in a file has no '{key}'; it is not followed.")
-    if isinstance(data, Mapping | list):
-        for value in data.values() if isinstance(data, Mapping) else data:
-            refuse_keys(value, source)
 
 
 def refuse_import_paths(data: Any, source: str) -> None:
@@ -173,7 +164,6 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
         UserError: Import paths, references, unknown names or arguments, or whatever a constructor says to the values.
     """
     check_data(description, source)
-    refuse_keys(description, source)
     refuse_import_paths(description, source)
     if not isinstance(description, Mapping):
         raise UserError(f"{source}: expected a description with a 'type', got {str(description)[:60]!r}.")
@@ -188,9 +178,12 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """A resolved config as a Python file, for people to read and to pass to a command again."""
-    plain = from_data(_to_data(config, ''))
-    return ''.join(f'{key} = {_literal(value, len(key) + 3)}\n' for key, value in plain.items())
+    """A resolved config as a Python file, for people to read and to pass to a command again.
+
+    Components are import paths, so that those that no plug-in registers are found.
+    """
+    values = from_data(plain_values(config))
+    return ''.join(f'{key} = {_literal(value, len(key) + 3)}\n' for key, value in values.items())
 
 
 def _literal(value: Any, taken: int, indent: int = 0) -> str:

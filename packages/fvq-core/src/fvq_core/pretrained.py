@@ -162,8 +162,7 @@ def from_pretrained(
     Raises:
         UserError: No such folder or repository, broken files, unknown components, or weights of another config.
     """
-    folder = Path(expand_home(source))  # a Path stays one below: it is never the name of a repository
-    source = expand_home(source) if isinstance(source, str) else source
+    folder = Path(expand_home(source))
     if not folder.is_dir():
         from .hub import fetch  # a quarter of a second that a local folder does not need
 

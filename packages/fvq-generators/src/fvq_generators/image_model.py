@@ -294,7 +294,6 @@ class AutoregressiveImageModel(nn.Module):
         Raises:
             UserError: Nothing there, broken files, or another tokenizer than the one the generator has learned.
         """
-        source = expand_home(source) if isinstance(source, str) else source
         folder = Path(expand_home(source))
         if not folder.is_dir():
             from .hub import fetch_generator  # a quarter of a second that a local folder does not need

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ..config_data import config_data
+from ..config_data import plain_values
 from ..errors import UserError
 from ..json_files import read_json, write_json
 from ..registry import component_name, plain
@@ -125,7 +125,7 @@ def prepare(run: Run, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> Non
     """Write what the process of the run reads, and how many runs go on at a time, which its speed depends on."""
     cfg = run_config(run, extra_metrics)
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_json(run.folder / PLAN, config_data(cfg.to_dict()))
+    write_json(run.folder / PLAN, plain_values(cfg.to_dict()))
     request = dict(config=run.source, row=run.row, factor=run.factor, seed=run.seed, jobs=jobs)
     request['fingerprint'] = fingerprint(cfg)
     write_json(run.folder / REQUEST, request)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
 from ..config_data import from_data
 from ..errors import UserError
@@ -34,7 +35,10 @@ ALONE = 'delete the folder of the run'
 def train(folder: Path) -> dict[str, Any]:
     """Train, or go on where the run stopped, and say what it cost."""
     request = read_json_object(folder / REQUEST, ALONE)
+    # The benchmark that started this process has just written both files; the plan may import what its config imports.
     cfg = Config(from_data(read_json_object(folder / PLAN, ALONE)))
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
     object.__setattr__(cfg, '_filename', request['config'])
     cfg.work_dir = str(folder)
     preflight(cfg, train=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..finite import check_finite_weights
+from ..paths import expand_home
 from ..pretrained import check_fit
 from ..quantizer import Quantizer
 from ..tasks.task import Task
@@ -60,7 +61,7 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
     Raises:
         UserError: No such file or folder, or weights that do not fit.
     """
-    source = str(Path(source).expanduser() if str(source).startswith('~') else source)
+    source = expand_home(source)
     main = next(iter(task.parts().values()))
     prefix = next(name for name, child in task.named_children() if child is main)
     if Path(source).is_file():

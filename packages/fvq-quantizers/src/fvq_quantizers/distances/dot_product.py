@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from fvq_core.nearest_code import nearest_code, shift
 from fvq_core.registry import DISTANCES
+
+from .searched_distance import SearchedDistance
 
 
 @DISTANCES.register_module(name=['DotProduct', 'dot'])
-class DotProduct(nn.Module):
+class DotProduct(SearchedDistance):
     """The code with the largest dot product wins."""
 
-    def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """Indices (N,) of the best codes."""
-        return nearest_code(z_ND, codebook_KD, 'dot')
-
-    def shift(self, codebook_KD: Tensor) -> Tensor | None:
-        """What `logits` may subtract; see `fvq_core.nearest_code.shift`."""
-        return shift(codebook_KD)
+    kind = 'dot'
 
     def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
         """z.e up to a constant per row, (N, K), differentiable.

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from fvq_core.nearest_code import nearest_code, shift
 from fvq_core.registry import DISTANCES
+
+from .searched_distance import SearchedDistance
 
 
 @DISTANCES.register_module(name=['SquaredL2', 'l2'])
-class SquaredL2(nn.Module):
+class SquaredL2(SearchedDistance):
     """The nearest code wins."""
 
-    def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """Indices (N,) of the nearest codes."""
-        return nearest_code(z_ND, codebook_KD, 'l2')
-
-    def shift(self, codebook_KD: Tensor) -> Tensor | None:
-        """What `logits` may subtract; see `fvq_core.nearest_code.shift`."""
-        return shift(codebook_KD)
+    kind = 'l2'
 
     def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
         """Minus the squared distance up to a constant per row, (N, K), differentiable: 2 z.e - |e|^2.
