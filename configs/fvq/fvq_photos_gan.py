@@ -10,6 +10,6 @@ from fvq_core.discriminators import PatchGAN
 from fvq_core.hooks import EMAHook
 
 model.update(
-    adversarial=dict(type=AdversarialLoss, discriminator=dict(type=PatchGAN, ch=32, layers=2), weight=0.1, start=1200)
+    adversarial=dict(type=AdversarialLoss, discriminator=dict(type=PatchGAN, ch=32, layers=2), weight=0.1, start=800)
 )
 default_hooks.update(ema=dict(type=EMAHook, decay=0.99))

@@ -86,7 +86,7 @@ del data
         ('model.tokenizer.quantizer.projector.type=VQBrigde', "did you mean 'VQBridge'?"),
         ('val_evaluator.9.type=PSNR', 'list of'),
         ('device=cuda', 'no usable GPU'),
-        ('model.tokenizer.quantizer.codebook_size=1022', 'not a multiple of patch_size 4'),
+        ('model.tokenizer.quantizer.codebook_size=1022', 'not a multiple of patch_size 8'),
         ('train_dataloader.dataset.crop_size=66', 'multiples of 4'),
         ('train_dataloader.dataset.crop_size=512', 'smaller than the 512x512 crop'),
         ('train_dataloader.batch_size=0', 'batch_size'),

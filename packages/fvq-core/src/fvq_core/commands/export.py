@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .command import add_weights, command, make_parser
 
 EXAMPLE = """\
-  tools/export.py work_dirs/fvq_photos/iter_2400.pth my_tokenizer
+  tools/export.py work_dirs/fvq_photos/iter_1600.pth my_tokenizer
   python -c "from fvq_core.tokenizer import Tokenizer; print(Tokenizer.from_pretrained('my_tokenizer'))\""""
 
 

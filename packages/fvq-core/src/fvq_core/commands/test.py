@@ -16,7 +16,7 @@ from .key_value import KeyValueAction
 from .options import check_least, prepare_output
 
 EXAMPLE = """\
-  tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/iter_2400.pth
+  tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/iter_1600.pth
   tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/tokenizer --out metrics.json
   tools/test.py configs/fvq/fvq_16k.py work_dirs/fvq_16k/iter_400365.pth --data data/coco/val2017  # table 3's
   tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/imagenet/val --preset fvq-release llamagen strict
