@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fvq_core.commands import train
+from fvq_core.config import load_config
 from fvq_core.schedules.warmup_hold_decay import lr_multiplier
 
 from .helpers import PHOTOS, TINY
@@ -16,10 +17,11 @@ EVERY = ['default_hooks.training_log.interval=1', 'train_cfg.max_iters=6', 'trai
 
 
 @pytest.mark.parametrize(
-    ('scaling', 'base'),
-    [([], 1e-3), (['auto_scale_lr.enable=True', 'auto_scale_lr.base_batch_size=128'], 1e-3 * 2 / 128)],
+    ('scaling', 'factor'),
+    [([], 1), (['auto_scale_lr.enable=True', 'auto_scale_lr.base_batch_size=128'], 2 / 128)],
 )
-def test_schedule_and_batch_scaling(scaling: list[str], base: float, tmp_path: Path) -> None:
+def test_schedule_and_batch_scaling(scaling: list[str], factor: float, tmp_path: Path) -> None:
+    base = load_config(PHOTOS).optim_wrapper.optimizer.lr * factor
     code = train.main((PHOTOS, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *TINY, *EVERY, *scaling))
     assert code == 0
     rows = [json.loads(line) for line in (tmp_path / 'work/history.jsonl').read_text().splitlines()]
