@@ -101,7 +101,8 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
     'fvq/fvq_photos.py': (
         'mini/fvq.py',
-        {'model.reconstruction_loss.weight', 'train_cfg.max_iters', 'train_cfg.val_interval'}
+        {'model.reconstruction_loss.weight', f'{Q}.projector.patch_size', 'optim_wrapper.optimizer.lr'}
+        | {'train_cfg.max_iters', 'train_cfg.val_interval'}
         | {f'{split}_dataloader.dataset.held_out' for split in ('train', 'val')}
         | {'val_dataloader.dataset.crops', 'default_hooks.training_log.interval', 'default_hooks.report.dataset'},
     ),

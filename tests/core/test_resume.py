@@ -70,7 +70,7 @@ def test_what_does_not_change_the_ending_passes_in_silence(config: dict[str, Any
         ('train_cfg__max_iters', 77, 'train_cfg.max_iters 77 (was '),
         ('optim_wrapper__max_norm', None, 'optim_wrapper.max_norm not set (was 1.0)'),
         ('optim_wrapper__precision', 'bfloat16', 'optim_wrapper.precision bfloat16 (was not set)'),
-        ('optim_wrapper__optimizer__lr', float('inf'), 'optim_wrapper.optimizer.lr inf (was 0.001)'),
+        ('optim_wrapper__optimizer__lr', float('inf'), 'optim_wrapper.optimizer.lr inf (was 0.0015)'),
         ('model__reconstruction_loss__type', 'L1Loss', 'model.reconstruction_loss.type L1Loss (was L2Loss)'),
         ('default_hooks__ema', dict(type='EMAHook', decay=0.5), 'default_hooks.ema.decay 0.5 (was '),
         ('custom_hooks', [dict(type='MyHook')], 'custom_hooks.0.type MyHook (was not set)'),
