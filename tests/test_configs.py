@@ -102,7 +102,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'fvq/fvq_photos.py': (
         'mini/fvq.py',
         {'model.reconstruction_loss.weight', f'{Q}.projector.patch_size', 'optim_wrapper.optimizer.lr'}
-        | {'train_cfg.max_iters', 'train_cfg.val_interval'}
+        | {'train_cfg.max_iters'}
         | {f'{split}_dataloader.dataset.held_out' for split in ('train', 'val')}
         | {'val_dataloader.dataset.crops', 'default_hooks.training_log.interval', 'default_hooks.report.dataset'},
     ),
