@@ -8,7 +8,7 @@ write one .npy of codes and one of the label for each image:
 
     one crop at a time     every crop is encoded by itself
     one image at a time    the crops of an image are encoded together, as the released script does
-    store                  `fvq_core.extract_codes`: reading, encoding and writing, with the start of its workers
+    store                  `extract_codes`: reading, encoding and writing, with the start of its workers
 
 The ways take turns; the figures are medians of their rounds. On a machine with other work look at the CPU seconds too: they
 hold what other processes do not change, but not that two cores work at once.
@@ -36,15 +36,15 @@ from torch import Tensor
 from torchvision.transforms import TenCrop
 from torchvision.transforms.functional import normalize, to_tensor
 
-from fvq_core.codes_store import CodesStore
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.data import ADMCenterCrop, ImageFolder
-from fvq_core.data.multi_crop import parse_crops
 from fvq_core.data.photos import load_photos
 from fvq_core.data.sample import sample_rng
-from fvq_core.extract_codes import extract_codes
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
+from fvq_generators.codes_store import CodesStore
+from fvq_generators.extraction.extract_codes import extract_codes
+from fvq_generators.extraction.multi_crop import parse_crops
 
 LONG_SIDE, CROP_RANGE = 500, 1.1
 KINDS = {'ten': ('ten', False), 'center and mirror image': ('center', True), 'center': ('center', False)}  # crops, flip

@@ -24,7 +24,7 @@ import torch
 
 from fvq_core.commands import train
 from fvq_core.registry import load_plugins
-from fvq_core.smoke import identical, logged
+from fvq_core.training.smoke import identical, logged
 
 CONFIG = 'configs/fvq/fvq_photos_gan.py'
 OPTIONS = [

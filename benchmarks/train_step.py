@@ -26,9 +26,9 @@ import torch
 from quantizer import Textbook
 from torch import Tensor, nn
 
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.registry import MODELS
-from fvq_core.runner.optim_wrapper import build_optim_wrappers
+from fvq_core.training.optim_wrapper import build_optim_wrappers
 
 SMALL = [
     'model.tokenizer.encoder.ch=32',

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from fvq_core.benchmark.rows import read_rows
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.registry import MODELS
-from fvq_core.smoke import run_smoke, shrink_config
+from fvq_core.training.smoke import run_smoke, shrink_config
+from fvq_eval.benchmark.rows import read_rows
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ROWS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)

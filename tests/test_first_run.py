@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.data.photos import PHOTO_NAMES
 
 REPO = Path(__file__).parents[1]

@@ -15,15 +15,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core.codes_store import CodesStore
-from fvq_core.commands import test, train
-from fvq_core.commands.extract_codes import main as extract_codes
-from fvq_core.nearest_code import nearest_code
+from fvq_core.commands import train
+from fvq_core.ops.distributed import choose_device
+from fvq_core.ops.nearest_code import nearest_code
 from fvq_core.registry import METRICS, MODELS
-from fvq_core.runner.checkpoint import read_checkpoint
-from fvq_core.runner.distributed import choose_device
-from fvq_core.runner.optim_wrapper import build_optim_wrappers
 from fvq_core.tokenizer import Tokenizer
+from fvq_core.training.checkpoint import read_checkpoint
+from fvq_core.training.optim_wrapper import build_optim_wrappers
+from fvq_eval.commands import test
+from fvq_generators.codes_store import CodesStore
+from fvq_generators.commands.extract_codes import main as extract_codes
 
 from .cli.helpers import PHOTOS, TINY
 from .generators.tiny import tiny_generator

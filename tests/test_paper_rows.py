@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from fvq_core.codes import ResidualGrid, ScalePyramid
-from fvq_core.commands.list import main as list_rows
-from fvq_core.config import read_config_file
-from fvq_core.config_files import config_names, find_config
+from fvq_core.config.find import config_names, find_config
+from fvq_core.config.read import read_config_file
 from fvq_core.errors import UserError
-from fvq_core.paper_rows import RECONSTRUCTION, STILL_TO_COME, check_numbers, read_table
 from fvq_core.registry import MODELS, QUANTIZERS
+from fvq_eval.commands.list import main as list_rows
+from fvq_eval.reports.paper_rows import RECONSTRUCTION, STILL_TO_COME, check_numbers, read_table
 
 from .test_configs import flat
 

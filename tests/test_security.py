@@ -37,9 +37,9 @@ RAW = {
 }
 # These write, or read back what they have just written.
 OWN_BYTES = {
-    'fvq_core.make_codebook': {'np.memmap'},
+    'fvq_quantizers.codebook_files.make_codebook': {'np.memmap'},
     'fvq_core.reconstruct': {'zipfile.ZipFile'},
-    'fvq_core.sampling.npz_file': {'zipfile.ZipFile'},
+    'fvq_generators.image_sets.npz_file': {'zipfile.ZipFile'},
     'fvq_eval.presets.jpeg_codec': {'Image.open'},
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fvq_core.runner.distributed import choose_device
+from fvq_core.ops.distributed import choose_device
 
 REPO = Path(__file__).parents[1]
 NOISY = """

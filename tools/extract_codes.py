@@ -3,7 +3,7 @@
 
 import sys
 
-from fvq_core.commands.extract_codes import main
+from fvq_generators.commands.extract_codes import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

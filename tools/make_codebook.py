@@ -3,7 +3,7 @@
 
 import sys
 
-from fvq_core.commands.make_codebook import main
+from fvq_quantizers.commands.make_codebook import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

@@ -3,7 +3,7 @@
 
 import sys
 
-from fvq_core.commands.sample import main
+from fvq_generators.commands.sample import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

@@ -11,9 +11,9 @@ with read_base():
 
 from torch.optim import AdamW
 
-from fvq_core.data import CodesDataset
-from fvq_core.runner import ClippedOptimWrapper, TrainLoop
-from fvq_core.schedules import WarmupHoldDecayLR
+from fvq_generators.data import CodesDataset
+from fvq_core.training import ClippedOptimWrapper, TrainLoop
+from fvq_core.training.schedules import WarmupHoldDecayLR
 from fvq_generators import LlamaGen
 from fvq_generators.hooks import GeneratorLogHook, GeneratorReportHook, ShardingHook
 from fvq_generators.optim import DecayByDimension

@@ -10,9 +10,9 @@ from mmengine.config import read_base
 with read_base():
     from .imagenet import *
 
-from fvq_core.hooks import EMAHook
+from fvq_core.training.hooks import EMAHook
 from fvq_core.losses import L1Loss, NonSaturatingGANLoss
-from fvq_core.schedules import StepDecayLR
+from fvq_core.training.schedules import StepDecayLR
 
 model.update(
     reconstruction_loss=dict(type=L1Loss),

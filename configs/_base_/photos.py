@@ -8,12 +8,12 @@ with read_base():
 from torch.optim import Adam
 
 from fvq_core.data import BundledPhotos
-from fvq_core.decoders import VQGANDecoder
-from fvq_core.encoders import VQGANEncoder
+from fvq_core.autoencoders import VQGANDecoder
+from fvq_core.autoencoders import VQGANEncoder
 from fvq_core.losses import L2Loss
-from fvq_core.runner import ClippedOptimWrapper, EvaluationLoop, TrainLoop
-from fvq_core.schedules import WarmupHoldDecayLR
-from fvq_core.tasks import TokenizerTask
+from fvq_core.training import ClippedOptimWrapper, EvaluationLoop, TrainLoop
+from fvq_core.training.schedules import WarmupHoldDecayLR
+from fvq_core.training.tasks import TokenizerTask
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.metrics import PSNR, SSIM, CodebookUsage, QuantizationError
 from fvq_quantizers import VectorQuantizer

@@ -3,7 +3,7 @@
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.visualization import TensorboardVisBackend, Visualizer
 
-from fvq_core.hooks import CheckpointHook, ProgressHook, ReportHook, TrainingLogHook
+from fvq_core.training.hooks import CheckpointHook, ProgressHook, ReportHook, TrainingLogHook
 
 default_hooks = dict(
     runtime_info=None,

@@ -8,8 +8,8 @@ from mmengine.config import read_base
 with read_base():
     from .._base_.ibq import *
 
-from fvq_core.decoders import AdaptiveGroupNormDecoder
-from fvq_core.encoders import MAGVIT2Encoder
+from fvq_core.autoencoders import AdaptiveGroupNormDecoder
+from fvq_core.autoencoders import MAGVIT2Encoder
 from fvq_quantizers import LFQ
 
 model.tokenizer.encoder = dict(type=MAGVIT2Encoder, z_channels=14)

@@ -5,9 +5,9 @@ from mmengine.config import read_base
 with read_base():
     from .fvq_photos import *
 
-from fvq_core.adversarial import AdversarialLoss
-from fvq_core.discriminators import PatchGAN
-from fvq_core.hooks import EMAHook
+from fvq_core.losses.adversarial import AdversarialLoss
+from fvq_core.losses.discriminators import PatchGAN
+from fvq_core.training.hooks import EMAHook
 
 model.update(
     adversarial=dict(type=AdversarialLoss, discriminator=dict(type=PatchGAN, ch=32, layers=2), weight=0.1, start=800)

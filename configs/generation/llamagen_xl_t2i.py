@@ -11,7 +11,7 @@ from mmengine.config import read_base
 with read_base():
     from .llamagen_b import *
 
-from fvq_core.data import CaptionedCodes
+from fvq_generators.data import CaptionedCodes
 
 model.generator.update(dim=1280, depth=36, heads=20, caption_dim=2048, caption_tokens=120)
 train_dataloader.update(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.commands.analyze import main
-from fvq_core.hooks.history import History
+from fvq_core.training.hooks.history import History
+from fvq_eval.commands.analyze import main
 
 from .helpers import tool
 

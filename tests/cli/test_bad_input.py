@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from fvq_core import commands
-from fvq_core.commands import convert, export, extract_codes, reconstruct, report, test, train
-from fvq_core.commands import list as list_configs
+from fvq_core.commands import convert, export, reconstruct, train
+from fvq_eval.commands import list as list_configs
+from fvq_eval.commands import report, test
+from fvq_generators.commands import extract_codes
 
 from ..tiny import tiny_tokenizer
 from .helpers import PHOTOS, REPO

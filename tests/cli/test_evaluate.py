@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fvq_core.commands import evaluate, options, report
-from fvq_core.json_files import read_json
+from fvq_core.files.json import read_json
 from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS
+from fvq_eval.commands import evaluate, options, report
 from fvq_eval.generation.score_names import SCORES
 from fvq_eval.presets import PRESETS
 from fvq_eval.statistics.image_set import ImageSetStatistics
@@ -237,7 +237,7 @@ def test_what_does_not_exist_is_said_before_the_network_is_fetched(
 
 def test_names_are_checked_without_heavy_imports(tmp_path: Path) -> None:
     script = (
-        'import sys; from fvq_core.commands.evaluate import main; main(sys.argv[1:]); print("torch" in sys.modules)'
+        'import sys; from fvq_eval.commands.evaluate import main; main(sys.argv[1:]); print("torch" in sys.modules)'
     )
     for arguments, hint in ((('--preset', 'amd'), "did you mean 'adm'"), (('--metrics', 'fdi'), "no metric 'fdi'")):
         command = [sys.executable, '-c', script, 'x', *arguments]

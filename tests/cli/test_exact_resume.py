@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.smoke import identical, logged
+from fvq_core.training.smoke import identical, logged
 
 from .helpers import PHOTOS, REPO, TINY, checkpoint, tool
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fvq_core.codes_store import CodesStore
-from fvq_core.commands import extract_codes
-from fvq_core.config import load_config
-from fvq_core.config_data import config_data
+from fvq_core.config.data import config_data
+from fvq_core.config.read import load_config
 from fvq_core.registry import TOKENIZERS
-from fvq_core.runner.checkpoint import write_checkpoint
-from fvq_core.tasks import TokenizerTask
+from fvq_core.training.checkpoint import write_checkpoint
+from fvq_core.training.tasks import TokenizerTask
+from fvq_generators.codes_store import CodesStore
+from fvq_generators.commands import extract_codes
 from tests.core.pictures import picture, save
 from tests.tiny import tiny_tokenizer, tokenizer_config
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from fvq_core.commands import convert, evaluate, extract_codes, sample, train
+from fvq_core.commands import convert, train
 from fvq_core.images import to_uint8
 from fvq_core.registry import GENERATORS
-from fvq_core.sampling import SamplePlan
 from fvq_core.tokenizer import Tokenizer
+from fvq_eval.commands import evaluate
+from fvq_generators.commands import extract_codes, sample
 from fvq_generators.image_model import AutoregressiveImageModel
+from fvq_generators.image_sets import SamplePlan
 
 from .helpers import REPO
 

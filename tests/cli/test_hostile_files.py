@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from fvq_core.commands import analyze, export, extract_codes, list, report, sample, train
-from fvq_core.config_data import config_data
+from fvq_core.commands import export, train
+from fvq_core.config.data import config_data
 from fvq_core.registry import MODELS
+from fvq_eval.commands import analyze, list, report
+from fvq_generators.commands import extract_codes, sample
 
 from ..tiny import tokenizer_config
 

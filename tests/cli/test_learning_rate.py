@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fvq_core.commands import train
-from fvq_core.config import load_config
-from fvq_core.schedules.warmup_hold_decay import lr_multiplier
+from fvq_core.config.read import load_config
+from fvq_core.training.schedules.warmup_hold_decay import lr_multiplier
 
 from .helpers import PHOTOS, TINY
 

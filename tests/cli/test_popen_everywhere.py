@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from fvq_core.codes import layout_from_dict
-from fvq_core.codes_store.manifest import read_manifest
-from fvq_core.config_data import config_data
+from fvq_core.config.data import config_data
 from fvq_core.errors import UserError
-from fvq_core.evaluation import load_task
 from fvq_core.registry import MODELS
-from fvq_core.reports.measurements import find_measurements
 from fvq_core.tokenizer import Tokenizer
+from fvq_core.training.evaluation import load_task
+from fvq_eval.reports.measurements import find_measurements
+from fvq_generators.codes_store.manifest import read_manifest
 from fvq_generators.pretrained import load_generator, save_generator
 
 from ..core.test_codes_store import plan, some_codes, write

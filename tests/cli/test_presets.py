@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fvq_core.commands import test
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.images import from_uint8
+from fvq_eval.commands import test
 from fvq_eval.features.random_features import RandomFeatures
 from fvq_eval.presets import PRESETS
 from fvq_eval.statistics.image_set import ImageSetStatistics

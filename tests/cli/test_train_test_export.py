@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from fvq_core.data.photos import load_photos
-from fvq_core.evaluation import load_task
 from fvq_core.images import from_uint8
-from fvq_core.runner.checkpoint import read_checkpoint
 from fvq_core.tokenizer import Tokenizer
+from fvq_core.training.checkpoint import read_checkpoint
+from fvq_core.training.evaluation import load_task
 
 from .helpers import PHOTOS, TINY, tool
 

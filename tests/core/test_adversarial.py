@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.adversarial import AdversarialLoss, LeCAM, R1Penalty
-from fvq_core.adversarial.adaptive_weight import adaptive_weight
-from fvq_core.discriminators import PatchGAN
 from fvq_core.errors import UserError
 from fvq_core.losses import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
+from fvq_core.losses.adversarial import AdversarialLoss, LeCAM, R1Penalty
+from fvq_core.losses.adversarial.adaptive_weight import adaptive_weight
+from fvq_core.losses.discriminators import PatchGAN
 from fvq_core.registry import LOSSES
 
 PATCHGAN = dict(type='PatchGAN', ch=4, layers=1)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fvq_core.analysis.codebook_size import size_lines
-from fvq_core.analysis.reports import report_curves, report_sizes
-from fvq_core.analysis.runs import final_mean, find_runs, group_runs
 from fvq_core.errors import UserError
-from fvq_core.plots.bands import band, band_of
-from fvq_core.plots.run_curves_plot import PROBE, USAGE, Panel, run_bands
+from fvq_eval.analysis.codebook_size import size_lines
+from fvq_eval.analysis.reports import report_curves, report_sizes
+from fvq_eval.analysis.runs import final_mean, find_runs, group_runs
+from fvq_eval.plots.bands import band, band_of
+from fvq_eval.plots.run_curves_plot import PROBE, USAGE, Panel, run_bands
 
 
 def make_run(

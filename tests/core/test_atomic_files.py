@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.atomic_files import write_atomically
 from fvq_core.errors import UserError
+from fvq_core.files.atomic import write_atomically
 
 
 @pytest.mark.parametrize(

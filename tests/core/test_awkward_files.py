@@ -18,21 +18,21 @@ import numpy as np
 import pytest
 import torch
 
-from fvq_core.analysis.runs import read_run
-from fvq_core.array_files import map_npy, read_npy, read_npz
-from fvq_core.codes_store.llamagen_folder import load as load_codes
-from fvq_core.codes_store.manifest import read_manifest
 from fvq_core.commands.push import read_metrics
 from fvq_core.data.list_file import read_list
 from fvq_core.data.tar_index import scan_shard
 from fvq_core.errors import UserError
-from fvq_core.json_files import read_json
-from fvq_core.pretrained import read_config
-from fvq_core.runner.checkpoint import read_checkpoint
-from fvq_core.safetensors_files import read_safetensors
-from fvq_core.weights_files import read_weights_file
+from fvq_core.files.arrays import map_npy, read_npy, read_npz
+from fvq_core.files.json import read_json
+from fvq_core.files.safetensors import read_safetensors
+from fvq_core.files.torch_weights import read_weights_file
+from fvq_core.saving.pretrained import read_config
+from fvq_core.training.checkpoint import read_checkpoint
+from fvq_eval.analysis.runs import read_run
 from fvq_eval.samples.npz_file import NpzFile
 from fvq_eval.statistics.statistics_file import read_statistics
+from fvq_generators.codes_store.llamagen_folder import load as load_codes
+from fvq_generators.codes_store.manifest import read_manifest
 from fvq_generators.pretrained import read_generator_config
 from fvq_quantizers.inits.file_init import FileInit
 

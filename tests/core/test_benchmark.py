@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fvq_core.benchmark import run as run_module
-from fvq_core.benchmark import scheduler, worker
-from fvq_core.benchmark.curves import PANELS, histories
-from fvq_core.benchmark.fairness import check_fairness
-from fvq_core.benchmark.perceptual_choice import perceptual_metrics
-from fvq_core.benchmark.rows import Row, read_rows, short_name
-from fvq_core.benchmark.run import Run
-from fvq_core.benchmark.scheduler import Benchmark, make_slots
-from fvq_core.benchmark.summary import Cell, RowSummary
-from fvq_core.commands.benchmark import main
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.hooks.history import History
-from fvq_core.plots.run_curves_plot import run_bands
+from fvq_core.training.hooks.history import History
+from fvq_eval.benchmark import run as run_module
+from fvq_eval.benchmark import scheduler, worker
+from fvq_eval.benchmark.curves import PANELS, histories
+from fvq_eval.benchmark.fairness import check_fairness
+from fvq_eval.benchmark.perceptual_choice import perceptual_metrics
+from fvq_eval.benchmark.rows import Row, read_rows, short_name
+from fvq_eval.benchmark.run import Run
+from fvq_eval.benchmark.scheduler import Benchmark, make_slots
+from fvq_eval.benchmark.summary import Cell, RowSummary
+from fvq_eval.commands.benchmark import main
+from fvq_eval.plots.run_curves_plot import run_bands
 
 from .benchmark_runs import FVQ, OPTIONS, REPO, SWEEP, VQ
 
@@ -196,7 +196,7 @@ def test_an_interrupted_run_continues_from_its_checkpoint_to_the_same_numbers(
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     """Ctrl-C in the middle of training."""
-    from fvq_core.runner.train_loop import TrainLoop
+    from fvq_core.training.train_loop import TrainLoop
 
     run_iter = TrainLoop.run_iter
 

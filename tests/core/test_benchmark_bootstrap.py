@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fvq_core.benchmark.bootstrap import paired_bootstrap
-from fvq_core.benchmark.rows import Row
-from fvq_core.benchmark.sentences import compared
-from fvq_core.benchmark.summary import RowSummary
-from fvq_core.benchmark.tables import difference_text
 from fvq_core.errors import UserError
+from fvq_eval.benchmark.bootstrap import paired_bootstrap
+from fvq_eval.benchmark.rows import Row
+from fvq_eval.benchmark.sentences import compared
+from fvq_eval.benchmark.summary import RowSummary
+from fvq_eval.benchmark.tables import difference_text
 
 
 def test_the_bootstrap_interval_is_the_normal_one_for_many_photos() -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from fvq_core.benchmark.comparison import compare
-from fvq_core.benchmark.photo_data import use_photos
-from fvq_core.benchmark.rows import Row
-from fvq_core.benchmark.run import Run, fingerprint
-from fvq_core.commands.benchmark import main
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.errors import UserError
+from fvq_eval.benchmark.comparison import compare
+from fvq_eval.benchmark.photo_data import use_photos
+from fvq_eval.benchmark.rows import Row
+from fvq_eval.benchmark.run import Run, fingerprint
+from fvq_eval.commands.benchmark import main
 
 from .benchmark_runs import FVQ, VQ
 from .pictures import picture, save

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.benchmark import run as run_module
-from fvq_core.benchmark import scheduler, worker
-from fvq_core.benchmark.rows import read_rows
-from fvq_core.benchmark.run import Run
-from fvq_core.benchmark.run_process import BUSY
-from fvq_core.benchmark.scheduler import Benchmark, make_slots
+from fvq_eval.benchmark import run as run_module
+from fvq_eval.benchmark import scheduler, worker
+from fvq_eval.benchmark.rows import read_rows
+from fvq_eval.benchmark.run import Run
+from fvq_eval.benchmark.run_process import BUSY
+from fvq_eval.benchmark.scheduler import Benchmark, make_slots
 
 from .benchmark_runs import FVQ, OPTIONS, REPO, VQ
 

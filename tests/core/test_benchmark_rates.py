@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.benchmark import run as run_module
-from fvq_core.benchmark.chosen_rates import chosen_rates
-from fvq_core.benchmark.report import rows_at_the_edge
-from fvq_core.benchmark.rows import read_rows
-from fvq_core.benchmark.scheduler import Benchmark
-from fvq_core.benchmark.sentences import selected, tried
-from fvq_core.benchmark.summary import summarize
-from fvq_core.benchmark.tables import failures_table, rates_table
-from fvq_core.commands.benchmark import main
 from fvq_core.errors import UserError
+from fvq_eval.benchmark import run as run_module
+from fvq_eval.benchmark.chosen_rates import chosen_rates
+from fvq_eval.benchmark.report import rows_at_the_edge
+from fvq_eval.benchmark.rows import read_rows
+from fvq_eval.benchmark.scheduler import Benchmark
+from fvq_eval.benchmark.sentences import selected, tried
+from fvq_eval.benchmark.summary import summarize
+from fvq_eval.benchmark.tables import failures_table, rates_table
+from fvq_eval.commands.benchmark import main
 
 from .benchmark_runs import FVQ, OPTIONS, VQ, leave, leave_result
 

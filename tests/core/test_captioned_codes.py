@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from fvq_core.codes_store import CodesStore
-from fvq_core.data.captioned_codes import CaptionedCodes
 from fvq_core.data.loader import build_loader
-from fvq_core.data.multi_crop import SeparateCrops
-from fvq_core.data.random_captioned_codes import RandomCaptionedCodes
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.data.transforms import ADMCenterCrop
 from fvq_core.errors import UserError
-from fvq_core.extract_codes import extract_codes, image_source
+from fvq_generators.codes_store import CodesStore
+from fvq_generators.data.captioned_codes import CaptionedCodes
+from fvq_generators.data.random_captioned_codes import RandomCaptionedCodes
+from fvq_generators.extraction.extract_codes import extract_codes, image_source
+from fvq_generators.extraction.multi_crop import SeparateCrops
 
 from ..tiny import tiny_tokenizer
 from .pictures import picture, save

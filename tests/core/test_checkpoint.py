@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from fvq_core.runner.checkpoint import (
+from fvq_core.training.checkpoint import (
     CheckpointError,
     list_checkpoints,
     newest_readable,

@@ -9,16 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvq_core.codes import (
-    CodeLayout,
-    Codes,
-    Grid,
-    ProductGrid,
-    ResidualGrid,
-    ScalePyramid,
-    Sequence,
-    layout_from_dict,
-)
+from fvq_core.codes import CodeLayout, Codes, Grid, ProductGrid, ResidualGrid, ScalePyramid, Sequence, layout_from_dict
 from fvq_core.errors import UserError
 
 # How each layout is made (lazily, so that one that cannot be built fails its own tests alone), its length, its shape.

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from fvq_core.codes import Grid
-from fvq_core.codes_store import CodesWriter, Manifest
-from fvq_core.data.codes_dataset import CodesDataset
 from fvq_core.data.loader import build_loader
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
+from fvq_generators.codes_store import CodesWriter, Manifest
+from fvq_generators.data.codes_dataset import CodesDataset
 
 LAYOUT, VIEWS, IMAGES = Grid(1, 3, 1000), 5, 4
 

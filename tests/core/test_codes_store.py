@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from fvq_core.codes import Grid, ResidualGrid
-from fvq_core.codes_store import CodesStore, CodesWriter, LlamaGenFolder, Manifest, open_codes
 from fvq_core.errors import UserError
-from fvq_core.identity import tokenizer_hash
-from fvq_core.pretrained import from_pretrained
 from fvq_core.registry import TOKENIZERS, describe
+from fvq_core.saving.fingerprint import tokenizer_hash
+from fvq_core.saving.pretrained import from_pretrained
+from fvq_generators.codes_store import CodesStore, CodesWriter, LlamaGenFolder, Manifest, open_codes
 from tests.tiny import FVQ, tiny_tokenizer
 
 LAYOUT, VIEWS, IMAGES = Grid(2, 3, 100), 4, 7

@@ -11,8 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from fvq_core.config import load_config
-from fvq_core.config_data import build_data, config_data, config_text, from_data, read_config_data
+from fvq_core.config.data import build_data, config_data, config_text, from_data, read_config_data
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS, MODELS, QUANTIZERS, TOKENIZERS, find_component, names_only
 from fvq_quantizers import VectorQuantizer

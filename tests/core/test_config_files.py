@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core import config_files
-from fvq_core.config_files import LANDMARKS, config_names, config_root, find_config
+from fvq_core.config import find as config_files
+from fvq_core.config.find import LANDMARKS, config_names, config_root, find_config
 from fvq_core.errors import UserError
 
 CLONE = Path(__file__).parents[2]

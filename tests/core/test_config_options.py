@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 
 FVQ = 'configs/fvq/fvq_16k.py'

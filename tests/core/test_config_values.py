@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import pytest
 
-from fvq_core.argument_types import declared, fits, wording
 from fvq_core.commands import train
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.preflight import preflight
 from fvq_core.registry import all_registries, build_component, load_plugins
+from fvq_core.registry.argument_types import declared, fits, wording
+from fvq_core.training.preflight import preflight
 
 WRONG = ('abc', -1, 0, None, [], {}, 1.5, True, [1, 2], math.nan)
 SMALL = {'train_dataloader.dataset.crops': 8, 'val_dataloader.dataset.crops': 8}

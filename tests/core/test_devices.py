@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fvq_core.benchmark.scheduler import make_slots
 from fvq_core.errors import UserError
-from fvq_core.runner.distributed import choose_device, join_group
+from fvq_core.ops.distributed import choose_device, join_group
+from fvq_eval.benchmark.scheduler import make_slots
 
 
 @pytest.fixture

@@ -13,17 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import TenCrop as TorchvisionTenCrop
 
-from fvq_core import extract_codes as library
-from fvq_core.codes_store import CodesStore, Manifest
-from fvq_core.data.multi_crop import ImageWindows, TenCrop, parse_crops
 from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_part
 from fvq_core.data.sample import sample_rng, to_tensor
 from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.extract_codes import PhotoParts, extract_codes, image_source
-from fvq_core.identity import tokenizer_hash
 from fvq_core.images import from_uint8
+from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
+from fvq_generators.codes_store import CodesStore, Manifest
+from fvq_generators.extraction import extract_codes as library
+from fvq_generators.extraction.extract_codes import PhotoParts, extract_codes, image_source
+from fvq_generators.extraction.multi_crop import ImageWindows, TenCrop, parse_crops
 from tests.tiny import tiny_tokenizer
 
 from .pictures import gradient, picture, save
@@ -276,7 +276,7 @@ def test_bfloat16_is_noted_and_changes_few_codes(photos: Path, tmp_path: Path, t
 
 
 def test_a_line_now_and_then_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
-    from fvq_core import image_progress
+    from fvq_generators import image_progress
 
     now = [0.0]
     monkeypatch.setattr(image_progress, 'time', SimpleNamespace(perf_counter=lambda: now[0]))

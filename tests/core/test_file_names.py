@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fvq_core.commands import check_data, reconstruct
-from fvq_core.paths import expand_home, printable
+from fvq_core.files.paths import expand_home, printable
 from fvq_core.reconstruct import unique_names
 
 from ..tiny import tiny_tokenizer

@@ -10,13 +10,13 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.errors import NonFiniteError, NonFiniteLossError
-from fvq_core.evaluation import load_task
 from fvq_core.registry import MODELS
-from fvq_core.runner.runner import Runner
-from fvq_core.runner.train_loop import TrainLoop
-from fvq_core.tasks.tokenizer_task import TokenizerTask
+from fvq_core.training.evaluation import load_task
+from fvq_core.training.runner import Runner
+from fvq_core.training.tasks.tokenizer_task import TokenizerTask
+from fvq_core.training.train_loop import TrainLoop
 
 from ..tiny import tokenizer_config
 

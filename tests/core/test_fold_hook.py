@@ -11,14 +11,14 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.evaluation import load_task
-from fvq_core.folding import exchange_parameters, fold_for_training
-from fvq_core.hooks import FoldHook
-from fvq_core.runner.checkpoint import read_checkpoint
-from fvq_core.runner.runner import Runner
-from fvq_core.smoke import identical
+from fvq_core.saving.folding import exchange_parameters, fold_for_training
+from fvq_core.training.checkpoint import read_checkpoint
+from fvq_core.training.evaluation import load_task
+from fvq_core.training.hooks import FoldHook
+from fvq_core.training.runner import Runner
+from fvq_core.training.smoke import identical
 from tests.tiny import FVQ, random_images, tiny_tokenizer
 
 FVQ_ROW = str(Path(__file__).parents[2] / 'configs/mini/fvq.py')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.hooks.history import History
+from fvq_core.training.hooks.history import History
 
 ROWS = [{'iter': i, 'loss': i / 7, 'kind': 'train'} for i in range(5)]
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from huggingface_hub import constants, errors, hub_mixin
 
-from fvq_core import hub
 from fvq_core.commands import push
 from fvq_core.errors import UserError
-from fvq_core.model_card import CardMetadata
+from fvq_core.saving import hub
+from fvq_core.saving.model_card import CardMetadata
 from fvq_core.tokenizer import Tokenizer
 
 from ..tiny import random_images, tiny_tokenizer

@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fvq_core.data import BundledPhotos, RandomCodes
+from fvq_core.data import BundledPhotos
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.loader import build_loader
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
 from fvq_core.images import device_images
+from fvq_generators.data import RandomCodes
 
 from .pictures import picture, save
 

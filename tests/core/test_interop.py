@@ -14,11 +14,11 @@ from torch import Tensor
 
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
+from fvq_core.files.torch_weights import read_state_dict
 from fvq_core.interop.convert import build_from_peer, convert_file
-from fvq_core.pretrained import from_pretrained, read_config
 from fvq_core.registry import TOKENIZERS
+from fvq_core.saving.pretrained import from_pretrained, read_config
 from fvq_core.tokenizer import Tokenizer
-from fvq_core.weights_files import read_state_dict
 
 from ..tiny import random_images
 

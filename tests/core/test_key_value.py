@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mmengine.config import DictAction
 
-from fvq_core.commands.key_value import KeyValueAction, parse_value
+from fvq_core.config.key_value import KeyValueAction, parse_value
 
 
 def parse(action: Any, *arguments: str) -> dict[str, Any]:

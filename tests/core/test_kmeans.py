@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core import kmeans as module
 from fvq_core.errors import UserError
-from fvq_core.kmeans import kmeans
+from fvq_core.ops import kmeans as module
+from fvq_core.ops.kmeans import kmeans
 
 
 def blobs(clusters: int = 6, each: int = 30, dim: int = 4) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from fvq_core.commands import train
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
-from fvq_core.runner.runner import Runner
-from fvq_core.runner.start_weights import StartWeights, find_start_weights
-from fvq_core.tasks import TokenizerTask
+from fvq_core.training.runner import Runner
+from fvq_core.training.start_weights import StartWeights, find_start_weights
+from fvq_core.training.tasks import TokenizerTask
 
 from ..tiny import FVQ, tiny_tokenizer, tokenizer_config
 
@@ -76,7 +76,7 @@ def test_a_saved_tokenizer_is_trained_further_whatever_moves_its_codebook(axes: 
         assert torch.equal(task.tokenizer.state_dict()[key], value), key
     assert ("starts afresh: what the codebook's update keeps" in said) == restarted
     quantizer = task.tokenizer.quantizer
-    assert not quantizer.needs_latents
+    assert not quantizer.needs_init
     if 'start_count' in axes.get('update', {}):
         assert torch.equal(quantizer.update.sums_KD, 2.0 * saved.quantizer.codebook())
 

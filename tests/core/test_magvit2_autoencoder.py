@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvq_core.autoencoders.layers.adaptive_group_norm import AdaptiveGroupNorm
+from fvq_core.autoencoders.layers.depth_to_space import DepthToSpaceUpsample
 from fvq_core.errors import UserError
-from fvq_core.layers.adaptive_group_norm import AdaptiveGroupNorm
-from fvq_core.layers.depth_to_space import DepthToSpaceUpsample
-from fvq_core.pretrained import from_pretrained
 from fvq_core.registry import DECODERS, ENCODERS, TOKENIZERS
+from fvq_core.saving.pretrained import from_pretrained
 from fvq_core.tokenizer import Tokenizer
 from tests.tiny import random_images, tokenizer_config
 

@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fvq_core.commands import make_codebook
 from fvq_core.errors import UserError
-from fvq_core.patch_features import PatchFeatures
 from fvq_core.registry import DATASETS, QUANTIZERS
+from fvq_quantizers.codebook_files.patch_features import PatchFeatures
+from fvq_quantizers.commands import make_codebook
 
 MODEL = 'test_vit'  # timm's own for tests: 160 pixels, 10 x 10 patches of 16, 64 channels
 OPTIONS = ['--model', MODEL, '--weights', 'random', '--num-workers', '0', '--device', 'cpu', '--codebook-size', '12']

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from fvq_core import __version__
 from fvq_core.metric import MetricValue
-from fvq_core.model_card import CardMetadata
+from fvq_core.saving.model_card import CardMetadata
 from fvq_core.tokenizer import Tokenizer
 
 from ..tiny import FVQ, tiny_tokenizer

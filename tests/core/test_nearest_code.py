@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.nearest_code import nearest_code, shift
+from fvq_core.ops.nearest_code import nearest_code, shift
 
 Distance = Literal['l2', 'dot']
 both = pytest.mark.parametrize('distance', ['l2', 'dot'])

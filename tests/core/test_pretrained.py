@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fvq_core import pretrained
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.finite import check_finite_weights
+from fvq_core.ops.finite import check_finite_weights
 from fvq_core.registry import TOKENIZERS
+from fvq_core.saving import pretrained
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.normalizations import L2Normalize
@@ -31,7 +31,7 @@ from fvq_core.tokenizer import Tokenizer
 tokenizer = Tokenizer.from_pretrained(sys.argv[1])
 codes = tokenizer.encode(torch.zeros(1, 3, 8, 8))
 assert codes.indices_BL.shape == (1, 16), codes
-assert 'fvq_core.hub' not in sys.modules  # a folder needs no hub
+assert 'fvq_core.saving.hub' not in sys.modules  # a folder needs no hub
 shared = Tokenizer.from_pretrained('ada/tiny', cache_dir=sys.argv[2], local_files_only=True)
 assert torch.equal(shared.encode(torch.zeros(1, 3, 8, 8)).indices_BL, codes.indices_BL)
 print(','.join(sorted(sys.modules)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fvq_core.errors import UserError
-from fvq_core.json_files import write_json
+from fvq_core.files.json import write_json
 
 
 def refuse(name: str) -> Any:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from fvq_core.config import load_config
-from fvq_core.config_data import config_data
+from fvq_core.config.data import config_data
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.runner.resume import check_resumable, resume_optimizer, resume_schedulers
+from fvq_core.training.resume import check_resumable, resume_optimizer, resume_schedulers
 
 REPO = Path(__file__).parents[2]
 

@@ -17,13 +17,12 @@ import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor
 
-from fvq_core.atomic_files import staged
 from fvq_core.codes import Codes, Grid
 from fvq_core.errors import UserError
+from fvq_core.files.atomic import staged
 from fvq_core.generator import Generator
-from fvq_core.plots.sample_grid import choose_samples
-from fvq_core.ranks import agree
-from fvq_core.sampling import (
+from fvq_core.ops.ranks import broadcast_result
+from fvq_generators.image_sets import (
     SampleOutputs,
     SamplePlan,
     SampleShards,
@@ -33,6 +32,7 @@ from fvq_core.sampling import (
     wait_for_all,
     write_npz,
 )
+from fvq_generators.image_sets.sample_grid import choose_samples
 
 
 class Painter:
@@ -191,12 +191,12 @@ def agree_and_note(rank: int, folder: str) -> None:
     os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
     dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
     first, other = SampleShards(Path(folder) / 'shards', plan()), SampleShards(Path(folder) / 'shards', plan(seed=9))
-    told = [agree(first.open if rank == 0 else None)[1]]
+    told = [broadcast_result(first.open if rank == 0 else None)[1]]
     if rank == 0:
         draw_samples(Painter(), first, told[0], {}, batch_size=6)
         first.close()
     try:
-        agree(other.open if rank == 0 else None)
+        broadcast_result(other.open if rank == 0 else None)
     except UserError as error:
         told.append(str(error))
     (Path(folder) / f'{rank}.json').write_text(json.dumps(told))

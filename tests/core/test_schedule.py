@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mmengine.optim import OptimWrapper
 
 from fvq_core.errors import UserError
-from fvq_core.runner.resume import resume_optimizer, resume_schedulers
-from fvq_core.schedules import StepDecayLR
-from fvq_core.schedules.build_schedulers import build_schedulers, scheduler_state
-from fvq_core.schedules.warmup_hold_decay import WarmupHoldDecayLR, lr_multiplier
+from fvq_core.training.resume import resume_optimizer, resume_schedulers
+from fvq_core.training.schedules import StepDecayLR
+from fvq_core.training.schedules.build_schedulers import build_schedulers, scheduler_state
+from fvq_core.training.schedules.warmup_hold_decay import WarmupHoldDecayLR, lr_multiplier
 
 
 def make_wrapper(*rates: float) -> OptimWrapper:

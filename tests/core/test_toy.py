@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fvq_core.analysis.toy import METHODS, Toy, Trajectory, run_toy
 from fvq_core.errors import UserError
+from fvq_eval.analysis.toy import METHODS, Toy, Trajectory, run_toy
 
 SHORT = Toy(codes=8, latents=24, steps=30)
 

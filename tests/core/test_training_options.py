@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.hooks import EMAHook
 from fvq_core.registry import MODELS
-from fvq_core.runner.optim_wrapper import build_optim_wrappers
-from fvq_core.tasks import TokenizerTask
+from fvq_core.training.hooks import EMAHook
+from fvq_core.training.optim_wrapper import build_optim_wrappers
+from fvq_core.training.tasks import TokenizerTask
 from tests.tiny import FVQ, HALF, tokenizer_config
 
 VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, init=dict(type='NormalInit', std=0.3))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from fvq_core.smoke import identical
+from fvq_core.training.smoke import identical
 
 from .two_ranks import CASES, STEPS, run_both_ranks, train
 

@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fvq_core.weights_files import CheckpointError, candidates, parts, read_state_dict, read_weights_file
+from fvq_core.files.torch_weights import CheckpointError, candidates, parts, read_state_dict, read_weights_file
 
 STATE = {'encoder.conv.weight': torch.arange(6.0).view(2, 3), 'quantize.embedding.weight': torch.arange(8.0).view(4, 2)}
 ZEROS = {key: torch.zeros_like(value) for key, value in STATE.items()}

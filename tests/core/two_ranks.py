@@ -15,8 +15,8 @@ import torch.multiprocessing as mp
 
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
-from fvq_core.runner.evaluation_loop import EvaluationLoop
-from fvq_core.runner.optim_wrapper import build_optim_wrappers
+from fvq_core.training.evaluation_loop import EvaluationLoop
+from fvq_core.training.optim_wrapper import build_optim_wrappers
 from tests.tiny import FVQ, tokenizer_config
 
 ADVERSARIAL = dict(type='AdversarialLoss', weight=0.5, start=0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from fvq_core.errors import UserError
-from fvq_core.perceptual.weights import MissingWeightsError
+from fvq_core.losses.perceptual.weights import MissingWeightsError
 from fvq_core.registry import FEATURE_EXTRACTORS
 from fvq_eval.features import Backbone, FeatureExtractor, InceptionV3, RandomFeatures, TorchScriptFeatures
 from fvq_eval.features import feature_extractor as contract

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
-from fvq_core.perceptual.lpips import LPIPS
+from fvq_core.losses.perceptual.lpips import LPIPS
 from fvq_core.registry import METRICS
 from fvq_eval.features.each_image import one_thread
 from fvq_eval.metrics.conventions import PSNRConventions, SSIMConventions

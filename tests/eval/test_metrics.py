@@ -13,9 +13,9 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from fvq_core.codebook_statistics import perplexity
 from fvq_core.codes import Codes, Grid
 from fvq_core.metric import Metric
+from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import TokenizerOutput
 from fvq_eval.metrics.psnr import psnr
@@ -151,7 +151,7 @@ def test_projector_cost_is_that_of_its_linear_maps_and_leaves_the_projector_alon
 
 
 def test_without_the_published_network_the_distance_is_not_called_lpips(tmp_path):
-    from fvq_core.perceptual.lpips import LPIPS
+    from fvq_core.losses.perceptual.lpips import LPIPS
 
     network = LPIPS('squeeze', random=True)
     state = {f'features.{key.split(".", 1)[1]}': value for key, value in network.net.state_dict().items()}

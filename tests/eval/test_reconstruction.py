@@ -20,7 +20,7 @@ from fvq_core.data.photos import BundledPhotos
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8, to_uint8
-from fvq_core.perceptual.weights import BACKBONES
+from fvq_core.losses.perceptual.weights import BACKBONES
 from fvq_core.registry import EVALUATORS, TRANSFORMS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 from fvq_eval.features.each_image import one_thread
@@ -236,7 +236,7 @@ def test_what_has_no_weights_or_too_few_pixels_is_left_out_with_a_line_each(
 def test_without_inception_weights_one_line_says_why_there_is_no_rfid(
     files: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fvq_core.perceptual.weights import MissingWeightsError
+    from fvq_core.losses.perceptual.weights import MissingWeightsError
     from fvq_core.registry import FEATURE_EXTRACTORS
 
     def missing(*args: Any, **kwargs: Any) -> None:

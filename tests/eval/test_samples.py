@@ -21,7 +21,7 @@ from fvq_core.data.photos import BundledPhotos
 from fvq_core.errors import UserError
 from fvq_core.registry import TRANSFORMS
 from fvq_eval.samples import BLOCK, Samples, open_samples
-from fvq_eval.samples.joined_crc import joined_crc
+from fvq_eval.samples.crc32_combine import joined_crc
 from fvq_eval.samples.npz_file import NpzFile
 from fvq_eval.samples.npz_images import has_moments
 from fvq_eval.samples.samples import content_hash

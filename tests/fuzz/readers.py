@@ -16,25 +16,25 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fvq_core.analysis.runs import read_run
-from fvq_core.codes_store import CodesStore, open_codes
-from fvq_core.config import load_config
-from fvq_core.config_data import config_data
+from fvq_core.config.data import config_data
+from fvq_core.config.read import load_config
 from fvq_core.data import ImageFolder, TarShards
-from fvq_core.data.caption_features import CaptionError, read_features
 from fvq_core.data.decoding import decode
 from fvq_core.data.list_file import read_list
 from fvq_core.errors import UserError
-from fvq_core.evaluation import load_task
-from fvq_core.hooks.history import History
+from fvq_core.files.torch_weights import read_state_dict
 from fvq_core.registry import MODELS
-from fvq_core.reports.measurements import find_measurements
-from fvq_core.runner.checkpoint import read_checkpoint, write_checkpoint
-from fvq_core.runner.runner import Runner
 from fvq_core.tokenizer import Tokenizer
-from fvq_core.weights_files import read_state_dict
+from fvq_core.training.checkpoint import read_checkpoint, write_checkpoint
+from fvq_core.training.evaluation import load_task
+from fvq_core.training.hooks.history import History
+from fvq_core.training.runner import Runner
+from fvq_eval.analysis.runs import read_run
+from fvq_eval.reports.measurements import find_measurements
 from fvq_eval.samples.open_samples import open_samples
 from fvq_eval.statistics.image_set import ImageSetStatistics
+from fvq_generators.codes_store import CodesStore, open_codes
+from fvq_generators.data.caption_features import CaptionError, read_features
 from fvq_generators.pretrained import load_generator, save_generator
 from fvq_quantizers.inits.file_init import FileInit
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from fvq_core.config import load_config, read_config_file
+from fvq_core.config.read import load_config, read_config_file
 from fvq_core.registry import MODELS
-from fvq_core.smoke import run_smoke, shrink_config
+from fvq_core.training.smoke import run_smoke, shrink_config
 from tests.test_configs import flat
 
 ROOT = Path(__file__).parents[2] / 'configs'

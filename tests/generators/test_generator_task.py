@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from fvq_core.codes import Codes
-from fvq_core.config import load_config
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS, describe
-from fvq_core.runner.checkpoint import read_checkpoint
-from fvq_core.runner.optim_wrapper import build_optim_wrappers
-from fvq_core.runner.runner import Runner
-from fvq_core.runner.start_weights import find_start_weights
-from fvq_core.schedules.warmup_hold_decay import lr_multiplier
-from fvq_core.smoke import identical, logged
+from fvq_core.training.checkpoint import read_checkpoint
+from fvq_core.training.optim_wrapper import build_optim_wrappers
+from fvq_core.training.runner import Runner
+from fvq_core.training.schedules.warmup_hold_decay import lr_multiplier
+from fvq_core.training.smoke import identical, logged
+from fvq_core.training.start_weights import find_start_weights
 from fvq_generators.optim import DecayByDimension
 from fvq_generators.pretrained import checkpoint_generator, load_generator, save_generator
 from fvq_generators.tasks import GeneratorTask
@@ -122,7 +122,7 @@ def test_captions_train_with_mask_and_weights():
     expected = task.generator.loss(Codes(codes[:1], task.generator.layout), captions[:1], mask[:1])['cross_entropy']
     got = task.train_step([data], build_optim_wrappers(SGD, task.parts()), 0)
     torch.testing.assert_close(got['losses']['cross_entropy'], expected.detach())
-    assert torch.equal(got['rows'], codes)
+    assert torch.equal(got['codebook_indices'], codes)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from fvq_core.codes import Codes, Grid, Sequence
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
-from fvq_core.identity import tokenizer_hash
 from fvq_core.registry import MODELS, describe
+from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_generators import hub, image_model
 from fvq_generators.image_model import AutoregressiveImageModel

@@ -9,7 +9,7 @@ import torch
 
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
-from fvq_core.smoke import identical
+from fvq_core.training.smoke import identical
 
 from .tiny import generator_config
 from .two_ranks import CASES, local_numbers, run_both_ranks, train

@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from fvq_core.hooks.ema_hook import EMAHook
 from fvq_core.registry import MODELS
-from fvq_core.runner.optim_wrapper import build_optim_wrappers
+from fvq_core.training.hooks.ema_hook import EMAHook
+from fvq_core.training.optim_wrapper import build_optim_wrappers
 from fvq_generators.hooks import ShardingHook
 from fvq_generators.optim import DecayByDimension
 from tests.generators.tiny import NO_DROPOUT, generator_config

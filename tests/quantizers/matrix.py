@@ -215,7 +215,7 @@ def without_config(kind: str) -> set[str]:
 def acts_first(quantizer: Quantizer) -> bool:
     """Whether a training step moves codes, or assigns them, before a search would choose them."""
     return any(
-        (isinstance(part, GradientUpdate) and part.prepares) or getattr(part, 'observes_latents', False)
+        (isinstance(part, GradientUpdate) and part.acts_before_assignment) or getattr(part, 'observes_latents', False)
         for part in quantizer.modules()
     )
 

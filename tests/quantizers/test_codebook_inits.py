@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
-from fvq_core.smoke import shrink_config
 from fvq_core.tokenizer import Tokenizer
+from fvq_core.training.smoke import shrink_config
 from fvq_quantizers.inits import FileInit
 
 from ..tiny import tiny_tokenizer
@@ -28,7 +28,7 @@ def test_kmeans_start_recovers_clusters_that_lie_apart():
     centres = torch.tensor([[50.0] * D, [-50.0] * D])
     z_ND = (centres + 0.1 * torch.randn(200, 2, D)).flatten(0, 1)
     quantizer = build(dict(VECTOR, codebook_size=2), init=dict(type='KMeansInit'))
-    assert quantizer.needs_latents
+    assert quantizer.needs_init
     quantizer.initialize(z_ND)
     found = quantizer.embedding.detach()
     torch.testing.assert_close(found[found[:, 0].argsort(descending=True)], centres, atol=0.05, rtol=0)
@@ -57,11 +57,11 @@ def test_first_training_forward_starts_from_its_own_latents_where_nobody_has_bef
     quantizer, other = (QUANTIZERS.build(dict(around, quantizer=inner) if around else inner) for _ in range(2))
     z = latents()
     quantizer.eval()(z)
-    assert quantizer.needs_latents
+    assert quantizer.needs_init
     for begin in (lambda: quantizer.train()(z), lambda: other.initialize(vectors(z))):
         torch.manual_seed(0)
         begin()
-    assert not quantizer.needs_latents
+    assert not quantizer.needs_init
     assert torch.equal(quantizer.codebook(), other.codebook())
     quantizer(latents())
     assert torch.equal(quantizer.codebook(), other.codebook())
@@ -71,15 +71,15 @@ def test_codebook_that_was_started_before_is_loaded_and_not_started_again():
     quantizer, other = (build(VECTOR, init=dict(type='KMeansInit')) for _ in range(2))
     quantizer.initialize(torch.randn(40, D))
     other.load_state_dict(quantizer.state_dict())
-    assert not other.needs_latents
+    assert not other.needs_init
 
 
 def test_weights_of_a_codebook_that_was_not_started_ask_for_a_start_again():
     quantizer, other = (build(VECTOR, init=dict(type='KMeansInit')) for _ in range(2))
     quantizer.initialize(torch.randn(40, D))
-    assert not quantizer.needs_latents
+    assert not quantizer.needs_init
     quantizer.load_state_dict(other.state_dict())
-    assert quantizer.needs_latents
+    assert quantizer.needs_init
 
 
 def test_folded_codebook_is_what_it_is_and_wants_no_start():

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core.analysis.center_shift import assignment_margin
-from fvq_core.kmeans import kmeans
+from fvq_core.ops.kmeans import kmeans
 from fvq_core.registry import REGULARIZERS
+from fvq_eval.analysis.center_shift import assignment_margin
 from fvq_quantizers.chunked_softmax import soft_choice, soft_gradient
 from fvq_quantizers.distances import DotProduct, SquaredL2
 from fvq_quantizers.updates.latent_sampling import best_latents

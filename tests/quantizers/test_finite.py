@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.finite import may_look
+from fvq_core.ops.finite import may_look
 
 from .matrix import TINY_PROJECTORS, TINY_QUANTIZERS, VARIANTS, VECTOR, build, latents
 

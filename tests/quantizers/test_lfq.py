@@ -48,7 +48,7 @@ def test_sub_tokens_hold_the_bits_of_the_index_and_rows_the_index():
     assert tokens.layout == ProductGrid(4, 6, (8, 32))
     parts = tokens.unflatten().flatten(1, 2)
     assert torch.equal(parts[..., 0] + 8 * parts[..., 1], index_BL)
-    assert torch.equal(factorized.rows(tokens), index_BL)
+    assert torch.equal(factorized.codebook_indices(tokens), index_BL)
     assert torch.equal(factorized.embed(tokens), plain(z).z_q_BDHW)
     assert factorized.codebook().shape == (256, 8)
 

@@ -258,14 +258,14 @@ def test_an_update_that_writes_codes_sees_all_scales_in_one_step():
 def test_usage_counts_the_codes_of_each_scale():
     quantizer = multi_scale()
     codes = quantizer(latents()).codes
-    rows = quantizer.rows(codes).split(codes.layout.lengths, 1)
+    rows = quantizer.codebook_indices(codes).split(codes.layout.lengths, 1)
     assert [r.shape[1] for r in rows] == [1, 6, 24]
     assert all(torch.equal(a, b.flatten(1)) for a, b in zip(rows, split(codes), strict=True))
 
 
 def test_kmeans_start_sets_the_codebook_from_latents():
     quantizer = multi_scale(axes=dict(init=dict(type='KMeansInit', iterations=50)))
-    assert quantizer.needs_latents
+    assert quantizer.needs_init
     centres = torch.eye(D).repeat(2, 1) * torch.tensor([[10.0]] * D + [[-10.0]] * D)
     quantizer.initialize(centres.repeat(20, 1))
     torch.testing.assert_close(torch.cdist(centres, quantizer.codebook().detach()).min(1).values, torch.zeros(K))

@@ -46,13 +46,13 @@ def test_losses_are_means_over_groups(shared: bool):
 def test_rows_tell_separate_codebooks_apart():
     quantizer = product()
     codes = quantizer(latents()).codes
-    rows = quantizer.rows(codes).view(-1, GROUPS)
+    rows = quantizer.codebook_indices(codes).view(-1, GROUPS)
     assert torch.equal(rows % K, codes.indices_BL.view(-1, GROUPS))
     assert torch.equal(rows // K, torch.arange(GROUPS).expand_as(rows))
     assert quantizer.codebook().shape == (GROUPS * K, D // GROUPS)
     shared = product(shared=True)
     assert shared.codebook().shape == (K, D // GROUPS)
-    assert shared.rows(codes) is codes.indices_BL
+    assert shared.codebook_indices(codes) is codes.indices_BL
 
 
 def test_shared_codebook_is_mapped_once_a_step(monkeypatch: pytest.MonkeyPatch):
@@ -67,8 +67,8 @@ def test_shared_codebook_is_mapped_once_a_step(monkeypatch: pytest.MonkeyPatch):
 @torch.no_grad()
 def test_kmeans_start_sees_the_channels_of_its_group(shared: bool):
     quantizer = product(shared=shared, init=dict(type='KMeansInit'))
-    assert quantizer.needs_latents
-    assert not product().needs_latents
+    assert quantizer.needs_init
+    assert not product().needs_init
     centres = torch.tensor([-30.0, -10.0, 10.0, 30.0]).repeat_interleave(D // GROUPS)
     quantizer.initialize(centres + 0.1 * torch.randn(8 * K, D))
     for g, part in enumerate(quantizer.codebook().chunk(1 if shared else GROUPS)):

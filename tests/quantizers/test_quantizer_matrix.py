@@ -96,7 +96,7 @@ def test_embedding_the_codes_gives_the_quantized_latent_bit_for_bit(name: str):
 def test_quantized_latent_is_the_chosen_rows_of_the_codebook(name: str):
     quantizer = trained_a_little(name)
     output = quantizer(latents())
-    rows_BL = quantizer.rows(output.codes)
+    rows_BL = quantizer.codebook_indices(output.codes)
     if isinstance(quantizer, MultiScaleQuantizer):
         assert torch.equal(output.z_q_BDHW, sum_of_scales(quantizer, quantizer.codebook()[rows_BL]))
         return

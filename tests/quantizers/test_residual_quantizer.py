@@ -103,7 +103,7 @@ def test_straight_through_hands_the_decoders_gradient_on_unchanged():
 def test_rows_of_separate_codebooks_do_not_overlap():
     quantizer, z = residual(depth=3, shared=False), latents()
     codes = quantizer(z).codes
-    rows = quantizer.rows(codes)
+    rows = quantizer.codebook_indices(codes)
     assert quantizer.codebook().shape == (3 * K, D)
     assert rows.shape == codes.indices_BL.shape
     by_depth = rows.view(2, 24, 3)
@@ -118,7 +118,7 @@ def test_shared_codebook_has_one_set_of_rows():
     quantizer = residual(depth=3)
     codes = quantizer(latents()).codes
     assert quantizer.codebook().shape == (K, D)
-    assert torch.equal(quantizer.rows(codes), codes.indices_BL)
+    assert torch.equal(quantizer.codebook_indices(codes), codes.indices_BL)
 
 
 def test_ema_updates_of_one_depth_are_seen_by_the_next():
@@ -189,7 +189,7 @@ def test_depths_may_have_codebooks_of_their_own_sizes():
     assert [tuple(c.shape) for c in quantizer.codebooks()] == [(K, D), (5, D)]
     expected, _ = by_hand(vectors(z), quantizer.codebooks())
     assert torch.equal(codes.unflatten().view(-1, 2), expected)
-    assert torch.equal(quantizer.rows(codes).view(-1, 2), expected + torch.tensor([0, K]))
+    assert torch.equal(quantizer.codebook_indices(codes).view(-1, 2), expected + torch.tensor([0, K]))
 
 
 @torch.no_grad()

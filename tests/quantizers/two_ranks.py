@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from fvq_core.ranks import average_over_ranks
+from fvq_core.ops.ranks import average_over_ranks
 
 from .matrix import build, cases, latents
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvq_core.codebook_statistics import perplexity
+from fvq_core.ops.codebook_statistics import perplexity
 
 from ..case import Case
 from .draws import choose, gumbel_noise, stored_draws

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from fvq_core.perceptual import LPIPS
+from fvq_core.losses.perceptual import LPIPS
 
 from ..case import Case
 

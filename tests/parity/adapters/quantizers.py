@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core.codebook_statistics import perplexity
+from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import VectorQuantizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fvq_core.schedules.warmup_hold_decay import lr_multiplier
+from fvq_core.training.schedules.warmup_hold_decay import lr_multiplier
 
 from ..case import Case
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import NonFiniteError, UserError
-from .finite import may_look
+from .ops.finite import may_look
 
 FARTHEST = 10.0  # no image in [-1, 1], however it was resized or distorted, and no noise reaches this
 BRIGHTEST = 2.0  # nor this, if none of its pixels is below 0

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .codes import CodeLayout, Codes
-from .ranks import copy_from_first_rank
+from .ops.ranks import copy_from_first_rank
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Quantizer(nn.Module):
         """The mapped codebook (K, D), the only way anything reads it."""
         raise NotImplementedError
 
-    def rows(self, codes: Codes) -> Tensor:
+    def codebook_indices(self, codes: Codes) -> Tensor:
         """The row of `codebook()` that each code stands for, (B, L); what usage is counted over."""
         return codes.indices_BL
 
@@ -78,12 +78,12 @@ class Quantizer(nn.Module):
         return False
 
     @property
-    def needs_latents(self) -> bool:
+    def needs_init(self) -> bool:
         """Whether `initialize` wants latents before the first step (k-means start)."""
         return False
 
     def initialize(self, z_ND: Tensor) -> None:
-        """Set codes from encoder outputs; called once before the first step where `needs_latents`.
+        """Set codes from encoder outputs; called once before the first step where `needs_init`.
 
         A training loop does so with latents of several batches. Where nobody has, the first training forward does with its
         own.
@@ -95,7 +95,7 @@ class Quantizer(nn.Module):
 
     def start(self, z_ND: Tensor) -> None:
         """In a training forward: `initialize` if that is still due; every rank starts as the first."""
-        if self.training and self.needs_latents:
+        if self.training and self.needs_init:
             self.initialize(z_ND.detach())
             copy_from_first_rank(self)
 

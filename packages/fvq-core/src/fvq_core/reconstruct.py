@@ -17,10 +17,10 @@ from PIL import Image
 from .data.decoding import UnreadableImageError, decode, read_file
 from .data.sample import to_tensor
 from .errors import UserError
+from .files.paths import expand_home, printable
 from .images import from_uint8, to_uint8
-from .paths import expand_home, printable
+from .ops.distributed import choose_device
 from .registry import METRICS
-from .runner.distributed import choose_device
 from .tokenizer import Tokenizer
 
 SMALLEST = 11  # pixels of a side: the window of SSIM

@@ -18,7 +18,7 @@ from .quantizer import Quantizer
 from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
 
 if TYPE_CHECKING:
-    from .model_card import CardMetadata
+    from .saving.model_card import CardMetadata
 
 
 class Autoencoder(nn.Module):
@@ -178,8 +178,8 @@ class Tokenizer(Autoencoder):
     def save_pretrained(
         self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
     ) -> Path:
-        """Write `config.json`, `model.safetensors` and a model card; see `fvq_core.pretrained.save_pretrained`."""
-        from .pretrained import save_pretrained
+        """Write `config.json`, `model.safetensors` and a model card; see `fvq_core.saving.pretrained.save_pretrained`."""
+        from .saving.pretrained import save_pretrained
 
         return save_pretrained(self, folder, extra, card)
 
@@ -195,12 +195,12 @@ class Tokenizer(Autoencoder):
         create_pr: bool = False,
         commit_message: str = 'Tokenizer saved by fvq',
     ) -> str:
-        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub; see `fvq_core.hub.push_to_hub`.
+        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub; see `fvq_core.saving.hub.push_to_hub`.
 
         Returns:
             The address that the hub gives for it.
         """
-        from .hub import push_to_hub
+        from .saving.hub import push_to_hub
 
         options = dict(private=private, token=token, branch=branch, create_pr=create_pr, commit_message=commit_message)
         return push_to_hub(self, repo_id, extra, card, **options)
@@ -218,9 +218,9 @@ class Tokenizer(Autoencoder):
     ) -> Tokenizer:
         """Load what `save_pretrained` wrote, in eval mode, from a folder or from `user/name` on the Hugging Face hub.
 
-        See `fvq_core.pretrained.from_pretrained`.
+        See `fvq_core.saving.pretrained.from_pretrained`.
         """
-        from .pretrained import from_pretrained
+        from .saving.pretrained import from_pretrained
 
         options = dict(revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
         return from_pretrained(source, device, **options)

@@ -1,7 +1,7 @@
 """Generators: models of codes. Importing the package registers every generator."""
 
 from fvq_core.interop import OTHER_PEERS
-from fvq_core.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from fvq_core.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 from .llamagen import LlamaGen
 
@@ -13,6 +13,7 @@ for registry, module in (
     (MODELS, 'tasks'),
     (MODELS, 'image_model'),
     (HOOKS, 'hooks'),
+    (DATASETS, 'data'),
     (OPTIM_WRAPPERS, 'optim'),
     (OPTIM_WRAPPER_CONSTRUCTORS, 'optim'),
 ):

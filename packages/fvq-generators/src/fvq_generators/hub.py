@@ -11,10 +11,10 @@ from huggingface_hub import constants, snapshot_download
 
 from fvq_core import __version__
 from fvq_core.errors import UserError
-from fvq_core.hub import SavedTokenizer, check_repo_id, is_repo_id, not_a_folder
-from fvq_core.hub_errors import FAILURES, fetch_failure, push_failure
-from fvq_core.model_card import LIBRARY
-from fvq_core.pretrained import CONFIG_NAME, WEIGHTS_NAME
+from fvq_core.saving.hub import SavedTokenizer, check_repo_id, is_repo_id, not_a_folder
+from fvq_core.saving.hub_errors import FAILURES, fetch_failure, push_failure
+from fvq_core.saving.model_card import LIBRARY
+from fvq_core.saving.pretrained import CONFIG_NAME, WEIGHTS_NAME
 
 from .pretrained import TOKENIZER_FOLDER
 
@@ -27,7 +27,7 @@ def fetch_generator(
     token: str | bool | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """The folder in the local cache with a generator and its tokenizer, of one commit; see `fvq_core.hub.fetch`.
+    """The folder in the local cache with a generator and its tokenizer, of one commit; see `fvq_core.saving.hub.fetch`.
 
     Raises:
         UserError: No such folder and no such repository, revision or file, or no access.
@@ -70,7 +70,7 @@ def push_folder(
     Args:
         save: Writes the folder that it is given.
         repo_id: `user/name`.
-        private: See `fvq_core.hub.push_to_hub`, as for the rest.
+        private: See `fvq_core.saving.hub.push_to_hub`, as for the rest.
         token: For it.
         branch: Of it.
         create_pr: Of it.

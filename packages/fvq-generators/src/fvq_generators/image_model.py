@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from fvq_core.codes import Codes, Grid
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
-from fvq_core.finite import check_finite_images
+from fvq_core.files.paths import expand_home
 from fvq_core.generator import Generator
-from fvq_core.identity import tokenizer_hash
-from fvq_core.model_card import CardMetadata
-from fvq_core.paths import expand_home
-from fvq_core.pretrained import weights_digest
+from fvq_core.ops.finite import check_finite_images
 from fvq_core.registry import MODELS, describe
+from fvq_core.saving.fingerprint import tokenizer_hash
+from fvq_core.saving.model_card import CardMetadata
+from fvq_core.saving.pretrained import weights_digest
 from fvq_core.tokenizer import Tokenizer
 
 from .out_of_memory import memory_advice
@@ -42,7 +42,7 @@ class AutoregressiveImageModel(nn.Module):
     Args:
         generator: Built from a config.
         tokenizer: The one whose codes the generator has learned; without it there are codes but no images.
-        expected_hash: The identity of that tokenizer (`fvq_core.identity`); '' where it was not recorded, and then the
+        expected_hash: Its fingerprint (`fvq_core.saving.fingerprint`); '' if it was not recorded, and then the
             tokenizer's own is kept.
         sampling: Settings of the generator's `sample` for callers that give none.
         facts: The digest of weights and what is known of them, which is saved again with those weights and with no others.
@@ -324,7 +324,7 @@ class AutoregressiveImageModel(nn.Module):
             generator: A saved generator (a folder, or a repository on the hub), or a training run's `iter_N.pth`.
             tokenizer: Its tokenizer, or a folder or repository of it, where none is saved with the generator.
             precision: Of the generator's weights.
-            weights: Of a checkpoint with a moving average, which; see `fvq_core.evaluation.load_task`.
+            weights: Of a checkpoint with a moving average, which; see `fvq_core.training.evaluation.load_task`.
 
         Raises:
             UserError: See `from_pretrained`; or `weights` of a saved generator, which has one kind.

@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from fvq_core.codes import CodeLayout, Codes, Grid, check_is_codes, layout_from_dict
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
-from fvq_core.finite import may_look
 from fvq_core.generator import Generator
+from fvq_core.ops.finite import may_look
 from fvq_core.registry import GENERATORS
 
 from .cross_entropy import chunked_cross_entropy
@@ -415,7 +415,7 @@ class LlamaGen(Generator):
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Two blocks of 64 channels for 16 codes; dropout and all other options stay."""
-        from fvq_core.data.random_codes import SMOKE_LAYOUT
+        from .data.random_codes import SMOKE_LAYOUT
 
         kv_heads = None if cfg.get('kv_heads') is None else 1
         return dict(layout=dict(SMOKE_LAYOUT), dim=64, depth=2, heads=2, kv_heads=kv_heads, hidden_multiple=32)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fvq_core.model_card import ABSENT, LIBRARY, CardMetadata, line, metrics_table, table
+from fvq_core.saving.model_card import ABSENT, LIBRARY, CardMetadata, line, metrics_table, table
 
 TAGS = ('image-generation', 'autoregressive', 'discrete-codes')
 

@@ -17,12 +17,15 @@ from torch import Tensor
 
 from fvq_core import __version__
 from fvq_core.errors import UserError, nearest_hint
-from fvq_core.finite import warn_of_weights
+from fvq_core.files.json import read_json_object
+from fvq_core.files.paths import check_parents, expand_home
+from fvq_core.files.safetensors import read_safetensors
 from fvq_core.generator import Generator
-from fvq_core.json_files import read_json_object
-from fvq_core.model_card import LIBRARY, CardMetadata
-from fvq_core.paths import check_parents, expand_home
-from fvq_core.pretrained import (
+from fvq_core.ops.finite import warn_of_weights
+from fvq_core.registry import GENERATORS, describe
+from fvq_core.registry.registered_names import by_name
+from fvq_core.saving.model_card import LIBRARY, CardMetadata
+from fvq_core.saving.pretrained import (
     CARD_NAME,
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -32,9 +35,6 @@ from fvq_core.pretrained import (
     replace_folder,
     weights_digest,
 )
-from fvq_core.registered_names import by_name
-from fvq_core.registry import GENERATORS, describe
-from fvq_core.safetensors_files import read_safetensors
 
 from .model_card import generator_card
 
@@ -77,7 +77,7 @@ def save_generator(
         description: What `fvq_core.registry.describe` says of the generator.
         weights: Its state dict.
         folder: Where to.
-        tokenizer_hash: Whose codes it has learned (`fvq_core.identity`); '' where that is not known.
+        tokenizer_hash: Whose codes it has learned (`fvq_core.saving.fingerprint`); '' where that is not known.
         sampling: Settings of `sample` that were found good, used where a caller gives none.
         tokenizer: Saved with it, folded.
         extra: JSON-ready facts to keep and to print on the card: `weights`, `metrics`, `seed`, `versions`.
@@ -222,14 +222,14 @@ def checkpoint_generator(
 
     Args:
         path: The checkpoint.
-        weights: See `fvq_core.evaluation.load_task`.
+        weights: See `fvq_core.training.evaluation.load_task`.
 
     Raises:
         UserError: No checkpoint, one of something else, or with settings of sampling that are none.
     """
     # Imported here: a saved generator needs no runner.
-    from fvq_core.evaluation import load_task
-    from fvq_core.runner.checkpoint import read_checkpoint
+    from fvq_core.training.checkpoint import read_checkpoint
+    from fvq_core.training.evaluation import load_task
 
     checkpoint = read_checkpoint(path)
     task = load_task(checkpoint, str(path), weights=weights)

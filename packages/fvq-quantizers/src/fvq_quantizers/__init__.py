@@ -1,6 +1,6 @@
 """Vector quantizers and their axes. Importing the package registers every component of every module in it."""
 
-from fvq_core.discovery import import_submodules
+from fvq_core.registry.discovery import import_submodules
 
 from . import distances, estimators, inits, losses, normalizations, projectors, regularizers, updates
 from .fsq import FSQ

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import full_precision
-from fvq_core.ranks import mean_over_ranks
+from fvq_core.ops.nearest_code import full_precision
+from fvq_core.ops.ranks import mean_over_ranks
 
 from .chunked_softmax import over_row_chunks
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.ranks import mean_over_ranks
+from fvq_core.ops.ranks import mean_over_ranks
 from fvq_core.registry import QUANTIZERS
 
 from .binary_codes import bernoulli_entropy, bits_of

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from fvq_core.nearest_code import full_precision
-from fvq_core.ranks import mean_over_ranks
+from fvq_core.ops.nearest_code import full_precision
+from fvq_core.ops.ranks import mean_over_ranks
 
 from .distances.shifted_logits import shifted_logits
 

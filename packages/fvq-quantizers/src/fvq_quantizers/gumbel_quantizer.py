@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes, Grid
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import full_precision
+from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 

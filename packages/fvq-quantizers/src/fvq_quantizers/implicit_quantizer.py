@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes, Grid, ProductGrid
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import full_precision
+from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 
 from .digits import Order, digits_to_index, index_to_digits
@@ -173,7 +173,7 @@ class ImplicitQuantizer(Quantizer):
             return codes_KGC.flatten(1)
         return torch.cat(self._shares(codes_KGC.expand(-1, self.groups, -1)))
 
-    def rows(self, codes: Codes) -> Tensor:
+    def codebook_indices(self, codes: Codes) -> Tensor:
         """Rows of `codebook()`, (B, H x W x G): the tokens of one code name one row together."""
         index_NG = digits_to_index(self._digits(codes), self.levels, self.order)
         if self.projected:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fvq_core.codes import CodeLayout, Codes, check_is_codes
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.finite import all_finite, check_finite_images, may_look
+from fvq_core.ops.finite import all_finite, check_finite_images, may_look
 from fvq_core.quantizer import Quantizer
 
 Q = TypeVar('Q', bound=Quantizer)

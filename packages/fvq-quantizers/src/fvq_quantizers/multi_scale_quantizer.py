@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes, ScalePyramid, check_is_codes
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import full_precision
+from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
@@ -233,8 +233,8 @@ class MultiScaleQuantizer(Quantizer):
         return folded.eval()
 
     @property
-    def needs_latents(self) -> bool:
-        return self.quantizer.needs_latents
+    def needs_init(self) -> bool:
+        return self.quantizer.needs_init
 
     def initialize(self, z_ND: Tensor) -> None:
         """Start the codebook from whole latents: what scales leave over is known only once there are codes."""

@@ -101,7 +101,7 @@ class ProductQuantizer(Quantizer):
         groups = zip(self.quantizers, indices_BGL.unbind(1), strict=True)
         return torch.cat([quantizer.embed(Codes(indices_BL, layout)) for quantizer, indices_BL in groups], 1)
 
-    def rows(self, codes: Codes) -> Tensor:
+    def codebook_indices(self, codes: Codes) -> Tensor:
         if self.shared:
             return codes.indices_BL
         offsets = torch.arange(self.groups, device=codes.indices_BL.device) * self.codebook_size
@@ -120,8 +120,8 @@ class ProductQuantizer(Quantizer):
         return self.quantizer.takes_labels
 
     @property
-    def needs_latents(self) -> bool:
-        return self.quantizer.needs_latents
+    def needs_init(self) -> bool:
+        return self.quantizer.needs_init
 
     def initialize(self, z_ND: Tensor) -> None:
         parts = [z_ND.reshape(-1, self.group_dim)] if self.shared else z_ND.chunk(self.groups, 1)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes, ResidualGrid, check_is_codes
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import full_precision
+from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
 from .distances.shifted_logits import shifted_logits
-from .joined_positions import JoinedPositions
 from .latents import check_latent, to_grid
+from .space_to_depth import SpaceToDepth
 from .vector_quantizer import VectorQuantizer
 from .wrapped_quantizer import build_wrapped
 
@@ -78,9 +78,9 @@ class ResidualQuantizer(Quantizer):
             Sequence[VectorQuantizer],
             nn.ModuleList(build_wrapped('ResidualQuantizer', config) for config in configs),
         )
-        self.joined = JoinedPositions(space_to_depth, self.quantizer.code_dim)
+        self.joined = SpaceToDepth(space_to_depth, self.quantizer.code_dim)
         self.code_dim = self.joined.part_dim
-        if self.quantizer.init.needs_latents and self.code_dim != self.quantizer.code_dim:
+        if self.quantizer.init.needs_init and self.code_dim != self.quantizer.code_dim:
             raise UserError(
                 f'ResidualQuantizer: {type(self.quantizer.init).__name__} starts from single latents, space_to_depth '
                 f'{space_to_depth} joins them; use another init.'
@@ -208,7 +208,7 @@ class ResidualQuantizer(Quantizer):
         soft_BhwdK = torch.stack(soft, 1).view(B, layout.height, layout.width, self.depth, -1)
         return soft_BhwdK, Codes(torch.stack(indices, 1).view(B, -1), layout)
 
-    def rows(self, codes: Codes) -> Tensor:
+    def codebook_indices(self, codes: Codes) -> Tensor:
         if self.shared:
             return codes.indices_BL
         starts = torch.tensor([0, *accumulate(self._sizes[:-1])], device=codes.indices_BL.device)
@@ -230,8 +230,8 @@ class ResidualQuantizer(Quantizer):
         return folded.eval()
 
     @property
-    def needs_latents(self) -> bool:
-        return self.quantizer.needs_latents
+    def needs_init(self) -> bool:
+        return self.quantizer.needs_init
 
     def initialize(self, z_ND: Tensor) -> None:
         for depth, vq in enumerate(self.quantizers):

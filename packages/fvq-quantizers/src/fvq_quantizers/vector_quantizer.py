@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes, Grid, check_is_codes
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.finite import all_finite
-from fvq_core.nearest_code import full_precision
+from fvq_core.ops.finite import all_finite
+from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import (
     CODEBOOK_INITS,
@@ -58,10 +58,10 @@ class VectorQuantizer(Quantizer):
 
     Attributes:
         embedding: The raw codebook (K, source_dim). Read `codebook()` instead: it is what codes mean.
-        started: Where codes start from latents: whether they have, uint8.
+        initialized: Where codes start from latents: whether they have, uint8.
     """
 
-    started: Tensor
+    initialized: Tensor
 
     def __init__(
         self,
@@ -95,12 +95,12 @@ class VectorQuantizer(Quantizer):
 
         identity = getattr(self.projector, 'is_identity', False)
         for axis, part in (('update', self.update), ('init', self.init)):
-            if (getattr(part, 'writes_codes', False) or getattr(part, 'needs_latents', False)) and not identity:
+            if (getattr(part, 'writes_codes', False) or getattr(part, 'needs_init', False)) and not identity:
                 raise UserError(
                     f'VectorQuantizer: {axis} {type(part).__name__} writes latent vectors into the raw codebook, so the '
                     f'projector must be the identity, got {type(self.projector).__name__}; drop one of the two.'
                 )
-        if self.update.prepares and self.takes_labels:
+        if self.update.acts_before_assignment and self.takes_labels:
             raise UserError(
                 f'VectorQuantizer: {type(self.update).__name__} acts on one codebook before its codes are chosen, and '
                 f'{type(self.projector).__name__} with num_classes makes one for each class; drop one of the two.'
@@ -115,9 +115,9 @@ class VectorQuantizer(Quantizer):
                 f'{type(self.update).__name__} trains no codebook and {type(self.projector).__name__} has no weights; use '
                 'StraightThrough, or an update whose codebook the optimizer trains.'
             )
-        if self.init.needs_latents:
-            self.register_buffer('started', torch.zeros((), dtype=torch.uint8))
-        self._ready = not self.init.needs_latents  # what `started` says, read from the device once
+        if self.init.needs_init:
+            self.register_buffer('initialized', torch.zeros((), dtype=torch.uint8))
+        self._ready = not self.init.needs_init  # what `initialized` says, read from the device once
         self.update.attach(self.embedding, self.normalize, self.distance)
 
     def codebook(self) -> Tensor:
@@ -171,9 +171,9 @@ class VectorQuantizer(Quantizer):
         """
         B, _, H, W = check_latent(self, z_BDHW)
         with full_precision(z_BDHW.device.type):
-            raw_ND = to_vectors(z_BDHW).float()
-            self.start(raw_ND)
-            z_ND = self.normalize.latent(raw_ND)
+            latents_ND = to_vectors(z_BDHW).float()
+            self.start(latents_ND)
+            z_ND = self.normalize.latent(latents_ND)
             if labels_B is None:
                 indices_N = self._prepare(z_ND) if self.training else None
                 indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
@@ -185,7 +185,7 @@ class VectorQuantizer(Quantizer):
                 indices_N, z_q_ND = torch.cat(indices), torch.cat(vectors)
                 losses = {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
             if self.training:
-                self.update.step(self.embedding, raw_ND if self.update.takes_raw_latents else z_ND, indices_N)
+                self.update.step(self.embedding, latents_ND if self.update.takes_raw_latents else z_ND, indices_N)
         codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
         return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
 
@@ -206,7 +206,7 @@ class VectorQuantizer(Quantizer):
         """What precedes a training batch's choice of codes: a projector that follows the latents, the update's own step."""
         if observe := getattr(self.projector, 'observe', None):
             observe(z_ND, self.embedding)
-        return self.update.prepare(self, z_ND)
+        return self.update.before_assignment(self, z_ND)
 
     def _quantize(
         self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor | None = None
@@ -280,18 +280,18 @@ class VectorQuantizer(Quantizer):
         return getattr(self.projector, 'num_classes', None) is not None
 
     @property
-    def needs_latents(self) -> bool:
+    def needs_init(self) -> bool:
         if not self._ready:
-            self._ready = bool(self.started)
+            self._ready = bool(self.initialized)
         return not self._ready
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._ready = not self.init.needs_latents
+        self._ready = not self.init.needs_init
         super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def initialize(self, z_ND: Tensor) -> None:
-        if not self.init.needs_latents:
+        if not self.init.needs_init:
             raise UserError(
                 f'VectorQuantizer: {type(self.init).__name__} does not start from latents; set init to KMeansInit for that.'
             )
@@ -301,13 +301,13 @@ class VectorQuantizer(Quantizer):
             raise NonFiniteError(
                 'VectorQuantizer: the latents that codes should start from are not finite; look at the encoder.'
             )
-        self.started.fill_(1)
+        self.initialized.fill_(1)
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
         self.update.attach(self.embedding, self.normalize, self.distance)
 
     def adopt_codebook(self) -> None:
-        if self.init.needs_latents:
-            self.started.fill_(1)
+        if self.init.needs_init:
+            self.initialized.fill_(1)
         self.update.attach(self.embedding, self.normalize, self.distance)
 
     @staticmethod

@@ -47,7 +47,7 @@ def build_wrapped(owner: str, config: Mapping[str, Any]) -> VectorQuantizer:
             f'{owner}: {type(quantizer.projector).__name__} follows the statistics of latents, residuals have others at '
             'each step; set use_running_statistics=False.'
         )
-    if quantizer.update.prepares:
+    if quantizer.update.acts_before_assignment:
         raise UserError(
             f'{owner}: {type(quantizer.update).__name__} acts on latents before their codes are chosen, and what is '
             'quantized here is known only code by code; use another update.'

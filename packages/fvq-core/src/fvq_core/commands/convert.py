@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None) -> None:
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))
 
     from ..interop.convert import convert_file, convert_other
-    from ..pretrained import read_config
+    from ..saving.pretrained import read_config
 
     if peer not in PEERS:
         print(convert_other(peer, checkpoint, out, choice, **options))

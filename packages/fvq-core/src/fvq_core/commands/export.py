@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None) -> None:
     add_weights(parser)
     args = parser.parse_args(argv)
 
-    from ..config import load_config
+    from ..config.read import load_config
     from ..errors import UserError
-    from ..evaluation import load_task
-    from ..runner.checkpoint import read_checkpoint
+    from ..training.checkpoint import read_checkpoint
+    from ..training.evaluation import load_task
 
     checkpoint = read_checkpoint(args.checkpoint)
     cfg = load_config(args.config) if args.config else None

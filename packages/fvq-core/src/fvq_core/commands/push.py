@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..json_files import read_json_object
+from ..files.json import read_json_object
 from .command import command, make_parser
 
 EXAMPLE = """\
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--dry-run', metavar='OUT', help='write the folder that would be pushed, and ask nobody')
     args = parser.parse_args(argv)
 
-    from ..hub import check_repo_id
-    from ..model_card import CardMetadata
-    from ..pretrained import OWN_KEYS, from_pretrained, read_config
+    from ..saving.hub import check_repo_id
+    from ..saving.model_card import CardMetadata
+    from ..saving.pretrained import OWN_KEYS, from_pretrained, read_config
 
     check_repo_id(args.repo_id)
     facts = {key: value for key, value in read_config(args.tokenizer).items() if key not in OWN_KEYS}

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None) -> None:
     add_device(parser)
     args = parser.parse_args(argv)
 
-    from ..paths import printable
+    from ..files.paths import printable
     from ..reconstruct import reconstruct_files
 
     for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None) -> None:
 
     from tqdm import tqdm
 
-    from ..config_files import config_names
+    from ..config.find import config_names
     from ..errors import UserError
 
     if args.jobs < 1:

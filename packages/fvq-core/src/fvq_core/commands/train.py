@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..config import load_config
-from ..preflight import preflight
+from ..config.key_value import KeyValueAction
+from ..config.read import load_config
+from ..training.preflight import preflight
 from .command import add_launcher, command, make_parser
-from .key_value import KeyValueAction
 
 EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py
@@ -45,21 +45,21 @@ def main(argv: Sequence[str] | None) -> None:
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed)
     if args.smoke:
-        from ..smoke import shrink_config
+        from ..training.smoke import shrink_config
 
         cfg = shrink_config(cfg)
         if args.work_dir is None:
             cfg.work_dir += '_smoke'
     preflight(cfg, train=True)
     if args.smoke:
-        from ..smoke import run_smoke
+        from ..training.smoke import run_smoke
 
         run_smoke(cfg, lambda line: print(f'smoke: {line}'))
         return
 
-    from ..runner.checkpoint import read_checkpoint
-    from ..runner.distributed import find_launcher
-    from ..runner.runner import Runner
+    from ..ops.distributed import find_launcher
+    from ..training.checkpoint import read_checkpoint
+    from ..training.runner import Runner
 
     cfg.launcher = find_launcher(args.launcher)
 

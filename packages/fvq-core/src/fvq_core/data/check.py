@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UserError
-from ..paths import expand_home
+from ..files.paths import expand_home
 from .folder_listing import EXTENSIONS, FolderListing, few, list_folder
 from .image_dataset import ImageDataset
 from .tar_shards import TarShards

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from mmengine.dist import is_main_process
 
 from ..errors import UserError
-from ..paths import printable
+from ..files.paths import printable
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 ARCHIVES = ('.tar', '.zip', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst', '.7z', '.rar')

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import UserError
-from ..paths import expand_home
+from ..files.paths import expand_home
 from ..registry import DATASETS
 from .decoding import Orientation, read_file
 from .folder_listing import EXTENSIONS, list_folder, warn_left_out

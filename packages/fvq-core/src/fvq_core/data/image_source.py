@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..errors import UserError
-from ..paths import expand_home
+from ..files.paths import expand_home
 from .folder_listing import few, list_folder
 
 

@@ -6,8 +6,8 @@ import codecs
 import os
 import re
 
-from ..bounded_files import read_bounded
 from ..errors import UserError
+from ..files.bounded import read_bounded
 from .folder_listing import EXTENSIONS
 
 MAX_BYTES = 2**30

@@ -9,9 +9,9 @@ import torch
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
-from ..argument_types import check
 from ..errors import UserError, nearest_hint
 from ..registry import DATASETS
+from ..registry.argument_types import check
 from .sample import collate_samples
 from .seekable_sampler import SeekableSampler
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
-from ..paths import printable
+from ..files.paths import printable
 from ..registry import COLLATE_FUNCTIONS
 
 

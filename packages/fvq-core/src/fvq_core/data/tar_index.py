@@ -16,9 +16,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..array_files import read_npz
-from ..bounded_files import regular_size
 from ..errors import MISTAKES, UserError
+from ..files.arrays import read_npz
+from ..files.bounded import regular_size
 from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import UserError
-from ..paths import expand_home
+from ..files.paths import expand_home
 from ..registry import DATASETS
 from .decoding import Orientation, check_bytes
 from .folder_listing import EXTENSIONS, is_hidden, list_folder, warn_left_out

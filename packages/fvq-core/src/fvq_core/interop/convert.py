@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest_hint
-from ..paths import expand_home
-from ..pretrained import load_weights, refuse_foreign_folder
+from ..files.paths import expand_home
+from ..files.torch_weights import CheckpointError, Weights, candidates, parts, read_weights_file
 from ..registry import TOKENIZERS, constructor_arguments, load_plugins
+from ..saving.pretrained import load_weights, refuse_foreign_folder
 from ..tokenizer import Tokenizer
-from ..weights_files import CheckpointError, Weights, candidates, parts, read_weights_file
 from . import OTHER_PEERS, PEERS
 from .key_map import LayoutError
 

@@ -2,7 +2,7 @@
 
 from .gan import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
 from .logit_laplace import LogitLaplaceLoss
-from .perceptual import PerceptualLoss
+from .perceptual_loss import PerceptualLoss
 from .reconstruction import L1Loss, L2Loss
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codebook_statistics import perplexity
+from ..ops.codebook_statistics import perplexity
 from .figure import BLUE, GREY, RED, new_figure, save
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import full_precision, shift
+from fvq_core.ops.nearest_code import full_precision, shift
 
 ROWS = 512  # of a block
 SQUARE = 10_000  # ADM decides for 10,000 x 10,000 distances at once whether float16 holds them

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fvq_core.nearest_code import full_precision
+from fvq_core.ops.nearest_code import full_precision
 
 
 @contextmanager

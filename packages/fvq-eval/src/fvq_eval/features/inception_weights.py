@@ -14,7 +14,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.perceptual.weights import ANSWER_WITHIN, MissingWeightsError
+from fvq_core.losses.perceptual.weights import ANSWER_WITHIN, MissingWeightsError
 
 # torch-fidelity's conversion of TensorFlow's inception-2015-12-05.tgz.
 FILE = 'weights-inception-2015-12-05-6726825d.pth'

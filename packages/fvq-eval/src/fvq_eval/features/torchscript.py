@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.perceptual.weights import MissingWeightsError
+from fvq_core.losses.perceptual.weights import MissingWeightsError
 from fvq_core.registry import FEATURE_EXTRACTORS
 
 from .backbone import check_hash

@@ -28,12 +28,12 @@ from ..samples.bundled import BUNDLED, BundledSamples
 from ..samples.image_files import ImageFileSamples
 from ..statistics.image_set import ImageSetStatistics
 from ..statistics.scores import WITHOUT_REFERENCE, compare
-from .missing import reasons
+from .absent_values import reasons
+from .extraction import StatisticsTaker, check_batch_size
 from .progress import SAVE_EVERY
 from .reference import Reference, check_size, is_statistics, note_of, read_reference, take_reference, taker_for
 from .score_names import check_scores, features_needed, groups, is_wanted, scores_of
 from .scored import ScoredImages
-from .taking import StatisticsTaker, check_batch_size
 
 NEIGHBOURS = ('precision', 'recall', 'density', 'coverage')
 UNCUT = 'pixels as the files hold them'

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fvq_core.array_files import read_npz
-from fvq_core.atomic_files import file_above
-from fvq_core.json_files import read_json, read_json_object
+from fvq_core.files.arrays import read_npz
+from fvq_core.files.atomic import file_above
+from fvq_core.files.json import read_json, read_json_object
 
 from ..statistics.image_set import ImageSetStatistics
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
-from fvq_core.json_files import parse_json
+from fvq_core.files.json import parse_json
 from fvq_core.stamp import image_count
 
 from ..presets.preset import Preset
@@ -19,7 +19,7 @@ from ..samples.npz_file import NpzFile
 from ..samples.npz_images import IMAGES, NpzImages, has_moments
 from ..statistics.image_set import ImageSetStatistics, check_comparable
 from ..statistics.statistics_file import read_note
-from .taking import StatisticsTaker
+from .extraction import StatisticsTaker
 
 PIECE = 2**24  # bytes of a file that are hashed at once
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fvq_core.codebook_statistics import perplexity
 from fvq_core.metric import Metric, MetricValue
+from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
@@ -40,7 +40,7 @@ class CodebookUsage(Metric):
         self.samples = torch.zeros(1, dtype=torch.int64, device=codebook_KD.device)
 
     def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
-        rows = tokenizer.quantizer.rows(output.codes).flatten()
+        rows = tokenizer.quantizer.codebook_indices(output.codes).flatten()
         self.histogram_K += torch.bincount(rows, minlength=len(self.histogram_K))
         self.samples += len(images_BCHW)
 

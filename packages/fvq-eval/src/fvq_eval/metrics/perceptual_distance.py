@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
+from fvq_core.losses.perceptual.lpips import LPIPS, SMALLEST
 from fvq_core.metric import MetricValue
-from fvq_core.perceptual.lpips import LPIPS, SMALLEST
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer
 
@@ -30,7 +30,7 @@ class PerceptualDistance(ImageMean):
 
     Args:
         net: `'alex'` (what LPIPS is mostly reported with), `'vgg'` or `'squeeze'`.
-        weights: See `fvq_core.perceptual.LPIPS`.
+        weights: See `fvq_core.losses.perceptual.LPIPS`.
         conventions: Arguments of `LPIPSConventions`, in place of `net`.
         preset: What the protocol is called.
         name_net: Call the value `lpips_alex` and so on, for protocols with several networks.

@@ -7,8 +7,8 @@ from typing import Literal
 
 from ..features.feature_extractor import FeatureExtractor
 from ..statistics.conventions import FeatureConventions
-from .declared import Declared
 from .preset import Preset
+from .protocol_facts import Declared
 
 AS_THEY_ARE = 'none, pixels as the files hold them'
 

@@ -15,8 +15,8 @@ from fvq_core.registry import TRANSFORMS
 from ..metrics.conventions import LPIPSConventions, PSNRConventions, SSIMConventions
 from ..metrics.rounding import IN_WORDS, Rounding, check_rounding, original_pixels, to_pixels
 from ..statistics.conventions import FeatureConventions
-from .declared import Declared
 from .jpeg_codec import jpeg
+from .protocol_facts import Declared
 
 VALIDATION_IMAGES = 50_000  # of ImageNet
 KERNELS = {

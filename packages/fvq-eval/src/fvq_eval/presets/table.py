@@ -14,9 +14,9 @@ from fvq_core.commands.command import command
 from fvq_core.errors import UserError
 
 from ..metrics.rounding import IN_WORDS
-from .declared import text
 from .find_preset import PRESETS, find_preset
 from .preset import Preset
+from .protocol_facts import text
 
 NOTHING = '-'
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
+from fvq_core.losses.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.metric import Metric, MetricValue
-from fvq_core.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS, METRICS
 from fvq_core.tokenizer import Tokenizer
 
@@ -28,11 +28,11 @@ from ..generation.evaluator import cache_folder
 from ..metrics.codebook_usage import CodebookUsage
 from ..presets import Preset, find_preset
 from ..statistics.gather import raise_first
-from .applied import applied, computed, number_name, read_references, without
 from .checks import check_output, check_size, image_files
 from .cropped_files import CroppedFiles, load
 from .feature_sets import FeatureSets
 from .forward import reconstruct
+from .preset_transform import applied, computed, number_name, read_references, without
 from .side_by_side import side_by_side
 
 Built = TypeVar('Built')
@@ -46,7 +46,7 @@ class PresetEvaluator:
         presets: Names, or presets of one's own.
         extractor: Config of a component of `FEATURE_EXTRACTORS`. By default the Inception network of 2015, and without its
             weights no scores of features; False for none of these scores.
-        lpips_weights: File or folder of the networks of LPIPS; see `fvq_core.perceptual.LPIPS`.
+        lpips_weights: File or folder of the networks of LPIPS; see `fvq_core.losses.perceptual.LPIPS`.
         reference: File of statistics that presets with an external reference compare with; see `fvq_eval.generation.reference`.
         image_size: Side of the crops in place of the presets' 256 pixels.
         images: Images of a whole evaluation in place of the presets' number, for another data set.

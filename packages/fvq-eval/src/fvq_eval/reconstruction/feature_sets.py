@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.metric import MetricValue
 
 from ..features.feature_extractor import FeatureExtractor
-from ..generation.missing import reasons
+from ..generation.absent_values import reasons
 from ..generation.reference import Reference
 from ..generation.score_names import features_needed, is_wanted, scores_of
 from ..metrics.rounding import Rounding

@@ -15,11 +15,11 @@ from typing import IO
 
 import numpy as np
 
-from fvq_core.array_files import DAMAGED, check_ratio, data_bytes, read_header
-from fvq_core.bounded_files import regular_size
 from fvq_core.errors import UserError
+from fvq_core.files.arrays import DAMAGED, check_ratio, data_bytes, read_header
+from fvq_core.files.bounded import regular_size
 
-from .joined_crc import joined_crc
+from .crc32_combine import joined_crc
 
 LOCAL_HEADER = 30  # bytes before the name of a member; the two lengths at its end are little-endian uint16
 SKIP = 2**22  # bytes that are thrown away at once

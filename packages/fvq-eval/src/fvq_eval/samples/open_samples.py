@@ -10,7 +10,7 @@ from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.image_source import source_config
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
-from fvq_core.paths import expand_home
+from fvq_core.files.paths import expand_home
 
 from .bundled import BUNDLED, BundledSamples
 from .image_files import ImageFileSamples

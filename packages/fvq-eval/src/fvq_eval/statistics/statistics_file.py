@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fvq_core.array_files import npz_names, read_npz
 from fvq_core.errors import UserError
-from fvq_core.json_files import parse_json
+from fvq_core.files.arrays import npz_names, read_npz
+from fvq_core.files.json import parse_json
 
 from .moments import Gaussian
 

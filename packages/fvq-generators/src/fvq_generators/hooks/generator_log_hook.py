@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from fvq_core.hooks import TrainingLogHook
 from fvq_core.registry import HOOKS
+from fvq_core.training.hooks import TrainingLogHook
 
 
 @HOOKS.register_module()

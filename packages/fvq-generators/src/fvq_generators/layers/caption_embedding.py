@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.finite import check_finite_images
+from fvq_core.ops.finite import check_finite_images
 
 
 class CaptionEmbedding(nn.Module):

@@ -17,8 +17,8 @@ from fvq_core.codes import Codes
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, MODELS
-from fvq_core.runner.optim_wrapper import ClippedOptimWrapper
-from fvq_core.tasks.task import Task
+from fvq_core.training.optim_wrapper import ClippedOptimWrapper
+from fvq_core.training.tasks.task import Task
 
 from ..pretrained import load_generator
 from . import sharding
@@ -64,7 +64,7 @@ class GeneratorTask(Task):
 
     def forward(self, codes: Codes, *condition: Tensor | None) -> dict[str, Tensor]:
         """Loss terms; see `Generator.loss`."""
-        return self.handle('generator')(codes, *condition)
+        return self.ddp_module('generator')(codes, *condition)
 
     def load_saved(self, source: str) -> nn.Module:
         if not Path(source).is_dir():
@@ -95,9 +95,9 @@ class GeneratorTask(Task):
         return self
 
     @contextmanager
-    def gradients_stay(self, stay: bool) -> Iterator[None]:
+    def no_sync_if(self, stay: bool) -> Iterator[None]:
         if not self.sharded:
-            with super().gradients_stay(stay):
+            with super().no_sync_if(stay):
                 yield
             return
         cast(Any, self.generator).set_requires_gradient_sync(not stay)
@@ -169,7 +169,7 @@ class GeneratorTask(Task):
         rows_BL = []
         for number, batch in enumerate(data, 1):
             codes = self.codes(batch, device)
-            with self.gradients_stay(number < len(data)):
+            with self.no_sync_if(number < len(data)):
                 with optimizer.optim_context(self):
                     losses = self(codes, *self.condition(batch, device))
                 losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
@@ -181,4 +181,4 @@ class GeneratorTask(Task):
         optimizer.zero_grad()
         if self.sharded and optimizer.grad_norm is not None:
             optimizer.grad_norm = sharding.whole(optimizer.grad_norm)  # each process held a part of it
-        return {'losses': sums, 'rows': torch.cat(rows_BL)}
+        return {'losses': sums, 'codebook_indices': torch.cat(rows_BL)}

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from fvq_core.nearest_code import nearest_code, shift
+from fvq_core.ops.nearest_code import nearest_code, shift
 
 
 class SearchedDistance(nn.Module):
@@ -23,5 +23,5 @@ class SearchedDistance(nn.Module):
         return nearest_code(z_ND, codebook_KD, self.kind)
 
     def shift(self, codebook_KD: Tensor) -> Tensor | None:
-        """What `logits` may subtract; see `fvq_core.nearest_code.shift`."""
+        """What `logits` may subtract; see `fvq_core.ops.nearest_code.shift`."""
         return shift(codebook_KD)

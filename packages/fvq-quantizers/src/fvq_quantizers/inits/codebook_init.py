@@ -12,10 +12,10 @@ class CodebookInit:
     values and must load where the file is not.
 
     Attributes:
-        needs_latents: Whether `from_latents` must run before the first training step; `weights` is then a stand-in.
+        needs_init: Whether `from_latents` must run before the first training step; `weights` is then a stand-in.
     """
 
-    needs_latents = False
+    needs_init = False
 
     def weights(self, codebook_size: int, dim: int) -> Tensor:
         """Start values (K, dim), float32."""

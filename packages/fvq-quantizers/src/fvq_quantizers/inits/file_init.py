@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvq_core.array_files import map_npy
 from fvq_core.errors import UserError
+from fvq_core.files.arrays import map_npy
+from fvq_core.files.safetensors import open_safetensors
+from fvq_core.files.torch_weights import CheckpointError, candidates, read_weights_file, tensor_or_none
 from fvq_core.registry import CODEBOOK_INITS
-from fvq_core.safetensors_files import open_safetensors
-from fvq_core.weights_files import CheckpointError, candidates, read_weights_file, tensor_or_none
 
 from .codebook_init import CodebookInit
 

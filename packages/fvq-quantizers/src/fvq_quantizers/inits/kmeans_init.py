@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.kmeans import kmeans
+from fvq_core.ops.kmeans import kmeans
 from fvq_core.registry import CODEBOOK_INITS
 
 from .codebook_init import CodebookInit
@@ -26,7 +26,7 @@ class KMeansInit(CodebookInit):
         UserError: No iterations or a negative deviation.
     """
 
-    needs_latents = True
+    needs_init = True
 
     def __init__(self, iterations: int = 20, std: float = 0.02) -> None:
         if iterations < 1 or std < 0:

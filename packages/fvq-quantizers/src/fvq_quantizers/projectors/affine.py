@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.ranks import average_over_ranks
+from fvq_core.ops.ranks import average_over_ranks
 from fvq_core.registry import PROJECTORS
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.ranks import gather_over_ranks
+from fvq_core.ops.ranks import gather_over_ranks
 from fvq_core.registry import REGULARIZERS
 
 from ..chunked_softmax import over_row_chunks

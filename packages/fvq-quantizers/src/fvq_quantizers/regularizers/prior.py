@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.ranks import mean_over_ranks
+from fvq_core.ops.ranks import mean_over_ranks
 from fvq_core.registry import REGULARIZERS
 
 from ..chunked_softmax import soft_choice

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.ranks import average_over_ranks
+from fvq_core.ops.ranks import average_over_ranks
 from fvq_core.registry import CODEBOOK_UPDATES
 
 from .gradient_update import GradientUpdate
@@ -44,7 +44,7 @@ class AlternatingUpdate(GradientUpdate):
     """
 
     overwrites = True
-    prepares = True
+    acts_before_assignment = True
     momentum_KD: Tensor
     square_KD: Tensor
     count: Tensor
@@ -75,7 +75,7 @@ class AlternatingUpdate(GradientUpdate):
             self.register_buffer('square_KD', torch.zeros_like(codebook_KD).detach())
             self.register_buffer('count', torch.zeros((), device=codebook_KD.device))
 
-    def prepare(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
+    def before_assignment(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
         z_ND, indices_N = z_ND.detach(), None
         for _ in range(self.steps):
             with torch.enable_grad():

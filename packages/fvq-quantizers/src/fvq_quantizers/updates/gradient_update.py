@@ -22,16 +22,16 @@ class GradientUpdate(nn.Module):
             codebook too, so the quantizer requires an identity projector.
         overwrites: Whether training writes into the raw codebook by any other way than the optimizer. The step then reads
             a copy of it, so that gradients are those of the values that were used.
-        prepares: Whether `prepare` does anything. Where one latent gets several codes (residual, multi-scale) or a batch
-            several codebooks (class-conditional projectors) there is no one choice to prepare for, and such an update
-            is refused.
+        acts_before_assignment: Whether `before_assignment` does anything. Where one latent gets several codes (residual,
+            multi-scale) or a batch several codebooks (class-conditional projectors) there is no single assignment, and
+            such an update is refused.
         takes_raw_latents: Whether `step` wants the latents as they were before any normalisation.
     """
 
     trainable = True
     writes_codes = False
     overwrites = False
-    prepares = False
+    acts_before_assignment = False
     takes_raw_latents = False
 
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
@@ -43,7 +43,7 @@ class GradientUpdate(nn.Module):
             distance: The quantizer's distance.
         """
 
-    def prepare(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
+    def before_assignment(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
         """Called in training before codes are chosen for latents (N, D); may move the raw codebook.
 
         Returns:

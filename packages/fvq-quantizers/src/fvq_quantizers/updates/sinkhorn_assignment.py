@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.nearest_code import shift
-from fvq_core.ranks import gather_over_ranks
+from fvq_core.ops.nearest_code import shift
+from fvq_core.ops.ranks import gather_over_ranks
 from fvq_core.registry import CODEBOOK_UPDATES
 
 from ..chunked_softmax import chunk_rows
@@ -45,7 +45,7 @@ class SinkhornAssignment(GradientUpdate):
             `SquaredL2`.
     """
 
-    prepares = True
+    acts_before_assignment = True
 
     def __init__(self, inverse_temperature: float = 10.0, iterations: int = 5, eps: float = 1e-8) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class SinkhornAssignment(GradientUpdate):
             )
 
     @torch.no_grad()
-    def prepare(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor:
+    def before_assignment(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor:
         compared = quantizer.normalize.for_search
         return self.assign(compared(z_ND), compared(quantizer.codebook()))
 

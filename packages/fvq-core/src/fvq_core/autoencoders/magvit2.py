@@ -1,0 +1,161 @@
+"""The image encoder and decoder of Open-MAGVIT2 (Luo et al., 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..registry import DECODERS, ENCODERS
+from .layers.adaptive_group_norm import AdaptiveGroupNorm
+from .layers.depth_to_space import DepthToSpaceUpsample
+from .layers.norm import group_norm
+from .layers.resnet_block import ResnetBlock
+from .vqgan import blocks_of_levels, run_block
+
+
+@DECODERS.register_module()
+class AdaptiveGroupNormDecoder(nn.Module):
+    """Features to images, the mirror of `MAGVIT2Encoder`; the released 256 px tokenizer has the defaults.
+
+    Each level begins with an `AdaptiveGroupNorm` of what this decoder is given: with `Tokenizer(quant_kernel=0)`, as in
+    the release, that is the quantized latent itself, else it is the output of the convolution behind it.
+
+    Args:
+        ch: Channels at full resolution.
+        ch_mult: Multiple of `ch` at each level, finest first, as in the encoder; the levels run in reverse.
+        num_res_blocks: As in the encoder, finest first; the middle has as many as the coarsest level.
+        z_channels: Channels of the input.
+        out_channels: Channels of the image.
+        norm_groups: Groups of every GroupNorm; must divide every channel count.
+        checkpointing: As in the encoder.
+
+    Attributes:
+        in_channels: `z_channels`.
+        upsample_factor: f = 2^(levels - 1).
+        last_layer: The weight of the last convolution, which adaptive adversarial weights look at.
+    """
+
+    def __init__(
+        self,
+        ch: int = 128,
+        ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
+        num_res_blocks: int | Sequence[int] = 4,
+        z_channels: int = 18,
+        out_channels: int = 3,
+        norm_groups: int = 32,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.checkpointing = checkpointing
+        self.in_channels = z_channels
+        self.upsample_factor = 2 ** (len(ch_mult) - 1)
+        counts = blocks_of_levels(num_res_blocks, ch_mult)
+        channels = ch * ch_mult[-1]
+        self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
+        self.mid = plain_blocks(channels, channels, counts[-1], norm_groups)
+        self.adaptive, self.levels = nn.ModuleList(), nn.ModuleList()
+        for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
+            self.adaptive.append(AdaptiveGroupNorm(channels, z_channels, norm_groups=norm_groups))
+            level = plain_blocks(channels, ch * multiple, count, norm_groups)
+            channels = ch * multiple if count else channels
+            if index < len(ch_mult) - 1:
+                level.append(DepthToSpaceUpsample(channels))
+            self.levels.append(level)
+        self.norm_out = group_norm(channels, norm_groups)
+        self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.conv_out.weight)
+
+    def forward(self, z_BCHW: Tensor) -> Tensor:
+        h = run_blocks(self.mid, self.conv_in(z_BCHW), self.checkpointing)
+        for adaptive, level in zip(self.adaptive, self.levels, strict=True):
+            h = run_blocks(level, adaptive(h, z_BCHW), self.checkpointing)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """The mirror of the encoder's."""
+        return dict(ch=16, num_res_blocks=1, norm_groups=8)
+
+
+@ENCODERS.register_module()
+class MAGVIT2Encoder(nn.Module):
+    """Images to features; the released 256 px tokenizer has the defaults and `z_channels=18`.
+
+    What differs from `VQGANEncoder`: no attention; as many middle blocks as the coarsest level has; no bias in the first
+    convolution and in the residual blocks; stride-2 convolutions padded on all sides; a 1x1 convolution at the end.
+    The release has no convolution between encoder and LFQ: `Tokenizer(quant_kernel=0)`.
+
+    Args:
+        ch: Channels at full resolution.
+        ch_mult: Multiple of `ch` at each level; each level but the last halves the resolution.
+        num_res_blocks: Residual blocks of each level; one number, or one for each level, finest first.
+        z_channels: Channels of the output.
+        in_channels: Channels of the image.
+        norm_groups: Groups of every GroupNorm; must divide every channel count.
+        checkpointing: As in `VQGANEncoder`.
+
+    Attributes:
+        out_channels: `z_channels`.
+        downsample_factor: f = 2^(levels - 1).
+    """
+
+    def __init__(
+        self,
+        ch: int = 128,
+        ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
+        num_res_blocks: int | Sequence[int] = 4,
+        z_channels: int = 18,
+        in_channels: int = 3,
+        norm_groups: int = 32,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.checkpointing = checkpointing
+        self.out_channels = z_channels
+        self.downsample_factor = 2 ** (len(ch_mult) - 1)
+        self.in_channels = in_channels
+        self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1, bias=False)
+        counts = blocks_of_levels(num_res_blocks, ch_mult)
+        channels, self.levels = ch, nn.ModuleList()
+        for index, (multiple, count) in enumerate(zip(ch_mult, counts, strict=True)):
+            level = plain_blocks(channels, ch * multiple, count, norm_groups)
+            channels = ch * multiple if count else channels
+            if index < len(ch_mult) - 1:
+                level.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
+            self.levels.append(level)
+        self.mid = plain_blocks(channels, channels, counts[-1], norm_groups)
+        self.norm_out = group_norm(channels, norm_groups)
+        self.conv_out = nn.Conv2d(channels, z_channels, 1)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        h = self.conv_in(images_BCHW)
+        for stage in (*self.levels, self.mid):
+            h = run_blocks(stage, h, self.checkpointing)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Same levels, hence the same downsampling, and same output, which is the code; 16 channels, one block."""
+        return dict(ch=16, num_res_blocks=1, norm_groups=8)
+
+
+def plain_blocks(in_channels: int, out_channels: int, count: int, norm_groups: int) -> nn.ModuleList:
+    """`count` residual blocks without biases, the first of which changes the channels."""
+    channels = [in_channels, *[out_channels] * count]
+    return nn.ModuleList(
+        ResnetBlock(before, after, norm_groups=norm_groups, bias=False) for before, after in pairwise(channels)
+    )
+
+
+def run_blocks(blocks: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
+    """Blocks in turn, the residual ones checkpointed where that is asked for."""
+    for block in blocks.children():
+        h = run_block(block, h, checkpointing and isinstance(block, ResnetBlock))
+    return h

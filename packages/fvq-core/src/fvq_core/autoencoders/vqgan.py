@@ -1,0 +1,236 @@
+"""The convolutional encoder and decoder of VQGAN (Esser et al., 2021); by default in LlamaGen's form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import UserError
+from ..registry import DECODERS, ENCODERS
+from ..registry.argument_types import check_sizes
+from .layers.attention_block import AttentionBlock
+from .layers.norm import group_norm
+from .layers.resample import Downsample, Upsample
+from .layers.resnet_block import ResnetBlock
+
+
+class Level(TypedDict):
+    """How the `nn.ModuleDict` of one level is read; its keys are part of the state dict's."""
+
+    blocks: nn.ModuleList
+    attention: nn.ModuleList
+    downsample: NotRequired[Downsample]
+    upsample: NotRequired[Upsample]
+
+
+@ENCODERS.register_module()
+class VQGANEncoder(nn.Module):
+    """Images to features.
+
+    VQ-16 is `ch_mult=(1, 1, 2, 2, 4)`, VQ-8 is `(1, 2, 2, 4)`; the 4-ResBlock variant of Open-MAGVIT2 and IBQ is
+    `num_res_blocks=4`.
+
+    Args:
+        ch: Channels at full resolution.
+        ch_mult: Multiple of `ch` at each level; each level but the last halves the resolution.
+        num_res_blocks: Residual blocks of each level; one number, or one for each level, finest first.
+        z_channels: Channels of the output.
+        in_channels: Channels of the image.
+        attention: Whether each block of the coarsest level, and the middle, is followed by self-attention; or a list of
+            the levels that have it besides the middle, finest 0 (taming-transformers' `attn_resolutions`).
+        dropout: Inside the residual blocks.
+        norm_groups: Groups of every GroupNorm; must divide every channel count.
+        checkpointing: Keep the inputs of the residual and attention blocks alone, and compute each block again in the
+            backward pass: less memory, about a third more time, the same gradients.
+
+    Attributes:
+        in_channels: Channels of the image.
+        out_channels: `z_channels`.
+        downsample_factor: f = 2^(levels - 1).
+    """
+
+    def __init__(
+        self,
+        ch: int = 128,
+        ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
+        num_res_blocks: int | Sequence[int] = 2,
+        z_channels: int = 256,
+        in_channels: int = 3,
+        attention: bool | Sequence[int] = True,
+        dropout: float = 0.0,
+        norm_groups: int = 32,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        check_sizes('VQGANEncoder', ch=ch, ch_mult=ch_mult, z_channels=z_channels, norm_groups=norm_groups)
+        self.checkpointing = checkpointing
+        self.out_channels = z_channels
+        self.downsample_factor = 2 ** (len(ch_mult) - 1)
+        self.in_channels = in_channels
+        self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
+        channels = ch
+        attentive = attentive_levels(attention, len(ch_mult))
+        levels = nn.ModuleList()
+        for index, (multiple, count) in enumerate(zip(ch_mult, blocks_of_levels(num_res_blocks, ch_mult), strict=True)):
+            coarsest = index == len(ch_mult) - 1
+            blocks, mixers = nn.ModuleList(), nn.ModuleList()
+            level = nn.ModuleDict({'blocks': blocks, 'attention': mixers})
+            for _ in range(count):
+                blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
+                channels = ch * multiple
+                if index in attentive:
+                    mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
+            if not coarsest:
+                level['downsample'] = Downsample(channels)
+            levels.append(level)
+        self.levels = cast(Sequence[Level], levels)
+        self.mid = middle(channels, attention is not False, dropout, norm_groups)
+        self.norm_out = group_norm(channels, norm_groups)
+        self.conv_out = nn.Conv2d(channels, z_channels, 3, padding=1)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        h = self.conv_in(images_BCHW)
+        for level in self.levels:
+            h = run_level(level, h, self.checkpointing)
+            if 'downsample' in level:
+                h = level['downsample'](h)
+        return self.conv_out(F.silu(self.norm_out(run_block(self.mid, h, self.checkpointing))))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Same levels, hence the same downsampling; 16 channels, one block."""
+        return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)
+
+
+def blocks_of_levels(num_res_blocks: int | Sequence[int], ch_mult: Sequence[int]) -> list[int]:
+    """The number of residual blocks of each level, finest first.
+
+    Raises:
+        UserError: A list that is not one number for each level.
+    """
+    counts = [num_res_blocks] * len(ch_mult) if isinstance(num_res_blocks, int) else list(num_res_blocks)
+    if len(counts) != len(ch_mult) or min(counts) < 0:
+        raise UserError(f'num_res_blocks {num_res_blocks} does not give each of the {len(ch_mult)} levels a count.')
+    return counts
+
+
+def attentive_levels(attention: bool | Sequence[int], levels: int) -> set[int]:
+    """The levels whose blocks are followed by attention, finest 0.
+
+    Raises:
+        UserError: A level that is not there.
+    """
+    if isinstance(attention, bool):
+        return {levels - 1} if attention else set()
+    if not set(attention) <= set(range(levels)):
+        raise UserError(f'attention {list(attention)} names levels that are not there; there are {levels}, finest 0.')
+    return set(attention)
+
+
+def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> nn.Sequential:
+    """The blocks between the levels and the output (encoder) or the input and the levels (decoder)."""
+    block = ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups)
+    mixer = AttentionBlock(channels, norm_groups=norm_groups) if attention else nn.Identity()
+    return nn.Sequential(block, mixer, ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups))
+
+
+def run_level(level: Level, h: Tensor, checkpointing: bool) -> Tensor:
+    """The residual blocks of one level, each followed by its attention where the level has any."""
+    for index, block in enumerate(level['blocks']):
+        h = run_block(block, h, checkpointing)
+        if len(level['attention']):
+            h = run_block(level['attention'][index], h, checkpointing)
+    return h
+
+
+def run_block(block: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
+    """`block(h)`, in training computed again in the backward pass where that is asked for."""
+    if checkpointing and torch.is_grad_enabled():
+        return cast(Tensor, checkpoint(block, h, use_reentrant=False))
+    return block(h)
+
+
+@DECODERS.register_module()
+class VQGANDecoder(nn.Module):
+    """Features to images.
+
+    Args:
+        ch: Channels at full resolution.
+        ch_mult: Multiple of `ch` at each level, finest first, as in the encoder; the levels run in reverse.
+        num_res_blocks: As in the encoder, finest first.
+        extra_blocks: Blocks that each level has beyond the encoder's; 1 in VQGAN.
+        z_channels: Channels of the input.
+        out_channels: Channels of the image.
+        attention: As in the encoder; a list counts levels as `ch_mult` does.
+        dropout: Inside the residual blocks.
+        norm_groups: Groups of every GroupNorm; must divide every channel count.
+        checkpointing: As in the encoder.
+
+    Attributes:
+        in_channels: `z_channels`.
+        upsample_factor: f = 2^(levels - 1).
+        last_layer: The weight of the last convolution, which adaptive adversarial weights look at.
+    """
+
+    def __init__(
+        self,
+        ch: int = 128,
+        ch_mult: Sequence[int] = (1, 1, 2, 2, 4),
+        num_res_blocks: int | Sequence[int] = 2,
+        extra_blocks: int = 1,
+        z_channels: int = 256,
+        out_channels: int = 3,
+        attention: bool | Sequence[int] = True,
+        dropout: float = 0.0,
+        norm_groups: int = 32,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        check_sizes('VQGANDecoder', ch=ch, ch_mult=ch_mult, z_channels=z_channels, norm_groups=norm_groups)
+        if extra_blocks < 0:
+            raise UserError(f'VQGANDecoder: extra_blocks must be 0 or more, got {extra_blocks}.')
+        self.checkpointing = checkpointing
+        self.in_channels = z_channels
+        self.upsample_factor = 2 ** (len(ch_mult) - 1)
+        channels = ch * ch_mult[-1]
+        self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
+        self.mid = middle(channels, attention is not False, dropout, norm_groups)
+        attentive = attentive_levels(attention, len(ch_mult))
+        levels = nn.ModuleList()
+        counts = blocks_of_levels(num_res_blocks, ch_mult)
+        for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
+            blocks, mixers = nn.ModuleList(), nn.ModuleList()
+            level = nn.ModuleDict({'blocks': blocks, 'attention': mixers})
+            for _ in range(count + extra_blocks):
+                blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
+                channels = ch * multiple
+                if len(ch_mult) - 1 - index in attentive:
+                    mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
+            if index < len(ch_mult) - 1:
+                level['upsample'] = Upsample(channels)
+            levels.append(level)
+        self.levels = cast(Sequence[Level], levels)
+        self.norm_out = group_norm(channels, norm_groups)
+        self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.conv_out.weight)
+
+    def forward(self, z_BCHW: Tensor) -> Tensor:
+        h = run_block(self.mid, self.conv_in(z_BCHW), self.checkpointing)
+        for level in self.levels:
+            h = run_level(level, h, self.checkpointing)
+            if 'upsample' in level:
+                h = level['upsample'](h)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """The mirror of the encoder's."""
+        return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)

@@ -1,0 +1,1 @@
+"""Configs: found, read, overridden from the command line, checked, kept as data, compared."""

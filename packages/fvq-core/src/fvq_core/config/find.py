@@ -1,0 +1,46 @@
+"""Where config files are: where the user says, inside the wheel, or in the clone that is installed."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from ..errors import UserError, nearest_hint
+
+LANDMARKS = ('configs/fvq', 'configs/paper/reconstruction.csv')  # in our configs, and not in a stranger's
+
+
+@cache
+def config_root() -> Path | None:
+    """The nearest folder above this file whose `configs/` is ours: this package in a wheel, a clone's root in a clone."""
+    above = Path(__file__).resolve().parents
+    return next((each for each in above if all(os.path.exists(each / mark) for mark in LANDMARKS)), None)
+
+
+def find_config(path: str) -> Path:
+    """A config file by path, or one of ours by its path from `configs/` on, wherever FVQ is installed.
+
+    Raises:
+        UserError: No such file; the nearest of its folder is named.
+    """
+    root = config_root()
+    candidates = [Path(path).expanduser(), *([root / path] if root else [])]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    names = [p.name for candidate in candidates if candidate.parent.is_dir() for p in candidate.parent.glob('*.py')]
+    raise UserError(f'config {path} does not exist; {nearest_hint(Path(path).name, set(names))}')
+
+
+def config_names() -> list[str]:
+    """Every config of ours that can be trained, as `configs/FOLDER/NAME.py`, sorted.
+
+    Raises:
+        UserError: They are not there.
+    """
+    root = config_root()
+    if root is None:
+        raise UserError('the configs of FVQ are not installed; install the wheel of fvq-core, or a clone.')
+    paths = (path.relative_to(root) for path in (root / 'configs').rglob('*.py'))
+    return sorted(path.as_posix() for path in paths if '_base_' not in path.parts)

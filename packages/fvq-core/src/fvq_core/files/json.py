@@ -1,0 +1,90 @@
+"""JSON files: read within bounds, and written all or nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .atomic import write_atomically
+from .bounded import read_bounded
+
+MAX_BYTES = 2**26
+DAMAGED = 'write it again'
+
+
+def parse_json(text: str | bytes, name: str, remedy: str = DAMAGED) -> Any:
+    """What JSON text says.
+
+    Args:
+        text: UTF-8 if bytes.
+        name: The file it is from, for messages.
+        remedy: What to do about it, for messages.
+
+    Raises:
+        UserError: It is not JSON: cut short, not UTF-8, with a byte order mark, nested too deep, or with a number of
+            thousands of digits.
+    """
+    try:
+        return json.loads(text.decode() if isinstance(text, bytes) else text)
+    except RecursionError:
+        reason = 'it is nested too deep'
+    except UnicodeDecodeError as error:
+        reason = f'byte {error.start} is not UTF-8'
+    except json.JSONDecodeError as error:
+        mark = error.doc.startswith('\ufeff')
+        reason = 'it starts with a byte order mark' if mark else str(error)
+    except (ValueError, MemoryError) as error:
+        reason = 'a number has too many digits' if isinstance(error, ValueError) else 'it does not fit into memory'
+    raise UserError(f'{name} is not valid JSON: {reason}; {remedy}.')
+
+
+def read_json_value(path: str | Path, remedy: str = DAMAGED) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: It is missing, not a file, larger than `MAX_BYTES`, or not valid JSON; see `parse_json`.
+    """
+    return parse_json(read_bounded(path, MAX_BYTES, remedy), str(path), remedy)
+
+
+def read_json_object(path: str | Path, remedy: str = DAMAGED) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: See `read_json_value`; or it holds a list, text or a number.
+    """
+    found = read_json_value(path, remedy)
+    if not isinstance(found, dict):
+        raise UserError(f'{path}: expected a JSON object, got a {type(found).__name__}; {remedy}.')
+    return found
+
+
+def read_json(path: str | Path) -> dict[str, Any] | None:
+    """The object that a JSON file of our own holds; None if there is no such file, or none that is whole."""
+    try:
+        return read_json_object(path)
+    except UserError:
+        return None
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON, all or nothing; what is not finite becomes null, for NaN and Infinity are no JSON.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    text = json.dumps(finite(document), indent=2, allow_nan=False)
+    write_atomically(path, f'{text}\n'.encode(), 'What was there before is intact.', flush=False)
+
+
+def finite(document: Any) -> Any:
+    """The same with None in place of floats that are not finite."""
+    if isinstance(document, float):
+        return document if math.isfinite(document) else None
+    if isinstance(document, Mapping):
+        return {key: finite(value) for key, value in document.items()}
+    return [finite(value) for value in document] if isinstance(document, list | tuple) else document

@@ -1,0 +1,64 @@
+"""Weights from a file of any of the usual kinds."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import UserError
+from ..safetensors import read_safetensors
+from .find_weights import candidates
+from .torch_archive import read_torch_archive
+from .unreadable import CheckpointError, printable
+
+PICKLE_START = b'\x80'
+
+
+def read_weights_file(path: str | Path) -> Any:
+    """What a torch or safetensors file holds, by its content and not its name; no code of it runs.
+
+    Returns:
+        Dicts, lists, plain values and tensors on the CPU; an `Inert` record for each other object.
+
+    Raises:
+        CheckpointError: No such file, a damaged one, or one that asks for a program to be run.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        found = sorted(
+            each.name for each in path.iterdir() if each.suffix in ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
+        )
+        hint = f'give one of the files in it: {", ".join(found)}' if found else 'it holds no weights'
+        raise CheckpointError(f'{path} is a folder; {hint}.')
+    if not path.is_file():
+        raise CheckpointError(f'{path} does not exist.')
+    with path.open('rb') as file:
+        start = file.read(9)
+    if start[8:9] == b'{':
+        try:
+            return read_safetensors(path)
+        except UserError as error:
+            raise CheckpointError(str(error)) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)  # of escapes in a damaged text
+            return read_torch_archive(path)
+    except CheckpointError as error:
+        if start[:1] not in (b'P', PICKLE_START):
+            raise CheckpointError(f'{path} is not a checkpoint.') from error
+        raise CheckpointError(f'{path} was refused: {printable(str(error), 200)}.') from error
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, from whichever container in it holds a state dict; see `candidates` for which one.
+
+    Raises:
+        CheckpointError: See `read_weights_file`; or a file without a state dict.
+    """
+    found = candidates(read_weights_file(path))
+    if not found:
+        raise CheckpointError(f'{path} holds no state dict.')
+    return found[0].state

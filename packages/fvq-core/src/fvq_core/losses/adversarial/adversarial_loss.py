@@ -1,0 +1,152 @@
+"""The adversarial loss: what judges reconstructions, and what the tokenizer hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import DISCRIMINATORS, LOSSES
+from ..gan import GANLoss
+from .adaptive_weight import adaptive_weight
+from .gradient_penalty import R1Penalty, check_judges_alone
+from .lecam import LeCAM
+
+Component = Mapping[str, Any]
+
+
+@LOSSES.register_module()
+class AdversarialLoss(nn.Module):
+    """A discriminator between images and reconstructions, both in [-1, 1]. Defaults are the paper's (table 6).
+
+    The tokenizer's step calls `generator` and `generator_weight`; the discriminator's step calls `forward`, and this
+    alone goes through a DDP handle. Before `start` neither is called, so the discriminator keeps its start values.
+
+    Args:
+        discriminator: Config of a component of `DISCRIMINATORS`; `PatchGAN` by default.
+        loss: Config of a GAN loss of `LOSSES`; `HingeGANLoss` by default.
+        generator_loss: The same for the generator where it has another one than the discriminator.
+        weight: Of the generator's loss. 0.5 in LlamaGen and FVQ, 0.8 in VQGAN, 0.1 in IBQ.
+        start: First iteration, 0-based, with an adversarial loss. 20,000 in LlamaGen and FVQ.
+        adaptive: Times VQGAN's weight: see `adaptive_weight`.
+        discriminator_weight: Of the discriminator's loss. 0.5 in LlamaGen and FVQ, 1 in VQGAN and IBQ.
+        lecam: Weight of `LeCAM`, or its config.
+        r1: Weight of `R1Penalty`, or its config.
+
+    Raises:
+        UserError: `r1` with a discriminator that has BatchNorm.
+
+    Attributes:
+        discriminator: The network.
+    """
+
+    def __init__(
+        self,
+        discriminator: Component | None = None,
+        loss: Component | None = None,
+        generator_loss: Component | None = None,
+        weight: float = 0.5,
+        start: int = 20000,
+        adaptive: bool = False,
+        discriminator_weight: float = 0.5,
+        lecam: float | Component | None = None,
+        r1: float | Component | None = None,
+    ) -> None:
+        super().__init__()
+        self.discriminator: nn.Module = DISCRIMINATORS.build(discriminator or dict(type='PatchGAN'))
+        self.loss: GANLoss = LOSSES.build(loss or dict(type='HingeGANLoss'))
+        self.generator_loss: GANLoss = LOSSES.build(generator_loss) if generator_loss else self.loss
+        self.weight, self.start, self.adaptive = weight, start, adaptive
+        self.discriminator_weight = discriminator_weight
+        self.lecam: LeCAM | None = build_term(lecam, 'LeCAM')
+        self.r1: R1Penalty | None = build_term(r1, 'R1Penalty')
+        if self.r1 is not None:
+            check_judges_alone(self.discriminator)
+        if adaptive:
+            keep_compiled_graphs()
+
+    def active(self, iteration: int) -> bool:
+        """Whether an iteration (0-based) has an adversarial loss."""
+        return iteration >= self.start
+
+    def generator(self, fake_BCHW: Tensor) -> Tensor:
+        """The generator's loss, unweighted: a scalar whose gradient reaches the fakes and no weight of the network."""
+        with frozen(self.discriminator):
+            logits = self.discriminator(fake_BCHW)
+        return self.generator_loss.generator(logits.float())
+
+    def generator_weight(
+        self, reconstruction_terms: Tensor, generator_loss: Tensor, last_layer: nn.Parameter
+    ) -> Tensor:
+        """What the generator's loss counts, a scalar without gradient.
+
+        Args:
+            reconstruction_terms: Scalar: the weighted sum of pixel and perceptual losses.
+            generator_loss: What `generator` gave.
+            last_layer: The weight of the decoder's last convolution, `decoder.last_layer`.
+        """
+        if self.adaptive:
+            return self.weight * adaptive_weight(reconstruction_terms, generator_loss, last_layer)
+        return torch.full((), self.weight, device=generator_loss.device)
+
+    def forward(self, real_BCHW: Tensor, fake_BCHW: Tensor) -> dict[str, Tensor]:
+        """The discriminator's weighted loss terms by name: `discriminator`, and `lecam` and `r1` where they are used.
+
+        Real images and fakes are two forward passes, so that BatchNorm sees them apart.
+        """
+        real_BCHW, fake_BCHW = real_BCHW.detach(), fake_BCHW.detach()
+        if self.r1 is None:
+            logits_real, penalty = self.discriminator(real_BCHW), None
+        else:
+            logits_real, penalty = self.r1(self.discriminator, real_BCHW)
+        logits_real, logits_fake = logits_real.float(), self.discriminator(fake_BCHW).float()
+        losses = {'discriminator': self.discriminator_weight * self.loss.discriminator(logits_real, logits_fake)}
+        if self.lecam is not None:
+            losses['lecam'] = self.lecam(logits_real, logits_fake)
+        if penalty is not None:
+            losses['r1'] = penalty
+        return losses
+
+    def extra_repr(self) -> str:
+        return (
+            f'weight={self.weight}, start={self.start}, adaptive={self.adaptive}, '
+            f'discriminator_weight={self.discriminator_weight}'
+        )
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """From the second iteration on, so that a smoke run sees training without and with it."""
+        return dict(start=min(cfg.get('start', 1), 1))
+
+
+def build_term(option: float | Component | None, name: str) -> Any:
+    """A regulariser from its weight or its config; None where there is none."""
+    if option is None:
+        return None
+    return LOSSES.build(option if isinstance(option, Mapping) else dict(type=name, weight=option))
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Forward passes inside give no gradient to the module's parameters."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def keep_compiled_graphs() -> None:
+    """Let compiled modules run their backward pass more than once, which the adaptive weight needs.
+
+    Else a backward pass that was compiled before `start`, when it ran once a step, would refuse at `start`.
+    """
+    import torch._functorch.config
+
+    torch._functorch.config.donated_buffer = False

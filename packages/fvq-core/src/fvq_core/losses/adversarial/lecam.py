@@ -1,0 +1,49 @@
+"""LeCAM: logits are held near the running mean of the other side's (Tseng et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...ops.ranks import average_over_ranks
+from ...registry import LOSSES
+
+
+@LOSSES.register_module()
+class LeCAM(nn.Module):
+    """weight * (mean of (D(x) - a_fake)^2 over real images + mean of (a_real - D(x))^2 over fakes).
+
+    a_real and a_fake are exponential moving averages of the mean logits, over all ranks; they start at 0 and take in the
+    batch before it is judged, as in Open-MAGVIT2 and IBQ. Each call in train mode moves them: each micro-batch does.
+
+    Args:
+        weight: 0.05 in Open-MAGVIT2 and IBQ.
+        decay: Of the averages.
+        one_sided: Penalise only real logits above a_fake and fake logits below a_real, as the authors' code, Open-MAGVIT2
+            and IBQ do; False is the paper's eq. 3.
+
+    Attributes:
+        means: (2,): a_real and a_fake.
+    """
+
+    means: Tensor
+
+    def __init__(self, weight: float = 0.05, decay: float = 0.999, one_sided: bool = True) -> None:
+        super().__init__()
+        self.weight, self.decay, self.one_sided = weight, decay, one_sided
+        self.register_buffer('means', torch.zeros(2))
+
+    def forward(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        if self.training:
+            batch = torch.stack([logits_real.detach().mean(), logits_fake.detach().mean()])
+            average_over_ranks([batch])
+            self.means.lerp_(batch, 1 - self.decay)
+        mean_real, mean_fake = self.means
+        real, fake = logits_real - mean_fake, mean_real - logits_fake
+        if self.one_sided:
+            real, fake = F.relu(real), F.relu(fake)
+        return self.weight * (real.square().mean() + fake.square().mean())
+
+    def extra_repr(self) -> str:
+        return f'weight={self.weight}, decay={self.decay}, one_sided={self.one_sided}'

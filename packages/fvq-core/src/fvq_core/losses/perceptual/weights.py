@@ -1,0 +1,121 @@
+"""The trained networks that LPIPS stands on: which files, where they are looked for, how they are checked.
+
+They are torchvision's ImageNet classifiers, whose file names end with the first digits of their SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from ...errors import UserError
+from ...files.torch_weights import CheckpointError, read_state_dict
+
+DOWNLOADS = 'https://download.pytorch.org/models'
+BACKBONES = {
+    'vgg': 'vgg16-397923af.pth',
+    'alex': 'alexnet-owt-7be5be79.pth',
+    'squeeze': 'squeezenet1_1-b8a52dc0.pth',
+}
+ANSWER_WITHIN = 10  # seconds that the server has to answer, so that a machine without a network does not hang
+
+
+class MissingWeightsError(UserError):
+    """Trained weights are neither on this machine nor can they be downloaded."""
+
+
+def find_backbone(net: str, weights: str | Path | None = None) -> Path:
+    """The file with the trained weights of a network, downloaded where it is not here yet.
+
+    Args:
+        net: A key of `BACKBONES`.
+        weights: The file, or the folder that holds it under its published name. By default it is looked for in
+            `$TORCH_HOME/hub/checkpoints` (without TORCH_HOME in `~/.cache/torch/hub/checkpoints`), and downloaded to there.
+
+    Raises:
+        MissingWeightsError: It is not here and cannot be downloaded.
+        UserError: What was downloaded is not the published file.
+    """
+    name = BACKBONES[net]
+    if weights is not None:
+        path = Path(weights).expanduser()
+        path = path / name if path.is_dir() else path
+        if not path.is_file():
+            raise MissingWeightsError(f'LPIPS: {path} does not exist; {name} is at {DOWNLOADS}/{name}.')
+        return path
+    path = Path(torch.hub.get_dir(), 'checkpoints', name)
+    if not path.is_file():
+        download(f'{DOWNLOADS}/{name}', path)
+    return path
+
+
+def download(url: str, path: Path) -> None:
+    """Fetch a file, once for all processes of this machine; nothing is left behind unless it is whole and checked."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=ANSWER_WITHIN).close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{path}.lock'):
+            if path.is_file():  # another process was faster
+                return
+            torch.hub.download_url_to_file(url, str(path), published_hash(path.name), progress=sys.stderr.isatty())
+    except (OSError, HTTPException) as error:
+        raise MissingWeightsError(
+            f'LPIPS: {path.name} is not in {path.parent}, and downloading {url} failed ({error}); put the file there, '
+            'or under hub/checkpoints of a folder that TORCH_HOME names, or give its path as `weights`.'
+        ) from error
+    except RuntimeError as error:  # how torch.hub says that the hash is wrong
+        raise UserError(f'LPIPS: what came from {url} is not the published file: {error}; try again.') from error
+
+
+def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[str, Tensor], str]:
+    """The weights of a file, and what a number made with them says of it.
+
+    Args:
+        path: What `find_backbone` returned.
+        net: A key of `BACKBONES`.
+        check_hash: Refuse any other file than the published one.
+
+    Raises:
+        UserError: Another file than the published one, or one that holds no state dict. Nothing of a file is read before its
+            hash is checked.
+    """
+    name = BACKBONES[net]
+    with path.open('rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    published = digest.startswith(published_hash(name))
+    if check_hash and not published:
+        raise UserError(
+            f'LPIPS: the SHA-256 of {path} starts with {digest[:8]}, that of {name} with {published_hash(name)}; it is '
+            f'broken or another file. Fetch {DOWNLOADS}/{name} again, or accept it with check_hash=False.'
+        )
+    state = load_tensors(path)
+    if published:
+        return state, f'{name}, sha256 checked'
+    return state, f'{path.name}, sha256 {digest[:8]}: not the published {name}'
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, read as `read_state_dict` reads it: no code of the file runs.
+
+    Raises:
+        UserError: There is no such file, or it holds none.
+    """
+    try:
+        return read_state_dict(path)
+    except CheckpointError as error:
+        raise UserError(
+            f'{path}: expected a state dict of tensors, got none that can be read ({error}); fetch it again, or save '
+            'module.state_dict().'
+        ) from error
+
+
+def published_hash(name: str) -> str:
+    """The first digits of a file's SHA-256, which its name carries: `vgg16-397923af.pth` -> `397923af`."""
+    return Path(name).stem.rsplit('-', 1)[1]

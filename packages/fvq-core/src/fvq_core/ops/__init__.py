@@ -1,0 +1,1 @@
+"""Operators on tensors, devices and ranks."""

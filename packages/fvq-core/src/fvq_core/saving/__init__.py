@@ -1,0 +1,1 @@
+"""Saved models: folders, the Hugging Face hub, model cards."""

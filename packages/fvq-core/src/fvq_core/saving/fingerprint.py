@@ -1,0 +1,35 @@
+"""Which tokenizer made these codes? A name for what a tokenizer computes, that saving and loading does not change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..registry import describe
+from ..registry.registered_names import by_name
+
+if TYPE_CHECKING:
+    from ..tokenizer import Tokenizer
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """SHA-256 over config and weights of the folded tokenizer, 64 hexadecimal digits.
+
+    A checkpoint, the tokenizer exported from it, and that one loaded again have the same hash, on any device. Codes mean
+    the same pixels for two tokenizers of one hash, and for no others.
+
+    Args:
+        tokenizer: Built from a config; folded or not.
+
+    Raises:
+        UserError: A class-conditional projector that was not told which class to fold.
+    """
+    folded = tokenizer.fold()
+    digest = hashlib.sha256(json.dumps(by_name(describe(folded)), sort_keys=True).encode())
+    for key, value in sorted(folded.state_dict().items()):
+        digest.update(f'\n{key} {value.dtype} {tuple(value.shape)}\n'.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""Folding a projector in the middle of training: the mapped codebook becomes what is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+
+
+def fold_for_training(tokenizer: Any) -> None:
+    """Replace a tokenizer's quantizer by its fold, in place, with the mapped codebooks as trained parameters.
+
+    Codes and pixels are the same right before and right after.
+
+    Raises:
+        UserError: There is no projector to fold, or the quantizer refuses (a bridge that wants to be told a class).
+    """
+    quantizer = tokenizer.quantizer
+    projectors = [
+        part.projector for part in quantizer.modules() if isinstance(getattr(part, 'projector', None), nn.Module)
+    ]
+    if all(getattr(projector, 'is_identity', False) for projector in projectors):
+        raise UserError(
+            f'FoldHook: {type(quantizer).__name__} has no projector to fold; drop the hook or give it a projector.'
+        )
+    tokenizer.quantizer = quantizer.fold().train(quantizer.training)
+
+
+def exchange_parameters(optimizer: torch.optim.Optimizer, old: nn.Module, new: nn.Module) -> None:
+    """Make an optimizer train the parameters of `new` where it trained those of `old`.
+
+    A parameter that both have under one name takes the place of the old one in its group, and keeps its state if its
+    values are the same. Those that only `old` has leave. The number of groups stays, because schedules count them; one
+    may be left empty.
+    """
+    fresh = dict(new.named_parameters())
+    kept = {id(parameter) for parameter in fresh.values()}
+    by_old = {id(parameter): fresh.get(name) for name, parameter in old.named_parameters()}
+    for group in optimizer.param_groups:
+        parameters = []
+        for parameter in group['params']:
+            if id(parameter) in kept or id(parameter) not in by_old:
+                parameters.append(parameter)
+                continue
+            state, successor = optimizer.state.pop(parameter, None), by_old[id(parameter)]
+            if successor is None:
+                continue
+            parameters.append(successor)
+            if state is not None and torch.equal(parameter, successor):
+                optimizer.state[successor] = state
+        group['params'] = parameters

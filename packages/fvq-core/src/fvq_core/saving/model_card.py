@@ -1,0 +1,201 @@
+"""The README.md of a saved tokenizer: metadata for the hub, how to load it, and what is known of it.
+
+Nothing is made up: a figure is printed with the stamp it came with, and what was not recorded is said to be missing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..tokenizer import Tokenizer
+
+LIBRARY = 'fvq'
+TAGS = ('image-tokenizer', 'discrete-codes')
+TASK = 'image-reconstruction'
+ABSENT = 'not recorded'
+EXAMPLE_SIDE = 256  # pixels of the image in the example, rounded up to what the tokenizer takes
+
+
+@dataclass(frozen=True)
+class CardMetadata:
+    """What only the owner of the weights can say.
+
+    Args:
+        license: A licence id of the hub, such as `apache-2.0`; without one the card names none.
+        datasets: Hub ids of the training data.
+        evaluated_on: The data set of the metrics. The hub's `model-index` must name one, so that without it the
+            metrics stand in the table alone.
+        name: What the card loads, and with its last part as the title: a repository id, or a path. The folder's path
+            by default.
+    """
+
+    license: str | None = None
+    datasets: Sequence[str] = ()
+    evaluated_on: str | None = None
+    name: str | None = None
+
+
+def model_card(tokenizer: Tokenizer, config: Mapping[str, Any], metadata: CardMetadata) -> str:
+    """The text of the card.
+
+    Args:
+        tokenizer: What is saved.
+        config: The contents of its `config.json`: `metrics`, `weights`, `seed` and `versions` are printed where present.
+        metadata: What the owner says, with a name.
+    """
+    name, metrics = str(metadata.name), config.get('metrics') or {}
+    title = line(name.rsplit('/', 1)[-1])
+    sections = [
+        f'---\n{front_matter(metrics, metadata, title)}\n---',
+        f'# {title}',
+        'A tokenizer of images to discrete codes and back, made with FVQ.',
+        f'## Load\n\n{how_to_load(tokenizer, name)}',
+        f'## Facts\n\n{table(("what", "value"), facts(tokenizer, config))}',
+        f'## Metrics\n\n{metrics_table(metrics, metadata.evaluated_on)}',
+        f'## Config\n\n```json\n{json.dumps(config["tokenizer"], indent=2)}\n```',
+    ]
+    return '\n\n'.join(sections) + '\n'
+
+
+def front_matter(metrics: Mapping[str, Any], metadata: CardMetadata, title: str) -> str:
+    """The YAML between the dashes."""
+    # Imported here: huggingface_hub is needed to save, not to import this module.
+    from huggingface_hub.repocard_data import EvalResult, ModelCardData
+
+    # What no evaluation images were counted for, such as usage over training batches, is no result on that data set.
+    counted = {key: metric for key, metric in stamped(metrics).items() if metric.get('samples') is not None}
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=metadata.evaluated_on,
+            dataset_name=metadata.evaluated_on,
+            metric_type=key,
+            metric_value=metric['value'],
+            metric_args={part: metric[part] for part in metric if part != 'value'},
+        )
+        for key, metric in counted.items()
+        if metadata.evaluated_on is not None and is_finite(metric['value'])
+    ]
+    data = ModelCardData(
+        library_name=LIBRARY,
+        tags=list(TAGS),
+        license=metadata.license,
+        datasets=list(metadata.datasets) or None,
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    return data.to_yaml()
+
+
+def how_to_load(tokenizer: Tokenizer, name: str) -> str:
+    """Lines that work as they stand, and the packages they need."""
+    side = example_side(tokenizer)
+    parts = [module for module in tokenizer.modules() if hasattr(module, 'component_config')]
+    packages = sorted({type(part).__module__.split('.')[0] for part in parts})
+    return '\n'.join(
+        [
+            '```python',
+            'import torch',
+            'from fvq_core.tokenizer import Tokenizer',
+            '',
+            f'tokenizer = Tokenizer.from_pretrained({name!r})',
+            f'codes = tokenizer.encode(torch.zeros(1, 3, {side}, {side}))  # RGB float images in [-1, 1]',
+            'images = tokenizer.decode(codes)',
+            '```',
+            '',
+            f'Its parts come from the Python packages {", ".join(f"`{package}`" for package in packages)}.',
+        ]
+    )
+
+
+def facts(tokenizer: Tokenizer, config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of the table of facts."""
+    f, side = tokenizer.downsample_factor, example_side(tokenizer)
+    try:
+        layout = tokenizer.quantizer.layout(side // f, side // f)
+        codes = f'{layout.length} codes, `{layout}`'
+    except UserError as error:  # a quantizer made for other sizes says so
+        codes = line(str(error))
+    versions = {'saved with fvq': config['fvq_version'], **(config.get('versions') or {})}
+    return [
+        ('image sides', f'multiples of {f} pixels'),
+        (f'codes of a {side}x{side} image', codes),
+        ('folded', folding(tokenizer)),
+        ('parameters', f'{sum(p.numel() for p in tokenizer.parameters()):,}'),
+        ('weights', line(config.get('weights', ABSENT))),
+        ('seed', line(config.get('seed', ABSENT))),
+        ('training config', line(config.get('config') or ABSENT)),
+        ('versions', line(', '.join(f'{key} {value}' for key, value in versions.items()))),
+    ]
+
+
+def folding(tokenizer: Tokenizer) -> str:
+    """Whether the codebook is stored mapped, judged by what is there: a projector with weights or none."""
+    projectors = [
+        type(module).__name__
+        for name, module in tokenizer.quantizer.named_modules()
+        if name.rsplit('.', 1)[-1] == 'projector' and module.state_dict()
+    ]
+    if not projectors:
+        return 'yes: no projector, codes are stored as they are used'
+    return f'no: {", ".join(sorted(set(projectors)))} maps the stored codebook; `fold()` gives the tokenizer without it'
+
+
+def metrics_table(metrics: Mapping[str, Any], evaluated_on: str | None) -> str:
+    """Each number with its protocol, counts and weights; one sentence where there is none."""
+    if not metrics:
+        return 'None were recorded with these weights.'
+    rows = [
+        (
+            f'{key} ({metric["unit"]})' if metric.get('unit') else key,
+            number(metric['value']),
+            *(line(ABSENT if metric.get(part) is None else metric[part]) for part in ('protocol', 'samples')),
+            line('' if metric.get('tokens') is None else metric['tokens']),  # only what counts codes has it
+            line(metric.get('weights') or ABSENT),
+        )
+        for key, metric in stamped(metrics).items()
+    ]
+    data = f'Rows with a count of images: evaluated on {line(evaluated_on)}.\n\n' if evaluated_on else ''
+    return data + table(('metric', 'value', 'protocol', 'images', 'codes', 'weights'), rows)
+
+
+def stamped(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Every metric as a mapping with `value`: a bare number has no stamp, and its row then says so."""
+    return {
+        key: {'value': ABSENT, **value} if isinstance(value, Mapping) else {'value': value}
+        for key, value in metrics.items()
+    }
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+
+
+def line(value: Any) -> str:
+    """Text for a cell or a title: one line, no cell borders."""
+    return ' '.join(str(value).split()).replace('|', '\\|')
+
+
+def number(value: Any) -> str:
+    """Six significant digits; `config.json` holds all."""
+    return f'{value:.6g}' if isinstance(value, float) else line(value)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a metadata file may hold it as a number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def example_side(tokenizer: Tokenizer) -> int:
+    """Pixels."""
+    f = tokenizer.downsample_factor
+    return -(-EXAMPLE_SIDE // f) * f

@@ -1,0 +1,122 @@
+"""Models from checkpoints, and their numbers without a training run."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from ..config.data import build_data, read_config_data
+from ..config.read import components
+from ..errors import UserError
+from ..metric import MetricValue
+from ..ops.distributed import choose_device
+from ..registry import MODELS, find_component
+from ..saving.folding import fold_for_training
+from ..saving.pretrained import build_skeleton, check_fit, from_pretrained, load_weights
+from .checkpoint import read_checkpoint
+from .evaluation_loop import EvaluationLoop
+
+
+def inference_task(model: Any, folded: bool = False) -> Any:
+    """The task of a config's `model` without what only training needs: perceptual network, discriminator, start values.
+
+    Args:
+        model: The config.
+        folded: Whether the weights that it is to hold were folded while they trained.
+    """
+    model = copy.deepcopy(model)
+    for name in getattr(find_component(model['type']), 'training_only', ()):
+        model.pop(name, None)
+    for _, node in list(components(model)):
+        saved_as = getattr(find_component(node['type']), 'component_config', None)
+        if saved_as is not None:
+            node.clear()
+            node.update(saved_as)
+    task = MODELS.build(model)
+    if folded:
+        fold_for_training(task.tokenizer)
+    return task
+
+
+def load_task(
+    checkpoint: dict[str, Any], source: str, cfg: Any = None, weights: Literal['ema', 'raw'] | None = None
+) -> Any:
+    """The task of a checkpoint with its weights, on the CPU, without what only training needs.
+
+    Args:
+        checkpoint: What `read_checkpoint` returned.
+        source: Its path, for messages.
+        cfg: A config with `model` that the user named; by default the data that the checkpoint carries, from which
+            registered names are built and nothing else.
+        weights: `'ema'` for the moving average, `'raw'` for the weights as trained; by default the average where the
+            checkpoint has one.
+
+    Raises:
+        UserError: The checkpoint has no such weights, those of another model, or a config that is not ours.
+    """
+    average = checkpoint.get('ema_state_dict')
+    if weights == 'ema' and average is None:
+        raise UserError(f'{source} has no moving average; use --weights raw.')
+    chosen = checkpoint['state_dict'] if weights == 'raw' or average is None else average
+
+    build = functools.partial(inference_task, folded=bool(checkpoint.get('folded')))
+    if cfg is None:
+        model = checkpoint_config(checkpoint, source).get('model')
+        skeleton = build_skeleton(build, model, len(chosen), source)
+        check_fit(skeleton, own_weights(skeleton, chosen), source)
+        task = build_data(build, model, source)
+    else:
+        task = build(cfg.model)
+    load_weights(task, own_weights(task, chosen), source)
+    task.weights_note = '' if average is None else f' ({"raw weights" if chosen is not average else "moving average"})'
+    return task
+
+
+def own_weights(task: Any, weights: dict[str, Any]) -> dict[str, Any]:
+    """Those of a checkpoint's weights that belong to the task's parts."""
+    own = task.parts()
+    return {key: value for key, value in weights.items() if key.split('.')[0] in own}
+
+
+def checkpoint_config(checkpoint: dict[str, Any], source: str) -> Any:
+    """The config that a checkpoint carries, as data.
+
+    Raises:
+        UserError: It carries none, or one of an earlier version.
+    """
+    remedy = f'name its config, as in tools/export.py {source} OUT --config CONFIG, or train again with tools/train.py'
+    return read_config_data((checkpoint.get('meta') or {}).get('config'), source, remedy)
+
+
+def evaluation_task(cfg: Any, path: str, weights: Literal['ema', 'raw'] | None = None) -> Any:
+    """The task of an `iter_N.pth` or of a saved tokenizer's folder, in eval mode on the config's device."""
+    device = choose_device(cfg.get('device', 'auto'))
+    if Path(path).is_dir():
+        task = inference_task(cfg.model)
+        task.tokenizer = from_pretrained(path)
+    else:
+        task = load_task(read_checkpoint(path), path, cfg, weights)
+    return task.to(device).eval()
+
+
+def evaluate_checkpoint(
+    cfg: Any, path: str, weights: Literal['ema', 'raw'] | None = None
+) -> tuple[dict[str, MetricValue], str]:
+    """The config's metrics over its evaluation set, for an `iter_N.pth` or a saved tokenizer's folder.
+
+    Returns:
+        The values, and what the weights are called in their stamps.
+    """
+    task = evaluation_task(cfg, path, weights)
+    runner = SimpleNamespace(
+        task=task,
+        seed=cfg.randomness.get('seed') or 0,
+        logger=logging.getLogger('fvq'),
+        call_hook=lambda stage, **arguments: None,
+    )
+    results = EvaluationLoop(runner, cfg.val_dataloader, cfg.val_evaluator).run()
+    return results, f'{path}{task.weights_note}'

@@ -1,0 +1,65 @@
+"""A progress bar with time left on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from tqdm import tqdm
+
+from ...errors import UserError
+from ...registry import HOOKS
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss, or m:ss below an hour."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Shows iteration, loss, usage of the window, speed and time left.
+
+    Args:
+        interval: Iterations between lines where there is no terminal.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 50) -> None:
+        if interval < 1:
+            raise UserError(f'ProgressHook: interval must be 1 or more, got {interval}.')
+        self.interval = interval
+        self.bar: tqdm | None = None
+
+    def before_train(self, runner: Any) -> None:
+        self.started, self.first = time.perf_counter(), runner.iter
+        if is_main_process() and sys.stderr.isatty():
+            self.bar = tqdm(total=runner.max_iters, initial=runner.iter, unit='it', dynamic_ncols=True, desc='training')
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        done = runner.iter + 1
+        window = next((hook.window for hook in runner.hooks if hasattr(hook, 'window')), {})
+        shown = {
+            name: f'{window[key]:.4g}{unit}'
+            for name, key, unit in (('loss', 'loss', ''), ('usage_window', 'usage_window', '%'), ('lr', 'lr', ''))
+            if key in window
+        }
+        if self.bar is not None:
+            self.bar.set_postfix(shown, refresh=False)
+            self.bar.update()
+        elif is_main_process() and (done % self.interval == 0 or done == runner.max_iters):
+            rate = (time.perf_counter() - self.started) / (done - self.first)
+            left = clock(rate * (runner.max_iters - done))
+            facts = ' '.join(f'{name} {value}' for name, value in shown.items())
+            runner.logger.info(f'iter {done}/{runner.max_iters} {facts} time left {left}')
+
+    def after_train(self, runner: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

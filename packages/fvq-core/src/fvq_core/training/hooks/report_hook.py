@@ -1,0 +1,134 @@
+"""What a finished run leaves behind: `metrics.json`, three pictures and the folded tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from ...config.data import config_data
+from ...errors import UserError
+from ...files.json import write_json
+from ...metric import MetricValue
+from ...plots.codebook_plot import plot_codebook
+from ...plots.curves_plot import plot_curves
+from ...plots.reconstruction_grid import save_reconstruction_grid
+from ...plots.reconstruction_pairs import save_reconstruction_pairs
+from ...registry import DATASETS, HOOKS
+from ...stamp import short_stamp
+from ..runner import HISTORY_NAME, versions
+from .history import History
+
+
+def metrics_document(
+    metrics: Mapping[str, MetricValue], cfg: Any, seed: int, weights: str, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The contents of `metrics.json`: stamped metrics, config, seed and versions."""
+    stamped = {name: {**metric.to_dict(), 'weights': weights} for name, metric in metrics.items()}
+    return {
+        'metrics': {**stamped, **(extra or {})},
+        'config': cfg.filename and os.path.relpath(cfg.filename),
+        'resolved_config': config_data(cfg.to_dict()),
+        'seed': seed,
+        'versions': dict(versions()),
+    }
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Runs after the last iteration, on the weights of the last checkpoint.
+
+    Args:
+        pictures: Evaluation images in `reconstructions.png`.
+        latents: Latent vectors in the scatter of `codebook.png`, at most.
+        dataset: Config of a dataset such as `WholePhotos` whose images, of any size, stand in `reconstructions.png` in
+            place of evaluation images. It may have a `caption`, and `unseen(image)`, the range of columns that
+            training did not see.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, pictures: int = 10, latents: int = 4096, dataset: Mapping[str, Any] | None = None) -> None:
+        self.pictures, self.latents = pictures, latents
+        self.dataset: Any = DATASETS.build(dataset) if dataset else None
+
+    @torch.no_grad()
+    def after_train(self, runner: Any) -> None:
+        results = runner.val_loop.results or runner.val_loop.run()
+        if not is_main_process():
+            return
+        work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth{runner.task.weights_note}'
+        document = metrics_document(results, runner.cfg, runner.seed, name, self._window_metrics(runner, name))
+        write_json(work_dir / 'metrics.json', document)
+        rows = History(work_dir / HISTORY_NAME).rows()
+        plot_curves(rows, work_dir / 'curves.png')
+        task = runner.task.eval()
+        self._pictures(runner, task, work_dir)
+        facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
+        try:
+            task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
+        except UserError as error:  # a bridge that wants to be told a class; the run is finished all the same
+            runner.logger.warning(f'the tokenizer was not folded: {error} Use tools/export.py on {work_dir / name}.')
+        shown = {key: results[key] for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results}
+        summary = ', '.join(f'{key} {metric}' for key, metric in shown.items())
+        stamp = f' ({short_stamp(shown)})' if shown else ''
+        runner.logger.info(f'{summary}{stamp}; pictures, metrics.json and the folded tokenizer are in {work_dir}')
+
+    @staticmethod
+    def _window_metrics(runner: Any, weights: str) -> dict[str, Any]:
+        window = next((hook.window for hook in runner.hooks if hasattr(hook, 'window')), {})
+        if not window:
+            return {}
+        protocol = 'training window: codes of the training batches since the log before'
+        stamp = {
+            'protocol': protocol,
+            'samples': None,
+            'tokens': window['tokens_window'],
+            'weights': f'while training to {weights}',
+        }
+        return {
+            'usage_window': {'value': window['usage_window'], 'unit': '%', **stamp},
+            'perplexity_window': {'value': window['perplexity_window'], 'unit': 'codes', **stamp},
+        }
+
+    def _pictures(self, runner: Any, task: Any, work_dir: Path) -> None:
+        originals, reconstructions, latents = [], [], []
+        shown = vectors = 0
+        for batch in runner.val_loop.dataloader:
+            if batch['images'] is None:
+                continue
+            (entry,) = task.val_step(batch)
+            output = entry['output']
+            originals.append(entry['images'].cpu())
+            reconstructions.append(output.reconstruction.cpu())
+            if output.z_BDHW is not None:
+                latents.append(output.z_BDHW.permute(0, 2, 3, 1).flatten(0, 2).cpu())
+            shown, vectors = shown + len(originals[-1]), vectors + output.codes.indices_BL.numel()
+            if shown >= self.pictures and vectors >= self.latents:
+                break
+        if self.dataset is None:
+            images, made = (torch.cat(parts)[: self.pictures] for parts in (originals, reconstructions))
+            save_reconstruction_grid(images, made, work_dir / 'reconstructions.png')
+        else:
+            self._whole_images(task, work_dir / 'reconstructions.png')
+        z_ND = torch.cat(latents) if latents else None
+        if z_ND is not None:
+            z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
+        counts = [metric.histogram_K for metric in runner.val_loop.metrics if hasattr(metric, 'histogram_K')]
+        if counts:
+            plot_codebook(counts[0].cpu(), task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')
+
+    def _whole_images(self, task: Any, path: Path) -> None:
+        factor, pairs, unseen = task.tokenizer.downsample_factor, [], []
+        for number in range(len(self.dataset)):
+            image = self.dataset[number]['image']
+            height, width = (side - side % factor for side in image.shape[1:])
+            (entry,) = task.val_step({'images': image[None, :, :height, :width]})
+            pairs.append((entry['images'][0], entry['output'].reconstruction[0]))
+            unseen.append(self.dataset.unseen(image) if hasattr(self.dataset, 'unseen') else None)
+        save_reconstruction_pairs(pairs, path, unseen, getattr(self.dataset, 'caption', ''))

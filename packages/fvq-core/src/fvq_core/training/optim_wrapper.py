@@ -1,0 +1,146 @@
+"""An optimizer wrapper: precision, clipping, and the gradient norm without waiting for the device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
+from torch import Tensor, nn
+
+from ..errors import MISTAKES, UserError, as_user_error, nearest_hint
+from ..registry import OPTIM_WRAPPERS, OPTIMIZERS
+from ..registry.argument_types import check
+
+DTYPES = {'float32': None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+@OPTIM_WRAPPERS.register_module()
+class ClippedOptimWrapper(OptimWrapper):
+    """Runs forward passes in a precision, clips the joint gradient norm before each step, and keeps the norm.
+
+    Args:
+        optimizer: The optimizer.
+        max_norm: Largest joint norm; 1.0 in LlamaGen and FVQ. None only measures.
+        precision: Of the forward pass: `'float32'`, or autocast to `'bfloat16'` or `'float16'`. Weights, optimizer
+            state, the quantizer's search and its codebook's mapping stay in float32. `'float16'` scales the loss, and
+            a step whose gradients overflow is left out.
+
+    Attributes:
+        grad_norm: Norm before clipping of the last step, a tensor on the device.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        max_norm: float | None = 1.0,
+        precision: Literal['float32', 'bfloat16', 'float16'] = 'float32',
+    ) -> None:
+        super().__init__(optimizer)
+        if precision not in DTYPES:
+            raise UserError(f"ClippedOptimWrapper: unknown precision '{precision}'; {nearest_hint(precision, DTYPES)}")
+        if max_norm is not None and not max_norm > 0:
+            raise UserError(f'ClippedOptimWrapper: max_norm must be above 0, got {max_norm}; None only measures.')
+        self.max_norm, self.dtype = max_norm, DTYPES[precision]
+        self.grad_norm: Tensor | None = None
+        self.device_type = optimizer.param_groups[0]['params'][0].device.type
+        self.scaler = torch.amp.GradScaler(self.device_type, enabled=precision == 'float16')
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Forward passes and losses belong inside."""
+        with nullcontext() if self.dtype is None else torch.autocast(self.device_type, self.dtype):
+            yield
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        self.scaler.scale(loss).backward(**kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
+        self.grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        if self.max_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, self.grad_norm)
+        self.scaler.step(self.optimizer, **kwargs)
+        self.scaler.update()
+
+    @property
+    def overflow_is_expected(self) -> bool:
+        """Whether a step with infinite gradients is part of the method and not the end of the run."""
+        return self.scaler.is_enabled()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), 'scaler': self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state_dict = dict(state_dict)
+        self.scaler.load_state_dict(state_dict.pop('scaler'))
+        super().load_state_dict(state_dict)
+
+
+def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module]) -> OptimWrapperDict:
+    """One optimizer for each part of a task, all from one config.
+
+    Args:
+        cfg: `type`, its arguments and `optimizer`; `parts` may say by name what is different for a part, as in
+            `parts=dict(discriminator=dict(optimizer=dict(lr=4e-4)))`.
+        parts: What the task trains.
+
+    Raises:
+        UserError: `parts` names something that the task does not train, or the optimizer refuses its arguments or parameters.
+    """
+    common = copy.deepcopy(dict(cfg))
+    check(common.get('optimizer'), Mapping, 'optim_wrapper.optimizer')
+    for path, described in (('optim_wrapper', common), ('optim_wrapper.optimizer', common['optimizer'])):
+        if 'type' not in described:
+            raise UserError(f"{path}: 'type' is missing; add it.")
+    common['type'] = OPTIM_WRAPPERS.resolve(common['type'])  # names of ours mean nothing to mmengine's builder
+    if not issubclass(common['type'], ClippedOptimWrapper):
+        raise UserError(
+            f'optim_wrapper: {common["type"].__name__} is not a ClippedOptimWrapper, whose max_norm and precision do the work '
+            "of mmengine's clip_grad and AmpOptimWrapper; micro-batches are train_cfg.accumulate."
+        )
+    common['optimizer']['type'] = OPTIMIZERS.resolve(common['optimizer']['type'])
+    special = dict(common.pop('parts', None) or {})
+    for name in special:
+        if name not in parts:
+            raise UserError(f"optim_wrapper.parts: this task has no part '{name}'; {nearest_hint(name, parts)}")
+    try:
+        wrappers = {
+            name: build_optim_wrapper(part, merged(common, special.get(name, {}))) for name, part in parts.items()
+        }
+    except UserError:
+        raise
+    except MISTAKES as error:
+        raise as_user_error(error, 'optim_wrapper') from error
+    return OptimWrapperDict(**wrappers)
+
+
+def check_step(optimizer: torch.optim.Optimizer) -> None:
+    """Take a step with gradients of zero, on parameters that nobody needs.
+
+    Raises:
+        UserError: The optimizer wants something else of a step, such as LBFGS, which evaluates the loss again.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group['params']:
+            parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except MISTAKES as error:
+        name, reason = type(optimizer).__name__, ' '.join(str(error).split())
+        raise UserError(
+            f'optim_wrapper.optimizer: {name} takes no step from dense gradients alone ({reason}); use another.'
+        ) from error
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a config with nested changes."""
+    out = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if nested else copy.deepcopy(value)
+    return out

@@ -1,0 +1,109 @@
+"""Whether a run may continue a checkpoint, what it says of the differences, and how it takes over optimizers and schedules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.dist import get_world_size
+from mmengine.optim import OptimWrapper
+
+from ..config.data import from_data, read_config_data
+from ..config.difference import changes
+from ..errors import MISTAKES, UserError
+
+# A checkpoint of another one of these is of another run.
+KINDS = re.compile(r'model\.type|optim_wrapper\.(parts\.\w+\.)?optimizer\.type')
+LISTED = 5
+
+
+def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> str | None:
+    """What keeps a run from ending like one that never stopped, in one line; None if nothing does.
+
+    A checkpoint carries no random state and no place in the data order: both follow from seed and iteration. Whatever else the
+    config says may change, and the run goes on with it.
+
+    Args:
+        path: Of the checkpoint.
+        checkpoint: What it holds.
+        config: `config_data` of the run that continues it.
+        seed: Its seed.
+
+    Raises:
+        UserError: It holds weights only, or is of another task, optimizer or seed; its config is a program or damaged.
+    """
+    meta = checkpoint.get('meta', {})
+    if not {'optimizer', 'param_schedulers'} <= checkpoint.keys() or 'iter' not in meta:
+        raise UserError(f'{path} holds weights only and cannot be resumed; use load_from={path} to start from them.')
+    if type(meta['iter']) is not int or meta['iter'] < 0 or type(meta.get('seed')) is not int:
+        raise UserError(f"{path}: 'iter' or 'seed' in 'meta' is not a whole number, which no run writes.")
+    afresh = f'load_from={path} starts from its weights'
+    saved = read_config_data(meta.get('config'), str(path), afresh).to_dict()
+    differences = changes(saved, from_data(config))
+    for key, (old, new) in differences.items():
+        if KINDS.fullmatch(key):
+            raise UserError(f'{path} was written with {key}={old}, this run has {new}; {afresh}.')
+    if meta.get('seed') != seed:
+        raise UserError(
+            f'{path} was made with seed {meta.get("seed")}, this run has {seed}; pass --seed {meta.get("seed")}.'
+        )
+    world_size = get_world_size()
+    if meta.get('world_size', world_size) != world_size:
+        differences = {'processes': (meta['world_size'], world_size), **differences}
+    if not differences:
+        return None
+    said = [f'{key} {shorten(new)} (was {shorten(old)})' for key, (old, new) in differences.items()]
+    more = f', and {len(said) - LISTED} more' if len(said) > LISTED else ''
+    return f'this run will not end like the one that wrote {path}: {", ".join(said[:LISTED])}{more}.'
+
+
+def shorten(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f'{text[:37]}...'
+
+
+def resume_optimizer(wrapper: OptimWrapper, state: Mapping[str, Any], source: str) -> None:
+    """Load the state of an optimizer; its settings, such as rate and weight decay, stay those of the present config.
+
+    What a schedule moves is carried on from where it stands, in proportion if its initial value has changed.
+
+    Raises:
+        UserError: The state is of other parameters, groups or precision.
+    """
+    fresh = [{key: value for key, value in group.items() if key != 'params'} for group in wrapper.param_groups]
+    try:
+        wrapper.load_state_dict(dict(state))
+    except MISTAKES as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(
+            f'{source} holds an optimizer of other parameters, groups or precision ({reason}); load_from={source} starts from '
+            'its weights.'
+        ) from error
+    for group, settings in zip(wrapper.param_groups, fresh, strict=True):
+        for key, value in settings.items():
+            initial = f'initial_{key}'
+            if key == 'betas' and 'initial_momentum' in settings:
+                continue  # they follow the momentum
+            if initial not in settings:
+                group[key] = value
+            elif group.get(initial) and group[initial] != settings[initial]:
+                group[key] *= settings[initial] / group[initial]
+        group.update({key: value for key, value in settings.items() if key.startswith('initial_')})
+
+
+def resume_schedulers(schedulers: Mapping[str, list[Any]], states: Mapping[str, Any], source: str) -> None:
+    """Put schedulers where those of a checkpoint stood.
+
+    Raises:
+        UserError: The checkpoint has others.
+    """
+    for part, own in schedulers.items():
+        saved = states.get(part, [])
+        if len(saved) != len(own):
+            raise UserError(
+                f'{source} holds {len(saved)} scheduler(s) of the {part}, this run has {len(own)}; keep param_scheduler, or '
+                f'start from the weights with load_from={source}.'
+            )
+        for scheduler, state in zip(own, saved, strict=True):
+            scheduler.load_state_dict(state)

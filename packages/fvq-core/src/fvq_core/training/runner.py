@@ -1,0 +1,282 @@
+"""mmengine's Runner with what breaks on today's torch mended, and checkpoints of our own.
+
+What is ours, and why (mmengine 0.10.7 under torch >= 2.6):
+
+- checkpoints hold plain values and tensors only, so `weights_only=True` loads them; mmengine's cannot be resumed;
+- they are written atomically, and a broken newest one is passed over;
+- weights must fit exactly; mmengine loads what fits and warns;
+- the schedule is given the run's length when it is built;
+- the console is kept for people: no environment dump, no table of hooks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import mmengine.runner
+import torch
+from mmengine.dist import master_only
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapperDict
+
+from .. import __version__
+from ..config.data import RESOLVED_CONFIG, config_data, config_text
+from ..errors import MISTAKES, UserError, as_user_error
+from ..files.atomic import write_atomically
+from ..files.json import write_json
+from ..ops.distributed import choose_device, join_group
+from ..registry import HOOKS, RUNNERS, SCOPE
+from ..saving.pretrained import load_weights
+from .checkpoint import (
+    CheckpointError,
+    checkpoint_iteration,
+    list_checkpoints,
+    newest_readable,
+    read_checkpoint,
+    write_checkpoint,
+)
+from .optim_wrapper import build_optim_wrappers
+from .replaced_hooks import check_hook
+from .resume import check_resumable, resume_optimizer, resume_schedulers
+from .schedules.build_schedulers import build_schedulers, scheduler_state
+from .start_weights import find_start_weights
+from .tasks.task import Task
+from .train_loop import TrainLoop
+
+HISTORY_NAME = 'history.jsonl'
+# What mmengine registers by default, and what stands there if a config says nothing.
+STOCK_HOOKS: dict[str, Any] = dict(
+    runtime_info=None,
+    timer=None,
+    sampler_seed=None,
+    logger=None,
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook'),
+)
+_runs_of_this_process = itertools.count()
+
+
+@RUNNERS.register_module()
+class Runner(mmengine.runner.Runner):
+    """Built from a config by `Runner.from_cfg`, like mmengine's."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> Runner:
+        cfg.setdefault('default_scope', SCOPE)
+        join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'))
+        return cast(Runner, super().from_cfg(cfg))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._config_data: dict[str, Any] | None = None
+        super().__init__(*args, **kwargs)
+        level = self.cfg.get('log_level', 'INFO')
+        self.logger.setLevel(level)
+        for handler in self.logger.handlers:
+            handler.setLevel(level)
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        super().setup_env(env_cfg)
+        # mmengine names what it keeps of a run by the second; two runs of one process may start in the same one.
+        number = next(_runs_of_this_process)
+        if number:
+            self._timestamp = f'{self._timestamp}_{number}'
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        # None leaves a hook out: one of mmengine's own, or one of ours, which mmengine's method would trip over.
+        hooks = {name: hook for name, hook in (hooks or {}).items() if hook is not None or name in STOCK_HOOKS}
+        super().register_default_hooks({**STOCK_HOOKS, **hooks})
+
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        # Built by our registry, which finds ours first and says in one line what is wrong.
+        if isinstance(hook, Mapping):
+            hook = dict(hook)
+            priority = priority or hook.pop('priority', None)
+            hook = HOOKS.build(hook)
+        super().register_hook(check_hook(hook), priority)
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        # Quiet while the Runner is being set up: mmengine would print the environment, the config and every hook.
+        kwargs.setdefault('logger_name', 'fvq')
+        logger = super().build_logger(log_level=logging.WARNING, log_file=log_file, **kwargs)
+        # mmengine expects a Python package named like the scope and warns that there is no `fvq`; there need not be one.
+        logger.addFilter(lambda record: 'Failed to import `None.registry`' not in record.getMessage())
+        return logger
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Versions go into `metrics.json` and the checkpoint; collecting the environment costs a second."""
+
+    def _init_model_weights(self) -> None:
+        """Modules set their own start values when they are built."""
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: torch.nn.Module) -> torch.nn.Module:
+        return cast(Task, model).place(choose_device(self.cfg.get('device', 'auto')))
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapperDict:  # pyrefly: ignore[bad-override]
+        if isinstance(optim_wrapper, OptimWrapperDict):
+            return optim_wrapper
+        return build_optim_wrappers(optim_wrapper, self.task.parts())
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        # mmengine's knows nothing of accumulated micro-batches.
+        if not auto_scale_lr or not auto_scale_lr.get('enable', False):
+            return
+        ratio = cast(TrainLoop, self.train_loop).global_batch_size / auto_scale_lr['base_batch_size']
+        for wrapper in optim_wrapper.values():
+            for group in wrapper.optimizer.param_groups:
+                group['lr'] *= ratio
+
+    def build_param_scheduler(self, scheduler: Any) -> dict[str, list[Any]]:  # pyrefly: ignore[bad-override]
+        loop = cast(TrainLoop, self.train_loop)
+        optimizers = dict(cast(OptimWrapperDict, self.optim_wrapper).items())
+        return build_schedulers(scheduler, optimizers, loop.max_iters, loop.iters_per_epoch)
+
+    def load_or_resume(self) -> None:
+        if self._has_loaded:
+            return
+        if isinstance(self._resume, str):  # a checkpoint, whereas `load_from` is where the run began
+            self.resume(self._resume)
+        elif not self._resume or not self._resume_newest():
+            # Read first: it may lie in the run that is set aside.
+            start = self._load_from and find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
+            if not self._resume:
+                self._set_aside_old_run()
+            if start:
+                start.load(self.task)
+                self.logger.info(start.said)
+        self._has_loaded = True
+
+    def _resume_newest(self) -> bool:
+        """Continue from the newest checkpoint of the work dir, if there is one."""
+        found = newest_readable(self.work_dir, self.logger)
+        if found is None:
+            self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts afresh.')
+            return False
+        self._resume_checkpoint(*found)
+        return True
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue from a checkpoint file, exactly."""
+        self._resume_checkpoint(Path(filename), read_checkpoint(filename))
+
+    @property
+    def task(self) -> Task:
+        """What is trained."""
+        return cast(Task, self.model)
+
+    def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
+        difference = check_resumable(path, checkpoint, self.config_data, self.seed)
+        meta = checkpoint['meta']
+        if meta['iter'] > self.max_iters:
+            raise UserError(
+                f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
+            )
+        try:
+            self._restore(checkpoint, str(path))
+        except UserError:
+            raise
+        except MISTAKES as error:
+            raise as_user_error(error, f'{path} cannot be resumed') from error
+        self._has_loaded = True
+        if difference:
+            self.logger.warning(difference)
+        self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
+        self._set_aside(
+            [later for later in list_checkpoints(self.work_dir) if checkpoint_iteration(later) > meta['iter']],
+            'checkpoints of later iterations',
+        )
+
+    def _restore(self, checkpoint: dict[str, Any], source: str) -> None:
+        """Take over weights, the state of optimizers and schedulers, and what hooks keep."""
+        self.call_hook('before_resume', checkpoint=checkpoint)
+        load_weights(self.task, checkpoint['state_dict'], source)
+        optimizers = cast(OptimWrapperDict, self.optim_wrapper)
+        if set(optimizers.keys()) != set(checkpoint['optimizer']):  # mmengine loads those that are there
+            raise CheckpointError(
+                f'{source} has the state of optimizers {sorted(checkpoint["optimizer"])}, this run has '
+                f'{sorted(optimizers.keys())}; resume with the config of that run.'
+            )
+        for name, wrapper in optimizers.items():
+            resume_optimizer(wrapper, checkpoint['optimizer'][name], source)
+        schedulers = cast(dict[str, list[Any]], self.param_schedulers or {})
+        resume_schedulers(schedulers, checkpoint['param_schedulers'], source)
+        cast(TrainLoop, self.train_loop)._iter = checkpoint['meta']['iter']
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
+    def _set_aside_old_run(self) -> None:
+        """A fresh run in an old work dir must not be mixed with the old one."""
+        old = [*list_checkpoints(self.work_dir), *Path(self.work_dir).glob(HISTORY_NAME)]
+        if old:
+            old += Path(self.work_dir).glob('metrics.json')
+        self._set_aside(old, 'the earlier run (--resume continues a run instead)')
+
+    @master_only
+    def _set_aside(self, old: Sequence[Path], what: str) -> None:
+        """Move files of the work dir into its `previous_N`."""
+        if not old:
+            return
+        work_dir = Path(self.work_dir)
+        number = 1 + max([int(p.name[9:]) for p in work_dir.glob('previous_*') if p.name[9:].isdigit()], default=0)
+        aside = work_dir / f'previous_{number}'
+        aside.mkdir()
+        for path in old:
+            shutil.move(path, aside / path.name)
+        self.logger.info(f'moved {what} to {aside}')
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str) -> None:
+        """Write everything a resumed run needs, as plain values and tensors."""
+        cast(TrainLoop, self.train_loop).check_finite()
+        checkpoint = {
+            'meta': {
+                'iter': self.iter,
+                'seed': self.seed,
+                'world_size': self.world_size,
+                'fvq_version': __version__,
+                'torch_version': str(torch.__version__),
+                'config': self.config_data,
+            },
+            'state_dict': {key: value.detach().cpu() for key, value in self.task.state_dict().items()},
+            'optimizer': cast(OptimWrapperDict, self.optim_wrapper).state_dict(),
+            'param_schedulers': {
+                name: [scheduler_state(scheduler) for scheduler in schedulers]
+                for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items()
+            },
+        }
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        write_checkpoint(checkpoint, Path(out_dir) / filename)
+
+    @property
+    def config_data(self) -> dict[str, Any]:
+        """The resolved config as data, which is what a run keeps of it."""
+        if self._config_data is None:
+            self._config_data = config_data(self.cfg.to_dict())
+        return self._config_data
+
+    def dump_config(self) -> None:
+        """The resolved config: as data for other commands, and as `config.py` for people and `tools/train.py --resume`."""
+        if self.rank == 0:
+            work_dir = Path(self.work_dir)
+            write_json(work_dir / RESOLVED_CONFIG, self.config_data)
+            write_atomically(
+                work_dir / 'config.py', config_text(self.cfg.to_dict()).encode(), 'Nothing was trained yet.'
+            )
+
+
+def versions() -> Mapping[str, str]:
+    """What the numbers of a run depend on."""
+    import platform
+
+    import numpy
+
+    return {
+        'fvq': __version__,
+        'torch': str(torch.__version__),
+        'mmengine': mmengine.__version__,
+        'numpy': numpy.__version__,
+        'python': platform.python_version(),
+    }

@@ -1,0 +1,127 @@
+"""The schedulers of one optimizer from a config: ours, which know the length of the run, and mmengine's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+
+from ...errors import MISTAKES, UserError, as_user_error, nearest_hint
+from ...registry import PARAM_SCHEDULERS, build_component
+from .run_lr import POSITION, RunLR
+
+
+def schedulers_of_part(config: Any, part: str) -> list[Mapping[str, Any]]:
+    """The configs of a part's schedulers: one for all parts, a list for all, or either by the name of a part.
+
+    Raises:
+        UserError: They are given by part, and this one has none.
+    """
+    if isinstance(config, Mapping) and 'type' not in config:
+        if part not in config:
+            raise UserError(f"param_scheduler: nothing for the part '{part}'; {nearest_hint(part, config)}")
+        config = config[part]
+    return list(config) if isinstance(config, list | tuple) else [config]
+
+
+def build_schedulers(
+    config: Any, optimizers: Mapping[str, Any], total_iters: int, iters_per_epoch: int
+) -> dict[str, list[_ParamScheduler]]:
+    """Schedulers for each optimizer, which all step once an iteration.
+
+    One of mmengine's ends with the run if it has no `end`; with `convert_to_iter_based=True` it counts epochs, as in mmengine.
+
+    Args:
+        config: `param_scheduler` of a config; see `schedulers_of_part`.
+        optimizers: The optimizer's wrapper of each part of the task.
+        total_iters: Length of the run.
+        iters_per_epoch: Iterations of one pass over the training set, rounded.
+
+    Raises:
+        UserError: A scheduler that counts epochs or waits for a metric, that is of another kind, or that does not take its
+            arguments; one of ours that is not the only one.
+    """
+    built: dict[str, list[_ParamScheduler]] = {}
+    for part, optimizer in optimizers.items():
+        configs = schedulers_of_part(config, part)
+        built[part] = [build_scheduler(each, optimizer, total_iters, iters_per_epoch) for each in configs]
+        rates = [scheduler for scheduler in built[part] if scheduler.param_name == 'lr']
+        for scheduler in rates:
+            if isinstance(scheduler, RunLR) and len(rates) > 1:
+                raise UserError(
+                    f'param_scheduler: {type(scheduler).__name__} sets the rate of the whole run and takes no other beside it.'
+                )
+        # A discriminator's optimizer takes no step before its start, and its schedule runs with the run all the same. Without
+        # this mmengine would warn of the order of `step` calls.
+        optimizer._global_step = 0
+    return built
+
+
+def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epoch: int) -> _ParamScheduler:
+    """One scheduler of one optimizer; see `build_schedulers`."""
+    if not isinstance(config, Mapping) or 'type' not in config:
+        return build_component(config, PARAM_SCHEDULERS)  # which says what is missing
+    component = PARAM_SCHEDULERS.resolve(config['type'])
+    name = getattr(component, '__name__', str(component))
+    if not (isinstance(component, type) and issubclass(component, _ParamScheduler)):
+        raise UserError(
+            f"param_scheduler: {name} is not a scheduler of mmengine's kind; torch's have namesakes there, such as "
+            "type='CosineAnnealingLR'."
+        )
+    if issubclass(component, RunLR):
+        return build_component(config, PARAM_SCHEDULERS, optimizer=optimizer, total_iters=total_iters)
+    if getattr(component, 'need_val_args', False):
+        raise UserError(
+            f'param_scheduler: {name} waits for a metric of each epoch, and runs are counted in iterations; use one that '
+            'follows the iteration, such as CosineAnnealingLR.'
+        )
+    arguments = {key: value for key, value in config.items() if key not in ('type', '_scope_')}
+    if of_mmengine(component):
+        accepted = {*arguments_of(component), 'convert_to_iter_based'}
+        for key in arguments:
+            if key not in accepted:
+                raise UserError(
+                    f"param_scheduler: {name} has no argument '{key}', which may come from the config's base (_delete_=True "
+                    f'leaves that out); {nearest_hint(key, accepted)}'
+                )
+    build: Any = component
+    if arguments.pop('convert_to_iter_based', False):
+        arguments.setdefault(
+            'end', (total_iters + 0.5) / iters_per_epoch
+        )  # mmengine multiplies, and cuts to an integer
+        arguments['epoch_length'] = iters_per_epoch
+        build = component.build_iter_from_epoch
+    elif arguments.get('by_epoch', True):
+        raise UserError(
+            f'param_scheduler: {name} counts epochs unless it is told otherwise; write by_epoch=False and give steps in '
+            'iterations, or convert_to_iter_based=True for steps in epochs.'
+        )
+    else:
+        arguments.setdefault('end', total_iters)
+    try:
+        return build(optimizer, **arguments)
+    except UserError:
+        raise
+    except MISTAKES as error:
+        raise as_user_error(error, f'param_scheduler: {name}') from error
+
+
+def of_mmengine(component: type) -> bool:
+    return component.__module__.partition('.')[0] == 'mmengine'
+
+
+def arguments_of(component: type) -> list[str]:
+    """The arguments of a constructor and of those that it hands `**kwargs` on to."""
+    constructors = [vars(kind)['__init__'] for kind in component.__mro__ if '__init__' in vars(kind)]
+    hidden = ('self', 'optimizer', 'param_name', 'args', 'kwargs')
+    return [name for each in constructors for name in inspect.signature(each).parameters if name not in hidden]
+
+
+def scheduler_state(scheduler: _ParamScheduler) -> dict[str, Any]:
+    """What a checkpoint keeps of a scheduler: where it stands. Its shape and length are those of the run that resumes."""
+    state = scheduler.state_dict()
+    if of_mmengine(type(scheduler)):
+        return {key: state[key] for key in POSITION}  # all else follows from its arguments
+    return state

@@ -1,0 +1,181 @@
+"""Training a tokenizer: losses and steps around the module that is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.optim import OptimWrapperDict
+from torch import Tensor, nn
+
+from ...errors import SmokeError
+from ...images import device_images
+from ...ops.finite import check_finite_images
+from ...ops.ranks import average_over_ranks
+from ...registry import LOSSES, MODELS, TOKENIZERS
+from ...saving.pretrained import from_pretrained
+from ...tokenizer import Tokenizer, TokenizerOutput
+from .task import Task
+
+if TYPE_CHECKING:
+    from ...losses.adversarial import AdversarialLoss
+
+
+@MODELS.register_module()
+class TokenizerTask(Task):
+    """A tokenizer and what trains it. State-dict keys of the tokenizer start with `tokenizer.`.
+
+    Its parts are `tokenizer` and, with an adversarial loss, `discriminator`. Both step on the same batch, and the
+    discriminator sees the reconstructions of before the tokenizer's step, as in LlamaGen.
+
+    Args:
+        tokenizer: Config of a component of `TOKENIZERS`.
+        reconstruction_loss: Config of a pixel loss of `LOSSES`.
+        perceptual_loss: Config of a perceptual loss of `LOSSES`.
+        adversarial: Config of an `AdversarialLoss`.
+        compile: See `Task`; compiles encoder, decoder and discriminator.
+        channels_last: See `Task`.
+    """
+
+    training_only = ('perceptual_loss', 'adversarial')
+
+    def __init__(
+        self,
+        tokenizer: Mapping[str, Any],
+        reconstruction_loss: Mapping[str, Any],
+        perceptual_loss: Mapping[str, Any] | None = None,
+        adversarial: Mapping[str, Any] | None = None,
+        compile: bool | str = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(compile, channels_last)
+        self.tokenizer: Tokenizer = TOKENIZERS.build(tokenizer)
+        self.reconstruction_loss = LOSSES.build(reconstruction_loss)
+        self.perceptual_loss = LOSSES.build(perceptual_loss) if perceptual_loss else None
+        self.adversarial: AdversarialLoss | None = LOSSES.build(adversarial) if adversarial else None
+
+    def parts(self) -> dict[str, nn.Module]:
+        parts: dict[str, nn.Module] = {'tokenizer': self.tokenizer}
+        if self.adversarial is not None:
+            parts['discriminator'] = self.adversarial
+        return parts
+
+    def compiled_modules(self) -> list[nn.Module]:
+        modules = [self.tokenizer.encoder, self.tokenizer.decoder]
+        return modules if self.adversarial is None else [*modules, self.adversarial.discriminator]
+
+    def images(self, data: Mapping[str, Any]) -> Tensor:
+        """The batch's uint8 images on this model's device, as floats in [-1, 1]."""
+        images = device_images(data, next(self.parameters()).device)
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+    def load_saved(self, source: str) -> nn.Module:
+        """A saved tokenizer, folded where it has a projector or keeps something for training and this task's has not."""
+        saved = from_pretrained(source)
+        own, there = self.tokenizer.state_dict().keys(), saved.state_dict().keys()
+        return saved if own >= there else saved.fold()
+
+    @torch.no_grad()
+    def check_export(self, work_dir: Path, batch: Any) -> str:
+        images = self.images(batch)
+        folded = from_pretrained(work_dir / 'tokenizer', images.device)
+        one, other = self.tokenizer(images), folded(images)
+        if not torch.equal(one.codes.indices_BL, other.codes.indices_BL):
+            raise SmokeError('fold: codes differ from the training model.')
+        if not torch.equal(one.reconstruction, other.reconstruction):
+            raise SmokeError('fold: pixels differ from the training model.')
+        if not torch.equal(folded.decode(folded.encode(images)), other.reconstruction):
+            raise SmokeError('round trip: decode(encode(x)) differs from the reconstruction.')
+        return f'{work_dir / "tokenizer"}, folded, gives the same codes and the same pixels'
+
+    def labels(self, data: Mapping[str, Any]) -> Tensor | None:
+        """The classes of the batch's images, where the quantizer takes them."""
+        if not self.tokenizer.quantizer.takes_labels:
+            return None
+        return data['labels'].to(next(self.parameters()).device, non_blocking=True)
+
+    def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
+        return self.tokenizer(images_BCHW)
+
+    def losses(
+        self, images_BCHW: Tensor, out: TokenizerOutput, adversarial: AdversarialLoss | None = None
+    ) -> dict[str, Tensor]:
+        """The tokenizer's weighted loss terms by name."""
+        reconstruction = out.reconstruction.float()
+        losses = {'reconstruction': self.reconstruction_loss(reconstruction, images_BCHW)}
+        if self.perceptual_loss is not None:
+            losses['perceptual'] = self.perceptual_loss(reconstruction, images_BCHW)
+        if adversarial is not None:
+            deceived = adversarial.generator(reconstruction)
+            pixels = torch.stack(list(losses.values())).sum()
+            weight = adversarial.generator_weight(pixels, deceived, self.tokenizer.decoder.last_layer)
+            losses['adversarial'] = weight * deceived
+        return {**losses, **out.losses}
+
+    @torch.no_grad()
+    def initialize_from_data(self, batches: Iterator[Mapping[str, Any]]) -> None:
+        """Give a quantizer that starts from latents four of them for each code."""
+        quantizer = self.tokenizer.quantizer
+        if not quantizer.needs_init:
+            return
+        wanted, gathered = 4 * quantizer.codebook().shape[0], []
+        while sum(z_ND.shape[0] for z_ND in gathered) < wanted:
+            z_BDHW = self.tokenizer.encode_latent(self.images(next(batches)))
+            gathered.append(z_BDHW.permute(0, 2, 3, 1).flatten(0, 2))
+        quantizer.initialize(torch.cat(gathered))
+
+    def train_step(
+        self, data: Sequence[Mapping[str, Any]], optim_wrapper: OptimWrapperDict, iteration: int
+    ) -> dict[str, Any]:
+        """One step of the tokenizer and, from its start on, of the discriminator.
+
+        Returns:
+            `losses` and `watched` as `Task` says, with the discriminator's terms, which are not in the tokenizer's `total`;
+            and `rows`: codebook rows that the batch used (B, L).
+        """
+        active = self.adversarial is not None and self.adversarial.active(iteration)
+        adversarial = self.adversarial if active else None
+        stepping = ['tokenizer', 'discriminator'] if active else ['tokenizer']
+        optimizers = {name: optim_wrapper[name] for name in stepping}
+        sums: dict[str, Tensor] = {}
+        rows_BL, largest = [], []
+        for number, batch in enumerate(data, 1):
+            images = self.images(batch)
+            with self.no_sync_if(number < len(data)):
+                with optimizers['tokenizer'].optim_context(self):
+                    out = self.ddp_module('tokenizer')(images, self.labels(batch))
+                    losses = self.losses(images, out, adversarial)
+                losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
+                optimizers['tokenizer'].backward(losses['total'] / len(data))
+                if adversarial is not None:
+                    with optimizers['discriminator'].optim_context(self):
+                        judged = self.ddp_module('discriminator')(images, out.reconstruction.detach())
+                    optimizers['discriminator'].backward(torch.stack(list(judged.values())).sum() / len(data))
+                    losses = {**losses, **judged}
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / len(data)
+            if out.largest_latent is not None:
+                largest.append(out.largest_latent)
+            rows_BL.append(self.tokenizer.quantizer.codebook_indices(out.codes))
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad()
+        if adversarial is not None:  # each rank's BatchNorm saw its own images
+            average_over_ranks([buffer for buffer in adversarial.buffers() if buffer.is_floating_point()])
+        watched = {'largest latent': torch.stack(largest).max()} if largest else {}
+        return {'losses': sums, 'watched': watched, 'codebook_indices': torch.cat(rows_BL)}
+
+    def val_step(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What metrics read: images, the tokenizer's output and the tokenizer, as one entry for the whole batch.
+
+        Raises:
+            NonFiniteError: Latents, codes or reconstructions that are NaN or infinite.
+        """
+        images = self.images(data)
+        output = self.tokenizer(images)
+        check_finite_images(output.reconstruction, 'the pixels', len(images), 'no score is made of them')
+        return [{'images': images, 'output': output, 'tokenizer': self.tokenizer}]
+
+    test_step = val_step

@@ -1,0 +1,190 @@
+"""The training loop: one iteration is one optimizer step, and every iteration can be repeated exactly."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, cast
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.runner import BaseLoop
+from torch import Tensor
+
+from ..data.loader import build_loader
+from ..data.sample import UnreadableImages
+from ..data.seekable_sampler import SeekableSampler
+from ..errors import NonFiniteError, NonFiniteLossError, UserError
+from ..ops.ranks import copy_from_first_rank
+from ..registry import LOOPS
+from .checkpoint import list_checkpoints
+from .tasks.task import Task
+
+FINITE_CHECK_INTERVAL = 10  # on a GPU, where every look at a loss waits for the device
+
+
+def seed_iteration(seed: int, rank: int, iteration: int) -> None:
+    """Seed every random source for one iteration, so that no state has to be saved to resume it."""
+    mixed = random.Random(f'{seed}/{rank}/{iteration}').getrandbits(32)
+    random.seed(mixed)
+    np.random.seed(mixed)
+    torch.manual_seed(mixed)
+
+
+@LOOPS.register_module()
+class TrainLoop(BaseLoop):
+    """Runs `max_iters` iterations over an endless loader.
+
+    Args:
+        runner: The Runner.
+        dataloader: Config of the training data; see `build_loader`.
+        max_iters: Length of the run; where it is given, `max_epochs` does not count.
+        max_epochs: Length of the run in passes over the training set.
+        val_interval: Iterations between evaluations; one always follows the last iteration. 0 for that one alone.
+        accumulate: Micro-batches of one iteration, whose gradients are averaged before the optimizers step. The batch
+            of an iteration is `batch_size` x processes x `accumulate`.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Mapping[str, Any],
+        max_iters: int | None = None,
+        max_epochs: float | None = None,
+        val_interval: int = 0,
+        accumulate: int = 1,
+    ) -> None:
+        check_length(max_iters, max_epochs, accumulate, val_interval)
+        super().__init__(runner, build_loader(dataloader, runner.seed, train=True))
+        images = len(cast(Sized, self.dataloader.dataset))
+        self.accumulate = accumulate
+        self.global_batch_size = dataloader['batch_size'] * get_dist_info()[1] * accumulate
+        self._max_iters = max_iters or max(1, round(cast(float, max_epochs) * images / self.global_batch_size))
+        self.iters_per_epoch = max(1, round(images / self.global_batch_size))
+        self.val_interval, self.val_begin = val_interval, 1
+        self._iter, self._epoch, self._max_epochs = 0, 0, 1
+        self.unreadable = UnreadableImages(images, dataloader.get('max_unreadable', 0.1), runner.logger)
+        self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
+
+    @property
+    def iter(self) -> int:
+        """Iterations done."""
+        return self._iter
+
+    @property
+    def max_iters(self) -> int:
+        """Iterations to do."""
+        return self._max_iters
+
+    @property
+    def epoch(self) -> int:
+        """Always 0: runs are counted in iterations."""
+        return self._epoch
+
+    @property
+    def max_epochs(self) -> int:
+        """Always 1."""
+        return self._max_epochs
+
+    def batches(self, start_iter: int) -> Iterator[dict[str, Any]]:
+        """Batches from an iteration on."""
+        cast(SeekableSampler, self.dataloader.sampler).start = start_iter * self.global_batch_size
+        return (batch for batch in self.dataloader if self.unreadable.check(batch))
+
+    def run(self) -> torch.nn.Module:
+        runner, rank = self.runner, get_dist_info()[0]
+        runner.call_hook('before_train')
+        task: Task = runner.task
+        if self._iter == 0:
+            seed_iteration(runner.seed, 0, -1)
+            task.initialize_from_data(self.batches(0))
+            copy_from_first_rank(task)  # each rank prepared from data of its own
+        runner.call_hook('before_train_epoch')
+        batches = self.batches(self._iter)
+        task.train()
+        while self._iter < self._max_iters:
+            micro_batches = [next(batches) for _ in range(self.accumulate)]
+            seed_iteration(runner.seed, rank, self._iter)
+            self.run_iter(micro_batches)
+            due = self._iter == self._max_iters or (self.val_interval and self._iter % self.val_interval == 0)
+            if due and runner.val_loop is not None:
+                self.check_finite()
+                runner.val_loop.run()
+                task.train()
+            # Checkpoints come after the evaluation: a run killed in between repeats both and logs each once.
+            runner.call_hook('after_iteration')
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return task
+
+    def run_iter(self, micro_batches: list[dict[str, Any]]) -> None:
+        """One step of the optimizers with its hooks."""
+        runner = self.runner
+        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=micro_batches)
+        try:
+            outputs = runner.task.train_step(micro_batches, runner.optim_wrapper, self._iter)
+        except NonFiniteError as error:
+            self.check_finite()  # an earlier iteration may be at fault
+            raise self.diverged(self._iter, str(error)) from error
+        norms = {
+            f'gradient norm of {name}': wrapper.grad_norm
+            for name, wrapper in runner.optim_wrapper.items()
+            if wrapper.grad_norm is not None and not wrapper.overflow_is_expected
+        }
+        self.unchecked.append((self._iter, {**outputs['losses'], **outputs.get('watched', {}), **norms}))
+        on_gpu = outputs['losses']['total'].is_cuda
+        if not on_gpu or len(self.unchecked) >= FINITE_CHECK_INTERVAL or self._iter + 1 == self._max_iters:
+            self.check_finite()
+        runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=micro_batches, outputs=outputs)
+        self._iter += 1
+
+    def check_finite(self) -> None:
+        """Look at the losses, gradient norms and whatever else the task watches of the iterations since the last look.
+
+        It comes before every evaluation and checkpoint, so no checkpoint is ever written from broken weights.
+
+        Raises:
+            NonFiniteLossError: Naming the first iteration at fault, its terms, and the last good checkpoint.
+        """
+        unchecked, self.unchecked = self.unchecked, []
+        if not unchecked:
+            return
+        read = [(iteration, list(terms), torch.stack([*terms.values()])) for iteration, terms in unchecked]
+        finite = torch.stack([values.isfinite().all() for _, _, values in read]).tolist()
+        if all(finite):
+            return
+        iteration, names, values = read[finite.index(False)]
+        terms = dict(zip(names, values.tolist(), strict=True))
+        what = (
+            'loss' if not math.isfinite(terms['total']) else next(n for n, v in terms.items() if not math.isfinite(v))
+        )
+        listed = ', '.join(f'{name} {value:g}' for name, value in terms.items())
+        raise self.diverged(iteration, f'the {what} is not finite ({listed})')
+
+    def diverged(self, iteration: int, what: str) -> NonFiniteLossError:
+        """The error of a run with numbers that are not finite: where, what, the last good checkpoint, and what helps."""
+        saved = list_checkpoints(self.runner.work_dir)
+        last = f'the last good checkpoint is {saved[0]}' if saved else 'no checkpoint was written yet'
+        return NonFiniteLossError(
+            f'iteration {iteration + 1}: {what.rstrip(".")}; {last}. Lower the learning rate or lengthen the warm-up.'
+        )
+
+
+def check_length(max_iters: Any, max_epochs: Any, accumulate: Any = 1, val_interval: Any = 0) -> None:
+    """Refuse a run that has no length.
+
+    Raises:
+        UserError: Neither length given, or one below its minimum.
+    """
+    if max_iters is None and max_epochs is None:
+        raise UserError('train_cfg: set max_iters or max_epochs.')
+    if max_iters is not None and (not isinstance(max_iters, int) or max_iters < 1):
+        raise UserError(f'train_cfg.max_iters must be a whole number from 1 on, got {max_iters!r}.')
+    if max_epochs is not None and (not isinstance(max_epochs, int | float) or max_epochs <= 0):
+        raise UserError(f'train_cfg.max_epochs must be a number above 0, got {max_epochs!r}.')
+    if not isinstance(accumulate, int) or accumulate < 1:
+        raise UserError(f'train_cfg.accumulate must be a whole number from 1 on, got {accumulate!r}.')
+    if not isinstance(val_interval, int) or val_interval < 0:
+        raise UserError(f'train_cfg.val_interval must be a whole number from 0 on, got {val_interval!r}.')

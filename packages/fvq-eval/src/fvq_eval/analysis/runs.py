@@ -1,0 +1,146 @@
+"""Runs as they lie on the disk: found, named by their config, and grouped over seeds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fvq_core.config.data import RESOLVED_CONFIG, read_config_data
+from fvq_core.config.difference import OF_THE_RUN, START
+from fvq_core.errors import UserError
+from fvq_core.files.json import read_json_object, read_json_value
+from fvq_core.training.hooks.history import History
+from fvq_core.training.runner import HISTORY_NAME
+
+# Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
+NOT_RUNS = re.compile(r'previous_\d+|resumed')
+# Keys of a config that two seeds of one thing may differ in.
+OWN_KEYS = (*OF_THE_RUN, *START)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One work dir.
+
+    Attributes:
+        path: The work dir.
+        name: Of its config file where the run is finished, else of the work dir without its seed.
+        seed: The config's.
+        config: The resolved config, without what belongs to this run alone.
+        rows: Of `history.jsonl`.
+    """
+
+    path: Path
+    name: str
+    seed: int
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """The runs of work dirs, and of folders of work dirs, sorted by path in each.
+
+    Raises:
+        UserError: A path is no folder, or there is no run below it.
+    """
+    runs: dict[Path, Run] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise UserError(f'{path} is no folder; name work dirs of tools/train.py, or a folder of them.')
+        found = [file.parent for file in sorted(path.rglob(HISTORY_NAME))]
+        found = [each for each in found if not any(map(NOT_RUNS.fullmatch, each.relative_to(path).parts))]
+        if not found:
+            raise UserError(f'{path} holds no run: there is no {HISTORY_NAME} in it or below it.')
+        runs |= {each.resolve(): read_run(each) for each in found if each.resolve() not in runs}
+    return list(runs.values())
+
+
+def read_run(work_dir: Path) -> Run:
+    """One run, finished or not.
+
+    Raises:
+        UserError: Its `resolved_config.json` or `metrics.json` is missing or broken.
+    """
+    path = work_dir / RESOLVED_CONFIG
+    remedy = f'tools/train.py {work_dir / "config.py"} --resume --work-dir {work_dir} writes it again'
+    config: dict[str, Any] = read_config_data(
+        read_json_value(path, remedy) if path.exists() else None, str(path), remedy
+    ).to_dict()
+    seed = read_seed(config, path)
+    name = without_seed(work_dir.resolve(), seed)
+    if (work_dir / 'metrics.json').exists():
+        try:
+            file = Path(read_json_object(work_dir / 'metrics.json', 'evaluate the run again')['config'] or 'config.py')
+        except (KeyError, TypeError) as error:
+            raise UserError(f'{work_dir / "metrics.json"} is not what a run writes: {error!r}.') from error
+        if file.name != 'config.py':  # that is the copy in some work dir, not a file that somebody named
+            name = file.stem
+    own = {key: value for key, value in config.items() if key not in OWN_KEYS}
+    return Run(work_dir, name, seed, own, History(work_dir / HISTORY_NAME).rows())
+
+
+def read_seed(config: Mapping[str, Any], path: Path) -> int:
+    """The seed of a resolved config, 0 without one.
+
+    Raises:
+        UserError: It is not a whole number.
+    """
+    randomness = config.get('randomness') or {}
+    seed = (randomness.get('seed') or 0) if isinstance(randomness, Mapping) else randomness
+    if not isinstance(seed, int):
+        raise UserError(
+            f"{path}: 'randomness' is {str(randomness)[:60]}, expected an object with a whole number as seed."
+        )
+    return seed
+
+
+def without_seed(work_dir: Path, seed: int) -> str:
+    """`fvq-2`, `fvq_seed2` and `fvq/seed_2` are all `fvq` where 2 is the seed."""
+    pattern = rf'[-_.]?(seed[-_]?)?{seed}'
+    return (
+        re.sub(f'(?<=.){pattern}$', '', work_dir.name)
+        if not re.fullmatch(pattern, work_dir.name)
+        else work_dir.parent.name
+    )
+
+
+def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs of one config and other seeds, by the config's name; two configs of one name are told apart by a work dir."""
+    by_config: dict[str, list[Run]] = {}
+    for run in runs:
+        by_config.setdefault(fingerprint(run.config), []).append(run)
+    names = [group[0].name for group in by_config.values()]
+    folders = [group[0].path.name for group in by_config.values()]
+    labels = {}
+    for name, group in zip(names, by_config.values(), strict=True):
+        folder = group[0].path if folders.count(group[0].path.name) > 1 else group[0].path.name
+        labels[name if names.count(name) == 1 else f'{name} ({folder})'] = group
+    return labels
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Equal for equal configs, whatever the order of their keys."""
+    return json.dumps(config, sort_keys=True, default=str)
+
+
+def final_mean(run: Run, split: str, keys: Iterable[str], share: float = 0.1) -> float | None:
+    """The sum of some values, as a mean over the last rows of a split; None where a run has none of them.
+
+    Args:
+        run: The run.
+        split: Of the rows.
+        keys: Those that are summed; a row need not have them all.
+        share: Of the rows that count, from the end; at least one.
+    """
+    keys = tuple(keys)
+    sums = [
+        sum(row[key] for key in keys if key in row)
+        for row in run.rows
+        if row['split'] == split and any(key in row for key in keys)
+    ]
+    last = sums[-max(1, round(share * len(sums))) :]
+    return sum(last) / len(last) if last else None

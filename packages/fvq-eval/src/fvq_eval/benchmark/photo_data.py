@@ -1,0 +1,97 @@
+"""A folder of photographs in place of every config's data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from fvq_core.errors import UserError
+from fvq_core.registry import component_name
+
+from .crop_list import LIST_NAME, fix_crop_list
+from .photo_files import check_apart, digest, photo_sizes
+from .run import REQUEST, RUNS
+
+# A crop covers a quarter to a half of the short side of a photo: detail as in photos taken at full size, and many
+# different crops of each.
+FRACTIONS = dict(min_fraction=0.25, max_fraction=0.5)
+
+
+def photo_folders(root: str) -> tuple[Path, Path]:
+    """The training and evaluation folders of `--data`.
+
+    Raises:
+        UserError: One of them is missing.
+    """
+    folder = Path(root).expanduser()
+    train = folder / 'train'
+    evaluation = next((folder / name for name in ('val', 'eval') if (folder / name).is_dir()), None)
+    if not train.is_dir() or evaluation is None:
+        raise UserError(
+            f'benchmark: --data {root} must hold the folders train/ and val/ (or eval/), with images inside.'
+        )
+    return train.resolve(), evaluation.resolve()
+
+
+def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path, write: bool = True) -> int:
+    """Make configs train on the photos of `root/train` and evaluate on fixed crops of those of `root/val`.
+
+    Batch sizes and the size of the crops stay. Each config also says which photos these are, by name and size, so that a
+    run of others is another run.
+
+    Args:
+        configs: Changed in place.
+        root: See `photo_folders`.
+        crops: Fewest evaluation crops.
+        work_dir: Where the list of evaluation crops lies; it stays as it is once a run was made.
+        write: Whether the list may be written.
+
+    Returns:
+        Evaluation crops.
+
+    Raises:
+        UserError: Folders or photos are missing, a photo is in both, or the list does not fit; see `fix_crop_list`.
+    """
+    train, evaluation = photo_folders(root)
+    of_train, of_evaluation = photo_sizes(train), photo_sizes(evaluation)
+    check_apart(train, evaluation, of_train, of_evaluation)
+    crop_list = work_dir.resolve() / LIST_NAME
+    fixed = not write or any((work_dir / RUNS).rglob(REQUEST))
+    text = fix_crop_list(crop_list, list(of_evaluation), crops, fixed)
+    photos = dict(train=digest(of_train), evaluation=digest([of_evaluation, text]))
+    for cfg in configs:
+        size = crop_size(cfg.train_dataloader['dataset'])
+        crop = dict(type='ADMRandomCrop', size=size, upsample=True, **FRACTIONS)
+        cfg.train_dataloader['dataset'] = ConfigDict(
+            type='ImageFolder', root=str(train), transforms=[crop, dict(type='HorizontalFlip')]
+        )
+        cfg.val_dataloader['dataset'] = ConfigDict(  # of one seed, so that every run is scored on the same crops
+            type='ImageFolder', root=str(evaluation), list_file=str(crop_list), transforms=[crop], seed=0
+        )
+        cfg.photos = photos
+    return text.count('\n')
+
+
+def labels_are_photos(dataset: Any) -> bool:
+    """Whether the labels of an evaluation set's config number its photos; elsewhere they are classes."""
+    named = dataset['type'] if isinstance(dataset['type'], str) else component_name(dataset['type'])
+    bundled = named.rsplit('.', 1)[-1] == 'BundledPhotos'
+    return bundled or Path(dataset.get('list_file') or '').name == LIST_NAME
+
+
+def crop_size(dataset: Any) -> int:
+    """The side of the crops of a data set's config.
+
+    Raises:
+        UserError: It does not say one.
+    """
+    sizes = [dataset.get('crop_size'), *(transform.get('size') for transform in dataset.get('transforms', ()))]
+    found = next((size for size in sizes if size), None)
+    if found is None:
+        raise UserError(
+            f'benchmark: --data needs to know the crop of {dataset.get("type")}; it has no size in its config.'
+        )
+    return found

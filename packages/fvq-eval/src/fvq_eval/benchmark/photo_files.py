@@ -1,0 +1,66 @@
+"""The photos of a folder: names, sizes, and whether two folders share one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fvq_core.data.folder_listing import list_folder
+from fvq_core.errors import UserError
+
+NAMED = 3  # duplicates in a message
+
+
+def photo_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every photo by its path below the folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    sizes = {name: (folder / name).stat().st_size for name, _ in list_folder(str(folder)).images}
+    if not sizes:
+        raise UserError(f'benchmark: there is no image in {folder}; put photographs there.')
+    return sizes
+
+
+def digest(content: Any) -> str:
+    """Changes with what it is made of; anything that JSON can say."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def check_apart(train: Path, evaluation: Path, of_train: Mapping[str, int], of_evaluation: Mapping[str, int]) -> None:
+    """Refuse photos of training that are in the evaluation set too, under whatever name.
+
+    Args:
+        train: The folder of the training photos, resolved.
+        evaluation: That of the others, resolved.
+        of_train: `photo_sizes` of the first; contents are read only where a size is found on both sides.
+        of_evaluation: Those of the other.
+
+    Raises:
+        UserError: Naming the folders, or the first photos.
+    """
+    if train == evaluation:
+        raise UserError(f'benchmark: training and evaluation photos are both in {train}; give each their own folder.')
+    common = set(of_train.values()) & set(of_evaluation.values())
+    trained = {content(train / name): name for name, size in of_train.items() if size in common}
+    doubled = [
+        f'{evaluation.name}/{name} is {train.name}/{trained[found]}'
+        for name, size in of_evaluation.items()
+        if size in common and (found := content(evaluation / name)) in trained
+    ]
+    if doubled:
+        more = f' and {len(doubled) - NAMED} more' if len(doubled) > NAMED else ''
+        raise UserError(
+            f'benchmark: evaluation photos must not be trained on, but {", ".join(doubled[:NAMED])}{more}; '
+            'remove them from one of the two folders.'
+        )
+
+
+def content(path: Path) -> str:
+    """The digest of a file's bytes."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

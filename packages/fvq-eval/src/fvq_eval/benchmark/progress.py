@@ -1,0 +1,60 @@
+"""How far a benchmark is, in lines on the console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fvq_core.training.hooks.history import History
+from fvq_core.training.hooks.progress_hook import clock
+from fvq_core.training.runner import HISTORY_NAME
+
+from .run import FINISHED, Run
+
+
+class Progress:
+    """Counts steps of all runs and says how long the rest will take.
+
+    Args:
+        total: Runs in all, finished ones included.
+        say: Gets the lines.
+    """
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self.total, self.say = total, say
+        self.ended, self.skipped, self.started = 0, 0, time.perf_counter()
+
+    def skip(self) -> None:
+        """A run that an earlier call finished."""
+        self.ended, self.skipped = self.ended + 1, self.skipped + 1
+
+    def end(self, run: Run, result: dict[str, Any], running: Sequence[Run]) -> None:
+        """A run that ended now."""
+        self.ended += 1
+        if result['status'] == FINISHED:
+            psnr, usage = (result['metrics'][key]['value'] for key in ('psnr', 'usage'))
+            outcome = f'PSNR {psnr:.2f} dB, usage {usage:.1f} %, {clock(result["seconds"])}'
+        else:
+            outcome = f'FAILED: {result["reason"]}'
+        self.say(f'[{self.ended}/{self.total}] {run}: {outcome}; {self.time_left(running)}')
+
+    def tick(self, running: Sequence[Run]) -> None:
+        """Nothing ended for a while."""
+        names = ', '.join(f'{run} at {share(run):.0%}' for run in running)
+        self.say(f'[{self.ended}/{self.total}] {names}; {self.time_left(running)}')
+
+    def time_left(self, running: Sequence[Run]) -> str:
+        """From the runs ended in this call and the shares of those that go on."""
+        done = self.ended - self.skipped + sum(share(run) for run in running)
+        if done <= 0:
+            return 'time left unknown yet'
+        left = (time.perf_counter() - self.started) / done * (self.total - self.skipped - done)
+        return f'time left {clock(max(0.0, left))}'
+
+
+def share(run: Run) -> float:
+    """How much of a run is done, by its last logged step."""
+    rows = History(run.folder / HISTORY_NAME).rows()
+    total = run.cfg.train_cfg.get('max_iters')
+    return rows[-1]['iter'] / total if rows and total else 0.0

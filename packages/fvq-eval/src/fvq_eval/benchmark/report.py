@@ -1,0 +1,132 @@
+"""The report of a benchmark: Markdown, HTML, CSV and pictures, all from what the runs left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..reports.blocks import Block, Code, Heading, Picture, Text
+from ..reports.html import to_html
+from ..reports.markdown import to_markdown
+from .csv_files import write_report_csv, write_runs_csv
+from .curves import plot_all
+from .fairness import differences, exemptions
+from .grid import SMALLEST_SIDE, draw_grid
+from .reference import references
+from .rows import Row
+from .scheduler import Benchmark
+from .sentences import compared, is_selected, memory_note, recorded, selected, starved, tried
+from .summary import RowSummary, summarize
+from .tables import codes_table, failures_table, main_table, pairs_table, rates_table, stamps_table, unselected_table
+
+
+def write_report(benchmark: Benchmark, reference: str | None, command: str, notes: Sequence[str]) -> list[RowSummary]:
+    """Write every file of the report into the benchmark's folder.
+
+    Args:
+        benchmark: Whose runs to read; unfinished ones are said to be so.
+        reference: Name of the row that PSNR is compared with; by default each row has its own, see `references`.
+        command: What was called, to be repeated.
+        notes: Sentences about data, perceptual network, and where rates come from.
+
+    Returns:
+        The rows.
+    """
+    folder = benchmark.work_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    summaries = summarize(benchmark, references(benchmark.rows, reference))
+    write_report_csv(summaries, folder / 'report.csv')
+    write_runs_csv(summaries, folder / 'runs.csv')
+    blocks = [*heading(benchmark, summaries, command, notes), *numbers(benchmark, summaries)]
+    blocks += [*pictures(summaries, folder), *appendix(benchmark, summaries)]
+    (folder / 'report.md').write_text(to_markdown(blocks))
+    (folder / 'report.html').write_text(to_html(blocks))
+    return summaries
+
+
+def heading(benchmark: Benchmark, summaries: Sequence[RowSummary], command: str, notes: Sequence[str]) -> list[Block]:
+    """What was compared, and under what."""
+    seeds = ', '.join(map(str, benchmark.seeds))
+    facts = [f'Seeds: {seeds}.', *tried(benchmark, summaries), *notes, *recorded(summaries)]
+    title = Heading('Quantizers under identical encoders', 1)
+    return [title, *sameness(benchmark.rows), Code(command), Text(' '.join(facts))]
+
+
+def sameness(rows: Sequence[Row]) -> list[Block]:
+    """What all rows share, and a list of what they do not."""
+    unequal = pairs_table(['row', 'differs in more than the quantizer'], differences(rows))
+    exempt = pairs_table(['row', 'setting that may differ'], exemptions(rows))
+    text = (
+        'Checked to be the same in every row: encoder, decoder, losses, data, steps, optimizer, schedule. Rows differ in '
+        'the quantizer and its projector'
+        if unequal is None
+        else 'These rows were allowed to differ in more than the quantizer (--allow-differences)'
+    )
+    lists = [block for block in (unequal, exempt) if block is not None]
+    return [Text(f'{text}{", and in what is listed here" if exempt is not None else ""}.'), *lists]
+
+
+def numbers(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block]:
+    """The main table and what stands behind its usage figures."""
+    blocks: list[Block] = [Heading('Results')]
+    if any(summary.runs for summary in summaries):
+        notes = [
+            'Mean ± standard deviation over seeds, by falling PSNR. bits/image is the sum of log2 of the values that each '
+            'code of an image may take; more bits make better pictures with any method.',
+            *selected(benchmark, summaries),
+            *compared(summaries),
+            memory_note(summaries),
+        ]
+        blocks += [main_table(summaries), Text(' '.join(notes)), codes_table(summaries), Text(starved(summaries))]
+    failures = failures_table(summaries)
+    if failures is not None:
+        blocks += [Heading('Rows and runs without a number'), failures]
+    return blocks
+
+
+def pictures(summaries: Sequence[RowSummary], folder: Path) -> list[Block]:
+    """Curves and the grid."""
+    blocks: list[Block] = []
+    for path, reference in plot_all(summaries, folder):
+        if not blocks:
+            blocks.append(Heading('Curves'))
+        caption = f'Mean over seeds, band from the smallest to the largest; {reference} in black.'
+        blocks.append(Picture(path, caption))
+    grid = folder / 'reconstructions.png'
+    if draw_grid(summaries, grid):
+        caption = (
+            f'The same evaluation images through every row, first seed; enlarged to {SMALLEST_SIDE} pixels or more.'
+        )
+        blocks += [Heading('Reconstructions'), Picture(grid, caption)]
+    return blocks
+
+
+def appendix(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block]:
+    """Every run, and what every number is."""
+    seed = benchmark.seeds[0]
+    chosen = (
+        f'Each factor is tried with seed {seed}; the one with the best PSNR over the evaluation set is chosen, and the '
+        'other seeds are trained with it. The choice looks at the evaluation set, for every row alike.'
+        if is_selected(benchmark)
+        else 'One learning rate for all rows.'
+        if benchmark.chosen is None
+        else 'Each row has the learning rate that was best for it on other photos.'
+    )
+    edge = rows_at_the_edge(benchmark, summaries)
+    if edge:
+        chosen += f' At the end of those tried, so that a better one may lie beyond: {", ".join(edge)}.'
+    blocks: list[Block] = [Heading('Appendix: all runs'), Text(chosen), rates_table(summaries)]
+    unselected = unselected_table(summaries, seed) if is_selected(benchmark) else None
+    if unselected is not None:
+        blocks += [Heading('Appendix: without the seed that chose the learning rate'), unselected]
+    if any(summary.runs for summary in summaries):
+        blocks += [Heading('Appendix: what each number is'), stamps_table(summaries)]
+    return blocks
+
+
+def rows_at_the_edge(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[str]:
+    """Rows whose chosen learning rate is at an end of those tried."""
+    if not is_selected(benchmark):
+        return []
+    ends = (min(benchmark.factors), max(benchmark.factors))
+    return [summary.row.name for summary in summaries if summary.tuned and summary.factor in ends]

@@ -1,0 +1,172 @@
+"""The rows of a benchmark: one for each config, one for each cell of a config that declares a sweep."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from fvq_core.codes import CodeLayout
+from fvq_core.config.find import find_config
+from fvq_core.config.read import check_arguments, check_option, load_config, set_option
+from fvq_core.errors import UserError
+from fvq_core.training.evaluation import inference_task
+
+from .photo_data import crop_size
+
+
+@dataclass
+class Row:
+    """One method.
+
+    Attributes:
+        key: Path of its config below `configs/`, without the ending; of a sweep's cell, that of the folder and the cell.
+        source: Path of the config as it was given.
+        cfg: The config, None where it was refused.
+        refusal: Why there is nothing to train, else ''.
+        name: What reports call it: the key without what all rows have in common.
+        codebook_size: K.
+        codes_per_image: L.
+        bits_per_image: What the codes of one evaluation image can tell apart, as a power of 2.
+    """
+
+    key: str
+    source: str
+    cfg: Config | None
+    refusal: str = ''
+    name: str = ''
+    codebook_size: int = 0
+    codes_per_image: int = 0
+    bits_per_image: float = 0.0
+
+    @property
+    def folder(self) -> str:
+        """Of its key."""
+        return str(PurePosixPath(self.key).parent)
+
+
+def read_rows(paths: Sequence[str], options: Mapping[str, Any]) -> list[Row]:
+    """The rows of some configs; one that cannot be built becomes a refused row and disturbs no other.
+
+    Raises:
+        UserError: A path that does not exist, or two configs of one key.
+    """
+    rows = [row for path in paths for row in rows_of_config(path, options)]
+    keys = [row.key for row in rows]
+    doubled = next((key for key in keys if keys.count(key) > 1), None)
+    if doubled:
+        raise UserError(f'benchmark: {doubled} is given twice; leave one out.')
+    for row in rows:
+        row.name = short_name(row.key, keys)
+        if row.cfg is not None:
+            try_model(row, row.cfg)
+    return rows
+
+
+def trainable(rows: Sequence[Row]) -> list[tuple[Row, Config]]:
+    """The rows that were not refused, with their configs."""
+    return [(row, row.cfg) for row in rows if row.cfg is not None and not row.refusal]
+
+
+def rows_of_config(path: str, options: Mapping[str, Any]) -> Iterator[Row]:
+    """The config itself, or the cells of its `sweep`."""
+    key = config_key(find_config(path))
+    try:
+        cfg = load_config(path, options)
+        sweep, refused = cfg.pop('sweep', None), cfg.pop('refused', ())
+        if sweep is None:
+            yield Row(key, path, cfg)
+            return
+        cells = [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
+    except UserError as error:
+        yield Row(key, path, None, str(error))
+        return
+    for cell in cells:
+        name = str(PurePosixPath(key).parent / '_'.join(cell.values()))
+        yield cell_row(name, path, cell, sweep, refused, options)
+
+
+def cell_row(
+    key: str,
+    path: str,
+    cell: Mapping[str, str],
+    sweep: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    refused: Sequence[Mapping[str, str]],
+    options: Mapping[str, Any],
+) -> Row:
+    """One combination of a sweep's values.
+
+    Args:
+        key: Of the row.
+        path: Of the config.
+        cell: The value's name for each axis.
+        sweep: For each axis, for each value's name, what it sets by dotted path. A dict replaces what is there.
+        refused: Combinations that mean nothing: axes with their values, and a `reason`.
+        options: Overrides for every row alike.
+    """
+    for entry in refused:
+        if all(cell[axis] == value for axis, value in entry.items() if axis != 'reason'):
+            return Row(key, path, None, entry['reason'])
+    try:
+        cfg = load_config(path, options)
+        for name in ('sweep', 'refused'):
+            cfg.pop(name, None)
+        for axis, value in cell.items():
+            for dotted, setting in sweep[axis][value].items():
+                set_entry(cfg, dotted, setting)
+        check_arguments(cfg)
+    except UserError as error:
+        return Row(key, path, None, str(error))
+    return Row(key, path, cfg)
+
+
+def set_entry(cfg: Config, dotted: str, value: Any) -> None:
+    """Put a value where a dotted path points, replacing what is there."""
+    check_option(cfg, dotted)
+    set_option(cfg, dotted, None)
+    set_option(cfg, dotted, value)
+
+
+@torch.no_grad()
+def try_model(row: Row, cfg: Config) -> None:
+    """Build the model of a row once; fill in K, L and the bits of an image, or why it cannot be built."""
+    try:
+        tokenizer = inference_task(cfg.model).eval().tokenizer
+        side = crop_size(cfg.val_dataloader['dataset']) // tokenizer.downsample_factor
+        row.codebook_size = len(tokenizer.quantizer.codebook())
+        layout = tokenizer.quantizer.layout(side, side)
+        row.codes_per_image, row.bits_per_image = layout.length, bits_per_image(layout)
+    except (
+        Exception
+    ) as error:  # a component in the making may raise anything; the other rows are still worth their time
+        row.refusal = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
+
+
+def bits_per_image(layout: CodeLayout) -> float:
+    """The sum over the slots of an image of log2 of the values that each may take."""
+    kinds = layout.vocabularies
+    return layout.length / len(kinds) * sum(math.log2(size) for size in kinds)
+
+
+def config_key(file: Path) -> str:
+    """`mini/k4096/vq` for `.../configs/mini/k4096/vq.py`; for a config from elsewhere its folder and its name."""
+    parts = file.resolve().with_suffix('').parts
+    if 'configs' in parts:
+        start = len(parts) - parts[::-1].index('configs')
+        return '/'.join(parts[start:])
+    return '/'.join(parts[-2:])
+
+
+def short_name(key: str, keys: Sequence[str]) -> str:
+    """A key without the folders that all keys share."""
+    folders = [PurePosixPath(other).parent.parts for other in keys]
+    shared = 0
+    while all(len(parts) > shared and parts[shared] == folders[0][shared] for parts in folders):
+        shared += 1
+    return '/'.join(PurePosixPath(key).parts[shared:])

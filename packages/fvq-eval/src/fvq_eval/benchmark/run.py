@@ -1,0 +1,162 @@
+"""One training run of a benchmark: where it lies, what it trains, whether it is done."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from fvq_core.config.data import plain_values
+from fvq_core.errors import UserError
+from fvq_core.files.json import read_json, write_json
+from fvq_core.registry import component_name, plain
+
+from .run_process import BUSY, WATCHED, busy
+
+RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.json', 'log.txt'
+FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
+INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
+# What the report needs of every run; added where a config does not have it.
+REPORTED = ('CodebookUsage', 'PSNR', 'SSIM', 'QuantizationError', 'ProjectorCost')
+
+
+@dataclass
+class Run:
+    """A row with a learning-rate factor and a seed.
+
+    Attributes:
+        row: Key of the row.
+        factor: On the config's learning rate.
+        seed: Of start values and data order.
+        folder: Where everything of the run lies.
+        source: Path of the row's config.
+        cfg: The row's config; the run's own is made from it by `run_config`.
+    """
+
+    row: str
+    factor: float
+    seed: int
+    folder: Path
+    source: str
+    cfg: Config
+
+    def __str__(self) -> str:
+        return f'{self.row} lr x{self.factor:g} seed {self.seed}'
+
+    def result(self) -> dict[str, Any] | None:
+        """What the run left, None before it ended."""
+        return read_json(self.folder / RESULT)
+
+    @property
+    def jobs(self) -> int | None:
+        """How many runs went on at a time, itself included; None where it was not prepared."""
+        return (read_json(self.folder / REQUEST) or {}).get('jobs')
+
+    @property
+    def finished(self) -> bool:
+        """Whether it need not be run again."""
+        return (self.result() or {}).get('status') == FINISHED
+
+
+def run_folder(work_dir: Path, row: str, factor: float, seed: int) -> Path:
+    """Where a run lies."""
+    return work_dir / RUNS / row / f'lr{factor:g}' / f'seed{seed}'
+
+
+def run_config(run: Run, extra_metrics: list[dict[str, Any]]) -> Config:
+    """The row's config with the run's rate and seed, and with what the report needs."""
+    cfg = copy.deepcopy(run.cfg)
+    cfg.randomness = dict(seed=run.seed)
+    cfg.optim_wrapper.optimizer.lr = cfg.optim_wrapper.optimizer.lr * run.factor
+    evaluator = list(cfg.get('val_evaluator') or ())
+    present = {component_name(m['type']) if isinstance(m['type'], type) else m['type'] for m in evaluator}
+    wanted = [*(dict(type=name) for name in REPORTED), *extra_metrics]
+    cfg.val_evaluator = [*evaluator, *(ConfigDict(metric) for metric in wanted if metric['type'] not in present)]
+    interval = (cfg.default_hooks.get('training_log') or {}).get('interval', 10)
+    cfg.default_hooks.update(
+        latent_error=dict(type='LatentErrorHook', interval=interval), per_image=dict(type='PerImageHook')
+    )
+    cfg.default_hooks.checkpoint['max_keep'] = 2
+    cfg.work_dir = str(run.folder)
+    return cfg
+
+
+def fingerprint(cfg: Config) -> str:
+    """Changes with anything that changes what a run trains."""
+    entries = {key: value for key, value in plain(cfg.to_dict()).items() if key not in ('work_dir', 'paper')}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """The result of a run that an error ended: one line, with the error's kind where it is not the user's."""
+    reason = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
+    return {'status': FAILED, 'reason': ' '.join(reason.split())}
+
+
+def holds_another(run: Run, extra_metrics: list[dict[str, Any]]) -> bool:
+    """Whether its folder holds a run of another config."""
+    request = read_json(run.folder / REQUEST)
+    return request is not None and request.get('fingerprint') != fingerprint(run_config(run, extra_metrics))
+
+
+def check_folder(run: Run, extra_metrics: list[dict[str, Any]]) -> None:
+    """Refuse to go on in a folder that holds something else.
+
+    Raises:
+        UserError: The folder holds a run of another config.
+    """
+    if holds_another(run, extra_metrics):
+        raise UserError(
+            f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
+            'choose another --work-dir, or delete that folder.'
+        )
+
+
+def prepare(run: Run, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> None:
+    """Write what the process of the run reads, and how many runs go on at a time, which its speed depends on."""
+    cfg = run_config(run, extra_metrics)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_json(run.folder / PLAN, plain_values(cfg.to_dict()))
+    request = dict(config=run.source, row=run.row, factor=run.factor, seed=run.seed, jobs=jobs)
+    request['fingerprint'] = fingerprint(cfg)
+    write_json(run.folder / REQUEST, request)
+
+
+def execute(run: Run, env: Mapping[str, str]) -> dict[str, Any]:
+    """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process.
+
+    Args:
+        run: Prepared.
+        env: Added to this process's environment: threads, and the device it may see.
+
+    Returns:
+        The result: finished, or failed and why.
+    """
+    (run.folder / RESULT).unlink(missing_ok=True)
+    command = [sys.executable, '-m', 'fvq_eval.benchmark.worker', str(run.folder), WATCHED]
+    streams: Any = dict(stdin=subprocess.PIPE, stderr=subprocess.STDOUT)  # the first is never written to
+    with (
+        open(run.folder / LOG, 'a') as log,
+        subprocess.Popen(command, env={**os.environ, **env}, stdout=log, **streams) as process,
+    ):
+        code = process.wait()
+    if code == BUSY:
+        return {'status': FAILED, 'reason': busy(run.folder)}
+    result = run.result()
+    if result is None and code in INTERRUPTED:
+        return {'status': FAILED, 'reason': 'interrupted; the same call goes on with it'}
+    if result is None:
+        how = f'signal {-code}' if code < 0 else f'exit code {code}'
+        result = {'status': FAILED, 'reason': f'the process ended with {how}; see {run.folder / LOG}'}
+        write_json(run.folder / RESULT, result)
+    return result

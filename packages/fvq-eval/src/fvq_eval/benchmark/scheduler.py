@@ -1,0 +1,176 @@
+"""Runs the runs: first every learning rate with the first seed, then the best one with the other seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fvq_core.errors import UserError
+from fvq_core.files.json import write_json
+from fvq_core.ops.distributed import choose_device
+
+from .chosen_rates import SELECTED_BY, best_rate
+from .progress import Progress
+from .rows import Row, trainable
+from .run import FINISHED, OTHER, RESULT, Run, check_folder, execute, failure, holds_another, prepare, run_folder
+
+REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
+
+
+class Benchmark:
+    """All runs of some rows.
+
+    Args:
+        rows: Refused ones are passed over.
+        seeds: The first is the one that learning rates are chosen with.
+        factors: On each config's learning rate.
+        work_dir: Runs lie in its `runs`.
+        extra_metrics: Configs of metrics beside those that every report has.
+        chosen: One factor for each row's key, from another benchmark, in place of `factors`.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        seeds: Sequence[int],
+        factors: Sequence[float],
+        work_dir: Path,
+        extra_metrics: Sequence[dict[str, Any]] = (),
+        chosen: Mapping[str, float] | None = None,
+    ) -> None:
+        for name, values in (('--seeds', seeds), ('--lr-factors', factors)):
+            if not values or len(set(values)) < len(values):
+                raise UserError(f'benchmark: {name} wants one or more different numbers, got {list(values)}.')
+        if min(factors) <= 0:
+            raise UserError(f'benchmark: --lr-factors must be above 0, got {min(factors)}.')
+        self.rows, self.seeds, self.factors, self.work_dir = list(rows), list(seeds), list(factors), work_dir
+        self.extra_metrics, self.chosen = list(extra_metrics), chosen
+
+    def run(self, row: Row, factor: float, seed: int) -> Run:
+        """One run of a row that was not refused."""
+        assert row.cfg is not None
+        folder = run_folder(self.work_dir, row.key, factor, seed)
+        return Run(row.key, factor, seed, folder, row.source, row.cfg)
+
+    def factors_of(self, row: Row) -> list[float]:
+        """Factors that are tried for a row that was not refused."""
+        return self.factors if self.chosen is None else [self.chosen[row.key]]
+
+    def tuning_runs(self) -> list[Run]:
+        """Every factor with the first seed; all rows with their first factor, then all with their second, ..."""
+        tries = [[(row, factor) for factor in self.factors_of(row)] for row, _ in trainable(self.rows)]
+        return [self.run(row, factor, self.seeds[0]) for column in zip(*tries, strict=True) for row, factor in column]
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """What a run left, None before it ended; no numbers where its folder holds a run of another config."""
+        if holds_another(run, self.extra_metrics):
+            return {'status': OTHER, 'reason': 'data, steps, options or metrics are not those of this call'}
+        return run.result()
+
+    def best_factor(self, row: Row) -> float | None:
+        """The factor whose run with the first seed has the best PSNR over the evaluation set; None if all failed."""
+        results = {factor: self.result(self.run(row, factor, self.seeds[0])) or {} for factor in self.factors_of(row)}
+        finished = {factor: result for factor, result in results.items() if result.get('status') == FINISHED}
+        return best_rate({factor: result['metrics'][SELECTED_BY]['value'] for factor, result in finished.items()})
+
+    def seed_runs(self) -> list[Run]:
+        """The other seeds with the best factor of each row that has one."""
+        best = [(row, self.best_factor(row)) for row, _ in trainable(self.rows)]
+        return [self.run(row, f, seed) for seed in self.seeds[1:] for row, f in best if f is not None]
+
+    def train(self, slots: Sequence[dict[str, str]], say: Callable[[str], None]) -> None:
+        """Train what is not finished.
+
+        Args:
+            slots: Environments of runs that go on at the same time, one a run.
+            say: Gets a line for each run that ends, and now and then one on the time left.
+        """
+        first = self.tuning_runs()
+        later = len(trainable(self.rows)) * (len(self.seeds) - 1)
+        progress = Progress(len(first) + later, say)
+        run_all(first, slots, self.extra_metrics, progress)
+        run_all(self.seed_runs(), slots, self.extra_metrics, progress)
+
+
+def run_all(
+    runs: Sequence[Run], slots: Sequence[dict[str, str]], extra_metrics: list[dict[str, Any]], progress: Progress
+) -> None:
+    """Run those that are not finished, one in each slot at a time; one that fails disturbs no other."""
+    free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    for slot in slots:
+        free.put(slot)
+    running: dict[Future[dict[str, Any]], Run] = {}
+    active: list[Run] = []
+
+    def work(run: Run) -> dict[str, Any]:
+        slot = free.get()
+        active.append(run)
+        try:
+            return prepare_and_execute(run, extra_metrics, slot, len(slots))
+        finally:
+            active.remove(run)
+            free.put(slot)
+
+    for run in runs:
+        check_folder(run, extra_metrics)
+    with ThreadPoolExecutor(len(slots)) as pool:
+        try:
+            for run in runs:
+                if run.finished:
+                    progress.skip()
+                else:
+                    running[pool.submit(work, run)] = run
+            while running:
+                done, _ = wait(running, timeout=REPORT_EVERY, return_when=FIRST_COMPLETED)
+                for future in done:
+                    progress.end(running.pop(future), future.result(), list(active))
+                if not done:
+                    progress.tick(list(active))
+        except BaseException:  # the processes of this terminal get the same signal; nothing new is started
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def prepare_and_execute(
+    run: Run, extra_metrics: list[dict[str, Any]], env: dict[str, str], jobs: int
+) -> dict[str, Any]:
+    """Train; whatever keeps this run from starting is its failure, and no other run's."""
+    try:
+        prepare(run, extra_metrics, jobs)
+        return execute(run, env)
+    except Exception as error:  # a folder, a lock, a process: whatever it is, the other rows go on
+        result = failure(error)
+        # Where not even this can be written, the console's line has to do.
+        with contextlib.suppress(UserError, OSError):
+            write_json(run.folder / RESULT, result)
+        return result
+
+
+def make_slots(jobs: str, threads: int) -> list[dict[str, str]]:
+    """Environments of the runs that go on at the same time: one a GPU, or `jobs` of them.
+
+    Raises:
+        UserError: No usable number.
+    """
+    gpus = torch.cuda.device_count() if choose_device('auto').type == 'cuda' else 0
+    if jobs == 'auto':
+        count = max(1, gpus)
+    elif jobs.isdigit() and int(jobs) >= 1:
+        count = int(jobs)
+    else:
+        raise UserError(f"benchmark: --jobs must be a whole number from 1 on or 'auto', got '{jobs}'.")
+    if threads < 1:
+        raise UserError(f'benchmark: --threads must be 1 or more, got {threads}.')
+    slots = [{'OMP_NUM_THREADS': str(threads), 'MKL_NUM_THREADS': str(threads)} for _ in range(count)]
+    devices = os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(gpus)))).split(',')
+    for number, slot in enumerate(slots):
+        if gpus > 1:
+            slot['CUDA_VISIBLE_DEVICES'] = devices[number % gpus]
+    return slots

@@ -1,0 +1,127 @@
+"""The process of one run: `python -m fvq_eval.benchmark.worker FOLDER` trains what the folder's plan says."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+
+from fvq_core.config.data import from_data
+from fvq_core.errors import UserError
+from fvq_core.files.json import read_json_object, write_json
+from fvq_core.images import to_uint8
+from fvq_core.training.checkpoint import list_checkpoints
+from fvq_core.training.hooks.history import History
+from fvq_core.training.preflight import preflight
+from fvq_core.training.runner import HISTORY_NAME, Runner, versions
+from fvq_core.training.train_loop import TrainLoop
+
+from .run import FINISHED, PLAN, REQUEST, RESULT, failure
+from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_parent
+from .training_cost import TrainingCost, resident_peak_mib
+
+SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
+ALONE = 'delete the folder of the run'
+
+
+def train(folder: Path) -> dict[str, Any]:
+    """Train, or go on where the run stopped, and say what it cost."""
+    request = read_json_object(folder / REQUEST, ALONE)
+    # The benchmark that started this process has just written both files; the plan may import what its config imports.
+    cfg = Config(from_data(read_json_object(folder / PLAN, ALONE)))
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    object.__setattr__(cfg, '_filename', request['config'])
+    cfg.work_dir = str(folder)
+    preflight(cfg, train=True)
+    cfg.resume = bool(list_checkpoints(folder))
+    imported_mib = resident_peak_mib()
+    runner = Runner.from_cfg(cfg)
+    device = next(runner.task.parameters()).device
+    on_gpu = device.type == 'cuda'
+    cost = TrainingCost(on_gpu, imported_mib)
+    runner.register_hook(cost, priority='VERY_LOW')  # before the report, which is no training
+    runner.train()
+    save_samples(runner, folder / SAMPLES_NAME)
+    for checkpoint in list_checkpoints(folder)[1:]:
+        checkpoint.unlink()
+    batch_size = cast(TrainLoop, runner.train_loop).global_batch_size
+    metrics = read_json_object(folder / 'metrics.json')['metrics']
+    broken = [name for name, metric in metrics.items() if metric['value'] is None]
+    if broken:
+        raise UserError(f'{", ".join(broken)} of the trained model: expected finite numbers, got others.')
+    return {
+        'status': FINISHED,
+        'metrics': metrics,
+        'learning_rate': cfg.optim_wrapper.optimizer.lr,
+        'steps': runner.max_iters,
+        'batch_size': batch_size,
+        'seconds': round(cost.seconds, 1),
+        'steps_per_second': speed(folder, batch_size),
+        'peak_memory_mib': cost.peak_mib,
+        'memory_is': 'allocated on the GPU in training'
+        if on_gpu
+        else 'resident memory of the process in training, beyond its imports',
+        'device': torch.cuda.get_device_name() if on_gpu else f'CPU ({platform.machine()})',
+        'threads': torch.get_num_threads(),
+        'versions': dict(versions()),
+    }
+
+
+def speed(folder: Path, batch_size: int) -> float:
+    """Steps a second: the median over the logged intervals, so that evaluations and a slow start do not count."""
+    rows = [row for row in History(folder / HISTORY_NAME).rows() if row['split'] == 'train']
+    return statistics.median(row['images_per_second'] for row in rows) / batch_size
+
+
+@torch.no_grad()
+def save_samples(runner: Any, path: Path) -> None:
+    """The first evaluation images and what the trained model makes of them, uint8 (B, 3, H, W)."""
+    batch = next(batch for batch in runner.val_loop.dataloader if batch['images'] is not None)
+    (entry,) = runner.task.eval().val_step(batch)
+    images, output = entry['images'][:SAMPLES], entry['output'].reconstruction[:SAMPLES]
+    np.savez(path, images=to_uint8(images).cpu().numpy(), reconstructions=to_uint8(output).cpu().numpy())
+
+
+def main(folder: Path) -> int:
+    """Train and leave `result.json`, whatever happens; an interrupted run leaves none and is continued later.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 130 for an interruption, `BUSY` where another process is at it.
+    """
+    warnings.filterwarnings('ignore', category=DeprecationWarning)
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    try:
+        with alone_in(folder):
+            return train_and_report(folder)
+    except FolderBusyError as error:
+        print(error)
+        return BUSY
+
+
+def train_and_report(folder: Path) -> int:
+    """See `main`."""
+    try:
+        result = train(folder)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the benchmark goes on with its other rows, and reports this one
+        traceback.print_exc()
+        result = failure(error)
+    write_json(folder / RESULT, result)
+    return 0 if result['status'] == FINISHED else 1
+
+
+if __name__ == '__main__':
+    if WATCHED in sys.argv[2:]:
+        end_with_parent()
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""Commands: scoring, benchmarks, analyses, reports."""

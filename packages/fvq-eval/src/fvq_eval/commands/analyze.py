@@ -1,0 +1,131 @@
+"""Draw what the paper says of vector quantization: its toy, maps of codes, curves, and the biases of training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from fvq_core.commands.command import add_weights, command, make_parser
+
+EXAMPLE = """\
+  tools/analyze.py toy --seeds 0 1 2 --out work_dirs/toy
+  tools/analyze.py tsne work_dirs/fvq_photos work_dirs/vq/iter_100.pth work_dirs/vq/iter_400.pth
+  tools/analyze.py curves work_dirs/photos_ablation
+  tools/analyze.py size work_dirs/sizes
+  tools/analyze.py probe work_dirs/photos_ablation     # of runs with a GradientProbeHook"""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('analyze.py', __doc__ or '', EXAMPLE)
+    commands = parser.add_subparsers(dest='what', required=True, metavar='{toy,tsne,curves,size,probe}')
+    add_toy(commands.add_parser('toy', help='figure 2, left: ways of latents and codes in two dimensions'))
+    add_tsne(commands.add_parser('tsne', help='figure 2, right: t-SNE of the mapped codebook and latents'))
+    for name, text in (
+        ('curves', 'figure 3: usage, loss and D(P_z, C) over iterations, one line a config, a band over seeds'),
+        ('size', 'figure 7: loss against codebook size, one line a projector'),
+        ('probe', 'appendices D and E: straight-through bias and one-step-behind shift over iterations'),
+    ):
+        runs = commands.add_parser(name, help=text)
+        runs.add_argument('work_dirs', nargs='+', help='of tools/train.py, or folders of them; unfinished ones too')
+    for name, parsed in commands.choices.items():
+        parsed.add_argument(
+            '--out', default=f'work_dirs/analysis/{name}', help='folder to write to; default %(default)s'
+        )
+    args = parser.parse_args(argv)
+    RUN[args.what](args)
+
+
+def add_toy(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `toy`."""
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        metavar='NAME',
+        help='default vq linear vqbridge; vq_spread, linear_uniform, mlp5 and vqbridge_uniform too',
+    )
+    parser.add_argument('--config', help='a Python config whose `methods` maps names to quantizers of your own')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='default 0; the first one is drawn')
+    for name, kind, default in (('codes', int, 32), ('latents', int, 192), ('steps', int, 400), ('lr', float, 0.03)):
+        parser.add_argument(f'--{name}', type=kind, default=default, help='default %(default)s')
+
+
+def add_tsne(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tsne`."""
+    parser.add_argument('sources', nargs='+', help='iter_N.pth files, work dirs (newest checkpoint), saved tokenizers')
+    parser.add_argument('--images', nargs='+', default=(), metavar='FILE', help='in place of the evaluation set')
+    parser.add_argument('--count', type=int, default=256, help='images of the evaluation set; default %(default)s')
+    parser.add_argument('--codes', type=int, default=1024, help='codes drawn, at most; default %(default)s')
+    parser.add_argument('--latents', type=int, default=1024, help='latents drawn, at most; default %(default)s')
+    parser.add_argument('--perplexity', type=float, default=30.0, help='of t-SNE; default %(default)s')
+    parser.add_argument('--seed', type=int, default=0)
+    add_weights(parser)
+
+
+def toy(args: argparse.Namespace) -> None:
+    from fvq_core.config.read import read_config_file
+    from fvq_core.errors import UserError, nearest_hint
+
+    from ..analysis.reports import report_toy
+    from ..analysis.toy import METHODS, SHOWN, Toy
+
+    own = dict(read_config_file(args.config).get('methods') or {}) if args.config else {}
+    known = {**METHODS, **own}
+    names = args.methods or [*SHOWN, *own]
+    for name in names:
+        if name not in known:
+            raise UserError(f"--methods: there is no '{name}'; {nearest_hint(name, known)}")
+    setting = Toy(codes=args.codes, latents=args.latents, steps=args.steps, lr=args.lr)
+    document = report_toy(setting, {name: known[name] for name in names}, args.seeds, args.out)
+    for result in document['results']:
+        end = result['end']
+        print(
+            f'{result["method"]:12s} seed {result["seed"]}: usage {end["usage"]:5.1f} %, moved {end["moved"]:5.1f} %, '
+            f'D(P_z, C) {end["estimation_error"]:.4f}, task loss {end["task_loss"]:.4f}, detour x{result["detour"]:.2f}'
+        )
+    print(f'toy.png, toy_curves.png, toy.csv and toy.json are in {args.out}')
+
+
+def tsne(args: argparse.Namespace) -> None:
+    from fvq_core.errors import UserError
+
+    from ..analysis.reports import make_folder
+    from ..analysis.sources import image_batches, load_source
+    from ..analysis.tsne import make_map
+    from ..plots.tsne_plot import plot_maps
+
+    if min(args.count, args.codes, args.latents) < 1:
+        raise UserError('--count, --codes and --latents must be 1 or more.')
+    maps = []
+    for source in args.sources:
+        tokenizer, loader, name = load_source(source, args.weights)
+        batches = image_batches(loader, args.images, args.count, tokenizer.downsample_factor)
+        maps.append(make_map(name, tokenizer, batches, args.codes, args.latents, args.perplexity, args.seed))
+        print(
+            f'{name}: {maps[-1].used} of {maps[-1].codes} codes used by {maps[-1].tokens} codes of {maps[-1].images} images'
+        )
+    plot_maps(maps, make_folder(args.out) / 'tsne.png')
+    print(f'tsne.png is in {args.out}')
+
+
+def curves(args: argparse.Namespace) -> None:
+    from ..analysis.reports import report_curves
+    from ..analysis.runs import find_runs
+    from ..plots.run_curves_plot import PROBE, USAGE
+
+    names = report_curves(find_runs(args.work_dirs), PROBE if args.what == 'probe' else USAGE, args.what, args.out)
+    print(f'{args.what}.png and {args.what}.csv with {", ".join(names)} are in {args.out}')
+
+
+def size(args: argparse.Namespace) -> None:
+    from ..analysis.reports import report_sizes
+    from ..analysis.runs import find_runs
+
+    table = report_sizes(find_runs(args.work_dirs), args.out)
+    for row in table:
+        shown = ', '.join(f'{key} {value:.4g}' for key, value in list(row.items())[4:] if value is not None)
+        print(f'{row["line"]}, K = {row["codebook_size"]}, seed {row["seed"]}: {shown}')
+    print(f'size_curves.png, size.png and size.csv are in {args.out}')
+
+
+RUN = {'toy': toy, 'tsne': tsne, 'curves': curves, 'probe': curves, 'size': size}

@@ -1,0 +1,123 @@
+"""Compare methods under the same encoder, decoder, data and steps: train every config with every seed, write one report."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fvq_core.commands.command import command, make_parser
+from fvq_core.config.key_value import KeyValueAction
+
+EXAMPLE = """\
+  tools/benchmark.py configs/mini/*.py --seeds 0 1 2                     # bundled photos; continues where it stopped
+  tools/benchmark.py configs/mini/vq.py configs/mini/fvq.py --lr-factors 0.3 1 3 --jobs 2
+  tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos   # photos/train, photos/val
+  tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos --rates-of work_dirs/benchmark
+  tools/benchmark.py configs/mini/q1/sweep.py                            # one row for each cell of a sweep
+  tools/benchmark.py configs/mini/*.py --seeds 0 1 2 --report-only       # what is there so far"""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('benchmark.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('configs', nargs='+', help='one row each; one with a `sweep` is a row for each of its cells')
+    parser.add_argument(
+        '--data', metavar='PATH', help='a folder with train/ and val/ photos, in place of the bundled ones'
+    )
+    parser.add_argument('--steps', type=int, help="replaces every config's train_cfg.max_iters")
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument(
+        '--lr-factors',
+        nargs='+',
+        type=float,
+        default=[1.0],
+        metavar='F',
+        help='on the learning rate; all are tried with the first seed, the best by evaluation PSNR gets the others',
+    )
+    parser.add_argument(
+        '--rates-of',
+        metavar='DIR',
+        help='the work dir of another benchmark: each row takes the factor that was best there',
+    )
+    parser.add_argument('--jobs', default='auto', help='runs at a time; auto: one a GPU, or one')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run')
+    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    parser.add_argument(
+        '--reference',
+        metavar='ROW',
+        help='row that PSNR is compared with; default the fvq of the same folder and codebook size, else the first',
+    )
+    parser.add_argument(
+        '--perceptual', default='auto', help='auto (weights on this machine), none, alex, vgg or squeeze'
+    )
+    parser.add_argument('--perceptual-weights', metavar='FILE', help='trained weights of that network')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='for every row alike'
+    )
+    parser.add_argument(
+        '--allow-differences', action='store_true', help='also compare configs that differ in more than the quantizer'
+    )
+    parser.add_argument('--report-only', action='store_true', help='train nothing, report what is there')
+    args = parser.parse_args(argv)
+
+    from fvq_core.errors import UserError, nearest_hint
+
+    from ..benchmark.chosen_rates import chosen_rates
+    from ..benchmark.fairness import check_fairness
+    from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
+    from ..benchmark.photo_data import use_photos
+    from ..benchmark.report import write_report
+    from ..benchmark.rows import read_rows, trainable
+    from ..benchmark.scheduler import Benchmark, make_slots
+    from ..benchmark.sentences import FEWEST_CODES
+
+    if args.perceptual not in CHOICES:
+        raise UserError(
+            f"benchmark: unknown --perceptual '{args.perceptual}'; {nearest_hint(args.perceptual, CHOICES)}"
+        )
+    slots, metrics = make_slots(args.jobs, args.threads), perceptual_metrics(args.perceptual, args.perceptual_weights)
+    options = {**args.cfg_options, **({} if args.steps is None else {'train_cfg.max_iters': args.steps})}
+    rows = read_rows(args.configs, options)
+    names = [row.name for row in rows]
+    if args.reference is not None and args.reference not in names:
+        raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")
+    if not args.allow_differences:
+        check_fairness(rows)
+    work_dir, chosen, notes = Path(args.work_dir), None, []
+    if args.rates_of is not None:
+        if len(args.lr_factors) > 1:
+            raise UserError('benchmark: --rates-of and several --lr-factors exclude each other; drop one of them.')
+        rates = chosen_rates(Path(args.rates_of), [row for row, _ in trainable(rows)], args.seeds[0])
+        chosen = rates.best
+        notes.append(
+            f'Learning rates were chosen for each row by {args.rates_of} among the {rates}, not on these photos.'
+        )
+    if args.data:
+        needed = max(
+            (math.ceil(FEWEST_CODES * r.codebook_size / r.codes_per_image) for r, _ in trainable(rows)), default=1
+        )
+        crops = use_photos([cfg for _, cfg in trainable(rows)], args.data, needed, work_dir, not args.report_only)
+        notes.append(f'Photos of {args.data}: train/ for training, {crops} fixed crops of the others for evaluation.')
+    else:
+        notes.append("The configs' own data.")
+        if any('BundledPhotos' in str(cfg.val_dataloader['dataset']['type']) for _, cfg in trainable(rows)):
+            notes.append('Training and evaluation crops are of different parts of the same ten bundled photos.')
+    if not metrics:
+        notes.append('No perceptual distance: no trained network was given or found on this machine.')
+
+    benchmark = Benchmark(rows, args.seeds, args.lr_factors, work_dir, metrics, chosen)
+    for row in rows:
+        if row.refusal:
+            print(f'{row.name}: refused: {row.refusal}')
+    if not args.report_only:
+        benchmark.train(slots, functools.partial(print, flush=True))
+    line = shlex.join(['tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
+    summaries = write_report(benchmark, args.reference, line, notes)
+    for summary in summaries:
+        psnr = summary.cells['psnr'].text(2) if summary.runs else ''
+        print(f'{summary.row.name:28s} {"; ".join(filter(None, (psnr, summary.failure)))}')
+    print(f'report: {work_dir / "report.md"}, {work_dir / "report.html"}, {work_dir / "report.csv"}')

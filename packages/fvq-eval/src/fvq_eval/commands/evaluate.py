@@ -1,0 +1,147 @@
+"""Score a set of images against a reference under a preset: the row of any generator, from its samples alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fvq_core.commands.command import add_device, add_launcher, command, make_parser
+from fvq_core.config.key_value import KeyValueAction
+from fvq_core.stamp import image_count
+
+from .options import PRESETS, SCORES, check_least, check_names, prepare_output
+
+EXAMPLE = """\
+  tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
+  tools/evaluate.py samples/ --reference VIRTUAL_imagenet256_labeled.npz --row t11.31 --out work_dirs/fvq_l/metrics.json
+  tools/evaluate.py 'shards/{00..07}.tar' --reference val/ --preset strict --crop 256 --classes
+  tools/evaluate.py val/ --crop 256 --save-stats val256.npz                        # statistics, to be a reference
+  torchrun --nproc-per-node 8 tools/evaluate.py samples.npz --reference val256.npz"""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('evaluate.py', __doc__ or '', EXAMPLE)
+    parser.add_argument(
+        'samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), or a tar of images'
+    )
+    parser.add_argument(
+        '--reference',
+        help='the same kinds, an npz of statistics, or `bundled`: 1,000 crops of the ten bundled photos, of the size that '
+        '--crop says; without one, only what needs none',
+    )
+    parser.add_argument('--preset', default='adm', help='the protocol; default %(default)s')
+    parser.add_argument(
+        '--extractor',
+        metavar='TYPE',
+        help="in place of the preset's: a registered feature extractor, such as Backbone; TorchScriptFeatures runs whatever "
+        'its file holds, unless --extractor-options sha256=HEX says which file it must be',
+    )
+    parser.add_argument(
+        '--extractor-options',
+        nargs='+',
+        action=KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='such as weights=FILE',
+    )
+    parser.add_argument('--metrics', nargs='+', metavar='NAME', help="in place of the preset's, such as fid precision")
+    parser.add_argument('--classes', action='store_true', help='the numbers of each class too')
+    parser.add_argument(
+        '--save-stats', metavar='FILE', help="an npz for the samples' statistics, as a reference for others"
+    )
+    parser.add_argument('--crop', type=int, metavar='SIZE', help="cut image files to squares by the preset's crop")
+    parser.add_argument('--images', type=int, metavar='N', help="of the whole set; default: the preset's, 50000")
+    parser.add_argument('--convert-rgb', action='store_true', help='convert greyscale, palette and CMYK files')
+    parser.add_argument(
+        '--batch-size', type=int, default=64, help='of one process; changes no digit; default %(default)s'
+    )
+    parser.add_argument('--workers', type=int, default=4, help='threads that decode files; default %(default)s')
+    add_device(parser)
+    parser.add_argument(
+        '--cache',
+        metavar='DIR',
+        help='where statistics and features of every set are kept, without limit; default ~/.cache/fvq/statistics',
+    )
+    parser.add_argument('--no-cache', action='store_true', help='neither use nor keep statistics of earlier runs')
+    parser.add_argument('--row', metavar='ID', help="the paper's row that these samples stand for, such as t11.31")
+    add_launcher(parser)
+    parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
+    args = parser.parse_args(argv)
+    check_names('preset', [args.preset], PRESETS)
+    check_names('metric', args.metrics or (), SCORES)
+    for option, least in (('workers', 0), ('crop', 1), ('images', 1)):
+        check_least(f'--{option}', getattr(args, option), least)
+
+    from mmengine.dist import is_main_process
+
+    from fvq_core.errors import UserError
+    from fvq_core.files.json import write_json
+    from fvq_core.ops.distributed import choose_device, find_launcher, join_group
+    from fvq_core.registry import EVALUATORS
+    from fvq_core.training.runner import versions
+
+    from ..reports.paper_tables import find_row
+
+    row = find_row(args.row) if args.row else None
+    prepare_output('--out', args.out)
+    prepare_output('--save-stats', args.save_stats, '.npz')
+    if args.extractor_options and not args.extractor:
+        args.extractor = 'InceptionV3'
+    extractor = dict(type=args.extractor, **args.extractor_options) if args.extractor else None
+    join_group(find_launcher(args.launcher), args.device)
+    evaluator = EVALUATORS.build(
+        dict(
+            type='ImageSetEvaluator',
+            preset=args.preset,
+            extractor=extractor,
+            metrics=args.metrics,
+            classes=args.classes,
+            crop=args.crop,
+            images=args.images,
+            convert=args.convert_rgb,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            device=choose_device(args.device),
+            cache=None if args.no_cache else args.cache or 'default',
+        )
+    )
+    scored = evaluator.evaluate(args.samples, args.reference, args.save_stats)
+    if not is_main_process():
+        return
+    print(scored.preset)
+    for name, metric in scored.metrics.items():
+        print(f'{name:20s} {metric!s:>10s}   {image_count(metric.samples)}; {metric.protocol}')
+    for label, metrics in scored.classes.items():
+        print(class_line(label, metrics))
+    for note in scored.notes:
+        print(f'note: {note}')
+    if args.out:
+        by_class = {str(label): in_json(metrics) for label, metrics in scored.classes.items()}
+        document = {
+            'metrics': in_json(scored.metrics),
+            **({'classes': by_class} if by_class else {}),
+            **scored.facts,  # with the path of the images as `samples`
+        }
+        document |= {'row': row, 'notes': scored.notes, 'versions': dict(versions())}
+        write_json(Path(args.out), document)
+    if scored.unsaved:
+        raise UserError(scored.unsaved)
+    if args.save_stats:
+        print(f'statistics of {image_count(scored.facts["images"])} are in {args.save_stats}')
+
+
+def class_line(label: int, metrics: Mapping[str, Any]) -> str:
+    """The numbers of one class, with the part of their stamps that fits on a line; the JSON has all of it."""
+    first = next(iter(metrics.values()), None)
+    if first is None:
+        return f'class {label:<5d} no number can be had'
+    partial = ', partial' if first.partial else ''
+    numbers = [f'{key} {metric}{" (TOO FEW)" * metric.too_few}' for key, metric in metrics.items()]
+    return f'class {label:<5d} {image_count(first.samples)}; {first.preset}{partial}: {", ".join(numbers)}'
+
+
+def in_json(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Numbers with their stamps."""
+    return {name: metric.to_dict() for name, metric in metrics.items()}

@@ -1,0 +1,37 @@
+"""Put the paper's numbers beside the measured ones, row by row: Markdown, CSV, and HTML with the runs' pictures."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from fvq_core.commands.command import command, make_parser
+
+EXAMPLE = """\
+  tools/report.py work_dirs                                   # every run and every scored image set below it
+  tools/report.py work_dirs/fvq_16k adm.json --rows t3 t11.31
+  tools/report.py work_dirs --out reports/june"""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('report.py', __doc__ or '', EXAMPLE)
+    parser.add_argument(
+        'work_dirs', nargs='+', help='folders with metrics*.json in or below them, or JSON files that --out wrote'
+    )
+    parser.add_argument(
+        '--rows', nargs='+', default=(), metavar='ID', help='tables (t5) and rows (t11.31); default all'
+    )
+    parser.add_argument('--out', default='work_dirs/report', help='folder to write to; default %(default)s')
+    args = parser.parse_args(argv)
+
+    from ..reports.measurements import find_measurements
+    from ..reports.paper_report import write_paper_report
+
+    found = find_measurements(args.work_dirs)
+    line = shlex.join(['tools/report.py', *(sys.argv[1:] if argv is None else argv)])
+    files = write_paper_report(found, args.out, line, args.rows)
+    for path, why in found.left_out:
+        print(f'left out: {path}: {why}')
+    print(f'{len(found.measured)} files of numbers; report: {", ".join(map(str, files.values()))}')

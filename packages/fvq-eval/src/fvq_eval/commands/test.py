@@ -1,0 +1,173 @@
+"""Evaluate a tokenizer: with a config's metrics on its evaluation set, or under published protocols on image files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fvq_core.commands.command import add_launcher, add_weights, command, make_parser
+from fvq_core.config.key_value import KeyValueAction
+from fvq_core.config.read import load_config, use_image_folder
+from fvq_core.errors import UserError
+from fvq_core.metric import MetricValue
+from fvq_core.stamp import image_count
+from fvq_core.training.preflight import preflight
+
+from .options import check_least, prepare_output
+
+EXAMPLE = """\
+  tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/iter_1600.pth
+  tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/tokenizer --out metrics.json
+  tools/test.py configs/fvq/fvq_16k.py work_dirs/fvq_16k/iter_400365.pth --data data/coco/val2017  # table 3's
+  tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/imagenet/val --preset fvq-release llamagen strict
+  tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/coco/val2017 --preset strict --images 5000
+  torchrun --nproc-per-node 8 tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/imagenet/val --preset ibq
+
+a preset is everything that decides on a number beside the model: crop, kernel, rounding, codec, reference, network,
+conventions of PSNR, SSIM and LPIPS. docs/evaluation.md has the table of them. Its crops replace the config's own."""
+
+OF_PRESETS = ('extractor', 'extractor_options', 'reference', 'lpips_weights', 'image_size', 'images')
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('test.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('config', help='a Python config, see configs/')
+    parser.add_argument('checkpoint', help='an iter_N.pth, or a folder that tools/export.py wrote')
+    parser.add_argument('--data', metavar='DIR', help="images or tar files in place of the config's evaluation set")
+    parser.add_argument(
+        '--preset',
+        nargs='+',
+        metavar='P',
+        help='protocols, all in one pass: adm, llamagen, fvq-release, ibq, rqvae, strict; default: the config decides',
+    )
+    parser.add_argument(
+        '--extractor',
+        metavar='TYPE',
+        help='network of rFID and the like; default: Inception of 2015; none: no such score',
+    )
+    parser.add_argument(
+        '--extractor-options',
+        nargs='+',
+        action=KeyValueAction,
+        metavar='KEY=VALUE',
+        help='its arguments, such as weights',
+    )
+    parser.add_argument(
+        '--reference', metavar='NPZ', help='statistics for presets that compare with a file, such as adm'
+    )
+    parser.add_argument('--lpips-weights', metavar='PATH', help='file or folder of the networks of LPIPS')
+    parser.add_argument('--image-size', type=int, metavar='N', help="side of the crops; default: the presets', 256")
+    parser.add_argument('--images', type=int, metavar='N', help='of the whole data set; default 50000, ImageNet val')
+    parser.add_argument('--batch-size', type=int, metavar='N', help="default: the config's")
+    parser.add_argument('--workers', type=int, metavar='N', help="processes that decode; default: the config's")
+    add_weights(parser)
+    add_launcher(parser)
+    parser.add_argument('--out', help='write the numbers to this JSON file too')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE')
+    args = parser.parse_args(argv)
+    for option in OF_PRESETS:
+        if getattr(args, option) is not None and not args.preset:
+            raise UserError(f'test.py: --{option.replace("_", "-")} needs a preset; name one with --preset.')
+    for option, least in (('batch_size', 1), ('workers', 0), ('image_size', 1), ('images', 1)):
+        check_least(f'--{option.replace("_", "-")}', getattr(args, option), least)
+    prepare_output('--out', args.out)
+
+    from mmengine.dist import is_main_process
+
+    from fvq_core.files.json import write_json
+    from fvq_core.ops.distributed import find_launcher, join_group
+    from fvq_core.training.evaluation import evaluate_checkpoint
+    from fvq_core.training.hooks.report_hook import metrics_document
+
+    cfg = load_config(args.config, args.cfg_options)
+    if args.data:
+        use_image_folder(cfg.val_dataloader, args.data)
+    for key, value in (('batch_size', args.batch_size), ('num_workers', args.workers)):
+        if value is not None:
+            cfg.val_dataloader[key] = value
+    evaluator = None
+    if args.preset:
+        evaluator = preset_evaluator(args)
+        use_crop(cfg, evaluator.presets[0].crop.config())
+    preflight(cfg, train=False)
+    join_group(find_launcher(args.launcher), cfg.device)
+    if evaluator is None:
+        results, weights = evaluate_checkpoint(cfg, args.checkpoint, args.weights)
+    else:
+        results, weights = evaluate_presets(evaluator, cfg, args.checkpoint, args.weights)
+    if not is_main_process():
+        return
+    print_results(results)
+    print(f'weights: {weights}')
+    document = metrics_document(results, cfg, cfg.randomness.seed, weights)
+    if evaluator is not None:
+        for line in evaluator.left_out:
+            print(f'left out: {line}')
+        for preset in evaluator.presets:
+            print(preset)
+        for line in evaluator.side_by_side(results):
+            print(line)
+        document['presets'] = {preset.name: preset.to_dict() for preset in evaluator.presets}
+        document.update(left_out=evaluator.left_out, dead_codes=evaluator.dead_codes, **evaluator.facts)
+    if args.out:
+        write_json(Path(args.out), document)
+
+
+def print_results(results: Mapping[str, MetricValue]) -> None:
+    """One line a number, with what it takes to compare it."""
+    width = max([28, *map(len, results)])
+    for name, metric in results.items():
+        tokens = f', {metric.tokens} tokens' if metric.tokens else ''
+        print(f'{name:{width}s} {metric!s:>14s}   {image_count(metric.samples)}{tokens}; {metric.protocol}')
+
+
+def preset_evaluator(args: Any) -> Any:
+    """What applies presets: a component that fvq-eval registers, for core imports no sibling."""
+    from fvq_core.registry import EVALUATORS
+
+    return EVALUATORS.build(
+        dict(
+            type='PresetEvaluator',
+            presets=args.preset,
+            extractor=extractor_config(args.extractor, args.extractor_options or {}),
+            lpips_weights=args.lpips_weights,
+            reference=args.reference,
+            image_size=args.image_size,
+            images=args.images,
+        )
+    )
+
+
+def extractor_config(name: str | None, options: Mapping[str, Any]) -> dict[str, Any] | bool | None:
+    """A config of features; False for `none`, None where nothing is said."""
+    if name is None and not options:
+        return None
+    if name == 'none':
+        return False
+    return dict(type=name or 'InceptionV3', **options)
+
+
+def use_crop(cfg: Any, crop: Mapping[str, Any]) -> None:
+    """Let a preset's crop stand for the config's own, whose metrics are not asked for either."""
+    cfg.val_evaluator = []
+    if 'transforms' in cfg.val_dataloader.dataset:
+        cfg.val_dataloader.dataset.transforms = [dict(crop)]
+
+
+def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) -> tuple[dict[str, MetricValue], str]:
+    """The numbers of every preset over the config's evaluation set, and what the weights are called in their stamps."""
+    from fvq_core.data.loader import build_dataset
+    from fvq_core.training.evaluation import evaluation_task
+
+    loader = cfg.val_dataloader
+    task = evaluation_task(cfg, checkpoint, weights)
+    results = evaluator.evaluate(
+        task.tokenizer,
+        build_dataset(loader, cfg.randomness.get('seed') or 0),
+        batch_size=loader.batch_size,
+        num_workers=loader.get('num_workers', 0),
+        max_unreadable=loader.get('max_unreadable', 0.1),
+    )
+    return results, f'{checkpoint}{task.weights_note}'

@@ -1,0 +1,1 @@
+"""Figures of studies: curves over runs, codebook sizes, codes on a plane."""

@@ -1,0 +1,110 @@
+"""The paper's tables of numbers, as they are printed, beside the metrics of ours that they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fvq_core.errors import UserError, nearest_hint
+
+from .paper_rows import GENERATION, RECONSTRUCTION, read_table
+
+IMAGENET, COCO = 'ImageNet', 'COCO'
+
+
+@dataclass(frozen=True)
+class PaperColumn:
+    """A column of the paper.
+
+    Attributes:
+        title: As the paper has it.
+        data: The evaluation set that the paper's numbers are of.
+        metrics: Names of our metrics; several where the paper does not say which of them it has.
+    """
+
+    title: str
+    data: str
+    metrics: tuple[str, ...]
+
+
+# By column of the CSV files.
+RECONSTRUCTION_COLUMNS = {
+    'rfid_in1k': PaperColumn('rFID', IMAGENET, ('rfid',)),
+    'rfid_coco': PaperColumn('rFID COCO', COCO, ('rfid',)),
+    'lpips': PaperColumn('LPIPS', IMAGENET, ('lpips', 'lpips_alex', 'lpips_vgg', 'lpips_squeeze')),
+    'psnr': PaperColumn('PSNR dB', IMAGENET, ('psnr', 'psnr_y')),
+    'ssim': PaperColumn('SSIM', IMAGENET, ('ssim',)),
+    'usage_pct': PaperColumn('usage %', IMAGENET, ('usage',)),
+}
+GENERATION_COLUMNS = {
+    'fid': PaperColumn('FID', IMAGENET, ('fid',)),
+    'is': PaperColumn('IS', IMAGENET, ('inception_score',)),
+    'precision': PaperColumn('precision', IMAGENET, ('precision',)),
+    'recall': PaperColumn('recall', IMAGENET, ('recall',)),
+}
+# Table 2 shows some rows of table 11.
+TABLE_2 = dict(
+    zip(
+        (f't2.{number}' for number in range(1, 13)),
+        (f't11.{number}' for number in (7, 8, 11, 15, 16, 19, 25, 26, 28, 29, 31, 32)),
+        strict=True,
+    )
+)
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of a table.
+
+    Attributes:
+        id: Such as `t3.8`.
+        table: Number of the table.
+        system: What was measured.
+        setting: What tells it from rows of the same system.
+        printed: The numbers as printed, by column.
+        note: On the row.
+    """
+
+    id: str
+    table: str
+    system: str
+    setting: str
+    printed: Mapping[PaperColumn, str]
+    note: str
+
+
+def paper_table_rows() -> dict[str, PaperRow]:
+    """Every row of tables 1, 3, 4, 5, 7, 8, 9 and 11 by id, in the paper's order."""
+    found = {}
+    for row_id, line in read_table(RECONSTRUCTION).items():
+        epochs = f'{line["epochs"]} epochs' if line['epochs'] else ''
+        parts = (epochs, line['tokens'], f'K {line["codebook_size"]}' * bool(line['codebook_size']), dim(line))
+        setting = ', '.join(part for part in parts if part)
+        printed = {column: line[key] for key, column in RECONSTRUCTION_COLUMNS.items() if line[key]}
+        found[row_id] = PaperRow(row_id, line['table'], line['method'], setting, printed, line['note'])
+    for row_id, line in read_table(GENERATION).items():
+        setting = ', '.join(part for part in (line['type'], line['params']) if part)
+        printed = {column: line[key] for key, column in GENERATION_COLUMNS.items() if line[key]}
+        table = row_id.removeprefix('t').split('.')[0]
+        found[row_id] = PaperRow(row_id, table, line['model'], setting, printed, line['note'])
+    return found
+
+
+def dim(line: Mapping[str, str]) -> str:
+    """Channels of a code, where it has any."""
+    return f'D {line["code_dim"]}' if line['code_dim'] not in ('', '0') else ''
+
+
+def find_row(row_id: str) -> str:
+    """The id of a row as the tables here have it; rows of table 2 are rows of table 11.
+
+    Raises:
+        UserError: The paper has no such row.
+    """
+    known = paper_table_rows()
+    row_id = TABLE_2.get(row_id, row_id)
+    if row_id not in known:
+        raise UserError(
+            f"the paper has no row '{row_id}' in {RECONSTRUCTION} or {GENERATION}; {nearest_hint(row_id, known)}"
+        )
+    return row_id

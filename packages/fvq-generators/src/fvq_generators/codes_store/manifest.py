@@ -1,0 +1,181 @@
+"""What a folder of codes holds, in words and numbers: `manifest.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fvq_core.codes import CodeLayout, layout_from_dict
+from fvq_core.errors import UserError
+from fvq_core.files.json import parse_json, read_json_object
+
+from .manifest_kinds import check_kinds
+
+MANIFEST_NAME, LABELS_NAME = 'manifest.json', 'labels.npy'
+FORMAT, VERSION = 'fvq codes', 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of codes (n, A, L).
+
+    Attributes:
+        file: Its name.
+        images: n.
+        bytes: Its size.
+        sha256: Of its bytes.
+    """
+
+    file: str
+    images: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The description of a store. All but the last four fields are fixed before the first image is encoded.
+
+    Attributes:
+        layout: How the L codes of a crop lie.
+        tokenizer_hash: Whose codes they are; see `fvq_core.saving.fingerprint`.
+        tokenizer: Where that tokenizer came from, in words.
+        crops: What was cut from each image; `count` is A.
+        precision: Of the encoder.
+        seed: Of random crops.
+        source: Where the images came from, in words.
+        source_images: Their number.
+        source_digest: SHA-256 of their names and labels.
+        shard_size: Images of the source that a shard covers.
+        complete: Whether every shard is there.
+        unreadable: Names of images that could not be read and have no codes.
+        shards: The files of codes, in order.
+        labels_sha256: Of the file of labels.
+    """
+
+    layout: CodeLayout
+    tokenizer_hash: str
+    tokenizer: str
+    crops: Mapping[str, Any]
+    precision: str
+    seed: int
+    source: str
+    source_images: int
+    source_digest: str
+    shard_size: int
+    complete: bool = False
+    unreadable: tuple[str, ...] = ()
+    shards: tuple[Shard, ...] = ()
+    labels_sha256: str = ''
+
+    @property
+    def images(self) -> int:
+        """N, images with codes."""
+        return sum(shard.images for shard in self.shards)
+
+    @property
+    def views(self) -> int:
+        """A, the crops of an image."""
+        return int(self.crops['count'])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """16 bits where every code fits."""
+        return np.dtype(np.uint16 if self.layout.vocab_size <= 2**16 else np.int32)
+
+    @property
+    def number_of_shards(self) -> int:
+        """Shards of a complete store."""
+        return -(-self.source_images // self.shard_size)
+
+    def shard_images(self, shard: int) -> range:
+        """The numbers of the source's images that a shard covers."""
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, self.source_images))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        fields = {**vars(self), 'layout': self.layout.to_dict(), 'crops': dict(self.crops)}
+        fields['unreadable'], fields['shards'] = list(self.unreadable), [vars(shard) for shard in self.shards]
+        counts = dict(images=self.images, vocabulary=self.layout.vocab_size, dtype=str(self.dtype))
+        return {'format': FORMAT, 'version': VERSION, **counts, **fields}
+
+    @classmethod
+    def from_dict(cls, document: Any, where: str | Path) -> Manifest:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            UserError: It is something else, or damaged.
+        """
+        if not isinstance(document, Mapping) or document.get('format') != FORMAT:
+            raise UserError(f'{where} is not the manifest of a codes store; make one with tools/extract_codes.py.')
+        if document.get('version') != VERSION:
+            raise UserError(f'{where} has version {document.get("version")!r}, this FVQ reads {VERSION}; update FVQ.')
+        known = cls.__dataclass_fields__
+        try:
+            given = {key: document[key] for key in known}
+            check_kinds(given)
+            given['layout'] = layout_from_dict(given['layout'])
+            given['shards'] = tuple(Shard(**shard) for shard in given['shards'])
+            given['unreadable'] = tuple(given['unreadable'])
+            manifest = cls(**given)
+            checked = parse_json(json.dumps(manifest.to_dict()), str(where))  # tuples are lists there
+            wrong = [key for key, value in checked.items() if document.get(key) != value]
+            if manifest.complete and len(manifest.shards) != manifest.number_of_shards:
+                wrong.append('shards')
+            if any(Path(shard.file).name != shard.file for shard in manifest.shards):
+                wrong.append('file')
+            if manifest.views < 1:
+                wrong.append('crops')
+        except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
+            raise UserError(
+                f'{where} is damaged ({type(error).__name__}: {error}); extract the codes again.'
+            ) from error
+        if wrong:
+            raise UserError(f"{where} contradicts itself in '{wrong[0]}'; extract the codes again.")
+        return manifest
+
+    def refuse_difference(self, other: Manifest, where: str | Path) -> None:
+        """Refuse to continue an extraction with other settings.
+
+        Args:
+            other: What is there.
+            where: The folder.
+
+        Raises:
+            UserError: Naming the first setting that differs.
+        """
+        wanted, there = self.to_dict(), other.to_dict()
+        fixed = [key for key in wanted if key not in ('tokenizer', 'source', 'images', *OUTCOME)]
+        different = next((key for key in fixed if wanted[key] != there[key]), None)
+        if different is not None:
+            raise UserError(
+                f'{where} holds codes made otherwise ({different} is {there[different]} there, {wanted[different]} now); '
+                'name another folder, or delete that one.'
+            )
+
+    def finished(self, shards: list[Shard], unreadable: list[str], labels_sha256: str) -> Manifest:
+        """The manifest of the complete store."""
+        return replace(
+            self, complete=True, shards=tuple(shards), unreadable=tuple(unreadable), labels_sha256=labels_sha256
+        )
+
+
+OUTCOME = ('complete', 'unreadable', 'shards', 'labels_sha256')
+
+
+def read_manifest(root: str | Path) -> Manifest:
+    """The manifest of a folder, complete or not.
+
+    Raises:
+        UserError: None there, or none that can be used.
+    """
+    path = Path(root) / MANIFEST_NAME
+    if not path.exists():
+        raise UserError(f'{root} is no codes store: it has no {MANIFEST_NAME}; make one with tools/extract_codes.py.')
+    return Manifest.from_dict(read_json_object(path, 'extract the codes again'), path)

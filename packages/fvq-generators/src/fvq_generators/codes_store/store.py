@@ -1,0 +1,177 @@
+"""Reading a store of codes: memory-mapped, any crop of any image at once."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fvq_core.errors import UserError
+from fvq_core.files.arrays import map_npy
+from fvq_core.saving.fingerprint import tokenizer_hash
+
+from .manifest import LABELS_NAME, read_manifest
+
+if TYPE_CHECKING:
+    from fvq_core.tokenizer import Tokenizer
+
+AGAIN = 'extract the codes again, or copy the store again'
+
+
+class CodesStore:
+    """A folder that `tools/extract_codes.py` wrote. Opening it reads no codes; processes share what they read.
+
+    Args:
+        root: The folder.
+
+    Attributes:
+        manifest: What the folder says of itself.
+        layout: How the L codes of a crop lie.
+        views: A, the crops of each image.
+        tokenizer_hash: Whose codes they are.
+
+    Raises:
+        UserError: No store, an unfinished one, or one with missing, truncated or foreign files.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root, self.manifest = Path(root), read_manifest(root)
+        if not self.manifest.complete:
+            raise UserError(f'{root} is unfinished; run tools/extract_codes.py with the same arguments to continue it.')
+        for shard in self.manifest.shards:
+            path = self.root / shard.file
+            size = path.stat().st_size if path.is_file() else None
+            if size is None:
+                raise UserError(f'{path} is missing, one of {len(self.manifest.shards)} shards; {AGAIN}.')
+            if size != shard.bytes:
+                raise UserError(f'{path} has {size:,} bytes, its manifest says {shard.bytes:,}; {AGAIN}.')
+        self.layout, self.views = self.manifest.layout, self.manifest.views
+        self.tokenizer_hash: str = self.manifest.tokenizer_hash
+        self.ends = np.cumsum([shard.images for shard in self.manifest.shards])
+        self.labels: np.ndarray = self._map(LABELS_NAME, (self.manifest.images,), np.dtype(np.int64))
+        self.maps: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.manifest.images
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is started afresh maps the files itself; a pickled map would be a copy of them.
+        return {**vars(self), 'maps': {}}
+
+    def label(self, image: int) -> int:
+        """The class of an image, -1 without one.
+
+        Raises:
+            IndexError: There is no such image.
+        """
+        check_index(image, len(self.labels), 'image', self.root)
+        return int(self.labels[image])
+
+    def codes(self, image: int, view: int) -> Tensor:
+        """The codes of one crop of an image, int64 (L,).
+
+        Raises:
+            UserError: They are outside the vocabulary, or their shard is damaged.
+            IndexError: There is no such image or crop.
+        """
+        codes_AL, where = self._image(image)
+        check_index(view, self.views, 'crop', where)
+        return checked_codes(codes_AL[view], self.layout, where)
+
+    def all_codes(self, image: int) -> Tensor:
+        """The codes of every crop of an image, int64 (A, L).
+
+        Raises:
+            UserError: See `codes`.
+            IndexError: There is no such image.
+        """
+        codes_AL, where = self._image(image)
+        return checked_codes(codes_AL, self.layout, where)
+
+    def check_tokenizer(self, tokenizer: Tokenizer | str) -> None:
+        """Refuse a tokenizer that did not make these codes.
+
+        Args:
+            tokenizer: The tokenizer, or its hash.
+
+        Raises:
+            UserError: It is another.
+        """
+        given = tokenizer if isinstance(tokenizer, str) else tokenizer_hash(tokenizer)
+        refuse_other_tokenizer(str(self.root), self.tokenizer_hash, given, f' ({self.manifest.tokenizer})')
+
+    def verify(self) -> None:
+        """Read everything and compare it with the manifest's digests.
+
+        Raises:
+            UserError: Naming the first file that differs.
+        """
+        wanted = {shard.file: shard.sha256 for shard in self.manifest.shards}
+        for name, digest in {**wanted, LABELS_NAME: self.manifest.labels_sha256}.items():
+            with open(self.root / name, 'rb') as file:
+                if hashlib.file_digest(file, 'sha256').hexdigest() != digest:
+                    raise UserError(f'{self.root / name} is not what was written; {AGAIN}.')
+
+    def _image(self, image: int) -> tuple[np.ndarray, str]:
+        """The codes (A, L) of an image, and what they are called."""
+        check_index(image, len(self.labels), 'image', self.root)
+        number = int(np.searchsorted(self.ends, image, side='right'))
+        shard = self.manifest.shards[number]
+        if number not in self.maps:
+            shape = (shard.images, self.views, self.layout.length)
+            self.maps[number] = self._map(shard.file, shape, self.manifest.dtype)
+        row = image - (int(self.ends[number - 1]) if number else 0)
+        return self.maps[number][row], f'{self.root / shard.file}, image {row}'
+
+    def _map(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        path = self.root / name
+        try:
+            found = map_npy(path)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f'{path} cannot be read ({" ".join(str(error).split())}); {AGAIN}.') from error
+        if found.shape != shape or found.dtype != dtype:
+            raise UserError(
+                f'{path} holds {found.dtype} of shape {found.shape}, expected {dtype} of shape {shape}; {AGAIN}.'
+            )
+        return found
+
+
+def check_index(index: int, size: int, what: str, where: str | Path) -> None:
+    """Refuse a number that is none of an image or a crop; a negative one would count from the end or name another file.
+
+    Raises:
+        IndexError: Saying which there are; a loop over a data set ends with it.
+    """
+    if not 0 <= index < size:
+        raise IndexError(f'{where} has {what}s 0 to {size - 1}, got {index}.')
+
+
+def checked_codes(codes: np.ndarray, layout: Any, where: str) -> Tensor:
+    """Codes (L,) or (A, L) as int64, refused where the layout cannot hold them.
+
+    Raises:
+        UserError: Saying where they are.
+    """
+    found = torch.from_numpy(codes.astype(np.int64))
+    try:
+        layout.check(found.reshape(-1, found.shape[-1]))
+    except UserError as error:
+        raise UserError(f'{where}: {error}') from error
+    return found
+
+
+def refuse_other_tokenizer(store: str, made_by: str, given: str, note: str) -> None:
+    """Refuse a tokenizer whose hash is not the one that made the codes.
+
+    Raises:
+        UserError: With the start of both.
+    """
+    if given != made_by:
+        raise UserError(
+            f'the codes in {store} were made by tokenizer {made_by[:12]}{note}, this one is {given[:12]}; load that '
+            'tokenizer, or extract the codes with this one.'
+        )

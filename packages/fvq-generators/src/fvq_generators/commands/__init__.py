@@ -1,0 +1,1 @@
+"""Commands: extracting codes, sampling images."""

@@ -1,0 +1,103 @@
+"""Encode a data set once, for a generator to train on: every crop of every image as codes, in one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from fvq_core.commands.command import add_device, add_launcher, add_weights, command, make_parser
+
+EXAMPLE = """\
+  tools/extract_codes.py work_dirs/fvq_photos/tokenizer bundled codes/photos --size 64 --crops random 100 --flip
+  tools/extract_codes.py fvq_16k data/imagenet/train codes/imagenet --workers 16 --upsample     # ten crops of 256
+  tools/extract_codes.py fvq_16k data/imagenet/train codes/imagenet --upsample --crop-range 1.1 1.05
+  tools/extract_codes.py fvq_16k 'data/train-{000000..000146}.tar' codes/imagenet --workers 16
+  torchrun --nproc-per-node 8 tools/extract_codes.py fvq_16k data/imagenet/train codes/imagenet --upsample
+the same command again continues what was stopped; then, in the generator's config:
+  train_dataloader = dict(batch_size=32, dataset=dict(type='CodesDataset', root='codes/imagenet'))
+
+crops of an image: `ten` are corners and centre of a centre crop of SIZE x RANGE pixels and the same of its mirror image,
+as LlamaGen's; training then shows one of them at random each time. `center` is one, `random N` are N, each of 80 to 100 %
+of the short side; --flip adds their mirror images. ImageNet has images smaller than 256 pixels: --upsample enlarges them."""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('extract_codes.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('tokenizer', help='a saved tokenizer (folder, or user/name on the hub) or an iter_N.pth')
+    parser.add_argument(
+        'data',
+        help='a folder of images, tar shards (a .tar path, a pattern, a folder of them), or `bundled`: ten photos',
+    )
+    parser.add_argument('out', help='folder to write; an interrupted extraction there is continued')
+    parser.add_argument(
+        '--crops', nargs='+', default=['ten'], metavar='KIND', help='ten, center, or random N; default ten'
+    )
+    parser.add_argument('--flip', action='store_true', help='mirror images too; the ten crops have theirs already')
+    parser.add_argument(
+        '--crop-range', type=float, nargs='+', metavar='R', help='of the ten crops; several are mixed; default 1.1'
+    )
+    parser.add_argument('--size', type=int, default=256, help='side of a crop in pixels; default 256')
+    parser.add_argument('--upsample', action='store_true', help='enlarge images smaller than the crop; else an error')
+    parser.add_argument('--batch-size', type=int, default=64, help='crops encoded at once; default 64')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help='processes that read and crop images; default 4, on a small machine as many as it has cores',
+    )
+    parser.add_argument('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder')
+    parser.add_argument(
+        '--tar-labels', choices=('cls', 'shard'), default='cls', help="a tar's labels: .cls members, or one tar a class"
+    )
+    parser.add_argument(
+        '--exif-orientation',
+        choices=('apply', 'ignore'),
+        default='apply',
+        help="turn photos upright as their EXIF tag says, or ignore it as LlamaGen's extraction does; default apply",
+    )
+    parser.add_argument('--max-unreadable', type=float, default=0.1, help='largest share to leave out; default 0.1')
+    parser.add_argument('--shard-size', type=int, help='images a shard: what a killed process loses; default by itself')
+    parser.add_argument('--seed', type=int, default=0, help='of random crops')
+    add_device(parser)
+    add_weights(parser)
+    add_launcher(parser)
+    args = parser.parse_args(argv)
+
+    import torch.distributed as dist
+    from mmengine.dist import get_dist_info
+
+    from fvq_core.ops.distributed import choose_device, find_launcher, join_group
+
+    from ..extraction.extract_codes import extract_codes, image_source, load_tokenizer
+    from ..extraction.multi_crop import parse_crops
+
+    multi_crop = parse_crops(args.crops, args.size, args.flip, args.crop_range, args.upsample)
+    images, tokenizer = (
+        image_source(args.data, args.tar_labels, args.exif_orientation),
+        load_tokenizer(args.tokenizer, args.weights),
+    )
+    join_group(find_launcher(args.launcher), args.device)
+    manifest = extract_codes(
+        tokenizer,
+        images,
+        args.out,
+        multi_crop,
+        names=dict(tokenizer=args.tokenizer, source=args.data),
+        device=choose_device(args.device),
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        shard_size=args.shard_size,
+        precision=args.precision,
+        max_unreadable=args.max_unreadable,
+        seed=args.seed,
+    )
+    rank = get_dist_info()[0]
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if rank == 0:
+        print(
+            f'{args.out}: {manifest.images:,} images x {manifest.views} crops x {manifest.layout.length} codes of '
+            f'{manifest.layout.vocab_size:,}, as {manifest.dtype}, of tokenizer {manifest.tokenizer_hash[:12]}'
+            + (f'; {len(manifest.unreadable)} unreadable images left out' if manifest.unreadable else '')
+        )

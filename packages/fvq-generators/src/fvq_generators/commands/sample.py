@@ -1,0 +1,119 @@
+"""Draw images with a generator: a picture grid, and an npz or a folder of images for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fvq_core.commands.command import add_device, add_launcher, add_weights, command, make_parser
+
+EXAMPLE = """\
+  tools/sample.py work_dirs/llamagen_photos/generator work_dirs/codes_photos/tokenizer --num 80 --cfg 2 --out samples
+  tools/sample.py fvq_l fvq_16k --classes 207 360 --num 16 --cfg 4 --out dogs_and_otters
+  tools/sample.py fvq_l fvq_16k --classes random --num 50000 --cfg 1.75 --npz --out fvq_l_samples    # table 2's
+  torchrun --nproc-per-node 8 -- tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
+  tools/sample.py llamagen_xl_t2i vq16 --captions t5_features --num 32 --cfg 7.5 --out from_text
+  tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
+write `--` before tools/sample.py where torchrun starts it: torchrun takes --num as an option of its own otherwise.
+
+the same command again continues what was stopped, with a larger --num it draws the rest. The random numbers of an image
+depend on --seed and its number alone, and on one kind of machine any number of processes draws the same images. Another
+--batch-size may round logits and pixels otherwise: a grey level here and there; in bfloat16 or on a GPU a draw that lies
+between two codes can fall the other way too, and the rest of that image with it.
+
+grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; where
+there are fewer than two samples a class, samples spread over all of them, ordered by class."""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('sample.py', __doc__ or '', EXAMPLE)
+    parser.add_argument('generator', help='a saved generator (folder, or user/name on the hub) or an iter_N.pth')
+    parser.add_argument('tokenizer', nargs='?', help='a saved tokenizer; not needed where the generator has it with it')
+    parser.add_argument('--out', required=True, help='folder for grid.png and samples; an interrupted call continues')
+    parser.add_argument('--num', type=int, default=64, help='images in all; default 64')
+    parser.add_argument(
+        '--classes', nargs='+', default=['all'], metavar='C', help='classes in turn, `all`, or `random`; default all'
+    )
+    parser.add_argument('--cfg', type=float, metavar='S', help="classifier-free guidance; default the generator's own")
+    parser.add_argument(
+        '--captions',
+        metavar='FOLDER',
+        help='.npy files of caption features, for a generator of captions; --classes then picks them by number',
+    )
+    parser.add_argument('--cfg-interval', type=int, metavar='N', help='guide the first N + 2 codes alone; default all')
+    parser.add_argument('--cfg-schedule', help='constant, or linear or cosine: guidance that rises along the image')
+    parser.add_argument('--temperature', type=float, help='of the softmax, 0 takes the likeliest code; default 1')
+    parser.add_argument('--top-k', type=int, help='draw from the k likeliest codes; default from all')
+    parser.add_argument('--top-p', type=float, help='draw from the likeliest codes of this probability; default 1')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
+    parser.add_argument('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
+    parser.add_argument(
+        '--batch-size', type=int, default=32, help='images at a time, of the first 256 at most 16; default 32'
+    )
+    parser.add_argument('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
+    parser.add_argument(
+        '--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights"
+    )
+    add_device(parser)
+    add_weights(parser)
+    add_launcher(parser)
+    args = parser.parse_args(argv)
+
+    import torch.distributed as dist
+    from mmengine.dist import get_dist_info
+
+    from fvq_core.errors import UserError
+    from fvq_core.ops.distributed import choose_device, find_launcher, join_group
+    from fvq_core.ops.ranks import broadcast_result
+    from fvq_core.registry import MODELS
+
+    from ..image_progress import ImageProgress
+    from ..image_sets import (
+        SHARD_IMAGES,
+        CaptionFolder,
+        SampleOutputs,
+        SamplePlan,
+        SampleShards,
+        check_request,
+        draw_samples,
+        parse_classes,
+        wait_for_all,
+    )
+
+    model = MODELS.resolve('AutoregressiveImageModel').load(
+        args.generator, args.tokenizer, precision=args.precision, weights=args.weights
+    )
+    given = dict(cfg_scale=args.cfg, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
+    settings = model.settings(**given, cfg_interval=args.cfg_interval, cfg_schedule=args.cfg_schedule)
+    facts = {**settings, **model.identity(), 'precision': args.precision}
+    captions, shape = None, model.generator.caption_shape
+    if shape is not None:
+        if args.captions is None:
+            raise UserError('this generator draws from captions; name a folder of their features with --captions.')
+        captions = CaptionFolder(args.captions, *shape)
+        facts['captions'] = captions.digest()
+    elif args.captions is not None:
+        raise UserError('--captions: this generator has classes; leave it out.')
+    classes, draw_classes = parse_classes(args.classes, model.num_classes if captions is None else len(captions))
+    plan = SamplePlan(args.num, classes, draw_classes, args.seed, facts, max(SHARD_IMAGES, args.batch_size))
+    check_request(model.generator, settings, args.batch_size)
+    join_group(find_launcher(args.launcher), args.device)
+    model.to(choose_device(args.device))
+    rank, world_size = get_dist_info()
+    shards = SampleShards(Path(args.out) / 'shards', plan)
+    try:
+        missing = shards.follow(broadcast_result(shards.open if rank == 0 else None))
+        own = missing[rank::world_size]
+        options, total = {**settings, 'compile': args.compile}, sum(len(shards.plan.shard(number)) for number in own)
+        with ImageProgress('sampling', total, rank, world_size, print) as progress:
+            draw_samples(model, shards, own, options, args.batch_size, progress.advance, captions)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        if rank == 0:
+            wait_for_all(shards, missing)
+            for line in SampleOutputs(Path(args.out), shards).write(npz=args.npz, images=args.images):
+                print(line)
+    finally:
+        shards.close()

@@ -1,0 +1,119 @@
+"""Codes as training data: a random one of an image's crops each time it comes up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fvq_core.data.sample import sample_rng
+from fvq_core.errors import UserError
+from fvq_core.registry import DATASETS
+
+from ..codes_store import open_codes
+
+
+class CodesSample(TypedDict):
+    """One crop of one image: `codes` int64 (L,), its class, and a user's mistake carried out of a loader process."""
+
+    codes: Tensor | None
+    label: int
+    error: NotRequired[str]
+
+
+@DATASETS.register_module()
+class CodesDataset(Dataset):
+    """The codes of a store, or of several stores of the same images, mixed evenly as LlamaGen mixes two crop ranges.
+
+    Which crop is shown is a function of the seed and the position in the data order alone, so a run resumes exactly
+    from any position, with any number of workers. Without a position (in an evaluation) it is fixed for each image.
+
+    Args:
+        root: A folder that `tools/extract_codes.py` wrote, or LlamaGen's with `NAME_codes` and `NAME_labels`; or a list.
+        layout: For LlamaGen's folders: how codes lie, as a dict; see `LlamaGenFolder`.
+        tokenizer_hash: For LlamaGen's folders: whose codes they are, where that is known.
+        seed: Of the choice of crops.
+
+    Attributes:
+        layout: The `CodeLayout` of every item.
+        tokenizer_hash: Whose codes they are; empty where a LlamaGen folder does not say.
+
+    Raises:
+        UserError: See `CodesStore`; or stores that do not belong together.
+    """
+
+    def __init__(
+        self,
+        root: str | Sequence[str],
+        layout: Mapping[str, Any] | None = None,
+        tokenizer_hash: str = '',
+        seed: int = 0,
+    ) -> None:
+        roots = [root] if isinstance(root, str) else list(root)
+        if not roots:
+            raise UserError('CodesDataset: root names no folder; name one that tools/extract_codes.py wrote.')
+        self.stores = [open_codes(folder, layout, tokenizer_hash) for folder in roots]
+        first = self.stores[0]
+        for other in self.stores[1:]:
+            for what in ('layout', 'tokenizer_hash'):
+                if getattr(first, what) != getattr(other, what):
+                    raise UserError(
+                        f'CodesDataset: {first.root} and {other.root} differ in {what.replace("_", " ")}; mix stores of '
+                        'one tokenizer.'
+                    )
+            if len(first) != len(other):
+                raise UserError(
+                    f'CodesDataset: {first.root} has {len(first):,} images, {other.root} {len(other):,}; mix stores of '
+                    'the same images.'
+                )
+        self.seed, self.layout, self.tokenizer_hash = seed, first.layout, first.tokenizer_hash
+
+    def __len__(self) -> int:
+        return len(self.stores[0])
+
+    def __getitem__(self, index: int | tuple[int, int]) -> CodesSample:
+        """A crop of the image at an index, or in training at (index, position in the data order)."""
+        number, position = index if isinstance(index, tuple) else (index, index)
+        rng = sample_rng(self.seed, position)
+        store = rng.choice(self.stores)
+        try:
+            label = self.stores[0].label(number)
+            if store is not self.stores[0] and store.label(number) != label:
+                raise UserError(
+                    f'CodesDataset: image {number} has label {label} in {self.stores[0].root} and {store.label(number)} '
+                    f'in {store.root}; mix stores of the same images.'
+                )
+            return CodesSample(codes=store.codes(number, rng.randrange(store.views)), label=label)
+        except UserError as error:
+            return CodesSample(codes=None, label=-1, error=str(error))
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuse a tokenizer, or its hash, that did not make these codes.
+
+        Raises:
+            UserError: It is another.
+        """
+        for store in self.stores:
+            store.check_tokenizer(tokenizer)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Random codes stand in for a store."""
+        from .random_codes import SMOKE_LAYOUT
+
+        return dict(_replace_=True, type='RandomCodes', layout=SMOKE_LAYOUT)
+
+    @staticmethod
+    def collate(samples: Sequence[CodesSample]) -> dict[str, Any]:
+        """`codes` int64 (B, L), `labels` int64 (B,), and `unreadable` and `error`, as every batch has them."""
+        error = next((sample['error'] for sample in samples if 'error' in sample), None)
+        codes = [sample['codes'] for sample in samples if sample['codes'] is not None]
+        return {
+            'codes': torch.stack(codes) if error is None else None,
+            'labels': torch.tensor([sample['label'] for sample in samples], dtype=torch.int64),
+            'unreadable': [],
+            'error': error,
+        }

@@ -1,0 +1,215 @@
+"""The codes of a data set, made once for a generator to train on: LlamaGen's ten crops, in one store."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from PIL import Image
+
+from fvq_core.data.decoding import Orientation
+from fvq_core.data.image_dataset import ImageDataset
+from fvq_core.data.image_folder import ImageFolder
+from fvq_core.data.image_source import source_config
+from fvq_core.data.packed_names import PackedNames
+from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_part
+from fvq_core.data.tar_shards import TarShards
+from fvq_core.errors import UserError
+from fvq_core.ops.ranks import broadcast_result
+from fvq_core.saving.fingerprint import tokenizer_hash
+from fvq_core.saving.pretrained import from_pretrained
+from fvq_core.tokenizer import Tokenizer
+from fvq_core.training.checkpoint import read_checkpoint
+from fvq_core.training.evaluation import load_task
+
+from ..codes_store import CodesWriter, Manifest, read_manifest
+from ..codes_store.caption_names import source_digest
+from ..image_progress import ImageProgress
+from .multi_crop import ImageWindows, MultiCrop
+from .shard_reader import ShardReader
+
+BUNDLED = 'bundled'
+PRECISIONS = ('float32', 'bfloat16')
+
+
+class PhotoParts(ImageDataset):
+    """The training parts of the ten bundled photos, one whole image each; the label is the number of the photo."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names, self.labels = PackedNames.pack(PHOTO_NAMES), np.arange(len(PHOTO_NAMES))
+
+    def __len__(self) -> int:
+        return len(PHOTO_NAMES)
+
+    def name(self, number: int) -> str:
+        return self.names[number]
+
+    def label(self, number: int) -> int:
+        return number
+
+    def read(self, number: int) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(photo_part(load_photos()[PHOTO_NAMES[number]], 'train')).save(file, 'png', compress_level=1)
+        return file.getvalue()
+
+
+def image_source(
+    data: str, tar_labels: Literal['cls', 'shard'] = 'cls', exif_orientation: Orientation = 'apply'
+) -> ImageFolder | TarShards | PhotoParts:
+    """The images that a command line names.
+
+    Args:
+        data: A folder of images, a .tar path or pattern, a folder of .tar files, or `bundled`.
+        tar_labels: See `TarShards`.
+        exif_orientation: See `ImageDataset`.
+
+    Raises:
+        UserError: See `source_config` and the data sets.
+    """
+    if data == BUNDLED:
+        return PhotoParts()
+    config = source_config(data)
+    if config.pop('type') == 'TarShards':
+        return TarShards(**config, labels=tar_labels, exif_orientation=exif_orientation)
+    return ImageFolder(**config, exif_orientation=exif_orientation)
+
+
+def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) -> Tokenizer:
+    """The tokenizer of a checkpoint `iter_N.pth`, of a folder, or of a repository on the hub; folded, in eval mode.
+
+    Args:
+        source: Its path or name.
+        weights: Of a checkpoint: the moving average or the weights as trained; see `load_task`.
+
+    Raises:
+        UserError: There is none, or it is no tokenizer.
+    """
+    if not source.endswith('.pth'):
+        if weights is not None:
+            raise UserError(f'--weights is for checkpoints; {source} holds one set of weights.')
+        return from_pretrained(source).fold()
+    task = load_task(read_checkpoint(source), source, weights=weights)
+    if not isinstance(getattr(task, 'tokenizer', None), Tokenizer):
+        raise UserError(f'{source} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')
+    return task.tokenizer.eval().fold()
+
+
+def plan_store(
+    tokenizer: Tokenizer,
+    images: ImageFolder | TarShards | PhotoParts,
+    multi_crop: MultiCrop,
+    names: dict[str, str],
+    shard_size: int | None,
+    precision: str,
+    seed: int,
+) -> Manifest:
+    """The manifest of the store to be.
+
+    Raises:
+        UserError: The tokenizer cannot take crops of this size.
+    """
+    device = next(tokenizer.parameters()).device
+    size = multi_crop.to_dict()['size']
+    with torch.inference_mode():
+        layout = tokenizer.encode(torch.zeros(1, 3, size, size, device=device)).layout
+    return Manifest(
+        layout=layout,
+        tokenizer_hash=tokenizer_hash(tokenizer),
+        tokenizer=names['tokenizer'],
+        crops=dict(multi_crop.to_dict(), exif_orientation=images.exif_orientation),
+        precision=precision,
+        seed=seed,
+        source=names['source'],
+        source_images=len(images),
+        source_digest=source_digest(images),
+        shard_size=shard_size or default_shard_size(len(images)),
+    )
+
+
+def default_shard_size(images: int) -> int:
+    """Images of a shard: at most 1,024, so that little is lost with a process, and few where there are few images."""
+    return max(16, min(1024, -(-images // 256)))
+
+
+def extract_codes(
+    tokenizer: Tokenizer,
+    images: ImageFolder | TarShards | PhotoParts,
+    out: str | Path,
+    multi_crop: MultiCrop,
+    *,
+    names: dict[str, str],
+    device: torch.device | str = 'cpu',
+    batch_size: int = 64,
+    num_workers: int = 0,
+    shard_size: int | None = None,
+    precision: str = 'float32',
+    max_unreadable: float = 0.1,
+    seed: int = 0,
+    say: Callable[[str], Any] = print,
+) -> Manifest:
+    """Encode every crop of every image into a store, or continue where an earlier call was stopped.
+
+    Called by each process of a run; shards are dealt out, and the store is the same for any number of processes.
+
+    Args:
+        tokenizer: Folded.
+        images: The images.
+        out: Folder of the store.
+        multi_crop: The crops of each image.
+        names: `tokenizer` and `source` in words, for the manifest.
+        device: Of the encoder.
+        batch_size: Crops encoded at once.
+        num_workers: Processes that read and crop images.
+        shard_size: Images of a shard; see `default_shard_size`.
+        precision: Of the encoder, `'float32'` or `'bfloat16'`.
+        max_unreadable: Largest tolerated share of images that cannot be read.
+        seed: Of random crops.
+        say: Gets a line for people.
+
+    Returns:
+        The manifest of the complete store.
+
+    Raises:
+        UserError: See `CodesWriter`; crops of a size that the tokenizer cannot take; too many unreadable images.
+    """
+    if min(batch_size, 1 if shard_size is None else shard_size) < 1 or num_workers < 0 or not 0 <= max_unreadable <= 1:
+        raise UserError(
+            f'extract_codes: batch size {batch_size} and shard size {shard_size} must be 1 or more, workers {num_workers} 0 '
+            f'or more, max_unreadable {max_unreadable} a share from 0 to 1.'
+        )
+    if precision not in PRECISIONS:
+        raise UserError(f'extract_codes: precision must be one of {", ".join(PRECISIONS)}, got {precision!r}.')
+    tokenizer = tokenizer.to(device).eval()
+    plan = plan_store(tokenizer, images, multi_crop, names, shard_size, precision, seed)
+    writer, (rank, world_size) = CodesWriter(out, plan), get_dist_info()
+    try:
+        pending = broadcast_result(writer.open if rank == 0 else None)
+        done = plan.number_of_shards - len(pending)
+        if done and rank == 0:
+            say(f'{out}: {done:,} of {plan.number_of_shards:,} shards are there already')
+        reader = ShardReader(ImageWindows(images, multi_crop, seed), plan, max_unreadable, batch_size, num_workers)
+        own = pending[rank::world_size]
+        total = sum(len(plan.shard_images(shard)) for shard in own)
+        with ImageProgress('extracting', total, rank, world_size, say) as progress:
+            for shard, numbers, codes_NAL in reader.read(own, tokenizer, precision, progress.advance):
+                writer.write(shard, codes_NAL, numbers, [images.label(number) for number in numbers])
+        if rank == 0 and not read_manifest(out).complete:
+            writer.wait()
+            writer.finish(images.name, max_unreadable)
+        writer.wait_complete()
+        nameless = int((np.asarray(images.labels) < 0).sum())
+        if nameless and rank == 0:
+            which = 'its images have no classes' if nameless == len(images) else f'{nameless:,} images have no class'
+            say(
+                f'{out}: {which} (label -1), so no class-conditional generator can train on it; put the images into a folder a '
+                'class (in tars: .cls members, or --tar-labels shard) and extract again for one'
+            )
+        return read_manifest(out)
+    finally:
+        writer.close()

@@ -1,0 +1,116 @@
+"""From image files to shards of codes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fvq_core.errors import NonFiniteError, UserError
+from fvq_core.files.paths import printable
+from fvq_core.images import from_uint8
+from fvq_core.tokenizer import Tokenizer
+
+from ..codes_store.manifest import Manifest
+from ..codes_store.writer import refuse_unreadable
+from .multi_crop import ImageWindows
+
+logger = logging.getLogger('fvq')
+
+
+@torch.inference_mode()
+def encode_views(
+    tokenizer: Tokenizer, views_NCHW: Tensor, batch_size: int, precision: str = 'float32'
+) -> Iterator[Tensor]:
+    """Codes (n, L) of crops, uint8 (N, 3, size, size), `batch_size` at a time.
+
+    Codes are searched in float32 whatever the precision of the encoder.
+    """
+    device = views_NCHW.device
+    for batch in views_NCHW.split(batch_size):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
+            codes = tokenizer.encode(from_uint8(batch))
+        yield codes.indices_BL
+
+
+class ShardReader:
+    """Shards of codes, one after another: images are read ahead by workers, across shards.
+
+    What is encoded together depends on shard and batch size alone, so a code never depends on which process made it.
+
+    Args:
+        windows: The images, cut.
+        plan: Which images a shard covers.
+        allowed: Largest tolerated share of unreadable images.
+        batch_size: Crops encoded at once.
+        num_workers: Processes that read.
+    """
+
+    def __init__(
+        self, windows: ImageWindows, plan: Manifest, allowed: float, batch_size: int, num_workers: int
+    ) -> None:
+        self.windows, self.plan, self.allowed = windows, plan, allowed
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.unreadable: list[str] = []
+
+    def read(
+        self, shards: Sequence[int], tokenizer: Tokenizer, precision: str, advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, list[int], np.ndarray]]:
+        """For each shard its number, the images that could be read, and their codes (n, A, L).
+
+        Args:
+            shards: Which.
+            tokenizer: Encodes them.
+            precision: Of its encoder.
+            advance: Told of images that are done.
+
+        Raises:
+            UserError: A user's mistake in the data, or too many unreadable images.
+        """
+        device = next(tokenizer.parameters()).device
+        together = max(1, self.batch_size // self.plan.views)
+        batches = [
+            (shard, list(numbers[start : start + together]))
+            for shard in shards
+            for numbers in [self.plan.shard_images(shard)]
+            for start in range(0, len(numbers), together)
+        ]
+        loader = DataLoader(
+            self.windows,
+            batch_sampler=[numbers for _, numbers in batches],
+            num_workers=self.num_workers,
+            collate_fn=self.windows.collate,
+            pin_memory=device.type == 'cuda',
+        )
+        numbers: list[int] = []
+        codes: list[Tensor] = []
+        for (shard, wanted), batch in zip(batches, loader, strict=True):
+            self._check(batch)
+            numbers += batch['numbers']
+            if batch['numbers']:
+                on_device = [window.to(device, non_blocking=True) for window in batch['windows']]
+                views = self.windows.multi_crop.views(on_device).flatten(0, 1)
+                try:
+                    codes += [c.int() for c in encode_views(tokenizer, views, self.batch_size, precision)]
+                except NonFiniteError as error:
+                    first, last = (self.windows.images.name(batch['numbers'][end]) for end in (0, -1))
+                    raise NonFiniteError(f'images from {first} to {last}: {error}') from error
+            advance(len(wanted))
+            if wanted[-1] + 1 == self.plan.shard_images(shard).stop:
+                found = torch.cat(codes).cpu() if codes else torch.empty(0, self.plan.layout.length, dtype=torch.int32)
+                self.plan.layout.check(found)
+                yield shard, numbers, found.reshape(len(numbers), self.plan.views, self.plan.layout.length).numpy()
+                numbers, codes = [], []
+
+    def _check(self, batch: dict[str, Any]) -> None:
+        if batch['error']:
+            raise UserError(batch['error'])
+        for number, reason in zip(batch['unreadable'], batch['reasons'], strict=True):
+            self.unreadable.append(self.windows.images.name(number))
+            logger.warning(f'left out unreadable image {printable(self.unreadable[-1])}: {reason}')
+            refuse_unreadable(self.unreadable, self.plan.source_images, self.allowed)

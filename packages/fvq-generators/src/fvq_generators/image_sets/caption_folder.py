@@ -1,0 +1,65 @@
+"""Captions to draw images of, as files of features."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fvq_core.data.folder_listing import is_hidden
+from fvq_core.errors import UserError
+from fvq_core.files.bounded import regular_size
+
+from ..data.caption_features import CaptionError, pad_left, read_features
+
+
+class CaptionFolder:
+    """The `.npy` files of a folder, without hidden ones, numbered in order of their names: captions in place of classes.
+
+    Args:
+        folder: Of features as `data.caption_features.read_features` takes them.
+        tokens: Feature vectors T that the generator takes.
+        channels: C.
+
+    Raises:
+        UserError: No such files.
+    """
+
+    def __init__(self, folder: str | Path, tokens: int, channels: int) -> None:
+        self.files = sorted(p for p in Path(folder).glob('*.npy') if not is_hidden(p.name))
+        if not self.files:
+            raise UserError(f'--captions {folder}: expected .npy files of caption features, got none.')
+        self.tokens, self.channels = tokens, channels
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Captions by number: float32 (B, T, C), and bool (B, T), False where they are padded.
+
+        Raises:
+            UserError: A file without a usable caption, or of another text encoder.
+        """
+        pairs = []
+        for number in numbers:
+            try:
+                features_nC = read_features(self.files[number], self.tokens, self.channels)
+            except CaptionError as error:
+                raise UserError(f'{self.files[number]}: {error}; extract its features again.') from error
+            pairs.append(pad_left(features_nC, self.tokens))
+        captions, masks = zip(*pairs, strict=True)
+        return torch.stack(captions), torch.stack(masks)
+
+    def digest(self) -> str:
+        """Of names and bytes: whether two folders ask for the same images."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            digest.update(os.fsencode(path.name))
+            regular_size(path, 'extract its features again')
+            with path.open('rb') as file:
+                digest.update(hashlib.file_digest(file, 'sha256').digest())
+        return digest.hexdigest()

@@ -1,0 +1,83 @@
+"""Drawing the images of a plan, by one process or by many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fvq_core.errors import UserError
+from fvq_core.generator import Generator
+from fvq_core.images import to_uint8
+
+from .caption_folder import CaptionFolder
+from .sample_shards import SampleShards
+
+
+class ImageModel(Protocol):
+    """What draws images (B, 3, H, W) in [-1, 1], each from its class or caption and its seed alone."""
+
+    def sample(self, classes: Any, *, seeds: list[int], **settings: Any) -> Tensor: ...
+
+
+def check_request(generator: Generator, settings: dict[str, Any], batch_size: int) -> None:
+    """Refuse what could not be drawn, before anything is written.
+
+    Args:
+        generator: Draws codes.
+        settings: For its `sample`; it is asked for no image with them.
+        batch_size: Images at a time.
+
+    Raises:
+        UserError: A batch of none, or settings that the generator refuses.
+    """
+    if batch_size < 1:
+        raise UserError(f'--batch-size takes 1 or more images, got {batch_size}; the default is 32.')
+    shape = generator.caption_shape
+    generator.sample(torch.empty(0, dtype=torch.int64) if shape is None else torch.empty(0, *shape), **settings)
+
+
+def draw_samples(
+    model: ImageModel,
+    shards: SampleShards,
+    numbers: Sequence[int],
+    settings: dict[str, Any],
+    batch_size: int,
+    advance: Callable[[int], Any] = lambda images: None,
+    captions: CaptionFolder | None = None,
+) -> None:
+    """Draw shards. What is drawn together depends on shard and batch size alone, not on which process draws it.
+
+    Args:
+        model: Draws.
+        shards: Where images go, and their plan.
+        numbers: Which shards: this process's share of those that are missing.
+        settings: For the model: guidance, temperature, filters.
+        batch_size: Images at a time.
+        advance: Is told how many images were drawn.
+        captions: What the plan's classes are the numbers of; None where they are classes.
+
+    Raises:
+        UserError: The disk is full, or whatever the model refuses.
+    """
+    plan = shards.plan
+    for number in numbers:
+        blocks = []
+        for images in plan.batches(plan.shard(number), batch_size):
+            classes, seeds, mask = [plan.label(i) for i in images], [plan.image_seed(i) for i in images], {}
+            if captions is not None:
+                classes, mask['caption_mask_BT'] = captions.batch(classes)
+            drawn = model.sample(classes, seeds=seeds, **mask, **settings)
+            blocks.append(to_uint8(drawn).permute(0, 2, 3, 1).cpu().numpy())
+            advance(len(images))
+        shards.write(number, np.concatenate(blocks))
+
+
+def wait_for_all(shards: SampleShards, numbers: Sequence[int], seconds: float = 0.2) -> None:
+    """Wait for the shards of other processes, by looking: a collective would give up on a late one."""
+    while numbers := shards.missing(numbers):
+        time.sleep(seconds)

@@ -1,0 +1,1 @@
+"""Codebooks made from the features of another network, such as VQGAN-LC's of CLIP."""

@@ -1,0 +1,84 @@
+"""Make a codebook of image features by k-means, for a quantizer whose codes are frozen (VQGAN-LC)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fvq_core.commands.command import add_device, command, make_parser
+from fvq_core.data.image_source import source_config
+
+EXAMPLE = """\
+  tools/make_codebook.py data/imagenet/train clip_100k.safetensors --codebook-size 100000 \\
+      --model vit_large_patch14_clip_224.openai --projected --pool 4        # as VQGAN-LC
+  tools/make_codebook.py my_photos codes.safetensors --codebook-size 4096 --model vit_small_patch14_dinov2.lvd142m
+  tools/make_codebook.py bundled mini.safetensors --codebook-size 1024 --model vit_small_patch14_dinov2.lvd142m
+then, in a config:
+  quantizer.update(codebook_size=100000, init=dict(type='FileInit', path='clip_100k.safetensors'),
+                   projector=dict(type='LinearProjector', source_dim=768), update=dict(type='Frozen'))"""
+
+BUNDLED, BUNDLED_CROP, BUNDLED_CROPS = 'bundled', 224, 1000  # the smallest photo's training part is 300 pixels high
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('make_codebook.py', __doc__ or '', EXAMPLE)
+    parser.add_argument(
+        'images',
+        help='a folder of images, tar shards (a path, a pattern, a folder of them), or `bundled`: training parts of its photos',
+    )
+    parser.add_argument('out', help='the .safetensors file to write')
+    parser.add_argument('--codebook-size', type=int, required=True, help='K, number of codes')
+    parser.add_argument('--model', default='vit_large_patch14_clip_224.openai', help='a timm model; default CLIP L/14')
+    parser.add_argument(
+        '--weights', default='pretrained', help="'pretrained' (downloads them), a file, or 'random'; default pretrained"
+    )
+    parser.add_argument('--projected', action='store_true', help="apply the model's last linear map to each patch")
+    parser.add_argument('--pool', type=int, default=1, help='average squares of this many patches a side; default 1')
+    parser.add_argument('--vectors-per-code', type=int, default=64, help='vectors clustered for each code; default 64')
+    parser.add_argument('--iterations', type=int, default=20, help='of k-means, at most; default 20')
+    parser.add_argument('--seed', type=int, default=0, help='of drawn patches, k-means and random weights')
+    parser.add_argument('--batch-size', type=int, default=64, help='images at once; default 64')
+    parser.add_argument('--num-workers', type=int, default=4, help='processes that read images; default 4')
+    add_device(parser)
+    args = parser.parse_args(argv)
+
+    from ..codebook_files.make_codebook import make_codebook
+    from ..codebook_files.patch_features import PatchFeatures
+
+    features = PatchFeatures(args.model, args.weights, args.projected, args.pool, args.seed)
+    made = make_codebook(
+        args.out,
+        image_source(args.images, features.image_size),
+        features,
+        args.codebook_size,
+        dict(
+            model=args.model,
+            weights=args.weights,
+            projected=str(args.projected),
+            pool=str(args.pool),
+            dataset=args.images,
+        ),
+        vectors_per_code=args.vectors_per_code,
+        iterations=args.iterations,
+        seed=args.seed,
+        device=args.device,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+    )
+    print(
+        f'{args.out}: {made["codebook_size"]} codes from {made["vectors"]} vectors of {made["images"]} images, '
+        f'mean squared distance {float(made["inertia"]):.4g}, {made["unused"]} unused'
+    )
+
+
+def image_source(images: str, size: int) -> dict[str, Any]:
+    """The config of a data set of `size` x `size` images, or of smaller crops where the images are the bundled photos.
+
+    Args:
+        images: See the command.
+        size: Side in pixels.
+    """
+    if images == BUNDLED:
+        return dict(type='BundledPhotos', split='train', crop_size=min(size, BUNDLED_CROP), crops=BUNDLED_CROPS)
+    return dict(source_config(images), transforms=[dict(type='ADMCenterCrop', size=size, upsample=True)])

@@ -1,0 +1,61 @@
+"""Squares of positions whose vectors are quantized as one (RQ-VAE's `code_shape` smaller than its `latent_shape`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from fvq_core.errors import UserError
+
+
+class SpaceToDepth:
+    """Joins rows x columns neighbours of a latent into one vector, and parts them again.
+
+    Args:
+        sides: Side of the square, or (rows, columns).
+        joined_dim: Channels E of a joined vector.
+
+    Attributes:
+        part_dim: Channels D of the latent: E / (rows * columns).
+
+    Raises:
+        UserError: No positive sides, or ones whose product does not divide E.
+    """
+
+    def __init__(self, sides: int | Sequence[int], joined_dim: int) -> None:
+        pair = (sides, sides) if isinstance(sides, int) else tuple(sides)
+        if len(pair) != 2 or min(pair) < 1 or joined_dim % (pair[0] * pair[1]):
+            raise UserError(
+                f'ResidualQuantizer: space_to_depth {sides} must be a side or (rows, columns) whose product divides the '
+                f'code_dim of the wrapped quantizer, {joined_dim}.'
+            )
+        self.rows, self.columns = pair
+        self.part_dim = joined_dim // (self.rows * self.columns)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the grid of joined positions of a latent.
+
+        Raises:
+            UserError: The sides do not divide it.
+        """
+        if height % self.rows or width % self.columns:
+            raise UserError(
+                f'ResidualQuantizer: space_to_depth joins {self.rows}x{self.columns} positions, which do not divide a '
+                f'latent of {height}x{width}; use images of other sides.'
+            )
+        return height // self.rows, width // self.columns
+
+    def vectors(self, z_BDHW: Tensor) -> Tensor:
+        """(B, D, H, W) to (N, E), float32: the channels of each joined position in turn, row by row."""
+        B, D, H, W = z_BDHW.shape
+        r, c = self.rows, self.columns
+        joined = z_BDHW.float().view(B, D, H // r, r, W // c, c).permute(0, 2, 4, 3, 5, 1)  # (B, h, w, r, c, D)
+        return joined.reshape(-1, r * c * D)
+
+    def part(self, joined_BEhw: Tensor) -> Tensor:
+        """A grid of joined vectors (B, E, h, w) to (B, D, H, W)."""
+        r, c = self.rows, self.columns
+        B, _, h, w = joined_BEhw.shape
+        parted = joined_BEhw.view(B, r, c, self.part_dim, h, w).permute(0, 3, 4, 1, 5, 2)  # (B, D, h, r, w, c)
+        return parted.reshape(B, -1, h * r, w * c)
