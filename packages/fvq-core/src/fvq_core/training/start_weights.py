@@ -18,7 +18,7 @@ from ..saving.pretrained import check_fit
 from .checkpoint import read_checkpoint
 from .tasks.task import Task
 
-# What a quantizer keeps for training beside its codebook: averages, momenta, whether it initialized from latents.
+# What a quantizer keeps for training beside its codebook: averages, momenta, whether it was initialized from latents.
 TRAINING_STATE = re.compile(r'(?:.*\.)?(?:update\..+|initialized)')
 # Where a tokenizer that is trained further may differ from the saved one and still be the same model.
 TRAINING_PARTS = frozenset(['update', 'init', 'loss', 'regularizer', 'estimator'])
@@ -85,7 +85,7 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
             loaded.append(name)
         else:
             fresh.append(f'{name} (another one is there)' if there else name)
-    said = f'initialized from {taken}: {", ".join(sorted(loaded))}'
+    said = f'started from {taken}: {", ".join(sorted(loaded))}'
     if restarted:
         fresh.append("what the codebook's update keeps")
     others = sorted({key.split('.')[0] for key in found} - parts.keys())
