@@ -20,7 +20,7 @@ from fvq_core.training.checkpoint import write_checkpoint
 from fvq_core.training.tasks import TokenizerTask
 from fvq_generators.codes_store import CodesStore
 from fvq_generators.commands import extract_codes
-from tests.core.pictures import picture, save
+from tests.pictures import picture, save
 from tests.tiny import tiny_tokenizer, tokenizer_config
 
 from .helpers import PHOTOS, REPO, tool

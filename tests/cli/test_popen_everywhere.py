@@ -22,7 +22,7 @@ from fvq_eval.reports.measurements import find_measurements
 from fvq_generators.codes_store.manifest import read_manifest
 from fvq_generators.pretrained import load_generator, save_generator
 
-from ..core.test_codes_store import plan, some_codes, write
+from ..generators.test_codes_store import plan, some_codes, write
 from ..generators.tiny import generator_config, tiny_generator
 from ..tiny import tiny_tokenizer, tokenizer_config
 

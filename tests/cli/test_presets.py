@@ -15,7 +15,7 @@ from fvq_eval.commands import test
 from fvq_eval.features.random_features import RandomFeatures
 from fvq_eval.presets import PRESETS
 from fvq_eval.statistics.image_set import ImageSetStatistics
-from tests.core.pictures import picture, save
+from tests.pictures import picture, save
 from tests.tiny import tiny_tokenizer
 
 from .helpers import PHOTOS

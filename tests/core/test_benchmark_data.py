@@ -18,8 +18,8 @@ from fvq_eval.benchmark.rows import Row
 from fvq_eval.benchmark.run import Run, fingerprint
 from fvq_eval.commands.benchmark import main
 
+from ..pictures import picture, save
 from .benchmark_runs import FVQ, VQ
-from .pictures import picture, save
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fvq_core.data import check
 from fvq_core.data.check import ImageNetSplit
 from fvq_core.data.loader import build_loader
 
-from .pictures import picture, save
+from ..pictures import picture, save
 
 
 @pytest.fixture(autouse=True)

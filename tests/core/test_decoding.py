@@ -22,7 +22,7 @@ from fvq_core.errors import UserError
 from fvq_core.reconstruct import open_image as image_to_reconstruct
 from fvq_generators.extraction.multi_crop import ImageWindows, parse_crops
 
-from .pictures import picture, same_pixels
+from ..pictures import picture, same_pixels
 
 RGB = picture(30, 40)
 GREY = np.asarray(RGB)[..., 0]

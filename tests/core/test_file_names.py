@@ -16,8 +16,8 @@ from fvq_core.commands import check_data, reconstruct
 from fvq_core.files.paths import expand_home, printable
 from fvq_core.reconstruct import unique_names
 
+from ..pictures import picture
 from ..tiny import tiny_tokenizer
-from .pictures import picture
 
 NAMES = (
     *(

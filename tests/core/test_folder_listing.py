@@ -21,7 +21,7 @@ from fvq_eval.samples import open_samples
 from fvq_generators.extraction.extract_codes import image_source
 from fvq_quantizers.commands.make_codebook import image_source as codebook_source
 
-from .pictures import picture, save
+from ..pictures import picture, save
 
 LEFTOVERS = (
     '.ipynb_checkpoints/a-checkpoint.png',

@@ -20,7 +20,7 @@ from fvq_core.errors import UserError
 from fvq_core.images import device_images
 from fvq_generators.data import RandomCodes
 
-from .pictures import picture, save
+from ..pictures import picture, save
 
 CROP = (dict(type='ADMCenterCrop', size=8),)
 

@@ -22,7 +22,7 @@ from fvq_core.data.sample import to_tensor
 from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop, Window
 from fvq_core.errors import UserError
 
-from .pictures import picture, save
+from ..pictures import picture, save
 
 RANDOM_CROP = dict(type='ADMRandomCrop', size=64, upsample=True)
 

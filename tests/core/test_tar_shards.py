@@ -23,7 +23,7 @@ from fvq_core.data.tar_index import scan_shard, split_member
 from fvq_core.data.tar_shards import TarShards, expand_braces, find_shards
 from fvq_core.errors import UserError
 
-from .pictures import picture
+from ..pictures import picture
 
 CROP = (dict(type='ADMRandomCrop', size=8), dict(type='HorizontalFlip'))
 

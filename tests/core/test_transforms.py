@@ -24,7 +24,7 @@ from fvq_core.data.transforms import (
 )
 from fvq_core.errors import UserError
 
-from .pictures import gradient, picture, same_pixels
+from ..pictures import gradient, picture, same_pixels
 
 
 def shrink(image: Image.Image, side: int) -> Image.Image:

@@ -26,7 +26,7 @@ from fvq_eval.presets import PRESETS, Crop, Preset, find_preset
 from fvq_eval.presets.feature_input import half_pixel, prepared
 from fvq_eval.presets.jpeg_codec import jpeg
 from fvq_eval.presets.table import lines
-from tests.core.pictures import gradient, picture, same_pixels
+from tests.pictures import gradient, picture, same_pixels
 
 SIZES = [(300, 200), (201, 333), (64, 64), (65, 67), (640, 96), (127, 128)]
 

@@ -29,7 +29,6 @@ from fvq_eval.features.random_features import RandomFeatures
 from fvq_eval.metrics.psnr import psnr
 from fvq_eval.presets import PRESETS, Crop
 from fvq_eval.reconstruction import PresetEvaluator
-from tests.core.pictures import picture, save
 from tests.eval.reconstruction_ranks import (
     NAMES,
     SIZE,
@@ -40,6 +39,7 @@ from tests.eval.reconstruction_ranks import (
     seeded_tokenizer,
     write_images,
 )
+from tests.pictures import picture, save
 
 
 @pytest.fixture(scope='module')

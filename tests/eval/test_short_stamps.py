@@ -10,7 +10,7 @@ import torch
 from fvq_core.commands import reconstruct
 from fvq_core.metric import MetricValue
 from fvq_core.stamp import image_count, short_stamp
-from tests.core.pictures import picture, save
+from tests.pictures import picture, save
 from tests.tiny import tiny_tokenizer
 
 

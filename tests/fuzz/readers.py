@@ -38,11 +38,11 @@ from fvq_generators.data.caption_features import CaptionError, read_features
 from fvq_generators.pretrained import load_generator, save_generator
 from fvq_quantizers.inits.file_init import FileInit
 
-from ..core.pictures import gradient, picture
-from ..core.test_codes_store import plan, some_codes, write
 from ..eval.image_sets import random_pixels, save_npz
 from ..eval.two_ranks import statistics
+from ..generators.test_codes_store import plan, some_codes, write
 from ..generators.tiny import generator_config, tiny_generator, write_codes
+from ..pictures import gradient, picture
 from ..tiny import tiny_tokenizer, tokenizer_config
 from .damage import CANARY
 

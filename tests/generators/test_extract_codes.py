@@ -26,7 +26,7 @@ from fvq_generators.extraction.extract_codes import PhotoParts, extract_codes, i
 from fvq_generators.extraction.multi_crop import ImageWindows, TenCrop, parse_crops
 from tests.tiny import tiny_tokenizer
 
-from .pictures import gradient, picture, save
+from ..pictures import gradient, picture, save
 
 NAMES = dict(tokenizer='tiny', source='pictures')
 SIZES = [(23, 17), (40, 31), (19, 60), (16, 16), (33, 20), (18, 18)]

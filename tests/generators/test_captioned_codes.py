@@ -21,8 +21,8 @@ from fvq_generators.data.random_captioned_codes import RandomCaptionedCodes
 from fvq_generators.extraction.extract_codes import extract_codes, image_source
 from fvq_generators.extraction.multi_crop import SeparateCrops
 
+from ..pictures import picture, save
 from ..tiny import tiny_tokenizer
-from .pictures import picture, save
 from .test_codes_dataset import IMAGES, LAYOUT, make_store
 
 T, C = 4, 3
