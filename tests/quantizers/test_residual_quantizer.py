@@ -141,7 +141,7 @@ def test_soft_codes_are_softmaxes_of_the_distances_and_choose_the_same_codes():
     rest = vectors(z)
     for depth in range(2):
         expected = (-torch.cdist(rest, quantizer.codebook()).square() / 0.5).softmax(1)
-        torch.testing.assert_close(soft[..., depth, :].reshape(-1, K), expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(soft[:, depth::2].reshape(-1, K), expected, rtol=1e-3, atol=1e-5)
         rest = rest - quantizer.codebook()[codes.unflatten()[..., depth].flatten()]
 
 
@@ -196,10 +196,10 @@ def test_depths_may_have_codebooks_of_their_own_sizes():
 def test_soft_codes_give_codes_that_a_depth_lacks_no_share():
     quantizer = wrapped(shared=False, codebook_sizes=[5, K])
     soft, _ = quantizer.soft_codes(latents())
-    assert soft.shape == (2, 4, 6, 2, K)
-    torch.testing.assert_close(soft.sum(-1), torch.ones(2, 4, 6, 2))
-    assert (soft[..., 0, 5:] == 0).all()
-    assert (soft[..., 1, :] > 0).all()
+    assert soft.shape == (2, 4 * 6 * 2, K)
+    torch.testing.assert_close(soft.sum(-1), torch.ones(2, 4 * 6 * 2))
+    assert (soft[:, 0::2, 5:] == 0).all()
+    assert (soft[:, 1::2] > 0).all()
 
 
 @torch.no_grad()
@@ -208,7 +208,7 @@ def test_stochastic_codes_are_drawn_from_the_soft_choice_and_their_residual_goes
     soft, codes = quantizer.soft_codes(z, temperature=4.0, stochastic=True)
     drawn = codes.unflatten().view(-1, 2)
     frequency = torch.bincount(drawn[:, 0], minlength=K) / len(drawn)
-    torch.testing.assert_close(frequency, soft[0, 0, 0, 0], atol=0.02, rtol=0)
+    torch.testing.assert_close(frequency, soft[0, 0], atol=0.02, rtol=0)
     rest = vectors(z)[0] - quantizer.codebook()[drawn[:, 0]]
     expected = (-torch.cdist(rest, quantizer.codebook()).square() / 4.0).softmax(1)
     torch.testing.assert_close(soft.view(-1, 2, K)[:, 1], expected, rtol=1e-3, atol=1e-5)

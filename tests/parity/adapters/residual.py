@@ -98,11 +98,11 @@ def helpers(case: Case, quantizer: ResidualQuantizer) -> dict[str, Tensor]:
         name: quantizer.embed_partial(codes, last, cumulative=name == 'add').permute(0, 2, 3, 1)
         for name in ('select', 'add')
     }
-    soft, _ = quantizer.soft_codes(z, temperature=0.5)
+    soft_BLV, codes = quantizer.soft_codes(z, temperature=0.5)
     return {
         'embed_code': quantizer.embed(codes).permute(0, 2, 3, 1),
         'embed_code_with_depth': quantizer.embed_depth(codes).permute(0, 3, 4, 1, 2),
         'partial_select': partial['select'],
         'partial_add': partial['add'],
-        'soft_codes': soft,
+        'soft_codes': soft_BLV.view(len(codes), *codes.layout.shape, -1),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -288,3 +288,76 @@ class Codes:
     def unflatten(self) -> Tensor:
         """The indices in their human shape, (B, *layout.shape)."""
         return self.layout.unflatten(self.indices_BL)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Continuous latents of a batch of images, as the autoencoder decodes them.
+
+    Args:
+        values: (B, D, H, W) of a grid or (B, D, L) of a sequence, float.
+        scale: s of the autoencoder; a generator sees s (values - shift), which has about unit variance.
+        shift: See `scale`.
+
+    Raises:
+        UserError: Values of another type or shape, or a scale of 0.
+    """
+
+    values: Tensor
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = self.values
+        if not isinstance(values, Tensor) or not values.is_floating_point() or values.dim() not in (3, 4):
+            given = f'{values.dtype} {tuple(values.shape)}' if isinstance(values, Tensor) else type(values).__name__
+            raise UserError(f'Latents: expected a float tensor (B, D, H, W) or (B, D, L), got {given}.')
+        if not self.scale:
+            raise UserError('Latents: scale is 0, which would erase the latents; use 1 for none.')
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def normalized(self) -> Tensor:
+        """What a generator models, scale (values - shift)."""
+        return (self.values - self.shift) * self.scale
+
+    @classmethod
+    def from_normalized(cls, values: Tensor, scale: float = 1.0, shift: float = 0.0) -> Latents:
+        """The inverse of `normalized`: what a generator drew, ready to be decoded."""
+        return cls(values / scale + shift, scale, shift)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a generator learns from a batch of images.
+
+    Args:
+        codes: Hard targets, for models of codes.
+        soft: Soft targets beside them, (B, L, V) probabilities of each code with V the layout's `vocab_size`
+            (RQ-Transformer).
+        latents: For models of continuous latents (DiT, MAR).
+
+    Raises:
+        UserError: Neither codes nor latents, numbers of images that differ, or soft targets that do not fit the codes.
+    """
+
+    codes: Codes | None = None
+    soft: Tensor | None = None
+    latents: Latents | None = None
+
+    def __post_init__(self) -> None:
+        given = self.codes if self.codes is not None else self.latents
+        if given is None:
+            raise UserError('Targets: expected codes, latents or both, got neither.')
+        if self.latents is not None and len(self.latents) != len(given):
+            raise UserError(f'Targets: codes of {len(given)} images and latents of {len(self.latents)}; pair them.')
+        if self.soft is not None:
+            if self.codes is None:
+                raise UserError('Targets: soft targets belong to codes, got none; give both.')
+            wanted = (len(self.codes), self.codes.layout.length, self.codes.layout.vocab_size)
+            if tuple(self.soft.shape) != wanted:
+                raise UserError(f'Targets: expected soft targets of shape {wanted}, got {tuple(self.soft.shape)}.')
+
+    def __len__(self) -> int:
+        return len(self.codes if self.codes is not None else cast(Latents, self.latents))

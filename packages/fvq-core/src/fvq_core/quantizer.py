@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -105,3 +105,61 @@ class Quantizer(nn.Module):
             return result if result.dtype == tensor.dtype else tensor.to(result.device)
 
         return super()._apply(moved, recurse)
+
+
+@runtime_checkable
+class NextScale(Protocol):
+    """A quantizer whose codes are scales, coarse to fine, each added to the sum of the ones before.
+
+    A next-scale generator (VAR) binds to it: it reads running sums, not codes.
+    """
+
+    code_dim: int
+
+    def codebook(self) -> Tensor:
+        """(K, D), the codes that every scale is made of."""
+        ...
+
+    def prefix_inputs(self, codes: Codes) -> Tensor:
+        """Inputs of teacher forcing, (B, L - L_1, D) in the order of the codes: for each scale but the first, the sum of
+        the scales before it, at its own size."""
+        ...
+
+    def advance(self, sum_BDHW: Tensor, codes_BDhw: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+        """One step of sampling: the sum with the codes of `scale` (from 0) added, and the input of the next scale.
+
+        Args:
+            sum_BDHW: The sum of the scales before, zeros at first.
+            codes_BDhw: Rows of `codebook()` at the scale's size, or a mixture of rows.
+            scale: The number of the scale.
+        """
+        ...
+
+
+@runtime_checkable
+class DepthCodes(Protocol):
+    """A quantizer with a stack of residual codes at each position.
+
+    A generator of stacks (RQ-Transformer) binds to it: its inputs are embeddings of depths, its targets may be soft.
+    """
+
+    depth: int
+    code_dim: int
+
+    def codebooks(self) -> list[Tensor]:
+        """The codes (K, D) of each depth; one tensor `depth` times if all share it."""
+        ...
+
+    def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:
+        """The embedding of each depth's code, (B, depth, D, H, W), or their running sums."""
+        ...
+
+    def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
+        """Soft targets (B, L, V), softmax(-distance / temperature) in the order of the codes, and hard codes.
+
+        Args:
+            z_BDHW: The latent.
+            temperature: Above 0.
+            stochastic: Draw the codes from the softmax instead of taking the nearest.
+        """
+        ...

@@ -182,9 +182,9 @@ class ResidualQuantizer(Quantizer):
 
     @torch.no_grad()
     def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
-        """Soft targets of RQ-Transformer: softmax(-distance / temperature) of each depth, (B, h, w, depth, K), and codes.
+        """Soft targets of RQ-Transformer: softmax(-distance / temperature) of each depth, (B, L, V), and codes.
 
-        Where depths have codebooks of different sizes, K is the largest; codes that a depth lacks get 0.
+        If depths have codebooks of different sizes, V is the largest; codes that a depth lacks get 0.
 
         Args:
             z_BDHW: The latent.
@@ -205,8 +205,7 @@ class ResidualQuantizer(Quantizer):
                 residual_ND = residual_ND - F.embedding(indices_N, codebook_KD)
                 soft.append(F.pad(p_NK, (0, layout.vocab_size - p_NK.shape[1])))
                 indices.append(indices_N)
-        soft_BhwdK = torch.stack(soft, 1).view(B, layout.height, layout.width, self.depth, -1)
-        return soft_BhwdK, Codes(torch.stack(indices, 1).view(B, -1), layout)
+        return torch.stack(soft, 1).view(B, layout.length, -1), Codes(torch.stack(indices, 1).view(B, -1), layout)
 
     def codebook_indices(self, codes: Codes) -> Tensor:
         if self.shared:
