@@ -30,7 +30,7 @@ LEVELS = {'model.tokenizer.encoder.ch_mult', 'model.tokenizer.decoder.ch_mult'}
 CHANNELS = {f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('ch', 'z_channels')}
 INNER = {f'{Q}.{key}' for key in ('type', 'quantizer', 'codebook_size', 'code_dim')}
 WRAPPED = {*INNER, f'{Q}.projector'}
-RQ, VAR = {*WRAPPED, f'{Q}.depth'}, {*WRAPPED, f'{Q}.sides', f'{Q}.num_phi'}
+RQ, VAR = {*WRAPPED, f'{Q}.depth'}, {*WRAPPED, f'{Q}.scales', f'{Q}.num_phi'}
 # What a part of a name may change of the config that it is based on: dotted prefixes, each of which must change.
 PARTS = {
     '4k': {f'{Q}.codebook_size', f'{Q}.projector.patch_size'},
@@ -119,7 +119,7 @@ METHODS = {
     },
     'baselines/var_4k': {
         *INNER,
-        f'{Q}.sides',
+        f'{Q}.scales',
         f'{Q}.num_phi',
         'model.tokenizer.quant_kernel',
         *CHANNELS,

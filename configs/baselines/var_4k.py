@@ -16,7 +16,7 @@ model.tokenizer.decoder.update(ch=160, z_channels=32)
 model.tokenizer.quantizer = dict(
     type=MultiScaleQuantizer,
     quantizer=dict(type=VectorQuantizer, codebook_size=4096, code_dim=32, init=dict(type=NormalInit, std=1.0)),
-    sides=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
+    scales=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
     num_phi=4,
 )
 paper = dict(rows=['t4.4', 't8.26'], rfid_in1k=1.00)

@@ -16,7 +16,7 @@ model.tokenizer.update(quant_kernel=3)
 inner = model.tokenizer.pop('quantizer')
 inner.update(init=dict(type=NormalInit, std=1.0))
 model.tokenizer.quantizer = dict(
-    type=MultiScaleQuantizer, quantizer=inner, sides=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16), num_phi=4
+    type=MultiScaleQuantizer, quantizer=inner, scales=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16), num_phi=4
 )
 del inner
 paper = dict(rows=['t4.5', 't8.28'], rfid_in1k=0.80)

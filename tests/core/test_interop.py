@@ -24,8 +24,8 @@ from ..tiny import random_images
 
 VECTOR = dict(type='VectorQuantizer', codebook_size=16, code_dim=8)
 BRIDGE = dict(type='DiTBridge', patch_size=4, patching='grid', hidden_dim=8, output_scale=1.0)
-SIDES = [1, 2, 4]
-MULTI_SCALE = dict(type='MultiScaleQuantizer', quantizer=VECTOR, sides=SIDES, num_phi=2)
+SCALES = [1, 2, 4]
+MULTI_SCALE = dict(type='MultiScaleQuantizer', quantizer=VECTOR, scales=SCALES, num_phi=2)
 RESIDUAL = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2)
 
 
@@ -106,7 +106,7 @@ def var_state(ours: Tokenizer) -> dict[str, Tensor]:
     for index, phi in enumerate(ours.quantizer.phis):
         state[f'quantize.quant_resi.qresi_ls.{index}.weight'] = phi.weight.detach()
         state[f'quantize.quant_resi.qresi_ls.{index}.bias'] = phi.bias.detach()
-    state['quantize.ema_vocab_hit_SV'] = torch.zeros(len(ours.quantizer.sides), 16)
+    state['quantize.ema_vocab_hit_SV'] = torch.zeros(len(ours.quantizer.scales), 16)
     return state
 
 
@@ -207,7 +207,7 @@ def test_rqvae_whose_codes_cover_several_latents():
 
 def test_var():
     ours = tokenizer(MULTI_SCALE, quant_kernel=3)
-    imported = build_from_peer('var', var_state(ours), sides=SIDES)
+    imported = build_from_peer('var', var_state(ours), scales=SCALES)
     assert_same_tokenizer(ours, imported)
     assert imported.pre_quant.kernel_size == (3, 3)
 
@@ -218,7 +218,7 @@ def test_var_with_other_phis(options: dict[str, Any]):
     shared = 'num_phi' in options and options['num_phi'] == 1
     name = 'quant_resi.qresi.' if shared else r'quant_resi.\1.'
     state = {re.sub(r'quant_resi\.qresi_ls\.(\d)\.', name, key): value for key, value in var_state(ours).items()}
-    imported = build_from_peer('var', state, sides=SIDES)
+    imported = build_from_peer('var', state, scales=SCALES)
     assert_same_tokenizer(ours, imported)
     assert len(imported.quantizer.phis) == len(ours.quantizer.phis)
 
@@ -227,15 +227,15 @@ def test_var_that_chooses_by_cosine_and_blends_otherwise():
     cosine = dict(VECTOR, normalize=dict(type='CosineSearch'), distance=dict(type='DotProduct'))
     ours = tokenizer(dict(MULTI_SCALE, quantizer=cosine, phi_ratio=0.25))
     state = var_state(ours)
-    assert_same_tokenizer(ours, build_from_peer('var', state, sides=SIDES, l2_norm=True, phi_ratio=0.25))
+    assert_same_tokenizer(ours, build_from_peer('var', state, scales=SCALES, l2_norm=True, phi_ratio=0.25))
 
 
 def test_var_of_ten_scales_has_the_published_sides_and_others_must_be_told():
     ours = tokenizer(MULTI_SCALE)
     state = var_state(ours)
-    for wrong in ({}, dict(sides=SIDES[:2])):
+    for wrong in ({}, dict(scales=SCALES[:2])):
         with pytest.raises(
-            UserError, match='the file has 3 scales and does not say their sides; expected as many, got'
+            UserError, match='the file has 3 scales and does not store their sizes; expected as many, got'
         ):
             build_from_peer('var', state, **wrong)
     state['quantize.ema_vocab_hit_SV'] = torch.zeros(10, 16)
@@ -245,7 +245,7 @@ def test_var_of_ten_scales_has_the_published_sides_and_others_must_be_told():
 def test_multi_scale_variant_of_fvq():
     ours = tokenizer(dict(MULTI_SCALE, quantizer=dict(VECTOR, projector=BRIDGE)), quant_kernel=3)
     state = var_state(ours) | bridge_state(ours, 'quantizer.quantizer.') | {'quantize.codebook_used': torch.zeros(9)}
-    imported = build_from_peer('fvq', state, sides=SIDES)
+    imported = build_from_peer('fvq', state, scales=SCALES)
     assert_same_tokenizer(ours, imported)
     assert_same_tokenizer(ours, imported.fold())
 
@@ -254,7 +254,7 @@ def test_what_no_file_of_fvq_says_can_be_told():
     wide = dict(MULTI_SCALE, phi_ratio=0.25, quantizer=dict(VECTOR, projector=dict(BRIDGE, num_heads=2)))
     ours = tokenizer(wide, quant_kernel=3)
     state = var_state(ours) | bridge_state(ours, 'quantizer.quantizer.')
-    assert_same_tokenizer(ours, build_from_peer('fvq', state, sides=SIDES, phi_ratio=0.25, heads=2))
+    assert_same_tokenizer(ours, build_from_peer('fvq', state, scales=SCALES, phi_ratio=0.25, heads=2))
 
 
 def test_residual_variant_of_fvq():
@@ -269,11 +269,11 @@ def test_residual_variant_of_fvq():
 def test_options_of_another_variant_are_refused():
     ours = tokenizer(MULTI_SCALE)
     with pytest.raises(UserError, match=r'depth to the residual one, .* layout of VAR'):
-        build_from_peer('fvq', var_state(ours), sides=SIDES, depth=4)
+        build_from_peer('fvq', var_state(ours), scales=SCALES, depth=4)
     plain = tokenizer(VECTOR)
     state = llamagen_state(plain) | {'quantize.embedding.weight': plain.quantizer.embedding.detach()}
-    for option in (dict(sides=SIDES), dict(phi_ratio=0.25)):
-        with pytest.raises(UserError, match='sides and phi_ratio belong to the VAR variant'):
+    for option in (dict(scales=SCALES), dict(phi_ratio=0.25)):
+        with pytest.raises(UserError, match='scales and phi_ratio belong to the VAR variant'):
             build_from_peer('fvq', state, **option)
     with pytest.raises(UserError, match='has no attention and takes no heads, got 8'):
         build_from_peer('fvq', state, heads=8)
@@ -290,7 +290,7 @@ def test_another_layout_is_refused(peer: str):
 def test_unknown_keys_are_refused():
     ours = tokenizer(MULTI_SCALE)
     with pytest.raises(UserError, match=r'VAR: unknown key encoder\.down\.0\.extra'):
-        build_from_peer('var', var_state(ours) | {'encoder.down.0.extra': torch.zeros(1)}, sides=SIDES)
+        build_from_peer('var', var_state(ours) | {'encoder.down.0.extra': torch.zeros(1)}, scales=SCALES)
 
 
 def test_an_averaged_copy_of_the_weights_goes_first(tmp_path: Path):
@@ -330,7 +330,7 @@ def test_a_file_of_lightning_whose_module_holds_the_tokenizer(tmp_path: Path, ca
 def test_a_training_file_of_var_holds_two_models(tmp_path: Path):
     ours = tokenizer(MULTI_SCALE, quant_kernel=3)
     content = {'trainer': {'var_wo_ddp': {'head.weight': torch.zeros(3, 3)}, 'vae_local': var_state(ours)}, 'epoch': 1}
-    found, origin = converted('var', content, tmp_path, '--sides', '1', '2', '4')
+    found, origin = converted('var', content, tmp_path, '--scales', '1', '2', '4')
     assert_same_tokenizer(ours, found)
     assert origin == "var: file.ckpt, weights of 'trainer.vae_local'; left out: epoch, trainer.var_wo_ddp"
 
@@ -388,7 +388,7 @@ def test_converted_folder_loads_and_gives_the_same_images(tmp_path: Path):
 def test_command_converts_a_tokenizer_with_sides_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     ours = tokenizer(MULTI_SCALE, quant_kernel=3)
     torch.save(var_state(ours), tmp_path / 'vae.pth')
-    convert.main(['var', str(tmp_path / 'vae.pth'), str(tmp_path / 'out'), '--sides', '1', '2', '4'])
+    convert.main(['var', str(tmp_path / 'vae.pth'), str(tmp_path / 'out'), '--scales', '1', '2', '4'])
     assert '16 codes of 8 channels' in capsys.readouterr().out
     assert_same_tokenizer(ours, from_pretrained(tmp_path / 'out'))
 

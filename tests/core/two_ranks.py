@@ -27,7 +27,7 @@ QUANTIZERS = {
     'entropy': dict(VQ, regularizer=dict(type='EntropyRegularizer', weight=0.1, temperature=1.0)),
     'residual': dict(type='ResidualQuantizer', depth=2, quantizer=VQ),
     'lfq': dict(type='LFQ', codebook_size=16, code_dim=8, temperature=1.0),
-    'multi_scale': dict(type='MultiScaleQuantizer', quantizer=VQ, sides=(1, 2, 4), num_phi=1),
+    'multi_scale': dict(type='MultiScaleQuantizer', quantizer=VQ, scales=(1, 2, 4), num_phi=1),
 }
 CASES: dict[str, dict[str, Any]] = {name: dict(quantizer=quantizer) for name, quantizer in QUANTIZERS.items()}
 CASES['gan'] = dict(

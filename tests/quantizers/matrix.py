@@ -31,7 +31,7 @@ K, D = 16, 8
 
 VECTOR = dict(type='VectorQuantizer', codebook_size=K, code_dim=D)
 GROUP = dict(VECTOR, code_dim=D // 4)
-PYRAMID: dict[str, Any] = dict(sides=(1, (2, 3), (3, 4), (4, 6)), num_phi=2)
+PYRAMID: dict[str, Any] = dict(scales=(1, (2, 3), (3, 4), (4, 6)), num_phi=2)
 TINY_QUANTIZERS: dict[str, dict[str, Any]] = {
     'VectorQuantizer': VECTOR,
     'ResidualQuantizer': dict(type='ResidualQuantizer', quantizer=VECTOR, depth=3),

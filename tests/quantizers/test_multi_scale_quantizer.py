@@ -17,11 +17,11 @@ from fvq_quantizers.phi import phi_of_scales
 
 from .matrix import VECTOR, D, K, build, latents, vectors
 
-SIDES = (1, (2, 3), (4, 6))
+SCALES = (1, (2, 3), (4, 6))
 
 
-def multi_scale(train: bool = False, sides: Any = SIDES, axes: dict[str, Any] | None = None, **options: Any) -> Any:
-    config = dict(type='MultiScaleQuantizer', quantizer={**VECTOR, **(axes or {})}, sides=sides, **options)
+def multi_scale(train: bool = False, scales: Any = SCALES, axes: dict[str, Any] | None = None, **options: Any) -> Any:
+    config = dict(type='MultiScaleQuantizer', quantizer={**VECTOR, **(axes or {})}, scales=scales, **options)
     return build(config, train)
 
 
@@ -67,7 +67,7 @@ def test_each_scale_takes_the_codes_nearest_to_what_is_left_over(num_phi: int | 
 
 @torch.no_grad()
 def test_one_scale_with_identity_phi_is_the_wrapped_quantizer():
-    quantizer, z = multi_scale(sides=[(4, 6)], phi_ratio=0.0), latents()
+    quantizer, z = multi_scale(scales=[(4, 6)], phi_ratio=0.0), latents()
     output, plain = quantizer(z), quantizer.quantizer(z)
     assert torch.equal(output.codes.indices_BL, plain.codes.indices_BL)
     assert torch.equal(output.z_q_BDHW, plain.z_q_BDHW)
@@ -163,7 +163,7 @@ def test_advancing_scale_by_scale_gives_the_inputs_of_training_and_the_embedding
 
 @torch.no_grad()
 def test_latents_are_in_the_usual_memory_order():
-    quantizer = multi_scale(sides=(1, 2, 4), num_phi=1).to(memory_format=torch.channels_last)
+    quantizer = multi_scale(scales=(1, 2, 4), num_phi=1).to(memory_format=torch.channels_last)
     output = quantizer(latents(2, 4, 4).to(memory_format=torch.channels_last))
     advanced = quantizer.advance(torch.zeros(2, D, 4, 4), latents(2, 1, 1), 0)
     for x in (output.z_q_BDHW, quantizer.embed(output.codes), quantizer.embed_prefix(output.codes, 1), *advanced):
@@ -183,7 +183,7 @@ def test_native_sums_have_the_sides_of_their_scale():
 
 @torch.no_grad()
 def test_a_single_scale_has_no_inputs_to_predict_from():
-    quantizer = multi_scale(sides=[(4, 6)])
+    quantizer = multi_scale(scales=[(4, 6)])
     assert quantizer.prefix_inputs(quantizer(latents()).codes).shape == (2, 0, D)
 
 
@@ -198,7 +198,7 @@ def test_a_single_scale_has_no_inputs_to_predict_from():
     ],
 )
 def test_sides_scale_with_the_latent_and_end_at_its_size(height: int, width: int, expected: tuple):
-    assert multi_scale(sides=(1, 2, 3, 4)).layout(height, width).sides == expected
+    assert multi_scale(scales=(1, 2, 3, 4)).layout(height, width).sides == expected
 
 
 def test_default_is_vars_pyramid_of_680_codes():
@@ -238,7 +238,10 @@ def test_phis_that_no_scale_uses_are_not_trained():
 
 @torch.no_grad()
 def test_choice_by_cosine_does_not_depend_on_the_length_of_codes():
-    quantizer, z = multi_scale(axes=dict(normalize=dict(type='CosineSearch')), sides=[(4, 6)], phi_ratio=0.0), latents()
+    quantizer, z = (
+        multi_scale(axes=dict(normalize=dict(type='CosineSearch')), scales=[(4, 6)], phi_ratio=0.0),
+        latents(),
+    )
     codes = quantizer(z).codes
     expected = (F.normalize(vectors(z)) @ F.normalize(quantizer.codebook()).T).argmax(1)
     assert torch.equal(codes.indices_BL.flatten(), expected)
@@ -274,12 +277,12 @@ def test_kmeans_start_sets_the_codebook_from_latents():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(sides=()), 'sides must be positive whole numbers'),
-        (dict(sides=4), 'sides must be positive whole numbers'),
-        (dict(sides=(1.5, 2)), 'sides must be positive whole numbers'),
-        (dict(sides=(0, 4)), 'sides must be positive whole numbers'),
-        (dict(sides=(1, 8, 4)), 'none beyond the last'),
-        (dict(sides=(1, (2, 3, 4), 4)), 'sides must be positive whole numbers'),
+        (dict(scales=()), 'scales must be positive whole numbers'),
+        (dict(scales=4), 'scales must be positive whole numbers'),
+        (dict(scales=(1.5, 2)), 'scales must be positive whole numbers'),
+        (dict(scales=(0, 4)), 'scales must be positive whole numbers'),
+        (dict(scales=(1, 8, 4)), 'none larger than the last'),
+        (dict(scales=(1, (2, 3, 4), 4)), 'scales must be positive whole numbers'),
         (dict(num_phi=0), 'num_phi must be 1 or more'),
         (dict(phi_ratio=-0.5), 'phi_ratio 0 or more'),
         (dict(axes=dict(normalize=dict(type='L2Normalize'))), 'L2Normalize would put residuals'),
@@ -305,15 +308,15 @@ def test_phis_may_learn_through_the_estimator_instead_of_the_loss():
 
 
 def test_only_vector_quantizers_are_wrapped():
-    inner = dict(type='MultiScaleQuantizer', quantizer=VECTOR, sides=(1, 2))
+    inner = dict(type='MultiScaleQuantizer', quantizer=VECTOR, scales=(1, 2))
     with pytest.raises(UserError, match='wraps a VectorQuantizer, got MultiScaleQuantizer'):
         QUANTIZERS.build(dict(type='MultiScaleQuantizer', quantizer=inner))
 
 
 def test_codes_of_another_pyramid_are_refused():
-    codes = multi_scale(sides=(1, 3, 4))(latents(1, 4, 4)).codes
+    codes = multi_scale(scales=(1, 3, 4))(latents(1, 4, 4)).codes
     with pytest.raises(UserError, match='MultiScaleQuantizer: cannot embed'):
-        multi_scale(sides=(1, 2, 4)).embed(codes)
+        multi_scale(scales=(1, 2, 4)).embed(codes)
 
 
 def test_smoke_keeps_the_pyramid_and_every_phi_at_work():

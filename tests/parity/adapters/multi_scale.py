@@ -24,7 +24,7 @@ def options(case: Case) -> dict[str, Any]:
     """What no file says, in the importer's words."""
     given = case.constructor
     return dict(
-        sides=given['v_patch_nums'] if given.get('v_patch_nums') else None,
+        scales=given['v_patch_nums'] if given.get('v_patch_nums') else None,
         l2_norm=given.get('using_znorm', False),
         phi_ratio=abs(given.get('quant_resi', 0.5)),
     )
@@ -123,7 +123,7 @@ def var_tokenizer(case: Case) -> dict[str, Tensor]:
 
 def fvq_tokenizer(case: Case) -> dict[str, Tensor]:
     given = options(case)
-    return images(case, *fvq_release.import_tokenizer(case.state, l2_norm=given['l2_norm'], sides=given['sides']))
+    return images(case, *fvq_release.import_tokenizer(case.state, l2_norm=given['l2_norm'], scales=given['scales']))
 
 
 @torch.no_grad()

@@ -20,57 +20,57 @@ from fvq_core.registry import QUANTIZERS
 
 from .latents import check_latent, to_grid, to_vectors
 from .phi import Phi, phi_of_scales
-from .pyramid import Side, check_sides, scaled, shrink
+from .pyramid import Scale, check_scales, rescale, shrink
 from .vector_quantizer import VectorQuantizer
 from .wrapped_quantizer import build_wrapped
 
 
 @QUANTIZERS.register_module()
 class MultiScaleQuantizer(Quantizer):
-    """Grids of growing sides, each the codes of what the coarser ones left over; wraps a vector quantizer.
+    """Quantizes the residual of the coarser scales at each scale of a growing grid; wraps a vector quantizer.
 
-    What is left over is shrunk to the scale's sides by area averages, quantized, enlarged to the latent's size by
-    bicubic interpolation, put through a phi convolution and added to the sum. FVQ (VAR) is this with a VQBridge inside.
-    The codebook is mapped once a step for all scales, and everything here (forward, embedding, prefixes, inputs of a
-    generator) reads that mapped codebook. FVQ's release maps it in its forward pass alone.
+    At each scale the residual is shrunk to the scale's size by area averages and quantized; the codes are enlarged to the
+    latent's size by bicubic interpolation, passed through a phi convolution and added to the sum. FVQ (VAR) is this with
+    a VQBridge inside. The codebook is mapped once a step for all scales, and everything here (forward, embedding,
+    prefixes, a generator's inputs) reads the mapped codebook; FVQ's release maps it only in its forward pass.
 
-    The loss terms of the wrapped quantizer are taken between the latent and the running sum after each scale, and
-    averaged over scales; so they train the phis too. Its regulariser and an update that writes codes (EMA) see the
-    vectors of all scales at once, one step for each call. VAR's `using_znorm` is `normalize=dict(type='CosineSearch')`
-    of the wrapped quantizer.
+    The wrapped quantizer's loss terms are taken between the latent and the running sum after each scale and averaged over
+    scales, so they train the phis too. Its regularizer, and an update that writes codes (EMA), see the vectors of all
+    scales at once, one step per call. VAR's `using_znorm` is `normalize=dict(type='CosineSearch')` in the wrapped
+    quantizer.
 
     Args:
         quantizer: Config of a `VectorQuantizer`.
-        sides: Sides of the scales, coarse to fine: numbers, or (height, width) pairs. The last is the size of the latent
-            they are meant for. At another size (or aspect) each side is scaled with the latent, rounded, and at least 1.
-        num_phi: Number of phi convolutions: 1 for one that all scales share, n < scales for ones that neighbouring
-            scales share (4 in VAR; see `phi_of_scales`), None for one a scale.
+        scales: Size of the grid at each scale, coarse to fine: numbers, or (height, width) pairs. The last is the size of
+            the latent they are meant for; for other latents they are rescaled with it, rounded, and at least 1.
+        num_phi: Number of phi convolutions: 1 shared by all scales, fewer than scales to share them among neighbours (4
+            in VAR; see `phi_of_scales`), None for one per scale.
         phi_ratio: r in phi(x) = (1 - r) x + r conv(x); 0.5 in VAR. At 0 there are no convolutions and phi is the
             identity.
 
     Raises:
-        UserError: No sides, a side below 1 or beyond the last one, no phi, a negative ratio, a wrapped quantizer whose
+        UserError: No scales, a scale below 1 or larger than the last, no phi, a negative ratio, a wrapped quantizer whose
             codes cannot be summed, or one that would leave the phis untrained.
     """
 
     def __init__(
         self,
         quantizer: Mapping[str, Any],
-        sides: Sequence[Side] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
+        scales: Sequence[Scale] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
         num_phi: int | None = 4,
         phi_ratio: float = 0.5,
     ) -> None:
         super().__init__()
-        self.sides = check_sides(sides)
+        self.scales = check_scales(scales)
         if (num_phi is not None and num_phi < 1) or not 0 <= phi_ratio < math.inf:
             raise UserError(
-                f'MultiScaleQuantizer: num_phi must be 1 or more, or None for one a scale, and phi_ratio 0 or more, got '
+                f'MultiScaleQuantizer: num_phi must be 1 or more, or None for one per scale, and phi_ratio 0 or more, got '
                 f'{num_phi} and {phi_ratio}; phi_ratio=0 is the identity.'
             )
         self.quantizer = build_wrapped('MultiScaleQuantizer', quantizer)
         self.code_dim = self.quantizer.code_dim
-        count = len(self.sides) if num_phi is None else num_phi
-        self.phi_of_scale = phi_of_scales(len(self.sides), count)
+        count = len(self.scales) if num_phi is None else num_phi
+        self.phi_of_scale = phi_of_scales(len(self.scales), count)
         self.phis = nn.ModuleList(Phi(self.code_dim, phi_ratio) for _ in range(count if phi_ratio else 0))
         for index, phi in enumerate(self.phis):
             phi.requires_grad_(index in self.phi_of_scale)  # with fewer scales than phis, some have no scale
@@ -78,7 +78,7 @@ class MultiScaleQuantizer(Quantizer):
             raise UserError(
                 f'MultiScaleQuantizer: neither {type(self.quantizer.loss).__name__} nor '
                 f'{type(self.quantizer.estimator).__name__} gives the sum of codes a gradient, so the phi convolutions '
-                'would never learn; keep a codebook term in the loss (VQLoss(codebook_weight=1), also with EMA) or take '
+                'would never learn; keep a codebook term in the loss (VQLoss(codebook_weight=1), also with EMA) or set '
                 'phi_ratio=0.'
             )
 
@@ -86,9 +86,9 @@ class MultiScaleQuantizer(Quantizer):
         return self.quantizer.codebook()
 
     def layout(self, height: int, width: int) -> ScalePyramid:
-        last = self.sides[-1]
-        sides = tuple((scaled(h, last[0], height), scaled(w, last[1], width)) for h, w in self.sides)
-        return ScalePyramid(sides, self.quantizer.codebook_size)
+        last = self.scales[-1]
+        scales = tuple((rescale(h, last[0], height), rescale(w, last[1], width)) for h, w in self.scales)
+        return ScalePyramid(scales, self.quantizer.codebook_size)
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         B, _, H, W = check_latent(self, z_BDHW)
@@ -106,16 +106,16 @@ class MultiScaleQuantizer(Quantizer):
         z_ND = to_vectors(z_BDHW)
         self.start(z_ND)
         vq, codebook_KD = self.quantizer, self.codebook()
-        rest_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
-        rests, indices, terms = [], [], []
+        residual_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
+        residuals, indices, terms = [], [], []
         for scale, (h, w) in enumerate(self.layout(H, W).sides):
-            rest_ND = to_vectors(shrink(rest_BDHW, h, w))
-            indices_N = vq.search(rest_ND, codebook_KD)
+            residual_ND = to_vectors(shrink(residual_BDHW, h, w))
+            indices_N = vq.search(residual_ND, codebook_KD)
             part_BDHW = self._enlarge(to_grid(F.embedding(indices_N, codebook_KD), B, h, w), H, W, scale)
             sum_BDHW = sum_BDHW + part_BDHW
-            # Codes are constants here, so that a regulariser's gradient reaches the latent and nothing else.
-            rest_BDHW = rest_BDHW - part_BDHW.detach()
-            rests.append(rest_ND)
+            # Codes are constants here, so that a regularizer's gradient reaches only the latent.
+            residual_BDHW = residual_BDHW - part_BDHW.detach()
+            residuals.append(residual_ND)
             indices.append(indices_N)
             if self.training:
                 sum_ND = to_vectors(sum_BDHW)
@@ -123,13 +123,13 @@ class MultiScaleQuantizer(Quantizer):
         if not self.training:
             return indices, sum_BDHW, {}
         losses = {key: torch.stack([term[key] for term in terms]).mean() for key in terms[0]}
-        every_rest_ND = torch.cat(rests)
-        losses.update(vq.regularization(every_rest_ND, codebook_KD))
-        vq.update.step(vq.embedding, every_rest_ND.detach(), torch.cat(indices))
+        residual_ND = torch.cat(residuals)
+        losses.update(vq.regularization(residual_ND, codebook_KD))
+        vq.update.step(vq.embedding, residual_ND.detach(), torch.cat(indices))
         return indices, sum_BDHW, losses
 
     def _enlarge(self, codes_BDhw: Tensor, height: int, width: int, scale: int) -> Tensor:
-        """Codes at a scale's sides to their share of the latent, (B, D, height, width)."""
+        """Codes of one scale to their part of the latent, (B, D, height, width)."""
         if codes_BDhw.shape[-2:] != (height, width):
             codes_BDhw = F.interpolate(codes_BDhw, (height, width), mode='bicubic')
         codes_BDhw = codes_BDhw.contiguous()  # on some CPUs a convolution's last bits depend on the memory order
@@ -137,23 +137,23 @@ class MultiScaleQuantizer(Quantizer):
         return part.contiguous()  # a map of one position looks channels-last, and sums and decoder would take that over
 
     def _check(self, codes: Codes) -> ScalePyramid:
-        """The layout of codes that this quantizer made."""
+        """The layout of codes that this quantizer can embed."""
         check_is_codes('MultiScaleQuantizer', codes)
         layout = codes.layout
         layout.check(codes.indices_BL)
         if not isinstance(layout, ScalePyramid) or layout != self.layout(*layout.sides[-1]):
-            example = self.layout(*self.sides[-1])
+            example = self.layout(*self.scales[-1])
             raise UserError(f'MultiScaleQuantizer: cannot embed {layout}; expected one that scales as {example}.')
         return layout
 
     def _code_maps(self, codes: Codes, layout: ScalePyramid) -> Iterator[Tensor]:
-        """The codes of each scale at its own sides, (B, D, h, w)."""
+        """The codes of each scale at its own size, (B, D, h, w)."""
         codebook_KD = self.codebook()
         for indices_Bl, (h, w) in zip(codes.indices_BL.split(layout.lengths, 1), layout.sides, strict=True):
             yield to_grid(F.embedding(indices_Bl.reshape(-1), codebook_KD), len(codes), h, w)
 
     def _sums(self, codes: Codes) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each scale what it adds, and the running sum, (B, D, H, W); as `forward` adds them, to the last bit."""
+        """What each scale adds, and the running sum, (B, D, H, W); bit for bit as `forward` adds them."""
         layout = self._check(codes)
         sum_BDHW = None
         for scale, codes_BDhw in enumerate(self._code_maps(codes, layout)):
@@ -163,17 +163,17 @@ class MultiScaleQuantizer(Quantizer):
             yield part_BDHW, sum_BDHW
 
     def embed(self, codes: Codes) -> Tensor:
-        return self.embed_prefix(codes, len(self.sides))
+        return self.embed_prefix(codes, len(self.scales))
 
     def embed_prefix(self, codes: Codes, step: int) -> Tensor:
-        """The sum of the first `step` scales, (B, D, H, W); `embed` for all of them.
+        """The sum of the first `step` scales, (B, D, H, W); with all of them, `embed`.
 
         Args:
             codes: Codes of all scales; those of later ones do not matter.
             step: 1 to the number of scales.
         """
-        if not 1 <= step <= len(self.sides):
-            raise UserError(f'MultiScaleQuantizer: step must lie in [1, {len(self.sides)}], got {step}.')
+        if not 1 <= step <= len(self.scales):
+            raise UserError(f'MultiScaleQuantizer: step must lie in [1, {len(self.scales)}], got {step}.')
         return next(islice(self._sums(codes), step - 1, None))[1]
 
     def embed_scales(self, codes: Codes, cumulative: bool = False) -> Tensor:
@@ -181,13 +181,15 @@ class MultiScaleQuantizer(Quantizer):
         return torch.stack([sums if cumulative else part for part, sums in self._sums(codes)], 1)
 
     def prefix_inputs(self, codes: Codes) -> Tensor:
-        """What a next-scale generator is given in training (VAR): for each scale but the first, the sum of the scales
-        before it, shrunk to its sides; (B, L - L_1, D) in the order of the codes."""
+        """The inputs of a next-scale generator in training (VAR), (B, L - L_1, D) in the order of the codes.
+
+        For each scale but the first: the sum of the scales before it, shrunk to its size.
+        """
         following = self._check(codes).sides[1:]
-        # The sides come first: the last sum would feed nothing and is never made.
+        # `following` is shorter, so the last sum, which would feed nothing, is never computed.
         inputs = [
-            shrink(sums, *side).flatten(2).transpose(1, 2)
-            for side, (_, sums) in zip(following, self._sums(codes), strict=False)
+            shrink(sums, *scale).flatten(2).transpose(1, 2)
+            for scale, (_, sums) in zip(following, self._sums(codes), strict=False)
         ]
         return (
             torch.cat(inputs, 1)
@@ -200,24 +202,24 @@ class MultiScaleQuantizer(Quantizer):
 
         Args:
             sum_BDHW: The sum of the scales before, zeros at first.
-            codes_BDhw: Rows of `codebook()` at the scale's sides, or a mixture of rows.
-            scale: Which one, from 0.
+            codes_BDhw: Codes of that scale, (B, D, h, w): rows of `codebook()`, or mixtures of rows.
+            scale: Its index, from 0.
 
         Returns:
-            The new sum, and it shrunk to the next scale's sides, the generator's next input; after the last scale it
-            is the sum itself.
+            The new sum, and the sum shrunk to the next scale's size, which is the generator's next input; after the
+            last scale, the sum itself.
         """
         H, W = sum_BDHW.shape[-2:]
-        sides = self.layout(H, W).sides
+        scales = self.layout(H, W).sides
         with full_precision(sum_BDHW.device.type):
             sum_BDHW = sum_BDHW + self._enlarge(codes_BDhw, H, W, scale)
-            return sum_BDHW, shrink(sum_BDHW, *sides[min(scale + 1, len(sides) - 1)])
+            return sum_BDHW, shrink(sum_BDHW, *scales[min(scale + 1, len(scales) - 1)])
 
     def embed_native(self, codes: Codes) -> list[Tensor]:
-        """Running sums at each scale's own sides, (B, D, h, w), for images that grow scale by scale.
+        """Running sums at each scale's own size, (B, D, h, w), for images that grow scale by scale.
 
-        Here the sum is enlarged before each scale and phi sees the codes at their own sides, which is not how the
-        tokenizer was trained: an experiment of VAR's code.
+        The sum is enlarged before each scale and phi sees the codes at their own size, which is not how the tokenizer
+        was trained: an experiment in VAR's code.
         """
         sums: list[Tensor] = []
         with full_precision(codes.indices_BL.device.type):
@@ -237,13 +239,13 @@ class MultiScaleQuantizer(Quantizer):
         return self.quantizer.needs_init
 
     def initialize(self, z_ND: Tensor) -> None:
-        """Start the codebook from whole latents: what scales leave over is known only once there are codes."""
+        """Start the codebook from whole latents: residuals are known only once there are codes."""
         self.quantizer.initialize(z_ND)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Four scales; they follow whatever latent the small image has."""
-        return dict(sides=(1, 2, 3, 4))
+        """Four scales; they are rescaled to the small image's latent."""
+        return dict(scales=(1, 2, 3, 4))
 
 
 def trains_codes(quantizer: VectorQuantizer) -> bool:

@@ -1,4 +1,4 @@
-"""Grids of growing sides: what a multi-scale quantizer quantizes one after the other."""
+"""The sizes of a multi-scale quantizer's scales, and shrinking a latent to one of them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 
-Side = int | Sequence[int]
+Scale = int | Sequence[int]
 
 
-def check_sides(sides: Sequence[Side]) -> tuple[tuple[int, int], ...]:
+def check_scales(scales: Sequence[Scale]) -> tuple[tuple[int, int], ...]:
     """(height, width) of each scale.
 
     Raises:
-        UserError: No sides, or one that is no whole positive size or exceeds the last.
+        UserError: No scales, or one that is not a positive whole size or is larger than the last.
     """
     try:
-        pairs = tuple((side, side) if isinstance(side, int) else tuple(side) for side in sides)
+        pairs = tuple((scale, scale) if isinstance(scale, int) else tuple(scale) for scale in scales)
     except TypeError:
         pairs = ()
     well_formed = pairs and all(len(p) == 2 and all(isinstance(side, int) and side > 0 for side in p) for p in pairs)
     if not well_formed or any(p[0] > pairs[-1][0] or p[1] > pairs[-1][1] for p in pairs):
         raise UserError(
-            'MultiScaleQuantizer: sides must be positive whole numbers or (height, width) pairs, none beyond the last, which '
-            f'is the size of the latent; got {sides}.'
+            'MultiScaleQuantizer: scales must be positive whole numbers or (height, width) pairs, none larger than the '
+            f'last, which is the size of the latent; got {scales}.'
         )
     return cast(tuple[tuple[int, int], ...], pairs)
 
 
-def scaled(side: int, of: int, to: int) -> int:
-    """A side of a pyramid for latents of size `of`, for one of size `to`: rounded, halves up, at least 1."""
-    return max(1, (2 * side * to + of) // (2 * of))
+def rescale(length: int, old: int, new: int) -> int:
+    """A scale's height or width for latents of length `old`, for one of length `new`: rounded half up, at least 1."""
+    return max(1, (2 * length * new + old) // (2 * old))
 
 
 def shrink(x_BDHW: Tensor, height: int, width: int) -> Tensor:

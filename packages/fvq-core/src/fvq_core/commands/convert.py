@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--depth', type=int, help="codes of a position in FVQ's residual variant, 4 as released")
     parser.add_argument(
-        '--sides',
+        '--scales',
         type=int,
         nargs='+',
-        help='sides of the scales of a multi-scale tokenizer (VAR), if not 1 2 3 4 5 6 8 10 13 16',
+        help='sizes of the scales of a multi-scale tokenizer (VAR), if not 1 2 3 4 5 6 8 10 13 16',
     )
     parser.add_argument(
         '--phi-ratio', type=float, help='size of quant_resi of a multi-scale tokenizer (VAR), 0.5 as released'

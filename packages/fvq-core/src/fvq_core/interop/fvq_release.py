@@ -93,7 +93,7 @@ def import_tokenizer(
     l2_norm: bool | None = None,
     fold_label: int | None = None,
     depth: int | None = None,
-    sides: Sequence[int] | None = None,
+    scales: Sequence[int] | None = None,
     phi_ratio: float | None = None,
     heads: int | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -107,19 +107,19 @@ def import_tokenizer(
         l2_norm: False unless given: FVQ does not normalise.
         fold_label: See `import_projector`.
         depth: Codes of each position in the residual variant, 4 as released; None for the plain one.
-        sides: Of the VAR variant, see `var.import_tokenizer`.
+        scales: Of the VAR variant, see `var.import_tokenizer`.
         phi_ratio: Of the VAR variant, see `var.import_tokenizer`.
         heads: Of the bridge's attention, which no shape tells; 4, as in the released scripts, by default.
     """
     bridge = {key.removeprefix(BRIDGE_PREFIX): value for key, value in state.items() if key.startswith(BRIDGE_PREFIX)}
     rest = {key: value for key, value in state.items() if not key.startswith(BRIDGE_PREFIX)}
     multi_scale = 'encoder.down.0.block.0.conv2.weight' in rest
-    of_scales = dict(sides=sides, phi_ratio=phi_ratio)
+    of_scales = dict(scales=scales, phi_ratio=phi_ratio)
     given: dict[str, Any] = {name: value for name, value in of_scales.items() if value is not None}
     if (given and not multi_scale) or (depth is not None and multi_scale):
         layout = 'VAR' if multi_scale else 'LlamaGen'
         raise UserError(
-            'FVQ: sides and phi_ratio belong to the VAR variant and depth to the residual one, got '
+            'FVQ: scales and phi_ratio belong to the VAR variant and depth to the residual one, got '
             f'{dict(of_scales, depth=depth)} for a file in the layout of {layout}; drop what does not fit.'
         )
     if multi_scale:

@@ -22,12 +22,12 @@ HITS = 'ema_vocab_hit_SV'
 NOT_WEIGHTS = (HITS, r'codebook_used')
 OF_SCALES = rf'{HITS}|codebook_used|quant_resi\.'
 PREFIX = 'quantize.'
-SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+SCALES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 
 
 def import_quantizer(
     state: Mapping[str, Tensor],
-    sides: Sequence[int] | None = None,
+    scales: Sequence[int] | None = None,
     l2_norm: bool | None = None,
     phi_ratio: float = 0.5,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -35,25 +35,25 @@ def import_quantizer(
 
     Args:
         state: Keys without prefix.
-        sides: See `import_tokenizer`.
+        scales: See `import_tokenizer`.
         l2_norm: See `import_tokenizer`.
         phi_ratio: See `import_tokenizer`.
     """
     if 'embedding.weight' not in state:
         raise LayoutError('VAR: not a tokenizer of VAR: no quantize.embedding.weight.')
     K, D = state['embedding.weight'].shape
-    sides = list(sides or SIDES)
-    if HITS in state and len(state[HITS]) != len(sides):
+    scales = list(scales or SCALES)
+    if HITS in state and len(state[HITS]) != len(scales):
         raise UserError(
-            f'VAR: the file has {len(state[HITS])} scales and does not say their sides; expected as many, got {sides}; give '
-            'them (--sides).'
+            f'VAR: the file has {len(state[HITS])} scales and does not store their sizes; expected as many, got {scales}; pass '
+            'them (--scales).'
         )
     quantizer: dict[str, Any] = dict(type='VectorQuantizer', codebook_size=K, code_dim=D)
     if l2_norm:
         quantizer.update(normalize=dict(type='CosineSearch'), distance=dict(type='DotProduct'))
     renamed = rename(state, QUANTIZER_RULES, 'VAR', NOT_WEIGHTS)
     phis = {m[1] for key in renamed if (m := re.match(r'phis\.(\d+)\.', key))}
-    config: dict[str, Any] = dict(type='MultiScaleQuantizer', quantizer=quantizer, sides=sides)
+    config: dict[str, Any] = dict(type='MultiScaleQuantizer', quantizer=quantizer, scales=scales)
     config.update(dict(num_phi=len(phis), phi_ratio=phi_ratio) if phis else dict(phi_ratio=0.0))
     return config, renamed
 
@@ -61,18 +61,18 @@ def import_quantizer(
 def import_tokenizer(
     state: Mapping[str, Tensor],
     l2_norm: bool | None = None,
-    sides: Sequence[int] | None = None,
+    scales: Sequence[int] | None = None,
     phi_ratio: float = 0.5,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from VAR's.
 
     Args:
         state: The peer's state dict.
-        l2_norm: Whether codes are chosen by cosine (the peer's `using_znorm`), which no file says; the released ones do
-            not.
-        sides: The peer's `v_patch_nums`, which no file says; by default those of its 256-pixel models. A file whose
-            number of scales is another one needs them.
-        phi_ratio: The size of the peer's `quant_resi`, which no file says; 0.5 in the released ones.
+        l2_norm: Whether codes are chosen by cosine (the peer's `using_znorm`), which no file stores; off in the released
+            ones.
+        scales: The peer's `v_patch_nums`, which no file stores; by default those of its 256-pixel models. A file with
+            another number of scales needs them.
+        phi_ratio: The size of the peer's `quant_resi`, which no file stores; 0.5 in the released ones.
     """
     quantizer = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     rest = {key: value for key, value in state.items() if not key.startswith(PREFIX)}
@@ -81,6 +81,6 @@ def import_tokenizer(
         raise LayoutError(
             'VAR: not a tokenizer of VAR, but one of a single scale: no quantize.ema_vocab_hit_SV or quant_resi.'
         )
-    quantizer_config, quantizer_state = import_quantizer(quantizer, sides, l2_norm, phi_ratio)
+    quantizer_config, quantizer_state = import_quantizer(quantizer, scales, l2_norm, phi_ratio)
     renamed.update({f'quantizer.{key}': value for key, value in quantizer_state.items()})
     return dict(type='Tokenizer', **config, quantizer=quantizer_config), renamed
