@@ -95,7 +95,10 @@ def mini(name: str) -> tuple[str, set[str]]:
     return (f'mini/{stem}.py', changed)
 
 
-# For each row the config that it states its difference from, and that difference.
+# The bases that a row composes, where it is based on no other row.
+PHOTOS = '_base_/datasets/bundled_photos.py _base_/models/vqgan_tiny.py _base_/schedules/annealed_400.py'
+GPU = '_base_/datasets/photos_128.py _base_/models/vqgan_128.py _base_/schedules/annealed_20k.py'
+# For each row the config (or bases) that it states its difference from, and that difference.
 DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     **{name: mini(name) for name in ROWS if name.startswith('mini/') and 'sweep' not in name},
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
@@ -107,10 +110,10 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {'val_dataloader.dataset.crops', 'default_hooks.training_log.interval', 'default_hooks.report.dataset'},
     ),
     'mini/vq.py': (
-        '_base_/photos.py',
+        PHOTOS,
         {'train_cfg.val_interval', 'val_dataloader.dataset.crops', 'default_hooks.training_log.interval'},
     ),
-    'mini/gpu/vq.py': ('_base_/mini_128.py', set()),
+    'mini/gpu/vq.py': (GPU, set()),
     **{f'mini/gpu/{name}.py': ('mini/gpu/vq.py', COMPRESSED) for name in ('linear', 'mlp5', 'fvq')},
     'mini/q1/sweep.py': ('mini/vq.py', {'sweep', 'refused'}),
     'mini/q2/sweep.py': ('mini/fvq.py', {'sweep', 'default_hooks.fold'}),
@@ -143,10 +146,13 @@ def flat(node: Any, path: str = '') -> dict[str, Any]:
     return {path: node}
 
 
-def leaves(name: str) -> dict[str, Any]:
-    cfg = load_config(str(CONFIGS / name))
-    cfg.pop('work_dir')
-    return flat(cfg.to_dict())
+def leaves(names: str) -> dict[str, Any]:
+    """Leaves of a config, or of the bases, separated by spaces, that a config composes."""
+    found = {}
+    for name in names.split():
+        found |= flat(load_config(str(CONFIGS / name)).to_dict())
+    del found['work_dir']
+    return found
 
 
 @pytest.mark.parametrize('name', sorted(DIFFERENCES))

@@ -70,14 +70,15 @@ WITHOUT_BRIDGE = {
         'model.tokenizer.decoder.z_channels',
     },
 }
-# Configs on top of a recipe under `_base_`: their method is all they may change.
+# Configs that compose data, model and schedule of `_base_`: their method is all they may change.
 METHODS = {
     'fvq/fvq_16k': {f'{Q}.projector'},
-    'baselines/vqgan_1k': {f'{Q}.codebook_size'},
+    'baselines/vqgan_1k': {f'{Q}.codebook_size', 'train_dataloader.batch_size'},
     'baselines/vqgan_16k': {
         'model.adversarial.weight',
         'model.adversarial.start',
         'model.adversarial.discriminator.layers',
+        'train_dataloader.batch_size',
     },
     'baselines/vqgan_sd': {
         f'{Q}.code_dim',
@@ -97,7 +98,6 @@ METHODS = {
         'model.adversarial.weight',
         'model.adversarial.start',
         'model.adversarial.discriminator.layers',
-        'train_dataloader.batch_size',
         *(f'train_cfg.{key}' for key in ('max_epochs', 'max_iters', 'val_interval')),
         'optim_wrapper.optimizer.lr',
         'optim_wrapper.optimizer.eps',
@@ -159,19 +159,23 @@ def short(name: str) -> str:
     return name.removeprefix('configs/').removesuffix('.py')
 
 
-def base_of(name: str) -> str:
-    """The config that a config's `read_base` names."""
+def bases_of(name: str) -> list[str]:
+    """The row that a config's `read_base` names, or the data, model and schedule that it composes."""
     path = find_config(name)
-    (module,) = re.findall(r'^    from (\.+[\w.]+) import \*$', path.read_text(), re.MULTILINE)
-    dots = len(module) - len(module.lstrip('.'))
-    return str(path.parents[dots - 1].joinpath(*module.lstrip('.').split('.')).with_suffix('.py'))
+    bases = []
+    for module in re.findall(r'^    from (\.+[\w.]+) import \*$', path.read_text(), re.MULTILINE):
+        dots = len(module) - len(module.lstrip('.'))
+        bases.append(str(path.parents[dots - 1].joinpath(*module.lstrip('.').split('.')).with_suffix('.py')))
+    return bases
 
 
 def allowed(name: str) -> set[str]:
     """Dotted prefixes that a config may change, and must."""
-    base = Path(base_of(name))
-    if base.parent.name == '_base_':
+    bases = [Path(base) for base in bases_of(name)]
+    if len(bases) > 1:
+        assert [base.parent.name for base in bases] == ['datasets', 'models', 'schedules']
         return METHODS[short(name)]
+    (base,) = bases
     if short(name) in WITHOUT_BRIDGE:
         return WITHOUT_BRIDGE[short(name)]
     ours, theirs = (re.findall(r'no_\w+?(?=_|$)|[^_]+', stem) for stem in (Path(name).stem, base.stem))
@@ -236,7 +240,8 @@ def test_the_config_of_a_row_has_the_sizes_of_the_row(row_id: str):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_config_changes_what_its_name_says_and_nothing_else(name: str):
-    base, row = leaves(base_of(name)), leaves(name)
+    base = {key: value for each in bases_of(name) for key, value in leaves(each).items()}
+    row = leaves(name)
     changed = {key for key in base.keys() | row.keys() if base.get(key, KeyError) != row.get(key, KeyError)}
     prefixes = allowed(name)
     strange = {key for key in changed if not any(key == p or key.startswith(f'{p}.') for p in prefixes)}

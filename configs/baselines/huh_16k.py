@@ -8,7 +8,9 @@ paper has it."""
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.imagenet import *
+    from .._base_.datasets.imagenet_256 import *
+    from .._base_.models.vqgan import *
+    from .._base_.schedules.annealed_40e import *
 
 from fvq_quantizers.estimators import SynchronizedStraightThrough
 from fvq_quantizers.inits import NormalInit

@@ -3,7 +3,9 @@
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.ibq import *
+    from .._base_.datasets.imagenet_256_random_crop import *
+    from .._base_.models.vqgan_ibq import *
+    from .._base_.schedules.ibq_330e import *
 
 from fvq_quantizers.distances import DotProduct
 from fvq_quantizers.estimators import IndexBackpropagation

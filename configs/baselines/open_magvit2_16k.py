@@ -6,7 +6,9 @@ No convolution stands between encoder and quantizer."""
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.ibq import *
+    from .._base_.datasets.imagenet_256_random_crop import *
+    from .._base_.models.vqgan_ibq import *
+    from .._base_.schedules.ibq_330e import *
 
 from fvq_core.autoencoders import AdaptiveGroupNormDecoder
 from fvq_core.autoencoders import MAGVIT2Encoder

@@ -5,7 +5,9 @@ Under FVQ's encoder and recipe; no table of the paper has it."""
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.imagenet import *
+    from .._base_.datasets.imagenet_256 import *
+    from .._base_.models.vqgan import *
+    from .._base_.schedules.annealed_40e import *
 
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.projectors import LinearProjector

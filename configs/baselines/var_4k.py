@@ -5,7 +5,9 @@ Its training code was never released, and its weights come from OpenImages. The 
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.llamagen import *
+    from .._base_.datasets.imagenet_256 import *
+    from .._base_.models.vqgan import *
+    from .._base_.schedules.constant_40e import *
 
 from fvq_quantizers import MultiScaleQuantizer
 from fvq_quantizers.inits import NormalInit

@@ -7,7 +7,9 @@ batch is 256 (the paper, confirmed by its authors): 8 devices with 32 images eac
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.vqgan import *
+    from .._base_.datasets.imagenet_256_random_crop import *
+    from .._base_.models.vqgan_taming import *
+    from .._base_.schedules.vqgan_1100k import *
 
 from fvq_quantizers.inits import FileInit
 from fvq_quantizers.projectors import LinearProjector
@@ -22,7 +24,6 @@ model.tokenizer.quantizer.update(
 model.tokenizer.quantizer.loss = dict(type=VQLoss, beta=0.1, codebook_weight=0.033)
 model.adversarial.update(weight=0.1, start=50000)
 model.adversarial.discriminator.update(layers=2)
-train_dataloader.update(batch_size=32)
 train_cfg = dict(type=TrainLoop, max_epochs=100, val_interval=5000)
 optim_wrapper.optimizer.update(lr=5e-4, eps=1e-7)
 auto_scale_lr.update(enable=False)

@@ -5,7 +5,9 @@ Put OpenImages (or a link) at `data/openimages/train`. Crops of 256 come from a 
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.vqgan import *
+    from .._base_.datasets.imagenet_256_random_crop import *
+    from .._base_.models.vqgan_taming import *
+    from .._base_.schedules.vqgan_1100k import *
 
 model.tokenizer.encoder.update(z_channels=8)
 model.tokenizer.decoder.update(z_channels=8)

@@ -3,7 +3,9 @@
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.photos import *
+    from .._base_.datasets.bundled_photos import *
+    from .._base_.models.vqgan_tiny import *
+    from .._base_.schedules.annealed_400 import *
 
 from fvq_core.data import WholePhotos
 from fvq_quantizers.inits import NormalInit

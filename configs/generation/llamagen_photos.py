@@ -3,7 +3,9 @@
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.generation import *
+    from .._base_.datasets.imagenet_codes import *
+    from .._base_.models.llamagen_b import *
+    from .._base_.schedules.llamagen_300e import *
 
 model.generator.update(
     layout=dict(type='Grid', height=8, width=8, codebook_size=1024), dim=128, depth=4, heads=4, num_classes=10

@@ -19,9 +19,12 @@ ROWS = {row['id']: row for row in csv.DictReader((ROOT / 'paper/generation.csv')
 NAMES = sorted(path.stem for path in (ROOT / 'generation').glob('*.py'))
 SIZE = {f'model.generator.{key}' for key in ('dim', 'depth', 'heads')}
 GUIDANCE = 'default_hooks.report.sampling.cfg_scale'
-# The config that each states its difference from, and that difference.
+# The config (or the bases, separated by spaces) that each states its difference from, and that difference.
 DIFFERENCES: dict[str, tuple[str, set[str]]] = {
-    'llamagen_b': ('_base_/generation', set()),
+    'llamagen_b': (
+        '_base_/datasets/imagenet_codes _base_/models/llamagen_b _base_/schedules/llamagen_300e',
+        set(),
+    ),
     'llamagen_l': ('generation/llamagen_b', SIZE),
     'llamagen_xl': ('generation/llamagen_b', {*SIZE, GUIDANCE}),
     'llamagen_xxl': ('generation/llamagen_b', {*SIZE, GUIDANCE, 'model.shard'}),
@@ -39,7 +42,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'captions', 'images', 'tokens', 'channels')},
     ),
     'llamagen_photos': (
-        '_base_/generation',
+        'generation/llamagen_b',
         {f'model.generator.{key}' for key in ('dim', 'depth', 'heads', 'num_classes')}
         | {f'model.generator.layout.{key}' for key in ('height', 'width', 'codebook_size')}
         | {f'train_dataloader.{key}' for key in ('num_workers', 'pin_memory', 'dataset.root')}
@@ -48,7 +51,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'default_hooks.{key}.interval' for key in ('checkpoint', 'training_log')},
     ),
     'codes_photos': (
-        '_base_/photos',
+        '_base_/datasets/bundled_photos _base_/models/vqgan_tiny _base_/schedules/annealed_400',
         {f'model.tokenizer.{half}.ch_mult.3' for half in ('encoder', 'decoder')}
         | {f'model.tokenizer.{half}.num_res_blocks.3' for half in ('encoder', 'decoder')}
         | {
@@ -72,9 +75,12 @@ PUBLISHED = {
 }
 
 
-def leaves(name: str) -> dict[str, Any]:
-    config = read_config_file(str(ROOT / f'{name}.py')).to_dict()
-    return flat({key: value for key, value in config.items() if key != 'paper'})
+def leaves(names: str) -> dict[str, Any]:
+    found = {}
+    for name in names.split():
+        config = read_config_file(str(ROOT / f'{name}.py')).to_dict()
+        found |= flat({key: value for key, value in config.items() if key != 'paper'})
+    return found
 
 
 @pytest.mark.parametrize('name', NAMES)

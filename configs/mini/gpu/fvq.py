@@ -3,7 +3,7 @@
 from mmengine.config import read_base
 
 with read_base():
-    from ..._base_.mini_128 import *
+    from .vq import *
 
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.projectors import VQBridge

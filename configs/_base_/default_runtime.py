@@ -1,4 +1,4 @@
-"""What every run shares: hooks, logging, seed, device."""
+"""Hooks, logging, seed and device, for every run."""
 
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.visualization import TensorboardVisBackend, Visualizer
