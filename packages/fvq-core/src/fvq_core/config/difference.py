@@ -1,4 +1,4 @@
-"""In what configs of runs differ: from the config file that a run was started with, or from the run that is resumed."""
+"""How the configs of runs differ: from the config file that a run was started with, from another seed, or when resumed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 from ..registry import plain
 from .data import STARTED_FROM
+from .walk import leaves
 
 ABSENT = 'not set'
-# What may differ between two runs of one config: the seed, the place, and what watches without taking part.
-OF_THE_RUN = (
+# Top-level entries that two runs of one experiment may differ in: the seed, where it runs, and what it prints.
+RUN_ENTRIES = (
     'randomness',
     'work_dir',
     'resume',
@@ -22,70 +23,67 @@ OF_THE_RUN = (
     'visualizer',
     'paper',
 )
-# Where a run starts: runs of several seeds may differ in it, and one that is resumed has started.
-START = (STARTED_FROM, 'load_weights')
-WATCHERS = ('training_log', 'progress', 'checkpoint', 'report', 'probe', 'latent_error', 'per_image')
-# What a resumed run may have otherwise and still end bit for bit like one that never stopped: how it is evaluated, and how
-# fast data comes.
-WITHOUT_EFFECT = re.compile(
+# Where a run starts from. Runs of several seeds may differ in it, and a resumed run has started.
+START_ENTRIES = (STARTED_FROM, 'load_weights')
+# Hooks that watch a run and do not change it.
+OBSERVER_HOOKS = ('training_log', 'progress', 'checkpoint', 'report', 'probe', 'latent_error', 'per_image')
+# Settings that a resumed run may change and still end bit for bit like one that never stopped: how it is evaluated, and how
+# fast data is loaded.
+NO_EFFECT_ON_WEIGHTS = re.compile(
     r'val_(cfg|dataloader|evaluator)\b.*|train_cfg\.val_interval|env_cfg\b.*'
     r'|train_dataloader\.(num_workers|pin_memory|prefetch_factor|max_unreadable)'
 )
+# Settings that a resumed run must keep: with another value its checkpoint does not fit.
+REQUIRED_TO_RESUME = re.compile(r'model\.type|optim_wrapper\.(parts\.\w+\.)?optimizer\.type')
+
+
+def experiment(config: Mapping[str, Any], start: bool) -> dict[str, Any]:
+    """A config in plain values without what two runs of one experiment may differ in.
+
+    Args:
+        config: The config.
+        start: Whether where the run starts from is part of the experiment.
+    """
+    left_out = RUN_ENTRIES if start else RUN_ENTRIES + START_ENTRIES
+    kept = plain({key: value for key, value in config.items() if key not in left_out})
+    hooks = kept.get('default_hooks') or {}
+    kept['default_hooks'] = {
+        name: hook for name, hook in hooks.items() if name not in OBSERVER_HOOKS and hook is not None
+    }
+    return kept
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys whose values differ, sorted, with both values; `ABSENT` if one of the mappings lacks the key."""
+    pairs = {key: (one.get(key, ABSENT), other.get(key, ABSENT)) for key in sorted(one.keys() | other.keys())}
+    return {key: (first, second) for key, (first, second) in pairs.items() if first != second}
 
 
 def overrides(run: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
-    """The settings, by dotted path, that make a run another one than its config file says.
+    """The settings, by dotted path, in which a run departs from its config file.
 
     Args:
         run: The resolved config of a run. Metrics that it adds do not count.
         file: The config file's.
     """
-    found, expected = entries(run), entries(file)
-    known = expected.pop('val_evaluator', [])
-    found['val_evaluator'] = [metric for metric in found.get('val_evaluator', []) if metric in known]
-    one, other = leaves(found, ''), leaves({**expected, 'val_evaluator': known}, '')
-    return [
-        key.removeprefix('.')
-        for key in sorted(one.keys() | other.keys())
-        if one.get(key, ABSENT) != other.get(key, ABSENT)
-    ]
+    found, expected = experiment(run, start=True), experiment(file, start=True)
+    known = expected['val_evaluator'] = expected.get('val_evaluator') or []
+    found['val_evaluator'] = [metric for metric in found.get('val_evaluator') or [] if metric in known]
+    return list(differing(leaves(found), leaves(expected)))
 
 
-def entries(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what is the run's own."""
-    kept = plain({key: value for key, value in config.items() if key not in OF_THE_RUN})
-    kept['default_hooks'] = {
-        name: hook for name, hook in kept.get('default_hooks', {}).items() if name not in WATCHERS and hook is not None
-    }
-    return kept
-
-
-def changes(saved: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What of a config keeps a resumed run from ending like one that never stopped.
+def changes_on_resume(saved: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What keeps a resumed run from ending like one that never stopped.
 
     Args:
         saved: The config of the checkpoint.
         config: The config of the run that continues it.
 
     Returns:
-        The two values by dotted path; `ABSENT` where one has none.
+        The two values by dotted path. A setting that is None counts as not set.
     """
-    sides = [
-        leaves(entries({key: value for key, value in each.items() if key not in START}), '') for each in (saved, config)
-    ]
-    both = ({key.removeprefix('.'): value for key, value in side.items() if value is not None} for side in sides)
-    old, new = both
-    return {
-        key: (old.get(key, ABSENT), new.get(key, ABSENT))
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key, ABSENT) != new.get(key, ABSENT) and not WITHOUT_EFFECT.fullmatch(key)
-    }
-
-
-def leaves(node: Any, path: str) -> dict[str, Any]:
-    """Everything that is neither a dict nor a list, by dotted path."""
-    if isinstance(node, Mapping):
-        return {key: value for name in node for key, value in leaves(node[name], f'{path}.{name}').items()}
-    if isinstance(node, list):
-        return {key: value for index, item in enumerate(node) for key, value in leaves(item, f'{path}.{index}').items()}
-    return {path: node}
+    old, new = (
+        {key: value for key, value in leaves(experiment(each, start=False)).items() if value is not None}
+        for each in (saved, config)
+    )
+    return {key: pair for key, pair in differing(old, new).items() if not NO_EFFECT_ON_WEIGHTS.fullmatch(key)}

@@ -9,16 +9,12 @@ import torch
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
+from ..config.schema import LOADER
 from ..errors import UserError, nearest_hint
 from ..registry import DATASETS
 from ..registry.argument_types import check
 from .sample import collate_samples
 from .seekable_sampler import SeekableSampler
-
-# What a loader's config may hold, and of which type.
-LOADER_KEYS: dict[str, Any] = dict(
-    dataset=Mapping, batch_size=int, num_workers=int, pin_memory=bool, prefetch_factor=int | None, max_unreadable=float
-)
 
 
 class _Strided(SubsetRandomSampler):
@@ -35,9 +31,9 @@ def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
         UserError: Unknown keys, no usable batch size, or the dataset's own complaint.
     """
     for key in cfg:
-        if key not in LOADER_KEYS:
-            raise UserError(f"data loader: unknown key '{key}'; {nearest_hint(key, LOADER_KEYS)}")
-        check(cfg[key], LOADER_KEYS[key], f'data loader: {key}')
+        if key not in LOADER:
+            raise UserError(f"data loader: unknown key '{key}'; {nearest_hint(key, LOADER)}")
+        check(cfg[key], LOADER[key], f'data loader: {key}')
     for key in ('dataset', 'batch_size'):
         if key not in cfg:
             raise UserError(f"data loader: '{key}' is missing; add it.")

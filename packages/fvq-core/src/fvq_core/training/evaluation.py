@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from ..config.data import build_data, read_config_data
-from ..config.read import components
+from ..config.walk import components
 from ..errors import UserError
 from ..metric import MetricValue
 from ..ops.distributed import choose_device

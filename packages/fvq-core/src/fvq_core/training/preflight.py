@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from ..config.data import config_data
-from ..config.read import components
+from ..config.walk import components
 from ..data.loader import build_dataset
 from ..errors import MISTAKES, UserError, as_user_error
 from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS, find_component

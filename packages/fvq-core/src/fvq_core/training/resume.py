@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +9,10 @@ from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 
 from ..config.data import from_data, read_config_data
-from ..config.difference import changes
+from ..config.difference import REQUIRED_TO_RESUME, changes_on_resume
 from ..errors import MISTAKES, UserError
 
-# A checkpoint of another one of these is of another run.
-KINDS = re.compile(r'model\.type|optim_wrapper\.(parts\.\w+\.)?optimizer\.type')
-LISTED = 5
+MAX_LISTED = 5
 
 
 def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> str | None:
@@ -40,9 +37,9 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
         raise UserError(f"{path}: 'iter' or 'seed' in 'meta' is not a whole number, which no run writes.")
     afresh = f'load_from={path} starts from its weights'
     saved = read_config_data(meta.get('config'), str(path), afresh).to_dict()
-    differences = changes(saved, from_data(config))
+    differences = changes_on_resume(saved, from_data(config))
     for key, (old, new) in differences.items():
-        if KINDS.fullmatch(key):
+        if REQUIRED_TO_RESUME.fullmatch(key):
             raise UserError(f'{path} was written with {key}={old}, this run has {new}; {afresh}.')
     if meta.get('seed') != seed:
         raise UserError(
@@ -54,8 +51,8 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
     if not differences:
         return None
     said = [f'{key} {shorten(new)} (was {shorten(old)})' for key, (old, new) in differences.items()]
-    more = f', and {len(said) - LISTED} more' if len(said) > LISTED else ''
-    return f'this run will not end like the one that wrote {path}: {", ".join(said[:LISTED])}{more}.'
+    more = f', and {len(said) - MAX_LISTED} more' if len(said) > MAX_LISTED else ''
+    return f'this run will not end like the one that wrote {path}: {", ".join(said[:MAX_LISTED])}{more}.'
 
 
 def shorten(value: Any) -> str:

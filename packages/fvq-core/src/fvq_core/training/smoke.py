@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from mmengine.config import Config
 
-from ..config.read import components
+from ..config.walk import components
 from ..errors import SmokeError
 from ..registry import find_component
 from .checkpoint import read_checkpoint

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fvq_core.config.read import components
+from fvq_core.config.walk import components
 from fvq_core.errors import UserError
 
 from .runs import Run, fingerprint

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.config.data import RESOLVED_CONFIG, read_config_data
-from fvq_core.config.difference import OF_THE_RUN, START
+from fvq_core.config.difference import experiment
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object, read_json_value
 from fvq_core.training.hooks.history import History
@@ -18,8 +18,6 @@ from fvq_core.training.runner import HISTORY_NAME
 
 # Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
 NOT_RUNS = re.compile(r'previous_\d+|resumed')
-# Keys of a config that two seeds of one thing may differ in.
-OWN_KEYS = (*OF_THE_RUN, *START)
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Run:
         path: The work dir.
         name: Of its config file where the run is finished, else of the work dir without its seed.
         seed: The config's.
-        config: The resolved config, without what belongs to this run alone.
+        config: The resolved config, without what another seed may differ in.
         rows: Of `history.jsonl`.
     """
 
@@ -79,8 +77,7 @@ def read_run(work_dir: Path) -> Run:
             raise UserError(f'{work_dir / "metrics.json"} is not what a run writes: {error!r}.') from error
         if file.name != 'config.py':  # that is the copy in some work dir, not a file that somebody named
             name = file.stem
-    own = {key: value for key, value in config.items() if key not in OWN_KEYS}
-    return Run(work_dir, name, seed, own, History(work_dir / HISTORY_NAME).rows())
+    return Run(work_dir, name, seed, experiment(config, start=False), History(work_dir / HISTORY_NAME).rows())
 
 
 def read_seed(config: Mapping[str, Any], path: Path) -> int:

@@ -8,14 +8,15 @@ from typing import Any
 
 from mmengine.config import Config
 
-from fvq_core.config.difference import ABSENT, leaves
+from fvq_core.config.difference import ABSENT, differing
+from fvq_core.config.walk import leaves
 from fvq_core.errors import UserError
 from fvq_core.registry import plain
 
 from .rows import Row, trainable
 
-# What must agree; the quantizer may differ.
-FIXED = (
+# What must agree between rows; the quantizer may differ.
+MUST_AGREE = (
     'model.type',
     'model.tokenizer.type',
     'model.tokenizer.encoder',
@@ -35,7 +36,9 @@ FIXED = (
 )
 # Part of a method, so that rows may differ in it, and the report says which do: rates of parameter groups, annealing (which
 # is the shape of the decay), and when the bridge is folded.
-EXEMPT = re.compile(r'(optim_wrapper\.paramwise_cfg|param_scheduler(\.\d+)?\.decay|default_hooks\.fold)(\..+)?')
+PART_OF_THE_METHOD = re.compile(
+    r'(optim_wrapper\.paramwise_cfg|param_scheduler(\.\d+)?\.decay|default_hooks\.fold)(\..+)?'
+)
 
 
 def check_fairness(rows: Sequence[Row]) -> None:
@@ -46,12 +49,8 @@ def check_fairness(rows: Sequence[Row]) -> None:
     """
     trained = trainable(rows)
     for row, cfg in trained[1:]:
-        first, other = fixed_entries(trained[0][1]), fixed_entries(cfg)
-        different = [
-            f'{key} ({first.get(key, ABSENT)} and {other.get(key, ABSENT)})'
-            for key in sorted(first.keys() | other.keys())
-            if first.get(key, ABSENT) != other.get(key, ABSENT)
-        ]
+        pairs = differing(fixed_entries(trained[0][1]), fixed_entries(cfg))
+        different = [f'{key} ({first} and {other})' for key, (first, other) in pairs.items()]
         if different:
             raise UserError(
                 f'benchmark: {trained[0][0].name} and {row.name} differ in more than the quantizer: {", ".join(different)}; '
@@ -86,18 +85,18 @@ def unusual(rows: Sequence[Row], entries_of: Callable[[Config], dict[str, Any]])
 
 def fixed_entries(cfg: Config) -> dict[str, Any]:
     """The entries that must agree, by dotted path; one that is None counts as left out."""
-    return {key: value for key, value in compared_entries(cfg).items() if not EXEMPT.fullmatch(key)}
+    return {key: value for key, value in compared_entries(cfg).items() if not PART_OF_THE_METHOD.fullmatch(key)}
 
 
 def exempt_entries(cfg: Config) -> dict[str, Any]:
     """The entries that may differ, by dotted path."""
-    return {key: value for key, value in compared_entries(cfg).items() if EXEMPT.fullmatch(key)}
+    return {key: value for key, value in compared_entries(cfg).items() if PART_OF_THE_METHOD.fullmatch(key)}
 
 
 def compared_entries(cfg: Config) -> dict[str, Any]:
-    """Everything below `FIXED` that is not None."""
+    """Everything below `MUST_AGREE` that is not None."""
     entries: dict[str, Any] = {}
-    for path in FIXED:
+    for path in MUST_AGREE:
         node: Any = cfg._cfg_dict
         for part in path.split('.'):
             node = node.get(part) if isinstance(node, Mapping) else None

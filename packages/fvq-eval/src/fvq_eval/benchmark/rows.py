@@ -13,8 +13,10 @@ import torch
 from mmengine.config import Config
 
 from fvq_core.codes import CodeLayout
+from fvq_core.config.check import check_arguments
 from fvq_core.config.find import find_config
-from fvq_core.config.read import check_arguments, check_option, load_config, set_option
+from fvq_core.config.options import check_option, set_option
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.training.evaluation import inference_task
 

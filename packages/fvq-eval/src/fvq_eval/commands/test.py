@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import ConfigDict
+
 from fvq_core.commands.command import add_launcher, add_weights, command, make_parser
 from fvq_core.config.key_value import KeyValueAction
-from fvq_core.config.read import load_config, use_image_folder
+from fvq_core.config.read import load_config
+from fvq_core.data.image_source import source_config
 from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
 from fvq_core.stamp import image_count
@@ -171,3 +174,16 @@ def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) ->
         max_unreadable=loader.get('max_unreadable', 0.1),
     )
     return results, f'{checkpoint}{task.weights_note}'
+
+
+def use_image_folder(loader: ConfigDict, folder: str) -> None:
+    """Make an evaluation loader read a folder of images or tar files, with the config's own crop.
+
+    Args:
+        loader: `val_dataloader` of a config, changed in place.
+        folder: See `source_config`.
+    """
+    old = loader.dataset
+    crop = dict(type='ADMCenterCrop', size=old.get('crop_size', 256), upsample=True)
+    kept = {key: old[key] for key in ('exif_orientation',) if key in old}
+    loader.dataset = ConfigDict(**source_config(folder), transforms=old.get('transforms', [crop]), **kept)
