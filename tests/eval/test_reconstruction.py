@@ -21,7 +21,7 @@ from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.losses.perceptual.weights import BACKBONES
-from fvq_core.registry import EVALUATORS, TRANSFORMS
+from fvq_core.registry import TRANSFORMS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 from fvq_eval.features.each_image import one_thread
 from fvq_eval.features.inception_weights import FILE
@@ -344,7 +344,7 @@ def test_data_that_is_cropped_already_is_refused() -> None:
 
 def test_presets_that_cannot_be_applied_are_refused(files: ImageFolder) -> None:
     with pytest.raises(UserError, match="did you mean 'strict'"):
-        EVALUATORS.build(dict(type='PresetEvaluator', presets=['strickt']))
+        PresetEvaluator(['strickt'])
     with pytest.raises(UserError, match='distinct presets, got ibq, ibq'):
         PresetEvaluator(['ibq', 'ibq'])
     with pytest.raises(UserError, match='needs multiples of 2'):

@@ -1,10 +1,9 @@
-"""Scores, protocols and studies. Importing the package registers every metric, feature extractor and evaluator."""
+"""Scores, evaluation protocols and studies. Metrics, feature extractors and hooks are imported when first looked up."""
 
-from fvq_core.registry import HOOKS
-
-from . import features, generation, metrics, reconstruction
+from fvq_core.registry import FEATURE_EXTRACTORS, HOOKS, METRICS
 
 __version__ = '0.2.0'
-__all__ = ['features', 'generation', 'metrics', 'reconstruction']
 
-HOOKS.add_location(f'{__name__}.hooks')  # imported when hooks are first read: only training needs them
+METRICS.add_location(f'{__name__}.metrics')
+FEATURE_EXTRACTORS.add_location(f'{__name__}.features')
+HOOKS.add_location(f'{__name__}.hooks')

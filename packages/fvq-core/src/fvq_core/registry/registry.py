@@ -14,13 +14,15 @@ from contextvars import ContextVar
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mmengine.registry import Registry as _Registry
-from torch import nn
 
 from ..errors import MISTAKES, UserError, as_user_error, nearest_hint
 from .argument_types import check_types
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SCOPE = 'fvq'
 ENTRY_POINT_GROUP = 'fvq.components'
@@ -129,6 +131,8 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
     except MISTAKES as error:
         check_types(component, arguments, name)
         raise as_user_error(error, name) from error
+    from torch import nn  # seconds that the help of a command shall not pay
+
     if isinstance(built, nn.Module):
         own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
         cast(Any, built).component_config = {'type': component_name(component), **own}

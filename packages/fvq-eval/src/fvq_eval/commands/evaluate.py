@@ -10,7 +10,7 @@ from fvq_core.commands.command import add_device, add_launcher, command, make_pa
 from fvq_core.config.key_value import KeyValueAction
 from fvq_core.stamp import image_count
 
-from .options import PRESETS, SCORES, check_least, check_names, prepare_output
+from .options import check_least, prepare_output
 
 EXAMPLE = """\
   tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
@@ -69,8 +69,6 @@ def main(argv: Sequence[str] | None) -> None:
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
     args = parser.parse_args(argv)
-    check_names('preset', [args.preset], PRESETS)
-    check_names('metric', args.metrics or (), SCORES)
     for option, least in (('workers', 0), ('crop', 1), ('images', 1)):
         check_least(f'--{option}', getattr(args, option), least)
 
@@ -79,11 +77,15 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.errors import UserError
     from fvq_core.files.json import write_json
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
-    from fvq_core.registry import EVALUATORS
     from fvq_core.training.runner import versions
 
+    from ..generation import ImageSetEvaluator
+    from ..generation.score_names import check_scores
+    from ..presets import find_preset
     from ..reports.paper_tables import find_row
 
+    find_preset(args.preset)
+    check_scores(args.metrics or ())
     row = find_row(args.row) if args.row else None
     prepare_output('--out', args.out)
     prepare_output('--save-stats', args.save_stats, '.npz')
@@ -91,21 +93,18 @@ def main(argv: Sequence[str] | None) -> None:
         args.extractor = 'InceptionV3'
     extractor = dict(type=args.extractor, **args.extractor_options) if args.extractor else None
     join_group(find_launcher(args.launcher), args.device)
-    evaluator = EVALUATORS.build(
-        dict(
-            type='ImageSetEvaluator',
-            preset=args.preset,
-            extractor=extractor,
-            metrics=args.metrics,
-            classes=args.classes,
-            crop=args.crop,
-            images=args.images,
-            convert=args.convert_rgb,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            device=choose_device(args.device),
-            cache=None if args.no_cache else args.cache or 'default',
-        )
+    evaluator = ImageSetEvaluator(
+        preset=args.preset,
+        extractor=extractor,
+        metrics=args.metrics,
+        classes=args.classes,
+        crop=args.crop,
+        images=args.images,
+        convert=args.convert_rgb,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        device=choose_device(args.device),
+        cache=None if args.no_cache else args.cache or 'default',
     )
     scored = evaluator.evaluate(args.samples, args.reference, args.save_stats)
     if not is_main_process():

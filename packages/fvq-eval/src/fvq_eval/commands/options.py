@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from fvq_core.errors import UserError, nearest_hint
+from fvq_core.errors import UserError
 from fvq_core.files.atomic import file_above
-
-# What fvq-eval has, known here without the seconds that its import takes; a test holds the two together.
-PRESETS = ('adm', 'llamagen', 'fvq-release', 'ibq', 'rqvae', 'strict')
-SCORES = ('fid', 'sfid', 'kid', 'inception_score', 'precision', 'recall', 'density', 'coverage')
 
 
 def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
-    """Make the folder of a file that will be written at the end, and see that a file can be written there.
+    """Make the folder of an output file, and check that a file can be written there before anything is computed.
 
     Args:
         option: For messages.
-        path: Of the file; None where none is wanted.
-        suffix: What its name must end in.
+        path: Of the file; None for no file.
+        suffix: The ending its name must have.
 
     Raises:
-        UserError: It is a folder, is called otherwise, or cannot be written.
+        UserError: It is a folder, has another suffix, or cannot be written.
     """
     if path is None:
         return
@@ -33,7 +28,7 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
         raise UserError(f"{option}: expected a name that ends in {suffix}, got '{path}'; name it {path}{suffix}.")
     folder = Path(path).parent
     if taken := file_above(folder):
-        raise UserError(f'{option} {path}: expected {taken} to be a folder, got a file; name another place.')
+        raise UserError(f'{option} {path}: expected {taken} to be a folder, got a file; choose another path.')
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -44,19 +39,8 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
         ) from error
 
 
-def check_names(kind: str, names: Sequence[str], valid: Collection[str]) -> None:
-    """Refuse a name that there is not.
-
-    Raises:
-        UserError: With the nearest valid one.
-    """
-    for name in names:
-        if name not in valid:
-            raise UserError(f"there is no {kind} '{name}'; {nearest_hint(name, valid)}")
-
-
 def check_least(option: str, value: int | None, least: int) -> None:
-    """Refuse a number that is too small.
+    """Raise if a number is below its minimum.
 
     Raises:
         UserError: Naming the option.

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import ConfigDict
 
 from fvq_core.commands.command import add_launcher, add_weights, command, make_parser
 from fvq_core.config.key_value import KeyValueAction
-from fvq_core.config.read import load_config
-from fvq_core.data.image_source import source_config
 from fvq_core.errors import UserError
-from fvq_core.metric import MetricValue
 from fvq_core.stamp import image_count
-from fvq_core.training.preflight import preflight
 
 from .options import check_least, prepare_output
+
+if TYPE_CHECKING:
+    from fvq_core.metric import MetricValue
 
 EXAMPLE = """\
   tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/iter_1600.pth
@@ -79,10 +78,12 @@ def main(argv: Sequence[str] | None) -> None:
 
     from mmengine.dist import is_main_process
 
+    from fvq_core.config.read import load_config
     from fvq_core.files.json import write_json
     from fvq_core.ops.distributed import find_launcher, join_group
     from fvq_core.training.evaluation import evaluate_checkpoint
     from fvq_core.training.hooks.report_hook import metrics_document
+    from fvq_core.training.preflight import preflight
 
     cfg = load_config(args.config, args.cfg_options)
     if args.data:
@@ -127,24 +128,21 @@ def print_results(results: Mapping[str, MetricValue]) -> None:
 
 
 def preset_evaluator(args: Any) -> Any:
-    """What applies presets: a component that fvq-eval registers, for core imports no sibling."""
-    from fvq_core.registry import EVALUATORS
+    """A `PresetEvaluator` as the command line asks for it."""
+    from ..reconstruction import PresetEvaluator
 
-    return EVALUATORS.build(
-        dict(
-            type='PresetEvaluator',
-            presets=args.preset,
-            extractor=extractor_config(args.extractor, args.extractor_options or {}),
-            lpips_weights=args.lpips_weights,
-            reference=args.reference,
-            image_size=args.image_size,
-            images=args.images,
-        )
+    return PresetEvaluator(
+        presets=args.preset,
+        extractor=extractor_config(args.extractor, args.extractor_options or {}),
+        lpips_weights=args.lpips_weights,
+        reference=args.reference,
+        image_size=args.image_size,
+        images=args.images,
     )
 
 
 def extractor_config(name: str | None, options: Mapping[str, Any]) -> dict[str, Any] | bool | None:
-    """A config of features; False for `none`, None where nothing is said."""
+    """The config of a feature extractor; False for `none`, None if neither option is given."""
     if name is None and not options:
         return None
     if name == 'none':
@@ -183,6 +181,8 @@ def use_image_folder(loader: ConfigDict, folder: str) -> None:
         loader: `val_dataloader` of a config, changed in place.
         folder: See `source_config`.
     """
+    from fvq_core.data.image_source import source_config
+
     old = loader.dataset
     crop = dict(type='ADMCenterCrop', size=old.get('crop_size', 256), upsample=True)
     kept = {key: old[key] for key in ('exif_orientation',) if key in old}

@@ -15,7 +15,7 @@ from mmengine.dist import is_main_process
 
 from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
-from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS
+from fvq_core.registry import FEATURE_EXTRACTORS
 from fvq_core.stamp import image_count
 
 from ..features.feature_extractor import FeatureExtractor
@@ -39,7 +39,6 @@ NEIGHBOURS = ('precision', 'recall', 'density', 'coverage')
 UNCUT = 'pixels as the files hold them'
 
 
-@EVALUATORS.register_module()
 class ImageSetEvaluator:
     """Scores images as they lie in files: nothing is resized or rounded, unless a crop is asked for.
 

@@ -21,14 +21,14 @@ SCORES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 
 def check_scores(names: Sequence[str]) -> None:
-    """Refuse a score that there is not.
+    """Raise if a score does not exist.
 
     Raises:
         UserError: With the nearest valid one.
     """
     for name in names:
         if name not in SCORES:
-            raise UserError(f"evaluate: there is no metric '{name}'; {nearest_hint(name, SCORES)}")
+            raise UserError(f"there is no metric '{name}'; {nearest_hint(name, SCORES)}")
 
 
 def scores_of(wanted: Collection[str]) -> tuple[str, ...]:

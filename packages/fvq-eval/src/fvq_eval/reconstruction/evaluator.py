@@ -19,7 +19,7 @@ from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 from fvq_core.losses.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.metric import Metric, MetricValue
-from fvq_core.registry import EVALUATORS, FEATURE_EXTRACTORS, METRICS
+from fvq_core.registry import FEATURE_EXTRACTORS, METRICS
 from fvq_core.tokenizer import Tokenizer
 
 from ..features.exact_precision import exact_precision
@@ -38,7 +38,6 @@ from .side_by_side import side_by_side
 Built = TypeVar('Built')
 
 
-@EVALUATORS.register_module()
 class PresetEvaluator:
     """Decodes each file once, reconstructs each distinct crop of it once, and scores that under every preset.
 
