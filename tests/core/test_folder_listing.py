@@ -18,7 +18,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import DATASETS
 from fvq_eval.commands.test import use_image_folder
 from fvq_eval.samples import open_samples
-from fvq_generators.extraction.extract_codes import image_source
+from fvq_generators.extraction.images import image_source
 from fvq_quantizers.commands.make_codebook import image_source as codebook_source
 
 from ..pictures import picture, save

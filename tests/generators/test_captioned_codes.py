@@ -18,7 +18,8 @@ from fvq_core.errors import UserError
 from fvq_generators.codes_store import CodesStore
 from fvq_generators.data.captioned_codes import CaptionedCodes
 from fvq_generators.data.random_captioned_codes import RandomCaptionedCodes
-from fvq_generators.extraction.extract_codes import extract_codes, image_source
+from fvq_generators.extraction.extract_codes import extract_codes
+from fvq_generators.extraction.images import image_source
 from fvq_generators.extraction.multi_crop import SeparateCrops
 
 from ..pictures import picture, save

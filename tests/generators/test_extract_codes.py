@@ -22,7 +22,8 @@ from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore, Manifest
 from fvq_generators.extraction import extract_codes as library
-from fvq_generators.extraction.extract_codes import PhotoParts, extract_codes, image_source
+from fvq_generators.extraction.extract_codes import extract_codes
+from fvq_generators.extraction.images import PhotoParts, image_source
 from fvq_generators.extraction.multi_crop import ImageWindows, TenCrop, parse_crops
 from tests.tiny import tiny_tokenizer
 

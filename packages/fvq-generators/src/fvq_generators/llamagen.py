@@ -415,7 +415,7 @@ class LlamaGen(Generator):
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Two blocks of 64 channels for 16 codes; dropout and all other options stay."""
-        from .data.random_codes import SMOKE_LAYOUT
+        from .data.codes_dataset import SMOKE_LAYOUT
 
         kv_heads = None if cfg.get('kv_heads') is None else 1
         return dict(layout=dict(SMOKE_LAYOUT), dim=64, depth=2, heads=2, kv_heads=kv_heads, hidden_multiple=32)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..analysis.reports import write_csv
+from ..reports.output_files import write_csv
 from .run import FINISHED
 from .summary import COLUMNS, RowSummary, value_of
 

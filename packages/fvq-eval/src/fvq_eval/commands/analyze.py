@@ -66,8 +66,8 @@ def toy(args: argparse.Namespace) -> None:
     from fvq_core.config.read import read_config_file
     from fvq_core.errors import UserError, nearest_hint
 
-    from ..analysis.reports import report_toy
     from ..analysis.toy import METHODS, SHOWN, Toy
+    from ..reports.analysis_reports import report_toy
 
     own = dict(read_config_file(args.config).get('methods') or {}) if args.config else {}
     known = {**METHODS, **own}
@@ -89,10 +89,10 @@ def toy(args: argparse.Namespace) -> None:
 def tsne(args: argparse.Namespace) -> None:
     from fvq_core.errors import UserError
 
-    from ..analysis.reports import make_folder
     from ..analysis.sources import image_batches, load_source
     from ..analysis.tsne import make_map
     from ..plots.tsne_plot import plot_maps
+    from ..reports.output_files import make_folder
 
     if min(args.count, args.codes, args.latents) < 1:
         raise UserError('--count, --codes and --latents must be 1 or more.')
@@ -109,17 +109,17 @@ def tsne(args: argparse.Namespace) -> None:
 
 
 def curves(args: argparse.Namespace) -> None:
-    from ..analysis.reports import report_curves
     from ..analysis.runs import find_runs
     from ..plots.run_curves_plot import PROBE, USAGE
+    from ..reports.analysis_reports import report_curves
 
     names = report_curves(find_runs(args.work_dirs), PROBE if args.what == 'probe' else USAGE, args.what, args.out)
     print(f'{args.what}.png and {args.what}.csv with {", ".join(names)} are in {args.out}')
 
 
 def size(args: argparse.Namespace) -> None:
-    from ..analysis.reports import report_sizes
     from ..analysis.runs import find_runs
+    from ..reports.analysis_reports import report_sizes
 
     table = report_sizes(find_runs(args.work_dirs), args.out)
     for row in table:

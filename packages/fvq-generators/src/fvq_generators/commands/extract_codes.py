@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None) -> None:
 
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
 
-    from ..extraction.extract_codes import extract_codes, image_source, load_tokenizer
+    from ..extraction.extract_codes import extract_codes, load_tokenizer
+    from ..extraction.images import image_source
     from ..extraction.multi_crop import parse_crops
 
     multi_crop = parse_crops(args.crops, args.size, args.flip, args.crop_range, args.upsample)

@@ -14,9 +14,9 @@ from fvq_core.errors import UserError
 from fvq_core.files.paths import expand_home
 from fvq_core.registry import DATASETS
 
-from ..codes_store.caption_names import CaptionsByName, NumberedCaptions
 from .caption_features import CaptionError, no_caption, pad_left, read_features
-from .codes_dataset import CodesDataset, CodesSample
+from .caption_names import CaptionsByName, NumberedCaptions
+from .codes_dataset import SMOKE_LAYOUT, CodesDataset, CodesSample
 
 PROBED = 32  # images looked at before training: a folder without a caption for any of them is the wrong one
 
@@ -123,8 +123,6 @@ class CaptionedCodes(CodesDataset):
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Random codes and captions stand in."""
-        from .random_codes import SMOKE_LAYOUT
-
         sizes = {key: cfg[key] for key in ('tokens', 'channels') if key in cfg}
         return dict(_replace_=True, type='RandomCaptionedCodes', layout=SMOKE_LAYOUT, **sizes)
 

@@ -15,9 +15,11 @@ from fvq_core.registry import DATASETS
 
 from ..codes_store import open_codes
 
+SMOKE_LAYOUT = dict(type='Grid', height=4, width=4, codebook_size=64)  # of every generator and its data in a smoke run
+
 
 class CodesSample(TypedDict):
-    """One crop of one image: `codes` int64 (L,), its class, and a user's mistake carried out of a loader process."""
+    """One crop of one image: `codes` int64 (L,), its class, and a user's error carried out of a loader process."""
 
     codes: Tensor | None
     label: int
@@ -102,8 +104,6 @@ class CodesDataset(Dataset):
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Random codes stand in for a store."""
-        from .random_codes import SMOKE_LAYOUT
-
         return dict(_replace_=True, type='RandomCodes', layout=SMOKE_LAYOUT)
 
     @staticmethod

@@ -14,9 +14,6 @@ from fvq_core.registry import DATASETS
 
 from .codes_dataset import CodesDataset, CodesSample
 
-# Of every generator and its data in a smoke run.
-SMOKE_LAYOUT = dict(type='Grid', height=4, width=4, codebook_size=64)
-
 
 @DATASETS.register_module()
 class RandomCodes(Dataset):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info
-from PIL import Image
 
-from fvq_core.data.decoding import Orientation
-from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.data.image_folder import ImageFolder
-from fvq_core.data.image_source import source_config
-from fvq_core.data.packed_names import PackedNames
-from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_part
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 from fvq_core.ops.ranks import broadcast_result
@@ -28,56 +21,12 @@ from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.evaluation import load_task
 
 from ..codes_store import CodesWriter, Manifest, read_manifest
-from ..codes_store.caption_names import source_digest
 from ..image_progress import ImageProgress
+from .images import PhotoParts, source_digest
 from .multi_crop import ImageWindows, MultiCrop
 from .shard_reader import ShardReader
 
-BUNDLED = 'bundled'
 PRECISIONS = ('float32', 'bfloat16')
-
-
-class PhotoParts(ImageDataset):
-    """The training parts of the ten bundled photos, one whole image each; the label is the number of the photo."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names, self.labels = PackedNames.pack(PHOTO_NAMES), np.arange(len(PHOTO_NAMES))
-
-    def __len__(self) -> int:
-        return len(PHOTO_NAMES)
-
-    def name(self, number: int) -> str:
-        return self.names[number]
-
-    def label(self, number: int) -> int:
-        return number
-
-    def read(self, number: int) -> bytes:
-        file = io.BytesIO()
-        Image.fromarray(photo_part(load_photos()[PHOTO_NAMES[number]], 'train')).save(file, 'png', compress_level=1)
-        return file.getvalue()
-
-
-def image_source(
-    data: str, tar_labels: Literal['cls', 'shard'] = 'cls', exif_orientation: Orientation = 'apply'
-) -> ImageFolder | TarShards | PhotoParts:
-    """The images that a command line names.
-
-    Args:
-        data: A folder of images, a .tar path or pattern, a folder of .tar files, or `bundled`.
-        tar_labels: See `TarShards`.
-        exif_orientation: See `ImageDataset`.
-
-    Raises:
-        UserError: See `source_config` and the data sets.
-    """
-    if data == BUNDLED:
-        return PhotoParts()
-    config = source_config(data)
-    if config.pop('type') == 'TarShards':
-        return TarShards(**config, labels=tar_labels, exif_orientation=exif_orientation)
-    return ImageFolder(**config, exif_orientation=exif_orientation)
 
 
 def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) -> Tokenizer:

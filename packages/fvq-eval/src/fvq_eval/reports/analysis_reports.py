@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
 from fvq_core.registry import plain
 
+from ..analysis.codebook_size import size_lines
+from ..analysis.runs import Run, final_mean, group_runs
+from ..analysis.toy import Toy, run_toy
 from ..plots.codebook_size_plot import FINAL, plot_final_by_size, plot_loss_by_size
 from ..plots.run_curves_plot import Panel, plot_runs, run_bands
 from ..plots.toy_plot import plot_toy, plot_toy_curves
-from .codebook_size import size_lines
-from .runs import Run, final_mean, group_runs
-from .toy import Toy, run_toy
-
-
-def make_folder(out: str) -> Path:
-    """The folder of `--out`, made where there is none.
-
-    Raises:
-        UserError: It is a file.
-    """
-    folder = Path(out)
-    if folder.is_file():
-        raise UserError(f'--out {out} is a file; name a folder.')
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows under the union of their keys, in order of appearance."""
-    rows = list(rows)
-    with open(path, 'w', newline='') as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+from .output_files import make_folder, write_csv
 
 
 def report_toy(toy: Toy, methods: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], out: str) -> dict[str, Any]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 
-from . import CodesStore, LlamaGenFolder
-
-if TYPE_CHECKING:
-    from . import Manifest
+from ..codes_store import CodesStore, LlamaGenFolder, Manifest
+from ..extraction.images import image_source, source_digest
 
 
 class NumberedCaptions:
@@ -57,8 +54,6 @@ class CaptionsByName:
     def __init__(
         self, images: str, stores: list[CodesStore | LlamaGenFolder], tar_labels: Literal['cls', 'shard'] = 'cls'
     ) -> None:
-        from ..extraction.extract_codes import image_source  # imports the data sets
-
         self.source: Any = image_source(images, tar_labels)
         digest = source_digest(self.source)
         for store in stores:
@@ -134,10 +129,3 @@ def left_out(manifest: Manifest, name: Any) -> set[int]:
 def starts(path: str) -> list[int]:
     """Where the ends of a path start, the longest first."""
     return [0, *(place + 1 for place, letter in enumerate(path) if letter == '/')]
-
-
-def source_digest(images: Any) -> str:
-    """What a store's manifest has of its images: SHA-256 of names and labels, as `tools/extract_codes.py` takes it."""
-    digest = hashlib.sha256(images.names.text.tobytes())
-    digest.update(images.names.ends.tobytes() + np.asarray(images.labels, dtype=np.int64).tobytes())
-    return digest.hexdigest()
