@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.ranks import TwoRanks
+
 # The same examples every time: a failure is then found where it is made, not on a stranger's machine.
 settings.register_profile('fvq', derandomize=True, deadline=None)
 settings.load_profile('fvq')
@@ -58,3 +60,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def same_seed_for_every_test() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def two_ranks() -> Iterator[TwoRanks]:
+    """Two processes for all tests of a session, or of each worker of pytest-xdist."""
+    pair = TwoRanks()
+    yield pair
+    pair.close()

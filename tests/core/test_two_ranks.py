@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,39 +11,37 @@ import torch
 
 from fvq_core.training.smoke import identical
 
-from .two_ranks import CASES, STEPS, run_both_ranks, train
+from ..ranks import TwoRanks
+from .two_ranks import CASES, STEPS, evaluate_on_rank, train, train_on_rank
 
 EXACT = [name for name in CASES if name != 'batch_norm']  # BatchNorm sees half a batch on each rank
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp('ranks')
-
-
-@pytest.fixture(scope='module')
-def ranks(folder: Path) -> list[dict[str, Any]]:
-    return run_both_ranks(folder)
+def ranks(two_ranks: TwoRanks) -> Callable[[str], list[dict[str, Any]]]:
+    """What each of two processes ends with in a case, rank 0's first; each case runs once."""
+    return functools.cache(lambda name: two_ranks.run(train_on_rank, name))
 
 
 @pytest.mark.parametrize('name', EXACT)
-def test_two_ranks_equal_one_process_with_the_double_batch(name: str, ranks: list[dict[str, Any]]) -> None:
-    one = train(CASES[name], 0, 1)
+def test_two_ranks_equal_one_process_with_the_double_batch(name: str, ranks: Callable[[str], Any]) -> None:
+    one, both = train(CASES[name], 0, 1), ranks(name)
     for step in range(STEPS):
         for term, value in one['losses'][step].items():
-            both = torch.stack([rank[name]['losses'][step][term] for rank in ranks]).mean()
-            torch.testing.assert_close(both, value, rtol=1e-4, atol=1e-6, msg=lambda m, t=term: f'{t}: {m}')
-    torch.testing.assert_close(ranks[0][name]['norms'], one['norms'], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(ranks[0][name]['state'], one['state'], rtol=1e-4, atol=1e-6)
+            mean = torch.stack([rank['losses'][step][term] for rank in both]).mean()
+            torch.testing.assert_close(mean, value, rtol=1e-4, atol=1e-6, msg=lambda m, t=term: f'{t}: {m}')
+    torch.testing.assert_close(both[0]['norms'], one['norms'], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(both[0]['state'], one['state'], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_ranks_stay_in_sync_to_the_last_bit(name: str, ranks: list[dict[str, Any]]) -> None:
-    assert identical(ranks[0][name]['state'], ranks[1][name]['state'])
+def test_ranks_stay_in_sync_to_the_last_bit(name: str, ranks: Callable[[str], Any]) -> None:
+    one, other = ranks(name)
+    assert identical(one['state'], other['state'])
 
 
-def test_evaluation_goes_by_what_all_ranks_have_read(ranks: list[dict[str, Any]], folder: Path) -> None:
-    found = [json.loads((folder / f'evaluations{rank}.json').read_text()) for rank in range(2)]
+def test_evaluation_goes_by_what_all_ranks_have_read(two_ranks: TwoRanks) -> None:
+    found = two_ranks.run(evaluate_on_rank)
     together = 'too many together'  # each rank names a file of its own
     assert {**found[0], together: ''} == {**found[1], together: ''}
     assert found[0]['one image'] == '1 images'

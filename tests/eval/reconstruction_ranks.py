@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from PIL import Image
 
 from fvq_core.data.image_folder import ImageFolder
@@ -51,36 +49,13 @@ def evaluate(files: ImageFolder) -> dict[str, MetricValue]:
     return evaluator(NAMES).evaluate(seeded_tokenizer(), files, batch_size=4)
 
 
-def work(rank: int, folder: str, root: str) -> None:
-    """One of two processes."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    got: dict[str, Any] = {key: value.to_dict() for key, value in evaluate(ImageFolder(root)).items()}
-    torch.save(got, f'{folder}/rank{rank}.pt')
-    dist.barrier()
-    dist.destroy_process_group()
+def evaluate_on_rank(rank: int, root: str) -> dict[str, Any]:
+    """What one of two processes returns."""
+    return {key: value.to_dict() for key, value in evaluate(ImageFolder(root)).items()}
 
 
-def run_both_ranks(folder: Path, root: str) -> list[dict[str, Any]]:
-    """What each of two processes returns."""
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(work, (str(folder), root), nprocs=2)
-    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
-
-
-def fail(rank: int, folder: str, root: str) -> None:
-    """One of two processes, of which one alone meets a file that it cannot read."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2)
-    try:
+def error_on_rank(rank: int, root: str) -> str:
+    """The error of one of two processes."""
+    with pytest.raises(UserError) as error:
         evaluate(ImageFolder(root))
-    except UserError as error:
-        Path(f'{folder}/mistake{rank}').write_text(str(error))
-    dist.destroy_process_group()
-
-
-def mistakes_of_both_ranks(folder: Path, root: str) -> list[str]:
-    """What each of two processes says."""
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(fail, (str(folder), root), nprocs=2)
-    return [(folder / f'mistake{rank}').read_text() for rank in range(2)]
+    return str(error.value)

@@ -23,7 +23,8 @@ from fvq_eval.generation.progress import Progress
 from fvq_eval.samples import BLOCK, open_samples
 from fvq_eval.statistics import FeatureConventions, ImageSetStatistics, compare
 
-from .image_set_ranks import RANDOM, mistakes_of_both_ranks, run_both_ranks, scores
+from ..ranks import TwoRanks
+from .image_set_ranks import RANDOM, error_on_rank, scores, scores_on_rank
 from .image_sets import random_pixels, save_folder, save_npz, save_tar
 
 COUNT = 2 * BLOCK + 7
@@ -103,13 +104,12 @@ def test_batch_size_and_workers_change_no_digit(tmp_path: Path, real: str) -> No
 
 
 def test_two_ranks_give_the_digits_of_one_also_where_one_of_them_has_nothing_to_do(
-    tmp_path: Path, made: str, real: str
+    two_ranks: TwoRanks, tmp_path: Path, made: str, real: str
 ) -> None:
     few = save_npz(random_pixels(20, seed=4), tmp_path / 'few.npz')  # one block, so that the second rank has none
-    pairs = [(made, real), (few, real)]
-    first, second = run_both_ranks(tmp_path, pairs)
-    assert second == [{}, {}]  # the main process has the numbers
-    for pair, found in zip(pairs, first, strict=True):
+    for pair in ((made, real), (few, real)):
+        found, nothing = two_ranks.run(scores_on_rank, *pair)
+        assert nothing == {}  # the main process has the numbers
         alone = scores(*pair)
         assert set(found) == set(alone)
         assert found == pytest.approx(alone, rel=1e-10)
@@ -284,13 +284,15 @@ def test_what_one_process_kept_is_not_that_of_one_under_torchrun(made: str, tmp_
 
 
 @pytest.mark.parametrize('when', ['header', 'pixels'])
-def test_a_bad_file_of_one_rank_stops_both_with_its_name_and_keeps_what_is_done(tmp_path: Path, when: str) -> None:
+def test_a_bad_file_of_one_rank_stops_both_with_its_name_and_keeps_what_is_done(
+    two_ranks: TwoRanks, tmp_path: Path, when: str
+) -> None:
     folder = Path(save_folder(random_pixels(2 * BLOCK + 7, seed=1), tmp_path / 'set'))
     second = sorted(folder.iterdir())[BLOCK + 3]  # the second rank's block
     whole = second.read_bytes()
     second.write_bytes(b'no image' if when == 'header' else whole[: len(whole) * 3 // 4])
-    for mistake in mistakes_of_both_ranks(tmp_path, str(folder), str(tmp_path / 'kept')):
-        assert f'{second.name}: expected a whole image file' in mistake
+    for error in two_ranks.run(error_on_rank, str(folder), str(tmp_path / 'kept')):
+        assert f'{second.name}: expected a whole image file' in error
     kept = list((tmp_path / 'kept/unfinished').glob('*.json'))
     assert [len(json.loads(path.read_text())['digests']) for path in kept] == ([2] if when == 'pixels' else [])
 

@@ -32,14 +32,15 @@ from fvq_eval.reconstruction import PresetEvaluator
 from tests.eval.reconstruction_ranks import (
     NAMES,
     SIZE,
+    error_on_rank,
     evaluate,
+    evaluate_on_rank,
     evaluator,
-    mistakes_of_both_ranks,
-    run_both_ranks,
     seeded_tokenizer,
     write_images,
 )
 from tests.pictures import picture, save
+from tests.ranks import TwoRanks
 
 
 @pytest.fixture(scope='module')
@@ -165,19 +166,21 @@ def only_into_memory(save_image: Any) -> Any:
     return checked
 
 
-def test_a_file_that_one_rank_alone_cannot_read_stops_both_with_its_name(tmp_path: Path) -> None:
+def test_a_file_that_one_rank_alone_cannot_read_stops_both_with_its_name(two_ranks: TwoRanks, tmp_path: Path) -> None:
     (tmp_path / 'images').mkdir()
     root = write_images(tmp_path / 'images')
     broken = tmp_path / 'images' / '3.png'
     broken.write_bytes(broken.read_bytes()[:200])
-    first, second = mistakes_of_both_ranks(tmp_path, root)
+    first, second = two_ranks.run(error_on_rank, root)
     assert first == second
     assert '1 of 7 images cannot be read' in first
     assert '3.png' in first
 
 
-def test_two_ranks_with_uneven_shares_equal_one(files: ImageFolder, values: dict[str, Any], tmp_path: Path) -> None:
-    first, second = run_both_ranks(tmp_path, files.root)
+def test_two_ranks_with_uneven_shares_equal_one(
+    files: ImageFolder, values: dict[str, Any], two_ranks: TwoRanks
+) -> None:
+    first, second = two_ranks.run(evaluate_on_rank, files.root)
     assert second == {}
     assert first.keys() == values.keys()
     for key, value in values.items():

@@ -19,7 +19,8 @@ from fvq_eval.statistics.image_set import ImageSetStatistics
 from fvq_eval.statistics.moments import Moments
 from fvq_eval.statistics.scores import FeatureConventions, compare
 
-from .two_ranks import CASES, COUNT, pixels, run_both_ranks, statistics
+from ..ranks import TwoRanks
+from .two_ranks import CASES, COUNT, pixels, statistics, statistics_on_rank
 
 SMALL = FeatureConventions(kid_subsets=3, kid_subset_size=20, is_splits=4)
 
@@ -32,13 +33,6 @@ def alone() -> ImageSetStatistics:
 @pytest.fixture(scope='module')
 def others() -> ImageSetStatistics:
     return statistics(list(range(1000, 1080)), 16)
-
-
-@pytest.fixture(scope='module')
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp('ranks')
-    run_both_ranks(folder)
-    return folder
 
 
 def assert_same(got: ImageSetStatistics, want: ImageSetStatistics, rtol: float) -> None:
@@ -111,9 +105,12 @@ def test_an_image_that_comes_twice_counts_once(alone: ImageSetStatistics):
 
 @pytest.mark.parametrize('keep', [True, False])
 @pytest.mark.parametrize('name', CASES)
-def test_two_ranks_are_one(name: str, keep: bool, ranks: Path, alone: ImageSetStatistics, others: ImageSetStatistics):
+def test_two_ranks_are_one(
+    name: str, keep: bool, two_ranks: TwoRanks, tmp_path: Path, alone: ImageSetStatistics, others: ImageSetStatistics
+):
+    two_ranks.run(statistics_on_rank, name, keep, f'{tmp_path}/rank')
     for rank in range(2):
-        both = ImageSetStatistics.load(ranks / f'{name}, {keep}, rank {rank}.npz')
+        both = ImageSetStatistics.load(tmp_path / f'rank{rank}.npz')
         assert_same(both, alone, 1e-10)
         conventions = SMALL if keep else replace(SMALL, metrics=('fid', 'sfid'))
         got, want = (compare(others, each, conventions, 'strict') for each in (both, alone))

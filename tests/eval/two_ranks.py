@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from fvq_eval.features.random_features import RandomFeatures
@@ -39,18 +34,6 @@ def statistics(numbers: list[int], batch: int, keep_features: bool = True) -> Im
     return found
 
 
-def work(rank: int, folder: str) -> None:
-    """One of two processes."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    for name, parts in CASES.items():
-        for keep in (True, False):
-            statistics(parts[rank], 7, keep).save(f'{folder}/{name}, {keep}, rank {rank}.npz')
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def run_both_ranks(folder: Path) -> None:
-    """Leaves in a folder what each of two processes ends with."""
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(work, (str(folder),), nprocs=2)
+def statistics_on_rank(rank: int, name: str, keep_features: bool, file: str) -> None:
+    """Save what one of two processes ends with."""
+    statistics(CASES[name][rank], 7, keep_features).save(f'{file}{rank}.npz')

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor
 
@@ -33,6 +31,8 @@ from fvq_generators.image_sets import (
     write_npz,
 )
 from fvq_generators.image_sets.sample_grid import choose_samples
+
+from ..ranks import TwoRanks
 
 
 class Painter:
@@ -186,11 +186,9 @@ def test_two_calls_never_draw_into_one_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ['samples.json']
 
 
-def agree_and_note(rank: int, folder: str) -> None:
-    """One of two processes: what it is told, and what mistake."""
-    os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
-    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    first, other = SampleShards(Path(folder) / 'shards', plan()), SampleShards(Path(folder) / 'shards', plan(seed=9))
+def open_shards_on_rank(rank: int, folder: Path) -> list[Any]:
+    """What one of two processes is told: the missing shards, and the error of other settings."""
+    first, other = SampleShards(folder / 'shards', plan()), SampleShards(folder / 'shards', plan(seed=9))
     told = [broadcast_result(first.open if rank == 0 else None)[1]]
     if rank == 0:
         draw_samples(Painter(), first, told[0], {}, batch_size=6)
@@ -199,16 +197,15 @@ def agree_and_note(rank: int, folder: str) -> None:
         broadcast_result(other.open if rank == 0 else None)
     except UserError as error:
         told.append(str(error))
-    (Path(folder) / f'{rank}.json').write_text(json.dumps(told))
-    dist.destroy_process_group()
+    return told
 
 
-def test_every_process_hears_of_what_the_first_finds_and_of_its_mistake(tmp_path: Path) -> None:
-    mp.spawn(agree_and_note, (str(tmp_path),), nprocs=2)
-    missing, mistake = json.loads((tmp_path / '0.json').read_text())
+def test_every_process_hears_of_what_the_first_finds_and_of_its_error(tmp_path: Path, two_ranks: TwoRanks) -> None:
+    first, second = two_ranks.run(open_shards_on_rank, tmp_path)
+    missing, error = first
     assert missing == [0, 1, 2, 3]
-    assert 'drawn in another way (seed is' in mistake
-    assert json.loads((tmp_path / '1.json').read_text()) == [missing, mistake]
+    assert 'drawn in another way (seed is' in error
+    assert second == first
 
 
 def test_two_writers_of_one_file_never_share_a_staging_file(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,13 +13,17 @@ from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
 from fvq_core.training.smoke import identical
 
+from ..ranks import TwoRanks
 from .tiny import generator_config
-from .two_ranks import CASES, local_numbers, run_both_ranks, train
+from .two_ranks import CASES, local_numbers, train, train_on_rank
+
+Ranks = Callable[[str], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope='module')
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return run_both_ranks(tmp_path_factory.mktemp('ranks'))
+def ranks(two_ranks: TwoRanks) -> Ranks:
+    """What each of two processes ends with in a case, rank 0's first; each case runs once."""
+    return functools.cache(lambda name: two_ranks.run(train_on_rank, name))
 
 
 @pytest.fixture(scope='module')
@@ -26,19 +32,21 @@ def one() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_two_ranks_equal_one_process_with_the_double_batch(name: str, ranks: list[Any], one: dict[str, Any]):
+def test_two_ranks_equal_one_process_with_the_double_batch(name: str, ranks: Ranks, one: dict[str, Any]):
+    both = ranks(name)
     for step, wanted in enumerate(one['log']):
-        losses = torch.stack([rank[name]['log'][step]['total'] for rank in ranks])
+        losses = torch.stack([rank['log'][step]['total'] for rank in both])
         torch.testing.assert_close(losses.mean(), wanted['total'], rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(ranks[0][name]['log'][step]['norm'], wanted['norm'], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(ranks[0][name]['final'], one['final'], rtol=1e-4, atol=1e-5)
-    other = ranks[1][name]['final']
-    assert identical({key: ranks[0][name]['final'][key] for key in other}, other)
+        torch.testing.assert_close(both[0]['log'][step]['norm'], wanted['norm'], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(both[0]['final'], one['final'], rtol=1e-4, atol=1e-5)
+    other = both[1]['final']
+    assert identical({key: both[0]['final'][key] for key in other}, other)
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_a_checkpoint_is_that_of_one_process_and_resumes_exactly(name: str, ranks: list[Any], one: dict[str, Any]):
-    saved = ranks[0][name]['saved']
+def test_a_checkpoint_is_that_of_one_process_and_resumes_exactly(name: str, ranks: Ranks, one: dict[str, Any]):
+    first = ranks(name)[0]
+    saved = first['saved']
     for part in ('state_dict', 'ema_state_dict'):
         torch.testing.assert_close(saved[part], one['saved'][part], rtol=1e-4, atol=1e-5)
     assert not identical(saved['ema_state_dict'], saved['state_dict'])
@@ -46,14 +54,15 @@ def test_a_checkpoint_is_that_of_one_process_and_resumes_exactly(name: str, rank
     assert got['state'].keys() == wanted['state'].keys()
     for number, state in wanted['state'].items():
         torch.testing.assert_close(got['state'][number]['exp_avg'], state['exp_avg'], rtol=1e-3, atol=1e-6)
-    assert identical(ranks[0][name]['resumed'], ranks[0][name]['final'])
+    assert identical(first['resumed'], first['final'])
 
 
-def test_each_of_two_processes_keeps_half_of_the_weights(ranks: list[Any]):
+def test_each_of_two_processes_keeps_half_of_the_weights(ranks: Ranks):
     total = local_numbers({})
-    assert ranks[0]['ddp']['kept'] == ranks[1]['ddp']['kept'] == total
-    assert ranks[0]['sharded']['kept'] + ranks[1]['sharded']['kept'] == total
-    assert abs(ranks[0]['sharded']['kept'] - total / 2) < 0.02 * total
+    assert [rank['kept'] for rank in ranks('ddp')] == [total, total]
+    one, other = (rank['kept'] for rank in ranks('sharded'))
+    assert one + other == total
+    assert abs(one - total / 2) < 0.02 * total
 
 
 def test_an_unknown_type_of_shards_is_refused():

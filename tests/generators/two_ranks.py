@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from fvq_core.registry import MODELS
 from fvq_core.training.hooks.ema_hook import EMAHook
@@ -112,18 +109,6 @@ def local_numbers(case: dict[str, Any]) -> int:
     return sum(p.to_local().numel() if hasattr(p, 'to_local') else p.numel() for p in task.parameters())
 
 
-def work(rank: int, folder: str) -> None:
-    """One of two processes."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    found = {name: {**train(case, rank, 2), 'kept': local_numbers(case)} for name, case in CASES.items()}
-    torch.save(found, f'{folder}/rank{rank}.pt')
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def run_both_ranks(folder: Path) -> list[dict[str, Any]]:
-    """What each of two processes ends with, by case."""
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
+def train_on_rank(rank: int, name: str) -> dict[str, Any]:
+    """What one of two processes ends with."""
+    return {**train(CASES[name], rank, 2), 'kept': local_numbers(CASES[name])}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from ..ranks import TwoRanks
 from .matrix import build, cases
-from .two_ranks import run_both_ranks, train
+from .two_ranks import train, train_on_rank
 
 CASES = cases()
 # These draw at random: each rank its own numbers, or rank 0 for all.
@@ -24,31 +28,32 @@ DRAWING = {
 }
 SAME_AS_ONE = [name for name in CASES if name not in DRAWING]
 
-States = list[dict[str, dict[str, torch.Tensor]]]
+Ranks = Callable[[str], list[dict[str, torch.Tensor]]]
 
 
 @pytest.fixture(scope='module')
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> States:
-    return run_both_ranks(tmp_path_factory.mktemp('ranks'))
+def ranks(two_ranks: TwoRanks) -> Ranks:
+    """The states that each of two processes ends with in a case, rank 0's first; each case runs once."""
+    return functools.cache(lambda name: two_ranks.run(train_on_rank, name))
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_ranks_hold_the_same_codebook_to_the_last_bit(name: str, ranks: States):
-    one, other = (rank[name] for rank in ranks)
+def test_ranks_hold_the_same_codebook_to_the_last_bit(name: str, ranks: Ranks):
+    one, other = ranks(name)
     assert one.keys() == other.keys()
     assert [key for key in one if not torch.equal(one[key], other[key])] == []
 
 
 @pytest.mark.parametrize('name', SAME_AS_ONE)
-def test_two_ranks_equal_one_process_with_both_batches(name: str, ranks: States):
+def test_two_ranks_equal_one_process_with_both_batches(name: str, ranks: Ranks):
     alone = train(CASES[name], 0, 1)
-    torch.testing.assert_close(ranks[0][name], alone, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(ranks(name)[0], alone, rtol=1e-3, atol=1e-5)
 
 
-def test_training_moved_what_can_move(ranks: States):
+def test_training_moved_what_can_move(ranks: Ranks):
     """Else equal states would say nothing."""
     for name in CASES:
         torch.manual_seed(0)
         start = build(CASES[name], train=True).state_dict()
         if start:
-            assert any(not torch.equal(value, start[key]) for key, value in ranks[0][name].items()), name
+            assert any(not torch.equal(value, start[key]) for key, value in ranks(name)[0].items()), name

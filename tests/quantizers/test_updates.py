@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
 from fvq_quantizers.updates import EMAUpdate
 
+from ..ranks import TwoRanks
 from .matrix import VECTOR, D, K, build, latents, vectors
 
 
@@ -24,17 +22,12 @@ def ema(**options: Any) -> Any:
     return quantizer
 
 
-def run_rank(rank: int, folder: str, quantizers: dict[str, nn.Module], batches: list[list[Tensor]]) -> None:
-    """One of two processes: each quantizer takes this rank's batches, then its state goes to a file."""
-    torch.set_num_threads(1)
+def update_on_rank(rank: int, quantizer: nn.Module, batches: list[list[Tensor]]) -> dict[str, Tensor]:
+    """The state of a quantizer that took the batches of one of two processes."""
     torch.manual_seed(rank)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
-    for name, shared in quantizers.items():
-        quantizer = copy.deepcopy(shared)  # what torch sends to a process stays in memory that all of them see
-        for batch in batches[rank]:
-            quantizer(batch)
-        torch.save(quantizer.state_dict(), f'{folder}/{name}{rank}.pth')
-    dist.destroy_process_group()
+    for batch in batches[rank]:
+        quantizer(batch)
+    return quantizer.state_dict()
 
 
 def test_two_ema_steps_equal_the_formula():
@@ -106,19 +99,16 @@ def test_restart_leaves_used_codes_to_the_average():
     torch.testing.assert_close(restarted.update.counts_K[alive], used.update.counts_K[alive])
 
 
-def test_two_ranks_hold_the_codebook_of_one_process_with_both_batches(tmp_path: Path):
+def test_two_ranks_hold_the_codebook_of_one_process_with_both_batches(two_ranks: TwoRanks):
     alone, restarting = ema(decay=0.5), ema(decay=0.5, restart=True)
     start = alone.embedding.detach().clone()
     batches = [[latents(2), latents(2)], [latents(2), latents(2)]]
     quantizers = {'plain': alone, 'restart': restarting}
-    torch.multiprocessing.spawn(run_rank, (str(tmp_path), quantizers, batches), nprocs=2)
-
-    states = {name: [torch.load(tmp_path / f'{name}{rank}.pth') for rank in (0, 1)] for name in quantizers}
+    states = {name: two_ranks.run(update_on_rank, each, batches) for name, each in quantizers.items()}
     for one, other in states.values():
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert (states['restart'][0]['update.counts_K'] >= 1).all(), 'no code was restarted'
 
-    assert torch.equal(alone.embedding, start), 'the processes share memory with the test'
     for pair in zip(*batches, strict=True):
         alone(torch.cat(pair))
     assert not torch.equal(alone.embedding, start)

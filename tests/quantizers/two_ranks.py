@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from fvq_core.ops.ranks import average_over_ranks
 
@@ -36,17 +32,6 @@ def train(config: dict[str, Any], rank: int, ranks: int) -> dict[str, torch.Tens
     return quantizer.state_dict()
 
 
-def work(rank: int, folder: str) -> None:
-    """One of two processes."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    torch.save({name: train(config, rank, 2) for name, config in cases().items()}, f'{folder}/rank{rank}.pt')
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def run_both_ranks(folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]:
-    """The states that each of two processes ends with, by case."""
-    os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    mp.spawn(work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
+def train_on_rank(rank: int, name: str) -> dict[str, torch.Tensor]:
+    """The state that one of two processes ends with."""
+    return train(cases()[name], rank, 2)
