@@ -26,14 +26,15 @@ from fvq_core.files.arrays import map_npy, read_npy, read_npz
 from fvq_core.files.json import read_json
 from fvq_core.files.safetensors import read_safetensors
 from fvq_core.files.torch_weights import read_weights_file
-from fvq_core.saving.pretrained import read_config
+from fvq_core.saving.read_folder import read_config
+from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_eval.analysis.runs import read_run
 from fvq_eval.samples.npz_file import NpzFile
 from fvq_eval.statistics.statistics_file import read_statistics
 from fvq_generators.codes_store.llamagen_folder import load as load_codes
 from fvq_generators.codes_store.manifest import read_manifest
-from fvq_generators.pretrained import read_generator_config
+from fvq_generators.pretrained import GENERATOR
 from fvq_quantizers.inits.file_init import FileInit
 
 MEMORY = 2**26  # bytes; every file here is smaller, and claims more
@@ -50,8 +51,8 @@ def run_of_metrics(path: Path) -> Any:
 
 
 JSON_READERS: dict[str, Callable[[Path], Any]] = {
-    'tokenizer/config.json': lambda path: read_config(path.parent),
-    'generator/config.json': lambda path: read_generator_config(path.parent),
+    'tokenizer/config.json': lambda path: read_config(path.parent, Tokenizer.saved_kind),
+    'generator/config.json': lambda path: read_config(path.parent, GENERATOR),
     'store/manifest.json': lambda path: read_manifest(path.parent),
     'run/metrics.json': run_of_metrics,
     'run/resolved_config.json': lambda path: read_run(path.parent),

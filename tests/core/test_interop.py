@@ -17,7 +17,7 @@ from fvq_core.errors import UserError
 from fvq_core.files.torch_weights import read_state_dict
 from fvq_core.interop.convert import build_from_peer, convert_file
 from fvq_core.registry import TOKENIZERS
-from fvq_core.saving.pretrained import from_pretrained, read_config
+from fvq_core.saving.read_folder import read_config
 from fvq_core.tokenizer import Tokenizer
 
 from ..tiny import random_images
@@ -307,7 +307,7 @@ def converted(peer: str, content: Any, folder: Path, *options: str) -> tuple[Tok
     """The tokenizer that the command writes from a file, and where it says that the weights are from."""
     torch.save(content, folder / 'file.ckpt')
     assert convert.main([peer, str(folder / 'file.ckpt'), str(folder / 'out'), *options]) == 0
-    return from_pretrained(folder / 'out'), read_config(folder / 'out')['weights']
+    return Tokenizer.from_pretrained(folder / 'out'), read_config(folder / 'out', Tokenizer.saved_kind)['weights']
 
 
 def test_a_file_of_lightning_whose_module_holds_the_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -379,10 +379,10 @@ def test_converted_folder_loads_and_gives_the_same_images(tmp_path: Path):
     ours = tokenizer(dict(RESIDUAL, shared=False, codebook_sizes=[16, 12]))
     torch.save({'state_dict': rq_state(ours)}, tmp_path / 'rq.pt')
     convert_file('rqvae', tmp_path / 'rq.pt', tmp_path / 'out')
-    loaded = from_pretrained(tmp_path / 'out')
+    loaded = Tokenizer.from_pretrained(tmp_path / 'out')
     assert_same_tokenizer(ours, loaded)
     loaded.fold().save_pretrained(tmp_path / 'folded')
-    assert_same_tokenizer(ours, from_pretrained(tmp_path / 'folded'))
+    assert_same_tokenizer(ours, Tokenizer.from_pretrained(tmp_path / 'folded'))
 
 
 def test_command_converts_a_tokenizer_with_sides_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -390,7 +390,7 @@ def test_command_converts_a_tokenizer_with_sides_of_its_own(tmp_path: Path, caps
     torch.save(var_state(ours), tmp_path / 'vae.pth')
     convert.main(['var', str(tmp_path / 'vae.pth'), str(tmp_path / 'out'), '--scales', '1', '2', '4'])
     assert '16 codes of 8 channels' in capsys.readouterr().out
-    assert_same_tokenizer(ours, from_pretrained(tmp_path / 'out'))
+    assert_same_tokenizer(ours, Tokenizer.from_pretrained(tmp_path / 'out'))
 
 
 @pytest.mark.parametrize(('option', 'normalized'), [([], True), (['--l2-norm'], True), (['--no-l2-norm'], False)])
@@ -399,7 +399,7 @@ def test_command_is_told_whether_codes_are_normalized(option: list[str], normali
     state = llamagen_state(ours) | {'quantize.embedding.weight': ours.quantizer.embedding.detach()}
     torch.save({'model': state}, tmp_path / 'vq.pt')
     assert convert.main(['llamagen', str(tmp_path / 'vq.pt'), str(tmp_path / 'out'), *option]) == 0
-    assert_same_tokenizer(ours, from_pretrained(tmp_path / 'out'))
+    assert_same_tokenizer(ours, Tokenizer.from_pretrained(tmp_path / 'out'))
 
 
 def test_command_knows_an_option_of_another_peer_before_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

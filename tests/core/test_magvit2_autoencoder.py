@@ -15,7 +15,6 @@ from fvq_core.autoencoders.layers.adaptive_group_norm import AdaptiveGroupNorm
 from fvq_core.autoencoders.layers.depth_to_space import DepthToSpaceUpsample
 from fvq_core.errors import UserError
 from fvq_core.registry import DECODERS, ENCODERS, TOKENIZERS
-from fvq_core.saving.pretrained import from_pretrained
 from fvq_core.tokenizer import Tokenizer
 from tests.tiny import random_images, tokenizer_config
 
@@ -175,7 +174,7 @@ def test_kernel_zero_leaves_out_both_convolutions(tmp_path: Any):
     assert torch.equal(output.reconstruction, tokenizer.decoder(output.z_q_BDHW))
     assert torch.equal(tokenizer.decode(tokenizer.encode(images)), output.reconstruction)
     tokenizer.save_pretrained(tmp_path / 'saved')
-    assert torch.equal(from_pretrained(tmp_path / 'saved')(images).reconstruction, output.reconstruction)
+    assert torch.equal(Tokenizer.from_pretrained(tmp_path / 'saved')(images).reconstruction, output.reconstruction)
 
 
 def test_training_reaches_every_weight():

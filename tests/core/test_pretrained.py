@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import check_finite_weights
 from fvq_core.registry import TOKENIZERS
-from fvq_core.saving import pretrained
+from fvq_core.saving import write_folder
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.normalizations import L2Normalize
@@ -168,7 +168,7 @@ def test_saving_that_fails_leaves_the_older_tokenizer_whole(
     def fail(*arguments: object, **options: object) -> None:
         raise OSError('no space left on device')
 
-    monkeypatch.setattr(pretrained, broken, fail)
+    monkeypatch.setattr(write_folder, broken, fail)
     with pytest.raises(OSError, match='no space left'):
         tokenizer.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -188,7 +188,7 @@ def test_replacement_that_fails_half_way_puts_the_older_tokenizer_back(
             raise OSError('cut off')
         rename(source, target)
 
-    monkeypatch.setattr(pretrained.os, 'replace', second_fails)
+    monkeypatch.setattr(write_folder.os, 'replace', second_fails)
     with pytest.raises(OSError, match='cut off'):
         tokenizer.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -17,7 +17,7 @@ from fvq_core.codes import Grid, ResidualGrid
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS, describe
 from fvq_core.saving.fingerprint import tokenizer_hash
-from fvq_core.saving.pretrained import from_pretrained
+from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore, CodesWriter, LlamaGenFolder, Manifest, open_codes
 from tests.tiny import FVQ, tiny_tokenizer
 
@@ -312,13 +312,13 @@ def test_a_tokenizer_keeps_its_hash_when_it_is_folded_saved_and_loaded(tmp_path:
     folded = tokenizer.fold()
     assert tokenizer_hash(folded) == wanted
     folded.save_pretrained(tmp_path / 'one')
-    loaded = from_pretrained(tmp_path / 'one')
+    loaded = Tokenizer.from_pretrained(tmp_path / 'one')
     assert tokenizer_hash(loaded) == wanted
     loaded.to(memory_format=torch.channels_last)
     loaded.save_pretrained(tmp_path / 'two')
-    assert tokenizer_hash(from_pretrained(tmp_path / 'two')) == wanted
+    assert tokenizer_hash(Tokenizer.from_pretrained(tmp_path / 'two')) == wanted
     tokenizer.save_pretrained(tmp_path / 'not folded')
-    assert tokenizer_hash(from_pretrained(tmp_path / 'not folded')) == wanted
+    assert tokenizer_hash(Tokenizer.from_pretrained(tmp_path / 'not folded')) == wanted
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_tokenizer_keeps_its_hash_when_it_is_folded_saved_and_loaded(tmp_path:
 def test_every_kind_of_quantizer_keeps_its_hash(quantizer: dict, tmp_path: Path):
     tokenizer = tiny_tokenizer(quantizer)
     tokenizer.fold().save_pretrained(tmp_path)
-    assert tokenizer_hash(from_pretrained(tmp_path)) == tokenizer_hash(tokenizer)
+    assert tokenizer_hash(Tokenizer.from_pretrained(tmp_path)) == tokenizer_hash(tokenizer)
 
 
 def test_one_weight_or_one_setting_makes_another_tokenizer():

@@ -12,7 +12,7 @@ from torch import Tensor
 from fvq_core.codes import Codes
 from fvq_core.interop import fvq_release, var
 from fvq_core.registry import QUANTIZERS, TOKENIZERS
-from fvq_core.saving.pretrained import load_weights
+from fvq_core.saving.weights import load_weights
 from fvq_quantizers import MultiScaleQuantizer
 
 from ..case import Case

@@ -15,7 +15,7 @@ from fvq_core.interop import fvq_release as fvq_rules
 from fvq_core.interop import llamagen as llamagen_rules
 from fvq_core.interop.key_map import rename
 from fvq_core.registry import TOKENIZERS
-from fvq_core.saving.pretrained import load_weights
+from fvq_core.saving.weights import load_weights
 from fvq_core.tokenizer import Tokenizer
 
 from ..case import Case

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,10 @@ from .errors import UserError
 from .images import check_images
 from .quantizer import Quantizer
 from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
-
-if TYPE_CHECKING:
-    from .saving.model_card import CardMetadata
+from .saving.kind import Contents, SavedKind
+from .saving.read_folder import load_folder
+from .saving.saved_model import SavedModel
+from .tokenizer_card import tokenizer_card
 
 
 class Autoencoder(nn.Module):
@@ -61,7 +62,7 @@ class TokenizerOutput:
 
 
 @TOKENIZERS.register_module()
-class Tokenizer(Autoencoder):
+class Tokenizer(SavedModel, Autoencoder):
     """encoder -> pre_quant -> quantizer -> post_quant -> decoder.
 
     Args:
@@ -70,13 +71,9 @@ class Tokenizer(Autoencoder):
         decoder: Config of a component of `DECODERS`.
         quant_kernel: Kernel of the convolutions between features and latent: 1 (VQGAN, LlamaGen) or 3 (VAR); 0 for none
             (Open-MAGVIT2), where encoder, quantizer and decoder have the same channels.
-
-    Attributes:
-        loaded_facts: Of a loaded tokenizer: the digest of its weights, and what `config.json` says of them (metrics,
-            where they come from). They are saved again with the same weights and with no others.
     """
 
-    loaded_facts: tuple[str | None, Mapping[str, Any]] | None = None
+    saved_kind = SavedKind('tokenizer', TOKENIZERS, remedy='export the tokenizer again with tools/export.py')
 
     def __init__(
         self,
@@ -175,55 +172,20 @@ class Tokenizer(Autoencoder):
         folded.quantizer = self.quantizer.fold() if label is None else self.quantizer.fold(label)
         return folded.eval()
 
-    def save_pretrained(
-        self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
-    ) -> Path:
-        """Write `config.json`, `model.safetensors` and a model card; see `fvq_core.saving.pretrained.save_pretrained`."""
-        from .saving.pretrained import save_pretrained
-
-        return save_pretrained(self, folder, extra, card)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        extra: Mapping[str, Any] | None = None,
-        card: CardMetadata | None = None,
-        *,
-        private: bool | None = None,
-        token: str | None = None,
-        branch: str | None = None,
-        create_pr: bool = False,
-        commit_message: str = 'Tokenizer saved by fvq',
-    ) -> str:
-        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub; see `fvq_core.saving.hub.push_to_hub`.
-
-        Returns:
-            The address that the hub gives for it.
-        """
-        from .saving.hub import push_to_hub
-
-        options = dict(private=private, token=token, branch=branch, create_pr=create_pr, commit_message=commit_message)
-        return push_to_hub(self, repo_id, extra, card, **options)
+    def contents(self) -> Contents:
+        return Contents(
+            self.saved_kind,
+            self.saved_kind.describe(self),
+            self.state_dict(),
+            card=lambda name: tokenizer_card(self, name),
+            loaded_facts=self.loaded_facts,
+        )
 
     @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path,
-        device: str = 'cpu',
-        *,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
-    ) -> Tokenizer:
-        """Load what `save_pretrained` wrote, in eval mode, from a folder or from `user/name` on the Hugging Face hub.
-
-        See `fvq_core.saving.pretrained.from_pretrained`.
-        """
-        from .saving.pretrained import from_pretrained
-
-        options = dict(revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
-        return from_pretrained(source, device, **options)
+    def from_folder(cls, folder: Path) -> Tokenizer:  # pyrefly: ignore[bad-override]
+        tokenizer, config = load_folder(folder, cls.saved_kind)
+        tokenizer.loaded_facts = cls.saved_kind.facts(config)
+        return tokenizer
 
 
 def quant_convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import Any, Literal
@@ -15,17 +14,24 @@ from torch import Tensor, nn
 from fvq_core.codes import Codes, Grid
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
-from fvq_core.files.paths import expand_home
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import check_finite_images
-from fvq_core.registry import MODELS, describe
+from fvq_core.registry import MODELS
 from fvq_core.saving.fingerprint import tokenizer_hash
-from fvq_core.saving.model_card import CardMetadata
-from fvq_core.saving.pretrained import weights_digest
+from fvq_core.saving.kind import Contents, Facts
+from fvq_core.saving.saved_model import SavedModel
+from fvq_core.saving.weights import cpu_copy, weights_digest
 from fvq_core.tokenizer import Tokenizer
 
 from .out_of_memory import memory_advice
-from .pretrained import OWN_KEYS, SAMPLING, TOKENIZER_FOLDER, checkpoint_generator, load_generator, save_generator
+from .pretrained import (
+    GENERATOR,
+    SAMPLING,
+    TOKENIZER_FOLDER,
+    checkpoint_generator,
+    generator_contents,
+    load_generator,
+)
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 BEYOND_CONTRACT = (
@@ -36,7 +42,7 @@ DECODED_AT_ONCE = 16  # images; a decoder needs far more memory for one than the
 
 
 @MODELS.register_module()
-class AutoregressiveImageModel(nn.Module):
+class AutoregressiveImageModel(SavedModel, nn.Module):
     """Draws codes with a generator and decodes them with the tokenizer that they belong to.
 
     Args:
@@ -51,13 +57,15 @@ class AutoregressiveImageModel(nn.Module):
         UserError: Another tokenizer, or one whose codes lie on the image in another way.
     """
 
+    saved_kind = GENERATOR
+
     def __init__(
         self,
         generator: Generator,
         tokenizer: Tokenizer | None = None,
         expected_hash: str = '',
         sampling: Mapping[str, Any] | None = None,
-        facts: tuple[str | None, Mapping[str, Any]] = (None, {}),
+        facts: Facts = (None, {}),
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -220,94 +228,33 @@ class AutoregressiveImageModel(nn.Module):
         )
         return images.clamp(-1.0, 1.0)
 
-    def save_pretrained(
-        self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
-    ) -> Path:
-        """Write generator and tokenizer; see `fvq_generators.pretrained.save_generator`."""
-        if not hasattr(self.generator, 'component_config'):
-            raise UserError(
-                'save_pretrained: this generator was not built from a config; use GENERATORS.build(config).'
-            )
-        weights = {key: value.detach().cpu() for key, value in self.generator.state_dict().items()}
-        if extra is None:
-            digest, known = self.loaded_facts
-            extra = known if digest is not None and digest == weights_digest(weights) else {}
-        return save_generator(
-            describe(self.generator),
-            weights,
-            folder,
-            tokenizer_hash=self.tokenizer_hash,
-            sampling=self.sampling,
-            tokenizer=self.tokenizer,
-            extra=extra,
-            card=card,
+    def contents(self) -> Contents:
+        return generator_contents(
+            self.saved_kind.describe(self.generator),
+            cpu_copy(self.generator.state_dict()),
+            self.tokenizer_hash,
+            self.sampling,
+            self.tokenizer,
+            self.loaded_facts,
         )
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        extra: Mapping[str, Any] | None = None,
-        card: CardMetadata | None = None,
-        *,
-        private: bool | None = None,
-        token: str | None = None,
-        branch: str | None = None,
-        create_pr: bool = False,
-        commit_message: str = 'Generator saved by fvq',
-    ) -> str:
-        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub.
-
-        Returns:
-            The address that the hub gives for it.
-        """
-        from .hub import push_folder
-
-        named = replace(card or CardMetadata(), name=repo_id)
-        options: dict[str, Any] = dict(
-            private=private, token=token, branch=branch, create_pr=create_pr, commit_message=commit_message
-        )
-        return push_folder(lambda folder: self.save_pretrained(folder, extra, named), repo_id, **options)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path,
-        device: str | torch.device = 'cpu',
-        *,
-        tokenizer: Tokenizer | str | Path | None = None,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
+    def from_folder(  # pyrefly: ignore[bad-override]
+        cls, folder: Path, tokenizer: Tokenizer | str | Path | None = None
     ) -> AutoregressiveImageModel:
-        """Load what `save_pretrained` wrote, in eval mode, from a folder or from `user/name` on the Hugging Face hub.
+        """The model of a folder.
 
         Args:
-            source: A folder, or a repository; a folder that exists wins.
-            device: Where to.
-            tokenizer: The tokenizer, its folder or its repository, where none is saved with the generator.
-            revision: Branch, tag or commit of the repository.
-            cache_dir: The hub's cache folder.
-            token: For private repositories.
-            local_files_only: Take the repository from the cache without asking the hub.
+            folder: What `save_pretrained` wrote.
+            tokenizer: The tokenizer, its folder or its repository, if none is saved with the generator.
 
         Raises:
-            UserError: Nothing there, broken files, or another tokenizer than the one the generator has learned.
+            UserError: Broken files, or another tokenizer than the one the generator has learned.
         """
-        folder = Path(expand_home(source))
-        if not folder.is_dir():
-            from .hub import fetch_generator  # a quarter of a second that a local folder does not need
-
-            options: dict[str, Any] = dict(cache_dir=cache_dir, token=token, local_files_only=local_files_only)
-            folder = fetch_generator(source, revision=revision, **options)
-        elif revision is not None:
-            raise UserError(
-                f"'{source}' is a folder here, which has no revision '{revision}'; rename it or drop revision."
-            )
         generator, config = load_generator(folder)
         if tokenizer is None and (folder / TOKENIZER_FOLDER).is_dir():
             tokenizer = folder / TOKENIZER_FOLDER
-        return cls._with_tokenizer(generator, config, tokenizer).to(device).eval()
+        return cls._with_tokenizer(generator, config, tokenizer)
 
     @classmethod
     def load(
@@ -334,7 +281,7 @@ class AutoregressiveImageModel(nn.Module):
         if Path(generator).is_file():
             model = cls._with_tokenizer(*checkpoint_generator(generator, weights), tokenizer)
         elif weights is not None:
-            raise UserError(f'{generator} is no checkpoint and has one kind of weights; drop --weights {weights}.')
+            raise UserError(f'{generator} is not a checkpoint and has one kind of weights; drop --weights {weights}.')
         else:
             model = cls.from_pretrained(generator, tokenizer=tokenizer)
         digest, facts = model.loaded_facts
@@ -356,9 +303,8 @@ class AutoregressiveImageModel(nn.Module):
         """From a generator and its `config.json`."""
         if isinstance(tokenizer, str | Path):
             tokenizer = Tokenizer.from_pretrained(tokenizer)
-        facts = {key: value for key, value in config.items() if key not in OWN_KEYS}
-        digest = config.get('weights_digest')
-        return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), (digest, facts))
+        facts = cls.saved_kind.facts(config)
+        return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), facts)
 
 
 def whole_numbers(classes: Any) -> list[int]:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None) -> None:
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))
 
     from ..interop.convert import convert_file, convert_other
-    from ..saving.pretrained import read_config
+    from ..saving.read_folder import read_config
 
     if peer not in PEERS:
         print(convert_other(peer, checkpoint, out, choice, **options))
@@ -73,5 +73,5 @@ def main(argv: Sequence[str] | None) -> None:
     tokenizer = convert_file(peer, checkpoint, out, choice, **options)
     quantizer = tokenizer.quantizer
     codes = len(quantizer.codebook())
-    weights = read_config(out)['weights']
+    weights = read_config(out, tokenizer.saved_kind)['weights']
     print(f'{out}: {type(tokenizer).__name__} with {codes} codes of {quantizer.code_dim} channels, from {weights}')

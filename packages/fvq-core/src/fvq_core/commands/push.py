@@ -31,13 +31,15 @@ def main(argv: Sequence[str] | None) -> None:
 
     from ..saving.hub import check_repo_id
     from ..saving.model_card import CardMetadata
-    from ..saving.pretrained import OWN_KEYS, from_pretrained, read_config
+    from ..saving.read_folder import read_config
+    from ..tokenizer import Tokenizer
 
     check_repo_id(args.repo_id)
-    facts = {key: value for key, value in read_config(args.tokenizer).items() if key not in OWN_KEYS}
+    kind = Tokenizer.saved_kind
+    facts = dict(kind.facts(read_config(args.tokenizer, kind))[1])
     if args.metrics:
         facts['metrics'] = read_metrics(Path(args.metrics))
-    tokenizer = from_pretrained(args.tokenizer)
+    tokenizer = Tokenizer.from_pretrained(args.tokenizer)
     card = CardMetadata(args.license, args.datasets, args.evaluated_on, name=args.repo_id)
     if args.dry_run:
         tokenizer.save_pretrained(args.dry_run, facts, card)

@@ -15,7 +15,8 @@ from ..errors import UserError, nearest_hint
 from ..files.paths import expand_home
 from ..files.torch_weights import CheckpointError, Weights, candidates, parts, read_weights_file
 from ..registry import TOKENIZERS, constructor_arguments, load_plugins
-from ..saving.pretrained import load_weights, refuse_foreign_folder
+from ..saving.weights import load_weights
+from ..saving.write_folder import refuse_foreign_folder
 from ..tokenizer import Tokenizer
 from . import OTHER_PEERS, PEERS
 from .key_map import LayoutError
@@ -148,7 +149,7 @@ def convert_file(
     given = {name: value for name, value in options.items() if value is not None}
     find_importer(peer, given)  # before a large file is read
     path, out = expand_home(path), expand_home(out)
-    refuse_foreign_folder(Path(out))
+    refuse_foreign_folder(Path(out), Tokenizer.saved_kind)
     with errors_name(path):
         tokenizer, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
     tokenizer.save_pretrained(out, {'weights': origin(peer, path, weights)})

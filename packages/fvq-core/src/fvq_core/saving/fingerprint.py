@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from ..registry import describe
 from ..registry.registered_names import by_name
 
-if TYPE_CHECKING:
-    from ..tokenizer import Tokenizer
 
-
-def tokenizer_hash(tokenizer: Tokenizer) -> str:
+def tokenizer_hash(tokenizer: Any) -> str:
     """SHA-256 over config and weights of the folded tokenizer, 64 hexadecimal digits.
 
     A checkpoint, the tokenizer exported from it, and that one loaded again have the same hash, on any device. Codes mean
     the same pixels for two tokenizers of one hash, and for no others.
 
     Args:
-        tokenizer: Built from a config; folded or not.
+        tokenizer: A `Tokenizer` that was built from a config; folded or not.
 
     Raises:
         UserError: A class-conditional projector that was not told which class to fold.

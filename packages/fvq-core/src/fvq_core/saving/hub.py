@@ -1,4 +1,4 @@
-"""The Hugging Face hub: a repository into the local cache, a saved tokenizer into a repository."""
+"""The Hugging Face hub: a repository into the local cache, a saved folder into a repository."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HFValidationError
@@ -20,23 +18,21 @@ from huggingface_hub.utils import validate_repo_id
 from .. import __version__
 from ..errors import UserError
 from .hub_errors import FAILURES, fetch_failure, push_failure
-from .model_card import LIBRARY, CardMetadata
-from .pretrained import CONFIG_NAME, WEIGHTS_NAME, save_pretrained
+from .kind import CONFIG_NAME, WEIGHTS_NAME, SavedKind
+from .model_card import LIBRARY
 
-if TYPE_CHECKING:
-    from ..tokenizer import Tokenizer
-
+FILES = (CONFIG_NAME, WEIGHTS_NAME)
 REPO_ID = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+')
 
 
-class SavedTokenizer(ModelHubMixin):
-    """A folder that `save_pretrained` wrote, as huggingface_hub's mixin pushes it.
+class SavedFolder(ModelHubMixin):
+    """A folder that `save_folder` wrote, as huggingface_hub's mixin pushes it.
 
-    The mixin is not a base of `Tokenizer`, for what it would bring along: its `__new__` keeps the constructor's arguments
+    The mixin is not a base of `SavedModel`, for what it would bring along: its `__new__` keeps the constructor's arguments
     of every instance as a second config, which `fold()` would leave as it was; its `save_pretrained` writes into the
     folder file by file; its `from_pretrained` asks for the config apart from the weights, so that they may come from two
-    commits, and goes on when the hub refuses; and it costs a fifth of a second at every import. What is used of it is
-    `push_to_hub`: make the repository, then all files in one commit.
+    commits, and goes on when the hub refuses; and it costs a fifth of a second at every import. Only its `push_to_hub` is
+    used: make the repository, then all files in one commit.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,25 +43,21 @@ class SavedTokenizer(ModelHubMixin):
             shutil.move(path, save_directory / path.name)
 
 
-def push_to_hub(
-    tokenizer: Tokenizer,
+def push_folder(
+    save: Callable[[Path], object],
     repo_id: str,
-    extra: Mapping[str, Any] | None = None,
-    card: CardMetadata | None = None,
     *,
     private: bool | None = None,
     token: str | None = None,
     branch: str | None = None,
     create_pr: bool = False,
-    commit_message: str = 'Tokenizer saved by fvq',
+    commit_message: str,
 ) -> str:
     """Save to a temporary folder and push it; nothing is made on the hub unless saving worked.
 
     Args:
-        tokenizer: Built from a config; fold it first for inference.
+        save: Writes the folder that it is given.
         repo_id: `user/name`; the repository is made if there is none.
-        extra: See `save_pretrained`.
-        card: What the owner says on the card; its name becomes `repo_id`.
         private: Whether a new repository is private; the account's default where None.
         token: By default the one of `hf auth login` or `HF_TOKEN`.
         branch: An existing branch; the main one by default.
@@ -80,10 +72,10 @@ def push_to_hub(
     """
     check_repo_id(repo_id)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / 'tokenizer'
-        save_pretrained(tokenizer, folder, extra, replace(card or CardMetadata(), name=repo_id))
+        folder = Path(temporary) / 'saved'
+        save(folder)
         try:
-            commit = SavedTokenizer(folder).push_to_hub(
+            commit = SavedFolder(folder).push_to_hub(
                 repo_id,
                 private=private,
                 token=token,
@@ -98,7 +90,7 @@ def push_to_hub(
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuse, with a `UserError`, what is not of the form `user/name`."""
+    """Raise a `UserError` if an id is not of the form `user/name`."""
     if not is_repo_id(repo_id):
         raise UserError(f"'{repo_id}' is not a repository id; expected user/name, such as 'ada/fvq-photos'.")
 
@@ -116,18 +108,20 @@ def is_repo_id(name: str) -> bool:
 
 def fetch(
     source: str | os.PathLike[str],
+    kind: SavedKind,
     *,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """The folder in the local cache with config and weights of a repository, both of one commit.
+    """The folder in the local cache with the files of a saved model in a repository, all of one commit.
 
     What is cached is not downloaded again; without a network, the cached copy is used.
 
     Args:
         source: `user/name`. A `Path` object is never taken for one.
+        kind: What the repository should hold.
         revision: Branch, tag or commit; `main` by default.
         cache_dir: The hub's cache folder; by default huggingface_hub's.
         token: For private and gated repositories; by default the one of `hf auth login` or `HF_TOKEN`.
@@ -137,7 +131,7 @@ def fetch(
         UserError: No such folder and no such repository, revision or file, or no access.
     """
     if not isinstance(source, str) or not is_repo_id(source):
-        raise UserError(f'{source} is not a saved tokenizer: {not_a_folder(source)}, nor is it user/name on the hub.')
+        raise UserError(f'{source} is not a saved {kind.name}: {not_a_folder(source)}, nor is it user/name on the hub.')
     try:
         snapshot = snapshot_download(
             source,
@@ -145,7 +139,7 @@ def fetch(
             cache_dir=cache_dir,
             token=token,
             local_files_only=local_files_only,
-            allow_patterns=[CONFIG_NAME, WEIGHTS_NAME],
+            allow_patterns=[name + file for name in ('', *(f'{part}/' for part in kind.parts)) for file in FILES],
             library_name=LIBRARY,
             library_version=__version__,
         )
@@ -154,11 +148,11 @@ def fetch(
         cache = cache_dir or constants.HF_HUB_CACHE
         why = fetch_failure(error, revision or 'main', f'{cache}', offline)
         # The chain of HTTP errors says nothing that the line does not.
-        raise UserError(f"no tokenizer '{source}': {not_a_folder(source)}, and {why}") from None
-    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (Path(snapshot) / name).is_file()]
+        raise UserError(f"no {kind.name} '{source}': {not_a_folder(source)}, and {why}") from None
+    missing = [name for name in FILES if not (Path(snapshot) / name).is_file()]
     if missing:
         raise UserError(
-            f"'{source}' on the hub ({revision or 'main'}) is not a saved tokenizer: {snapshot} has no "
+            f"'{source}' on the hub ({revision or 'main'}) is not a saved {kind.name}: {snapshot} has no "
             f'{" and no ".join(missing)}; if its download was cut off, load it again with a network.'
         )
     return Path(snapshot)

@@ -1,4 +1,4 @@
-"""The README.md of a saved tokenizer: metadata for the hub, how to load it, and what is known of it.
+"""The README.md of a saved model: metadata for the hub, how to load it, and what is known of it.
 
 Nothing is made up: a figure is printed with the stamp it came with, and what was not recorded is said to be missing.
 """
@@ -9,18 +9,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from ..errors import UserError
-
-if TYPE_CHECKING:
-    from ..tokenizer import Tokenizer
+from typing import Any
 
 LIBRARY = 'fvq'
-TAGS = ('image-tokenizer', 'discrete-codes')
-TASK = 'image-reconstruction'
 ABSENT = 'not recorded'
-EXAMPLE_SIDE = 256  # pixels of the image in the example, rounded up to what the tokenizer takes
 
 
 @dataclass(frozen=True)
@@ -31,7 +23,7 @@ class CardMetadata:
         license: A licence id of the hub, such as `apache-2.0`; without one the card names none.
         datasets: Hub ids of the training data.
         evaluated_on: The data set of the metrics. The hub's `model-index` must name one, so that without it the
-            metrics stand in the table alone.
+            metrics stand in the table only.
         name: What the card loads, and with its last part as the title: a repository id, or a path. The folder's path
             by default.
     """
@@ -42,29 +34,63 @@ class CardMetadata:
     name: str | None = None
 
 
-def model_card(tokenizer: Tokenizer, config: Mapping[str, Any], metadata: CardMetadata) -> str:
-    """The text of the card.
+@dataclass(frozen=True)
+class CardText:
+    """What a card tells of one model, beside what every card tells.
+
+    Attributes:
+        summary: One sentence.
+        tags: For the hub.
+        task: What the metrics are of, for the hub.
+        usage: Markdown: lines that work as they stand.
+        facts: Rows of the table of facts.
+    """
+
+    summary: str
+    tags: Sequence[str]
+    task: str
+    usage: str
+    facts: Sequence[tuple[str, str]]
+
+
+def model_card(
+    text: CardText, config: Mapping[str, Any], description: Mapping[str, Any], metadata: CardMetadata
+) -> str:
+    """The whole card.
 
     Args:
-        tokenizer: What is saved.
+        text: What it tells of this model.
         config: The contents of its `config.json`: `metrics`, `weights`, `seed` and `versions` are printed where present.
+        description: The model's config, one of the values of `config`.
         metadata: What the owner says, with a name.
     """
     name, metrics = str(metadata.name), config.get('metrics') or {}
     title = line(name.rsplit('/', 1)[-1])
+    rows = [*text.facts, *common_facts(config)]
     sections = [
-        f'---\n{front_matter(metrics, metadata, title)}\n---',
+        f'---\n{front_matter(text, metrics, metadata, title)}\n---',
         f'# {title}',
-        'A tokenizer of images to discrete codes and back, made with FVQ.',
-        f'## Load\n\n{how_to_load(tokenizer, name)}',
-        f'## Facts\n\n{table(("what", "value"), facts(tokenizer, config))}',
+        text.summary,
+        f'## Load\n\n{text.usage}',
+        f'## Facts\n\n{table(("what", "value"), rows)}',
         f'## Metrics\n\n{metrics_table(metrics, metadata.evaluated_on)}',
-        f'## Config\n\n```json\n{json.dumps(config["tokenizer"], indent=2)}\n```',
+        f'## Config\n\n```json\n{json.dumps(description, indent=2)}\n```',
     ]
     return '\n\n'.join(sections) + '\n'
 
 
-def front_matter(metrics: Mapping[str, Any], metadata: CardMetadata, title: str) -> str:
+def common_facts(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of the table of facts that every card has."""
+    versions = {'saved with fvq': config['fvq_version'], **(config.get('versions') or {})}
+    return [
+        ('weights', line(config.get('weights', ABSENT))),
+        ('seed', line(config.get('seed', ABSENT))),
+        ('training config', line(config.get('config') or ABSENT)),
+        ('versions', line(', '.join(f'{key} {value}' for key, value in versions.items()))),
+    ]
+
+
+def front_matter(text: CardText, metrics: Mapping[str, Any], metadata: CardMetadata, title: str) -> str:
     """The YAML between the dashes."""
     # Imported here: huggingface_hub is needed to save, not to import this module.
     from huggingface_hub.repocard_data import EvalResult, ModelCardData
@@ -73,7 +99,7 @@ def front_matter(metrics: Mapping[str, Any], metadata: CardMetadata, title: str)
     counted = {key: metric for key, metric in stamped(metrics).items() if metric.get('samples') is not None}
     results = [
         EvalResult(
-            task_type=TASK,
+            task_type=text.task,
             dataset_type=metadata.evaluated_on,
             dataset_name=metadata.evaluated_on,
             metric_type=key,
@@ -85,67 +111,13 @@ def front_matter(metrics: Mapping[str, Any], metadata: CardMetadata, title: str)
     ]
     data = ModelCardData(
         library_name=LIBRARY,
-        tags=list(TAGS),
+        tags=list(text.tags),
         license=metadata.license,
         datasets=list(metadata.datasets) or None,
         model_name=title if results else None,
         eval_results=results or None,
     )
     return data.to_yaml()
-
-
-def how_to_load(tokenizer: Tokenizer, name: str) -> str:
-    """Lines that work as they stand, and the packages they need."""
-    side = example_side(tokenizer)
-    parts = [module for module in tokenizer.modules() if hasattr(module, 'component_config')]
-    packages = sorted({type(part).__module__.split('.')[0] for part in parts})
-    return '\n'.join(
-        [
-            '```python',
-            'import torch',
-            'from fvq_core.tokenizer import Tokenizer',
-            '',
-            f'tokenizer = Tokenizer.from_pretrained({name!r})',
-            f'codes = tokenizer.encode(torch.zeros(1, 3, {side}, {side}))  # RGB float images in [-1, 1]',
-            'images = tokenizer.decode(codes)',
-            '```',
-            '',
-            f'Its parts come from the Python packages {", ".join(f"`{package}`" for package in packages)}.',
-        ]
-    )
-
-
-def facts(tokenizer: Tokenizer, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Rows of the table of facts."""
-    f, side = tokenizer.downsample_factor, example_side(tokenizer)
-    try:
-        layout = tokenizer.quantizer.layout(side // f, side // f)
-        codes = f'{layout.length} codes, `{layout}`'
-    except UserError as error:  # a quantizer made for other sizes says so
-        codes = line(str(error))
-    versions = {'saved with fvq': config['fvq_version'], **(config.get('versions') or {})}
-    return [
-        ('image sides', f'multiples of {f} pixels'),
-        (f'codes of a {side}x{side} image', codes),
-        ('folded', folding(tokenizer)),
-        ('parameters', f'{sum(p.numel() for p in tokenizer.parameters()):,}'),
-        ('weights', line(config.get('weights', ABSENT))),
-        ('seed', line(config.get('seed', ABSENT))),
-        ('training config', line(config.get('config') or ABSENT)),
-        ('versions', line(', '.join(f'{key} {value}' for key, value in versions.items()))),
-    ]
-
-
-def folding(tokenizer: Tokenizer) -> str:
-    """Whether the codebook is stored mapped, judged by what is there: a projector with weights or none."""
-    projectors = [
-        type(module).__name__
-        for name, module in tokenizer.quantizer.named_modules()
-        if name.rsplit('.', 1)[-1] == 'projector' and module.state_dict()
-    ]
-    if not projectors:
-        return 'yes: no projector, codes are stored as they are used'
-    return f'no: {", ".join(sorted(set(projectors)))} maps the stored codebook; `fold()` gives the tokenizer without it'
 
 
 def metrics_table(metrics: Mapping[str, Any], evaluated_on: str | None) -> str:
@@ -193,9 +165,3 @@ def number(value: Any) -> str:
 def is_finite(value: Any) -> bool:
     """Whether a metadata file may hold it as a number."""
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def example_side(tokenizer: Tokenizer) -> int:
-    """Pixels."""
-    f = tokenizer.downsample_factor
-    return -(-EXAMPLE_SIDE // f) * f

@@ -16,7 +16,8 @@ from ..metric import MetricValue
 from ..ops.distributed import choose_device
 from ..registry import MODELS, find_component
 from ..saving.folding import fold_for_training
-from ..saving.pretrained import build_skeleton, check_fit, from_pretrained, load_weights
+from ..saving.weights import build_skeleton, check_fit, load_weights
+from ..tokenizer import Tokenizer
 from .checkpoint import read_checkpoint
 from .evaluation_loop import EvaluationLoop
 
@@ -97,7 +98,7 @@ def evaluation_task(cfg: Any, path: str, weights: Literal['ema', 'raw'] | None =
     device = choose_device(cfg.get('device', 'auto'))
     if Path(path).is_dir():
         task = inference_task(cfg.model)
-        task.tokenizer = from_pretrained(path)
+        task.tokenizer = Tokenizer.from_pretrained(path)
     else:
         task = load_task(read_checkpoint(path), path, cfg, weights)
     return task.to(device).eval()

@@ -31,7 +31,7 @@ from ..files.atomic import write_atomically
 from ..files.json import write_json
 from ..ops.distributed import choose_device, join_group
 from ..registry import HOOKS, RUNNERS, SCOPE
-from ..saving.pretrained import load_weights
+from ..saving.weights import load_weights
 from .checkpoint import (
     CheckpointError,
     checkpoint_iteration,

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..files.paths import expand_home
 from ..ops.finite import check_finite_weights
 from ..quantizer import Quantizer
-from ..saving.pretrained import check_fit
+from ..saving.weights import check_fit
 from .checkpoint import read_checkpoint
 from .tasks.task import Task
 

@@ -15,7 +15,7 @@ from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import device_images, from_uint8
 from fvq_core.reconstruct import open_image
-from fvq_core.saving.pretrained import CONFIG_NAME, from_pretrained
+from fvq_core.saving.kind import CONFIG_NAME
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import list_checkpoints, read_checkpoint
 from fvq_core.training.evaluation import checkpoint_config, load_task
@@ -38,7 +38,7 @@ def load_source(
     """
     place = Path(path)
     if (place / CONFIG_NAME).exists():
-        return from_pretrained(place), PHOTOS, place.resolve().name
+        return Tokenizer.from_pretrained(place), PHOTOS, place.resolve().name
     if place.is_dir():
         checkpoints = list_checkpoints(place)
         if not checkpoints:

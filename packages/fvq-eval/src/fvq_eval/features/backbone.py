@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.losses.perceptual.weights import MissingWeightsError, load_tensors
 from fvq_core.registry import FEATURE_EXTRACTORS
-from fvq_core.saving.pretrained import load_weights
+from fvq_core.saving.weights import load_weights
 
 from .feature_extractor import FeatureExtractor
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fvq_core.errors import UserError
 from fvq_core.registry import FEATURE_EXTRACTORS
-from fvq_core.saving.pretrained import load_weights
+from fvq_core.saving.weights import load_weights
 
 from .feature_extractor import FeatureExtractor
 from .inception_weights import FILE, find_inception, read_inception

@@ -15,7 +15,6 @@ from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 from fvq_core.ops.ranks import broadcast_result
 from fvq_core.saving.fingerprint import tokenizer_hash
-from fvq_core.saving.pretrained import from_pretrained
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.evaluation import load_task
@@ -42,7 +41,7 @@ def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) ->
     if not source.endswith('.pth'):
         if weights is not None:
             raise UserError(f'--weights is for checkpoints; {source} holds one set of weights.')
-        return from_pretrained(source).fold()
+        return Tokenizer.from_pretrained(source).fold()
     task = load_task(read_checkpoint(source), source, weights=weights)
     if not isinstance(getattr(task, 'tokenizer', None), Tokenizer):
         raise UserError(f'{source} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')

@@ -13,7 +13,7 @@ from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.interop.convert import check_numbers, first_fit, refuse_empty
 from fvq_core.registry import GENERATORS, constructor_arguments, describe
-from fvq_core.saving.pretrained import load_weights
+from fvq_core.saving.weights import load_weights
 
 from ..pretrained import save_generator
 from . import PEERS

@@ -17,10 +17,11 @@ from fvq_core.codes import Codes
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, MODELS
+from fvq_core.saving.read_folder import find_folder
 from fvq_core.training.optim_wrapper import ClippedOptimWrapper
 from fvq_core.training.tasks.task import Task
 
-from ..pretrained import load_generator
+from ..pretrained import GENERATOR, load_generator
 from . import sharding
 
 
@@ -67,11 +68,7 @@ class GeneratorTask(Task):
         return self.ddp_module('generator')(codes, *condition)
 
     def load_saved(self, source: str) -> nn.Module:
-        if not Path(source).is_dir():
-            from ..hub import fetch_generator
-
-            return load_generator(fetch_generator(source))[0]
-        return load_generator(source)[0]
+        return load_generator(find_folder(source, GENERATOR))[0]
 
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:

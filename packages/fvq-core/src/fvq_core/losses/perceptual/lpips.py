@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import UserError, nearest_hint
-from ...saving.pretrained import load_weights
+from ...saving.weights import load_weights
 from .feature_distance import feature_distance
 from .weights import BACKBONES, find_backbone, load_tensors, read_backbone
 

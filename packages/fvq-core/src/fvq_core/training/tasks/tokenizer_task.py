@@ -15,7 +15,6 @@ from ...images import device_images
 from ...ops.finite import check_finite_images
 from ...ops.ranks import average_over_ranks
 from ...registry import LOSSES, MODELS, TOKENIZERS
-from ...saving.pretrained import from_pretrained
 from ...tokenizer import Tokenizer, TokenizerOutput
 from .task import Task
 
@@ -73,14 +72,14 @@ class TokenizerTask(Task):
 
     def load_saved(self, source: str) -> nn.Module:
         """A saved tokenizer, folded where it has a projector or keeps something for training and this task's has not."""
-        saved = from_pretrained(source)
+        saved = Tokenizer.from_pretrained(source)
         own, there = self.tokenizer.state_dict().keys(), saved.state_dict().keys()
         return saved if own >= there else saved.fold()
 
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
         images = self.images(batch)
-        folded = from_pretrained(work_dir / 'tokenizer', images.device)
+        folded = Tokenizer.from_pretrained(work_dir / 'tokenizer', images.device)
         one, other = self.tokenizer(images), folded(images)
         if not torch.equal(one.codes.indices_BL, other.codes.indices_BL):
             raise SmokeError('fold: codes differ from the training model.')

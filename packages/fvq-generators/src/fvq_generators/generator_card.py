@@ -1,0 +1,62 @@
+"""The card of a saved generator: whose codes it has learned, and how to draw images with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from fvq_core.saving.model_card import ABSENT, CardText, line
+
+CLASSES_EXAMPLE = 'images = model.sample(classes=[0, 1])  # RGB float (2, 3, H, W) in [-1, 1]'
+CAPTIONS_EXAMPLE = """\
+# features_BTC: float (B, {tokens}, {channels}) of the text encoder
+# mask_BT: bool (B, {tokens}), True for real tokens, which stand at the end
+images = model.sample(features_BTC, caption_mask_BT=mask_BT)  # RGB float (B, 3, H, W) in [-1, 1]"""
+
+
+def generator_card(
+    name: str,
+    description: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    tokenizer_hash: str,
+    sampling: Mapping[str, Any],
+    with_tokenizer: bool,
+) -> CardText:
+    """What the card tells of a generator.
+
+    Args:
+        name: What `from_pretrained` is to load: a repository id, or a path.
+        description: The generator's config.
+        weights: Its state dict.
+        tokenizer_hash: Whose codes it has learned.
+        sampling: Its own settings of sampling.
+        with_tokenizer: Whether the tokenizer is saved beside it.
+    """
+    tokenizer = '' if with_tokenizer else ", tokenizer='FOLDER_OF_ITS_TOKENIZER'"
+    example = CLASSES_EXAMPLE
+    if description.get('caption_dim'):
+        example = CAPTIONS_EXAMPLE.format(
+            tokens=description.get('caption_tokens', 'T'), channels=description['caption_dim']
+        )
+    usage = (
+        '```python\nfrom fvq_generators.image_model import AutoregressiveImageModel\n\n'
+        f'model = AutoregressiveImageModel.from_pretrained({name!r}{tokenizer})\n{example}\n```'
+    )
+    return CardText(
+        summary='A generator of images by discrete codes, made with FVQ.',
+        tags=('image-generation', 'discrete-codes'),
+        task='image-generation',
+        usage=usage,
+        facts=[
+            ('codes of an image', line(json.dumps(description.get('layout')))),
+            ('numbers in its weights', f'{sum(value.numel() for value in weights.values()):,}'),
+            (
+                'tokenizer',
+                line(tokenizer_hash or ABSENT) + (', saved beside it' if with_tokenizer else ', not saved with it'),
+            ),
+            ('sampling', line(json.dumps(dict(sampling))) if sampling else ABSENT),
+        ],
+    )
