@@ -29,7 +29,7 @@ from fvq_core.files.torch_weights import read_weights_file
 from fvq_core.saving.read_folder import read_config
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint
-from fvq_eval.analysis.runs import read_run
+from fvq_eval.runs.run import read_run
 from fvq_eval.samples.npz_file import NpzFile
 from fvq_eval.statistics.statistics_file import read_statistics
 from fvq_generators.codes_store.llamagen_folder import load as load_codes

@@ -29,8 +29,8 @@ from fvq_core.training.checkpoint import read_checkpoint, write_checkpoint
 from fvq_core.training.evaluation import load_task
 from fvq_core.training.hooks.history import History
 from fvq_core.training.runner import Runner
-from fvq_eval.analysis.runs import read_run
-from fvq_eval.reports.measurements import find_measurements
+from fvq_eval.runs.measurements import find_measurements
+from fvq_eval.runs.run import read_run
 from fvq_eval.samples.open_samples import open_samples
 from fvq_eval.statistics.image_set import ImageSetStatistics
 from fvq_generators.codes_store import CodesStore, open_codes

@@ -10,7 +10,7 @@ from typing import Any
 from fvq_core.config.walk import components
 from fvq_core.errors import UserError
 
-from .runs import Run, fingerprint
+from ..runs.run import Run, fingerprint
 
 SIZE_KEYS = ('codebook_size', 'patch_size')  # what a row of another size may differ in
 VQ_TERMS = ('loss/codebook', 'loss/commitment')

@@ -109,17 +109,17 @@ def tsne(args: argparse.Namespace) -> None:
 
 
 def curves(args: argparse.Namespace) -> None:
-    from ..analysis.runs import find_runs
     from ..plots.run_curves_plot import PROBE, USAGE
     from ..reports.analysis_reports import report_curves
+    from ..runs.run import find_runs
 
     names = report_curves(find_runs(args.work_dirs), PROBE if args.what == 'probe' else USAGE, args.what, args.out)
     print(f'{args.what}.png and {args.what}.csv with {", ".join(names)} are in {args.out}')
 
 
 def size(args: argparse.Namespace) -> None:
-    from ..analysis.runs import find_runs
     from ..reports.analysis_reports import report_sizes
+    from ..runs.run import find_runs
 
     table = report_sizes(find_runs(args.work_dirs), args.out)
     for row in table:

@@ -81,8 +81,8 @@ def main(argv: Sequence[str] | None) -> None:
 
     from ..generation import ImageSetEvaluator
     from ..generation.score_names import check_scores
+    from ..paper.tables import find_row
     from ..presets import find_preset
-    from ..reports.paper_tables import find_row
 
     find_preset(args.preset)
     check_scores(args.metrics or ())

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.config.find import config_names
     from fvq_core.config.read import read_config_file
 
-    from ..reports.paper_rows import STILL_TO_COME, finished_runs, is_chosen, paper_rows
+    from ..paper.rows import STILL_TO_COME, finished_runs, is_chosen, paper_rows
 
     runs, lines = finished_runs(Path(args.work_dirs)), []
     for name in config_names():
@@ -79,7 +79,7 @@ def run_lines(cfg: Any, runs: Mapping[Path, Mapping[str, Any]]) -> Iterator[tupl
 
 def printed(paper: dict[str, Any]) -> str:
     """The paper's numbers of a config in one cell."""
-    from ..reports.paper_rows import COLUMNS
+    from ..paper.rows import COLUMNS
 
     labels = {
         'rfid_in1k': 'rFID',
@@ -99,7 +99,7 @@ def printed(paper: dict[str, Any]) -> str:
 
 def measured(metrics: Mapping[str, Any]) -> str:
     """A finished run's numbers in one cell, with the count of images they were taken over."""
-    from ..reports.paper_rows import COLUMNS
+    from ..paper.rows import COLUMNS
 
     ours = [metric for _, metric in COLUMNS.values() if metric in metrics]
     cells = [f'{name.upper() if name != "usage" else name} {metrics[name]["value"]:.4g}' for name in ours]

@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--out', default='work_dirs/report', help='folder to write to; default %(default)s')
     args = parser.parse_args(argv)
 
-    from ..reports.measurements import find_measurements
     from ..reports.paper_report import write_paper_report
+    from ..runs.measurements import find_measurements
 
     found = find_measurements(args.work_dirs)
     line = shlex.join(['tools/report.py', *(sys.argv[1:] if argv is None else argv)])

@@ -11,11 +11,11 @@ from fvq_core.errors import UserError
 from fvq_core.registry import plain
 
 from ..analysis.codebook_size import size_lines
-from ..analysis.runs import Run, final_mean, group_runs
 from ..analysis.toy import Toy, run_toy
 from ..plots.codebook_size_plot import FINAL, plot_final_by_size, plot_loss_by_size
 from ..plots.run_curves_plot import Panel, plot_runs, run_bands
 from ..plots.toy_plot import plot_toy, plot_toy_curves
+from ..runs.run import Run, final_mean, group_runs
 from .output_files import make_folder, write_csv
 
 

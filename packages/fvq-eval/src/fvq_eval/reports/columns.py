@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fvq_core.errors import UserError
 from fvq_core.stamp import PARTIAL_MARK, TOO_FEW_MARK
 
-from .measurements import Measured, Number
+from ..runs.measurements import Measured, Number
 
 CHANGED = '*'
 

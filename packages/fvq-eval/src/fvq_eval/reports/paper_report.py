@@ -11,13 +11,13 @@ from typing import Any
 from fvq_core.errors import UserError
 from fvq_core.stamp import PARTIAL_MARK, TOO_FEW_MARK
 
+from ..paper.tables import PaperColumn, PaperRow, paper_table_rows
+from ..runs.measurements import Found, Measured, Number
 from .blocks import Block, Code, Heading, Picture, Table, Text
 from .columns import CHANGED, Column, find_columns, label_columns, titles
 from .html import to_html
 from .markdown import to_markdown
-from .measurements import Found, Measured, Number
 from .output_files import make_folder, write_csv
-from .paper_tables import PaperColumn, PaperRow, paper_table_rows
 from .preset_blocks import preset_blocks
 
 NOTHING = '-'

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..runs.measurements import Measured
 from .blocks import Block, Code, Heading, Text
-from .measurements import Measured
 
 
 def preset_blocks(measured: Sequence[Measured]) -> list[Block]:

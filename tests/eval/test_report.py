@@ -17,10 +17,10 @@ from fvq_core.config.data import config_data
 from fvq_core.config.read import load_config, read_config_file
 from fvq_core.errors import UserError
 from fvq_eval.commands.report import main
+from fvq_eval.paper.rows import RECONSTRUCTION
+from fvq_eval.paper.tables import GENERATION, TABLE_2, find_row, paper_table_rows, read_table
 from fvq_eval.reports.columns import Column
-from fvq_eval.reports.measurements import Number, find_measurements
-from fvq_eval.reports.paper_rows import RECONSTRUCTION
-from fvq_eval.reports.paper_tables import GENERATION, TABLE_2, find_row, paper_table_rows, read_table
+from fvq_eval.runs.measurements import Number, find_measurements
 
 CONFIG = 'configs/fvq/fvq_16k.py'
 ROWS = set(read_config_file(CONFIG).paper['rows'])

@@ -11,10 +11,10 @@ import pytest
 
 from fvq_core.errors import UserError
 from fvq_eval.analysis.codebook_size import size_lines
-from fvq_eval.analysis.runs import final_mean, find_runs, group_runs
 from fvq_eval.plots.bands import band, band_of
 from fvq_eval.plots.run_curves_plot import PROBE, USAGE, Panel, run_bands
 from fvq_eval.reports.analysis_reports import report_curves, report_sizes
+from fvq_eval.runs.run import final_mean, find_runs, group_runs
 
 
 def make_run(

@@ -16,9 +16,9 @@ from fvq_core.config.read import read_config_file
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
 
-from ..analysis.runs import NOT_RUNS
+from ..paper.tables import COCO, IMAGENET, find_row
 from .number import Number, read_number
-from .paper_tables import COCO, IMAGENET, find_row
+from .run import NOT_RUNS
 
 PATTERN = 'metrics*.json'
 # Of an evaluation, not of the run that is evaluated, and shown otherwise or without effect on a digit.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fvq_core.errors import UserError, nearest_hint
 
-from .paper_rows import GENERATION, RECONSTRUCTION, read_table
+from .rows import GENERATION, RECONSTRUCTION, read_table
 
 IMAGENET, COCO = 'ImageNet', 'COCO'
 

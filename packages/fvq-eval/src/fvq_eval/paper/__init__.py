@@ -1,0 +1,1 @@
+"""The tables of the paper, and the configs that stand for their rows."""

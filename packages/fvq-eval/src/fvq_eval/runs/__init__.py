@@ -1,0 +1,1 @@
+"""Runs and scored image sets as they lie on the disk: found once, read once."""
