@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 import torch
 
 from fvq_core.config.read import load_config
+from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
 from fvq_core.training.smoke import run_smoke, shrink_config
 from fvq_eval.benchmark.rows import read_rows
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ROWS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+MINI_ROWS = sorted(path.stem for path in (CONFIGS / 'mini').glob('*.py'))
 
 Q = 'model.tokenizer.quantizer'
 ANNEALING, RATES = 'param_scheduler.decay', 'optim_wrapper.paramwise_cfg'
@@ -69,30 +72,22 @@ MINI = {
     'vq_tuned': {f'{Q}.init', RATES},
     'vqgan_lc': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
 }
-# What a row of `mini/k4096` and `mini/k16384` changes of the same row with 1,024 codes, where it is not `codebook_size` alone.
-SIZES = {
-    'fsq': {f'{Q}.levels'},
-    'vqgan_lc': {f'{Q}.codebook_size', f'{Q}.init.path'},
-    **{
-        name: {f'{Q}.quantizer.codebook_size'} for name in ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_fvq', 'product')
-    },
-}
-BRIDGES = ('fvq', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit')
+WRAPPED = ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_fvq', 'product')
+BRIDGES = ('fvq', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit', 'rq_fvq', 'multi_scale_fvq')
+LEVELS = {'k4096': (7, 5, 5, 5, 5), 'k16384': (8, 8, 8, 6, 5)}
 
 
-def mini(name: str) -> tuple[str, set[str]]:
-    """The base of a row below `configs/mini`, and what may differ."""
-    folder, stem = Path(name).parent.name, Path(name).stem
-    if folder == 'mini':
-        return ('mini/vq.py', MINI.get(stem, {Q}))
-    if folder not in ('k4096', 'k16384') or f'mini/{stem}.py' not in ROWS:
-        return ('mini/vq.py', {Q})
-    changed = SIZES.get(stem, {f'{Q}.codebook_size'})
-    if folder == 'k16384' and stem in BRIDGES:
-        changed = changed | {f'{Q}.projector.patch_size'}
-    if folder == 'k16384' and stem in ('rq_fvq', 'multi_scale_fvq'):
-        changed = changed | {f'{Q}.quantizer.projector.patch_size'}
-    return (f'mini/{stem}.py', changed)
+def sized(row: str, size: str) -> dict[str, Any]:
+    """What `--size` sets in a mini row, by dotted path."""
+    codes, inner = int(size.removeprefix('k')), f'{Q}.quantizer' if row in WRAPPED else Q
+    if row == 'fsq':
+        return flat(LEVELS[size], f'{Q}.levels')
+    changed: dict[str, Any] = {f'{inner}.codebook_size': codes // 4 if row == 'product' else codes}
+    if row in BRIDGES and size == 'k16384':
+        changed[f'{inner}.projector.patch_size'] = 16
+    if row == 'vqgan_lc':
+        changed[f'{Q}.init.path'] = f'data/codebooks/mini_{codes}.safetensors'
+    return changed
 
 
 # The bases that a row composes, where it is based on no other row.
@@ -100,7 +95,7 @@ PHOTOS = '_base_/datasets/bundled_photos.py _base_/models/vqgan_tiny.py _base_/s
 GPU = '_base_/datasets/photos_128.py _base_/models/vqgan_128.py _base_/schedules/annealed_20k.py'
 # For each row the config (or bases) that it states its difference from, and that difference.
 DIFFERENCES: dict[str, tuple[str, set[str]]] = {
-    **{name: mini(name) for name in ROWS if name.startswith('mini/') and 'sweep' not in name},
+    **{f'mini/{row}.py': ('mini/vq.py', MINI.get(row, {Q})) for row in MINI_ROWS},
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
     'fvq/fvq_photos.py': (
         'mini/fvq.py',
@@ -146,11 +141,11 @@ def flat(node: Any, path: str = '') -> dict[str, Any]:
     return {path: node}
 
 
-def leaves(names: str) -> dict[str, Any]:
+def leaves(names: str, size: str | None = None) -> dict[str, Any]:
     """Leaves of a config, or of the bases, separated by spaces, that a config composes."""
     found = {}
     for name in names.split():
-        found |= flat(load_config(str(CONFIGS / name)).to_dict())
+        found |= flat(load_config(str(CONFIGS / name), size=size).to_dict())
     del found['work_dir']
     return found
 
@@ -165,10 +160,57 @@ def test_a_row_changes_what_its_name_says_and_nothing_else(name: str) -> None:
         assert any(key == prefix or key.startswith(f'{prefix}.') for key in changed), f'{prefix} does not differ'
 
 
-@pytest.mark.parametrize('folder', ['mini', 'mini/k4096', 'mini/k16384', 'mini/gpu'])
-def test_linear_mlp5_and_fvq_have_the_same_raw_codebook_and_schedule(folder: str) -> None:
+@pytest.mark.parametrize('size', sorted(LEVELS))
+@pytest.mark.parametrize('row', MINI_ROWS)
+def test_a_size_changes_the_codebook_of_a_row_and_nothing_else(row: str, size: str) -> None:
+    base, larger = leaves(f'mini/{row}.py'), leaves(f'mini/{row}.py', size)
+    assert larger == {
+        **{key: value for key, value in base.items() if not key.startswith(f'{Q}.levels.')},
+        **sized(row, size),
+        'size': size,
+    }
+    with torch.device('meta'):
+        quantizer = MODELS.build(load_config(str(CONFIGS / f'mini/{row}.py'), size=size).model).tokenizer.quantizer
+    codes = math.prod(LEVELS[size]) if row == 'fsq' else int(size.removeprefix('k')) // (4 if row == 'product' else 1)
+    assert quantizer.layout(16, 16).vocab_size == codes
+
+
+def test_the_smallest_size_is_the_row_as_it_stands() -> None:
+    assert leaves('mini/fvq.py', 'k1024') == leaves('mini/fvq.py')
+
+
+def test_overrides_and_configs_on_top_have_the_last_word_on_a_size(tmp_path: Path) -> None:
+    cfg = load_config(str(CONFIGS / 'mini/fvq.py'), {f'{Q}.projector.patch_size': 8}, size='k16384')
+    assert cfg.model.tokenizer.quantizer.projector.patch_size == 8
+    (tmp_path / 'mine.py').write_text("base = 'configs/mini/fvq.py'\nsizes = dict(k4096=dict(patch_size=2))\n")
+    cfg = load_config(str(tmp_path / 'mine.py'), size='k4096')
+    assert (cfg.work_dir, cfg.size) == ('work_dirs/mine_k4096', 'k4096')
+    quantizer = cfg.model.tokenizer.quantizer
+    assert (quantizer.codebook_size, quantizer.projector.patch_size) == (4096, 2)
+    assert 'sizes' not in cfg
+
+
+@pytest.mark.parametrize(
+    ('path', 'size', 'message'),
+    [
+        ('mini/fvq.py', 'k409', "has no size 'k409'; did you mean 'k4096'"),
+        ('fvq/fvq_16k.py', 'k4096', 'declares no sizes; leave out --size'),
+        ('mini/k4096/fvq.py', None, r'does not exist; give \S*configs/mini/fvq\.py --size k4096$'),
+        ('mini/k16384/*.py', None, r'does not exist; give \S*configs/mini/\*\.py --size k16384$'),
+        ('mini/k16384/fvqq.py', None, r'fvqq\.py does not exist; '),
+    ],
+)
+def test_a_size_that_is_not_there_is_refused_with_what_to_give(path: str, size: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_config(str(CONFIGS / path), size=size)
+
+
+@pytest.mark.parametrize(
+    ('folder', 'size'), [('mini', None), ('mini', 'k4096'), ('mini', 'k16384'), ('mini/gpu', None)]
+)
+def test_linear_mlp5_and_fvq_have_the_same_raw_codebook_and_schedule(folder: str, size: str | None) -> None:
     rows = [
-        {k: v for k, v in leaves(f'{folder}/{n}.py').items() if '.projector' not in k}
+        {k: v for k, v in leaves(f'{folder}/{n}.py', size).items() if '.projector' not in k}
         for n in ('linear', 'mlp5', 'fvq')
     ]
     assert rows[0] == rows[1] == rows[2]

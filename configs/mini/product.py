@@ -11,3 +11,5 @@ inner = model.tokenizer.pop('quantizer')
 inner.update(codebook_size=256, code_dim=16)
 model.tokenizer.quantizer = dict(type=ProductQuantizer, quantizer=inner, groups=4)
 del inner
+sizes.k4096.update(codebook_size=1024)  # for each of the 4 groups
+sizes.k16384.update(codebook_size=4096)

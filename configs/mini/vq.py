@@ -8,6 +8,7 @@ with read_base():
     from .._base_.datasets.bundled_photos import *
     from .._base_.models.vqgan_tiny import *
     from .._base_.schedules.annealed_400 import *
+    from .._base_.sizes import *
 
 train_cfg.update(val_interval=0)
 val_dataloader.dataset.update(crops=1024)  # 256 K codes

@@ -278,6 +278,29 @@ def test_names_leave_out_what_all_keys_share() -> None:
     assert short_name('mini/vq', ['mini/vq']) == 'vq'
 
 
+def test_each_config_is_a_row_at_each_size() -> None:
+    rows = read_rows([VQ, FVQ], {'train_dataloader.batch_size': 2}, ['k1024', 'k4096'])
+    assert [(row.key, row.name, row.codebook_size) for row in rows] == [
+        ('mini/vq', 'vq', 1024),
+        ('mini/fvq', 'fvq', 1024),
+        ('mini/k4096/vq', 'k4096/vq', 4096),
+        ('mini/k4096/fvq', 'k4096/fvq', 4096),
+    ]
+    check_fairness(rows)
+    unknown = read_rows([VQ, SWEEP], OPTIONS, ['k999', 'k998'])
+    assert ['has no size' in row.refusal for row in unknown] == [True] * 4
+
+
+def test_a_cell_of_a_sweep_has_the_last_word_on_a_size(tmp_path: Path) -> None:
+    path = tmp_path / 'patches.py'
+    cell = {'model.tokenizer.quantizer.projector.patch_size': 64}
+    path.write_text(f"base = 'configs/mini/fvq.py'\nsweep = dict(patch=dict(own={{}}, patch_64={cell}))\n")
+    own, wide = read_rows([str(path)], {}, ['k16384'])
+    assert (own.key, wide.key) == (f'{tmp_path.name}/k16384/own', f'{tmp_path.name}/k16384/patch_64')
+    assert [row.cfg.model.tokenizer.quantizer.projector.patch_size for row in (own, wide) if row.cfg] == [16, 64]
+    assert own.codebook_size == wide.codebook_size == 16384
+
+
 def test_one_config_twice_and_a_missing_one_are_refused() -> None:
     with pytest.raises(UserError, match='mini/vq is given twice'):
         read_rows([VQ, VQ], OPTIONS)

@@ -170,6 +170,25 @@ def test_runs_with_overrides_are_marked_and_say_which(tmp_path: Path) -> None:
     assert lines[0]['overrides'] == 'train_dataloader.batch_size'
 
 
+@pytest.mark.parametrize(
+    ('size', 'differs'),
+    [
+        ('k4096', ()),
+        ('k1024', ('model.tokenizer.quantizer.codebook_size', 'size')),
+        (['k4096'], ('the config file is gone',)),
+    ],
+)
+def test_a_run_is_compared_with_its_config_at_the_same_size(
+    tmp_path: Path, size: Any, differs: tuple[str, ...]
+) -> None:
+    row = 'configs/mini/fvq.py'
+    kept = config_data(load_config(row, size='k4096').to_dict()) | {'size': size}
+    document = {'metrics': {'psnr': stamp(20.0)}, 'config': row, 'resolved_config': kept, 'seed': 0, 'versions': {}}
+    (tmp_path / 'metrics.json').write_text(json.dumps(document))
+    (found,) = find_measurements([str(tmp_path)]).measured
+    assert found.overrides == differs
+
+
 def test_smoke_runs_and_training_windows_are_no_measurements(tmp_path: Path) -> None:
     window = {'usage_window': stamp(9, 'training window: codes since the log before', samples=None)}  # type: ignore[arg-type]
     folder = save_run(tmp_path / 'run', {'rfid': stamp(1.3), **window})

@@ -91,6 +91,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """`--size` for commands that read a config."""
+    parser.add_argument(
+        '--size', metavar='NAME', help="one of the config's sizes, such as k4096 or k16384 in configs/mini"
+    )
+
+
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """`--launcher` for commands that run on many devices."""
     parser.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..config.key_value import KeyValueAction
 from ..config.read import load_config
 from ..training.preflight import preflight
-from .command import add_launcher, command, make_parser
+from .command import add_launcher, add_size, command, make_parser
 
 EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py
@@ -15,6 +15,7 @@ EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py --smoke                      # a minute: does this config work at all?
   tools/train.py configs/fvq/fvq_photos.py --work-dir work_dirs/p16 \\
       --cfg-options model.tokenizer.quantizer.projector.patch_size=16 train_cfg.max_iters=300
+  tools/train.py configs/mini/fvq.py --size k4096                       # with 4,096 codes
   torchrun --nproc-per-node 8 tools/train.py configs/fvq/fvq_16k.py     # one process a GPU"""
 
 
@@ -40,10 +41,11 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
+    add_size(parser)
     add_launcher(parser)
     args = parser.parse_args(argv)
 
-    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed, args.size)
     if args.smoke:
         from ..training.smoke import shrink_config
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import UserError, nearest_hint
+from .sizes import is_sized_path
 
 LANDMARKS = ('configs/fvq', 'configs/paper/reconstruction.csv')  # in our configs, and not in a stranger's
 
@@ -22,13 +23,16 @@ def find_config(path: str) -> Path:
     """A config file by path, or one of ours by its path from `configs/` on, wherever FVQ is installed.
 
     Raises:
-        UserError: No such file; the nearest of its folder is named.
+        UserError: No such file; the nearest of its folder is named, or the size of a row that it stands for.
     """
     root = config_root()
     candidates = [Path(path).expanduser(), *([root / path] if root else [])]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if any(map(is_sized_path, candidates)):
+        folder, name = Path(path).parent, Path(path).name
+        raise UserError(f'config {path} does not exist; give {folder.parent / name} --size {folder.name}')
     names = [p.name for candidate in candidates if candidate.parent.is_dir() for p in candidate.parent.glob('*.py')]
     raise UserError(f'config {path} does not exist; {nearest_hint(Path(path).name, set(names))}')
 

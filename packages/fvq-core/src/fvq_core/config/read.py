@@ -14,17 +14,29 @@ from ..files.paths import expand_home
 from .check import check_arguments, check_top_level
 from .find import find_config
 from .options import apply_options
+from .sizes import use_size
 
 
-def read_config_file(path: str) -> Config:
-    """A config file as it is, on top of the config that its `base` names, if it names one.
+def read_config_file(path: str, size: str | None = None) -> Config:
+    """A config file at one of its sizes, on top of the config that its `base` names, if it names one.
 
     mmengine's own inheritance (`read_base`) works between files of one folder tree; `base = 'configs/...'` also works
     from another package. Dicts are merged; one with `_delete_=True` replaces what the base has.
 
+    Args:
+        path: Of the file.
+        size: A name in the config's `sizes`; see `use_size`.
+
     Raises:
-        UserError: The file does not exist or fails to load.
+        UserError: The file does not exist or fails to load, or has no such size.
     """
+    cfg = read_on_base(path)
+    use_size(cfg, size, path)
+    return cfg
+
+
+def read_on_base(path: str) -> Config:
+    """See `read_config_file`; with its `sizes`."""
     file = find_config(path)
     try:
         cfg = Config.fromfile(str(file))
@@ -33,7 +45,7 @@ def read_config_file(path: str) -> Config:
     if 'base' not in cfg:
         return cfg
     own = cfg.to_dict()
-    based = read_config_file(own.pop('base'))
+    based = read_on_base(own.pop('base'))
     _drop_nones(based._cfg_dict, own)
     based.merge_from_dict(own)
     object.__setattr__(based, '_filename', str(file))
@@ -63,26 +75,32 @@ def _drop_nones(base: dict[str, Any], own: Mapping[str, Any]) -> None:
 
 
 def load_config(
-    path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None, seed: int | None = None
+    path: str,
+    options: Mapping[str, Any] | None = None,
+    work_dir: str | None = None,
+    seed: int | None = None,
+    size: str | None = None,
 ) -> Config:
     """A config with overrides, checked.
 
     Args:
         path: A Python config.
         options: Overrides by dotted path, as in `{'train_cfg.max_iters': 10}`.
-        work_dir: Where outputs go; `work_dirs/NAME_OF_THE_CONFIG` by default.
+        work_dir: Where outputs go; `work_dirs/NAME_OF_THE_CONFIG`, or `NAME_SIZE`, by default.
         seed: Replaces the config's.
+        size: One of the config's `sizes`. Overrides have the last word.
 
     Raises:
         UserError: Unreadable config, unknown key or argument (with the nearest valid one).
     """
-    cfg = read_config_file(path)
+    cfg = read_config_file(path, size)
     apply_options(cfg, options or {})
     if seed is not None:
         cfg.randomness = dict(seed=seed)
     cfg.setdefault('randomness', dict(seed=0))
+    name = Path(path).stem + (f'_{cfg.size}' if 'size' in cfg else '')
     # A folder may be called 2024, which --cfg-options takes for a number.
-    cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(path).stem)
+    cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / name)
     try:
         expand_paths(cfg._cfg_dict)  # also imports the classes that a config names
     except ImportError as error:

@@ -30,6 +30,7 @@ TOP_LEVEL: dict[str, Any] = dict(
     resume=bool,
     default_scope=str | None,
     base=str,
+    size=str,
 )
 RANDOMNESS: dict[str, Any] = dict(seed=int | None, deterministic=bool | None, diff_rank_seed=bool | None)
 LOADER: dict[str, Any] = dict(

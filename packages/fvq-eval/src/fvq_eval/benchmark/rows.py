@@ -28,7 +28,8 @@ class Row:
     """One method.
 
     Attributes:
-        key: Path of its config below `configs/`, without the ending; of a sweep's cell, that of the folder and the cell.
+        key: Path of its config below `configs/`, without the ending, with the size before the name; of a sweep's cell, that of
+            the folder and the cell.
         source: Path of the config as it was given.
         cfg: The config, None where it was refused.
         refusal: Why there is nothing to train, else ''.
@@ -53,13 +54,18 @@ class Row:
         return str(PurePosixPath(self.key).parent)
 
 
-def read_rows(paths: Sequence[str], options: Mapping[str, Any]) -> list[Row]:
+def read_rows(paths: Sequence[str], options: Mapping[str, Any], sizes: Sequence[str | None] = (None,)) -> list[Row]:
     """The rows of some configs; one that cannot be built becomes a refused row and disturbs no other.
+
+    Args:
+        paths: Of the configs.
+        options: Overrides for every row alike.
+        sizes: Each config is a row at each of these; None is the config as it stands.
 
     Raises:
         UserError: A path that does not exist, or two configs of one key.
     """
-    rows = [row for path in paths for row in rows_of_config(path, options)]
+    rows = [row for size in sizes for path in paths for row in rows_of_config(path, options, size)]
     keys = [row.key for row in rows]
     doubled = next((key for key in keys if keys.count(key) > 1), None)
     if doubled:
@@ -76,11 +82,13 @@ def trainable(rows: Sequence[Row]) -> list[tuple[Row, Config]]:
     return [(row, row.cfg) for row in rows if row.cfg is not None and not row.refusal]
 
 
-def rows_of_config(path: str, options: Mapping[str, Any]) -> Iterator[Row]:
-    """The config itself, or the cells of its `sweep`."""
-    key = config_key(find_config(path))
+def rows_of_config(path: str, options: Mapping[str, Any], size: str | None) -> Iterator[Row]:
+    """The config itself, or the cells of its `sweep`, at one size."""
+    own_key = config_key(find_config(path))
+    key = sized_key(own_key, size)
     try:
-        cfg = load_config(path, options)
+        cfg = load_config(path, options, size=size)
+        key = sized_key(own_key, cfg.get('size'))
         sweep, refused = cfg.pop('sweep', None), cfg.pop('refused', ())
         if sweep is None:
             yield Row(key, path, cfg)
@@ -91,12 +99,13 @@ def rows_of_config(path: str, options: Mapping[str, Any]) -> Iterator[Row]:
         return
     for cell in cells:
         name = str(PurePosixPath(key).parent / '_'.join(cell.values()))
-        yield cell_row(name, path, cell, sweep, refused, options)
+        yield cell_row(name, path, size, cell, sweep, refused, options)
 
 
 def cell_row(
     key: str,
     path: str,
+    size: str | None,
     cell: Mapping[str, str],
     sweep: Mapping[str, Mapping[str, Mapping[str, Any]]],
     refused: Sequence[Mapping[str, str]],
@@ -107,6 +116,7 @@ def cell_row(
     Args:
         key: Of the row.
         path: Of the config.
+        size: Of the config. What a cell sets has the last word.
         cell: The value's name for each axis.
         sweep: For each axis, for each value's name, what it sets by dotted path. A dict replaces what is there.
         refused: Combinations that mean nothing: axes with their values, and a `reason`.
@@ -116,7 +126,7 @@ def cell_row(
         if all(cell[axis] == value for axis, value in entry.items() if axis != 'reason'):
             return Row(key, path, None, entry['reason'])
     try:
-        cfg = load_config(path, options)
+        cfg = load_config(path, options, size=size)
         for name in ('sweep', 'refused'):
             cfg.pop(name, None)
         for axis, value in cell.items():
@@ -157,12 +167,18 @@ def bits_per_image(layout: CodeLayout) -> float:
 
 
 def config_key(file: Path) -> str:
-    """`mini/k4096/vq` for `.../configs/mini/k4096/vq.py`; for a config from elsewhere its folder and its name."""
+    """`mini/vq` for `.../configs/mini/vq.py`; for a config from elsewhere its folder and its name."""
     parts = file.resolve().with_suffix('').parts
     if 'configs' in parts:
         start = len(parts) - parts[::-1].index('configs')
         return '/'.join(parts[start:])
     return '/'.join(parts[-2:])
+
+
+def sized_key(key: str, size: str | None) -> str:
+    """`mini/k4096/vq` for `mini/vq` at size k4096; the key itself for a config as it stands."""
+    folder, _, name = key.rpartition('/')
+    return f'{folder}/{size}/{name}' if size else key
 
 
 def short_name(key: str, keys: Sequence[str]) -> str:

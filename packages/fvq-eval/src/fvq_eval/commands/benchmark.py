@@ -15,6 +15,7 @@ from fvq_core.config.key_value import KeyValueAction
 EXAMPLE = """\
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2                     # bundled photos; continues where it stopped
   tools/benchmark.py configs/mini/vq.py configs/mini/fvq.py --lr-factors 0.3 1 3 --jobs 2
+  tools/benchmark.py configs/mini/*.py --size k4096                      # the same rows with 4,096 codes
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos   # photos/train, photos/val
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos --rates-of work_dirs/benchmark
   tools/benchmark.py configs/mini/q1/sweep.py                            # one row for each cell of a sweep
@@ -27,6 +28,13 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('configs', nargs='+', help='one row each; one with a `sweep` is a row for each of its cells')
     parser.add_argument(
         '--data', metavar='PATH', help='a folder with train/ and val/ photos, in place of the bundled ones'
+    )
+    parser.add_argument(
+        '--size',
+        nargs='+',
+        default=[None],
+        metavar='NAME',
+        help="a row at each of these of the configs' sizes, such as k4096",
     )
     parser.add_argument('--steps', type=int, help="replaces every config's train_cfg.max_iters")
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
@@ -81,7 +89,7 @@ def main(argv: Sequence[str] | None) -> None:
         )
     slots, metrics = make_slots(args.jobs, args.threads), perceptual_metrics(args.perceptual, args.perceptual_weights)
     options = {**args.cfg_options, **({} if args.steps is None else {'train_cfg.max_iters': args.steps})}
-    rows = read_rows(args.configs, options)
+    rows = read_rows(args.configs, options, args.size)
     names = [row.name for row in rows]
     if args.reference is not None and args.reference not in names:
         raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None) -> None:
         paper = cfg.get('paper') or {}
         rows = list(paper.get('rows', ()))
         if is_chosen(args.only, name, rows, paper.get('figure')):
-            lines += [(', '.join(rows), name, printed(paper), ''), *run_lines(cfg, runs.get(name, {}))]
+            lines += [(', '.join(rows), name, printed(paper), ''), *run_lines(name, runs.get(name, {}))]
     for row, method in STILL_TO_COME.items():
         if is_chosen(args.only, '', [row]):
             lines.append((row, f'({method}: still to come)', f'rFID {paper_rows()[row]["rfid_in1k"]}', ''))
@@ -55,17 +55,22 @@ def main(argv: Sequence[str] | None) -> None:
         print('  '.join([*cells, line[3]]).rstrip())
 
 
-def run_lines(cfg: Any, runs: Mapping[Path, Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+def run_lines(name: str, runs: Mapping[Path, Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
     """A line for each run of exactly this config, and one that counts the others."""
     if not runs:  # most configs; registries need not be read for them
         return
     from fvq_core.config.data import config_data, read_config_data
     from fvq_core.config.difference import overrides
+    from fvq_core.config.read import read_config_file
 
-    file, strange = config_data(cfg.to_dict()), []
+    strange = []
     for folder, document in runs.items():
         kept = read_config_data(document['resolved_config'], str(folder / 'metrics.json'), 'train it again')
-        changed = overrides(config_data(kept), file)
+        try:
+            file = config_data(read_config_file(name, kept.get('size')).to_dict())
+            changed = overrides(config_data(kept), file)
+        except UserError:  # a size that the config does not have
+            changed = ['size']
         if changed:
             strange.append(changed)
         else:

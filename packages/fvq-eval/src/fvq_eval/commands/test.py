@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.config import ConfigDict
 
-from fvq_core.commands.command import add_launcher, add_weights, command, make_parser
+from fvq_core.commands.command import add_launcher, add_size, add_weights, command, make_parser
 from fvq_core.config.key_value import KeyValueAction
 from fvq_core.errors import UserError
 from fvq_core.stamp import image_count
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--batch-size', type=int, metavar='N', help="default: the config's")
     parser.add_argument('--workers', type=int, metavar='N', help="processes that decode; default: the config's")
     add_weights(parser)
+    add_size(parser)
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too')
     parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE')
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.training.hooks.report_hook import metrics_document
     from fvq_core.training.preflight import preflight
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, size=args.size)
     if args.data:
         use_image_folder(cfg.val_dataloader, args.data)
     for key, value in (('batch_size', args.batch_size), ('num_workers', args.workers)):

@@ -152,7 +152,7 @@ def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[
     data = evaluation_set(resolved)
     name = config_name(document.get('config') or '')
     try:
-        file = config_data(read_config_file(str(find_config(name))).to_dict())
+        file = config_data(read_config_file(str(find_config(name)), resolved.get('size')).to_dict())
     except UserError:
         return Measured(path, name, (), data, tuple(numbers), (UNKNOWN_FILE,), presets)
     rows = tuple((file.get('paper') or {}).get('rows', ()))

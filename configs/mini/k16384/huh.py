@@ -1,8 +1,0 @@
-"""`mini/huh.py` with 16,384 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..huh import *
-
-model.tokenizer.quantizer.update(codebook_size=16384)

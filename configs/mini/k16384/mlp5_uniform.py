@@ -1,8 +1,0 @@
-"""`mini/mlp5_uniform.py` with 16,384 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..mlp5_uniform import *
-
-model.tokenizer.quantizer.update(codebook_size=16384)

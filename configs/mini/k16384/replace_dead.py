@@ -1,8 +1,0 @@
-"""`mini/replace_dead.py` with 16,384 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..replace_dead import *
-
-model.tokenizer.quantizer.update(codebook_size=16384)

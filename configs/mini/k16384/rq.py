@@ -1,8 +1,0 @@
-"""`mini/rq.py` with 16,384 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..rq import *
-
-model.tokenizer.quantizer.quantizer.update(codebook_size=16384)

@@ -1,8 +1,0 @@
-"""`mini/simvq.py` with 16,384 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..simvq import *
-
-model.tokenizer.quantizer.update(codebook_size=16384)

@@ -1,8 +1,0 @@
-"""`mini/vq_kmeans.py` with 16,384 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..vq_kmeans import *
-
-model.tokenizer.quantizer.update(codebook_size=16384)

@@ -1,8 +1,0 @@
-"""`mini/diveq.py` with 4,096 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..diveq import *
-
-model.tokenizer.quantizer.update(codebook_size=4096)

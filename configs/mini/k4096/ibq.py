@@ -1,8 +1,0 @@
-"""`mini/ibq.py` with 4,096 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..ibq import *
-
-model.tokenizer.quantizer.update(codebook_size=4096)

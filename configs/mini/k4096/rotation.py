@@ -1,8 +1,0 @@
-"""`mini/rotation.py` with 4,096 codes."""
-
-from mmengine.config import read_base
-
-with read_base():
-    from ..rotation import *
-
-model.tokenizer.quantizer.update(codebook_size=4096)
