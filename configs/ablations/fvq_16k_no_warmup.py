@@ -1,4 +1,6 @@
-"""FVQ without warm-up: table 9. The hold is 30 % of what follows a warm-up, so it ends after 30 % of the run and not after 37 %."""
+"""FVQ without warm-up: table 9.
+
+The hold is 30 % of what follows a warm-up, so here it ends after 30 % of the run and not after 37 %."""
 
 from mmengine.config import read_base
 

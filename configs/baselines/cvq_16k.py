@@ -1,6 +1,6 @@
-"""CVQ (Zheng & Vedaldi, 2023), choosing by cosine and moving seldom used codes to their closest latent, as its README has it.
+"""CVQ (Zheng & Vedaldi, 2023) as its README runs it: chosen by cosine, rarely used codes move to their closest latent.
 
-Under FVQ's encoder and recipe; no table of the paper has it."""
+FVQ's encoder and recipe; not in any table of the paper."""
 
 from mmengine.config import read_base
 

@@ -1,6 +1,6 @@
-"""VQ whose codes are moving averages of their latents (VQ-VAE, appendix A), unused ones restarted as in RQ-VAE.
+"""VQ whose codes are moving averages of their latents (VQ-VAE, appendix A); unused codes restart, as in RQ-VAE.
 
-Under FVQ's encoder and recipe; no table of the paper has it."""
+FVQ's encoder and recipe; not in any table of the paper."""
 
 from mmengine.config import read_base
 

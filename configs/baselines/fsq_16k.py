@@ -1,6 +1,6 @@
-"""FSQ (Mentzer et al., 2024): levels 8, 8, 8, 6, 5, that is 15,360 codes and no codebook.
+"""FSQ (Mentzer et al., 2024) with levels 8, 8, 8, 6, 5: 15,360 codes and no codebook.
 
-Under FVQ's encoder and recipe; no table of the paper has it."""
+FVQ's encoder and recipe; not in any table of the paper."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,6 @@
-"""Gumbel-softmax VQ (VQGAN's GumbelVQ, DALL-E), under FVQ's encoder and recipe; no table of the paper has it."""
+"""Gumbel-softmax VQ (GumbelVQ of VQGAN, DALL-E).
+
+FVQ's encoder and recipe; not in any table of the paper."""
 
 from mmengine.config import read_base
 

@@ -1,9 +1,9 @@
-"""Huh et al. (2023): affine codebook and synchronised update with the numbers of vqtorch's example.
+"""Huh et al. (2023): affine codebook and synchronised update, with the numbers of vqtorch's example.
 
-Affine step 10, nu 0.2, 0.02 on the commitment and 0.98 on the codebook term; raw codes from N(0, 1), vqtorch's start without
-k-means. The example's k-means start and replaced codes write latents into the codebook, which an affine map does not allow
-here; alternating optimisation needs losses of its own (`mini/alternating.py`). Under FVQ's encoder and recipe; no table of the
-paper has it."""
+Affine step 10, nu 0.2, weight 0.02 on the commitment and 0.98 on the codebook term. Raw codes start at N(0, 1), vqtorch's start
+without k-means: the example's k-means start and replaced codes write latents into the codebook, which an affine map does not
+allow here. Alternating optimisation needs losses of its own (`mini/alternating.py`). FVQ's encoder and recipe; not in any table
+of the paper."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,6 @@
-"""IBQ (Shi et al., 2025) with 16,384 codes of 256 channels, 2 residual blocks a level. Only the 4-block file was released."""
+"""IBQ (Shi et al., 2025) with 16,384 codes of 256 channels and 2 residual blocks a level.
+
+Only the file with 4 blocks was released."""
 
 from mmengine.config import read_base
 

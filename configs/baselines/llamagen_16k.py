@@ -1,4 +1,4 @@
-"""LlamaGen's VQ-16: 8 channels, both sides l2-normalised ("VQGAN" of the paper's table 3)."""
+"""LlamaGen's VQ-16: 8 channels, latents and codes l2-normalised ("VQGAN" in the paper's table 3)."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""LlamaGen's tokenizer with 256 channels, where its codebook collapses."""
+"""LlamaGen's tokenizer with 256 channels; its codebook collapses."""
 
 from mmengine.config import read_base
 

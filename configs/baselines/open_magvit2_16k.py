@@ -1,7 +1,7 @@
 """Open-MAGVIT2 (Luo et al., 2024): lookup-free quantization of 14 bits, 4 residual blocks, adaptive group norm in the decoder.
 
-The released 256-pixel file has 270 epochs with drops at 200 and 250; the 330 of the tables, with IBQ's drops, are used here.
-No convolution stands between encoder and quantizer."""
+The released 256-pixel file has 270 epochs with drops at 200 and 250; we use the 330 epochs of the tables, with IBQ's drops.
+There is no convolution between encoder and quantizer."""
 
 from mmengine.config import read_base
 

@@ -1,8 +1,8 @@
-"""Reg-VQ (Zhang et al., 2023), prior distribution and stochastic mask alone: without the contrastive loss of its paper.
+"""Reg-VQ (Zhang et al., 2023): only its prior distribution and stochastic mask, without its contrastive loss.
 
-The paper gives no weight of the prior. At N(0, 1) and temperature 2 the soft choices of an untrained encoder spread over a few
-codes; from U(-1/K, 1/K) they would be uniform, the prior met and masked positions noise. Under FVQ's encoder and recipe; no table
-of the paper has it."""
+Its paper gives no weight for the prior. From N(0, 1) at temperature 2, the soft choices of an untrained encoder spread over a
+few codes. From U(-1/K, 1/K) they would be uniform: the prior would be met and masked positions would be noise. FVQ's encoder
+and recipe; not in any table of the paper."""
 
 from mmengine.config import read_base
 

@@ -1,8 +1,8 @@
-"""RQ-VAE (Lee et al., 2022), 8x8x4 codes of one shared codebook, 10 epochs (`in256-rqvae-8x8x4.yaml` of its release).
+"""RQ-VAE (Lee et al., 2022): 8x8x4 codes of one shared codebook, 10 epochs (`in256-rqvae-8x8x4.yaml` of its release).
 
-The codebook is a moving average with restarts; its counts start at zero, as released. Adaptive GAN from the first step, on the discriminator's side weighted too. The
-released schedule is half an epoch of warm-up, then constant. Table 4's FVQ (RQ-VAE) changes the whole recipe and not the
-projector alone: compare with `configs/fvq/rq_16k.py`."""
+The codebook is a moving average with restarts whose counts start at zero, as released. The GAN is adaptive and on from the
+first step; the discriminator's loss is weighted too. The released schedule is half an epoch of warm-up, then constant. Table
+4's FVQ (RQ-VAE) changes the whole recipe and not only the projector: see `configs/fvq/rq_16k.py`."""
 
 from mmengine.config import read_base
 

@@ -1,6 +1,6 @@
 """SimVQ (Zhu et al., 2024b): a frozen N(0, 1/D) codebook behind one linear map.
 
-Under FVQ's encoder and recipe; no table of the paper has it."""
+FVQ's encoder and recipe; not in any table of the paper."""
 
 from mmengine.config import read_base
 

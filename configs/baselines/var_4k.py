@@ -1,6 +1,7 @@
 """VAR's tokenizer (Tian et al., 2024): ten scales, 4,096 codes of 32 channels, 160 channels in encoder and decoder.
 
-Its training code was never released, and its weights come from OpenImages. The architecture is VAR's; losses and optimizer are LlamaGen's, as in FVQ (VAR)."""
+Its training code was never released, and its weights were trained on OpenImages. The architecture is VAR's; losses and
+optimizer are LlamaGen's, as in FVQ (VAR)."""
 
 from mmengine.config import read_base
 

@@ -1,8 +1,7 @@
 """VQGAN (Esser et al., 2021) with 16,384 codes of 256 channels; beta on the codebook term, as released. For one device.
 
-The file that comes with its weights has a 2-layer discriminator from the first step on, weighted 0.75; that of the 1,024 codes
-has the base's.
-"""
+The file shipped with these weights has a discriminator of 2 layers, weighted 0.75, from the first step on; the file of the
+1,024 codes has the losses of `_base_/models/vqgan_taming.py`."""
 
 from mmengine.config import read_base
 

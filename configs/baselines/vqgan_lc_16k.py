@@ -1,8 +1,9 @@
-"""VQGAN-LC (Zhu et al., 2024a): a frozen codebook of clustered CLIP features, mapped by one linear map to 8 channels.
+"""VQGAN-LC (Zhu et al., 2024a): a frozen codebook of clustered CLIP features, mapped to 8 channels by one linear map.
 
-Make the codebook first; docs/reproduce.md has the command. The whole quantizer loss is weighted 0.1. Adam's eps is 1e-7, and
-the length (100 epochs, 5 of them warm-up, cosine to 0) is that of the released README; its 100,000-code checkpoint had 20. The
-batch is 256 (the paper, confirmed by its authors): 8 devices with 32 images each; the rate does not follow it."""
+Make the codebook first; docs/reproduce.md has the command. The whole quantizer loss is weighted 0.1. Adam's eps is 1e-7. The
+length (100 epochs, 5 of warm-up, cosine to 0) is that of the released README; its 100,000-code checkpoint had 20 epochs. The
+batch is 256 (the paper, confirmed by its authors): 8 devices with 32 images each. The learning rate does not follow the
+batch."""
 
 from mmengine.config import read_base
 

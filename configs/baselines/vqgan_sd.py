@@ -1,6 +1,6 @@
-"""Stable Diffusion's VQ tokenizer (vq-f16 of Rombach et al., 2022): 8 channels, trained on OpenImages.
+"""Stable Diffusion's VQ tokenizer (vq-f16 of Rombach et al., 2022): 8 channels, trained on OpenImages. For one device.
 
-Put OpenImages (or a link) at `data/openimages/train`. Crops of 256 come from a short side of 384. For one device."""
+Put OpenImages, or a link to it, at `data/openimages/train`. Images are resized to a short side of 384 and cropped to 256."""
 
 from mmengine.config import read_base
 

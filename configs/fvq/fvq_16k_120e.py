@@ -1,4 +1,4 @@
-"""FVQ with 16,384 codes trained for 120 epochs: warm-up and decay stretch with the run (table 6: 10 % are 12 epochs)."""
+"""FVQ with 16,384 codes, 120 epochs. Warm-up and decay stretch with the run: table 6's 10 % are 12 epochs."""
 
 from mmengine.config import read_base
 

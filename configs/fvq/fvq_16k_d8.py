@@ -1,4 +1,4 @@
-"""FVQ with 16,384 codes of 8 channels. The paper does not say the bridge's width here; 256 as in its main row."""
+"""FVQ with 16,384 codes of 8 channels. The paper does not give the bridge's width here; 256, as in its main row."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""FVQ with 262,144 codes; patches of 64, which is what table 10's FLOPs fit."""
+"""FVQ with 262,144 codes. Patches of 64, the size that fits table 10's FLOPs."""
 
 from mmengine.config import read_base
 

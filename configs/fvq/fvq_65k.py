@@ -1,4 +1,4 @@
-"""FVQ with 65,536 codes; four times the codes, four times the patch."""
+"""FVQ with 65,536 codes: four times the codes, four times the patch."""
 
 from mmengine.config import read_base
 

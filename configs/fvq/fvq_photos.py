@@ -1,4 +1,4 @@
-"""FVQ on ten bundled photographs: VQBridge with 8 codes a token and the paper's annealing; minutes on two CPU cores."""
+"""FVQ on ten bundled photographs: VQBridge with 8 codes a token and the paper's annealing. Minutes on two CPU cores."""
 
 from mmengine.config import read_base
 
@@ -11,14 +11,14 @@ from fvq_core.data import WholePhotos
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.projectors import VQBridge
 
-# The raw codebook starts at N(0, 1), so that the tokens of the bridge differ from the first step on; docs/vqbridge.md.
+# The raw codebook starts at N(0, 1), so that the bridge's tokens differ from the first step on; see docs/vqbridge.md.
 model.tokenizer.quantizer.update(
     projector=dict(type=VQBridge, patch_size=8),
     init=dict(type=NormalInit, std=1.0),
 )
 
-# Below: what keeps every code in use on any machine within five minutes, and in which quarter of a photo that is counted;
-# docs/first_run.md.
+# What keeps every code in use on any machine within five minutes, and the quarter of each photo in which that is counted;
+# see docs/first_run.md.
 model.reconstruction_loss.update(weight=10.0)
 optim_wrapper.optimizer.update(lr=1.5e-3)
 train_cfg.update(max_iters=1600, val_interval=0)

@@ -1,4 +1,4 @@
-"""The full recipe at photo size: FVQ with a PatchGAN from the middle of the run on and a moving average of the weights."""
+"""The full recipe at photo size: FVQ with a PatchGAN from the middle of the run on, and a moving average of the weights."""
 
 from mmengine.config import read_base
 

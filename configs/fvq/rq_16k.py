@@ -1,7 +1,7 @@
 """FVQ (RQ-VAE): four residual codes at each of 8x8 positions, from one codebook behind a VQBridge; 10 epochs.
 
-As released: LlamaGen's losses and optimizer (RQ-VAE's own recipe is another, see `baselines/rqvae_10e.py`), codebook and
-commitment loss averaged over the four partial sums. Table 4's pair therefore differs in more than the projector."""
+Losses and optimizer are LlamaGen's, as released; RQ-VAE's own recipe differs (`baselines/rqvae_10e.py`). Codebook and
+commitment loss are averaged over the four partial sums. So table 4's pair differs in more than the projector."""
 
 from mmengine.config import read_base
 

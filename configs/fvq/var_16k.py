@@ -1,8 +1,9 @@
 """FVQ (VAR): 680 codes on ten scales from one codebook behind a VQBridge.
 
 As released: 128 channels (VAR has 160), 3x3 convolutions around the latent, raw codes from N(0, 1), LlamaGen's losses averaged
-over scales. Not as released: a tenth of the run is warm-up, as in table 6; the script's default is none, and no launcher of it
-was published. Table 4's pair differs in size of the codebook (16,384 for 4,096) and of its codes (256 for 32) too."""
+over scales. Unlike the release, a tenth of the run is warm-up, as in table 6: the script's default is none, and no launcher for
+it was published. Table 4's pair also differs in the size of the codebook (16,384 against 4,096) and of its codes (256 against
+32)."""
 
 from mmengine.config import read_base
 

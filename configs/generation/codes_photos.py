@@ -1,4 +1,6 @@
-"""A small FVQ tokenizer for generation: the bundled photos as 8x8 codes, each crop most of a photo. The first step of `make sample`."""
+"""A small FVQ tokenizer for generation: the bundled photos as 8x8 codes, each crop most of a photo.
+
+The first step of `make sample`."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""LlamaGen-3B: 3.1 B parameters, in parts over the devices. Guidance as in the released launch."""
+"""LlamaGen-3B: 3.1 B parameters, sharded over the devices. Guidance as in the released launch."""
 
 from mmengine.config import read_base
 

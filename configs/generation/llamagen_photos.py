@@ -1,4 +1,4 @@
-"""A small LlamaGen on the codes of `codes_photos.py`: ten classes, one for each photo. Minutes on two CPU cores; see `make sample`."""
+"""A small LlamaGen on the codes of `codes_photos.py`: ten classes, one a photo. Minutes on two CPU cores; see `make sample`."""
 
 from mmengine.config import read_base
 

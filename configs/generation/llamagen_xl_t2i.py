@@ -1,10 +1,9 @@
-"""LlamaGen-XL from captions, first stage at 256x256: the released `t2i_XL_stage1_256.pt`. A row of no table of the paper.
+"""LlamaGen-XL from captions, first stage at 256x256: the released `t2i_XL_stage1_256.pt`. Not in any table of the paper.
 
-The release trained on 50 M images of LAION-COCO with features of Flan-T5-XL, 120 places of 2,048 channels, by the recipe that is
-inherited here (AdamW, constant 1e-4, batch 256, class dropout and all other dropouts 0.1); how many epochs it took was never
-published, 300 is its code's default. Guidance and top-k as in its sampling. `captions` are named like the images; docs/generation.md
-says how, and what to change where they are numbered.
-"""
+The release trained on 50 M images of LAION-COCO with features of Flan-T5-XL, 120 tokens of 2,048 channels. The recipe is the
+inherited one (AdamW, constant 1e-4, batch 256, class dropout and all other dropouts 0.1). The number of epochs was never
+published; 300 is the default of its code. Guidance and top-k are those of its sampling. `captions` are named like the images;
+docs/generation.md explains that, and what to change if they are numbered."""
 
 from mmengine.config import read_base
 

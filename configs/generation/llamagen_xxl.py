@@ -1,4 +1,4 @@
-"""LlamaGen-XXL: 1.4 B parameters, in parts over the devices. Guidance as in the released launch."""
+"""LlamaGen-XXL: 1.4 B parameters, sharded over the devices. Guidance as in the released launch."""
 
 from mmengine.config import read_base
 

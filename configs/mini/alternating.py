@@ -1,6 +1,7 @@
-"""Alternating optimisation (Huh et al., 2023): the codes take a step on their own loss before they are used, and no other.
+"""Alternating optimisation (Huh et al., 2023): the codes take a step on their own loss before they are used, and no other step.
 
-SGD at 50 with momentum 0.9 as vqtorch; neither commitment nor codebook term, as it requires (its beta is 1). From k-means centres."""
+SGD at 50 with momentum 0.9, as in vqtorch, from k-means centres. There is neither a commitment nor a codebook term, as vqtorch
+requires (its beta is 1)."""
 
 from mmengine.config import read_base
 

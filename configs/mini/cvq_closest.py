@@ -1,4 +1,4 @@
-"""CVQ (Zheng & Vedaldi, 2023), choosing by cosine as released: seldom used codes move to the closest latent."""
+"""CVQ (Zheng & Vedaldi, 2023), choosing by cosine as released: rarely used codes move to the closest latent."""
 
 from mmengine.config import read_base
 

@@ -1,5 +1,6 @@
-"""CVQ: seldom used codes move to a latent drawn by its similarity (the default of the released class; its command line and README
-take `closest`)."""
+"""CVQ: rarely used codes move to a latent drawn by its similarity.
+
+This is the default of the released class; its command line and README use `closest`."""
 
 from mmengine.config import read_base
 

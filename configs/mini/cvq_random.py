@@ -1,4 +1,4 @@
-"""CVQ: seldom used codes move to a random latent."""
+"""CVQ: rarely used codes move to a random latent."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,6 @@
-"""DiVeQ (Vali et al., 2025): the quantization error as a differentiable step towards the code; no codebook or commitment loss."""
+"""DiVeQ (Vali et al., 2025): the quantization error is a differentiable step towards the code.
+
+It has no codebook or commitment loss."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,7 @@
-"""`ema` with unused codes restarted from latents (RQ-VAE)."""
+"""`ema` with unused codes restarted from latents (RQ-VAE).
+
+With 16,384 codes a batch has 4,096 latents, a quarter of one for each code and step: RQ-VAE's threshold of one restarts most
+codes at every step."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""FSQ (Mentzer et al., 2024): levels 8, 5, 5, 5, that is 1,000 codes."""
+"""FSQ (Mentzer et al., 2024) with levels 8, 5, 5, 5: 1,000 codes."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,6 @@
-"""FVQ: VQBridge with 4 codes a token. The raw codebook starts at N(0, 1), as those of `linear` and `mlp5`; docs/vqbridge.md says why."""
+"""FVQ: VQBridge with 4 codes a token.
+
+The raw codebook starts at N(0, 1), as in `linear` and `mlp5`; docs/vqbridge.md explains why."""
 
 from mmengine.config import read_base
 

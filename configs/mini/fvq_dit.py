@@ -1,4 +1,6 @@
-"""FVQ with the DiT-style bridge that every released script trains, from a tenth of Xavier instead of zero."""
+"""FVQ with the DiT-style bridge that every released script trains.
+
+Its output map starts at a tenth of Xavier instead of zero."""
 
 from mmengine.config import read_base
 

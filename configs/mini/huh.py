@@ -1,8 +1,8 @@
 """Huh et al. (2023): affine codebook and synchronised update, with the numbers of vqtorch's example.
 
-Affine step 10, nu 0.2, 0.02 on the commitment and 0.98 on the codebook term. The example's k-means start and replaced codes write
-latents into the codebook, which an affine map does not allow here; the start is N(0, 1), vqtorch's without k-means. `huh_kmeans`
-has them and no affine map; `alternating` is the third method of the paper."""
+Affine step 10, nu 0.2, weight 0.02 on the commitment and 0.98 on the codebook term. The start is N(0, 1), vqtorch's without
+k-means: the example's k-means start and replaced codes write latents into the codebook, which an affine map does not allow
+here. `huh_kmeans` has these and no affine map; `alternating` is the third method of the paper."""
 
 from mmengine.config import read_base
 

@@ -1,6 +1,6 @@
 """Huh et al. (2023) without the affine codebook: synchronised update, k-means start, codes replaced after 20 unused steps.
 
-The other half of vqtorch's example, with its losses; see `huh`."""
+This is the other half of vqtorch's example, with its losses; see `huh`."""
 
 from mmengine.config import read_base
 

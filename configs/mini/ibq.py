@@ -1,4 +1,4 @@
-"""IBQ (Shi et al., 2025): dot product, index back-propagation, entropy term 0.05."""
+"""IBQ (Shi et al., 2025): dot product, index back-propagation, entropy term weighted 0.05."""
 
 from mmengine.config import read_base
 

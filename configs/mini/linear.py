@@ -1,4 +1,4 @@
-"""One linear map as projector (`linear + annealing` of table 5). The raw codebook starts at N(0, 1), as that of `fvq`."""
+"""One linear map as projector ("linear + annealing" of table 5). The raw codebook starts at N(0, 1), as in `fvq`."""
 
 from mmengine.config import read_base
 

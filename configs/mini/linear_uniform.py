@@ -1,4 +1,4 @@
-"""`linear` with the raw codebook's start of the paper's release, U(-1/K, 1/K)."""
+"""`linear` with the raw codebook of the paper's release, which starts at U(-1/K, 1/K)."""
 
 from mmengine.config import read_base
 

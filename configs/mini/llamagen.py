@@ -1,4 +1,4 @@
-"""LlamaGen's quantizer: 8 channels, both sides l2-normalised."""
+"""LlamaGen's quantizer: 8 channels, latents and codes l2-normalised."""
 
 from mmengine.config import read_base
 

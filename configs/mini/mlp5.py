@@ -1,4 +1,4 @@
-"""A 5-layer perceptron as projector (`MLP-5 + annealing` of table 5). The raw codebook starts at N(0, 1), as that of `fvq`."""
+"""A 5-layer perceptron as projector ("MLP-5 + annealing" of table 5). The raw codebook starts at N(0, 1), as in `fvq`."""
 
 from mmengine.config import read_base
 

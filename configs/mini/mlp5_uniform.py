@@ -1,4 +1,4 @@
-"""`mlp5` with the raw codebook's start of the paper's release, U(-1/K, 1/K)."""
+"""`mlp5` with the raw codebook of the paper's release, which starts at U(-1/K, 1/K)."""
 
 from mmengine.config import read_base
 

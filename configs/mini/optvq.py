@@ -1,6 +1,7 @@
-"""OptVQ (Zhang et al., 2024): codes by optimal transport in training, behind one linear map; beta is on the codebook term.
+"""OptVQ (Zhang et al., 2024): optimal transport assigns the codes in training, behind one linear map.
 
-The release splits a latent of 256 channels into four or eight parts with a code each; here a latent has one code, as in all rows."""
+Beta is on the codebook term. The release splits a latent of 256 channels into four or eight parts with a code each; here a
+latent has one code, as in all rows."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""Vanilla VQ with an orthogonal codebook as a soft goal (weight 10)."""
+"""Vanilla VQ with a penalty that pulls the codebook towards orthogonality (weight 10)."""
 
 from mmengine.config import read_base
 

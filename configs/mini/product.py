@@ -1,4 +1,4 @@
-"""Product quantization (UniTok, MoVQ): 4 codes a position, each of 256 codes for 16 of the 64 channels."""
+"""Product quantization (UniTok, MoVQ): 4 codes a position, each one of 256 for 16 of the 64 channels."""
 
 from mmengine.config import read_base
 

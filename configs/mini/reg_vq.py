@@ -1,4 +1,4 @@
-"""Reg-VQ (Zhang et al., 2023): choices pulled to a uniform prior, codes of masked positions drawn at random."""
+"""Reg-VQ (Zhang et al., 2023): choices are pulled towards a uniform prior, codes of masked positions are drawn at random."""
 
 from mmengine.config import read_base
 

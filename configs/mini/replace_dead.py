@@ -1,4 +1,4 @@
-"""Vanilla VQ whose codes are replaced by a latent when none chose them for 20 steps (vqtorch: 100, in longer runs)."""
+"""Vanilla VQ; a code that no latent chose for 20 steps is replaced by a latent (vqtorch: 100 steps, in longer runs)."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""Residual quantization (Lee et al., 2022), four codes a position from one plain codebook."""
+"""Residual quantization (Lee et al., 2022): four codes a position from one plain codebook."""
 
 from mmengine.config import read_base
 

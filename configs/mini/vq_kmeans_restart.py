@@ -1,4 +1,4 @@
-"""`vq_kmeans` whose codes are replaced by a latent when none chose them for 20 steps, as in `replace_dead`."""
+"""`vq_kmeans`; a code that no latent chose for 20 steps is replaced by a latent, as in `replace_dead`."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""Vanilla VQ at its best here: codes start as k-means centres of the latents and learn ten times faster."""
+"""Vanilla VQ at its best here: codes start as k-means centres of the latents and learn ten times as fast."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""FVQ with 16,384 codes, 16 a token, at 128x128; raw codes from N(0, 1)."""
+"""FVQ with 16,384 codes, 16 a token, at 128x128. The raw codebook starts at N(0, 1)."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""A 5-layer perceptron as projector, 16,384 codes at 128x128; raw codes from N(0, 1) as in `fvq`."""
+"""A 5-layer perceptron as projector, 16,384 codes at 128x128. The raw codebook starts at N(0, 1), as in `fvq`."""
 
 from mmengine.config import read_base
 

@@ -3,8 +3,8 @@
 Projector x step of the raw codebook x how that codebook starts and moves. `tools/benchmark.py` trains a row for each cell; the
 config itself is vanilla VQ. Two cells of one line or column differ in one thing:
 
-- `step` scales the rate of the raw codebook (`quantizer.embedding`) alone; a projector keeps the rate of everything else.
-- `raw` starts at N(0, 1) behind every projector, `frozen` too: they differ in whether the codebook is trained.
+- `step` scales only the rate of the raw codebook (`quantizer.embedding`); a projector keeps the rate of everything else.
+- `raw` starts at N(0, 1) behind every projector, and so does `frozen`: they differ in whether the codebook is trained.
 - `kmeans` is for the plain codebook: behind a projector the quantizer refuses it.
 
 The plain codebook's own start, U(-1/K, 1/K), is in `mini/vq.py` and `mini/sweeps/codebook_step.py`."""

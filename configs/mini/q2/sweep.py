@@ -1,4 +1,4 @@
-"""When can the bridge go? Fold it after 5, 20, 50 and 100 % of training, and train the plain codebook on.
+"""When can the bridge go? Fold it after 5, 20, 50 and 100 % of training, then train the plain codebook on.
 
 `tools/benchmark.py` trains a row for each; the config itself is FVQ, which folds at its end."""
 

@@ -1,7 +1,7 @@
-"""How many tokens a step does a codebook need? Batches of 4, 16 and 64 crops: 1, 4 and 16 tokens a step for each of 1,024 codes.
+"""How many tokens a step does a codebook need? Batches of 4, 16 and 64 crops: 1, 4 and 16 tokens for each of 1,024 codes.
 
-The steps stay, so a larger batch also sees more crops, and the rate stays. Rows differ in more than their quantizer: pass
-`--allow-differences`. `tools/benchmark.py` trains a row for each cell; the config itself is vanilla VQ."""
+The number of steps and the rate stay, so a larger batch also sees more crops. The rows differ in more than their quantizer:
+pass `--allow-differences`. `tools/benchmark.py` trains a row for each cell; the config itself is vanilla VQ."""
 
 from mmengine.config import read_base
 

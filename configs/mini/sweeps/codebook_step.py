@@ -1,7 +1,8 @@
-"""Is a codebook starved of steps? Its rate x 1, 10 and 30, plain and behind two projectors, from the paper's start U(-1/K, 1/K).
+"""Is a codebook starved of steps? Its rate x 1, 10 and 30, plain and behind two projectors.
 
-`step` scales the raw codebook (`quantizer.embedding`) alone. `mini/q1` has the same from N(0, 1); `mini/vq_tuned.py` is the plain
-codebook from k-means centres. `tools/benchmark.py` trains a row for each cell; the config itself is vanilla VQ."""
+It starts at U(-1/K, 1/K), as in the paper. `step` scales only the rate of the raw codebook (`quantizer.embedding`). `mini/q1`
+does the same from N(0, 1); `mini/vq_tuned.py` is the plain codebook from k-means centres. `tools/benchmark.py` trains a row for
+each cell; the config itself is vanilla VQ."""
 
 from mmengine.config import read_base
 

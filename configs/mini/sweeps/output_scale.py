@@ -1,6 +1,6 @@
-"""How large may the mapped codebook start? VQBridge's output map at 0 (as released), 0.03, 0.1 (the default), 0.3 and 1 of Xavier.
+"""How large may the mapped codebook start? VQBridge's output map at 0, 0.03, 0.1, 0.3 and 1 of Xavier.
 
-`tools/benchmark.py` trains a row for each; the config itself is FVQ."""
+0 is the released start, 0.1 the default. `tools/benchmark.py` trains a row for each; the config itself is FVQ."""
 
 from mmengine.config import read_base
 

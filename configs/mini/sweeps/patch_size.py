@@ -1,7 +1,6 @@
-"""How many codes to a token? 1, 4, 16 and 64 of 1,024: from as many tokens as codes to sixteen.
+"""How many codes to a token? 1, 4, 16 and 64 of 1,024: from as many tokens as codes down to sixteen.
 
-`tools/benchmark.py` trains a row for each; the config itself is FVQ, with 4. `--size k4096` asks it
-of a larger codebook."""
+`tools/benchmark.py` trains a row for each; the config itself is FVQ, with 4. `--size k4096` asks it of a larger codebook."""
 
 from mmengine.config import read_base
 
