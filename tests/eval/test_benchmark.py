@@ -252,7 +252,7 @@ def test_a_sweep_has_a_row_for_each_cell_and_says_why_a_cell_is_refused() -> Non
     refused = {name: row.refusal for name, row in rows.items() if row.refusal}
     assert len(refused) == 13
     assert 'nothing moves the codes' in refused['vq_x10_frozen']
-    assert 'KMeansInit writes latent vectors' in refused['fvq_x30_kmeans']
+    assert 'KMeansInit writes latents' in refused['fvq_x30_kmeans']
     assert 'the same as x1' in refused['linear_x30_frozen']
     cfg = rows['linear_x30_raw'].cfg
     assert cfg is not None

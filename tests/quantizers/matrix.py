@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fvq_core.projector import find_projectors
 from fvq_core.quantizer import Quantizer
 from fvq_core.registry import (
     CODEBOOK_UPDATES,
@@ -214,9 +215,9 @@ def without_config(kind: str) -> set[str]:
 
 def acts_first(quantizer: Quantizer) -> bool:
     """Whether a training step moves codes, or assigns them, before a search would choose them."""
-    return any(
-        (isinstance(part, GradientUpdate) and part.acts_before_assignment) or getattr(part, 'observes_latents', False)
-        for part in quantizer.modules()
+    updates = [part for part in quantizer.modules() if isinstance(part, GradientUpdate)]
+    return any(update.acts_before_assignment for update in updates) or any(
+        projector.observes_latents for projector in find_projectors(quantizer)
     )
 
 

@@ -112,5 +112,7 @@ def test_impossible_options_are_refused():
         AlternatingUpdate(steps=0)
     with pytest.raises(UserError, match="optimizer must be 'sgd' or 'adam', got 'lbfgs'"):
         AlternatingUpdate(optimizer='lbfgs')
-    with pytest.raises(UserError, match=r'AlternatingUpdate acts on one codebook .*, and DiTBridge with num_classes'):
+    with pytest.raises(
+        UserError, match=r'AlternatingUpdate acts on a single codebook .*, and DiTBridge with num_classes'
+    ):
         alternating(projector=dict(type='DiTBridge', patch_size=4, num_classes=3))

@@ -156,5 +156,5 @@ def test_impossible_options_are_refused():
         CVQUpdate(decay=1.0)
     with pytest.raises(UserError, match="anchor must be 'closest', 'random' or 'probrandom', got 'nearest'"):
         CVQUpdate(anchor='nearest')
-    with pytest.raises(UserError, match=r'CVQUpdate writes latent vectors.*must be the identity, got LinearProjector'):
+    with pytest.raises(UserError, match=r'CVQUpdate writes latents.*must be the identity, got LinearProjector'):
         cvq(projector=dict(type='LinearProjector'))

@@ -155,7 +155,7 @@ def test_number_of_parameters_is_the_closed_form(classes: int | None, dropout: f
 def test_it_costs_what_the_papers_table_10_says_of_the_bridge(K: int, p: int, paper: float):
     with torch.device('meta'):
         projector = PROJECTORS.build(dict(type='DiTBridge', patch_size=p), codebook_size=K, code_dim=256)
-    assert projector_flops(projector, K, 256) == pytest.approx(paper, rel=0.005)
+    assert projector_flops(projector) == pytest.approx(paper, rel=0.005)
 
 
 def test_labels_give_each_image_the_codebook_of_its_class():
@@ -170,11 +170,11 @@ def test_labels_give_each_image_the_codebook_of_its_class():
 def test_dropped_labels_become_the_null_class_at_the_given_rate_in_training_alone():
     labels = torch.arange(CLASSES).repeat(400)
     projector = bridge(num_classes=CLASSES, class_dropout=0.3).train()
-    rows = projector._rows(labels, torch.device('cpu'))
+    rows = projector._table_indices(labels, torch.device('cpu'))
     dropped = rows == CLASSES
     assert torch.equal(rows[~dropped], labels[~dropped])
     assert 0.3 * 2000 - 4 * 20.5 < dropped.sum() < 0.3 * 2000 + 4 * 20.5  # four standard deviations
-    assert torch.equal(projector.eval()._rows(labels, torch.device('cpu')), labels)
+    assert torch.equal(projector.eval()._table_indices(labels, torch.device('cpu')), labels)
 
 
 @pytest.mark.parametrize('dropout', [0.0, 1.0])
@@ -280,7 +280,7 @@ def test_labels_out_of_range_or_without_classes_are_refused():
         (dict(hidden_dim=12, num_heads=5), 'hidden_dim 12 is not a multiple of num_heads 5'),
         (dict(class_dropout=1.5), r'class_dropout must lie in \[0, 1\], got 1.5'),
         (dict(num_classes=0), 'num_classes must be 1 or more, got 0'),
-        (dict(num_classes=5, class_dropout=0.0), 'no null class for evaluation to take; set fold_label'),
+        (dict(num_classes=5, class_dropout=0.0), 'no null class for evaluation to use; set fold_label'),
         (dict(num_classes=5, fold_label=6), 'labels lie in 0 ... 5, got 6'),
         (dict(fold_label=0), 'has no classes and takes no label, got 0'),
         (dict(output_scale=-1.0), 'output_scale must be 0 or more'),

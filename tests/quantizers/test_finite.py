@@ -58,7 +58,7 @@ def test_codes_do_not_start_from_latents_that_are_not_finite():
     for count in (3, 100):  # fewer latents than codes take another way
         z_ND = torch.randn(count, quantizer.code_dim)
         z_ND[2, 1] = float('nan')
-        with pytest.raises(NonFiniteError, match='latents that codes should start from'):
+        with pytest.raises(NonFiniteError, match='latents to start the codebook from'):
             quantizer.initialize(z_ND)
 
 

@@ -286,9 +286,9 @@ def test_kmeans_start_sets_the_codebook_from_latents():
         (dict(num_phi=0), 'num_phi must be 1 or more'),
         (dict(phi_ratio=-0.5), 'phi_ratio 0 or more'),
         (dict(axes=dict(normalize=dict(type='L2Normalize'))), 'L2Normalize would put residuals'),
-        (dict(axes=dict(estimator=dict(type='IndexBackpropagation'))), 'needs one codebook for the whole value'),
+        (dict(axes=dict(estimator=dict(type='IndexBackpropagation'))), 'needs the codebook of the quantized value'),
         (dict(axes=dict(loss=dict(type='VQLoss', codebook_weight=0.0))), 'phi convolutions would never learn'),
-        (dict(axes=dict(update=dict(type='AlternatingUpdate'))), 'AlternatingUpdate acts on latents before'),
+        (dict(axes=dict(update=dict(type='AlternatingUpdate'))), 'AlternatingUpdate acts before codes'),
         (
             dict(axes=dict(projector=dict(type='AffineProjector', use_running_statistics=True))),
             'AffineProjector follows the statistics of latents',

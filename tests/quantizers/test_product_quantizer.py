@@ -57,8 +57,8 @@ def test_rows_tell_separate_codebooks_apart():
 
 def test_shared_codebook_is_mapped_once_a_step(monkeypatch: pytest.MonkeyPatch):
     mapped = []
-    original = VectorQuantizer._project
-    monkeypatch.setattr(VectorQuantizer, '_project', lambda *args: mapped.append(1) or original(*args))
+    original = VectorQuantizer.map
+    monkeypatch.setattr(VectorQuantizer, 'map', lambda *args: mapped.append(1) or original(*args))
     product(True, shared=True, projector=dict(type='LinearProjector'))(latents())
     assert len(mapped) == 1
 

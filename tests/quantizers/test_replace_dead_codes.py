@@ -114,5 +114,5 @@ def test_impossible_options_are_refused():
         with pytest.raises(UserError, match=message):
             ReplaceDeadCodes(**wrong)
     assert ReplaceDeadCodes().patience == 100
-    with pytest.raises(UserError, match=r'ReplaceDeadCodes writes latent vectors.*must be the identity, got VQBridge'):
+    with pytest.raises(UserError, match=r'ReplaceDeadCodes writes latents.*must be the identity, got VQBridge'):
         build(VECTOR, update=dict(type='ReplaceDeadCodes'), projector=dict(type='VQBridge'))

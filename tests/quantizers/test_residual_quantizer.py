@@ -158,7 +158,7 @@ def test_kmeans_start_gives_each_separate_codebook_the_residuals():
 
 
 def test_parts_that_need_one_codebook_for_the_whole_value_are_refused():
-    with pytest.raises(UserError, match='IndexBackpropagation needs one codebook for the whole value'):
+    with pytest.raises(UserError, match='IndexBackpropagation needs the codebook of the quantized value'):
         residual(estimator=dict(type='IndexBackpropagation'))
 
 
@@ -168,7 +168,7 @@ def test_normalisation_that_would_make_residuals_unit_vectors_is_refused():
 
 
 def test_updates_that_act_before_codes_are_chosen_are_refused():
-    with pytest.raises(UserError, match='ResidualQuantizer: AlternatingUpdate acts on latents before'):
+    with pytest.raises(UserError, match='ResidualQuantizer: AlternatingUpdate acts before codes'):
         residual(update=dict(type='AlternatingUpdate'))
 
 

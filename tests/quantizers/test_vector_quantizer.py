@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.projector import Projector
 from fvq_quantizers.regularizers import EntropyRegularizer
 
 from .matrix import VECTOR, D, K, build, latents, vectors
@@ -20,11 +21,11 @@ def mse(one: Tensor, other: Tensor) -> float:
     return (one.double() - other.double()).square().mean().item()
 
 
-class Counting(nn.Module):
-    """A projector's stand-in that counts how often it is called."""
+class Counting(Projector):
+    """A projector around another that counts how often it is called."""
 
-    def __init__(self, projector: nn.Module) -> None:
-        super().__init__()
+    def __init__(self, projector: Projector) -> None:
+        super().__init__(projector.codebook_size, projector.code_dim)
         self.projector, self.calls = projector, 0
 
     def forward(self, codebook_KD: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ def test_codebook_of_a_quantizer_in_eval_carries_gradients_where_they_are_wanted
 @pytest.mark.parametrize(
     ('labels_B', 'train', 'message'),
     [
-        (torch.zeros(2), True, r'expected int64 labels \(2,\), one an image, got \(2,\) torch.float32'),
+        (torch.zeros(2), True, r'expected int64 labels \(2,\), one per image, got \(2,\) torch.float32'),
         (torch.zeros(3, dtype=torch.int64), True, r'got \(3,\) torch.int64'),
         (torch.zeros(2, dtype=torch.int64), False, 'in eval all images have the one that fold'),
     ],
@@ -153,7 +154,7 @@ def test_labels_for_a_projector_without_classes_are_refused():
 @pytest.mark.parametrize('axis', [dict(update=dict(type='EMAUpdate')), dict(init=dict(type='KMeansInit'))])
 @pytest.mark.parametrize('projector', ['LinearProjector', 'MLPProjector', 'VQBridge'])
 def test_what_writes_latents_into_the_raw_codebook_needs_the_identity_projector(axis: dict[str, Any], projector: str):
-    with pytest.raises(UserError, match=f'writes latent vectors.*must be the identity, got {projector}'):
+    with pytest.raises(UserError, match=f'writes latents.*must be the identity, got {projector}'):
         build(VECTOR, projector=dict(type=projector), **axis)
     build(VECTOR, projector=dict(type='Identity'), **axis)
 
@@ -175,3 +176,8 @@ def test_cosine_search_chooses_by_angle_but_returns_the_raw_code():
     assert not torch.equal(cosine.argmax(1), torch.cdist(vectors(z), quantizer.embedding).argmin(1))
     assert torch.equal(output.codes.indices_BL.flatten(), cosine.argmax(1))
     assert torch.equal(vectors(output.z_q_BDHW), quantizer.embedding[cosine.argmax(1)])
+
+
+def test_a_projector_that_is_a_plain_module_is_refused_with_the_base_class():
+    with pytest.raises(UserError, match=r'expected a projector derived from fvq_core.projector.Projector, got Linear'):
+        build(VECTOR, projector=nn.Linear(D, D))

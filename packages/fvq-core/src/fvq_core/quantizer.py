@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .codes import CodeLayout, Codes
 from .ops.ranks import copy_from_first_rank
+from .projector import find_projectors
 
 
 @dataclass
@@ -74,8 +75,8 @@ class Quantizer(nn.Module):
 
     @property
     def takes_labels(self) -> bool:
-        """Whether training calls `forward(z_BDHW, labels_B)`, with the class of each image."""
-        return False
+        """Whether training calls `forward(z_BDHW, labels_B)`, with the class of each image: a projector has classes."""
+        return any(projector.num_classes is not None for projector in find_projectors(self))
 
     @property
     def needs_init(self) -> bool:

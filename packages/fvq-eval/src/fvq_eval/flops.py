@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
-from torch import nn
 
+from fvq_core.projector import Projector
 from fvq_core.registry import PROJECTORS
 
 CODE_DIM = 256
@@ -31,13 +31,13 @@ TABLE_10: tuple[tuple[int, dict[str, Any], float], ...] = (
 COUNTED = {'linear', 'matmul', 'conv', 'einsum', 'bmm', 'addmm'}
 
 
-def projector_flops(projector: nn.Module, codebook_size: int, code_dim: int) -> int:
-    """Multiply-accumulates of mapping a codebook once."""
-    fuse_attention: Any = getattr(projector, 'fuse_attention', None)
-    if fuse_attention is not None:
-        fuse_attention(False)
+def projector_flops(projector: Projector) -> int:
+    """Multiply-accumulates of mapping the codebook once."""
+    projector.fuse_attention(False)
     device = next(projector.parameters()).device
-    analysis = FlopCountAnalysis(projector.eval(), torch.zeros(codebook_size, code_dim, device=device))
+    analysis = FlopCountAnalysis(
+        projector.eval(), torch.zeros(projector.codebook_size, projector.source_dim, device=device)
+    )
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
     with torch.no_grad():
         return int(sum(count for operator, count in analysis.by_operator().items() if operator in COUNTED))
@@ -48,7 +48,7 @@ def table_10() -> list[dict[str, Any]]:
     rows = []
     for codebook_size, config, paper in TABLE_10:
         projector = PROJECTORS.build(config, codebook_size=codebook_size, code_dim=CODE_DIM)
-        measured = projector_flops(projector, codebook_size, CODE_DIM)
+        measured = projector_flops(projector)
         rows.append(
             {
                 'codebook_size': codebook_size,

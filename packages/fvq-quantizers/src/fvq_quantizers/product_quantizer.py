@@ -116,10 +116,6 @@ class ProductQuantizer(Quantizer):
         return folded.eval()
 
     @property
-    def takes_labels(self) -> bool:
-        return self.quantizer.takes_labels
-
-    @property
     def needs_init(self) -> bool:
         return self.quantizer.needs_init
 

@@ -1,8 +1,7 @@
-"""The vector quantizer as a composition of axes: VQGAN, LlamaGen, SimVQ, IBQ and FVQ are configs of this class."""
+"""The vector quantizer as a composition of parts: VQGAN, LlamaGen, SimVQ, IBQ and FVQ are configs of this class."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,38 +26,38 @@ from fvq_core.registry import (
     REGULARIZERS,
 )
 
+from .fold import fold_vector_quantizer
 from .latents import check_codebook, check_latent, to_grid, to_vectors
+from .parts import check_parts
 
 Component = Mapping[str, Any]
 
 
 @QUANTIZERS.register_module()
 class VectorQuantizer(Quantizer):
-    """Each latent vector becomes the best code of a mapped codebook.
+    """Assigns each latent vector the best code of a mapped codebook.
 
-    Every axis is a registered component, given as a config:
+    Every part is a registered component, given as a config:
 
     Args:
         codebook_size: K.
         code_dim: D, channels of latent and mapped codes.
-        projector: Raw codebook to mapped codebook; identity by default. It is built with `codebook_size` and
-            `code_dim`; a `source_dim` attribute, if it has one, is the width of the raw codebook (D otherwise).
-        normalize: Which sides are l2-normalised and for what; none by default.
+        projector: Raw codebook to mapped codebook, a `Projector`; the identity by default. Its `source_dim` is the width
+            of the raw codebook.
+        normalize: Whether latents and codes are l2-normalized, and for what; not at all by default.
         distance: What makes a code the best; `SquaredL2` by default.
-        estimator: How gradients pass the choice; `StraightThrough` by default.
+        estimator: How gradients pass the assignment; `StraightThrough` by default.
         loss: Codebook and commitment terms; `VQLoss` (beta 0.25) by default.
         update: What moves the raw codebook; `GradientUpdate` by default.
-        regularizer: A penalty on how codes are chosen; none by default, and never called at weight 0.
-        init: Start values of the raw codebook; `UniformInit` (+-1/K) by default.
+        regularizer: A penalty on how codes are used; none by default, and never called at weight 0.
+        init: Initial raw codebook; `UniformInit` (+-1/K) by default.
 
     Raises:
-        UserError: Parts that cannot combine: an update that writes latent-space vectors into the raw codebook (EMA)
-            needs an identity projector; one that acts before codes are chosen (alternating) needs one codebook, which
-            a class-conditional projector has not.
+        UserError: Sizes below 1, or parts that do not work together; see `check_parts`.
 
     Attributes:
-        embedding: The raw codebook (K, source_dim). Read `codebook()` instead: it is what codes mean.
-        initialized: Where codes start from latents: whether they have, uint8.
+        embedding: The raw codebook (K, source_dim). Codes are rows of `codebook()`, not of this.
+        initialized: Only if codes start from latents: whether they have, uint8.
     """
 
     initialized: Tensor
@@ -93,70 +92,49 @@ class VectorQuantizer(Quantizer):
         self.regularizer = REGULARIZERS.build(regularizer) if regularizer else None
         self.init = CODEBOOK_INITS.build(init or dict(type='UniformInit'))
 
-        identity = getattr(self.projector, 'is_identity', False)
-        for axis, part in (('update', self.update), ('init', self.init)):
-            if (getattr(part, 'writes_codes', False) or getattr(part, 'needs_init', False)) and not identity:
-                raise UserError(
-                    f'VectorQuantizer: {axis} {type(part).__name__} writes latent vectors into the raw codebook, so the '
-                    f'projector must be the identity, got {type(self.projector).__name__}; drop one of the two.'
-                )
-        if self.update.acts_before_assignment and self.takes_labels:
-            raise UserError(
-                f'VectorQuantizer: {type(self.update).__name__} acts on one codebook before its codes are chosen, and '
-                f'{type(self.projector).__name__} with num_classes makes one for each class; drop one of the two.'
-            )
-        weights = self.init.weights(codebook_size, getattr(self.projector, 'source_dim', code_dim))
+        check_parts(self)
+        weights = self.init.weights(codebook_size, self.projector.source_dim)
         self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
-        if self.estimator.moves_codes and not any(
-            p.requires_grad for p in (self.embedding, *self.projector.parameters())
-        ):
-            raise UserError(
-                f'VectorQuantizer: {type(self.estimator).__name__} gives the codes a gradient that nothing takes: '
-                f'{type(self.update).__name__} trains no codebook and {type(self.projector).__name__} has no weights; use '
-                'StraightThrough, or an update whose codebook the optimizer trains.'
-            )
         if self.init.needs_init:
             self.register_buffer('initialized', torch.zeros((), dtype=torch.uint8))
-        self._ready = not self.init.needs_init  # what `initialized` says, read from the device once
+        self._initialized = not self.init.needs_init  # a copy of `initialized` that needs no wait for the device
         self.update.attach(self.embedding, self.normalize, self.distance)
 
     def codebook(self) -> Tensor:
-        """The mapped codebook (K, D), float32, normalised where that is what codes mean.
+        """The mapped codebook (K, D), float32, normalized if that is what the codes are.
 
-        It is mapped anew in each call: call it once a step. Of a class-conditional projector it is the codebook of one
-        label, the same for every image: `DiTBridge` says which.
+        Each call maps it again: call it once per step. With a class-conditional projector it is the codebook of a single
+        label for all images; see `DiTBridge`.
         """
-        return check_codebook(self, self.normalize.codes(self._project()))
+        return check_codebook(self, self.map(self._raw_codebook()))
 
-    def map(self, raw_KD: Tensor) -> Tensor:
-        """What a raw codebook (K, source_dim) means: projected, float32, normalised where that is what codes mean."""
+    def map(self, raw_KD: Tensor, labels_B: Tensor | None = None) -> Tensor:
+        """A raw codebook (K, source_dim) projected and normalized, float32: (K, D), or (B, K, D) with labels."""
         with full_precision(raw_KD.device.type):
-            return self.normalize.codes(self.projector(raw_KD))
+            projected = self.projector(raw_KD) if labels_B is None else self.projector(raw_KD, labels_B)
+            return self.normalize.codes(projected)
 
-    def _project(self, label: int | None = None) -> Tensor:
-        raw_KD = self.embedding.clone() if self.training and self.update.overwrites else self.embedding
-        with full_precision(self.embedding.device.type):
-            if label is None:
-                return self.projector(raw_KD)
-            return self.projector(raw_KD, torch.full((1,), label))[0]
+    def _raw_codebook(self) -> Tensor:
+        """The raw codebook; a copy if this step will overwrite it, so that gradients are those of the values used."""
+        return self.embedding.clone() if self.training and self.update.overwrites else self.embedding
 
     def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """Indices (N,) of the best codes for latents that `normalize.latent` has seen."""
+        """Indices (N,) of the best codes for latents after `normalize.latent`."""
         with torch.no_grad():
             return self.distance.search(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD))
 
     def shift(self, codebook_KD: Tensor) -> Tensor | None:
-        """What `logits` may subtract, from the codes as the search sees them; see the distance."""
+        """What `logits` may subtract from the codes as the search sees them; see the distance."""
         find = getattr(self.distance, 'shift', None)
         return None if find is None else find(self.normalize.for_search(codebook_KD))
 
     def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
-        """What `search` compares up to a constant per row, (N, K), differentiable: the best code has the largest."""
+        """What `search` compares, up to a constant per row: (N, K), differentiable, largest for the best code."""
         options = () if shift_D is None else (shift_D,)
         return self.distance.logits(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), *options)
 
     def regularization(self, z_ND: Tensor, codebook_KD: Tensor) -> dict[str, Tensor]:
-        """The regulariser's weighted terms; its code is not called at weight 0."""
+        """The regularizer's weighted terms; it is not called at weight 0."""
         if self.regularizer is None or not self.regularizer.weight:
             return {}
         return self.regularizer(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), self.distance)
@@ -166,7 +144,7 @@ class VectorQuantizer(Quantizer):
 
         Args:
             z_BDHW: The latent.
-            labels_B: In training, for a class-conditional projector: the class of each image, int64. Each image is then
+            labels_B: In training with a class-conditional projector: the class of each image, int64. Each image is then
                 quantized with the codebook of its class, as released.
         """
         B, _, H, W = check_latent(self, z_BDHW)
@@ -174,51 +152,43 @@ class VectorQuantizer(Quantizer):
             latents_ND = to_vectors(z_BDHW).float()
             self.start(latents_ND)
             z_ND = self.normalize.latent(latents_ND)
-            if labels_B is None:
-                indices_N = self._prepare(z_ND) if self.training else None
-                indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
+            if labels_B is not None:
+                indices_N, z_q_ND, losses = self._quantize_by_class(z_ND, labels_B, B)
             else:
-                self._check_labels(labels_B, B)
-                codebooks = self.normalize.codes(self.projector(self.embedding, labels_B)).unbind()
-                images = [self._quantize(*pair) for pair in zip(z_ND.chunk(B), codebooks, strict=True)]
-                indices, vectors, terms = zip(*images, strict=True)
-                indices_N, z_q_ND = torch.cat(indices), torch.cat(vectors)
-                losses = {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+                indices_N = self._before_assignment(z_ND) if self.training else None
+                indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
             if self.training:
                 self.update.step(self.embedding, latents_ND if self.update.takes_raw_latents else z_ND, indices_N)
         codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
         return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
 
-    def _check_labels(self, labels_B: Tensor, batch: int) -> None:
-        given = f'{tuple(labels_B.shape)} {labels_B.dtype}'
-        if not self.takes_labels:
-            name = type(self.projector).__name__
-            raise UserError(f'VectorQuantizer: {name} has no classes and takes no labels, got {given}; drop labels_B.')
-        if not self.training:
-            raise UserError(
-                'VectorQuantizer: labels choose a codebook in training alone; in eval all images have the one that fold() '
-                f'keeps. Drop labels_B, or fold(label); got {given}.'
-            )
-        if labels_B.shape != (batch,) or labels_B.dtype != torch.int64:
-            raise UserError(f'VectorQuantizer: expected int64 labels ({batch},), one an image, got {given}.')
-
-    def _prepare(self, z_ND: Tensor) -> Tensor | None:
-        """What precedes a training batch's choice of codes: a projector that follows the latents, the update's own step."""
-        if observe := getattr(self.projector, 'observe', None):
-            observe(z_ND, self.embedding)
+    def _before_assignment(self, z_ND: Tensor) -> Tensor | None:
+        """What precedes the assignment of a training batch; indices (N,) if the update assigns codes itself."""
+        self.projector.observe(z_ND, self.embedding)
         return self.update.before_assignment(self, z_ND)
+
+    def _quantize_by_class(
+        self, z_ND: Tensor, labels_B: Tensor, batch: int
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """As `_quantize`, each image with the codebook of its label; losses are means over images."""
+        self.projector.check_labels(labels_B, batch)
+        codebooks = self.map(self.embedding, labels_B).unbind()
+        images = [self._quantize(*pair) for pair in zip(z_ND.chunk(batch), codebooks, strict=True)]
+        indices, vectors, terms = zip(*images, strict=True)
+        losses = {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+        return torch.cat(indices), torch.cat(vectors), losses
 
     def _quantize(
         self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Indices (N,), searched where not given, quantized vectors (N, D) and, in training, losses."""
+        """Indices (N,), searched unless given, quantized vectors (N, D) and, in training, losses."""
         if indices_N is None:
             indices_N = self.search(z_ND, codebook_KD)
-        codes_ND = F.embedding(indices_N, codebook_KD)
+        code_vectors_ND = F.embedding(indices_N, codebook_KD)
         if not self.training:
-            return indices_N, codes_ND, {}
+            return indices_N, code_vectors_ND, {}
         z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self)
-        losses = {**self.loss(z_ND, codes_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
+        losses = {**self.loss(z_ND, code_vectors_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
         return indices_N, z_q_ND, losses
 
     def embed(self, codes: Codes) -> Tensor:
@@ -227,79 +197,37 @@ class VectorQuantizer(Quantizer):
         layout = codes.layout
         if not isinstance(layout, Grid) or layout.codebook_size != self.codebook_size:
             raise UserError(f'VectorQuantizer: cannot embed {layout}; expected a Grid of {self.codebook_size} codes.')
-        codes_ND = F.embedding(codes.indices_BL.reshape(-1), self.codebook())
-        return to_grid(codes_ND, len(codes), *layout.shape)
+        code_vectors_ND = F.embedding(codes.indices_BL.reshape(-1), self.codebook())
+        return to_grid(code_vectors_ND, len(codes), *layout.shape)
 
     def layout(self, height: int, width: int) -> Grid:
         return Grid(height, width, self.codebook_size)
 
     def fold(self, label: int | None = None) -> VectorQuantizer:
-        """A copy for inference: the mapped codebook replaces projector and raw codebook. Codes and values stay the same.
-
-        What an init or an update keeps for training (averages, momenta of the raw codebook) is left behind too.
-
-        Args:
-            label: Of a class-conditional projector, the class whose codebook is kept; by default what its config says.
-
-        Raises:
-            UserError: Such a projector and no label at all, or a label for a projector that has no classes.
-        """
-        label = self._label_to_fold(label)
-        was_training = self.training
-        self.eval()
-        with torch.no_grad():
-            mapped = self._project(label).clone()
-        self.train(was_training)
-        folded = copy.copy(self)
-        folded._modules = {**self._modules, 'projector': None, 'update': None}
-        folded._parameters, folded._buffers = {}, {}
-        folded = copy.deepcopy(folded)
-        folded.projector = PROJECTORS.build(
-            dict(type='IdentityProjector'), codebook_size=self.codebook_size, code_dim=self.code_dim
-        )
-        folded.update = CODEBOOK_UPDATES.build(dict(type='GradientUpdate'))
-        folded.init = CODEBOOK_INITS.build(dict(type='UniformInit'))
-        folded._ready = True
-        config = getattr(self, 'component_config', {})
-        kept = {key: value for key, value in config.items() if key not in ('update', 'init')}
-        folded.component_config = {**kept, 'projector': {}}
-        folded.embedding = nn.Parameter(mapped)
-        return folded.eval()
-
-    def _label_to_fold(self, label: int | None) -> int | None:
-        choose = getattr(self.projector, 'label_to_fold', None)
-        if choose is not None:
-            return choose(label)
-        if label is not None:
-            name = type(self.projector).__name__
-            raise UserError(f'VectorQuantizer: {name} has no classes, so fold() takes no label, got {label}; drop it.')
-        return None
-
-    @property
-    def takes_labels(self) -> bool:
-        return getattr(self.projector, 'num_classes', None) is not None
+        """A copy for inference; see `fold_vector_quantizer`."""
+        return fold_vector_quantizer(self, label)
 
     @property
     def needs_init(self) -> bool:
-        if not self._ready:
-            self._ready = bool(self.initialized)
-        return not self._ready
+        if not self._initialized:
+            self._initialized = bool(self.initialized)
+        return not self._initialized
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._ready = not self.init.needs_init
+        self._initialized = not self.init.needs_init
         super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def initialize(self, z_ND: Tensor) -> None:
         if not self.init.needs_init:
             raise UserError(
-                f'VectorQuantizer: {type(self.init).__name__} does not start from latents; set init to KMeansInit for that.'
+                f"VectorQuantizer: {type(self.init).__name__} does not start from latents; use init=dict(type='KMeansInit')."
             )
         if z_ND.dim() != 2 or z_ND.shape[1] != self.code_dim:
             raise UserError(f'VectorQuantizer: expected latents (N, {self.code_dim}), got {tuple(z_ND.shape)}.')
         if not all_finite(z_ND):
             raise NonFiniteError(
-                'VectorQuantizer: the latents that codes should start from are not finite; look at the encoder.'
+                'VectorQuantizer: the latents to start the codebook from are not finite; check the encoder.'
             )
         self.initialized.fill_(1)
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
@@ -312,5 +240,5 @@ class VectorQuantizer(Quantizer):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """256 codes of at most 16 channels: patches of any published size still fit."""
+        """At most 256 codes of 16 channels: patches of all published sizes still fit."""
         return dict(codebook_size=min(cfg['codebook_size'], 256), code_dim=min(cfg['code_dim'], 16))

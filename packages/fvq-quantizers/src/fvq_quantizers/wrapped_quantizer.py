@@ -1,4 +1,4 @@
-"""What residual and multi-scale quantizers ask of the vector quantizer inside them."""
+"""What residual and multi-scale quantizers require of the vector quantizer inside them."""
 
 from __future__ import annotations
 
@@ -15,41 +15,40 @@ def build_wrapped(owner: str, config: Mapping[str, Any]) -> VectorQuantizer:
     """Build a vector quantizer whose codes will be summed.
 
     Args:
-        owner: The name of the quantizer around it, for messages.
+        owner: Name of the quantizer around it, for messages.
         config: Of a `VectorQuantizer`, with any projector.
 
     Raises:
-        UserError: Another kind of quantizer, an estimator that needs one codebook for its whole value (index
-            back-propagation), a normalisation that would make residuals unit vectors, a class-conditional projector or
-            one that follows the statistics of latents, or an update that acts on latents before their codes are
-            chosen.
+        UserError: Another kind of quantizer, an estimator that needs the codebook of its value (index back-propagation),
+            a normalization that makes residuals unit vectors, a projector with classes or one that observes latents, or
+            an update that acts before codes are assigned.
     """
     quantizer = QUANTIZERS.build(config)
     if not isinstance(quantizer, VectorQuantizer):
         raise UserError(f'{owner}: wraps a VectorQuantizer, got {type(quantizer).__name__}.')
     if not quantizer.estimator.pairwise:
         raise UserError(
-            f'{owner}: {type(quantizer.estimator).__name__} needs one codebook for the whole value, a sum of codes has '
-            'none; use StraightThrough.'
+            f'{owner}: {type(quantizer.estimator).__name__} needs the codebook of the quantized value, and a sum of codes '
+            'has none; use StraightThrough.'
         )
     if quantizer.normalize.changes_latent:
         raise UserError(
-            f'{owner}: {type(quantizer.normalize).__name__} would put residuals, which shrink, on the unit sphere; use '
+            f'{owner}: {type(quantizer.normalize).__name__} would put residuals on the unit sphere; use '
             'NoNormalization or CosineSearch.'
         )
-    if quantizer.takes_labels:
+    if quantizer.projector.num_classes is not None:
         raise UserError(
             f'{owner}: {type(quantizer.projector).__name__} with num_classes makes a codebook for each class, and codes '
             'are summed from one; drop num_classes.'
         )
-    if getattr(quantizer.projector, 'observes_latents', False):
+    if quantizer.projector.observes_latents:
         raise UserError(
-            f'{owner}: {type(quantizer.projector).__name__} follows the statistics of latents, residuals have others at '
-            'each step; set use_running_statistics=False.'
+            f'{owner}: {type(quantizer.projector).__name__} follows the statistics of latents, and those of residuals '
+            'differ at each step; set use_running_statistics=False.'
         )
     if quantizer.update.acts_before_assignment:
         raise UserError(
-            f'{owner}: {type(quantizer.update).__name__} acts on latents before their codes are chosen, and what is '
-            'quantized here is known only code by code; use another update.'
+            f'{owner}: {type(quantizer.update).__name__} acts before codes are assigned, and residuals are only known '
+            'once the codes before them are; use another update.'
         )
     return quantizer

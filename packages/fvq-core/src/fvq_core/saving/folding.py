@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..projector import find_projectors
 
 
 def fold_for_training(tokenizer: Any) -> None:
@@ -16,13 +17,10 @@ def fold_for_training(tokenizer: Any) -> None:
     Codes and pixels are the same right before and right after.
 
     Raises:
-        UserError: There is no projector to fold, or the quantizer refuses (a bridge that wants to be told a class).
+        UserError: There is no projector to fold, or the quantizer refuses (a class-conditional bridge without a label).
     """
     quantizer = tokenizer.quantizer
-    projectors = [
-        part.projector for part in quantizer.modules() if isinstance(getattr(part, 'projector', None), nn.Module)
-    ]
-    if all(getattr(projector, 'is_identity', False) for projector in projectors):
+    if all(projector.is_identity for projector in find_projectors(quantizer)):
         raise UserError(
             f'FoldHook: {type(quantizer).__name__} has no projector to fold; drop the hook or give it a projector.'
         )

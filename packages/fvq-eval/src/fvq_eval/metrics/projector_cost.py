@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fvq_core.metric import Metric, MetricValue
+from fvq_core.projector import find_projectors
 from fvq_core.registry import METRICS
 from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
@@ -16,24 +17,21 @@ PROTOCOL = 'as in table 10: multiply-accumulates of linear maps and matrix produ
 
 @METRICS.register_module()
 class ProjectorCost(Metric):
-    """`projector_macs` (MAC) and `projector_parameters`, over every projector of the quantizer; no image plays a part.
+    """`projector_macs` (MAC) and `projector_parameters`, over all projectors of the quantizer; images play no part.
 
     Both are 0 for a quantizer without a projector and for the identity.
     """
 
     def reset(self, tokenizer: Tokenizer) -> None:
         self.macs = self.parameters = 0
-        for quantizer in tokenizer.quantizer.modules():
-            projector, raw_KD = getattr(quantizer, 'projector', None), getattr(quantizer, 'embedding', None)
-            if not isinstance(projector, nn.Module) or not isinstance(raw_KD, Tensor):
-                continue
+        for projector in find_projectors(tokenizer.quantizer):
             count = sum(parameter.numel() for parameter in projector.parameters())
             self.parameters += count
             if count:
                 from ..flops import projector_flops  # fvcore, which takes a second to import
 
                 with torch.random.fork_rng(devices=[]):
-                    self.macs += projector_flops(copy.deepcopy(projector), *raw_KD.shape)
+                    self.macs += projector_flops(copy.deepcopy(projector))
 
     def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
         """Nothing: the cost does not depend on images."""

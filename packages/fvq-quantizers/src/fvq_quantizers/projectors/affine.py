@@ -7,29 +7,27 @@ from torch import Tensor, nn
 
 from fvq_core.errors import UserError
 from fvq_core.ops.ranks import average_over_ranks
+from fvq_core.projector import Projector
 from fvq_core.registry import PROJECTORS
 
 
 @PROJECTORS.register_module(name=['AffineProjector', 'Affine'])
-class AffineProjector(nn.Module):
-    """Codes share a scale and a bias: (1 + lr s) c + lr b, so that unused codes move with the used ones.
+class AffineProjector(Projector):
+    """All codes share a scale and a bias, (1 + lr s) c + lr b, so unused codes move with the used ones.
 
-    With `use_running_statistics` nothing is trained: scale and bias give the codes the mean and the deviation of the
-    latents, channel by channel, from moving averages of both. The quantizer hands each training batch to `observe`.
+    With `use_running_statistics` nothing is trained: scale and bias give the codes the mean and standard deviation of the
+    latents, channel by channel, from moving averages of both.
 
     Args:
         codebook_size: K.
         code_dim: D.
-        lr: Step of s and b over the optimizer's, which start at zero; vqtorch's own default is 1, its example has 10.
-        num_groups: Consecutive groups of codes, each with a scale and a bias of its own.
-        use_running_statistics: Scale and bias from moments instead of gradients.
+        lr: Learning rate of s and b relative to the optimizer's; both start at zero. 1 in vqtorch, 10 in its example.
+        num_groups: Groups of consecutive codes, each with its own scale and bias.
+        use_running_statistics: Take scale and bias from moments instead of gradients.
         momentum: Weight of a batch in the moving averages.
 
     Raises:
-        UserError: Groups that do not divide K, or that all would have the same statistics; a momentum out of (0, 1].
-
-    Attributes:
-        observes_latents: Whether the map depends on what `observe` was shown.
+        UserError: Groups that do not divide K, or that would all have the same statistics; a momentum outside (0, 1].
     """
 
     latent_mean: Tensor
@@ -47,7 +45,7 @@ class AffineProjector(nn.Module):
         use_running_statistics: bool = False,
         momentum: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(codebook_size, code_dim)
         if num_groups < 1 or codebook_size % num_groups:
             raise UserError(
                 f'AffineProjector: codebook_size {codebook_size} is not a multiple of num_groups {num_groups}; '
@@ -63,9 +61,9 @@ class AffineProjector(nn.Module):
         self.lr, self.num_groups, self.momentum = lr, num_groups, momentum
         self.use_running_statistics = self.observes_latents = use_running_statistics
         if use_running_statistics:
-            for side in ('latent', 'code'):
-                self.register_buffer(f'{side}_mean', torch.zeros(code_dim))
-                self.register_buffer(f'{side}_var', torch.ones(code_dim))
+            for vectors in ('latent', 'code'):
+                self.register_buffer(f'{vectors}_mean', torch.zeros(code_dim))
+                self.register_buffer(f'{vectors}_var', torch.ones(code_dim))
             self.register_buffer('observed', torch.tensor(0.0))
         else:
             self.scale = nn.Parameter(torch.zeros(num_groups, code_dim))
@@ -81,7 +79,7 @@ class AffineProjector(nn.Module):
 
     @torch.no_grad()
     def observe(self, z_ND: Tensor, codebook_KD: Tensor) -> None:
-        """Take a training batch into the running statistics; nothing without them.
+        """Update the running statistics with a training batch; does nothing without them.
 
         Args:
             z_ND: Latents of this rank; their moments are averaged over ranks.
@@ -92,15 +90,15 @@ class AffineProjector(nn.Module):
         z_ND, codebook_KD = z_ND.detach().float(), codebook_KD.detach().float()
         mean_D, square_D = z_ND.mean(0), z_ND.square().mean(0)
         average_over_ranks([mean_D, square_D])
-        # the first batch replaces the start values; by arithmetic, so that a GPU is not waited for
+        # The first batch replaces the initial values; arithmetic instead of `if`, which would wait for a GPU.
         weight = torch.where(self.observed > 0, self.momentum, 1.0)
-        news = {
+        batch = {
             'latent_mean': mean_D,
             'latent_var': (square_D - mean_D.square()).clamp_min(0.0),
             'code_mean': codebook_KD.mean(0),
             'code_var': codebook_KD.var(0, unbiased=False),
         }
-        for name, value in news.items():
+        for name, value in batch.items():
             buffer = getattr(self, name)
             buffer.copy_(torch.lerp(buffer, value, weight))
         self.observed.fill_(1.0)

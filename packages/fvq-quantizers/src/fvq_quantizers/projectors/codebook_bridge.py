@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.projector import Projector
 
 from .sincos_positions import grid_positions, sequence_positions
 
 Patching = Literal['sequence', 'grid']
 
 
-class CodebookBridge(nn.Module):
+class CodebookBridge(Projector):
     """Base of `VQBridge` and `DiTBridge`, which add blocks between `compress` and `expand`.
 
     Args:
@@ -50,7 +51,7 @@ class CodebookBridge(nn.Module):
         output_scale: float,
         slot_spread: float,
     ) -> None:
-        super().__init__()
+        super().__init__(codebook_size, code_dim)
         name = type(self).__name__
         check_patches(name, codebook_size, patch_size, patching)
         if min(hidden_dim, num_heads) < 1 or depth < 0 or not mlp_ratio > 0:
@@ -68,8 +69,7 @@ class CodebookBridge(nn.Module):
             )
         if not 0.0 <= slot_spread <= 1.0:
             raise UserError(f'{name}: slot_spread must lie in [0, 1], got {slot_spread}.')
-        self.codebook_size, self.code_dim, self.hidden_dim = codebook_size, code_dim, hidden_dim
-        self.patch_size, self.patching = patch_size, patching
+        self.hidden_dim, self.patch_size, self.patching = hidden_dim, patch_size, patching
         self.output_scale, self.slot_spread = output_scale, slot_spread
         self.compress = nn.Linear(patch_size * code_dim, hidden_dim)
 
@@ -119,7 +119,6 @@ class CodebookBridge(nn.Module):
         return grid_positions(math.isqrt(tokens), dim) if self.patching == 'grid' else sequence_positions(tokens, dim)
 
     def fuse_attention(self, fused: bool) -> None:
-        """Switch between fused attention and plain matrix products, whose cost a FLOP counter can see."""
         for block in self.blocks:
             cast(Any, block).attn.fused_attn = fused
 

@@ -17,24 +17,24 @@ from .codebook_bridge import CodebookBridge, Patching
 class DiTBridge(CodebookBridge):
     """Raw codebook (K, D) to mapped codebook (K, D) by DiT blocks (Peebles and Xie, 2023), without a diffusion time.
 
-    As `VQBridge`: tokens of p codes, a shared linear map to `hidden_dim`, blocks, a LayerNorm and a shared linear map back.
-    Otherwise: fixed sine-cosine positions are added to the tokens, and a label shifts, scales and gates what the blocks
-    do (adaLN-zero). `docs/vqbridge.md` compares the two.
+    Like `VQBridge`, it has tokens of p codes, a shared linear map to `hidden_dim`, blocks, a LayerNorm and a shared linear
+    map back. Unlike it, fixed sine-cosine positions are added to the tokens, and a label shifts, scales and gates the
+    blocks (adaLN-zero). `docs/vqbridge.md` compares the two.
 
-    The unconditional bridge has one label, which is no more than a learned bias of the modulation; every released script
-    trains it. A class-conditional one (`num_classes`) maps the codebook once for each class:
+    The unconditional bridge has a single label, which is just a learned bias of the modulation; every released script
+    trains this one. A class-conditional bridge (`num_classes`) maps the codebook once per class:
 
-    - In training it is called with the label of each image, `bridge(codebook_KD, labels_B)`, and gives each image a
-      codebook of its own, (B, K, D). Each label becomes the null class with probability `class_dropout`, drawn from
-      torch's global generator, which the training loop seeds anew for each iteration. Without labels it refuses.
-    - In eval, `bridge(codebook_KD)`, and so the quantizer's and the tokenizer's codebook, is the one of `fold_label`; of
-      the null class where no `fold_label` is given, as in the released evaluation. It never depends on the image.
-    - Folding throws all classes but one away, so the label must be said: `quantizer.fold(label=...)` or `fold_label`. The
-      release folds with the null class.
+    - In training it is called with the label of each image, `bridge(codebook_KD, labels_B)`, and gives each image its own
+      codebook, (B, K, D). Each label becomes the null class with probability `class_dropout`, drawn from torch's global
+      generator, which the training loop seeds in each iteration. Labels are then required.
+    - In eval, `bridge(codebook_KD)`, and with it the codebook of quantizer and tokenizer, is that of `fold_label`, or of
+      the null class if there is no `fold_label`, as in the released evaluation. It never depends on the image.
+    - Folding keeps a single class, so it must be given: `quantizer.fold(label=...)` or `fold_label`. The release folds
+      with the null class.
 
-    Everything that only modulates starts at zero, so the blocks start as the identity and the first steps train the two
-    linear maps alone. By default the output map starts at zero too, as released: at step 0 all codes are equal and
-    the raw codebook gets no gradient. `output_scale` and `slot_spread` start it elsewhere, as in `VQBridge`.
+    All modulation starts at zero, so the blocks start as the identity and the first steps train only the two linear maps.
+    By default the output map starts at zero too, as released: at step 0 all codes are equal and the raw codebook gets no
+    gradient. `output_scale` and `slot_spread` change that start, as in `VQBridge`.
 
     Args:
         codebook_size: K.
@@ -42,18 +42,18 @@ class DiTBridge(CodebookBridge):
         patch_size: p, codes of one token; the release has 16 (4 x 4) at 16k and 64 (8 x 8) at 65k and 262k.
         hidden_dim: Width of the blocks, a multiple of 4 (grid) or 2 (sequence); `code_dim` by default, 256 as released.
         depth: Number of blocks.
-        num_heads: Of their attention.
+        num_heads: Attention heads of a block.
         mlp_ratio: Hidden width of a block's MLP over `hidden_dim`.
-        patching: `'grid'`: square patches of the codebook laid out as a square, positions in two dimensions, as released;
-            `'sequence'`: p consecutive codes, positions in one dimension, for any K that p divides.
+        patching: `'grid'`, square patches of the codebook laid out as a square with 2-D positions, as released; or
+            `'sequence'`, p consecutive codes with 1-D positions, for any K that p divides.
         num_classes: Classes 0 to `num_classes` - 1; None for the unconditional bridge. 1000 in the release.
-        class_dropout: Probability of the null class (label `num_classes`) in training. At 0 there is no null class.
-        fold_label: The label of evaluation and folding.
-        output_scale: Starting scale of the output map over Xavier-uniform, 0 or more.
-        slot_spread: Share of a slot's starting weights that is its own, 0 (all slots equal) to 1 (independent).
+        class_dropout: Probability of the null class (label `num_classes`) in training. With 0 there is no null class.
+        fold_label: The label for evaluation and folding.
+        output_scale: See `VQBridge`.
+        slot_spread: See `VQBridge`.
 
     Raises:
-        UserError: Sizes that do not fit one another, classes out of range, or no label that evaluation could take.
+        UserError: Sizes that do not fit together, labels out of range, or no label for evaluation.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class DiTBridge(CodebookBridge):
             nn.init.zeros_(modulation.weight)
 
     def forward(self, codebook_KD: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        """(K, D) to (K, D); with labels (B,), int64, to the codebook of each, (B, K, D)."""
-        condition_BC = self.label_table(self._rows(labels_B, codebook_KD.device))
+        """(K, D) to (K, D); with int64 labels (B,), to one codebook per label, (B, K, D)."""
+        condition_BC = self.label_table(self._table_indices(labels_B, codebook_KD.device))
         tokens = (self.compress(self.patchify(codebook_KD)) + self.positions).unsqueeze(0)
         for block in self.blocks:
             tokens = block(tokens, condition_BC)
@@ -107,19 +107,12 @@ class DiTBridge(CodebookBridge):
         mapped_BKD = self.unpatchify(self.expand(modulated(tokens, shift, scale)))
         return mapped_BKD[0] if labels_B is None else mapped_BKD
 
-    def label_to_fold(self, label: int | None = None) -> int | None:
-        """The label whose codebook folding keeps; None for the unconditional bridge.
-
-        Args:
-            label: What the caller of `fold` says; `fold_label` where that is nothing.
-
-        Raises:
-            UserError: A class-conditional bridge and no label, or a label that this bridge has not.
-        """
+    def label_to_fold(self, label: int | None) -> int | None:
+        """The label whose codebook folding keeps: `label`, or else `fold_label`; see `Projector`."""
+        if self.num_classes is None:
+            return super().label_to_fold(label)
         label = self.fold_label if label is None else label
-        if label is not None:
-            self._check_label(label)
-        elif self.num_classes is not None:
+        if label is None:
             null = (
                 f'{self.num_classes} is the null class, as released' if self.class_dropout else 'it has no null class'
             )
@@ -127,23 +120,24 @@ class DiTBridge(CodebookBridge):
                 f'DiTBridge: it maps the codebook once for each of {self.num_classes} classes, and folding keeps one; '
                 f'call fold(label=...) on the quantizer, or set fold_label in the projector ({null}).'
             )
+        self._check_label(label)
         return label
 
     def _count_labels(self) -> int:
-        """Rows of the label table: the classes and, where labels are dropped, the null class; 1 without classes."""
+        """Size of the label table: the classes and, if labels are dropped, the null class; 1 without classes."""
         classes = self.num_classes
         if not 0.0 <= self.class_dropout <= 1.0:
             raise UserError(f'DiTBridge: class_dropout must lie in [0, 1], got {self.class_dropout}; 0.1 is released.')
         if classes is not None and classes < 1:
             raise UserError(
-                f'DiTBridge: num_classes must be 1 or more, got {classes}; leave it out to have no classes.'
+                f'DiTBridge: num_classes must be 1 or more, got {classes}; drop it for a bridge without classes.'
             )
         if self.fold_label is not None:
             self._check_label(self.fold_label)
         if classes is not None and not self.class_dropout and self.fold_label is None:
             raise UserError(
-                'DiTBridge: with class_dropout=0 there is no null class for evaluation to take; set fold_label to the '
-                'class whose codebook evaluation and folding shall take.'
+                'DiTBridge: with class_dropout=0 there is no null class for evaluation to use; set fold_label to the '
+                'class whose codebook evaluation and folding should use.'
             )
         return 1 if classes is None else classes + (self.class_dropout > 0)
 
@@ -156,19 +150,19 @@ class DiTBridge(CodebookBridge):
         if not 0 <= label <= last:
             raise UserError(f'DiTBridge: labels lie in 0 ... {last}, got {label}.')
 
-    def _rows(self, labels_B: Tensor | None, device: torch.device) -> Tensor:
-        """Rows of the label table, (B,) or (1,)."""
+    def _table_indices(self, labels_B: Tensor | None, device: torch.device) -> Tensor:
+        """Indices into the label table, (B,) or (1,)."""
         if labels_B is None:
             if self.num_classes is not None and self.training:
                 raise UserError(
                     f'DiTBridge: in training, a bridge with num_classes={self.num_classes} maps the codebook for the label '
-                    'of each image, and got none; pass labels_B, or leave num_classes out, as every released script does.'
+                    'of each image, and got none; pass labels_B, or drop num_classes, as every released script does.'
                 )
             null = 0 if self.num_classes is None else self.num_classes
             return torch.full((1,), null if self.fold_label is None else self.fold_label, device=device)
         if self.num_classes is None:
             raise UserError('DiTBridge: it has no classes and takes no labels; drop them or set num_classes.')
-        if labels_B.device.type == 'cpu' and labels_B.numel():  # on a GPU, looking would wait for the device
+        if labels_B.device.type == 'cpu' and labels_B.numel():  # reading values would wait for a GPU
             for label in labels_B.aminmax():
                 self._check_label(int(label))
         labels_B = labels_B.to(device)

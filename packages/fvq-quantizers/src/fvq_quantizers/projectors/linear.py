@@ -5,15 +5,16 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.projector import Projector
 from fvq_core.registry import PROJECTORS
 
 
 @PROJECTORS.register_module(name=['LinearProjector', 'Linear'])
-class LinearProjector(nn.Module):
+class LinearProjector(Projector):
     """(K, source_dim) to (K, code_dim) by one `nn.Linear`.
 
     Args:
-        codebook_size: K; not used, every projector is given it.
+        codebook_size: K.
         code_dim: D.
         bias: SimVQ and the FVQ release have one (K x D^2 multiply-accumulates either way: the 1.07 G of table 10).
         source_dim: Width of the raw codebook; D by default, else e.g. the width of frozen features (VQGAN-LC).
@@ -31,8 +32,7 @@ class LinearProjector(nn.Module):
         source_dim: int | None = None,
         std: float | None = None,
     ) -> None:
-        super().__init__()
-        self.source_dim = code_dim if source_dim is None else source_dim
+        super().__init__(codebook_size, code_dim, source_dim)
         if self.source_dim < 1 or (std is not None and not std >= 0):
             raise UserError(
                 f'LinearProjector: source_dim must be 1 or more and std 0 or more, got {source_dim} and {std}.'

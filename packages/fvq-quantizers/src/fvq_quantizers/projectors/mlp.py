@@ -7,17 +7,18 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.projector import Projector
 from fvq_core.registry import PROJECTORS
 
 
 @PROJECTORS.register_module(name=['MLPProjector', 'MLP'])
-class MLPProjector(nn.Module):
-    """(K, source_dim) to (K, code_dim) by `depth` linear maps with ReLU between them, on each code alone.
+class MLPProjector(Projector):
+    """(K, source_dim) to (K, code_dim) by `depth` linear maps with ReLU between them, each code by itself.
 
     VQGAN-LC's two-layer map is `depth=2, hidden_dim=256` with the width of its features as `source_dim`.
 
     Args:
-        codebook_size: K; not used, every projector is given it.
+        codebook_size: K.
         code_dim: D.
         depth: Number of linear maps; 5 in the paper.
         source_dim: Width of the raw codebook; D by default.
@@ -35,10 +36,9 @@ class MLPProjector(nn.Module):
         source_dim: int | None = None,
         hidden_dim: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(codebook_size, code_dim, source_dim)
         if depth < 1:
             raise UserError(f'MLPProjector: depth must be at least 1, got {depth}; the paper uses 5.')
-        self.source_dim = code_dim if source_dim is None else source_dim
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
         widths = [self.source_dim, *[hidden_dim] * (depth - 1), code_dim]
         if min(widths) < 1:

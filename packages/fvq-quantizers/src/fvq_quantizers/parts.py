@@ -1,0 +1,45 @@
+"""Which parts of a vector quantizer work together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fvq_core.errors import UserError
+from fvq_core.projector import Projector
+
+if TYPE_CHECKING:
+    from .vector_quantizer import VectorQuantizer
+
+
+def check_parts(quantizer: VectorQuantizer) -> None:
+    """Raise if the parts of a vector quantizer do not work together.
+
+    Raises:
+        UserError: A projector that is not a `Projector`; an update or init that writes latents into the raw codebook, and
+            a projector that is not the identity; an update that acts before codes are assigned, which needs a single
+            codebook, and a projector with one per class; an estimator that gives codes a gradient, and nothing to train.
+    """
+    projector, update, estimator = quantizer.projector, quantizer.update, quantizer.estimator
+    name = type(projector).__name__
+    if not isinstance(projector, Projector):
+        raise UserError(
+            f'VectorQuantizer: expected a projector derived from fvq_core.projector.Projector, got {name}; make that its '
+            'base class.'
+        )
+    for part, writes_latents in ((update, update.writes_codes), (quantizer.init, quantizer.init.needs_init)):
+        if writes_latents and not projector.is_identity:
+            raise UserError(
+                f'VectorQuantizer: {type(part).__name__} writes latents into the raw codebook, so the projector must be '
+                f'the identity, got {name}; drop one of the two.'
+            )
+    if update.acts_before_assignment and projector.num_classes is not None:
+        raise UserError(
+            f'VectorQuantizer: {type(update).__name__} acts on a single codebook before codes are assigned, and {name} with '
+            'num_classes makes one per class; drop one of the two.'
+        )
+    trained = update.trainable or any(parameter.requires_grad for parameter in projector.parameters())
+    if estimator.moves_codes and not trained:
+        raise UserError(
+            f'VectorQuantizer: {type(estimator).__name__} gives codes a gradient, but {type(update).__name__} trains no '
+            f'codebook and {name} has no weights; use StraightThrough, or an update with a trained codebook.'
+        )
