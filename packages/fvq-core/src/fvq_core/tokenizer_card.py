@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import UserError
+from .projector import find_projectors
 from .saving.model_card import CardText, line
 
 EXAMPLE_SIDE = 256  # pixels of the image in the example, rounded up to what the tokenizer takes
@@ -65,14 +66,10 @@ def facts(tokenizer: Any) -> list[tuple[str, str]]:
 
 def folding(tokenizer: Any) -> str:
     """Whether the codebook is stored mapped, judged by what is there: a projector with weights or none."""
-    projectors = [
-        type(module).__name__
-        for name, module in tokenizer.quantizer.named_modules()
-        if name.rsplit('.', 1)[-1] == 'projector' and module.state_dict()
-    ]
-    if not projectors:
+    names = {type(projector).__name__ for projector in find_projectors(tokenizer.quantizer) if projector.state_dict()}
+    if not names:
         return 'yes: no projector, codes are stored as they are used'
-    return f'no: {", ".join(sorted(set(projectors)))} maps the stored codebook; `fold()` gives the tokenizer without it'
+    return f'no: {", ".join(sorted(names))} maps the stored codebook; `fold()` gives the tokenizer without it'
 
 
 def example_side(tokenizer: Any) -> int:
