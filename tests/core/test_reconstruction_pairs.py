@@ -17,6 +17,7 @@ from fvq_core.data.whole_photos import WholePhotos
 from fvq_core.images import device_images, from_uint8, to_uint8
 from fvq_core.plots.reconstruction_pairs import BAR, BETWEEN, GAP, fill_rows, save_reconstruction_pairs
 from fvq_core.training.hooks import ReportHook
+from fvq_core.training.tasks import Reconstructed
 from tests.tiny import tiny_tokenizer
 
 ORANGE = (224, 138, 60)
@@ -85,9 +86,9 @@ def test_the_report_shows_the_images_of_a_dataset_whole(size: tuple[int, int] | 
         odd = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
         hook.dataset = [dict(image=odd)]
 
-    def val_step(batch: Any) -> list[dict[str, Any]]:
-        images = device_images(batch, 'cpu')
-        return [{'images': images, 'output': tokenizer(images)}]
+    def val_step(batch: Any) -> Reconstructed:
+        images = device_images(batch, torch.device('cpu'))
+        return Reconstructed(images, tokenizer(images))
 
     hook._whole_images(SimpleNamespace(tokenizer=tokenizer, val_step=val_step), tmp_path / 'p.png')
     canvas = np.asarray(Image.open(tmp_path / 'p.png'))

@@ -60,6 +60,10 @@ class Metric:
         """The values, from the reduced statistics."""
         raise NotImplementedError
 
+    def code_counts(self) -> Tensor | None:
+        """How often each code was chosen, int64 (K,), after `reduce`; None for metrics that do not count codes."""
+        return None
+
     def reduce(self) -> None:
         """Sum the statistics over all ranks."""
         if dist.is_initialized():

@@ -49,11 +49,11 @@ class EvaluationLoop(BaseLoop):
             for index, batch in enumerate(self.dataloader):
                 if not unreadable.check(batch):
                     continue
-                (entry,) = task.val_step(batch)
+                evaluated = task.val_step(batch)
                 for metric in self.metrics:
-                    metric.update(entry['images'], entry['output'], entry['tokenizer'])
-                mine += len(entry['images'])
-                runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=[entry])
+                    metric.update(evaluated.images, evaluated.output, task.tokenizer)
+                mine += len(evaluated.images)
+                runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=evaluated)
         except UserError as caught:
             error = caught
         # A rank may have no image of its own, if there are fewer than ranks or if it cannot read any: ask all of them.

@@ -63,7 +63,11 @@ _runs_of_this_process = itertools.count()
 
 @RUNNERS.register_module()
 class Runner(mmengine.runner.Runner):
-    """Built from a config by `Runner.from_cfg`, like mmengine's."""
+    """Built from a config by `Runner.from_cfg`, like mmengine's.
+
+    Attributes:
+        last_log: The last logged row of training figures, by name; empty before the first.
+    """
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
@@ -73,6 +77,7 @@ class Runner(mmengine.runner.Runner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._config_data: dict[str, Any] | None = None
+        self.last_log: dict[str, Any] = {}
         super().__init__(*args, **kwargs)
         level = self.cfg.get('log_level', 'INFO')
         self.logger.setLevel(level)

@@ -87,8 +87,8 @@ def speed(folder: Path, batch_size: int) -> float:
 def save_samples(runner: Any, path: Path) -> None:
     """The first evaluation images and what the trained model makes of them, uint8 (B, 3, H, W)."""
     batch = next(batch for batch in runner.val_loop.dataloader if batch['images'] is not None)
-    (entry,) = runner.task.eval().val_step(batch)
-    images, output = entry['images'][:SAMPLES], entry['output'].reconstruction[:SAMPLES]
+    evaluated = runner.task.eval().val_step(batch)
+    images, output = evaluated.images[:SAMPLES], evaluated.output.reconstruction[:SAMPLES]
     np.savez(path, images=to_uint8(images).cpu().numpy(), reconstructions=to_uint8(output).cpu().numpy())
 
 

@@ -48,6 +48,9 @@ class CodebookUsage(Metric):
         """The codes that were never chosen, ascending, from the reduced statistics."""
         return (self.histogram_K == 0).nonzero().flatten().tolist()
 
+    def code_counts(self) -> Tensor:
+        return self.histogram_K
+
     def statistics(self) -> list[Tensor]:
         return [self.histogram_K, self.samples]
 

@@ -73,7 +73,7 @@ class GeneratorReportHook(Hook):
         if not is_main_process():
             return
         work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth{task.weights_note}'
-        window = next((hook.window for hook in runner.hooks if hasattr(hook, 'window')), {})
+        window = runner.last_log
         last = {
             key: {
                 'value': value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import torch
 import torch.distributed as dist
 from mmengine.dist import is_main_process
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from fvq_core.codes import Codes
@@ -19,7 +19,7 @@ from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.saving.read_folder import find_folder
 from fvq_core.training.optim_wrapper import ClippedOptimWrapper
-from fvq_core.training.tasks.task import Task
+from fvq_core.training.tasks.task import MicroBatch, Task
 
 from ..pretrained import GENERATOR, load_generator
 from . import sharding
@@ -152,30 +152,19 @@ class GeneratorTask(Task):
             self.generator.layout.check(indices_BL)
         return Codes(indices_BL.to(device, non_blocking=True), self.generator.layout)
 
-    def train_step(
-        self, data: Sequence[Mapping[str, Any]], optim_wrapper: OptimWrapperDict, iteration: int
-    ) -> dict[str, Any]:
-        """One step of the optimizer.
-
-        Returns:
-            `losses` as `Task` says; and `rows`: the codes (B, L) of all micro-batches.
-        """
-        optimizer = cast(ClippedOptimWrapper, optim_wrapper['generator'])
+    def backward(
+        self, batch: Mapping[str, Any], optimizers: Mapping[str, OptimWrapper], micro_batches: int
+    ) -> MicroBatch:
+        """See `Task`; the codes are those of the batch."""
         device = next(self.parameters()).device
-        sums: dict[str, Tensor] = {}
-        rows_BL = []
-        for number, batch in enumerate(data, 1):
-            codes = self.codes(batch, device)
-            with self.no_sync_if(number < len(data)):
-                with optimizer.optim_context(self):
-                    losses = self(codes, *self.condition(batch, device))
-                losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
-                optimizer.backward(losses['total'] / len(data))
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() / len(data)
-            rows_BL.append(codes.indices_BL)
-        optimizer.step()
-        optimizer.zero_grad()
+        codes = self.codes(batch, device)
+        with optimizers['generator'].optim_context(self):
+            losses = self(codes, *self.condition(batch, device))
+        losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
+        optimizers['generator'].backward(losses['total'] / micro_batches)
+        return MicroBatch({name: value.detach() for name, value in losses.items()}, codes.indices_BL)
+
+    def after_step(self, optimizers: Mapping[str, OptimWrapper]) -> None:
+        optimizer = cast(ClippedOptimWrapper, optimizers['generator'])
         if self.sharded and optimizer.grad_norm is not None:
             optimizer.grad_norm = sharding.whole(optimizer.grad_norm)  # each process held a part of it
-        return {'losses': sums, 'codebook_indices': torch.cat(rows_BL)}

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from ...errors import UserError
 from ...registry import HOOKS
 from ...saving.folding import exchange_parameters, fold_for_training
+from .ema_hook import EMAHook
 
 
 @HOOKS.register_module()
@@ -37,7 +38,7 @@ class FoldHook(Hook):
     def before_run(self, runner: Any) -> None:
         if dist.is_initialized() and dist.get_world_size() > 1:
             raise UserError('FoldHook: the ranks average gradients of the parameters they began with; use one process.')
-        if any(hasattr(hook, 'average') for hook in runner.hooks):
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
             raise UserError(
                 'FoldHook: a moving average cannot follow weights that are replaced; set default_hooks.ema=None.'
             )

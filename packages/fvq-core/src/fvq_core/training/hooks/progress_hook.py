@@ -44,11 +44,10 @@ class ProgressHook(Hook):
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         done = runner.iter + 1
-        window = next((hook.window for hook in runner.hooks if hasattr(hook, 'window')), {})
         shown = {
-            name: f'{window[key]:.4g}{unit}'
+            name: f'{runner.last_log[key]:.4g}{unit}'
             for name, key, unit in (('loss', 'loss', ''), ('usage_window', 'usage_window', '%'), ('lr', 'lr', ''))
-            if key in window
+            if key in runner.last_log
         }
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)

@@ -81,7 +81,7 @@ class ReportHook(Hook):
 
     @staticmethod
     def _window_metrics(runner: Any, weights: str) -> dict[str, Any]:
-        window = next((hook.window for hook in runner.hooks if hasattr(hook, 'window')), {})
+        window = runner.last_log
         if not window:
             return {}
         protocol = 'training window: codes of the training batches since the log before'
@@ -102,9 +102,9 @@ class ReportHook(Hook):
         for batch in runner.val_loop.dataloader:
             if batch['images'] is None:
                 continue
-            (entry,) = task.val_step(batch)
-            output = entry['output']
-            originals.append(entry['images'].cpu())
+            evaluated = task.val_step(batch)
+            output = evaluated.output
+            originals.append(evaluated.images.cpu())
             reconstructions.append(output.reconstruction.cpu())
             if output.z_BDHW is not None:
                 latents.append(output.z_BDHW.permute(0, 2, 3, 1).flatten(0, 2).cpu())
@@ -119,7 +119,7 @@ class ReportHook(Hook):
         z_ND = torch.cat(latents) if latents else None
         if z_ND is not None:
             z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
-        counts = [metric.histogram_K for metric in runner.val_loop.metrics if hasattr(metric, 'histogram_K')]
+        counts = [counted for metric in runner.val_loop.metrics if (counted := metric.code_counts()) is not None]
         if counts:
             plot_codebook(counts[0].cpu(), task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')
 
@@ -128,7 +128,7 @@ class ReportHook(Hook):
         for number in range(len(self.dataset)):
             image = self.dataset[number]['image']
             height, width = (side - side % factor for side in image.shape[1:])
-            (entry,) = task.val_step({'images': image[None, :, :height, :width]})
-            pairs.append((entry['images'][0], entry['output'].reconstruction[0]))
+            evaluated = task.val_step({'images': image[None, :, :height, :width]})
+            pairs.append((evaluated.images[0], evaluated.output.reconstruction[0]))
             unseen.append(self.dataset.unseen(image) if hasattr(self.dataset, 'unseen') else None)
         save_reconstruction_pairs(pairs, path, unseen, getattr(self.dataset, 'caption', ''))

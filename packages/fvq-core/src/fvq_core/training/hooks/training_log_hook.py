@@ -46,7 +46,6 @@ class TrainingLogHook(Hook):
         self.counts: dict[str, int] = {}  # of each term: one may start in mid-interval
         self.images = 0
         self.histogram_K: Tensor | None = None
-        self.window: dict[str, Any] = {}
         self.speed_from = (0, 0.0)
 
     def before_run(self, runner: Any) -> None:
@@ -103,7 +102,7 @@ class TrainingLogHook(Hook):
         now = time.perf_counter()
         images, since = self.speed_from
         row['images_per_second'] = round((images + self.images) / max(now - since, 1e-9), 2)
-        self.window = row
+        runner.last_log = row
         self.speed_from = (0, now)
         self.sums, self.counts, self.images = {}, {}, 0
         histogram_K.zero_()
@@ -134,7 +133,7 @@ class TrainingLogHook(Hook):
             'counts': self.counts,
             'images': self.images,
             'histogram_K': None if self.histogram_K is None else self.histogram_K.cpu(),
-            'window': self.window,
+            'last_log': runner.last_log,
         }
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -143,7 +142,7 @@ class TrainingLogHook(Hook):
             return
         device = next(runner.task.parameters()).device
         self.sums = {name: value.to(device) for name, value in state['sums'].items()}
-        self.counts, self.images, self.window = state['counts'], state['images'], state['window']
+        self.counts, self.images, runner.last_log = state['counts'], state['images'], state['last_log']
         self.histogram_K = None if state['histogram_K'] is None else state['histogram_K'].to(device)
         if self.histogram_K is not None and not is_main_process():
             self.histogram_K.zero_()

@@ -92,7 +92,7 @@ def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epo
             'end', (total_iters + 0.5) / iters_per_epoch
         )  # mmengine multiplies, and cuts to an integer
         arguments['epoch_length'] = iters_per_epoch
-        build = component.build_iter_from_epoch
+        build = build.build_iter_from_epoch
     elif arguments.get('by_epoch', True):
         raise UserError(
             f'param_scheduler: {name} counts epochs unless it is told otherwise; write by_epoch=False and give steps in '

@@ -1,6 +1,6 @@
 """Tasks: the mmengine models that own `train_step`."""
 
-from .task import Task
-from .tokenizer_task import TokenizerTask
+from .task import MicroBatch, Task
+from .tokenizer_task import Reconstructed, TokenizerTask
 
-__all__ = ['Task', 'TokenizerTask']
+__all__ = ['MicroBatch', 'Reconstructed', 'Task', 'TokenizerTask']

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +17,26 @@ from torch.nn.parallel import DistributedDataParallel
 from ...errors import UserError
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """What a task reports of a micro-batch after its backward pass.
+
+    Attributes:
+        losses: Detached scalars by name, with `total`, what the main part minimises.
+        codebook_indices: Codes (B, L) that the batch used.
+        watched: Other scalars that must be finite.
+    """
+
+    losses: Mapping[str, Tensor]
+    codebook_indices: Tensor
+    watched: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 class Task(BaseModel):
     """Base of every task.
 
-    State-dict keys are the same on one device and on many, compiled or not: the handles that average gradients over
-    ranks stand beside the modules, not around them.
+    State-dict keys are the same on one device and on many, compiled or not: the DDP modules that average gradients over
+    ranks are kept beside the parts, not around them. A subclass has `parts` and `backward`.
 
     Args:
         compile: Run `compiled_modules` through `torch.compile`, in place; True, or the name of a backend. The first steps
@@ -29,8 +45,8 @@ class Task(BaseModel):
     """
 
     ddp_modules: dict[str, nn.Module]
-    weights_note = ''  # what a number's stamp says of its weights beside the checkpoint's name
-    training_only: tuple[str, ...] = ()  # constructor arguments that a trained model does without
+    weights_note = ''  # after the checkpoint's name in the stamp of a number, such as ' (moving average)'
+    training_only: tuple[str, ...] = ()  # constructor arguments that inference does without
 
     def __init__(self, compile: bool | str = False, channels_last: bool = False) -> None:
         super().__init__()
@@ -38,7 +54,7 @@ class Task(BaseModel):
         object.__setattr__(self, 'ddp_modules', {})  # out of the module tree
 
     def parts(self) -> dict[str, nn.Module]:
-        """Modules that have an optimizer each, by name; the main one first."""
+        """The modules that are trained, by name, each with its own optimizer; the main one first."""
         raise NotImplementedError
 
     def compiled_modules(self) -> list[nn.Module]:
@@ -48,7 +64,24 @@ class Task(BaseModel):
     def initialize_from_data(self, batches: Iterator[Any]) -> None:
         """Called once before the first step of a fresh run, with batches that training will see again."""
 
-    def train_step(self, data: list[Any], optim_wrapper: Any, iteration: int) -> dict[str, Any]:
+    def parts_due(self, iteration: int) -> list[str]:
+        """Names of the parts whose optimizers step in a 0-based iteration."""
+        return list(self.parts())
+
+    def backward(self, batch: Any, optimizers: Mapping[str, Any], micro_batches: int) -> MicroBatch:
+        """Forward and backward passes of one micro-batch.
+
+        Args:
+            batch: From the data loader.
+            optimizers: The optimizer wrappers of the parts that are due.
+            micro_batches: Of the iteration. Losses are divided by this before they are differentiated.
+        """
+        raise NotImplementedError
+
+    def after_step(self, optimizers: Mapping[str, Any]) -> None:
+        """Called after the optimizers of an iteration have stepped."""
+
+    def train_step(self, data: Sequence[Any], optim_wrapper: Any, iteration: int) -> dict[str, Any]:
         """One step of every optimizer that is due.
 
         Args:
@@ -57,10 +90,25 @@ class Task(BaseModel):
             iteration: 0-based.
 
         Returns:
-            `losses`: detached scalars by name, with `total`, what the main part minimises; optionally `watched`: other scalars
-            that must be finite too; and what the task's hooks read.
+            `losses`: means over the micro-batches by name; `watched`: maxima over them; `codebook_indices` (B, L) of all.
         """
-        raise NotImplementedError
+        optimizers = {name: optim_wrapper[name] for name in self.parts_due(iteration)}
+        losses: dict[str, Tensor] = {}
+        watched: dict[str, Tensor] = {}
+        indices_BL = []
+        for number, batch in enumerate(data, 1):
+            with self.no_sync_if(number < len(data)):
+                done = self.backward(batch, optimizers, len(data))
+            for name, value in done.losses.items():
+                losses[name] = losses.get(name, 0.0) + value / len(data)
+            for name, value in done.watched.items():
+                watched[name] = torch.maximum(watched[name], value) if name in watched else value
+            indices_BL.append(done.codebook_indices)
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad()
+        self.after_step(optimizers)
+        return {'losses': losses, 'watched': watched, 'codebook_indices': torch.cat(indices_BL)}
 
     def load_saved(self, source: str) -> nn.Module:
         """The main part as a saved folder or a repository on the hub holds it, for a run to start from.
@@ -71,11 +119,11 @@ class Task(BaseModel):
         raise UserError(f'{type(self).__name__} starts from a checkpoint (iter_N.pth); {source} is not a file.')
 
     def check_export(self, work_dir: Path, batch: Any) -> str:
-        """Load what a finished run exported, and compare it with the trained task; a smoke run calls it.
+        """Load what a finished run exported and compare it with the trained task; called by a smoke run.
 
         Args:
-            work_dir: Of the run.
-            batch: Of the evaluation data, or of the training data where there is none.
+            work_dir: The work dir of the run.
+            batch: A batch of evaluation data, or of training data if there is none.
 
         Returns:
             What was proven.
@@ -99,30 +147,30 @@ class Task(BaseModel):
         return self
 
     def local_state(self) -> dict[str, Tensor]:
-        """The state dict as this process holds it, in the memory of the weights; parts of them where a task splits them."""
+        """The state dict of this process, sharing memory with the weights; only its shards if the task splits its weights."""
         return nn.Module.state_dict(self)
 
     def gather(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors in the form of `local_state` in one piece each, on the CPU.
+        """Whole tensors on the CPU from tensors in the form of `local_state`.
 
-        Every process must ask. Where weights are split, rank 0 alone gets an answer, the others an empty one.
+        Every process must call it. If weights are split, only rank 0 gets them; the others get an empty dict.
         """
         return {key: value.detach().cpu() for key, value in state.items()}
 
     def scatter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `gather` gave, in the form of `local_state`."""
+        """The inverse of `gather`: whole tensors in the form of `local_state`."""
         device = next(self.parameters()).device
         return {key: value.to(device) for key, value in state.items()}
 
     def ddp_module(self, name: str) -> nn.Module:
-        """What a training forward of a part goes through: its DDP handle, or the part itself on one device."""
+        """The module to call in a training step: the part in DDP, or the part itself on one device."""
         return self.ddp_modules.get(name) or self.parts()[name]
 
     @contextmanager
-    def no_sync_if(self, stay: bool) -> Iterator[None]:
-        """Inside, where `stay` holds, backward leaves gradients on their rank: all micro-batches but the last."""
+    def no_sync_if(self, local: bool) -> Iterator[None]:
+        """If `local`, backward passes inside do not average gradients over ranks; for all micro-batches but the last."""
         with ExitStack() as stack:
-            if stay:
-                for handle in self.ddp_modules.values():
-                    stack.enter_context(cast(DistributedDataParallel, handle).no_sync())
+            if local:
+                for module in self.ddp_modules.values():
+                    stack.enter_context(cast(DistributedDataParallel, module).no_sync())
             yield

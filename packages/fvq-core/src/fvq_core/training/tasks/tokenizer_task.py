@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from ...errors import SmokeError
@@ -16,18 +17,31 @@ from ...ops.finite import check_finite_images
 from ...ops.ranks import average_over_ranks
 from ...registry import LOSSES, MODELS, TOKENIZERS
 from ...tokenizer import Tokenizer, TokenizerOutput
-from .task import Task
+from .task import MicroBatch, Task
 
 if TYPE_CHECKING:
     from ...losses.adversarial import AdversarialLoss
 
 
+@dataclass(frozen=True)
+class Reconstructed:
+    """A batch of evaluation.
+
+    Attributes:
+        images: (B, 3, H, W) in [-1, 1].
+        output: The tokenizer's output for them.
+    """
+
+    images: Tensor
+    output: TokenizerOutput
+
+
 @MODELS.register_module()
 class TokenizerTask(Task):
-    """A tokenizer and what trains it. State-dict keys of the tokenizer start with `tokenizer.`.
+    """A tokenizer with its losses. State-dict keys of the tokenizer start with `tokenizer.`.
 
     Its parts are `tokenizer` and, with an adversarial loss, `discriminator`. Both step on the same batch, and the
-    discriminator sees the reconstructions of before the tokenizer's step, as in LlamaGen.
+    discriminator sees reconstructions from before the tokenizer's step, as in LlamaGen.
 
     Args:
         tokenizer: Config of a component of `TOKENIZERS`.
@@ -71,10 +85,10 @@ class TokenizerTask(Task):
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def load_saved(self, source: str) -> nn.Module:
-        """A saved tokenizer, folded where it has a projector or keeps something for training and this task's has not."""
+        """A saved tokenizer, folded if it has a projector or training state that the tokenizer of this task lacks."""
         saved = Tokenizer.from_pretrained(source)
-        own, there = self.tokenizer.state_dict().keys(), saved.state_dict().keys()
-        return saved if own >= there else saved.fold()
+        fits = self.tokenizer.state_dict().keys() >= saved.state_dict().keys()
+        return saved if fits else saved.fold()
 
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
@@ -90,7 +104,7 @@ class TokenizerTask(Task):
         return f'{work_dir / "tokenizer"}, folded, gives the same codes and the same pixels'
 
     def labels(self, data: Mapping[str, Any]) -> Tensor | None:
-        """The classes of the batch's images, where the quantizer takes them."""
+        """The class labels of the batch, if the quantizer takes them."""
         if not self.tokenizer.quantizer.takes_labels:
             return None
         return data['labels'].to(next(self.parameters()).device, non_blocking=True)
@@ -115,7 +129,7 @@ class TokenizerTask(Task):
 
     @torch.no_grad()
     def initialize_from_data(self, batches: Iterator[Mapping[str, Any]]) -> None:
-        """Give a quantizer that starts from latents four of them for each code."""
+        """Initialize a quantizer that starts from latents with four of them for each code."""
         quantizer = self.tokenizer.quantizer
         if not quantizer.needs_init:
             return
@@ -125,49 +139,39 @@ class TokenizerTask(Task):
             gathered.append(z_BDHW.permute(0, 2, 3, 1).flatten(0, 2))
         quantizer.initialize(torch.cat(gathered))
 
-    def train_step(
-        self, data: Sequence[Mapping[str, Any]], optim_wrapper: OptimWrapperDict, iteration: int
-    ) -> dict[str, Any]:
-        """One step of the tokenizer and, from its start on, of the discriminator.
-
-        Returns:
-            `losses` and `watched` as `Task` says, with the discriminator's terms, which are not in the tokenizer's `total`;
-            and `rows`: codebook rows that the batch used (B, L).
-        """
+    def parts_due(self, iteration: int) -> list[str]:
         active = self.adversarial is not None and self.adversarial.active(iteration)
-        adversarial = self.adversarial if active else None
-        stepping = ['tokenizer', 'discriminator'] if active else ['tokenizer']
-        optimizers = {name: optim_wrapper[name] for name in stepping}
-        sums: dict[str, Tensor] = {}
-        rows_BL, largest = [], []
-        for number, batch in enumerate(data, 1):
-            images = self.images(batch)
-            with self.no_sync_if(number < len(data)):
-                with optimizers['tokenizer'].optim_context(self):
-                    out = self.ddp_module('tokenizer')(images, self.labels(batch))
-                    losses = self.losses(images, out, adversarial)
-                losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
-                optimizers['tokenizer'].backward(losses['total'] / len(data))
-                if adversarial is not None:
-                    with optimizers['discriminator'].optim_context(self):
-                        judged = self.ddp_module('discriminator')(images, out.reconstruction.detach())
-                    optimizers['discriminator'].backward(torch.stack(list(judged.values())).sum() / len(data))
-                    losses = {**losses, **judged}
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() / len(data)
-            if out.largest_latent is not None:
-                largest.append(out.largest_latent)
-            rows_BL.append(self.tokenizer.quantizer.codebook_indices(out.codes))
-        for optimizer in optimizers.values():
-            optimizer.step()
-            optimizer.zero_grad()
-        if adversarial is not None:  # each rank's BatchNorm saw its own images
-            average_over_ranks([buffer for buffer in adversarial.buffers() if buffer.is_floating_point()])
-        watched = {'largest latent': torch.stack(largest).max()} if largest else {}
-        return {'losses': sums, 'watched': watched, 'codebook_indices': torch.cat(rows_BL)}
+        return ['tokenizer', 'discriminator'] if active else ['tokenizer']
 
-    def val_step(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What metrics read: images, the tokenizer's output and the tokenizer, as one entry for the whole batch.
+    def backward(
+        self, batch: Mapping[str, Any], optimizers: Mapping[str, OptimWrapper], micro_batches: int
+    ) -> MicroBatch:
+        """See `Task`. The losses include the discriminator's terms, which are not part of the tokenizer's `total`."""
+        adversarial = self.adversarial if 'discriminator' in optimizers else None
+        images = self.images(batch)
+        with optimizers['tokenizer'].optim_context(self):
+            out = self.ddp_module('tokenizer')(images, self.labels(batch))
+            losses = self.losses(images, out, adversarial)
+        losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
+        optimizers['tokenizer'].backward(losses['total'] / micro_batches)
+        if adversarial is not None:
+            with optimizers['discriminator'].optim_context(self):
+                judged = self.ddp_module('discriminator')(images, out.reconstruction.detach())
+            optimizers['discriminator'].backward(torch.stack(list(judged.values())).sum() / micro_batches)
+            losses |= judged
+        return MicroBatch(
+            {name: value.detach() for name, value in losses.items()},
+            self.tokenizer.quantizer.codebook_indices(out.codes),
+            {} if out.largest_latent is None else {'largest latent': out.largest_latent.detach()},
+        )
+
+    def after_step(self, optimizers: Mapping[str, OptimWrapper]) -> None:
+        if self.adversarial is not None and 'discriminator' in optimizers:
+            # The BatchNorm of each rank saw only its own images.
+            average_over_ranks([buffer for buffer in self.adversarial.buffers() if buffer.is_floating_point()])
+
+    def val_step(self, data: Mapping[str, Any]) -> Reconstructed:
+        """A batch and its reconstruction, which metrics read.
 
         Raises:
             NonFiniteError: Latents, codes or reconstructions that are NaN or infinite.
@@ -175,6 +179,4 @@ class TokenizerTask(Task):
         images = self.images(data)
         output = self.tokenizer(images)
         check_finite_images(output.reconstruction, 'the pixels', len(images), 'no score is made of them')
-        return [{'images': images, 'output': output, 'tokenizer': self.tokenizer}]
-
-    test_step = val_step
+        return Reconstructed(images, output)
