@@ -48,8 +48,12 @@ def test_values_that_json_does_not_have_are_kept(tmp_path: Path) -> None:
     assert math.isnan(read['g'].pop('for'))
     expected = dict(a=math.inf, b=[-math.inf, 1e300], c=[1, 2], d='x/y', e=dict(type='VectorQuantizer'), f=10**30)
     assert read == {
-        **expected, 'g': {'0': None, 'not a name': True}, 'h': {}, 'i': values['i'], 'j': 'fvq_core.registry.registry.find_component'
-    }  # fmt: skip
+        **expected,
+        'g': {'0': None, 'not a name': True},
+        'h': {},
+        'i': values['i'],
+        'j': 'fvq_core.registry.registry.find_component',
+    }
     (tmp_path / 'config.py').write_text(config_text(values))
     written = Config.fromfile(tmp_path / 'config.py').to_dict()
     assert math.isnan(written['g'].pop('for'))

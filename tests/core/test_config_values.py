@@ -14,7 +14,7 @@ from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import all_registries, build_component, load_plugins
 from fvq_core.registry.argument_types import declared, fits, wording
-from fvq_core.training.preflight import preflight
+from fvq_core.training.run_parts import build_run_parts
 
 WRONG = ('abc', -1, 0, None, [], {}, 1.5, True, [1, 2], math.nan)
 SMALL = {'train_dataloader.dataset.crops': 8, 'val_dataloader.dataset.crops': 8}
@@ -37,12 +37,12 @@ def test_every_entry_with_a_value_of_another_type_is_accepted_or_refused_in_one_
 ) -> None:
     weights = {'model.perceptual_loss': None} if 'gan' in config else {}
     start = {**SMALL, **weights}
-    preflight(load_config(config, start, str(tmp_path / 'run')), train=True)
+    build_run_parts(load_config(config, start, str(tmp_path / 'run')))
     refused = {}
     for number, path in enumerate(paths(load_config(config, start)._cfg_dict)):
         for value in (WRONG[number % len(WRONG)], WRONG[(number + 3) % len(WRONG)], WRONG[(number + 7) % len(WRONG)]):
             try:
-                preflight(load_config(config, {**start, path: value}, str(tmp_path / 'run')), train=True)
+                build_run_parts(load_config(config, {**start, path: value}, str(tmp_path / 'run')))
             except UserError as error:  # anything else fails the test
                 refused[path] = str(error)
     assert not [message for message in refused.values() if '\n' in message]
@@ -80,7 +80,7 @@ def test_every_entry_with_a_value_of_another_type_is_accepted_or_refused_in_one_
 )
 def test_message_names_the_path_what_was_expected_and_what_came(option: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        preflight(load_config('configs/mini/vq.py', {**SMALL, **option}), train=True)
+        build_run_parts(load_config('configs/mini/vq.py', {**SMALL, **option}))
     assert message in str(caught.value)
 
 
@@ -89,7 +89,7 @@ def test_a_config_without_a_part_is_refused_by_its_name(missing: str) -> None:
     cfg = load_config('configs/mini/vq.py')
     cfg.pop(missing)
     with pytest.raises(UserError, match=f"the config has no '{missing}'"):
-        preflight(cfg, train=True)
+        build_run_parts(cfg)
 
 
 def test_home_is_expanded_everywhere_and_a_number_is_a_name_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

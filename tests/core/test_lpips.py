@@ -286,7 +286,7 @@ def test_missing_weights_without_a_network_say_which_where_and_what_to_do(
 ) -> None:
     checkpoints = offline(monkeypatch, tmp_path)
     with pytest.raises(MissingWeightsError) as caught:
-        PerceptualLoss.preflight(dict(net='vgg'))
+        PerceptualLoss(net='vgg')
     message = str(caught.value)
     assert '\n' not in message
     url = 'https://download.pytorch.org/models/vgg16-397923af.pth'

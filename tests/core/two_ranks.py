@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from fvq_core.data.loader import Loader
 from fvq_core.errors import UserError
-from fvq_core.registry import MODELS
-from fvq_core.training.evaluation_loop import EvaluationLoop
+from fvq_core.registry import METRICS, MODELS
+from fvq_core.training.evaluation_loop import evaluate as evaluate_task
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 from tests.tiny import FVQ, tokenizer_config
 
@@ -79,23 +79,18 @@ def evaluate(rank: int, case: str) -> str:
     task = MODELS.build(
         dict(type='TokenizerTask', tokenizer=tokenizer_config(VQ), reconstruction_loss=dict(type='L2Loss'))
     )
-    logger, no_hook = logging.getLogger('fvq.test'), lambda stage, **arguments: None
-    runner = SimpleNamespace(task=task, seed=0, logger=logger, call_hook=no_hook)
-    data = dict(
-        batch_size=1, dataset=dict(type='BundledPhotos', split='eval', crop_size=16, crops=1), max_unreadable=0.2
-    )
-    loop = EvaluationLoop(runner, data, [dict(type='CodebookUsage')])
-    loop.dataloader = SizedBatches(mine[case])
+    metric = METRICS.build(dict(type='CodebookUsage'))
     try:
-        return f'{loop.run()["usage"].samples} images'
+        results = evaluate_task(task, cast(Loader, SizedBatches(mine[case])), [metric], logging.getLogger('fvq.test'))
+        return f'{results["usage"].samples} images'
     except UserError as error:
         return str(error)
 
 
 class SizedBatches(list):
-    """Batches of a data set of eight images."""
+    """Batches of a data set of eight images, a fifth of which may be unreadable."""
 
-    dataset = range(8)
+    dataset, max_unreadable = range(8), 0.2
 
 
 EVALUATIONS = ('one image', 'one rank reads nothing', 'too many together', 'no image', 'an error of one rank')

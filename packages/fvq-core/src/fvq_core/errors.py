@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -47,6 +48,17 @@ def as_user_error(error: Exception, what: str) -> UserError:
     """An exception that the user's values led to, in one line; `raise as_user_error(error, ...) from error`."""
     reason = ' '.join(str(error).split())[:300] or 'no reason given'
     return UserError(f'{what}: {type(error).__name__}: {reason}; FVQ_DEBUG=1 shows where.')
+
+
+@contextmanager
+def user_errors(what: str) -> Iterator[None]:
+    """Turn what the user's values raise inside the block (`MISTAKES`) into a one-line `UserError` that names `what`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MISTAKES as error:
+        raise as_user_error(error, what) from error
 
 
 def nearest_hint(name: str, valid: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from ..config.key_value import KeyValueAction
 from ..config.read import load_config
-from ..training.preflight import preflight
 from .command import add_launcher, add_size, command, make_parser
 
 EXAMPLE = """\
@@ -47,15 +46,11 @@ def main(argv: Sequence[str] | None) -> None:
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed, args.size)
     if args.smoke:
-        from ..training.smoke import shrink_config
+        from ..training.smoke import run_smoke, shrink_config
 
         cfg = shrink_config(cfg)
         if args.work_dir is None:
             cfg.work_dir += '_smoke'
-    preflight(cfg, train=True)
-    if args.smoke:
-        from ..training.smoke import run_smoke
-
         run_smoke(cfg, lambda line: print(f'smoke: {line}'))
         return
 
@@ -64,10 +59,9 @@ def main(argv: Sequence[str] | None) -> None:
     from ..training.runner import Runner
 
     cfg.launcher = find_launcher(args.launcher)
-
-    if args.resume:
+    if args.resume == 'newest':
         cfg.resume = True
-        if args.resume != 'newest':
-            read_checkpoint(args.resume)
-            cfg.resume = args.resume
+    elif args.resume:
+        read_checkpoint(args.resume)  # before anything is built
+        cfg.resume = args.resume
     Runner.from_cfg(cfg).train()

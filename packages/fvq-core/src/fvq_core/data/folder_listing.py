@@ -175,7 +175,7 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 
 @functools.cache
 def warn_left_out(message: str) -> None:
-    """Log what is left out of a data set: by the main process, and once, though a run builds its data sets several times."""
+    """Log what is left out of a data set; only the main process does, and each message once."""
     if is_main_process():
         logging.getLogger('fvq').warning(printable(message))
 

@@ -25,10 +25,10 @@ class _Strided(SubsetRandomSampler):
 
 
 def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
-    """The dataset of a loader's config, checked and not empty.
+    """The dataset of a loader's config, once the config is checked.
 
     Raises:
-        UserError: Unknown keys, no usable batch size, or the dataset's own complaint.
+        UserError: Unknown keys, values out of range, or an error of the dataset itself.
     """
     for key in cfg:
         if key not in LOADER:
@@ -51,22 +51,35 @@ def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
     return DATASETS.build(cfg['dataset'], seed=seed)
 
 
-def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
+class Loader(DataLoader):
+    """A `DataLoader` that knows how many of its images may be unreadable.
+
+    Attributes:
+        max_unreadable: Largest tolerated share, in [0, 1].
+    """
+
+    max_unreadable: float = 0.1
+
+
+def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> Loader:
     """An endless, seekable loader for training, or one pass in order for evaluation.
 
     Args:
         cfg: `dataset` (a config), `batch_size` of one process, and optionally `num_workers` (default 0), `pin_memory`
-            (default False; without a GPU nothing is pinned), `prefetch_factor` (batches a worker keeps ready) and
+            (default False; without a GPU nothing is pinned), `prefetch_factor` (batches that a worker keeps ready) and
             `max_unreadable` (largest tolerated share of unreadable images, default 0.1).
-        seed: Of the data order and of random transforms.
+        seed: Seed of the data order and of random transforms.
         train: Which of the two.
+
+    Raises:
+        UserError: See `build_dataset`.
     """
     dataset = build_dataset(cfg, seed)
     rank, world_size = get_dist_info()
     sized = cast(Sized, dataset)
     sampler = SeekableSampler(sized, seed=seed) if train else _Strided(range(rank, len(sized), world_size))
     workers = cfg.get('num_workers', 0)
-    return DataLoader(
+    loader = Loader(
         dataset,
         batch_size=cfg['batch_size'],
         sampler=sampler,
@@ -76,3 +89,5 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> DataLoader:
         prefetch_factor=cfg.get('prefetch_factor') if workers else None,
         pin_memory=bool(cfg.get('pin_memory')) and torch.cuda.is_available(),
     )
+    loader.max_unreadable = cfg.get('max_unreadable', Loader.max_unreadable)
+    return loader

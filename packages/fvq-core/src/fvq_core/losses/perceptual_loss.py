@@ -7,35 +7,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..registry import LOSSES
-from .perceptual import LPIPS, MissingWeightsError, find_backbone
+from .perceptual import LPIPS, MissingWeightsError
 
 
 @LOSSES.register_module()
 class PerceptualLoss(nn.Module):
     """Mean LPIPS distance of a batch, times a weight: 1.0 with `vgg` in VQGAN, LlamaGen and FVQ (the paper, table 6).
 
-    The frozen network stands beside the module tree: it is in no state dict, no moving average, no DDP handle and no
-    optimizer, but follows the module to another device, type or memory order.
+    The frozen network is kept out of the module tree: it is in no state dict, moving average, DDP module or optimizer, but
+    follows the module to another device, type or memory order.
 
     Args:
-        weight: Of the term.
-        net: See `LPIPS`, as for the rest.
-        weights: The trained network's file.
-        lin_weights: The channel weights' file.
-        dropout: As released loops do, with LPIPS's dropout on in train mode.
-        random: Random weights, for smoke runs and timings; said in the log.
-        check_hash: Refuse a file that is not the published one.
+        weight: Weight of the term.
+        net: The network; see `LPIPS`.
+        weights: File of the trained network.
+        lin_weights: File of the channel weights.
+        dropout: Whether LPIPS's dropout is on in train mode, as in the released loops.
+        random: Random weights, for smoke runs and timings; logged as a warning.
+        check_hash: Whether to refuse files that are not the published ones.
 
     Attributes:
         network: The `LPIPS`.
 
     Raises:
-        MissingWeightsError: The trained weights are neither here nor can they be downloaded. Not on the meta device, where
-            none are needed; `preflight` asks for them before a run begins.
+        MissingWeightsError: The trained weights are not on this machine and cannot be downloaded. Not on the meta device,
+            where none are needed.
     """
 
     network: LPIPS
@@ -52,10 +51,13 @@ class PerceptualLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = weight
-        network = LPIPS(net, weights, lin_weights, dropout=dropout, random=random, check_hash=check_hash)
+        try:
+            network = LPIPS(net, weights, lin_weights, dropout=dropout, random=random, check_hash=check_hash)
+        except MissingWeightsError as error:
+            raise MissingWeightsError(f'{error} To train without it: model.perceptual_loss=None.') from error
         object.__setattr__(self, 'network', network.train(self.training))  # out of the module tree
         if random and not network.shift_1C11.is_meta:
-            print_log(f'PerceptualLoss: {network.provenance}', logger='current', level=logging.WARNING)
+            logging.getLogger('fvq').warning(f'PerceptualLoss: {network.provenance}')
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PerceptualLoss:
         self.network._apply(fn, recurse)  # what `to`, `cuda`, `half` and the like go through
@@ -70,16 +72,6 @@ class PerceptualLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f'LPIPS {self.network.extra_repr()}, weight={self.weight}'
-
-    @staticmethod
-    def preflight(cfg: dict[str, Any]) -> None:
-        """Fetch the trained weights, or say how to do without, before anything else of a run."""
-        if cfg.get('random', False):
-            return
-        try:
-            find_backbone(cfg.get('net', 'vgg'), cfg.get('weights'))
-        except MissingWeightsError as error:
-            raise MissingWeightsError(f'{error} To train without it: model.perceptual_loss=None.') from error
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

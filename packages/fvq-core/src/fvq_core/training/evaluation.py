@@ -6,12 +6,13 @@ import copy
 import functools
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
+
+from mmengine.config import Config
 
 from ..config.data import build_data, read_config_data
 from ..config.walk import components
-from ..errors import UserError
+from ..errors import UserError, user_errors
 from ..metric import MetricValue
 from ..ops.distributed import choose_device
 from ..registry import MODELS, find_component
@@ -19,7 +20,8 @@ from ..saving.folding import fold_for_training
 from ..saving.weights import build_skeleton, check_fit, load_weights
 from ..tokenizer import Tokenizer
 from .checkpoint import read_checkpoint
-from .evaluation_loop import EvaluationLoop
+from .evaluation_loop import evaluate
+from .run_parts import build_checked_loader, build_metrics, check_entries
 
 
 def inference_task(model: Any, folded: bool = False) -> Any:
@@ -93,31 +95,40 @@ def checkpoint_config(checkpoint: dict[str, Any], source: str) -> Any:
     return read_config_data((checkpoint.get('meta') or {}).get('config'), source, remedy)
 
 
-def evaluation_task(cfg: Any, path: str, weights: Literal['ema', 'raw'] | None = None) -> Any:
-    """The task of an `iter_N.pth` or of a saved tokenizer's folder, in eval mode on the config's device."""
-    device = choose_device(cfg.get('device', 'auto'))
-    if Path(path).is_dir():
-        task = inference_task(cfg.model)
-        task.tokenizer = Tokenizer.from_pretrained(path)
-    else:
-        task = load_task(read_checkpoint(path), path, cfg, weights)
-    return task.to(device).eval()
+def evaluation_task(cfg: Config, path: str, weights: Literal['ema', 'raw'] | None = None) -> Any:
+    """The task of an `iter_N.pth` or of a saved tokenizer's folder, in eval mode on the config's device.
+
+    Raises:
+        UserError: The config has no evaluation data or is not of a tokenizer, or weights that cannot be read or do not fit.
+    """
+    with user_errors('this config cannot be used'):
+        check_entries(cfg, ['model'])
+        if cfg.get('val_dataloader') is None:
+            raise UserError(
+                'the config has no val_dataloader. A generator is evaluated by its samples: tools/sample.py, then '
+                'tools/evaluate.py.'
+            )
+        if Path(path).is_dir():
+            task = inference_task(cfg.model)
+            task.tokenizer = Tokenizer.from_pretrained(path)
+        else:
+            task = load_task(read_checkpoint(path), path, cfg, weights)
+        return task.to(choose_device(cfg.get('device', 'auto'))).eval()
 
 
 def evaluate_checkpoint(
-    cfg: Any, path: str, weights: Literal['ema', 'raw'] | None = None
+    cfg: Config, path: str, weights: Literal['ema', 'raw'] | None = None
 ) -> tuple[dict[str, MetricValue], str]:
     """The config's metrics over its evaluation set, for an `iter_N.pth` or a saved tokenizer's folder.
 
     Returns:
         The values, and what the weights are called in their stamps.
+
+    Raises:
+        UserError: See `evaluation_task`; or evaluation data that cannot be used.
     """
     task = evaluation_task(cfg, path, weights)
-    runner = SimpleNamespace(
-        task=task,
-        seed=cfg.randomness.get('seed') or 0,
-        logger=logging.getLogger('fvq'),
-        call_hook=lambda stage, **arguments: None,
-    )
-    results = EvaluationLoop(runner, cfg.val_dataloader, cfg.val_evaluator).run()
-    return results, f'{path}{task.weights_note}'
+    with user_errors('this config cannot be used'):
+        metrics = build_metrics(cfg)
+        loader = build_checked_loader(cfg, 'val_dataloader', cfg.randomness.get('seed') or 0, task)
+    return evaluate(task, loader, metrics, logging.getLogger('fvq')), f'{path}{task.weights_note}'

@@ -2,69 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+import logging
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, cast
 
 import torch
 from mmengine.runner import BaseLoop
 
-from ..data.loader import build_loader
+from ..data.loader import Loader
 from ..data.sample import UnreadableImages
 from ..errors import UserError
 from ..metric import Metric, MetricValue
 from ..ops.ranks import sum_or_raise
-from ..registry import LOOPS, METRICS
+from ..registry import LOOPS
+
+
+@torch.no_grad()
+def evaluate(
+    task: Any,
+    loader: Loader,
+    metrics: Sequence[Metric],
+    logger: logging.Logger,
+    after_batch: Callable[[int, Mapping[str, Any], Any], None] | None = None,
+) -> dict[str, MetricValue]:
+    """The values of all metrics over a data set, by name; in eval mode and float32, on every rank.
+
+    Args:
+        task: With a `tokenizer` and a `val_step`; see `TokenizerTask`.
+        loader: This rank's share of the data set.
+        metrics: Started over before the first batch.
+        logger: Where unreadable images are named.
+        after_batch: Called with the number of a batch, the batch, and what `val_step` made of it.
+
+    Raises:
+        UserError: No image can be read, or too many cannot; a batch that `val_step` does not take.
+    """
+    task.eval()
+    unreadable = UnreadableImages(len(cast(Sized, loader.dataset)), loader.max_unreadable, logger)
+    for metric in metrics:
+        metric.reset(task.tokenizer)
+    images, error = 0, None
+    try:
+        for number, batch in enumerate(loader):
+            if not unreadable.check(batch):
+                continue
+            evaluated = task.val_step(batch)
+            for metric in metrics:
+                metric.update(evaluated.images, evaluated.output, task.tokenizer)
+            images += len(evaluated.images)
+            if after_batch is not None:
+                after_batch(number, batch, evaluated)
+    except UserError as caught:
+        error = caught
+    # A rank may have no images of its own, because there are fewer than ranks or it cannot read any: sum over all of them.
+    total, broken = sum_or_raise([images, len(unreadable.names)], error)
+    unreadable.check_share(broken)
+    if not total:
+        raise UserError('the evaluation set has no readable image.')
+    results: dict[str, MetricValue] = {}
+    for metric in metrics:
+        metric.reduce()
+        results.update(metric.compute())
+    return results
 
 
 @LOOPS.register_module()
 class EvaluationLoop(BaseLoop):
-    """Evaluates in eval mode and float32.
+    """`evaluate` with the hooks of a run.
 
     Args:
         runner: The Runner.
-        dataloader: Config of the evaluation data; see `build_loader`.
-        evaluator: Configs of components of `METRICS`.
+        dataloader: This rank's share of the evaluation data.
+        evaluator: The metrics.
 
     Attributes:
         results: Values of the last pass by name.
     """
 
-    def __init__(self, runner: Any, dataloader: Mapping[str, Any], evaluator: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(runner, build_loader(dataloader, runner.seed, train=False))
-        self.metrics: list[Metric] = [METRICS.build(metric) for metric in evaluator]
-        self.allowed_unreadable = dataloader.get('max_unreadable', 0.1)
+    def __init__(self, runner: Any, dataloader: Loader, evaluator: Sequence[Metric]) -> None:
+        super().__init__(runner, dataloader)
+        self.loader, self.metrics = dataloader, list(evaluator)
         self.results: dict[str, MetricValue] = {}
 
-    @torch.no_grad()
     def run(self) -> dict[str, MetricValue]:
         runner = self.runner
-        task = runner.task.eval()
+        runner.task.eval()
         runner.call_hook('before_val')
         runner.call_hook('before_val_epoch')
-        unreadable = UnreadableImages(len(cast(Sized, self.dataloader.dataset)), self.allowed_unreadable, runner.logger)
-        for metric in self.metrics:
-            metric.reset(task.tokenizer)
-        mine, error = 0, None
-        try:
-            for index, batch in enumerate(self.dataloader):
-                if not unreadable.check(batch):
-                    continue
-                evaluated = task.val_step(batch)
-                for metric in self.metrics:
-                    metric.update(evaluated.images, evaluated.output, task.tokenizer)
-                mine += len(evaluated.images)
-                runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=evaluated)
-        except UserError as caught:
-            error = caught
-        # A rank may have no image of its own, if there are fewer than ranks or if it cannot read any: ask all of them.
-        seen, broken = sum_or_raise([mine, len(unreadable.names)], error)
-        unreadable.check_share(broken)
-        if not seen:
-            raise UserError('the evaluation set has no readable image.')
-        self.results = {}
-        for metric in self.metrics:
-            metric.reduce()
-            self.results.update(metric.compute())
+        self.results = evaluate(runner.task, self.loader, self.metrics, runner.logger, self._after_batch)
         runner.call_hook('after_val_epoch', metrics=self.results)
         runner.call_hook('after_val')
         return self.results
+
+    def _after_batch(self, number: int, batch: Mapping[str, Any], evaluated: Any) -> None:
+        self.runner.call_hook('after_val_iter', batch_idx=number, data_batch=batch, outputs=evaluated)

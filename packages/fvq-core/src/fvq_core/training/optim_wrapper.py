@@ -11,7 +11,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import Tensor, nn
 
-from ..errors import MISTAKES, UserError, as_user_error, nearest_hint
+from ..errors import MISTAKES, UserError, nearest_hint, user_errors
 from ..registry import OPTIM_WRAPPERS, OPTIMIZERS
 from ..registry.argument_types import check
 
@@ -108,14 +108,10 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
     for name in special:
         if name not in parts:
             raise UserError(f"optim_wrapper.parts: this task has no part '{name}'; {nearest_hint(name, parts)}")
-    try:
+    with user_errors('optim_wrapper'):
         wrappers = {
             name: build_optim_wrapper(part, merged(common, special.get(name, {}))) for name, part in parts.items()
         }
-    except UserError:
-        raise
-    except MISTAKES as error:
-        raise as_user_error(error, 'optim_wrapper') from error
     return OptimWrapperDict(**wrappers)
 
 

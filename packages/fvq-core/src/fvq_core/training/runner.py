@@ -11,6 +11,7 @@ What is ours, and why (mmengine 0.10.7 under torch >= 2.6):
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import shutil
@@ -20,17 +21,18 @@ from typing import Any, cast
 
 import mmengine.runner
 import torch
+from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict
 
 from .. import __version__
 from ..config.data import RESOLVED_CONFIG, config_data, config_text
-from ..errors import MISTAKES, UserError, as_user_error
+from ..errors import UserError, user_errors
 from ..files.atomic import write_atomically
 from ..files.json import write_json
 from ..ops.distributed import choose_device, join_group
-from ..registry import HOOKS, RUNNERS, SCOPE
+from ..registry import RUNNERS, SCOPE
 from ..saving.weights import load_weights
 from .checkpoint import (
     CheckpointError,
@@ -41,44 +43,67 @@ from .checkpoint import (
     write_checkpoint,
 )
 from .optim_wrapper import build_optim_wrappers
-from .replaced_hooks import check_hook
 from .resume import check_resumable, resume_optimizer, resume_schedulers
+from .run_parts import RunParts, build_run_parts
 from .schedules.build_schedulers import build_schedulers, scheduler_state
 from .start_weights import find_start_weights
 from .tasks.task import Task
 from .train_loop import TrainLoop
 
 HISTORY_NAME = 'history.jsonl'
-# What mmengine registers by default, and what stands there if a config says nothing.
-STOCK_HOOKS: dict[str, Any] = dict(
-    runtime_info=None,
-    timer=None,
-    sampler_seed=None,
-    logger=None,
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook'),
-)
 _runs_of_this_process = itertools.count()
 
 
 @RUNNERS.register_module()
 class Runner(mmengine.runner.Runner):
-    """Built from a config by `Runner.from_cfg`, like mmengine's.
+    """Trains what `build_run_parts` built of a config.
+
+    Args:
+        cfg: The config.
+        parts: Built from it.
 
     Attributes:
         last_log: The last logged row of training figures, by name; empty before the first.
     """
 
     @classmethod
-    def from_cfg(cls, cfg: Any) -> Runner:
-        cfg.setdefault('default_scope', SCOPE)
-        join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'))
-        return cast(Runner, super().from_cfg(cfg))
+    def from_cfg(cls, cfg: Config) -> Runner:  # pyrefly: ignore[bad-override]
+        """Join the other processes, build and check everything, and only then make the work dir.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        Raises:
+            UserError: See `build_run_parts`.
+        """
+        cfg = copy.deepcopy(cfg)
+        join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'))
+        return cls(cfg, build_run_parts(cfg))
+
+    def __init__(self, cfg: Config, parts: RunParts) -> None:
         self._config_data: dict[str, Any] | None = None
+        self._start_weights = parts.start
         self.last_log: dict[str, Any] = {}
-        super().__init__(*args, **kwargs)
+        validates = parts.val_loader is not None
+        super().__init__(
+            model=parts.task,
+            work_dir=cfg.work_dir,
+            train_dataloader=parts.train_loader,
+            train_cfg={'type': 'TrainLoop', **cfg.train_cfg},
+            val_dataloader=parts.val_loader,
+            val_cfg={'type': 'EvaluationLoop', **cfg.val_cfg} if validates else None,
+            val_evaluator=cast(Any, parts.metrics) if validates else None,
+            optim_wrapper=cfg.optim_wrapper,
+            param_scheduler=cfg.get('param_scheduler'),
+            auto_scale_lr=cfg.get('auto_scale_lr'),
+            custom_hooks=cast(Any, parts.hooks),
+            load_from=cfg.get('load_from'),
+            resume=cfg.get('resume', False),
+            launcher=cfg.get('launcher', 'none'),
+            env_cfg=cfg.get('env_cfg', {}),
+            log_level=cfg.get('log_level', 'INFO'),
+            visualizer=cfg.get('visualizer'),
+            default_scope=cfg.get('default_scope', SCOPE),
+            randomness=parts.randomness,
+            cfg=cfg,
+        )
         level = self.cfg.get('log_level', 'INFO')
         self.logger.setLevel(level)
         for handler in self.logger.handlers:
@@ -91,18 +116,8 @@ class Runner(mmengine.runner.Runner):
         if number:
             self._timestamp = f'{self._timestamp}_{number}'
 
-    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        # None leaves a hook out: one of mmengine's own, or one of ours, which mmengine's method would trip over.
-        hooks = {name: hook for name, hook in (hooks or {}).items() if hook is not None or name in STOCK_HOOKS}
-        super().register_default_hooks({**STOCK_HOOKS, **hooks})
-
-    def register_hook(self, hook: Any, priority: Any = None) -> None:
-        # Built by our registry, which finds ours first and says in one line what is wrong.
-        if isinstance(hook, Mapping):
-            hook = dict(hook)
-            priority = priority or hook.pop('priority', None)
-            hook = HOOKS.build(hook)
-        super().register_hook(check_hook(hook), priority)
+    def register_default_hooks(self, hooks: Any = None) -> None:
+        """Nothing: `RunParts.hooks` has all of them."""
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
         # Quiet while the Runner is being set up: mmengine would print the environment, the config and every hook.
@@ -147,10 +162,12 @@ class Runner(mmengine.runner.Runner):
             self.resume(self._resume)
         elif not self._resume or not self._resume_newest():
             # Read first: it may lie in the run that is set aside.
-            start = self._load_from and find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
+            start, self._start_weights = self._start_weights, None
+            if start is None and self._load_from:
+                start = find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
             if not self._resume:
                 self._set_aside_old_run()
-            if start:
+            if start is not None:
                 start.load(self.task)
                 self.logger.info(start.said)
         self._has_loaded = True
@@ -180,12 +197,8 @@ class Runner(mmengine.runner.Runner):
             raise UserError(
                 f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
             )
-        try:
+        with user_errors(f'{path} cannot be resumed'):
             self._restore(checkpoint, str(path))
-        except UserError:
-            raise
-        except MISTAKES as error:
-            raise as_user_error(error, f'{path} cannot be resumed') from error
         self._has_loaded = True
         if difference:
             self.logger.warning(difference)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +13,7 @@ from mmengine.dist import get_dist_info
 from mmengine.runner import BaseLoop
 from torch import Tensor
 
-from ..data.loader import build_loader
+from ..data.loader import Loader
 from ..data.sample import UnreadableImages
 from ..data.seekable_sampler import SeekableSampler
 from ..errors import NonFiniteError, NonFiniteLossError, UserError
@@ -22,7 +22,7 @@ from ..registry import LOOPS
 from .checkpoint import list_checkpoints
 from .tasks.task import Task
 
-FINITE_CHECK_INTERVAL = 10  # on a GPU, where every look at a loss waits for the device
+FINITE_CHECK_INTERVAL = 10  # iterations, on a GPU: each check waits for the device
 
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
@@ -39,10 +39,10 @@ class TrainLoop(BaseLoop):
 
     Args:
         runner: The Runner.
-        dataloader: Config of the training data; see `build_loader`.
-        max_iters: Length of the run; where it is given, `max_epochs` does not count.
+        dataloader: This rank's endless loader of the training data.
+        max_iters: Length of the run; if given, `max_epochs` is ignored.
         max_epochs: Length of the run in passes over the training set.
-        val_interval: Iterations between evaluations; one always follows the last iteration. 0 for that one alone.
+        val_interval: Iterations between evaluations; one always follows the last iteration. 0 for only that one.
         accumulate: Micro-batches of one iteration, whose gradients are averaged before the optimizers step. The batch
             of an iteration is `batch_size` x processes x `accumulate`.
     """
@@ -50,22 +50,22 @@ class TrainLoop(BaseLoop):
     def __init__(
         self,
         runner: Any,
-        dataloader: Mapping[str, Any],
+        dataloader: Loader,
         max_iters: int | None = None,
         max_epochs: float | None = None,
         val_interval: int = 0,
         accumulate: int = 1,
     ) -> None:
         check_length(max_iters, max_epochs, accumulate, val_interval)
-        super().__init__(runner, build_loader(dataloader, runner.seed, train=True))
-        images = len(cast(Sized, self.dataloader.dataset))
+        super().__init__(runner, dataloader)
+        images = len(cast(Sized, dataloader.dataset))
         self.accumulate = accumulate
-        self.global_batch_size = dataloader['batch_size'] * get_dist_info()[1] * accumulate
+        self.global_batch_size = cast(int, dataloader.batch_size) * get_dist_info()[1] * accumulate
         self._max_iters = max_iters or max(1, round(cast(float, max_epochs) * images / self.global_batch_size))
         self.iters_per_epoch = max(1, round(images / self.global_batch_size))
         self.val_interval, self.val_begin = val_interval, 1
         self._iter, self._epoch, self._max_epochs = 0, 0, 1
-        self.unreadable = UnreadableImages(images, dataloader.get('max_unreadable', 0.1), runner.logger)
+        self.unreadable = UnreadableImages(images, dataloader.max_unreadable, runner.logger)
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
 
     @property
@@ -89,7 +89,7 @@ class TrainLoop(BaseLoop):
         return self._max_epochs
 
     def batches(self, start_iter: int) -> Iterator[dict[str, Any]]:
-        """Batches from an iteration on."""
+        """Micro-batches from an iteration on."""
         cast(SeekableSampler, self.dataloader.sampler).start = start_iter * self.global_batch_size
         return (batch for batch in self.dataloader if self.unreadable.check(batch))
 
@@ -100,7 +100,7 @@ class TrainLoop(BaseLoop):
         if self._iter == 0:
             seed_iteration(runner.seed, 0, -1)
             task.initialize_from_data(self.batches(0))
-            copy_from_first_rank(task)  # each rank prepared from data of its own
+            copy_from_first_rank(task)  # each rank initialized from its own data
         runner.call_hook('before_train_epoch')
         batches = self.batches(self._iter)
         task.train()
@@ -126,7 +126,7 @@ class TrainLoop(BaseLoop):
         try:
             outputs = runner.task.train_step(micro_batches, runner.optim_wrapper, self._iter)
         except NonFiniteError as error:
-            self.check_finite()  # an earlier iteration may be at fault
+            self.check_finite()  # an earlier iteration may be to blame
             raise self.diverged(self._iter, str(error)) from error
         norms = {
             f'gradient norm of {name}': wrapper.grad_norm
@@ -141,12 +141,12 @@ class TrainLoop(BaseLoop):
         self._iter += 1
 
     def check_finite(self) -> None:
-        """Look at the losses, gradient norms and whatever else the task watches of the iterations since the last look.
+        """Check losses, gradient norms and what else the task watches, of all iterations since the last check.
 
-        It comes before every evaluation and checkpoint, so no checkpoint is ever written from broken weights.
+        Called before every evaluation and checkpoint, so no checkpoint is ever written from broken weights.
 
         Raises:
-            NonFiniteLossError: Naming the first iteration at fault, its terms, and the last good checkpoint.
+            NonFiniteLossError: Naming the first iteration with a non-finite value, its terms, and the last good checkpoint.
         """
         unchecked, self.unchecked = self.unchecked, []
         if not unchecked:
@@ -164,7 +164,7 @@ class TrainLoop(BaseLoop):
         raise self.diverged(iteration, f'the {what} is not finite ({listed})')
 
     def diverged(self, iteration: int, what: str) -> NonFiniteLossError:
-        """The error of a run with numbers that are not finite: where, what, the last good checkpoint, and what helps."""
+        """The error of a run with non-finite values: where, what, the last good checkpoint, and what helps."""
         saved = list_checkpoints(self.runner.work_dir)
         last = f'the last good checkpoint is {saved[0]}' if saved else 'no checkpoint was written yet'
         return NonFiniteLossError(
@@ -173,10 +173,10 @@ class TrainLoop(BaseLoop):
 
 
 def check_length(max_iters: Any, max_epochs: Any, accumulate: Any = 1, val_interval: Any = 0) -> None:
-    """Refuse a run that has no length.
+    """Raise if the length of a run is missing or invalid.
 
     Raises:
-        UserError: Neither length given, or one below its minimum.
+        UserError: Neither `max_iters` nor `max_epochs` is given, or a value is below its minimum.
     """
     if max_iters is None and max_epochs is None:
         raise UserError('train_cfg: set max_iters or max_epochs.')

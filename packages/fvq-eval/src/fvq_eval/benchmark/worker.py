@@ -19,9 +19,9 @@ from fvq_core.config.data import from_data
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object, write_json
 from fvq_core.images import to_uint8
+from fvq_core.registry import load_plugins
 from fvq_core.training.checkpoint import list_checkpoints
 from fvq_core.training.hooks.history import History
-from fvq_core.training.preflight import preflight
 from fvq_core.training.runner import HISTORY_NAME, Runner, versions
 from fvq_core.training.train_loop import TrainLoop
 
@@ -42,8 +42,8 @@ def train(folder: Path) -> dict[str, Any]:
         import_modules_from_strings(**cfg.custom_imports)
     object.__setattr__(cfg, '_filename', request['config'])
     cfg.work_dir = str(folder)
-    preflight(cfg, train=True)
     cfg.resume = bool(list_checkpoints(folder))
+    load_plugins()
     imported_mib = resident_peak_mib()
     runner = Runner.from_cfg(cfg)
     device = next(runner.task.parameters()).device

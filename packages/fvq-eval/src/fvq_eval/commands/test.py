@@ -84,20 +84,15 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.ops.distributed import find_launcher, join_group
     from fvq_core.training.evaluation import evaluate_checkpoint
     from fvq_core.training.hooks.report_hook import metrics_document
-    from fvq_core.training.preflight import preflight
 
     cfg = load_config(args.config, args.cfg_options, size=args.size)
-    if args.data:
-        use_image_folder(cfg.val_dataloader, args.data)
-    for key, value in (('batch_size', args.batch_size), ('num_workers', args.workers)):
-        if value is not None:
-            cfg.val_dataloader[key] = value
-    evaluator = None
-    if args.preset:
-        evaluator = preset_evaluator(args)
-        use_crop(cfg, evaluator.presets[0].crop.config())
-    preflight(cfg, train=False)
-    join_group(find_launcher(args.launcher), cfg.device)
+    if cfg.get('val_dataloader') is not None:
+        if args.data:
+            use_image_folder(cfg.val_dataloader, args.data)
+        given = dict(batch_size=args.batch_size, num_workers=args.workers)
+        cfg.val_dataloader.update({key: value for key, value in given.items() if value is not None})
+    evaluator = preset_evaluator(args) if args.preset else None
+    join_group(find_launcher(args.launcher), cfg.get('device', 'auto'))
     if evaluator is None:
         results, weights = evaluate_checkpoint(cfg, args.checkpoint, args.weights)
     else:
@@ -151,23 +146,21 @@ def extractor_config(name: str | None, options: Mapping[str, Any]) -> dict[str, 
     return dict(type=name or 'InceptionV3', **options)
 
 
-def use_crop(cfg: Any, crop: Mapping[str, Any]) -> None:
-    """Let a preset's crop stand for the config's own, whose metrics are not asked for either."""
-    cfg.val_evaluator = []
-    if 'transforms' in cfg.val_dataloader.dataset:
-        cfg.val_dataloader.dataset.transforms = [dict(crop)]
-
-
 def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) -> tuple[dict[str, MetricValue], str]:
-    """The numbers of every preset over the config's evaluation set, and what the weights are called in their stamps."""
+    """The numbers of every preset over the config's evaluation set, and what the weights are called in their stamps.
+
+    The config's own crop and metrics play no part: each preset crops whole files its own way.
+    """
     from fvq_core.data.loader import build_dataset
+    from fvq_core.errors import user_errors
     from fvq_core.training.evaluation import evaluation_task
 
-    loader = cfg.val_dataloader
-    task = evaluation_task(cfg, checkpoint, weights)
+    task, loader = evaluation_task(cfg, checkpoint, weights), cfg.val_dataloader
+    with user_errors('this config cannot be used'):
+        dataset = build_dataset(loader, cfg.randomness.get('seed') or 0)
     results = evaluator.evaluate(
         task.tokenizer,
-        build_dataset(loader, cfg.randomness.get('seed') or 0),
+        dataset,
         batch_size=loader.batch_size,
         num_workers=loader.get('num_workers', 0),
         max_unreadable=loader.get('max_unreadable', 0.1),

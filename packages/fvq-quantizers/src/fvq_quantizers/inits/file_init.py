@@ -105,11 +105,6 @@ class FileInit(CodebookInit):
         return key
 
     @staticmethod
-    def preflight(cfg: Mapping[str, Any]) -> None:
-        """The file must be there before a run writes anything."""
-        find_file(Path(cfg['path']).expanduser())
-
-    @staticmethod
     def smoke(cfg: Mapping[str, Any]) -> dict[str, Any]:
         """Random codes of the same size, so that the file is not needed."""
         return dict(_replace_=True, type='NormalInit')

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
-from ...errors import MISTAKES, UserError, as_user_error, nearest_hint
+from ...errors import UserError, nearest_hint, user_errors
 from ...registry import PARAM_SCHEDULERS, build_component
 from .run_lr import POSITION, RunLR
 
@@ -100,12 +100,8 @@ def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epo
         )
     else:
         arguments.setdefault('end', total_iters)
-    try:
+    with user_errors(f'param_scheduler: {name}'):
         return build(optimizer, **arguments)
-    except UserError:
-        raise
-    except MISTAKES as error:
-        raise as_user_error(error, f'param_scheduler: {name}') from error
 
 
 def of_mmengine(component: type) -> bool:

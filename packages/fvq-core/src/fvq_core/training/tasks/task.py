@@ -64,6 +64,10 @@ class Task(BaseModel):
     def initialize_from_data(self, batches: Iterator[Any]) -> None:
         """Called once before the first step of a fresh run, with batches that training will see again."""
 
+    def image_multiple(self) -> int:
+        """What height and width of the images must be multiples of."""
+        return 1
+
     def parts_due(self, iteration: int) -> list[str]:
         """Names of the parts whose optimizers step in a 0-based iteration."""
         return list(self.parts())

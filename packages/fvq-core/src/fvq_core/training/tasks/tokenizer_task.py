@@ -75,6 +75,9 @@ class TokenizerTask(Task):
             parts['discriminator'] = self.adversarial
         return parts
 
+    def image_multiple(self) -> int:
+        return self.tokenizer.downsample_factor
+
     def compiled_modules(self) -> list[nn.Module]:
         modules = [self.tokenizer.encoder, self.tokenizer.decoder]
         return modules if self.adversarial is None else [*modules, self.adversarial.discriminator]

@@ -1,0 +1,184 @@
+"""What a run is made of, built and checked before anything is written: a bad config costs one line and no folder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import sync_random_seed
+from mmengine.hooks import Hook
+from mmengine.runner import get_priority
+from mmengine.runner.utils import set_random_seed
+
+from ..config.data import config_data
+from ..data.loader import Loader, build_loader
+from ..errors import UserError, user_errors
+from ..metric import Metric
+from ..ops.distributed import choose_device
+from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS
+from .optim_wrapper import build_optim_wrappers, check_step
+from .replaced_hooks import check_hook
+from .schedules.build_schedulers import build_schedulers
+from .start_weights import StartWeights, find_start_weights
+from .tasks.task import Task
+from .train_loop import check_length
+
+# The hooks of every run; `default_hooks` of a config replaces them by name, or leaves them out with None.
+STANDARD_HOOKS: dict[str, Any] = dict(
+    param_scheduler=dict(type='ParamSchedulerHook'), checkpoint=dict(type='CheckpointHook')
+)
+UNKNOWN_LENGTH = dict(total_iters=10**9, iters_per_epoch=1000)  # before the size of the data set is known
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What `build_run_parts` builds of a config, each part once.
+
+    Attributes:
+        task: With its initial weights, on the CPU.
+        randomness: The config's, with a seed drawn at random if it has none.
+        hooks: All hooks, in the order in which they are registered.
+        train_loader: Of the training data.
+        val_loader: Of the evaluation data; None if the run evaluates nothing.
+        metrics: Those of the evaluation.
+        start: The weights to start from; None without `load_from`, or if the run is to be resumed.
+    """
+
+    task: Task
+    randomness: dict[str, Any]
+    hooks: list[Hook]
+    train_loader: Loader
+    val_loader: Loader | None
+    metrics: list[Metric]
+    start: StartWeights | None
+
+
+def build_run_parts(cfg: Config) -> RunParts:
+    """Build everything that a run needs, and try what is only used later; the process group must have been joined.
+
+    Raises:
+        UserError: What is wrong and how to mend it, in one line.
+    """
+    with user_errors('this config cannot be used'):
+        check_entries(cfg, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
+        check_loops(cfg)
+        if Path(cfg.work_dir).is_file():
+            raise UserError(f'the work dir {cfg.work_dir} is a file; choose another with --work-dir.')
+        randomness = {**cfg.randomness}
+        if randomness.get('seed') is None:
+            randomness['seed'] = sync_random_seed()
+        seed = set_random_seed(**randomness)
+        task: Task = MODELS.build(cfg.model)  # the first to draw random numbers
+        try_optimization(cfg, list(task.parts()))
+        hooks = build_hooks(cfg)
+        start = None
+        if cfg.get('load_from') and not cfg.get('resume'):
+            start = find_start_weights(task, cfg.load_from, cfg.get('load_weights'))
+        validates = cfg.get('val_cfg') is not None
+        metrics = build_metrics(cfg) if validates else []
+        train_loader = build_checked_loader(cfg, 'train_dataloader', seed, task)
+        val_loader = build_checked_loader(cfg, 'val_dataloader', seed, task) if validates else None
+        return RunParts(task, randomness, hooks, train_loader, val_loader, metrics, start)
+
+
+def check_entries(cfg: Config, required: Sequence[str]) -> None:
+    """Raise if a top-level entry is missing or cannot be kept with a run, or if the device is not there.
+
+    Raises:
+        UserError: Naming it.
+    """
+    for name in required:
+        if not cfg.get(name):
+            raise UserError(f"the config has no '{name}'; start from one of configs/, for example with base = '...'.")
+    config_data(cfg.to_dict())
+    choose_device(cfg.get('device', 'auto'))
+
+
+def check_loops(cfg: Config) -> None:
+    """Raise if there is no such loop or visualizer, or if the length of the run is missing or invalid."""
+    names = ('max_iters', 'max_epochs', 'accumulate', 'val_interval')
+    check_length(
+        **{'max_iters': None, 'max_epochs': None} | {key: cfg.train_cfg[key] for key in names if key in cfg.train_cfg}
+    )
+    LOOPS.resolve(cfg.train_cfg.get('type', 'TrainLoop'))
+    if cfg.get('val_cfg') is not None:
+        LOOPS.resolve(cfg.val_cfg.get('type', 'EvaluationLoop'))
+    visualizer = cfg.get('visualizer') or {}
+    VISUALIZERS.resolve(visualizer.get('type', 'Visualizer'))
+    for backend in visualizer.get('vis_backends') or ():
+        VISUALIZER_BACKENDS.resolve(backend.get('type', ''))
+
+
+def try_optimization(cfg: Config, parts: Sequence[str]) -> None:
+    """Take a step of the optimizers and schedulers on stand-in parameters.
+
+    The real ones are built when the model is on its device and the length of the run is known; some check their arguments
+    only when they step.
+
+    Args:
+        cfg: The config.
+        parts: Names of the task's parts.
+    """
+    stand_in = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Linear(1, 1))
+    optimizers = build_optim_wrappers(cfg.optim_wrapper, dict.fromkeys(parts, stand_in))
+    for wrapper in optimizers.values():
+        check_step(wrapper.optimizer)
+    if cfg.get('param_scheduler') is not None:
+        length = {**UNKNOWN_LENGTH, 'total_iters': cfg.train_cfg.get('max_iters') or UNKNOWN_LENGTH['total_iters']}
+        built = build_schedulers(cfg.param_scheduler, dict(optimizers.items()), **length)
+        for scheduler in itertools.chain(*built.values()):
+            scheduler.step()
+
+
+def build_hooks(cfg: Config) -> list[Hook]:
+    """The hooks of `default_hooks` and `custom_hooks`, with their priorities."""
+    default = {**STANDARD_HOOKS, **(cfg.get('default_hooks') or {})}
+    configs = [*default.values(), *(cfg.get('custom_hooks') or ())]
+    return [build_hook(config) for config in configs if config is not None]
+
+
+def build_hook(config: Mapping[str, Any]) -> Hook:
+    hook = check_hook(HOOKS.build({key: value for key, value in config.items() if key != 'priority'}))
+    if 'priority' in config:
+        get_priority(config['priority'])  # raises if there is none of this name
+        hook.priority = config['priority']
+    return hook
+
+
+def build_metrics(cfg: Config) -> list[Metric]:
+    """The metrics of `val_evaluator`."""
+    return [METRICS.build(metric) for metric in cfg.get('val_evaluator') or ()]
+
+
+def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loader:
+    """The data loader of a config, whose first image is tried.
+
+    Args:
+        cfg: The config.
+        name: `train_dataloader` or `val_dataloader`.
+        seed: See `build_loader`.
+        task: What takes the images.
+
+    Raises:
+        UserError: There is none, its dataset is empty or cannot be read, or the task does not take images of this size.
+    """
+    if cfg.get(name) is None:
+        raise UserError(f'the config has no {name}.')
+    loader = build_loader(cfg[name], seed, train=name == 'train_dataloader')
+    if len(cast(Sized, loader.dataset)) == 0:
+        raise UserError(f'{name}: the dataset is empty.')
+    sample: Mapping[str, Any] = loader.dataset[0]
+    if sample.get('error'):
+        raise UserError(f'{name}: {sample["error"]}')
+    image, multiple = sample.get('image'), task.image_multiple()
+    if image is not None and (image.shape[1] % multiple or image.shape[2] % multiple):
+        height, width = image.shape[1:]
+        raise UserError(
+            f'{name}: images are {height}x{width}, the tokenizer needs sides that are multiples of {multiple}; change the crop.'
+        )
+    return loader
