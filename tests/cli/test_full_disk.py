@@ -19,7 +19,7 @@ def fill_disk_at(monkeypatch: pytest.MonkeyPatch, names: set[str]) -> None:
 
     def failing(handle: int) -> None:
         path = Path(f'/proc/self/fd/{handle}').readlink()
-        if any(path.name.endswith(f'.{name}.partial') for name in names):
+        if any(path.name.startswith(f'.{name}.') for name in names):
             os.ftruncate(handle, os.fstat(handle).st_size // 2)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(handle)

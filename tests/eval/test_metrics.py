@@ -37,7 +37,7 @@ def noisy_pair(batch: int = 3, side: int = 24) -> tuple[Tensor, Tensor]:
 def stand_in(codebook_KD: Tensor) -> Any:
     """As much of a tokenizer as metrics read."""
     quantizer = SimpleNamespace(
-        codebook=lambda: codebook_KD, code_dim=codebook_KD.shape[1], rows=lambda codes: codes.indices_BL
+        codebook=lambda: codebook_KD, code_dim=codebook_KD.shape[1], codebook_indices=lambda codes: codes.indices_BL
     )
     return SimpleNamespace(quantizer=quantizer, parameters=lambda: iter([codebook_KD]))
 

@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import re
-import secrets
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..errors import MISTAKES, UserError
 from ..files.arrays import read_npz
+from ..files.atomic import staged
 from ..files.bounded import regular_size
 from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
@@ -189,7 +189,7 @@ def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
             try:
                 if writable:
                     keep(index, kept)
-            except OSError as error:
+            except (OSError, UserError) as error:
                 writable = False
                 logger.warning(f'the index of tar shards is not kept ({error}); set index_dir to a writable folder')
         indexes.append(index)
@@ -199,16 +199,10 @@ def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
 def keep(index: ShardIndex, path: Path) -> None:
     """Write an index, all or nothing, also when several processes do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.partial')
     arrays = dict(labels=index.labels, offsets=index.offsets, sizes=index.sizes, others=index.others)
     arrays['examples'] = np.array([os.fsencode(name) for name in index.examples], dtype=np.bytes_)
-    try:
-        with open(staging, 'wb') as file:
-            np.savez(file, text=index.names.text, ends=index.names.ends, **arrays)
-        os.replace(staging, path)
-    except OSError:
-        staging.unlink(missing_ok=True)
-        raise
+    with staged(path, 'The next start scans again.', flush=False) as staging, open(staging, 'wb') as file:
+        np.savez(file, text=index.names.text, ends=index.names.ends, **arrays)
 
 
 def recall(path: Path) -> ShardIndex | None:

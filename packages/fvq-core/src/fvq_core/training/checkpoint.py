@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from ..errors import MISTAKES
+from ..errors import MISTAKES, UserError
+from ..files.atomic import staged
 from ..files.torch_weights.unreadable import CheckpointError
 
 PICKLE_START = pickle.PROTO
@@ -21,24 +22,19 @@ CHECKPOINT_NAME = re.compile(r'iter_(\d+)\.pth')
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write beside the target, flush to disk, then rename: a crash leaves the old file or the new one, never half.
+    """Write a checkpoint all or nothing, and flush it and its folder to the disk.
 
     Raises:
         CheckpointError: The disk is full, or the file cannot be written for another reason. Nothing half-written stays.
     """
-    staging = path.with_name(f'.{path.name}.partial')
     try:
-        with open(staging, 'wb') as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
-    except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
-        staging.unlink(missing_ok=True)
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f'{path} could not be written ({reason}); is the disk full? Earlier checkpoints are intact.'
-        ) from error
+        with staged(path, 'Is the disk full? Earlier checkpoints are intact.') as staging:
+            try:
+                torch.save(checkpoint, staging)
+            except RuntimeError as error:  # what torch's zip writer makes of a full disk
+                raise OSError(str(error).splitlines()[0]) from error
+    except UserError as error:
+        raise CheckpointError(str(error)) from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -47,7 +43,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Whatever a `torch.save` file holds, on the CPU, with `weights_only=True`.
+    """The contents of a `torch.save` file, on the CPU, with `weights_only=True`.
 
     Raises:
         CheckpointError: No such file, a truncated file, or a file that holds Python objects.
@@ -58,11 +54,11 @@ def load_tensors(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist.')
     try:
-        if first_byte(path) not in (b'P', PICKLE_START):  # for torch it might be a tar, which it unpacks into a folder
+        if first_byte(path) not in (b'P', PICKLE_START):  # torch might take it for a tar and unpack it into a folder
             raise CheckpointError(f'{path} is not a checkpoint.')
         check_packing(path)
         with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read all the same
+            warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read anyway
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -83,7 +79,7 @@ def load_tensors(path: str | Path) -> Any:
 
 
 def check_packing(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is: torch would read each entry whole.
+    """Raise if an archive unpacks to more than its own size: torch would read each entry whole.
 
     Raises:
         CheckpointError: It is compressed, or its entries overlap.
@@ -98,7 +94,7 @@ def check_packing(path: Path) -> None:
 
 
 def first_byte(path: Path) -> bytes:
-    """What tells a zip archive or a pickle from other files."""
+    """The first byte of a file, which tells a zip archive or a pickle from other files."""
     with open(path, 'rb') as file:
         return file.read(1)
 
@@ -107,7 +103,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint of the Runner, on the CPU.
 
     Raises:
-        CheckpointError: See `load_tensors`; or one without `state_dict`, or with something else in its place.
+        CheckpointError: See `load_tensors`; or it has no `state_dict`, or an entry of the wrong type.
     """
     checkpoint = load_tensors(path)
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
@@ -143,10 +139,10 @@ def checkpoint_iteration(path: Path) -> int:
 
 
 def newest_readable(folder: str | Path, logger: Any) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, passing over broken ones with a warning; None where there is none.
+    """The newest checkpoint that can be read, skipping broken ones with a warning; None if there are no checkpoints.
 
     Raises:
-        CheckpointError: There are checkpoints, and none can be read.
+        CheckpointError: There are checkpoints, but none can be read.
     """
     paths = list_checkpoints(folder)
     for path in paths:

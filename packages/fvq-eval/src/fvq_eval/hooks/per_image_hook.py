@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
+from fvq_core.files.atomic import staged
 from fvq_core.registry import HOOKS
 
 NAME = 'per_image.npz'
@@ -41,7 +41,5 @@ class PerImageHook(Hook):
         if not is_main_process():
             return
         arrays: dict[str, Any] = {key: np.concatenate([rank[key] for rank in ranks]) for key in ranks[0]}
-        staging = Path(runner.work_dir) / f'.{NAME}.partial'
-        with open(staging, 'wb') as file:
+        with staged(Path(runner.work_dir) / NAME, 'Its old content is intact.') as staging, open(staging, 'wb') as file:
             np.savez(file, **arrays)
-        os.replace(staging, Path(runner.work_dir) / NAME)

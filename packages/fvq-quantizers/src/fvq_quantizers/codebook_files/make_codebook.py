@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sized
@@ -20,6 +19,7 @@ from fvq_core import __version__
 from fvq_core.data.loader import build_loader
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
+from fvq_core.files.atomic import staged
 from fvq_core.images import device_images
 from fvq_core.ops.distributed import choose_device
 from fvq_core.ops.kmeans import kmeans
@@ -115,9 +115,8 @@ def make_codebook(
         'unused': str(int((found.counts_K == 0).sum())),
         'fvq_version': __version__,
     }
-    partial = out.with_name(f'.{out.name}.partial')
-    save_file({KEY: found.centres_KD.cpu().contiguous()}, partial, metadata)
-    os.replace(partial, out)
+    with staged(out, 'Nothing was written.') as staging:
+        save_file({KEY: found.centres_KD.cpu().contiguous()}, staging, metadata)
     return metadata
 
 

@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from ...errors import UserError
+from ...files.atomic import remove_leftovers
 from ...registry import HOOKS
 from ..checkpoint import CheckpointError, list_checkpoints
 
@@ -34,8 +35,7 @@ class CheckpointHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         if is_main_process():
-            for leftover in Path(runner.work_dir).glob('.iter_*.pth.partial'):
-                leftover.unlink()
+            remove_leftovers(Path(runner.work_dir))
 
     def after_iteration(self, runner: Any) -> None:
         """Called by the training loop when an iteration, its hooks and its evaluation are done."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...files.atomic import write_atomically
 from ...files.bounded import read_bounded
 from ...files.json import parse_json
 
@@ -15,7 +16,7 @@ MAX_BYTES = 2**30
 
 
 class History:
-    """Append-only, except that resuming drops what lies after the resumed iteration.
+    """Append-only, except that resuming drops the rows after the resumed iteration.
 
     Args:
         path: The file.
@@ -25,31 +26,30 @@ class History:
         self.path = path
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write one row; it is on disk when this returns."""
+        """Write one row and flush it to the disk."""
         with open(self.path, 'a') as file:
             file.write(json.dumps(row) + '\n')
             file.flush()
             os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every row that is whole; a crash may leave half a line, and a power cut NUL bytes."""
+        """All intact rows; a crash may leave half a line, and a power cut NUL bytes."""
         return self._read()[0]
 
     def truncate(self, iteration: int) -> int:
         """Keep the rows up to an iteration.
 
         Returns:
-            The number of lines that were damaged, and are gone.
+            The number of damaged lines, which are dropped.
         """
         rows, damaged = self._read()
         kept = [row for row in rows if row['iter'] <= iteration]
-        staging = self.path.with_suffix('.partial')
-        staging.write_text(''.join(json.dumps(row) + '\n' for row in kept))
-        os.replace(staging, self.path)
+        text = ''.join(json.dumps(row) + '\n' for row in kept)
+        write_atomically(self.path, text.encode(), 'The history is unchanged.')
         return damaged
 
     def _read(self) -> tuple[list[dict[str, Any]], int]:
-        """The rows, and how many lines are none."""
+        """The rows, and the number of damaged lines."""
         lines = read_bounded(self.path, MAX_BYTES, 'move it away').split(b'\n') if self.path.exists() else []
         found = [row_of(line.strip(b'\0 \r\t')) for line in lines]
         rows = [row for row in found if row is not None]
@@ -57,7 +57,7 @@ class History:
 
 
 def row_of(line: bytes) -> dict[str, Any] | None:
-    """The row that a line holds; None if it is none of ours."""
+    """The row that a line holds; None if it is damaged."""
     try:
         row = parse_json(line, 'history.jsonl')
     except UserError:
