@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import __version__
+
 # How protocols say that there were fewer images than the preset asks for, or than a number needs.
 PARTIAL = re.compile(r'partial, [\d,]+ of ([\d,]+) images; ')
 TOO_FEW = 'TOO FEW'
@@ -60,3 +62,20 @@ def short_stamp(metrics: Mapping[str, Any]) -> str:
     if not counted:
         return ''
     return f'{image_count(max(metric.samples for metric in counted))}, {conventions(one.preset for one in counted)}'
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number depends on."""
+    import platform
+
+    import mmengine
+    import numpy
+    import torch
+
+    return {
+        'fvq': __version__,
+        'torch': str(torch.__version__),
+        'mmengine': mmengine.__version__,
+        'numpy': numpy.__version__,
+        'python': platform.python_version(),
+    }

@@ -1,12 +1,12 @@
-"""mmengine's Runner with what breaks on today's torch mended, and checkpoints of our own.
+"""mmengine's Runner, with what breaks under current torch repaired, and with checkpoints of our own.
 
 What is ours, and why (mmengine 0.10.7 under torch >= 2.6):
 
 - checkpoints hold plain values and tensors only, so `weights_only=True` loads them; mmengine's cannot be resumed;
-- they are written atomically, and a broken newest one is passed over;
+- they are written atomically, and broken ones are skipped;
 - weights must fit exactly; mmengine loads what fits and warns;
 - the schedule is given the run's length when it is built;
-- the console is kept for people: no environment dump, no table of hooks.
+- the console is for people: no environment dump, no table of hooks.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,8 +34,6 @@ from ..registry import RUNNERS, SCOPE
 from ..saving.weights import load_weights
 from .checkpoint import (
     CheckpointError,
-    checkpoint_iteration,
-    list_checkpoints,
     newest_readable,
     read_checkpoint,
     write_checkpoint,
@@ -46,11 +42,11 @@ from .optim_wrapper import build_optim_wrappers
 from .resume import check_resumable, resume_optimizer, resume_schedulers
 from .run_parts import RunParts, build_run_parts
 from .schedules.build_schedulers import build_schedulers, scheduler_state
+from .set_aside import set_aside_later, set_aside_run
 from .start_weights import find_start_weights
 from .tasks.task import Task
 from .train_loop import TrainLoop
 
-HISTORY_NAME = 'history.jsonl'
 _runs_of_this_process = itertools.count()
 
 
@@ -111,7 +107,7 @@ class Runner(mmengine.runner.Runner):
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         super().setup_env(env_cfg)
-        # mmengine names what it keeps of a run by the second; two runs of one process may start in the same one.
+        # mmengine names its files by the second, and two runs of one process may start in the same second.
         number = next(_runs_of_this_process)
         if number:
             self._timestamp = f'{self._timestamp}_{number}'
@@ -123,15 +119,15 @@ class Runner(mmengine.runner.Runner):
         # Quiet while the Runner is being set up: mmengine would print the environment, the config and every hook.
         kwargs.setdefault('logger_name', 'fvq')
         logger = super().build_logger(log_level=logging.WARNING, log_file=log_file, **kwargs)
-        # mmengine expects a Python package named like the scope and warns that there is no `fvq`; there need not be one.
+        # mmengine looks for a Python package named like the scope and warns that there is no `fvq`; none is needed.
         logger.addFilter(lambda record: 'Failed to import `None.registry`' not in record.getMessage())
         return logger
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
-        """Versions go into `metrics.json` and the checkpoint; collecting the environment costs a second."""
+        """Nothing: versions go into `metrics.json` and checkpoints, and collecting the environment takes a second."""
 
     def _init_model_weights(self) -> None:
-        """Modules set their own start values when they are built."""
+        """Nothing: modules initialize their weights when they are built."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: torch.nn.Module) -> torch.nn.Module:
         return cast(Task, model).place(choose_device(self.cfg.get('device', 'auto')))
@@ -142,7 +138,7 @@ class Runner(mmengine.runner.Runner):
         return build_optim_wrappers(optim_wrapper, self.task.parts())
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
-        # mmengine's knows nothing of accumulated micro-batches.
+        # mmengine's ignores accumulated micro-batches.
         if not auto_scale_lr or not auto_scale_lr.get('enable', False):
             return
         ratio = cast(TrainLoop, self.train_loop).global_batch_size / auto_scale_lr['base_batch_size']
@@ -158,7 +154,7 @@ class Runner(mmengine.runner.Runner):
     def load_or_resume(self) -> None:
         if self._has_loaded:
             return
-        if isinstance(self._resume, str):  # a checkpoint, whereas `load_from` is where the run began
+        if isinstance(self._resume, str):  # the path of a checkpoint; `load_from` is where the run began
             self.resume(self._resume)
         elif not self._resume or not self._resume_newest():
             # Read first: it may lie in the run that is set aside.
@@ -166,7 +162,7 @@ class Runner(mmengine.runner.Runner):
             if start is None and self._load_from:
                 start = find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
             if not self._resume:
-                self._set_aside_old_run()
+                set_aside_run(Path(self.work_dir), self.logger)
             if start is not None:
                 start.load(self.task)
                 self.logger.info(start.said)
@@ -176,7 +172,7 @@ class Runner(mmengine.runner.Runner):
         """Continue from the newest checkpoint of the work dir, if there is one."""
         found = newest_readable(self.work_dir, self.logger)
         if found is None:
-            self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts afresh.')
+            self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts from scratch.')
             return False
         self._resume_checkpoint(*found)
         return True
@@ -203,13 +199,10 @@ class Runner(mmengine.runner.Runner):
         if difference:
             self.logger.warning(difference)
         self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
-        self._set_aside(
-            [later for later in list_checkpoints(self.work_dir) if checkpoint_iteration(later) > meta['iter']],
-            'checkpoints of later iterations',
-        )
+        set_aside_later(Path(self.work_dir), meta['iter'], self.logger)
 
     def _restore(self, checkpoint: dict[str, Any], source: str) -> None:
-        """Take over weights, the state of optimizers and schedulers, and what hooks keep."""
+        """Load weights, the states of optimizers and schedulers, and what hooks keep."""
         self.call_hook('before_resume', checkpoint=checkpoint)
         load_weights(self.task, checkpoint['state_dict'], source)
         optimizers = cast(OptimWrapperDict, self.optim_wrapper)
@@ -224,26 +217,6 @@ class Runner(mmengine.runner.Runner):
         resume_schedulers(schedulers, checkpoint['param_schedulers'], source)
         cast(TrainLoop, self.train_loop)._iter = checkpoint['meta']['iter']
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-
-    def _set_aside_old_run(self) -> None:
-        """A fresh run in an old work dir must not be mixed with the old one."""
-        old = [*list_checkpoints(self.work_dir), *Path(self.work_dir).glob(HISTORY_NAME)]
-        if old:
-            old += Path(self.work_dir).glob('metrics.json')
-        self._set_aside(old, 'the earlier run (--resume continues a run instead)')
-
-    @master_only
-    def _set_aside(self, old: Sequence[Path], what: str) -> None:
-        """Move files of the work dir into its `previous_N`."""
-        if not old:
-            return
-        work_dir = Path(self.work_dir)
-        number = 1 + max([int(p.name[9:]) for p in work_dir.glob('previous_*') if p.name[9:].isdigit()], default=0)
-        aside = work_dir / f'previous_{number}'
-        aside.mkdir()
-        for path in old:
-            shutil.move(path, aside / path.name)
-        self.logger.info(f'moved {what} to {aside}')
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str) -> None:
@@ -283,18 +256,3 @@ class Runner(mmengine.runner.Runner):
             write_atomically(
                 work_dir / 'config.py', config_text(self.cfg.to_dict()).encode(), 'Nothing was trained yet.'
             )
-
-
-def versions() -> Mapping[str, str]:
-    """What the numbers of a run depend on."""
-    import platform
-
-    import numpy
-
-    return {
-        'fvq': __version__,
-        'torch': str(torch.__version__),
-        'mmengine': mmengine.__version__,
-        'numpy': numpy.__version__,
-        'python': platform.python_version(),
-    }

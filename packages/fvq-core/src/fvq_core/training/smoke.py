@@ -15,9 +15,9 @@ from ..errors import SmokeError
 from ..registry import find_component
 from .checkpoint import read_checkpoint
 from .evaluation import evaluate_checkpoint
-from .hooks.history import History
+from .hooks.history import HISTORY_NAME, History
 from .hooks.training_log_hook import SPEED_KEYS
-from .runner import HISTORY_NAME, Runner
+from .runner import Runner
 
 if TYPE_CHECKING:
     from .evaluation_loop import EvaluationLoop

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fvq_core.training.hooks.history import History
-from fvq_core.training.runner import HISTORY_NAME
+from fvq_core.training.hooks.history import HISTORY_NAME, History
 
 from ..plots.run_curves_plot import Panel, Rows, plot_runs, run_bands
 from .summary import RowSummary

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fvq_core.training.hooks.history import History
+from fvq_core.training.hooks.history import HISTORY_NAME, History
 from fvq_core.training.hooks.progress_hook import clock
-from fvq_core.training.runner import HISTORY_NAME
 
 from .run import FINISHED, Run
 

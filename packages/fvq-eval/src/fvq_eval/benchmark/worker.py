@@ -20,9 +20,10 @@ from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object, write_json
 from fvq_core.images import to_uint8
 from fvq_core.registry import load_plugins
+from fvq_core.stamp import versions
 from fvq_core.training.checkpoint import list_checkpoints
-from fvq_core.training.hooks.history import History
-from fvq_core.training.runner import HISTORY_NAME, Runner, versions
+from fvq_core.training.hooks.history import HISTORY_NAME, History
+from fvq_core.training.runner import Runner
 from fvq_core.training.train_loop import TrainLoop
 
 from .run import FINISHED, PLAN, REQUEST, RESULT, failure
@@ -73,7 +74,7 @@ def train(folder: Path) -> dict[str, Any]:
         else 'resident memory of the process in training, beyond its imports',
         'device': torch.cuda.get_device_name() if on_gpu else f'CPU ({platform.machine()})',
         'threads': torch.get_num_threads(),
-        'versions': dict(versions()),
+        'versions': versions(),
     }
 
 

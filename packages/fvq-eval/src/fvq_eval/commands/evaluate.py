@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.errors import UserError
     from fvq_core.files.json import write_json
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
-    from fvq_core.training.runner import versions
+    from fvq_core.stamp import versions
 
     from ..generation import ImageSetEvaluator
     from ..generation.score_names import check_scores
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None) -> None:
             **({'classes': by_class} if by_class else {}),
             **scored.facts,  # with the path of the images as `samples`
         }
-        document |= {'row': row, 'notes': scored.notes, 'versions': dict(versions())}
+        document |= {'row': row, 'notes': scored.notes, 'versions': versions()}
         write_json(Path(args.out), document)
     if scored.unsaved:
         raise UserError(scored.unsaved)

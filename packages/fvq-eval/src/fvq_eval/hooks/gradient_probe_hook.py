@@ -21,8 +21,7 @@ from fvq_core.ops.ranks import average_over_ranks
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import HOOKS
 from fvq_core.tokenizer import TokenizerOutput
-from fvq_core.training.hooks.history import History
-from fvq_core.training.runner import HISTORY_NAME
+from fvq_core.training.hooks.history import HISTORY_NAME, History
 
 from ..analysis.center_shift import Step, assignment_margin, chooses_nearest, largest_shift, shift_means
 from ..analysis.straight_through_bias import estimation_error, gradient_bias

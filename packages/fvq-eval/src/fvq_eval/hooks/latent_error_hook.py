@@ -12,8 +12,7 @@ from mmengine.hooks import Hook
 from fvq_core.errors import UserError
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import HOOKS
-from fvq_core.training.hooks.history import History
-from fvq_core.training.runner import HISTORY_NAME
+from fvq_core.training.hooks.history import HISTORY_NAME, History
 
 
 @HOOKS.register_module()

@@ -13,8 +13,7 @@ from fvq_core.config.data import RESOLVED_CONFIG, read_config_data
 from fvq_core.config.difference import experiment
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object, read_json_value
-from fvq_core.training.hooks.history import History
-from fvq_core.training.runner import HISTORY_NAME
+from fvq_core.training.hooks.history import HISTORY_NAME, History
 
 # Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
 NOT_RUNS = re.compile(r'previous_\d+|resumed')

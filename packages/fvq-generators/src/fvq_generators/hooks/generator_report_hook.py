@@ -12,9 +12,8 @@ from fvq_core.errors import UserError
 from fvq_core.files.json import write_json
 from fvq_core.plots.curves_plot import plot_curves
 from fvq_core.registry import HOOKS, describe
-from fvq_core.training.hooks.history import History
+from fvq_core.training.hooks.history import HISTORY_NAME, History
 from fvq_core.training.hooks.report_hook import metrics_document
-from fvq_core.training.runner import HISTORY_NAME
 
 from ..pretrained import check_sampling, save_generator
 

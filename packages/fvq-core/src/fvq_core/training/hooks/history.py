@@ -12,6 +12,7 @@ from ...files.atomic import write_atomically
 from ...files.bounded import read_bounded
 from ...files.json import parse_json
 
+HISTORY_NAME = 'history.jsonl'  # in a work dir
 MAX_BYTES = 2**30
 
 

@@ -20,9 +20,8 @@ from ...plots.curves_plot import plot_curves
 from ...plots.reconstruction_grid import save_reconstruction_grid
 from ...plots.reconstruction_pairs import save_reconstruction_pairs
 from ...registry import DATASETS, HOOKS
-from ...stamp import short_stamp
-from ..runner import HISTORY_NAME, versions
-from .history import History
+from ...stamp import short_stamp, versions
+from .history import HISTORY_NAME, History
 
 
 def metrics_document(
@@ -35,7 +34,7 @@ def metrics_document(
         'config': cfg.filename and os.path.relpath(cfg.filename),
         'resolved_config': config_data(cfg.to_dict()),
         'seed': seed,
-        'versions': dict(versions()),
+        'versions': versions(),
     }
 
 

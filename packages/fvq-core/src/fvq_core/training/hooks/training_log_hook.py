@@ -16,8 +16,7 @@ from ...ops.codebook_statistics import perplexity
 from ...ops.ranks import average_over_ranks
 from ...registry import HOOKS
 from ...stamp import short_stamp
-from ..runner import HISTORY_NAME
-from .history import History
+from .history import HISTORY_NAME, History
 
 SPEED_KEYS = ('images_per_second',)  # the keys of a row that differ between two runs of the same seed
 
