@@ -18,8 +18,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 from fvq_core.data import decoding
 from fvq_core.data.decoding import RefusedImageError, UnreadableImageError, decode, open_image
 from fvq_core.data.image_folder import ImageFolder
+from fvq_core.data.read_image import read_image
 from fvq_core.errors import UserError
-from fvq_core.reconstruct import open_image as image_to_reconstruct
 from fvq_generators.extraction.multi_crop import ImageWindows, parse_crops
 
 from ..pictures import picture, same_pixels
@@ -80,7 +80,7 @@ def test_training_extraction_and_reconstruction_read_sixteen_bits_as_eight(tmp_p
     assert (folder[0]['image'] == folder[1]['image']).all()
     windows = ImageWindows(folder, parse_crops(['center'], 16))
     assert (windows[0]['windows'][0] == windows[1]['windows'][0]).all()
-    assert same_pixels(*(image_to_reconstruct(tmp_path / name, 2, 64) for name in ('08.png', '16.png')))
+    assert same_pixels(*(read_image(tmp_path / name, 2, 64) for name in ('08.png', '16.png')))
 
 
 def test_colour_of_sixteen_bits_keeps_its_upper_eight():
@@ -212,7 +212,7 @@ def test_reason_is_logged_and_named_by_whoever_reads_the_file(tmp_path: Path):
     assert 'transparent pixels' in folder[0]['reasons'][0]
     assert 'transparent pixels' in ImageWindows(folder, parse_crops(['center'], 8))[0]['reason']
     with pytest.raises(UserError, match=r'a\.png cannot be read as an image: .*transparent pixels'):
-        image_to_reconstruct(tmp_path / 'a.png', 2, 64)
+        read_image(tmp_path / 'a.png', 2, 64)
 
 
 def test_pipes_and_files_too_large_for_an_image_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -224,7 +224,7 @@ def test_pipes_and_files_too_large_for_an_image_are_not_read(tmp_path: Path, mon
     assert 'got a pipe or a device' in linked
     assert 'bytes, more than the 100 that an image file may have' in large
     with pytest.raises(UserError, match=r'large\.png cannot be read as an image: it has .* bytes'):
-        image_to_reconstruct(tmp_path / 'large.png', 2, 64)
+        read_image(tmp_path / 'large.png', 2, 64)
 
 
 def test_argument_for_the_orientation_is_checked(tmp_path: Path):

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
 
     from ..files.paths import printable
-    from ..reconstruct import reconstruct_files
+    from .reconstruct_files import reconstruct_files
 
     for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
         words = conventions(map(preset_name, score['protocol'].values()))

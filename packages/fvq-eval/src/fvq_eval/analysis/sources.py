@@ -11,10 +11,10 @@ from torch import Tensor
 
 from fvq_core.config.data import build_data
 from fvq_core.data.loader import build_loader
+from fvq_core.data.read_image import read_image
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import device_images, from_uint8
-from fvq_core.reconstruct import open_image
 from fvq_core.saving.kind import CONFIG_NAME
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import list_checkpoints, read_checkpoint
@@ -67,7 +67,7 @@ def image_batches(
     """
     if files:
         for path in files:
-            yield from_uint8(to_tensor(open_image(path, multiple, 1024)).unsqueeze(0))
+            yield from_uint8(to_tensor(read_image(path, multiple, 1024)).unsqueeze(0))
         return
     if not loader:
         raise UserError('the checkpoint has no evaluation data; name images with --images.')

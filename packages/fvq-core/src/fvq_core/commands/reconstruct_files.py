@@ -1,8 +1,7 @@
-"""Reconstructions of image files."""
+"""What `tools/reconstruct.py` does: reconstructions of image files with their codes and scores."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import zipfile
@@ -13,40 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from .data.decoding import UnreadableImageError, decode, read_file
-from .data.sample import to_tensor
-from .errors import UserError
-from .files.paths import expand_home, printable
-from .images import from_uint8, to_uint8
-from .ops.distributed import choose_device
-from .registry import METRICS
-from .tokenizer import Tokenizer
+from ..data.read_image import read_image
+from ..data.sample import to_tensor
+from ..errors import UserError
+from ..files.json import write_json
+from ..files.paths import expand_home, printable
+from ..images import from_uint8, to_uint8
+from ..metric import Metric, MetricValue
+from ..ops.distributed import choose_device
+from ..registry import METRICS
+from ..tokenizer import Tokenizer, TokenizerOutput
 
-SMALLEST = 11  # pixels of a side: the window of SSIM
-
-
-def open_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:
-    """An image as RGB, shrunk to `max_side` if larger, centre-cropped so that its sides are multiples of `multiple`.
-
-    Raises:
-        UserError: The file is missing or no image, or too small for one code.
-    """
-    try:
-        image = decode(read_file(path))
-    except FileNotFoundError as error:
-        raise UserError(f'{path} does not exist.') from error
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
-    except UnreadableImageError as error:
-        raise UserError(f'{path} cannot be read as an image: {error}') from error
-    if max(image.size) > max_side:
-        image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
-    width, height = (side - side % multiple for side in image.size)
-    if not width or not height:
-        raise UserError(f'{path} is {image.width}x{image.height}, smaller than the {multiple} pixels of one code.')
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+SSIM_WINDOW = 11  # pixels; no side may be smaller
 
 
 @torch.no_grad()
@@ -67,11 +46,11 @@ def reconstruct_files(
     """
     paths, out = [expand_home(path) for path in paths], expand_home(out)
     tokenizer = Tokenizer.from_pretrained(folder).to(choose_device(device))
-    images = [open_image(path, tokenizer.downsample_factor, max_side) for path in paths]
+    images = [read_image(path, tokenizer.downsample_factor, max_side) for path in paths]
     for path, image in zip(paths, images, strict=True):
-        if min(image.size) < SMALLEST:
+        if min(image.size) < SSIM_WINDOW:
             raise UserError(
-                f'{path} is {image.width}x{image.height} once cropped; SSIM needs {SMALLEST} pixels on each side.'
+                f'{path} is {image.width}x{image.height} once cropped; SSIM needs {SSIM_WINDOW} pixels on each side.'
             )
     if Path(out).is_file():
         raise UserError(f'--out {out} is a file; name a folder.')
@@ -85,20 +64,15 @@ def reconstruct_files(
     for path, name, image in zip(paths, names, images, strict=True):
         pixels = to_tensor(image).unsqueeze(0).to(next(tokenizer.parameters()).device)
         output = tokenizer(from_uint8(pixels))
-        metrics = {}
-        for metric in (METRICS.build(dict(type='PSNR')), METRICS.build(dict(type='SSIM'))):
-            metric.reset(tokenizer)
-            metric.update(from_uint8(pixels), output, tokenizer)
-            metrics.update(metric.compute())
+        metrics = score(tokenizer, from_uint8(pixels), output)
+        if not all(math.isfinite(metric.value) for metric in metrics.values()):
+            raise UserError(f'{path}: the reconstruction is not finite; the tokenizer in {folder} is broken.')
         pair = torch.cat([pixels, to_uint8(output.reconstruction)], dim=3)[0].permute(1, 2, 0).cpu().numpy()
         picture = Path(out) / f'{name}.png'
         Image.fromarray(pair).save(picture)
         codes[name] = output.codes.unflatten()[0].cpu().numpy()
-        values = {key: metric.value for key, metric in metrics.items()}
-        if not all(math.isfinite(value) for value in values.values()):
-            raise UserError(f'{path}: the reconstruction is not finite; the tokenizer in {folder} is broken.')
         scores[str(path)] = {
-            **values,
+            **{key: metric.value for key, metric in metrics.items()},
             'protocol': {key: metric.protocol for key, metric in metrics.items()},
             'weights': folder,
             'codes': int(codes[name].size),
@@ -106,8 +80,19 @@ def reconstruct_files(
             'picture': picture.name,
         }
     save_npz(Path(out) / 'codes.npz', codes)
-    (Path(out) / 'scores.json').write_text(json.dumps(scores, indent=2) + '\n')
+    write_json(Path(out) / 'scores.json', scores)
     return scores
+
+
+def score(tokenizer: Tokenizer, images: Tensor, output: TokenizerOutput) -> dict[str, MetricValue]:
+    """PSNR and SSIM of a batch of reconstructions."""
+    values: dict[str, MetricValue] = {}
+    for name in ('PSNR', 'SSIM'):
+        metric: Metric = METRICS.build(dict(type=name))
+        metric.reset(tokenizer)
+        metric.update(images, output, tokenizer)
+        values |= metric.compute()
+    return values
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
@@ -126,7 +111,7 @@ def unique_names(paths: Sequence[str]) -> list[str]:
 
 
 def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an npz with any names; for `np.savez` they are Python keywords, of which `file` and `allow_pickle` are taken."""
+    """Write an npz with arrays of any name; in `np.savez` names are keywords, and `file` and `allow_pickle` are taken."""
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:

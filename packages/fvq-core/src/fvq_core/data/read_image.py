@@ -1,0 +1,33 @@
+"""An image file of any size, as a tokenizer takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import UserError
+from .decoding import UnreadableImageError, decode, read_file
+
+
+def read_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:
+    """An image as RGB, shrunk to `max_side` if larger, centre-cropped so that its sides are multiples of `multiple`.
+
+    Raises:
+        UserError: The file is missing, is not an image, or is too small for one code.
+    """
+    try:
+        image = decode(read_file(path))
+    except FileNotFoundError as error:
+        raise UserError(f'{path} does not exist.') from error
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
+    except UnreadableImageError as error:
+        raise UserError(f'{path} cannot be read as an image: {error}') from error
+    if max(image.size) > max_side:
+        image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
+    width, height = (side - side % multiple for side in image.size)
+    if not width or not height:
+        raise UserError(f'{path} is {image.width}x{image.height}, smaller than the {multiple} pixels of one code.')
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
