@@ -71,7 +71,7 @@ def test_a_saved_tokenizer_is_trained_further_whatever_moves_its_codebook(axes: 
     saved = tiny_tokenizer(FVQ)
     saved.fold().save_pretrained(tmp_path / 'saved')
     task = task_of({**PLAIN, **axes})
-    said = started(task, tmp_path / 'saved').said
+    said = started(task, tmp_path / 'saved').summary
     for key, value in saved.fold().state_dict().items():
         assert torch.equal(task.tokenizer.state_dict()[key], value), key
     assert ("starts afresh: what the codebook's update keeps" in said) == restarted
@@ -93,8 +93,8 @@ def test_a_tokenizer_that_was_saved_with_its_projector_keeps_it_or_is_folded(tmp
     saved = tiny_tokenizer(FVQ)
     saved.save_pretrained(tmp_path / 'saved')
     with_projector, without = task_of(FVQ), task_of(PLAIN)
-    assert started(with_projector, tmp_path / 'saved').said.endswith('saved: tokenizer')
-    assert started(without, tmp_path / 'saved').said.endswith('saved: tokenizer')
+    assert started(with_projector, tmp_path / 'saved').summary.endswith('saved: tokenizer')
+    assert started(without, tmp_path / 'saved').summary.endswith('saved: tokenizer')
     codebook = saved.quantizer.codebook()
     for task in (with_projector, without):
         assert torch.equal(task.tokenizer.quantizer.codebook(), codebook)
@@ -106,16 +106,16 @@ def test_a_checkpoint_without_a_discriminator_starts_a_recipe_with_one(tmp_path:
     path = checkpoint_of(first, tmp_path / 'iter_1.pth')
     second = task_of(adversarial=DISCRIMINATOR)
     fresh = {key: value.clone() for key, value in second.adversarial.state_dict().items()}
-    assert started(second, path).said == f'started from {path}: tokenizer; starts afresh: adversarial'
+    assert started(second, path).summary == f'started from {path}: tokenizer; starts afresh: adversarial'
     assert all(torch.equal(second.adversarial.state_dict()[key], value) for key, value in fresh.items())
     assert all(
         torch.equal(second.tokenizer.state_dict()[key], value) for key, value in first.tokenizer.state_dict().items()
     )
     whole = checkpoint_of(second, tmp_path / 'iter_2.pth')
-    assert started(task_of(adversarial=DISCRIMINATOR), whole).said == f'started from {whole}: adversarial, tokenizer'
+    assert started(task_of(adversarial=DISCRIMINATOR), whole).summary == f'started from {whole}: adversarial, tokenizer'
     wider = dict(DISCRIMINATOR, discriminator=dict(type='PatchGAN', ch=8, layers=1))
-    assert 'starts afresh: adversarial (another one is there)' in started(task_of(adversarial=wider), whole).said
-    assert started(task_of(), whole).said.endswith('left out: adversarial')
+    assert 'starts afresh: adversarial (another one is there)' in started(task_of(adversarial=wider), whole).summary
+    assert started(task_of(), whole).summary.endswith('left out: adversarial')
 
 
 def test_the_moving_average_of_a_checkpoint_goes_first_and_either_can_be_chosen(tmp_path: Path):
@@ -123,7 +123,7 @@ def test_the_moving_average_of_a_checkpoint_goes_first_and_either_can_be_chosen(
     path = checkpoint_of(raw, tmp_path / 'iter_1.pth', ema_state_dict=average.state_dict())
     for choice, wanted, words in ((None, average, 'moving average'), ('ema', average, ''), ('raw', raw, 'raw weights')):
         task = task_of()
-        assert words in started(task, path, choice).said
+        assert words in started(task, path, choice).summary
         assert torch.equal(task.tokenizer.quantizer.embedding, wanted.tokenizer.quantizer.embedding)
     with pytest.raises(UserError, match="no moving average; set load_weights='raw'"):
         find_start_weights(raw, checkpoint_of(raw, tmp_path / 'iter_2.pth'), 'ema')
@@ -131,7 +131,7 @@ def test_the_moving_average_of_a_checkpoint_goes_first_and_either_can_be_chosen(
 
 def test_what_computes_differently_with_the_same_weights_is_named(tmp_path: Path):
     tiny_tokenizer(dict(PLAIN, normalize=dict(type='L2Normalize'))).save_pretrained(tmp_path / 'saved')
-    said = started(task_of(), tmp_path / 'saved').said
+    said = started(task_of(), tmp_path / 'saved').summary
     assert said.endswith('unlike what was saved: quantizer.normalize is L2Normalize there and NoNormalization here')
 
 

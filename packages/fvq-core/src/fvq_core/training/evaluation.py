@@ -1,4 +1,4 @@
-"""Models from checkpoints, and their numbers without a training run."""
+"""Models from checkpoints, and their evaluation without a training run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .run_parts import build_checked_loader, build_metrics, check_entries
 
 
 def inference_task(model: Any, folded: bool = False) -> Any:
-    """The task of a config's `model` without what only training needs: perceptual network, discriminator, start values.
+    """The task of a config's `model` without what only training needs: perceptual network, discriminator, initial values.
 
     Args:
         model: The config.
-        folded: Whether the weights that it is to hold were folded while they trained.
+        folded: Whether its weights were folded during training.
     """
     model = copy.deepcopy(model)
     for name in getattr(find_component(model['type']), 'training_only', ()):
@@ -53,13 +53,13 @@ def load_task(
     Args:
         checkpoint: What `read_checkpoint` returned.
         source: Its path, for messages.
-        cfg: A config with `model` that the user named; by default the data that the checkpoint carries, from which
-            registered names are built and nothing else.
-        weights: `'ema'` for the moving average, `'raw'` for the weights as trained; by default the average where the
+        cfg: A config with `model` that the user named; by default the data that the checkpoint carries, from which only
+            registered names are built.
+        weights: `'ema'` for the moving average, `'raw'` for the weights as trained; by default the average if the
             checkpoint has one.
 
     Raises:
-        UserError: The checkpoint has no such weights, those of another model, or a config that is not ours.
+        UserError: The checkpoint lacks these weights, has those of another model, or carries an invalid config.
     """
     average = checkpoint.get('ema_state_dict')
     if weights == 'ema' and average is None:
@@ -70,19 +70,19 @@ def load_task(
     if cfg is None:
         model = checkpoint_config(checkpoint, source).get('model')
         skeleton = build_skeleton(build, model, len(chosen), source)
-        check_fit(skeleton, own_weights(skeleton, chosen), source)
+        check_fit(skeleton, task_weights(skeleton, chosen), source)
         task = build_data(build, model, source)
     else:
         task = build(cfg.model)
-    load_weights(task, own_weights(task, chosen), source)
+    load_weights(task, task_weights(task, chosen), source)
     task.weights_note = '' if average is None else f' ({"raw weights" if chosen is not average else "moving average"})'
     return task
 
 
-def own_weights(task: Any, weights: dict[str, Any]) -> dict[str, Any]:
-    """Those of a checkpoint's weights that belong to the task's parts."""
-    own = task.parts()
-    return {key: value for key, value in weights.items() if key.split('.')[0] in own}
+def task_weights(task: Any, weights: dict[str, Any]) -> dict[str, Any]:
+    """The weights in a checkpoint that belong to the parts of a task."""
+    parts = task.parts()
+    return {key: value for key, value in weights.items() if key.split('.')[0] in parts}
 
 
 def checkpoint_config(checkpoint: dict[str, Any], source: str) -> Any:

@@ -25,12 +25,12 @@ class ClippedOptimWrapper(OptimWrapper):
     Args:
         optimizer: The optimizer.
         max_norm: Largest joint norm; 1.0 in LlamaGen and FVQ. None only measures.
-        precision: Of the forward pass: `'float32'`, or autocast to `'bfloat16'` or `'float16'`. Weights, optimizer
-            state, the quantizer's search and its codebook's mapping stay in float32. `'float16'` scales the loss, and
-            a step whose gradients overflow is left out.
+        precision: Precision of the forward pass: `'float32'`, or autocast to `'bfloat16'` or `'float16'`. Weights, optimizer
+            state, the quantizer's search and its codebook's mapping stay in float32. `'float16'` scales the loss and
+            skips steps whose gradients overflow.
 
     Attributes:
-        grad_norm: Norm before clipping of the last step, a tensor on the device.
+        grad_norm: Gradient norm of the last step before clipping, a tensor on the device.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ClippedOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Forward passes and losses belong inside."""
+        """Forward passes and losses are computed inside."""
         with nullcontext() if self.dtype is None else torch.autocast(self.device_type, self.dtype):
             yield
 
@@ -69,7 +69,7 @@ class ClippedOptimWrapper(OptimWrapper):
 
     @property
     def overflow_is_expected(self) -> bool:
-        """Whether a step with infinite gradients is part of the method and not the end of the run."""
+        """Whether infinite gradients are expected now and then, and do not end the run."""
         return self.scaler.is_enabled()
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,12 +85,12 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
     """One optimizer for each part of a task, all from one config.
 
     Args:
-        cfg: `type`, its arguments and `optimizer`; `parts` may say by name what is different for a part, as in
+        cfg: `type`, its arguments and `optimizer`; `parts` may override them for a part by name, as in
             `parts=dict(discriminator=dict(optimizer=dict(lr=4e-4)))`.
-        parts: What the task trains.
+        parts: What the task trains, by name.
 
     Raises:
-        UserError: `parts` names something that the task does not train, or the optimizer refuses its arguments or parameters.
+        UserError: `parts` names a part that the task does not have, or the optimizer refuses its arguments or parameters.
     """
     common = copy.deepcopy(dict(cfg))
     check(common.get('optimizer'), Mapping, 'optim_wrapper.optimizer')
@@ -100,8 +100,8 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
     common['type'] = OPTIM_WRAPPERS.resolve(common['type'])  # names of ours mean nothing to mmengine's builder
     if not issubclass(common['type'], ClippedOptimWrapper):
         raise UserError(
-            f'optim_wrapper: {common["type"].__name__} is not a ClippedOptimWrapper, whose max_norm and precision do the work '
-            "of mmengine's clip_grad and AmpOptimWrapper; micro-batches are train_cfg.accumulate."
+            f'optim_wrapper: {common["type"].__name__} is not a ClippedOptimWrapper, whose max_norm and precision replace '
+            "mmengine's clip_grad and AmpOptimWrapper; micro-batches are train_cfg.accumulate."
         )
     common['optimizer']['type'] = OPTIMIZERS.resolve(common['optimizer']['type'])
     special = dict(common.pop('parts', None) or {})
@@ -116,10 +116,10 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
 
 
 def check_step(optimizer: torch.optim.Optimizer) -> None:
-    """Take a step with gradients of zero, on parameters that nobody needs.
+    """Take a step with zero gradients, on stand-in parameters.
 
     Raises:
-        UserError: The optimizer wants something else of a step, such as LBFGS, which evaluates the loss again.
+        UserError: A step of the optimizer needs more than gradients, as LBFGS does, which evaluates the loss again.
     """
     for group in optimizer.param_groups:
         for parameter in group['params']:
@@ -129,12 +129,12 @@ def check_step(optimizer: torch.optim.Optimizer) -> None:
     except MISTAKES as error:
         name, reason = type(optimizer).__name__, ' '.join(str(error).split())
         raise UserError(
-            f'optim_wrapper.optimizer: {name} takes no step from dense gradients alone ({reason}); use another.'
+            f'optim_wrapper.optimizer: {name} takes no step from dense gradients only ({reason}); use another.'
         ) from error
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a config with nested changes."""
+    """A copy of a config with nested changes applied."""
     out = copy.deepcopy(dict(base))
     for key, value in changes.items():
         nested = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)

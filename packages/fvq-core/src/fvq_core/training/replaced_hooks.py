@@ -1,4 +1,4 @@
-"""Hooks of mmengine that read or write what a run keeps in another form here, and what does their work."""
+"""Hooks of mmengine that do not work with this Runner, and what replaces them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ REPLACED = {
 
 
 def check_hook(hook: Hook) -> Hook:
-    """The hook, if it works here.
+    """The hook, if it works with this Runner.
 
     Raises:
-        UserError: It is one of mmengine's that does not, or inherits from one.
+        UserError: It is one of `REPLACED`, or inherits from one.
     """
     for kind in type(hook).__mro__:
         if kind.__module__.startswith('mmengine.hooks.') and kind.__name__ in REPLACED:

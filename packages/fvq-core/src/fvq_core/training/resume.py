@@ -1,4 +1,4 @@
-"""Whether a run may continue a checkpoint, what it says of the differences, and how it takes over optimizers and schedules."""
+"""Whether a run may continue a checkpoint, and how it takes over its optimizers and schedules."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MAX_LISTED = 5
 
 
 def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> str | None:
-    """What keeps a run from ending like one that never stopped, in one line; None if nothing does.
+    """A warning in one line if the run will not end like one that never stopped; None if it will.
 
-    A checkpoint carries no random state and no place in the data order: both follow from seed and iteration. Whatever else the
-    config says may change, and the run goes on with it.
+    A checkpoint carries no random state and no position in the data order: both follow from seed and iteration. Other
+    settings may change, and the run goes on with the new ones.
 
     Args:
-        path: Of the checkpoint.
-        checkpoint: What it holds.
+        path: Path of the checkpoint.
+        checkpoint: Its contents.
         config: `config_data` of the run that continues it.
-        seed: Its seed.
+        seed: The seed of that run.
 
     Raises:
-        UserError: It holds weights only, or is of another task, optimizer or seed; its config is a program or damaged.
+        UserError: It holds only weights, or is of another task, optimizer or seed; its config is a program or damaged.
     """
     meta = checkpoint.get('meta', {})
     if not {'optimizer', 'param_schedulers'} <= checkpoint.keys() or 'iter' not in meta:
@@ -50,9 +50,9 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
         differences = {'processes': (meta['world_size'], world_size), **differences}
     if not differences:
         return None
-    said = [f'{key} {shorten(new)} (was {shorten(old)})' for key, (old, new) in differences.items()]
-    more = f', and {len(said) - MAX_LISTED} more' if len(said) > MAX_LISTED else ''
-    return f'this run will not end like the one that wrote {path}: {", ".join(said[:MAX_LISTED])}{more}.'
+    listed = [f'{key} {shorten(new)} (was {shorten(old)})' for key, (old, new) in differences.items()]
+    more = f', and {len(listed) - MAX_LISTED} more' if len(listed) > MAX_LISTED else ''
+    return f'this run will not end like the one that wrote {path}: {", ".join(listed[:MAX_LISTED])}{more}.'
 
 
 def shorten(value: Any) -> str:
@@ -61,9 +61,9 @@ def shorten(value: Any) -> str:
 
 
 def resume_optimizer(wrapper: OptimWrapper, state: Mapping[str, Any], source: str) -> None:
-    """Load the state of an optimizer; its settings, such as rate and weight decay, stay those of the present config.
+    """Load the state of an optimizer; its settings, such as weight decay, stay those of the present config.
 
-    What a schedule moves is carried on from where it stands, in proportion if its initial value has changed.
+    A setting that a schedule changes goes on from its saved value, scaled if its initial value differs.
 
     Raises:
         UserError: The state is of other parameters, groups or precision.
@@ -90,10 +90,10 @@ def resume_optimizer(wrapper: OptimWrapper, state: Mapping[str, Any], source: st
 
 
 def resume_schedulers(schedulers: Mapping[str, list[Any]], states: Mapping[str, Any], source: str) -> None:
-    """Put schedulers where those of a checkpoint stood.
+    """Set schedulers to the positions saved in a checkpoint.
 
     Raises:
-        UserError: The checkpoint has others.
+        UserError: The checkpoint has other schedulers.
     """
     for part, own in schedulers.items():
         saved = states.get(part, [])

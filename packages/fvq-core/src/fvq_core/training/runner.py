@@ -165,7 +165,7 @@ class Runner(mmengine.runner.Runner):
                 set_aside_run(Path(self.work_dir), self.logger)
             if start is not None:
                 start.load(self.task)
-                self.logger.info(start.said)
+                self.logger.info(start.summary)
         self._has_loaded = True
 
     def _resume_newest(self) -> bool:

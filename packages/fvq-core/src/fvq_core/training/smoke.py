@@ -27,9 +27,9 @@ ITERS, RESUME_AT, BATCH = 4, 2, 4
 
 
 def shrink_config(cfg: Config) -> Config:
-    """Make a config small: each component that has a `smoke(cfg)` says what to change of itself.
+    """Make a config small: a component with a static `smoke(cfg)` returns the arguments to change.
 
-    `smoke` returns arguments to replace; with `_replace_=True` they replace the whole dict, type included.
+    With `_replace_=True` they replace the whole dict, including its type.
     """
     for _, node in list(components(cfg._cfg_dict)):
         smoke = getattr(find_component(node['type']), 'smoke', None)
@@ -50,11 +50,11 @@ def shrink_config(cfg: Config) -> Config:
 
 
 def run_smoke(cfg: Config, report: Any = print) -> None:
-    """Train a shrunk config, test it, resume it from its middle, load what it exports; all must agree with the run.
+    """Train a shrunk config, test it, resume it halfway, load what it exports; everything must agree with the run.
 
     Args:
         cfg: What `shrink_config` returned.
-        report: Called with one line for each thing proven.
+        report: Called with a line for each thing that was proven.
 
     Raises:
         SmokeError: Naming what differs.
@@ -98,12 +98,12 @@ def run_smoke(cfg: Config, report: Any = print) -> None:
 
 
 def logged(path: Path) -> list[dict[str, Any]]:
-    """History rows without what depends on the clock."""
+    """History rows without timings."""
     return [{key: value for key, value in row.items() if key not in SPEED_KEYS} for row in History(path).rows()]
 
 
 def identical(one: Any, other: Any) -> bool:
-    """Whether two nested states are equal to the last bit."""
+    """Whether two nested states are equal bit for bit."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):

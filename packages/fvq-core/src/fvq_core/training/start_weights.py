@@ -18,26 +18,26 @@ from ..saving.weights import check_fit
 from .checkpoint import read_checkpoint
 from .tasks.task import Task
 
-# What a quantizer keeps for training beside its codebook: averages, momenta, whether it was initialized from latents.
+# State that a quantizer keeps for training beside its codebook: averages, momenta, whether it was initialized.
 TRAINING_STATE = re.compile(r'(?:.*\.)?(?:update\..+|initialized)')
-# Where a tokenizer that is trained further may differ from the saved one and still be the same model.
+# Parts in which a tokenizer may differ from the saved one and still be the same model.
 TRAINING_PARTS = frozenset(['update', 'init', 'loss', 'regularizer', 'estimator'])
-PLAIN = (int, float, str, bool, tuple)
+PLAIN_TYPES = (int, float, str, bool, tuple)
 
 
 @dataclass(frozen=True)
 class StartWeights:
-    """What `load_from` gives a task.
+    """The weights of `load_from`, fitted to a task.
 
     Attributes:
         state: A whole state dict of the task.
-        restarted: Whether its codebook comes without what its update keeps.
-        said: What was loaded and what was not, in one line.
+        restarted: Whether the codebook's update starts without the state that it keeps.
+        summary: What was loaded and what was not, in one line.
     """
 
     state: dict[str, Tensor]
     restarted: bool
-    said: str
+    summary: str
 
     def load(self, task: Task) -> None:
         task.load_state_dict(self.state)
@@ -48,13 +48,13 @@ class StartWeights:
 
 
 def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', 'raw'] | None = None) -> StartWeights:
-    """Read `load_from` and fit it to a task; nothing of the task is changed.
+    """Read `load_from` and fit it to a task, which is not changed.
 
-    The task's main part must fit, but for what a quantizer keeps for training. Any other part, such as a discriminator, is
-    loaded if it is there and fits, and starts afresh otherwise.
+    The task's main part must fit, except for what a quantizer keeps for training. Any other part, such as a discriminator,
+    is loaded if it is there and fits, and starts afresh otherwise.
 
     Args:
-        task: On any device, the meta device too.
+        task: On any device, including the meta device.
         source: An `iter_N.pth`, the folder of a saved tokenizer or generator, or `user/name` on the Hugging Face hub.
         weights: Of a checkpoint with a moving average, the average (the default) or the raw weights.
 
@@ -65,38 +65,38 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
     main = next(iter(task.parts().values()))
     prefix = next(name for name, child in task.named_children() if child is main)
     if Path(source).is_file():
-        found, taken = of_checkpoint(source, weights)
+        found, name = read_start_checkpoint(source, weights)
         differences = []
     else:
         refuse_work_dir(Path(source))
         saved = task.load_saved(source)
-        found, taken = {f'{prefix}.{key}': value for key, value in saved.state_dict().items()}, source
-        differences = list(unlike(saved, main))
+        found, name = {f'{prefix}.{key}': value for key, value in saved.state_dict().items()}, source
+        differences = list(different_settings(saved, main))
     own = task.state_dict()
     parts = {name: part_of(own, name) for name in dict.fromkeys(key.split('.')[0] for key in own)}
     state, restarted = fit_main_part(main, part_of(found, prefix), parts[prefix], source)
     state = {f'{prefix}.{key}': value for key, value in state.items()}
     loaded, fresh = [prefix], []
-    for name in parts.keys() - {prefix}:
-        there = part_of(found, name)
-        if there and shapes(there) == shapes(parts[name]):
+    for part in parts.keys() - {prefix}:
+        there = part_of(found, part)
+        if there and shapes(there) == shapes(parts[part]):
             check_finite_weights(there, source)
-            state |= {f'{name}.{key}': value for key, value in there.items()}
-            loaded.append(name)
+            state |= {f'{part}.{key}': value for key, value in there.items()}
+            loaded.append(part)
         else:
-            fresh.append(f'{name} (another one is there)' if there else name)
-    said = f'started from {taken}: {", ".join(sorted(loaded))}'
+            fresh.append(f'{part} (another one is there)' if there else part)
+    summary = f'started from {name}: {", ".join(sorted(loaded))}'
     if restarted:
         fresh.append("what the codebook's update keeps")
     others = sorted({key.split('.')[0] for key in found} - parts.keys())
     for what, names in (('starts afresh', sorted(fresh)), ('left out', others), ('unlike what was saved', differences)):
         if names:
-            said += f'; {what}: {", ".join(names)}'
-    return StartWeights({**own, **state}, restarted, said)
+            summary += f'; {what}: {", ".join(names)}'
+    return StartWeights({**own, **state}, restarted, summary)
 
 
-def of_checkpoint(path: str, weights: Literal['ema', 'raw'] | None) -> tuple[dict[str, Tensor], str]:
-    """The state dict of an `iter_N.pth`, with the average of the weights where there is one, and its name."""
+def read_start_checkpoint(path: str, weights: Literal['ema', 'raw'] | None) -> tuple[dict[str, Tensor], str]:
+    """The state dict of an `iter_N.pth`, with the average of the weights if there is one, and its name in messages."""
     checkpoint = read_checkpoint(path)
     average = checkpoint.get('ema_state_dict')
     if weights == 'ema' and average is None:
@@ -124,10 +124,10 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def fit_main_part(
     module: nn.Module, there: dict[str, Tensor], own: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], bool]:
-    """The state that the main part loads, and whether its codebook comes without what an update keeps.
+    """The state that the main part loads, and whether the state of the codebook's update is missing from it.
 
     Raises:
-        UserError: It is of another model, or folded where this one has a projector.
+        UserError: It is of another model, or folded although this one has a projector.
     """
     projects, projected = (any('projector' in key.split('.') for key in state) for state in (own, there))
     if projects and there and not projected:
@@ -141,8 +141,8 @@ def fit_main_part(
     return kept, bool(missing)
 
 
-def unlike(saved: nn.Module, own: nn.Module) -> Iterator[str]:
-    """Where two models with the same weights compute something else, such as a normalisation."""
+def different_settings(saved: nn.Module, own: nn.Module) -> Iterator[str]:
+    """Settings in which two models with the same weights compute something else, such as a normalisation."""
     modules = dict(own.named_modules())
     for name, there in saved.named_modules():
         here = modules.get(name)
@@ -161,5 +161,5 @@ def plain_attributes(module: nn.Module) -> dict[str, Any]:
     return {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, PLAIN) and not key.startswith('_') and key not in hidden
+        if isinstance(value, PLAIN_TYPES) and not key.startswith('_') and key not in hidden
     }

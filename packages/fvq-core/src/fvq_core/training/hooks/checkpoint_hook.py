@@ -19,9 +19,9 @@ class CheckpointHook(Hook):
     """Checkpoints are written after the evaluation of their iteration.
 
     Args:
-        interval: Iterations between checkpoints; the last iteration is always saved. One that cannot be written (a full
-            disk) is an error at the last iteration and a warning before: training goes on and tries at the next.
-        max_keep: Newest checkpoints to keep; 0 keeps all. At least 2, so that a broken newest one has a fallback.
+        interval: Iterations between checkpoints; the last iteration is always saved. If one cannot be written (a full
+            disk), that is an error at the last iteration and a warning before it: training goes on.
+        max_keep: Number of newest checkpoints to keep; 0 keeps all. At least 2, so that a broken newest one has a fallback.
     """
 
     priority = 'VERY_LOW'

@@ -1,4 +1,4 @@
-"""An exponential moving average of the main part's weights, which evaluation and export read."""
+"""An exponential moving average of the main part's weights, used by evaluation and export."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...registry import HOOKS
 class EMAHook(Hook):
     """After each iteration: average <- decay x average + (1 - decay) x weights.
 
-    The average covers the task's main part (the tokenizer, or the generator) and nothing else. In a checkpoint it is
+    The average covers only the task's main part (the tokenizer, or the generator). In a checkpoint it is
     `ema_state_dict` beside the raw `state_dict`; `tools/test.py` and `tools/export.py` read either (`--weights`).
-    Evaluations during training, and what a finished run leaves behind, use the average. Integer buffers are copied.
+    Evaluations during training and the report of a finished run use the average. Integer buffers are copied.
 
     Args:
         decay: 0.999 in IBQ and Open-MAGVIT2, 0.9999 is usual for long runs. LlamaGen's and FVQ's published tokenizers
@@ -45,7 +45,7 @@ class EMAHook(Hook):
         return self.weights
 
     def before_train_epoch(self, runner: Any) -> None:
-        if not self.average:  # a fresh run, after its preparation
+        if not self.average:  # a fresh run, initialized from data
             self.average = {key: value.clone() for key, value in self._weights(runner).items()}
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ class EMAHook(Hook):
             self._swap(runner, '')
 
     def after_train(self, runner: Any) -> None:
-        self._swap(runner, self.note)  # and it stays, for the report
+        self._swap(runner, self.note)  # and stays, for the report
         self.run_is_over = True
 
     def before_checkpoint(self, runner: Any) -> None:

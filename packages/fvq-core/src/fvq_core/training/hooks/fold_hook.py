@@ -1,4 +1,4 @@
-"""Folds the projector before training ends, and goes on with a plain codebook."""
+"""Folds the projector during training, and goes on with a plain codebook."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .ema_hook import EMAHook
 
 @HOOKS.register_module()
 class FoldHook(Hook):
-    """After a share of the run the mapped codebook replaces projector and raw codebook, and is trained directly.
+    """After a fraction of the run the mapped codebook replaces projector and raw codebook, and is trained directly.
 
     Codes do not change at that moment. The optimizer's state of the projector is dropped; the codebook starts with a fresh one
-    in the group of the raw codebook, under the same schedule. A checkpoint says which state it holds (`folded`), so a run
+    in the group of the raw codebook, under the same schedule. A checkpoint records whether it is folded, so a run
     resumes exactly before and after, and evaluation and export read either.
 
     Args:
-        at: Share of the run, above 0 and at most 1. At 1 the fold comes after the last step, as it does without this hook.
+        at: Fraction of the run, in (0, 1]. At 1 the fold comes after the last step, as it does without this hook.
 
     Raises:
-        UserError: A share out of its range; several processes, or a moving average of the weights.
+        UserError: A fraction out of range; several processes, or a moving average of the weights.
     """
 
     priority = 'HIGH'  # before the averages, logs and evaluations of its iteration
@@ -61,6 +61,6 @@ class FoldHook(Hook):
         checkpoint['folded'] = self.folded
 
     def before_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Called before weights and optimizer are read: they are those of the folded model, or of the other."""
+        """Called before weights and optimizer are loaded, which may be those of the folded model."""
         if checkpoint.get('folded') and not self.folded:
             self._fold(runner)

@@ -1,4 +1,4 @@
-"""A progress bar with time left on a terminal, a line now and then elsewhere."""
+"""A progress bar with the remaining time on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def clock(seconds: float) -> str:
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows iteration, loss, usage of the window, speed and time left.
+    """Shows iteration, loss, code usage since the last log, speed and remaining time.
 
     Args:
-        interval: Iterations between lines where there is no terminal.
+        interval: Iterations between log lines if there is no terminal.
     """
 
     priority = 'LOW'

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: `metrics.json`, three pictures and the folded tokenizer."""
+"""The report of a finished run: `metrics.json`, three pictures and the folded tokenizer."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class ReportHook(Hook):
     """Runs after the last iteration, on the weights of the last checkpoint.
 
     Args:
-        pictures: Evaluation images in `reconstructions.png`.
-        latents: Latent vectors in the scatter of `codebook.png`, at most.
-        dataset: Config of a dataset such as `WholePhotos` whose images, of any size, stand in `reconstructions.png` in
-            place of evaluation images. It may have a `caption`, and `unseen(image)`, the range of columns that
-            training did not see.
+        pictures: Number of evaluation images in `reconstructions.png`.
+        latents: Largest number of latent vectors in the scatter plot of `codebook.png`.
+        dataset: Config of a dataset such as `WholePhotos`, whose images, of any size, replace the evaluation images in
+            `reconstructions.png`. It may have a `caption`, and `unseen(image)`, the range of columns that training did
+            not see.
     """
 
     priority = 'LOWEST'
@@ -71,7 +71,7 @@ class ReportHook(Hook):
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
         try:
             task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
-        except UserError as error:  # a bridge that wants to be told a class; the run is finished all the same
+        except UserError as error:  # a bridge that needs a class label; the run is finished all the same
             runner.logger.warning(f'the tokenizer was not folded: {error} Use tools/export.py on {work_dir / name}.')
         shown = {key: results[key] for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results}
         summary = ', '.join(f'{key} {metric}' for key, metric in shown.items())

@@ -18,15 +18,15 @@ from ...registry import HOOKS
 from ...stamp import short_stamp
 from .history import HISTORY_NAME, History
 
-SPEED_KEYS = ('images_per_second',)  # the keys of a row that differ between two runs of the same seed
+SPEED_KEYS = ('images_per_second',)  # keys of a row that differ between two runs of one seed
 
 
 @HOOKS.register_module()
 class TrainingLogHook(Hook):
     """Means over each interval go to the console, `history.jsonl` and TensorBoard.
 
-    Losses are means over ranks, codes are counted over all of them. Nothing is read from the device between logs. What
-    an unfinished interval has gathered travels in the checkpoint, so a resumed run logs the same numbers.
+    Losses are means over ranks, codes are counted over all ranks. Nothing is read from the device between logs. The sums
+    of an unfinished interval are part of a checkpoint, so a resumed run logs the same numbers.
 
     `usage_window` and `perplexity_window` are those of the codes of the interval's training batches, which is not the
     evaluation set: with W codes drawn evenly over K, a window shows at most 1 - exp(-W / K) of them.
@@ -42,7 +42,7 @@ class TrainingLogHook(Hook):
             raise UserError(f'TrainingLogHook: interval must be 1 or more, got {interval}.')
         self.interval = interval
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}  # of each term: one may start in mid-interval
+        self.counts: dict[str, int] = {}  # per term: one may start within an interval
         self.images = 0
         self.histogram_K: Tensor | None = None
         self.speed_from = (0, 0.0)
@@ -74,11 +74,11 @@ class TrainingLogHook(Hook):
 
     @staticmethod
     def _of_part(name: str, part: str, runner: Any) -> str:
-        """The main part's figures go without its name."""
+        """The name of a figure of a part; the main part's name is left out."""
         return name if part == next(iter(runner.task.parts())) else f'{name}/{part}'
 
     def before_checkpoint(self, runner: Any) -> None:
-        """Called on every rank before rank 0 writes a checkpoint: it must hold what all of them gathered."""
+        """Called on every rank before rank 0 writes a checkpoint, which must hold the sums over all ranks."""
         average_over_ranks(list(self.sums.values()))
         if self.histogram_K is not None:
             all_reduce(self.histogram_K)
@@ -112,7 +112,7 @@ class TrainingLogHook(Hook):
             return  # tools/test.py: an evaluation without a run
         row = {'iter': runner.iter, 'split': 'eval', **{name: metric.value for name, metric in metrics.items()}}
         if not any(old['iter'] == row['iter'] and old['split'] == 'eval' for old in self.history.rows()):
-            self._publish(runner, row, 'eval')  # a finished run that is resumed evaluates again, and logs once
+            self._publish(runner, row, 'eval')  # a finished run that is resumed evaluates again, but logs once
         if is_main_process():
             stamp = short_stamp(metrics)
             numbers = ', '.join(f'{name} {metric}' for name, metric in metrics.items())

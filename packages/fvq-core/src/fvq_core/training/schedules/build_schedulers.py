@@ -14,10 +14,10 @@ from .run_lr import POSITION, RunLR
 
 
 def schedulers_of_part(config: Any, part: str) -> list[Mapping[str, Any]]:
-    """The configs of a part's schedulers: one for all parts, a list for all, or either by the name of a part.
+    """The configs of a part's schedulers; `config` is one or a list for all parts, or a dict of either by part.
 
     Raises:
-        UserError: They are given by part, and this one has none.
+        UserError: They are given by part, and this part has none.
     """
     if isinstance(config, Mapping) and 'type' not in config:
         if part not in config:
@@ -29,9 +29,9 @@ def schedulers_of_part(config: Any, part: str) -> list[Mapping[str, Any]]:
 def build_schedulers(
     config: Any, optimizers: Mapping[str, Any], total_iters: int, iters_per_epoch: int
 ) -> dict[str, list[_ParamScheduler]]:
-    """Schedulers for each optimizer, which all step once an iteration.
+    """The schedulers of each optimizer; all step once an iteration.
 
-    One of mmengine's ends with the run if it has no `end`; with `convert_to_iter_based=True` it counts epochs, as in mmengine.
+    A scheduler of mmengine ends with the run if it has no `end`; with `convert_to_iter_based=True` it counts epochs.
 
     Args:
         config: `param_scheduler` of a config; see `schedulers_of_part`.
@@ -40,8 +40,8 @@ def build_schedulers(
         iters_per_epoch: Iterations of one pass over the training set, rounded.
 
     Raises:
-        UserError: A scheduler that counts epochs or waits for a metric, that is of another kind, or that does not take its
-            arguments; one of ours that is not the only one.
+        UserError: A scheduler that counts epochs, waits for a metric, is not of mmengine's kind, or does not take its
+            arguments; one of ours beside another scheduler.
     """
     built: dict[str, list[_ParamScheduler]] = {}
     for part, optimizer in optimizers.items():
@@ -53,8 +53,8 @@ def build_schedulers(
                 raise UserError(
                     f'param_scheduler: {type(scheduler).__name__} sets the rate of the whole run and takes no other beside it.'
                 )
-        # A discriminator's optimizer takes no step before its start, and its schedule runs with the run all the same. Without
-        # this mmengine would warn of the order of `step` calls.
+        # A discriminator's optimizer does not step before its start, while its schedule goes on; without this mmengine would
+        # warn about the order of `step` calls.
         optimizer._global_step = 0
     return built
 
@@ -62,12 +62,12 @@ def build_schedulers(
 def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epoch: int) -> _ParamScheduler:
     """One scheduler of one optimizer; see `build_schedulers`."""
     if not isinstance(config, Mapping) or 'type' not in config:
-        return build_component(config, PARAM_SCHEDULERS)  # which says what is missing
+        return build_component(config, PARAM_SCHEDULERS)  # raises, naming what is missing
     component = PARAM_SCHEDULERS.resolve(config['type'])
     name = getattr(component, '__name__', str(component))
     if not (isinstance(component, type) and issubclass(component, _ParamScheduler)):
         raise UserError(
-            f"param_scheduler: {name} is not a scheduler of mmengine's kind; torch's have namesakes there, such as "
+            f"param_scheduler: {name} is not a scheduler of mmengine's kind; mmengine has most of torch's, such as "
             "type='CosineAnnealingLR'."
         )
     if issubclass(component, RunLR):
@@ -109,14 +109,14 @@ def of_mmengine(component: type) -> bool:
 
 
 def arguments_of(component: type) -> list[str]:
-    """The arguments of a constructor and of those that it hands `**kwargs` on to."""
+    """The arguments of a constructor and of those to which it passes `**kwargs`."""
     constructors = [vars(kind)['__init__'] for kind in component.__mro__ if '__init__' in vars(kind)]
     hidden = ('self', 'optimizer', 'param_name', 'args', 'kwargs')
     return [name for each in constructors for name in inspect.signature(each).parameters if name not in hidden]
 
 
 def scheduler_state(scheduler: _ParamScheduler) -> dict[str, Any]:
-    """What a checkpoint keeps of a scheduler: where it stands. Its shape and length are those of the run that resumes."""
+    """The position of a scheduler, for a checkpoint. Its shape and length are those of the run that resumes."""
     state = scheduler.state_dict()
     if of_mmengine(type(scheduler)):
         return {key: state[key] for key in POSITION}  # all else follows from its arguments

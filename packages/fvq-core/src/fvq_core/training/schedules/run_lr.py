@@ -1,4 +1,4 @@
-"""What the schedules share: a factor on the learning rate that depends on the step and the length of the run."""
+"""Base of the schedules: a factor on the learning rate that depends on the step and the length of the run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunLR(_ParamScheduler):
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands; its shape and length come from the config of the run that resumes."""
+        """The position of the schedule; its shape and length come from the config of the run that resumes."""
         return {key: self.__dict__[key] for key in POSITION}
 
     def _get_value(self) -> list[float]:

@@ -35,16 +35,16 @@ def lr_multiplier(
         warmup_factor: Factor at step 0.
         hold: Held fraction of the steps after the warm-up, below 1, or a count of steps.
         end_factor: Factor at the last step.
-        decay: `'linear'`, `'cosine'`, or `'none'`: the warm-up is kept and nothing falls.
+        decay: `'linear'`, `'cosine'`, or `'none'`: no decay after the warm-up.
     """
     warmup_steps = round(warmup * total) if warmup < 1 else int(warmup)
     if step < warmup_steps:
         return warmup_factor + (1.0 - warmup_factor) * step / warmup_steps
-    rest = total - 1 - warmup_steps
-    if decay == 'none' or rest <= 0:
+    remaining = total - 1 - warmup_steps
+    if decay == 'none' or remaining <= 0:
         return 1.0
-    progress = (step - warmup_steps) / rest
-    held = hold if hold < 1 else hold / rest
+    progress = (step - warmup_steps) / remaining
+    held = hold if hold < 1 else hold / remaining
     if progress < held:
         return 1.0
     u = min(1.0, (progress - held) / (1.0 - held)) if held < 1.0 else 0.0
