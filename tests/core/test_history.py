@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fvq_core.errors import UserError
 from fvq_core.training.hooks.history import History
 
 ROWS = [{'iter': i, 'loss': i / 7, 'kind': 'train'} for i in range(5)]
@@ -82,7 +83,7 @@ def test_crash_while_truncating_leaves_every_row(history: History, monkeypatch: 
         raise OSError('killed')
 
     monkeypatch.setattr(os, 'replace', fail)
-    with pytest.raises(OSError, match='killed'):
+    with pytest.raises(UserError, match='killed'):
         history.truncate(1)
     assert history.rows() == ROWS
 

@@ -30,7 +30,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         with staged(path, 'Is the disk full? Earlier checkpoints are intact.') as staging:
             try:
-                torch.save(checkpoint, staging)
+                with open(staging, 'wb') as file:
+                    torch.save(checkpoint, file)
             except RuntimeError as error:  # what torch's zip writer makes of a full disk
                 raise OSError(str(error).splitlines()[0]) from error
     except UserError as error:
