@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from fvq_core.training.smoke import identical, logged
 
-from .helpers import PHOTOS, REPO, TINY, checkpoint, tool
+from .helpers import PHOTOS, REPO, TINY, checkpoint, start_tool, tool
 
 
 @pytest.fixture(scope='module')
@@ -24,25 +25,21 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd / 'work'
 
 
-def kill_after(work_dir: Path, name: str, options: list[str]) -> None:
-    """Start a run and SIGKILL it as soon as a file appears."""
-    command = [
-        sys.executable,
-        str(REPO / 'tools/train.py'),
-        PHOTOS,
-        '--work-dir',
-        str(work_dir),
-        '--cfg-options',
-        *options,
-    ]
+@pytest.fixture(scope='module')
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a run that SIGKILL ended in mid-epoch, after iteration 6 of 9."""
+    work_dir = tmp_path_factory.mktemp('killed') / 'work'
+    arguments = [PHOTOS, '--work-dir', str(work_dir), '--cfg-options', *TINY]
+    command = [sys.executable, str(REPO / 'tools/train.py'), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (work_dir / name).exists():
+    while not (work_dir / 'iter_6.pth').exists():
         assert process.poll() is None, 'the run ended before it could be killed'
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    return work_dir
 
 
 def assert_same_ending(one: Path, other: Path) -> None:
@@ -55,23 +52,23 @@ def assert_same_ending(one: Path, other: Path) -> None:
     assert logged(one / 'history.jsonl') == logged(other / 'history.jsonl')
 
 
-def test_killed_in_mid_epoch_and_resumed(straight: Path, tmp_path: Path) -> None:
-    work_dir = tmp_path / 'work'
-    kill_after(work_dir, 'iter_6.pth', TINY)
-    done = tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *TINY, cwd=tmp_path)
+def test_killed_in_mid_epoch_and_resumed(straight: Path, killed: Path, tmp_path: Path) -> None:
+    work_dir = shutil.copytree(killed, tmp_path / 'work')
+    done = start_tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'resumed' in done.stdout + done.stderr
     assert_same_ending(straight, work_dir)
 
 
-def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(straight: Path, tmp_path: Path) -> None:
-    work_dir = tmp_path / 'work'
-    kill_after(work_dir, 'iter_6.pth', TINY)
+def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(
+    straight: Path, killed: Path, tmp_path: Path
+) -> None:
+    work_dir = shutil.copytree(killed, tmp_path / 'work')
     newest = work_dir / 'iter_6.pth'
     newest.write_bytes(newest.read_bytes()[:-5000])
     # workers must not change the data either
     options = [*TINY, 'train_dataloader.num_workers=2']
-    done = tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *options, cwd=tmp_path)
+    done = start_tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'iter_6.pth is truncated' in done.stdout + done.stderr
     assert_same_ending(straight, work_dir)

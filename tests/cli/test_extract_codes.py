@@ -23,7 +23,8 @@ from fvq_generators.commands import extract_codes
 from tests.pictures import picture, save
 from tests.tiny import tiny_tokenizer, tokenizer_config
 
-from .helpers import PHOTOS, REPO, tool
+from ..ranks import TwoRanks
+from .helpers import PHOTOS, REPO, tool, tool_on_two_ranks
 
 SMALL = ['--size', '12', '--workers', '0', '--device', 'cpu']
 
@@ -120,26 +121,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
         CodesStore(tmp_path / 'out')
 
 
-def launch(processes: int, *arguments: str) -> subprocess.Popen[str]:
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
-    command = [sys.executable, *torchrun, str(REPO / 'tools/extract_codes.py'), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def test_two_processes_write_the_bytes_of_one(tokenizer: str, photos: str, tmp_path: Path):
+def test_two_processes_write_the_bytes_of_one(two_ranks: TwoRanks, tokenizer: str, photos: str, tmp_path: Path):
     Path(photos, 'class1', '4.png').write_bytes(b'no image')
     options = [*SMALL, '--shard-size', '5', '--batch-size', '20']
     assert extract_codes.main([tokenizer, photos, str(tmp_path / 'one'), *options]) == 0
-    two = launch(2, tokenizer, photos, str(tmp_path / 'two'), *options)
-    output, _ = two.communicate(timeout=300)
-    assert two.returncode == 0, output
-    assert output.count('23 images x 10 crops') == 1, 'one of them speaks'
+    call = ['extract_codes', tokenizer, photos, str(tmp_path / 'two'), *options]
+    both = tool_on_two_ranks(two_ranks, *call)
+    assert [done.returncode for done in both] == [0, 0], both
+    assert ['23 images x 10 crops' in done.stdout for done in both] == [True, False]
     assert files(tmp_path / 'one') == files(tmp_path / 'two')
 
-    wrong = launch(2, tokenizer, photos, str(tmp_path / 'two'), *options, '--crops', 'center')
-    output, _ = wrong.communicate(timeout=300)
-    assert wrong.returncode != 0
-    assert 'holds codes made otherwise' in output
+    for done in tool_on_two_ranks(two_ranks, *call, '--crops', 'center'):
+        assert done.returncode == 2
+        assert 'holds codes made otherwise' in done.stderr
     assert files(tmp_path / 'one') == files(tmp_path / 'two')
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +14,13 @@ from fvq_core.images import to_uint8
 from fvq_core.registry import GENERATORS
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.commands import evaluate
+from fvq_eval.features.each_image import one_thread
 from fvq_generators.commands import extract_codes, sample
 from fvq_generators.image_model import AutoregressiveImageModel
 from fvq_generators.image_sets import SamplePlan
 
-from .helpers import REPO
+from ..ranks import TwoRanks
+from .helpers import tool_on_two_ranks
 
 QUANTIZER = 'model.tokenizer.quantizer'
 TINY_TOKENIZER = [
@@ -123,22 +122,15 @@ def test_another_tokenizer_or_other_settings_are_refused(
     assert 'set model.generator.layout to' in capsys.readouterr().err
 
 
-def sample_processes(number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`tools/sample.py` in processes of one thread each, under torchrun where there are several."""
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(number), '--']
-    command = [sys.executable, *(torchrun if number > 1 else []), str(REPO / 'tools/sample.py'), *arguments]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
-
-
-def test_two_processes_under_torchrun_draw_the_bytes_of_one_into_a_fresh_folder(
-    parts: list[str], tmp_path: Path
+def test_two_processes_draw_the_bytes_of_one_into_a_fresh_folder(
+    two_ranks: TwoRanks, parts: list[str], tmp_path: Path
 ) -> None:
     call = [*parts, '--num', '40', '--classes', 'random', '--npz', '--device', 'cpu', '--out']
-    one, two = sample_processes(1, *call, str(tmp_path / 'one')), sample_processes(2, *call, str(tmp_path / 'two'))
-    assert one.returncode == 0, one.stderr
-    assert two.returncode == 0, two.stderr
-    assert two.stdout.count('40 images; tools/evaluate.py') == 1, 'one of them speaks'
+    with one_thread():  # as each of the two processes
+        assert sample.main([*call, str(tmp_path / 'one')]) == 0
+    both = tool_on_two_ranks(two_ranks, 'sample', *call, str(tmp_path / 'two'))
+    assert [done.returncode for done in both] == [0, 0], both
+    assert ['40 images; tools/evaluate.py' in done.stdout for done in both] == [True, False]
     assert drawn(tmp_path / 'two').shape == (40, 64, 64, 3)
     assert len({image.tobytes() for image in drawn(tmp_path / 'two')}) == 40
     assert np.array_equal(drawn(tmp_path / 'one'), drawn(tmp_path / 'two'))
@@ -146,10 +138,10 @@ def test_two_processes_under_torchrun_draw_the_bytes_of_one_into_a_fresh_folder(
         assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes()
     assert not list(tmp_path.rglob('.*'))
 
-    wrong = sample_processes(2, *call, str(tmp_path / 'two'), '--seed', '1')
-    assert wrong.returncode != 0
-    assert 'error: ' in wrong.stderr
-    assert 'drawn in another way (seed is 0 there, 1 now); name another folder' in wrong.stderr
+    for done in tool_on_two_ranks(two_ranks, 'sample', *call, str(tmp_path / 'two'), '--seed', '1'):
+        assert done.returncode == 2
+        assert done.stderr.startswith('error: ')
+        assert 'drawn in another way (seed is 0 there, 1 now); name another folder' in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .helpers import REPO, TINY
+from ..ranks import TwoRanks
+from .helpers import REPO, TINY, tool_on_two_ranks
 from .test_exact_resume import assert_same_ending
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='finds the ranks in /proc')
@@ -33,10 +34,10 @@ def process_of_rank(launcher: int, rank: int) -> int:
     return int(found)
 
 
-def test_a_dead_rank_ends_the_job_and_the_next_start_resumes_exactly(tmp_path: Path) -> None:
-    straight = start(tmp_path / 'straight')
-    output, _ = straight.communicate(timeout=300)
-    assert straight.returncode == 0, output
+def test_a_dead_rank_ends_the_job_and_the_next_start_resumes_exactly(two_ranks: TwoRanks, tmp_path: Path) -> None:
+    arguments = [CONFIG, '--work-dir', str(tmp_path / 'straight'), '--cfg-options', *OPTIONS]
+    for done in tool_on_two_ranks(two_ranks, 'train', *arguments):
+        assert done.returncode == 0, done.stderr
 
     killed = start(tmp_path / 'killed')
     deadline = time.monotonic() + 200

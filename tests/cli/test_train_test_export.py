@@ -17,14 +17,14 @@ from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.evaluation import load_task
 
-from .helpers import PHOTOS, TINY, tool
+from .helpers import PHOTOS, TINY, start_tool, tool
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which `train.py` ran."""
     cwd = tmp_path_factory.mktemp('run')
-    done = tool('train', PHOTOS, '--cfg-options', *TINY, cwd=cwd)
+    done = start_tool('train', PHOTOS, '--cfg-options', *TINY, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return cwd
 
