@@ -9,10 +9,10 @@ CONFIG ?= configs/fvq/fvq_photos.py
 CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
 
-.PHONY: help setup train test sample smoke check format bench clean
+.PHONY: help setup train test test-fast sample smoke check format bench clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make .venv with pinned torch and the four packages; skips what is done
 
@@ -25,6 +25,9 @@ train: setup ## train FVQ on ten bundled photographs (CONFIG=... for another), a
 
 test: setup ## run the whole test suite, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+test-fast: setup ## run the tests that start no other processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist loadscope
 
 # The last step's network is random, so that it needs no download: its numbers are no FID. Leave --extractor out for one.
 sample: setup ## train tokenizer and generator on the bundled photos, draw images, score them; six minutes on 2 cores

@@ -52,6 +52,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what needs other processes because of a fixture, and `fast` what needs neither those nor a GPU."""
+    if 'two_ranks' in getattr(item, 'fixturenames', ()):
+        item.add_marker('processes')
+    if not any(item.get_closest_marker(name) for name in ('processes', 'gpu')):
+        item.add_marker('fast')
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker('gpu') and not torch.cuda.is_available():
         pytest.skip('needs a CUDA GPU')

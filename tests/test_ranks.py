@@ -13,6 +13,8 @@ import torch.distributed as dist
 
 from .ranks import RankError, TwoRanks
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope='module')
 def pair() -> Iterator[TwoRanks]:

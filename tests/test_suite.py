@@ -43,6 +43,7 @@ def test_a_library_s_warning_about_our_call_is_an_error() -> None:
         torch.tensor(torch.ones(1, requires_grad=True)).item()
 
 
+@pytest.mark.processes
 def test_warnings_of_other_people_s_plug_ins_end_no_session(tmp_path: Path) -> None:
     (tmp_path / 'pytest_noisy.py').write_text(NOISY)
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])}

@@ -255,6 +255,7 @@ def test_one_image_is_singular_and_what_it_lacks_has_its_reason(capsys: pytest.C
     assert 'note: precision, recall: too few images, the samples are 1 image and 4 are needed' in printed
 
 
+@pytest.mark.processes
 def test_help_teaches_and_does_not_import_torch() -> None:
     for name in ('analyze', 'benchmark', 'evaluate', 'list', 'report', 'test'):
         script = f"""
@@ -284,6 +285,7 @@ def start() -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, '-c', SCRIPT], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != 'linux', reason='sends SIGKILL')
 def test_a_killed_evaluation_goes_on_where_it_was_to_the_same_digits(tmp_path: Path) -> None:
     save_npz(random_pixels(1200, seed=3), Path('many.npz'), compressed=True)

@@ -15,6 +15,8 @@ from fvq_core.training.smoke import identical, logged
 
 from .helpers import PHOTOS, REPO, TINY, checkpoint, start_tool, tool
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope='module')
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -137,6 +137,7 @@ def test_two_processes_write_the_bytes_of_one(two_ranks: TwoRanks, tokenizer: st
     assert files(tmp_path / 'one') == files(tmp_path / 'two')
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='kills a process')
 def test_a_killed_extraction_is_continued_to_the_same_bytes(tokenizer: str, tmp_path: Path):
     for number in range(80):

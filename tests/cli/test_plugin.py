@@ -13,6 +13,8 @@ import torch
 
 from .helpers import REPO, TINY, start_tool, tool
 
+pytestmark = pytest.mark.processes
+
 EXTENDING = (REPO / 'docs/extending.md').read_text()
 
 

@@ -14,7 +14,10 @@ from ..ranks import TwoRanks
 from .helpers import REPO, TINY, tool_on_two_ranks
 from .test_exact_resume import assert_same_ending
 
-pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='finds the ranks in /proc')
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != 'linux', reason='finds the ranks in /proc'),
+]
 
 # Everything that has a state: discriminator, moving average, micro-batches.
 CONFIG = str(REPO / 'configs/fvq/fvq_photos_gan.py')

@@ -19,6 +19,8 @@ from fvq_core.training.evaluation import load_task
 
 from .helpers import PHOTOS, TINY, start_tool, tool
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

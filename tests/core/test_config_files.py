@@ -72,6 +72,7 @@ def test_those_in_the_wheel_come_before_a_clone_around_it(installed_at, tmp_path
     assert config_names() == ['configs/fvq/own.py']
 
 
+@pytest.mark.processes
 def test_commands_work_from_a_read_only_folder_with_any_name_and_from_anywhere(tmp_path: Path) -> None:
     """Laid out as the wheels are; see the packages' pyproject.toml."""
     site = tmp_path / "l'été à vélo"

@@ -65,6 +65,7 @@ def test_unfolded_tokenizer_keeps_its_projector(tmp_path: Path):
     assert torch.equal(loaded(images).reconstruction, tokenizer(images).reconstruction)
 
 
+@pytest.mark.processes
 def test_loading_and_encoding_import_no_training_code(saved: tuple[Tokenizer, Path], tmp_path: Path):
     put_in_cache(tmp_path / 'cache', 'ada/tiny', saved[1])
     command = [sys.executable, '-c', FRESH, str(saved[1]), str(tmp_path / 'cache')]

@@ -23,6 +23,8 @@ from .benchmark_runs import FVQ, OPTIONS, REPO, VQ
 
 HOLD = """
 import fcntl, sys
+
+pytestmark = pytest.mark.processes
 file = open(sys.argv[1], 'w')
 fcntl.lockf(file, fcntl.LOCK_EX)
 print('held', flush=True)

@@ -70,6 +70,7 @@ def test_a_difference_is_the_fields_that_are_declared_otherwise_in_both_ones_wor
     assert set(ibq.difference(ibq.at(64, 5000))) == {'crop', 'samples', 'samples_from'}
 
 
+@pytest.mark.processes
 def test_the_table_of_two_presets_is_their_difference() -> None:
     command = [sys.executable, '-m', 'fvq_eval.presets.table', 'ibq', 'rqvae']
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -75,6 +75,7 @@ def test_a_decoder_that_needs_too_much_memory_says_which_batch_fits(
         model.sample([2] * 6)
 
 
+@pytest.mark.processes
 def test_the_card_loads_what_it_says(model: AutoregressiveImageModel, tmp_path: Path):
     folder = model.save_pretrained(tmp_path / 'model', {'weights': 'iter_7.pth'})
     card = (folder / 'README.md').read_text()
