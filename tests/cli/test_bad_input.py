@@ -115,6 +115,11 @@ def test_a_config_with_a_syntax_error(capsys: pytest.CaptureFixture[str]) -> Non
     assert 'broken.py cannot be loaded' in refused(capsys, train, 'broken.py')
 
 
+def test_a_config_that_exits(capsys: pytest.CaptureFixture[str]) -> None:
+    Path('leaving.py').write_text('import sys\nsys.exit(3)\n')
+    assert 'leaving.py cannot be loaded: line 2: SystemExit: 3' in refused(capsys, train, 'leaving.py')
+
+
 def test_missing_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'images' is not a folder" in refused(capsys, train, folder_config(64))
     Path('images').mkdir()

@@ -124,6 +124,16 @@ def test_too_many_unreadable_images_are_an_error(class_folders: Path):
         all(counter.check(batch) for batch in islice(build_loader(cfg, seed=0, train=True), 12))
 
 
+def test_no_readable_image_at_all_ends_the_run_whatever_is_allowed(class_folders: Path):
+    for image in [*class_folders.rglob('*.png'), class_folders / 'dog/e.PNG']:
+        image.write_bytes(b'')
+    cfg = dict(dataset=dict(type='ImageFolder', root=str(class_folders), transforms=CROP), batch_size=2)
+    batches = build_loader(cfg, seed=0, train=True)
+    counter = UnreadableImages(len(batches.dataset), allowed=1.0, logger=logging.getLogger('test'))
+    with pytest.raises(UserError, match='none of 6 images can be read, the last is '):
+        all(counter.check(batch) or True for batch in islice(batches, 12))
+
+
 def test_image_smaller_than_the_crop_is_a_users_mistake_and_not_skipped(class_folders: Path):
     small = save(picture(5, 7), class_folders / 'cat' / 'small.png')
     cfg = dict(dataset=dict(type='ImageFolder', root=str(class_folders), transforms=CROP), batch_size=7)

@@ -40,7 +40,10 @@ def read_on_base(path: str) -> Config:
     file = find_config(path)
     try:
         cfg = Config.fromfile(str(file))
-    except Exception as error:  # a config is a program: anything can go wrong in it, and the user wrote it
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a config is a program: anything can go wrong in it, and the user wrote it
         raise UserError(f'config {file} cannot be loaded: {load_failure(error)}') from error
     if 'base' not in cfg:
         return cfg
@@ -52,7 +55,7 @@ def read_on_base(path: str) -> Config:
     return based
 
 
-def load_failure(error: Exception) -> str:
+def load_failure(error: BaseException) -> str:
     """Why a config file did not load, and in which line."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [

@@ -112,10 +112,12 @@ class UnreadableImages:
             unreadable: Distinct unreadable files, of this rank or of all.
 
         Raises:
-            UserError: More than `allowed`.
+            UserError: More than `allowed`, or all of them, with which training would wait for an image forever.
         """
+        last = f', the last is {self.last}' if self.last else ''
+        if 0 < unreadable == self.dataset_size:
+            raise UserError(f'none of {unreadable} images can be read{last}; repair the data.')
         if unreadable > self.allowed * self.dataset_size:
-            last = f', the last is {self.last}' if self.last else ''
             raise UserError(
                 f'{unreadable} of {self.dataset_size} images cannot be read, more than max_unreadable={self.allowed:g} allows'
                 f'{last}; repair the data or raise max_unreadable of the data loader.'
