@@ -9,7 +9,7 @@ CONFIG ?= configs/fvq/fvq_photos.py
 CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
 
-.PHONY: help setup train test test-fast sample smoke check format bench clean
+.PHONY: help setup lock train test test-fast sample smoke check format bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -19,6 +19,12 @@ setup: $(VENV)/.ready ## make .venv with pinned torch and the four packages; ski
 $(VENV)/.ready: constraints.txt requirements-dev.txt $(PACKAGES) tools/setup.sh
 	@PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 	@touch $@
+
+lock: setup ## renew constraints.txt: the newest versions that fit the packages, for Python 3.11 and 3.12
+	@printf -- '-e %s\n' 'packages/fvq-core[train,photos]' $(filter-out packages/fvq-core,$(PACKAGES:/pyproject.toml=)) | \
+		UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--fork-strategy fewest --no-annotate $(patsubst packages/%/pyproject.toml,--no-emit-package %,$(PACKAGES)) \
+		requirements-dev.txt - --output-file constraints.txt
 
 train: setup ## train FVQ on ten bundled photographs (CONFIG=... for another), a few minutes on 2 cores
 	$(BIN)/python tools/train.py $(CONFIG)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make a virtual environment with the pinned torch and the four packages, editable. Usage: PYTHON=python3.12 tools/setup.sh .venv
+# Make a virtual environment with torch, the four packages (editable) and the tools, at the versions of constraints.txt.
+# Usage: PYTHON=python3.12 [CONSTRAINTS=requirements-dev.txt] tools/setup.sh .venv; these CONSTRAINTS take the newest of all but torch.
 set -euo pipefail
 
 venv=$1
@@ -16,19 +17,16 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     "$PYTHON" -m venv "$venv" || fail "could not make $venv; on Debian or Ubuntu: apt install python3-venv"
 fi
 
-pip=("$venv/bin/python" -m pip --disable-pip-version-check)
-echo "setup: installing torch (about 3 GB with its GPU libraries, once) and the packages"
-"${pip[@]}" install --quiet --constraint constraints.txt torch torchvision
-"${pip[@]}" install --quiet --constraint constraints.txt --requirement requirements-dev.txt \
-    --editable 'packages/fvq-core[photos]' --editable packages/fvq-quantizers \
-    --editable packages/fvq-generators --editable packages/fvq-eval
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+# mmengine-lite has the files of mmengine: beside it, either one's removal would break the other.
+pip show --quiet mmengine 2>/dev/null && fail "$venv has mmengine, whose place mmengine-lite takes; remove it with make clean"
 
-# mmengine asks for opencv-python, whose windows need libGL; the headless build has the same module and needs nothing.
-if ! error=$("$venv/bin/python" -c 'import cv2' 2>&1); then
-    echo "setup: OpenCV cannot be imported here (${error##*: }); putting the headless build in its place"
-    "${pip[@]}" uninstall --quiet --yes opencv-python opencv-python-headless
-    "${pip[@]}" install --quiet --no-deps --constraint constraints.txt opencv-python-headless
-    "$venv/bin/python" -c 'import cv2' \
-        || fail "OpenCV still cannot be imported; on Debian or Ubuntu: apt install libgl1 libglib2.0-0"
-fi
+# The environment variable, unlike --constraint, also holds for what builds the few packages that come as source.
+PIP_CONSTRAINT=$(realpath "${CONSTRAINTS:-constraints.txt}")
+export PIP_CONSTRAINT PIP_BUILD_CONSTRAINT=$PIP_CONSTRAINT
+echo "setup: installing torch (about 3 GB with its GPU libraries, once), the packages and the tools"
+pip install --quiet torch torchvision
+pip install --quiet --requirement requirements-dev.txt \
+    --editable 'packages/fvq-core[train,photos]' --editable packages/fvq-quantizers \
+    --editable packages/fvq-generators --editable packages/fvq-eval
 echo "setup: done"

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import chunked_softmax
-from fvq_quantizers.chunked_softmax import entropies, soft_gradient
 from fvq_quantizers.distances import DotProduct, SquaredL2
 from fvq_quantizers.estimators import (
     DiVeQ,
@@ -21,6 +20,7 @@ from fvq_quantizers.estimators import (
     SynchronizedStraightThrough,
 )
 from fvq_quantizers.regularizers import EntropyRegularizer
+from fvq_quantizers.soft_choices import entropies, soft_gradient
 
 from .matrix import VECTOR, build, latents, vectors
 

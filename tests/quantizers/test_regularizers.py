@@ -13,10 +13,11 @@ from torch import Tensor
 from fvq_core.errors import UserError
 from fvq_core.registry import REGULARIZERS
 from fvq_quantizers import chunked_softmax
-from fvq_quantizers.chunked_softmax import entropies, gumbel_noise
+from fvq_quantizers.chunked_softmax import gumbel_noise
 from fvq_quantizers.distances import DotProduct, SquaredL2
 from fvq_quantizers.estimators import StochasticMask
 from fvq_quantizers.regularizers import ContrastiveRegularizer, OrthogonalRegularizer, PriorRegularizer
+from fvq_quantizers.soft_choices import entropies
 
 from .matrix import VECTOR, build, latents
 

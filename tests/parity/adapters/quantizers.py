@@ -13,8 +13,8 @@ from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import VectorQuantizer
-from fvq_quantizers.chunked_softmax import entropies
 from fvq_quantizers.latents import to_vectors
+from fvq_quantizers.soft_choices import entropies
 
 from ..case import Case
 from .draws import gumbel_noise

@@ -30,4 +30,4 @@ __all__ = [
     'updates',
 ]
 
-import_submodules(__name__)
+import_submodules(__name__, leave_out=('codebook_files', 'commands', 'soft_choices'))

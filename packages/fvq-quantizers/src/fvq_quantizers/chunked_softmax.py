@@ -1,4 +1,7 @@
-"""Softmax over the codebook without an N x K matrix: a chunk of rows at a time, computed again in the backward pass."""
+"""Softmax over the codebook without an N x K matrix: a chunk of rows at a time, computed again in the backward pass.
+
+Training takes `soft_gradient` and `soft_choice` from `soft_choices`, which keeps them out of compiled graphs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from fvq_core.ops.nearest_code import full_precision
-from fvq_core.ops.ranks import mean_over_ranks
 
 from .distances.shifted_logits import shifted_logits
 
@@ -27,7 +29,6 @@ def over_row_chunks(function: Callable[[Tensor], Any], z_ND: Tensor, codebook_si
     return [checkpoint(function, chunk, use_reentrant=False) for chunk in z_ND.split(rows)]
 
 
-@torch.compiler.disable  # its backward pass differentiates a distance's logits, which the compiler cannot trace
 def soft_gradient(
     z_ND: Tensor,
     codebook_KD: Tensor,
@@ -38,7 +39,7 @@ def soft_gradient(
 ) -> Tensor:
     """Zeros (N, D) with the gradient of softmax(logits / temperature + noise) @ values.
 
-    The forward pass costs nothing: an estimator that returns the chosen codes wants the soft choice's gradient alone.
+    The forward pass costs nothing: an estimator that returns the chosen codes wants only the soft choice's gradient.
 
     Args:
         z_ND: Latents.
@@ -61,7 +62,6 @@ def sampled_codes(z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature:
     return torch.cat(drawn)
 
 
-@torch.compiler.disable
 def soft_choice(
     z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float = 0.0
 ) -> tuple[Tensor, Tensor]:
@@ -77,26 +77,6 @@ def soft_choice(
         eps: Least probability inside the entropy's logarithm, log(max(p, eps)); 0 for the plain logarithm.
     """
     return _SoftChoice.apply(z_ND, codebook_KD, distance, temperature, eps)
-
-
-def entropies(
-    z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, eps: float, clamp: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Mean entropy of the rows' soft choices, and entropy of their mean over the rows of every rank; scalars.
-
-    Args:
-        z_ND: Latents.
-        codebook_KD: Codes.
-        distance: Whose logits.
-        temperature: Of the softmax.
-        eps: Inside the logarithms.
-        clamp: log(max(p, eps)) in both, else log p for the rows and log(p + eps) for the mean. (MaskGIT, LlamaGen and IBQ
-            add eps to the rows' logits, all alike, which changes nothing.)
-    """
-    sample_entropy, mean_K = soft_choice(z_ND, codebook_KD, distance, temperature, eps if clamp else 0.0)
-    mean_K = mean_over_ranks(mean_K)
-    log_K = mean_K.clamp(min=eps).log() if clamp else (mean_K + eps).log()
-    return sample_entropy, -(mean_K * log_K).sum()
 
 
 def chunk_rows(codebook_KD: Tensor) -> int:

@@ -8,16 +8,17 @@ import mmengine.registry as roots
 
 from .registry import Registry
 
-# What training alone needs is imported when its registry is first read: loading a tokenizer stays light.
+# What only training needs is imported when its registry is first read, so that loading a tokenizer stays light.
+_DATA, _LOSSES, _DISCRIMINATORS = ('fvq_core.data',), ('fvq_core.losses',), ('fvq_core.losses.discriminators',)
 _RUNNER, _HOOKS = ('fvq_core.training',), ('fvq_core.training.hooks',)
 _TASKS, _SCHEDULES = ('fvq_core.training.tasks',), ('fvq_core.training.schedules',)
 
 RUNNERS = Registry('runner', roots.RUNNERS, locations=_RUNNER)
 LOOPS = Registry('loop', roots.LOOPS, locations=_RUNNER)
 HOOKS = Registry('hook', roots.HOOKS, locations=_HOOKS)
-DATASETS = Registry('dataset', roots.DATASETS)
-SAMPLERS = Registry('data sampler', roots.DATA_SAMPLERS)
-TRANSFORMS = Registry('transform', roots.TRANSFORMS)
+DATASETS = Registry('dataset', roots.DATASETS, locations=_DATA)
+SAMPLERS = Registry('data sampler', roots.DATA_SAMPLERS, locations=_DATA)
+TRANSFORMS = Registry('transform', roots.TRANSFORMS, locations=_DATA)
 MODELS = Registry('model', roots.MODELS, locations=_TASKS)
 METRICS = Registry('metric', roots.METRICS)
 VISUALIZERS = Registry('visualizer', roots.VISUALIZERS, roots.VISUALIZERS.build_func)
@@ -29,12 +30,12 @@ OPTIM_WRAPPERS = Registry('optimizer wrapper', roots.OPTIM_WRAPPERS, locations=_
 PARAM_SCHEDULERS = Registry(
     'parameter scheduler', roots.PARAM_SCHEDULERS, roots.PARAM_SCHEDULERS.build_func, locations=_SCHEDULES
 )
-COLLATE_FUNCTIONS = Registry('function', roots.FUNCTIONS)
+COLLATE_FUNCTIONS = Registry('function', roots.FUNCTIONS, locations=_DATA)
 
 TOKENIZERS = Registry('tokenizer')
 ENCODERS = Registry('encoder')
 DECODERS = Registry('decoder')
-LOSSES = Registry('loss')
+LOSSES = Registry('loss', locations=_LOSSES)
 QUANTIZERS = Registry('quantizer')
 PROJECTORS = Registry('projector')
 NORMALIZATIONS = Registry('normalization')
@@ -44,6 +45,6 @@ QUANTIZER_LOSSES = Registry('quantizer loss')
 CODEBOOK_UPDATES = Registry('codebook update')
 REGULARIZERS = Registry('regularizer')
 CODEBOOK_INITS = Registry('codebook init')
-DISCRIMINATORS = Registry('discriminator')
+DISCRIMINATORS = Registry('discriminator', locations=_DISCRIMINATORS)
 GENERATORS = Registry('generator')
 FEATURE_EXTRACTORS = Registry('feature extractor')

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fvq_core.registry import ESTIMATORS
 
-from ..chunked_softmax import soft_gradient
 from .estimator import Estimator
 
 
@@ -24,5 +23,7 @@ class IndexBackpropagation(Estimator):
     pairwise = False
 
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor, distance: Any) -> Tensor:
+        from ..soft_choices import soft_gradient
+
         # d/d codebook of (soft - sg[soft]) @ codebook vanishes, so the soft term sees a constant codebook on its right.
         return F.embedding(indices_N, codebook_KD) + soft_gradient(z_ND, codebook_KD, codebook_KD, distance)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.errors import UserError
 from fvq_core.registry import ESTIMATORS
 
-from ..chunked_softmax import sampled_codes, soft_gradient
+from ..chunked_softmax import sampled_codes
 from .estimator import Estimator
 
 
@@ -54,6 +54,8 @@ class StochasticMask(Estimator):
         z_q_ND = F.embedding(indices_N, codebook_KD)
         for rows, noise in ((drawn_M, seed), (best_R, None)):
             if len(rows):
+                from ..soft_choices import soft_gradient
+
                 soft = soft_gradient(z_ND[rows], codebook_KD, constant_KD, distance, self.temperature, noise)
                 z_q_ND = z_q_ND.index_add(0, rows, soft)
         return z_q_ND

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
-from timm.models.vision_transformer import Attention, Mlp
 from torch import Tensor, nn
 
 EPS = 1e-6
@@ -24,6 +23,8 @@ class AdaLNZeroBlock(nn.Module):
     """
 
     def __init__(self, hidden_dim: int, num_heads: int, mlp_ratio: float) -> None:
+        from timm.models.vision_transformer import Attention, Mlp  # seconds that a folded tokenizer does not need
+
         super().__init__()
         act: Any = partial(nn.GELU, approximate='tanh')
         self.attn = Attention(hidden_dim, num_heads, qkv_bias=True)

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
@@ -79,6 +78,8 @@ class VQBridge(CodebookBridge):
         positions: Positions = 'none',
         registers: int = 0,
     ) -> None:
+        from timm.models.vision_transformer import Block  # seconds that a folded tokenizer does not need
+
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
         super().__init__(
             codebook_size,

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 from fvq_core.registry import REGULARIZERS
 
-from ..chunked_softmax import entropies
-
 
 @REGULARIZERS.register_module()
 class EntropyRegularizer(nn.Module):
@@ -60,6 +58,8 @@ class EntropyRegularizer(nn.Module):
         self.sample_weight, self.batch_weight = sample_weight, batch_weight
 
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, distance: Any) -> dict[str, Tensor]:
+        from ..soft_choices import entropies
+
         sample_entropy, batch_entropy = entropies(
             z_ND, codebook_KD, distance, self.temperature, self.eps, clamp=self.clamp
         )

@@ -11,8 +11,6 @@ from fvq_core.errors import UserError
 from fvq_core.ops.ranks import mean_over_ranks
 from fvq_core.registry import REGULARIZERS
 
-from ..chunked_softmax import soft_choice
-
 
 @REGULARIZERS.register_module()
 class PriorRegularizer(nn.Module):
@@ -60,6 +58,8 @@ class PriorRegularizer(nn.Module):
 
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, distance: Any) -> dict[str, Tensor]:
         K = codebook_KD.shape[0]
+        from ..soft_choices import soft_choice
+
         _, mean_K = soft_choice(z_ND, codebook_KD, distance, self.temperature)
         if self.posterior == 'hard':
             indices_N = distance.search(z_ND.detach(), codebook_KD.detach())

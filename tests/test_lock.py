@@ -1,0 +1,43 @@
+"""`constraints.txt` pins all that set-up installs, in a form that every installer reads."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+LINES = [line for line in (ROOT / 'constraints.txt').read_text().splitlines() if not line.startswith('#')]
+LOCKED = {canonicalize_name(line.partition('==')[0]): line for line in LINES}
+
+
+def requirements() -> list[Requirement]:
+    """Of the four packages with all their extras, and of the tools."""
+    written = [line for line in (ROOT / 'requirements-dev.txt').read_text().splitlines() if not line.startswith('#')]
+    for path in ROOT.glob('packages/*/pyproject.toml'):
+        project = tomllib.loads(path.read_text())['project']
+        for extra in (project['dependencies'], *project.get('optional-dependencies', {}).values()):
+            written += extra
+    return [Requirement(line) for line in written]
+
+
+def test_every_line_is_a_name_and_an_exact_version():
+    assert len(LINES) > 50
+    wrong = [line for line in LINES if not re.fullmatch(r'[\w.-]+==[\w.!]+( ; [^#@]+)?', line)]
+    assert wrong == [], 'no URL, no index, no path, no hash; renew it with make lock'
+
+
+def test_every_requirement_is_locked_at_a_version_that_it_allows():
+    wanted = [each for each in requirements() if not each.name.startswith('fvq-')]
+    assert [each.name for each in wanted if canonicalize_name(each.name) not in LOCKED] == [], 'run make lock'
+    for each in wanted:
+        version = re.split(r'==| ;', LOCKED[canonicalize_name(each.name)])[1].strip()
+        assert each.specifier.contains(version), f'{each} is locked at {version}; run make lock'
+
+
+def test_nothing_installs_a_second_mmengine_or_an_opencv_with_windows():
+    assert not {'mmengine', 'opencv-python', 'opencv-contrib-python'} & LOCKED.keys()
+    assert {'mmengine-lite', 'opencv-python-headless'} <= LOCKED.keys()
