@@ -200,11 +200,11 @@ def test_a_config_says_the_numbers_of_its_rows(name: str):
 
 
 def test_a_number_that_differs_from_the_table_is_noticed():
-    with pytest.raises(UserError, match=r"x: paper\.psnr is \{22\.3\}, rows \['t7\.2'\] say \{22\.36\}"):
+    with pytest.raises(UserError, match=r"x: paper\.psnr is \{22\.3\}, rows \['t7\.2'\] have \{22\.36\}"):
         check_numbers('x', dict(rows=['t7.2'], rfid_in1k=1.3, psnr=22.3, ssim=0.648, usage=100), ROWS)
     with pytest.raises(UserError, match=r'paper\.ssim is missing'):
         check_numbers('x', dict(rows=['t7.2'], rfid_in1k=1.3, psnr=22.36, usage=100), ROWS)
-    with pytest.raises(UserError, match=r'paper\.lpips is \{0\.1\}.* say nothing'):
+    with pytest.raises(UserError, match=r'paper\.lpips is \{0\.1\}.* have nothing'):
         check_numbers('x', dict(rows=['t9.2'], rfid_in1k=1.7, lpips=0.1), ROWS)
 
 

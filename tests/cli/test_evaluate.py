@@ -15,6 +15,7 @@ import pytest
 
 from fvq_core.files.json import read_json
 from fvq_core.registry import FEATURE_EXTRACTORS
+from fvq_core.stamp import stamp
 from fvq_eval.commands import evaluate, report
 from fvq_eval.generation import ImageSetEvaluator
 from fvq_eval.statistics.image_set import ImageSetStatistics
@@ -57,6 +58,7 @@ def test_numbers_are_printed_with_preset_and_stamp_and_written(capsys: pytest.Ca
     for name, metric in document['metrics'].items():
         line = next(line for line in out.splitlines() if line.startswith(f'{name} '))
         assert metric['protocol'] in line
+        assert f'; {metric["preset"]}: ' in line
         assert f'{metric["value"]:.4g}' in line
         assert metric['samples'] == 150
         assert 'weights' not in metric  # there is no model: the images are named once, as `samples`
@@ -114,8 +116,8 @@ def test_each_class_is_printed_and_written(capsys: pytest.CaptureFixture[str]) -
         few = ' (TOO FEW)' if name in ('fd_random', 'sfd_random') else ''
         assert f'{name} {metric["value"]:.4g}{few}' in line
         assert metric['samples'] == 30
-        assert metric['protocol'].startswith('adm: partial, 30 of 50,000 images; class 1 alone; ')
-        assert ('TOO FEW' in metric['protocol']) == bool(few)
+        assert stamp(metric).startswith('adm: partial, 30 of 50,000 images; class 1 only; ')
+        assert ('too_few' in metric) == bool(few)
 
 
 def test_a_preset_is_printed_as_it_is_applied(capsys: pytest.CaptureFixture[str]) -> None:

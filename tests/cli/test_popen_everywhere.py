@@ -81,7 +81,7 @@ def checkpoint(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
 
 
 def metrics(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
-    value = {'value': 1.0, 'unit': '', 'protocol': 'strict: x', 'samples': 10, 'weights': 'iter_9.pth'}
+    value = {'value': 1.0, 'unit': '', 'preset': 'strict', 'protocol': 'x', 'samples': 10, 'weights': 'iter_9.pth'}
     document = {
         'metrics': {'psnr': value},
         'config': 'configs/mini/vq.py',

@@ -50,7 +50,7 @@ def test_presets_in_one_pass_print_their_numbers_and_themselves(
     document = json.loads(out.read_text())
     assert {key.split('/')[0] for key in document['metrics']} == {'llamagen', 'ibq'}
     for key, metric in document['metrics'].items():
-        assert metric['protocol'].startswith(f'{key.split("/")[0]}: ')
+        assert metric['preset'] == key.split('/')[0]
         assert metric['samples'] == 5
         assert metric['weights'].endswith('tokenizer')
     assert document['presets']['ibq']['rounding'] == 'float'

@@ -16,8 +16,8 @@ from fvq_core.tokenizer import Tokenizer
 
 from ..tiny import FVQ, tiny_tokenizer
 
-PSNR = MetricValue(24.123456789, 'dB', 'strict: RGB | mean over images', samples=50_000)
-USAGE = MetricValue(99.5, '%', 'strict: every code of the whole evaluation set', samples=50_000, tokens=12_800_000)
+PSNR = MetricValue(24.123456789, 'dB', 'RGB | mean over images', samples=50_000, preset='strict')
+USAGE = MetricValue(99.5, '%', 'every code of the whole evaluation set', 50_000, 12_800_000, preset='strict')
 WINDOW = {'value': 71.0, 'unit': '%', 'protocol': 'training window', 'samples': None, 'tokens': 512, 'weights': 'while'}
 METRICS = {
     'psnr': {**PSNR.to_dict(), 'weights': 'iter_9.pth (moving average)'},
@@ -44,7 +44,7 @@ def test_every_metric_has_the_stamp_it_was_recorded_with(tmp_path: Path):
     weights = 'iter_9.pth (moving average)'
     assert card['metric'] == ['value', 'protocol', 'images', 'codes', 'weights']
     assert card['psnr (dB)'] == ['24.1235', 'strict: RGB \\| mean over images', '50000', '', weights]
-    assert card['usage (%)'] == ['99.5', USAGE.protocol, '50000', '12800000', weights]
+    assert card['usage (%)'] == ['99.5', USAGE.stamp, '50000', '12800000', weights]
     assert card['usage_window (%)'] == ['71', 'training window', 'not recorded', '512', 'while']
 
 

@@ -381,7 +381,7 @@ def test_adms_reference_gives_distances_of_its_moments_and_neighbours_among_its_
     for name in ('precision', 'recall'):
         assert got[name].value == of_few[name].value
     assert got['inception_score'].value == of_few['inception_score'].value
-    assert f'neighbours among its {len(listed)} images' in got['precision'].protocol
+    assert f'neighbours among its {len(listed)} images' in got['precision'].stamp
     strict = evaluator(preset='strict', extractor=CalledInception()).evaluate(made, path)
     assert not [name for name in strict.metrics if name.startswith('kid')]  # the listed images are not the set
     assert any(note.startswith('kid: ') for note in strict.notes)
@@ -399,11 +399,9 @@ def test_adms_reference_is_of_the_inception_network_alone(made: str, tmp_path: P
 def test_every_number_says_preset_count_reference_and_network(made: str, real: str) -> None:
     scored = evaluator(preset='adm').evaluate(made, real)
     for name, metric in scored.metrics.items():
-        assert metric.protocol.startswith(
-            f'adm: partial, {COUNT} of 50,000 images; pixels as the files hold them, 16x16'
-        )
-        assert ('images of real.npz (sha256' in metric.protocol) != name.startswith('is_')
-        assert 'random weights' in metric.protocol
+        assert metric.stamp.startswith(f'adm: partial, {COUNT} of 50,000 images; pixels as the files hold them, 16x16')
+        assert ('images of real.npz (sha256' in metric.stamp) != name.startswith('is_')
+        assert 'random weights' in metric.stamp
         assert metric.samples == COUNT
     assert f'partial: {COUNT} images, the preset requires 50,000' in scored.notes
     assert any('not comparable' in note for note in scored.notes)
@@ -418,7 +416,7 @@ def test_without_a_reference_there_is_what_needs_none(made: str) -> None:
 
 def test_too_few_images_are_said_to_be_too_few(tmp_path: Path, real: str) -> None:
     scored = evaluator(metrics=['fid', 'kid']).evaluate(save_npz(random_pixels(20), tmp_path / 'few.npz'), real)
-    assert 'a covariance of 64 dimensions from 20 images has rank 19' in scored.metrics['fd_random'].protocol
+    assert 'a covariance of 64 dimensions from 20 images has rank 19' in scored.metrics['fd_random'].stamp
     assert any(note.startswith('too few images for fd_random') for note in scored.notes)
 
 
@@ -444,7 +442,7 @@ def test_each_class_is_scored_like_a_set_of_its_own(tmp_path: Path) -> None:
         of_class = [save_npz(each[labels == label], tmp_path / f'{name}_of.npz') for name, each in pixels.items()]
         alone = evaluator(metrics=names).evaluate(*of_class)
         assert {name: metric.value for name, metric in found.items()} == pytest.approx(values(alone), rel=1e-8)
-        assert all(f'class {label} alone' in metric.protocol for metric in found.values())
+        assert all(f'class {label} only' in metric.stamp for metric in found.values())
 
 
 def test_classes_need_labels_on_both_sides(tmp_path: Path, made: str, real: str) -> None:
@@ -477,14 +475,14 @@ def test_a_crop_makes_both_sides_comparable_and_is_in_the_stamp(tmp_path: Path) 
     with pytest.raises(UserError, match='a set has one size'):
         evaluator().evaluate(str(tmp_path / 'made'))
     scored = evaluator(metrics=['fid'], crop=16).evaluate(str(tmp_path / 'made'), str(tmp_path / 'real'))
-    assert 'cut: ADMCenterCrop to 16x16' in scored.metrics['fd_random'].protocol
+    assert 'cut: ADMCenterCrop to 16x16' in scored.metrics['fd_random'].stamp
 
 
 def test_converted_images_are_counted_in_the_stamp(tmp_path: Path) -> None:
     folder = Path(save_folder(random_pixels(5), tmp_path / 'set'))
     Image.fromarray(random_pixels(1)[0]).convert('L').save(folder / 'grey.png')
     scored = evaluator(metrics=['inception_score'], convert=True).evaluate(str(folder))
-    assert '1 image converted to RGB' in scored.metrics['is_random'].protocol
+    assert '1 image converted to RGB' in scored.metrics['is_random'].stamp
 
 
 @pytest.mark.parametrize('batch_size', [0, -3])

@@ -232,9 +232,9 @@ def test_the_number_of_threads_changes_no_bit_of_a_perceptual_distance(networks:
 
 def test_what_a_metric_assumes_is_in_its_protocol() -> None:
     cases = {
-        'own: Y of BT.601 (16 to 235) alone, images rounded': dict(type='PSNR', conventions=dict(color='luma')),
-        'own: RGB both images cut off to 8 bits': dict(type='SSIM', conventions=dict(rounding='truncate')),
-        'own: five scales': dict(type='MSSSIM'),
+        'Y of BT.601 (16 to 235) alone, images rounded': dict(type='PSNR', conventions=dict(color='luma')),
+        'RGB both images cut off to 8 bits': dict(type='SSIM', conventions=dict(rounding='truncate')),
+        'five scales': dict(type='MSSSIM'),
     }
     for start, config in cases.items():
         assert METRICS.build(dict(config, preset='own')).protocol.startswith(start)

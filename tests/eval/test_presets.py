@@ -126,14 +126,13 @@ def test_a_preset_is_frozen_and_prints_every_field(name: str) -> None:
     for field in fields(Preset):
         assert field.name == 'name' or f'  {field.name}: ' in str(preset)
     assert str(preset).startswith(f'preset {name}\n')
-    assert preset.protocol(10).startswith(f'{name}: partial, 10 of 50,000 images; ')
-    assert preset.protocol(50_000).startswith(f'{name}: {preset.crop}')
+    assert preset.protocol().startswith(f'{preset.crop}; ')
 
 
 def test_two_presets_differ_in_what_they_print() -> None:
     assert len({str(preset) for preset in PRESETS.values()}) == len(PRESETS)
-    stamps = {(preset.protocol(1).split(': ', 1)[1], preset.reference_words) for preset in PRESETS.values()}
-    assert len(stamps) == len(PRESETS)
+    protocols = {(preset.protocol(), preset.reference_words) for preset in PRESETS.values()}
+    assert len(protocols) == len(PRESETS)
 
 
 def test_a_preset_prints_conventions_of_its_own_scores_alone() -> None:
@@ -144,11 +143,10 @@ def test_a_preset_prints_conventions_of_its_own_scores_alone() -> None:
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_every_metric_of_a_preset_carries_its_name_first(name: str) -> None:
+def test_every_metric_of_a_preset_carries_its_name(name: str) -> None:
     for config in PRESETS[name].metric_configs():
         if config['type'] != 'PerceptualDistance':  # needs trained weights
-            metric = METRICS.build(config)
-            assert getattr(metric, 'preset', getattr(metric, 'protocol', '').split(': ')[0]) == name
+            assert METRICS.build(config).preset == name
 
 
 def test_pixels_follow_rounding_and_codec() -> None:
@@ -183,12 +181,10 @@ def test_presets_that_cannot_be_are_refused() -> None:
 def test_another_size_or_data_set_is_said() -> None:
     small = PRESETS['llamagen'].at(size=64, samples=5000)
     assert small.crop == Crop('ADMCenterCrop', 64, upsample=True)
-    assert '64x64' in small.protocol(5000)
-    assert small.protocol(5000).startswith('llamagen: whole set declared as 5,000 images; ')
-    assert small.protocol(7).startswith('llamagen: partial, 7 of 5,000 images; whole set declared as 5,000 images; ')
+    assert small.protocol().startswith('whole set declared as 5,000 images; ADMCenterCrop to 64x64')
     assert 'samples_from: user' in str(small)
     assert PRESETS['llamagen'].at() == PRESETS['llamagen'].at(samples=50_000) == PRESETS['llamagen']
-    assert 'declared' not in PRESETS['llamagen'].protocol(50_000)
+    assert 'declared' not in PRESETS['llamagen'].protocol()
 
 
 def test_lpips_of_each_preset_is_in_the_right_range() -> None:

@@ -83,7 +83,7 @@ def test_every_preset_gives_its_numbers_with_its_name_first(values: dict[str, An
         assert 'rfd_random' in got[name]  # never rFID on another network
     assert not any('fid' in key for key in values)
     for key, value in values.items():
-        assert value.protocol.startswith(f'{key.split("/")[0]}: partial, 7 of 50,000 images; ')
+        assert value.stamp.startswith(f'{key.split("/")[0]}: partial, 7 of 50,000 images; ')
         assert value.samples == 7
 
 
@@ -185,7 +185,7 @@ def test_two_ranks_with_uneven_shares_equal_one(
     assert first.keys() == values.keys()
     for key, value in values.items():
         assert first[key]['value'] == pytest.approx(value.value, rel=1e-10, abs=1e-10), key
-        assert (first[key]['samples'], first[key]['protocol']) == (value.samples, value.protocol)
+        assert {**first[key], 'value': value.value} == value.to_dict()
 
 
 def test_the_number_of_threads_changes_no_bit(files: ImageFolder) -> None:
@@ -214,7 +214,7 @@ def test_the_trained_inception_network_gives_an_rfid(files: ImageFolder, tmp_pat
     got = own.evaluate(seeded_tokenizer(), files, batch_size=4)
     assert got['rqvae/rfid'].value > 0
     assert got['strict/rfid'].value > 0
-    assert 'TOO FEW' in got['strict/rfid'].protocol
+    assert 'TOO FEW' in got['strict/rfid'].stamp
 
 
 # --- what is left out, and why ---
@@ -356,13 +356,13 @@ def test_presets_that_cannot_be_applied_are_refused(files: ImageFolder) -> None:
 
 def test_another_data_set_makes_the_numbers_whole(files: ImageFolder) -> None:
     got = evaluator(['rqvae'], images=7).evaluate(seeded_tokenizer(), files, batch_size=4)
-    assert not any('partial' in value.protocol for value in got.values())
+    assert not any('partial' in value.stamp for value in got.values())
 
 
 def test_a_preset_of_ones_own_is_applied(files: ImageFolder) -> None:
     own = replace(PRESETS['llamagen'], name='mine', crop=Crop('CenterCrop', SIZE))
     got = PresetEvaluator([own], extractor=False).evaluate(seeded_tokenizer(), files, batch_size=4)
-    assert got['mine/psnr'].protocol.startswith('mine: partial, 7 of 50,000 images; CenterCrop to 64x64')
+    assert got['mine/psnr'].stamp.startswith('mine: partial, 7 of 50,000 images; CenterCrop to 64x64')
 
 
 def test_random_features_are_never_called_inception() -> None:

@@ -86,11 +86,11 @@ def test_a_tokenizers_numbers_say_the_file_that_was_really_used(files: ImageFold
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     words = f'against statistics in coco.npz (sha256 {sha256[:12]})'
     for name in ('adm/fd_random', 'adm/sfd_random', 'adm/precision_random'):
-        assert words in values[name].protocol
-    assert not any('VIRTUAL' in value.protocol for value in values.values())
-    assert 'against the same crops of the same images' in values['strict/rfd_random'].protocol
+        assert words in values[name].stamp
+    assert not any('VIRTUAL' in value.stamp for value in values.values())
+    assert 'against the same crops of the same images' in values['strict/rfd_random'].stamp
     for name in ('adm/is_random', 'strict/is_random'):
-        assert 'against' not in values[name].protocol  # it has no reference
+        assert 'against' not in values[name].stamp  # it has no reference
     assert own.facts == {'reference': path, 'reference_is': words.removeprefix('against '), 'reference_sha256': sha256}
     printed = str(own.presets[0])
     assert 'coco.npz' in printed
@@ -154,7 +154,7 @@ def test_adms_file_gives_a_tokenizer_precision_and_recall_among_its_images(files
     path = adms(tmp_path / 'VIRTUAL.npz', whole, whole[::2])
     values = of_tokenizer(['adm'], path, **arguments).evaluate(seeded_tokenizer(), files, batch_size=4)
     assert {'adm/fid', 'adm/sfid', 'adm/precision', 'adm/recall', 'adm/inception_score'} <= set(values)
-    assert 'neighbours among its 20 images' in values['adm/recall'].protocol
+    assert 'neighbours among its 20 images' in values['adm/recall'].stamp
     few, every = (
         of_tokenizer(['adm'], saved(tmp_path / f'{name}.npz', pixels, extractor=arguments['extractor']), **arguments)
         for name, pixels in (('few', whole[::2]), ('every', whole))
@@ -249,7 +249,7 @@ def test_a_preset_with_a_codec_codes_both_sides_of_an_image_set(tmp_path: Path) 
     value = got.metrics['fd_random'].value
     assert value == pytest.approx(expected.metrics['fd_random'].value, rel=1e-9)
     assert value != pytest.approx(plain.metrics['fd_random'].value, rel=1e-3)
-    assert 'JPEG of default quality' in got.metrics['fd_random'].protocol
+    assert 'JPEG of default quality' in got.metrics['fd_random'].stamp
 
 
 def test_statistics_without_the_codec_are_not_taken_for_those_with_it(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_an_npz_is_never_said_to_be_cut_and_the_reference_says_its_own_cut(tmp_p
         scored = of_images(metrics=['fid', 'inception_score'], crop=16).evaluate(made, reference)
         assert scored.facts['preset']['crop'] == 'none, pixels as the files hold them'
         for name, value in scored.metrics.items():
-            own, _, against = value.protocol.partition('; against ')
+            own, _, against = value.stamp.partition('; against ')
             assert own.startswith('adm: partial, 20 of 50,000 images; pixels as the files hold them, 16x16; ')
             assert 'cut: ' not in own
             assert (words in against) == name.startswith('fd_')

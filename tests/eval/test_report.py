@@ -16,11 +16,12 @@ from PIL import Image
 from fvq_core.config.data import config_data
 from fvq_core.config.read import load_config, read_config_file
 from fvq_core.errors import UserError
+from fvq_core.metric import MetricValue
 from fvq_eval.commands.report import main
 from fvq_eval.paper.rows import RECONSTRUCTION
 from fvq_eval.paper.tables import GENERATION, TABLE_2, find_row, paper_table_rows, read_table
 from fvq_eval.reports.columns import Column
-from fvq_eval.runs.measurements import Number, find_measurements
+from fvq_eval.runs.measurements import find_measurements
 
 CONFIG = 'configs/fvq/fvq_16k.py'
 ROWS = set(read_config_file(CONFIG).paper['rows'])
@@ -29,8 +30,11 @@ VIRTUAL = 'references/VIRTUAL_imagenet256_labeled.npz'
 STRICT = 'strict: rounded; against the originals'
 
 
-def stamp(value: float, protocol: str = STRICT, samples: int = 50_000, **more: Any) -> dict[str, Any]:
-    return {'value': value, 'unit': '', 'protocol': protocol, 'samples': samples, 'weights': 'iter_9.pth', **more}
+def stamp(value: float, stamped: str = STRICT, samples: int = 50_000, **more: Any) -> dict[str, Any]:
+    """A number as a file has it, of `preset: protocol`."""
+    preset, _, protocol = stamped.rpartition(': ')
+    fields = {'value': value, 'unit': '', 'protocol': protocol, 'samples': samples, 'preset': preset}
+    return {**fields, 'weights': 'iter_9.pth', **more}
 
 
 @cache
@@ -122,13 +126,13 @@ def test_one_preset_taken_in_two_ways_stands_in_two_columns(tmp_path: Path) -> N
 
 
 def test_a_column_refuses_a_number_of_another_preset() -> None:
-    strict, other = (Number('rfid', 1.0, '', f'{name}: x', 9, '') for name in ('strict', 'ibq'))
-    column = Column.of(strict, 'ImageNet')
-    assert column.cell(strict, 'ImageNet') == '1'
+    strict, other = (MetricValue(1.0, '', 'x', 9, preset=name) for name in ('strict', 'ibq'))
+    column = Column.of('rfid', strict, 'ImageNet')
+    assert column.cell('rfid', strict, 'ImageNet') == '1'
     with pytest.raises(UserError, match='numbers of two protocols are not compared'):
-        column.cell(other, 'ImageNet')
+        column.cell('rfid', other, 'ImageNet')
     with pytest.raises(UserError, match='on COCO'):
-        column.cell(strict, 'COCO')
+        column.cell('rfid', strict, 'COCO')
 
 
 def test_another_evaluation_set_is_never_beside_imagenets_numbers(tmp_path: Path) -> None:
@@ -147,16 +151,16 @@ def test_another_evaluation_set_is_never_beside_imagenets_numbers(tmp_path: Path
 
 def test_partial_numbers_are_marked_and_share_the_column_of_whole_ones(tmp_path: Path) -> None:
     save_run(tmp_path / 'whole', {'rfid': stamp(1.3, 'strict: rounded')})
-    save_run(tmp_path / 'part', {'rfid': stamp(9.3, 'strict: partial, 500 of 50,000 images; rounded', 500)})
+    save_run(tmp_path / 'part', {'rfid': stamp(9.3, 'strict: rounded', 500, required=50_000)})
     lines = tables(report(tmp_path, tmp_path, rows=['t3.6'])[0])['Table 3']
     cells = {Path(line['run']).name: (line['rFID [strict, ImageNet]'], line['images']) for line in lines}
     assert cells == {'whole': ('1.3', '50,000'), 'part': ('9.3†', '500 of 50,000')}
 
 
-def test_too_few_images_are_marked_and_counts_of_samples_make_no_column(tmp_path: Path) -> None:
-    few = 'strict: k = 3, 9 reference and 20 sample features; TOO FEW sample images: a covariance of 64 dimensions'
-    save_run(tmp_path / 'few', {'rfid': stamp(9.3, few)})
-    save_run(tmp_path / 'many', {'rfid': stamp(1.3, 'strict: k = 3, 9 reference and 50000 sample features')})
+def test_too_few_images_are_marked_and_stand_in_the_column_of_the_others(tmp_path: Path) -> None:
+    few = 'sample images: a covariance of 64 dimensions from 20 images has rank 19 at most'
+    save_run(tmp_path / 'few', {'rfid': stamp(9.3, too_few=few)})
+    save_run(tmp_path / 'many', {'rfid': stamp(1.3)})
     lines = tables(report(tmp_path, tmp_path, rows=['t3.6'])[0])['Table 3']
     assert [line['rFID [strict, ImageNet]'] for line in lines] == ['9.3‡', '1.3']
 
@@ -190,7 +194,7 @@ def test_a_run_is_compared_with_its_config_at_the_same_size(
 
 
 def test_smoke_runs_and_training_windows_are_no_measurements(tmp_path: Path) -> None:
-    window = {'usage_window': stamp(9, 'training window: codes since the log before', samples=None)}  # type: ignore[arg-type]
+    window = {'usage_window': stamp(9, 'codes since the log before', samples=None)}  # type: ignore[arg-type]
     folder = save_run(tmp_path / 'run', {'rfid': stamp(1.3), **window})
     save_run(folder / 'previous_1', {'rfid': stamp(7.7)})
     smoke = save_run(tmp_path / 'smoke', {'rfid': stamp(8.8)})
@@ -198,7 +202,7 @@ def test_smoke_runs_and_training_windows_are_no_measurements(tmp_path: Path) -> 
     document['resolved_config']['smoke'] = True
     (smoke / 'metrics.json').write_text(json.dumps(document))
     found = find_measurements([str(tmp_path)])
-    assert [[number.value for number in one.numbers] for one in found.measured] == [[1.3]]
+    assert [[number.value for _, number in one.numbers] for one in found.measured] == [[1.3]]
 
 
 def test_variants_of_a_metric_stand_beside_the_papers_column_under_their_own_names(tmp_path: Path) -> None:
@@ -225,9 +229,9 @@ def test_numbers_without_a_stamp_are_left_out_by_name(tmp_path: Path) -> None:
     (tmp_path / 'metrics_cut.json').write_text('{"metrics": ')
     save_image_set(tmp_path / 'metrics_row.json', 't11.99', {'fid': stamp(1.0)})
     found = find_measurements([str(tmp_path)])
-    assert [[number.metric for number in one.numbers] for one in found.measured] == [['psnr'], ['rfid']]
+    assert [[metric for metric, _ in one.numbers] for one in found.measured] == [['psnr'], ['rfid']]
     why = dict(found.left_out)
-    assert "'rfid' does not say its value, preset and images" in why[str(tmp_path / 'bare/metrics.json')]
+    assert "'rfid' lacks its value, preset, protocol or images" in why[str(tmp_path / 'bare/metrics.json')]
     assert 'not what tools/train.py' in why[str(tmp_path / 'metrics_cut.json')]
     assert "no row 't11.99'" in why[str(tmp_path / 'metrics_row.json')]
     left_out = tables(report(tmp_path, tmp_path)[0])['Files left out']
@@ -294,21 +298,32 @@ def test_what_stands_before_a_slash_is_stripped_only_where_it_is_the_numbers_pre
     metrics = {'adm/fid': stamp(3.0, 'adm: x'), 'fd_a/fid': stamp(4.0, 'adm: x'), 'strict/fid': stamp(5.0, 'adm: x')}
     save_image_set(tmp_path / 'metrics.json', 't11.1', metrics)
     (one,) = find_measurements([str(tmp_path)]).measured
-    assert [number.metric for number in one.numbers] == ['fid', 'fd_a/fid', 'strict/fid']
+    assert [metric for metric, _ in one.numbers] == ['fid', 'fd_a/fid', 'strict/fid']
     (line,) = tables(report(tmp_path, tmp_path, rows=['t11.1'])[0])['Tables 2 and 11']
     assert [cell for head, cell in line.items() if head.startswith('FID [')] == ['3']
 
 
 @pytest.mark.parametrize(
     'number',
-    [3, None, [], 'x', stamp('1.3'), stamp(None), stamp(True), stamp(1.3, samples='9'), {'value': 1}],  # type: ignore[arg-type]
+    [
+        3,
+        None,
+        [],
+        'x',
+        stamp('1.3'),
+        stamp(None),
+        stamp(True),
+        stamp(1.3, samples='9'),
+        stamp(1.3, too_few=3),
+        {'value': 1},
+    ],  # type: ignore[arg-type]
 )
 def test_a_number_of_another_form_is_left_out_by_name(number: Any, tmp_path: Path) -> None:
     save_run(tmp_path / 'run', {'psnr': stamp(20.0), 'a': number})
     found = find_measurements([str(tmp_path)])
-    assert [[number.metric for number in one.numbers] for one in found.measured] == [['psnr']]
+    assert [[metric for metric, _ in one.numbers] for one in found.measured] == [['psnr']]
     assert found.left_out == [
-        (str(tmp_path / 'run/metrics.json'), "'a' does not say its value, preset and images: not compared")
+        (str(tmp_path / 'run/metrics.json'), "'a' lacks its value, preset, protocol or images: not compared")
     ]
 
 

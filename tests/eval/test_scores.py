@@ -35,7 +35,7 @@ def test_only_what_compares_with_a_reference_says_which(many: ImageSetStatistics
     found = compare(many, statistics(list(range(100, 140)), 16), SMALL, 'strict', against='80 images of val')
     assert {'fd_random', 'kd_random', 'precision_random', 'coverage_random', 'is_random'} <= set(found)
     for name, value in found.items():
-        assert ('; against 80 images of val' in value.protocol) != name.startswith('is_'), name
+        assert ('against 80 images of val' in value.stamp) != name.startswith('is_'), name
 
 
 def test_rounding_below_zero_is_no_distance_and_a_real_negative_is_not_hidden() -> None:
@@ -66,7 +66,7 @@ def test_an_inception_score_of_small_splits_is_marked(
 ) -> None:
     found = compare(None, many, conventions, 'strict')
     for name in ('is_random', 'is_random_std'):
-        assert f'; TOO FEW images: a split has {smallest}, and needs 1,000' in found[name].protocol
+        assert f'; TOO FEW images: a split has {smallest}, and needs 1,000' in found[name].stamp
 
 
 def test_an_inception_score_of_splits_of_a_thousand_is_not_marked() -> None:
@@ -75,7 +75,7 @@ def test_an_inception_score_of_splits_of_a_thousand_is_not_marked() -> None:
     one = ImageSetStatistics.finished(statistics([1], 1), {'pool': gaussian}, torch.arange(3000), rows)
     for splits, marked in ((3, False), (4, True)):
         found = compare(None, one, replace(TORCH_FIDELITY, is_splits=splits, metrics=('inception_score',)), 'strict')
-        assert ('TOO FEW' in found['is_random'].protocol) == marked
+        assert ('TOO FEW' in found['is_random'].stamp) == marked
 
 
 def test_a_kid_of_subsets_that_are_the_whole_set_has_no_deviation(many: ImageSetStatistics) -> None:

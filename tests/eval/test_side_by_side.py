@@ -12,8 +12,8 @@ from fvq_eval.presets import PRESETS, table
 from fvq_eval.reconstruction.side_by_side import side_by_side
 
 
-def value(number: float, unit: str = '', protocol: str = 'a: protocol') -> MetricValue:
-    return MetricValue(number, unit, protocol, 10)
+def value(number: float, unit: str = '', too_few: str | None = None) -> MetricValue:
+    return MetricValue(number, unit, 'protocol', 10, preset='a', too_few=too_few)
 
 
 def test_numbers_stand_beside_one_another_with_differences_against_the_first() -> None:
@@ -44,7 +44,7 @@ def test_numbers_stand_beside_one_another_with_differences_against_the_first() -
 
 
 def test_the_table_says_how_many_images_and_marks_what_has_too_few() -> None:
-    few = value(3.5, protocol='a: b; TOO FEW sample images: rank 9')
+    few = value(3.5, too_few='sample images: rank 9')
     values = {f'{name}/{key}': each for name in ('ibq', 'rqvae') for key, each in (('rfid', few), ('usage', value(50)))}
     for images, words in ((10, '10 images (declared as the whole set)'), (20, '10 of 20 images (partial)')):
         head, *lines = side_by_side([PRESETS[name].at(samples=images) for name in ('ibq', 'rqvae')], values)

@@ -162,14 +162,14 @@ def test_adm_s_reference_is_read_and_is_only_for_inception_features(alone: Image
     inception.update(pixels(list(range(2000, 2090))), torch.arange(90))
     scores = compare(reference, inception, SMALL, 'adm')
     assert set(scores) == {'fid', 'sfid', 'inception_score', 'inception_score_std'}
-    assert 'reference of an unstated number of images' in scores['fid'].protocol
-    assert 'virtual.npz, which does not say its network' in scores['fid'].protocol
+    assert 'reference of an unstated number of images' in scores['fid'].stamp
+    assert 'virtual.npz, which does not say its network' in scores['fid'].stamp
     neighbours = ImageSetStatistics(Disguised())
     neighbours.update(pixels(list(range(20))), torch.arange(20))
     joined = reference.with_features_of(neighbours)
     scores = compare(joined, inception, SMALL, 'adm')
     assert {'fid', 'kid', 'precision', 'coverage'} <= set(scores)
-    assert '20 reference and 90 sample features' in scores['precision'].protocol
+    assert '20 reference features' in scores['precision'].stamp
 
 
 @pytest.mark.parametrize(
@@ -232,18 +232,18 @@ def test_scores_are_the_functions_of_the_features(alone: ImageSetStatistics, oth
 def test_every_number_says_its_protocol_and_its_network(alone: ImageSetStatistics, others: ImageSetStatistics):
     scores = compare(others, alone, ADM, 'adm')
     for key, value in scores.items():
-        assert value.protocol.startswith('adm; '), key
+        assert value.stamp.startswith('adm: '), key
         assert value.protocol.endswith('random weights, seed 0: not a trained network'), key
-    assert 'float16' in scores['precision_random'].protocol
-    assert 'splits of 5000, in order, float32, logits without bias; TOO FEW' in scores['is_random'].protocol
-    assert 'subsets of 80, seed 2020' in scores['kd_random'].protocol
-    assert 'TOO FEW images for subsets of 1000' in scores['kd_random'].protocol
-    assert 'TOO FEW' not in scores['fd_random'].protocol
+    assert 'float16' in scores['precision_random'].stamp
+    assert 'splits of 5000, in order, float32, logits without bias; ' in scores['is_random'].stamp
+    assert 'subsets of 80, seed 2020' in scores['kd_random'].stamp
+    assert 'TOO FEW images for subsets of 1000' in scores['kd_random'].stamp
+    assert 'TOO FEW' not in scores['fd_random'].stamp
 
 
 def test_too_few_images_for_a_covariance_are_said(others: ImageSetStatistics):
     few = statistics(list(range(9)), 4)
-    protocol = compare(others, few, SMALL, 'strict')['fd_random'].protocol
+    protocol = compare(others, few, SMALL, 'strict')['fd_random'].stamp
     assert 'TOO FEW sample images: a covariance of 64 dimensions from 9 images has rank 8 at most' in protocol
     assert 'TOO FEW reference' not in protocol
 
@@ -278,7 +278,7 @@ def test_conventions_print_all_of_themselves_and_refuse_nonsense():
 def test_the_bias_moves_the_inception_score(alone: ImageSetStatistics):
     plain, biased = (compare(None, alone, replace(SMALL, logit_bias=bias), 'strict') for bias in (False, True))
     assert plain['is_random'].value != pytest.approx(biased['is_random'].value, rel=1e-4)
-    assert 'logits with bias' in biased['is_random'].protocol
+    assert 'logits with bias' in biased['is_random'].stamp
 
 
 def test_a_cache_gives_back_what_is_the_same_and_nothing_else(

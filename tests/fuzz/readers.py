@@ -201,7 +201,7 @@ def read_history(folder: Path) -> None:
 
 
 def make_metrics(folder: Path) -> None:
-    value = {'value': 1.0, 'unit': 'dB', 'protocol': 'strict: x', 'samples': 10, 'weights': 'iter_9.pth'}
+    value = {'value': 1.0, 'unit': 'dB', 'preset': 'strict', 'protocol': 'x', 'samples': 10, 'weights': 'iter_9.pth'}
     document = {
         'metrics': {'psnr': value, 'usage': {**value, 'data': 'val'}},
         'config': 'configs/mini/vq.py',

@@ -8,27 +8,45 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
-from .stamp import Stamped
+from .stamp import stamp
 from .tokenizer import Tokenizer, TokenizerOutput
 
 
 @dataclass(frozen=True)
-class MetricValue(Stamped):
+class MetricValue:
     """A number and what it takes to compare it with another.
 
     Attributes:
         value: The number.
         unit: `%`, `dB`, `codes`, or `''`.
-        protocol: The preset it was computed under and what that means here, in words.
+        protocol: How it was computed, in words; numbers whose protocols differ are not compared.
         samples: Number of images.
-        tokens: Number of codes, where it counts codes.
+        tokens: Number of codes, for metrics that count codes.
+        preset: Name of the preset; `''` if no preset applies, as for the cost of a projector.
+        required: Images that the preset asks for; None if it asks for no number.
+        too_few: Why these images are too few for this number, in words; None if they are enough.
+        weights: Which weights were measured, or which images if there is no model; None until it is saved.
     """
 
     value: float
     unit: str
-    protocol: str  # pyrefly: ignore[bad-override]  # frozen, which `Stamped` need not know
+    protocol: str
     samples: int
     tokens: int | None = None
+    preset: str = ''
+    required: int | None = None
+    too_few: str | None = None
+    weights: str | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the preset asks for more images."""
+        return self.required is not None and self.samples < self.required
+
+    @property
+    def stamp(self) -> str:
+        """Preset, protocol, and what is missing of the images, in one sentence."""
+        return stamp(asdict(self))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the fields that do not apply."""

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import __version__
 
-# How protocols say that there were fewer images than the preset asks for, or than a number needs.
-PARTIAL = re.compile(r'partial, [\d,]+ of ([\d,]+) images; ')
-TOO_FEW = 'TOO FEW'
-PARTIAL_MARK, TOO_FEW_MARK = '†', '‡'  # the same in a table, where a stamp has no room
+PARTIAL_MARK, TOO_FEW_MARK = '†', '‡'  # in tables, whose cells have no room for a stamp
 
 
-class Stamped:
-    """What a protocol says, for whatever carries one."""
+def stamp(number: Mapping[str, Any]) -> str:
+    """A number's preset and protocol in one sentence, with what is missing of its images.
 
-    protocol: str
-
-    @property
-    def preset(self) -> str:
-        """The name of the preset."""
-        return preset_name(self.protocol)
-
-    @property
-    def required(self) -> int | None:
-        """Images that the preset asks for, where there were fewer."""
-        found = PARTIAL.search(self.protocol)
-        return int(found[1].replace(',', '')) if found else None
-
-    @property
-    def partial(self) -> bool:
-        """Whether the preset asks for more images."""
-        return self.required is not None
-
-    @property
-    def too_few(self) -> bool:
-        """Whether there were too few images for what is computed."""
-        return TOO_FEW in self.protocol
-
-
-def preset_name(protocol: str) -> str:
-    """The preset that a protocol begins with."""
-    return protocol.partition(':')[0]
+    Args:
+        number: The fields of a `MetricValue`, or what a JSON file holds of them.
+    """
+    samples, required, too_few = (number.get(key) for key in ('samples', 'required', 'too_few'))
+    counted = isinstance(samples, int) and isinstance(required, int)
+    partial = f'partial, {samples:,} of {required:,} images; ' if counted and samples < required else ''
+    preset = f'{number["preset"]}: ' if number.get('preset') else ''
+    return f'{preset}{partial}{number["protocol"]}{f"; TOO FEW {too_few}" if too_few else ""}'
 
 
 def image_count(count: int) -> str:
@@ -52,12 +29,12 @@ def image_count(count: int) -> str:
 
 
 def conventions(presets: Iterable[str]) -> str:
-    """`strict conventions`, of the names of presets in the order of their first."""
+    """`strict conventions`, `strict and ibq conventions`: each preset once, in the order of first appearance."""
     return f'{" and ".join(dict.fromkeys(presets))} conventions'
 
 
 def short_stamp(metrics: Mapping[str, Any]) -> str:
-    """What numbers that share a line are of, such as `4,096 images, strict conventions`; empty where no image plays a part."""
+    """What the numbers on one line were measured on, such as `4,096 images, strict conventions`; '' without images."""
     counted = [metric for metric in metrics.values() if metric.samples]
     if not counted:
         return ''

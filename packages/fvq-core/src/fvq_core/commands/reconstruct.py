@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..stamp import conventions, preset_name
 from .command import add_device, command, make_parser
 
 EXAMPLE = '  tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed'
@@ -24,7 +23,6 @@ def main(argv: Sequence[str] | None) -> None:
     from .reconstruct_files import reconstruct_files
 
     for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
-        words = conventions(map(preset_name, score['protocol'].values()))
-        numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({words})'
+        numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({score["preset"]} conventions)'
         print(f'{printable(name)}: {numbers}, {score["codes"]} codes')
     print(f'pictures, codes.npz and scores.json are in {args.out}')

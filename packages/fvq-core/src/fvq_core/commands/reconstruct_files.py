@@ -73,6 +73,7 @@ def reconstruct_files(
         codes[name] = output.codes.unflatten()[0].cpu().numpy()
         scores[str(path)] = {
             **{key: metric.value for key, metric in metrics.items()},
+            'preset': next(iter(metrics.values())).preset,
             'protocol': {key: metric.protocol for key, metric in metrics.items()},
             'weights': folder,
             'codes': int(codes[name].size),

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..stamp import stamp
+
 LIBRARY = 'fvq'
 ABSENT = 'not recorded'
 
@@ -128,7 +130,8 @@ def metrics_table(metrics: Mapping[str, Any], evaluated_on: str | None) -> str:
         (
             f'{key} ({metric["unit"]})' if metric.get('unit') else key,
             number(metric['value']),
-            *(line(ABSENT if metric.get(part) is None else metric[part]) for part in ('protocol', 'samples')),
+            line(stamp(metric) if metric.get('protocol') else ABSENT),
+            line(ABSENT if metric.get('samples') is None else metric['samples']),
             line('' if metric.get('tokens') is None else metric['tokens']),  # only what counts codes has it
             line(metric.get('weights') or ABSENT),
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fvq_core.stamp import stamp
+
 from ..reports.blocks import Table
 from .run import FINISHED
 from .summary import COLUMNS, RowSummary
@@ -107,7 +109,7 @@ def stamps_table(summaries: Sequence[RowSummary]) -> Table:
     lines = []
     for key in [column.key for column in COLUMNS if column.key in stamps]:
         each = stamps[key]
-        protocols = ' / '.join(sorted({metric['protocol'] for metric in each}))
+        protocols = ' / '.join(sorted({stamp(metric) for metric in each}))
         images = ', '.join(sorted({str(metric['samples'] or NOTHING) for metric in each}))
         weights = ', '.join(sorted({metric['weights'] for metric in each}))
         lines.append([key, each[0]['unit'] or NOTHING, images, weights, protocols])

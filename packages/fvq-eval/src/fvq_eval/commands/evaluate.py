@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None) -> None:
         return
     print(scored.preset)
     for name, metric in scored.metrics.items():
-        print(f'{name:20s} {metric!s:>10s}   {image_count(metric.samples)}; {metric.protocol}')
+        print(f'{name:20s} {metric!s:>10s}   {image_count(metric.samples)}; {metric.stamp}')
     for label, metrics in scored.classes.items():
         print(class_line(label, metrics))
     for note in scored.notes:
@@ -137,7 +137,7 @@ def class_line(label: int, metrics: Mapping[str, Any]) -> str:
     if first is None:
         return f'class {label:<5d} no number can be had'
     partial = ', partial' if first.partial else ''
-    numbers = [f'{key} {metric}{" (TOO FEW)" * metric.too_few}' for key, metric in metrics.items()]
+    numbers = [f'{key} {metric}{" (TOO FEW)" if metric.too_few else ""}' for key, metric in metrics.items()]
     return f'class {label:<5d} {image_count(first.samples)}; {first.preset}{partial}: {", ".join(numbers)}'
 
 

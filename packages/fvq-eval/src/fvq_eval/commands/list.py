@@ -1,13 +1,16 @@
-"""List the configs: the paper's rows that each stands for, the paper's numbers, and ours where a work dir has them."""
+"""List the configs: the rows of the paper that each stands for, the paper's numbers, and ours if a work dir has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fvq_core.commands.command import command, make_parser
 from fvq_core.errors import UserError
+
+if TYPE_CHECKING:
+    from ..runs.measurements import Measured
 
 EXAMPLE = """\
   tools/list.py                        # every config
@@ -16,7 +19,8 @@ EXAMPLE = """\
   tools/list.py f6                     # the configs of figure 6
   tools/list.py baselines --work-dirs /data/runs"""
 
-NAMED = 3  # settings of runs that are not comparable
+METRICS = 'metrics.json'
+LISTED_SETTINGS = 3  # of runs that are not comparable
 
 
 @command
@@ -31,7 +35,7 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.config.find import config_names
     from fvq_core.config.read import read_config_file
 
-    from ..paper.rows import STILL_TO_COME, finished_runs, is_chosen, paper_rows
+    from ..paper.rows import STILL_TO_COME, is_chosen, paper_rows
 
     runs, lines = finished_runs(Path(args.work_dirs)), []
     for name in config_names():
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None) -> None:
         paper = cfg.get('paper') or {}
         rows = list(paper.get('rows', ()))
         if is_chosen(args.only, name, rows, paper.get('figure')):
-            lines += [(', '.join(rows), name, printed(paper), ''), *run_lines(name, runs.get(name, {}))]
+            lines += [(', '.join(rows), name, printed(paper), ''), *run_lines(runs.get(name, []))]
     for row, method in STILL_TO_COME.items():
         if is_chosen(args.only, '', [row]):
             lines.append((row, f'({method}: still to come)', f'rFID {paper_rows()[row]["rfid_in1k"]}', ''))
@@ -55,31 +59,30 @@ def main(argv: Sequence[str] | None) -> None:
         print('  '.join([*cells, line[3]]).rstrip())
 
 
-def run_lines(name: str, runs: Mapping[Path, Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
-    """A line for each run of exactly this config, and one that counts the others."""
-    if not runs:  # most configs; registries need not be read for them
-        return
-    from fvq_core.config.data import config_data, read_config_data
-    from fvq_core.config.difference import overrides
-    from fvq_core.config.read import read_config_file
+def finished_runs(folder: Path) -> dict[str, list[Measured]]:
+    """The finished runs below a folder by their config."""
+    if not folder.is_dir() or next(folder.rglob(METRICS), None) is None:
+        return {}  # the registries, which take seconds, are not needed
+    from ..runs.measurements import find_measurements
 
-    strange = []
-    for folder, document in runs.items():
-        kept = read_config_data(document['resolved_config'], str(folder / 'metrics.json'), 'train it again')
-        try:
-            file = config_data(read_config_file(name, kept.get('size')).to_dict())
-            changed = overrides(config_data(kept), file)
-        except UserError:  # a size that the config does not have
-            changed = ['size']
-        if changed:
-            strange.append(changed)
-        else:
-            yield '', '', measured(document['metrics']), str(folder)
-    if strange:
-        keys = sorted({key for changed in strange for key in changed})
-        named = ', '.join(keys[:NAMED]) + (', ...' if len(keys) > NAMED else '')
-        runs_are = 'other run' if len(strange) == 1 else 'other runs'
-        yield '', '', f'{len(strange)} {runs_are} with overrides: not comparable ({named})', ''
+    found: dict[str, list[Measured]] = {}
+    for one in find_measurements([folder]).measured:
+        if one.path.name == METRICS:
+            found.setdefault(one.source, []).append(one)
+    return found
+
+
+def run_lines(runs: Sequence[Measured]) -> Iterator[tuple[str, str, str, str]]:
+    """A line for each run of exactly this config, and one that counts the others."""
+    for one in runs:
+        if not one.overrides:
+            yield '', '', measured(one), str(one.path.parent)
+    others = [one for one in runs if one.overrides]
+    if others:
+        keys = sorted({key for one in others for key in one.overrides})
+        listed = ', '.join(keys[:LISTED_SETTINGS]) + (', ...' if len(keys) > LISTED_SETTINGS else '')
+        runs_are = 'other run' if len(others) == 1 else 'other runs'
+        yield '', '', f'{len(others)} {runs_are} with overrides: not comparable ({listed})', ''
 
 
 def printed(paper: dict[str, Any]) -> str:
@@ -102,11 +105,12 @@ def printed(paper: dict[str, Any]) -> str:
     return ', '.join(cells) or (f'figure {paper["figure"]}' if 'figure' in paper else '')
 
 
-def measured(metrics: Mapping[str, Any]) -> str:
-    """A finished run's numbers in one cell, with the count of images they were taken over."""
+def measured(run: Measured) -> str:
+    """A finished run's numbers in one cell, with the evaluation set and how many of its images were seen."""
     from ..paper.rows import COLUMNS
 
-    ours = [metric for _, metric in COLUMNS.values() if metric in metrics]
-    cells = [f'{name.upper() if name != "usage" else name} {metrics[name]["value"]:.4g}' for name in ours]
-    samples = sorted({metrics[name]['samples'] for name in ours})
-    return f'{", ".join(cells)} ({", ".join(map(str, samples))} images)'
+    numbers = dict(run.numbers)
+    ours = {metric: numbers[metric] for _, metric in COLUMNS.values() if metric in numbers}
+    cells = [f'{name.upper() if name != "usage" else name} {number.value:.4g}' for name, number in ours.items()]
+    samples = sorted({number.samples for number in ours.values()})
+    return f'{", ".join(cells)} ({", ".join(map(str, samples))} images of {run.data})'

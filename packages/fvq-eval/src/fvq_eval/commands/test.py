@@ -120,7 +120,7 @@ def print_results(results: Mapping[str, MetricValue]) -> None:
     width = max([28, *map(len, results)])
     for name, metric in results.items():
         tokens = f', {metric.tokens} tokens' if metric.tokens else ''
-        print(f'{name:{width}s} {metric!s:>14s}   {image_count(metric.samples)}{tokens}; {metric.protocol}')
+        print(f'{name:{width}s} {metric!s:>14s}   {image_count(metric.samples)}{tokens}; {metric.stamp}')
 
 
 def preset_evaluator(args: Any) -> Any:

@@ -141,10 +141,11 @@ class ImageSetEvaluator:
         if statistics is None or not is_main_process():
             return ScoredImages({}, {}, [])
         words = self.words(made)
-        whole = f'{self.preset.name}: {self.preset.counted(len(made))}{words}'
         applied = self.applied(made, against)
         facts = {**self.facts(made, hashed, reference, against), 'preset': applied.to_dict()}
-        scored = ScoredImages(self.scores(statistics, against, whole), facts, [], preset=applied)
+        scored = ScoredImages(
+            self.scores(statistics, against, f'{self.preset.declared}{words}'), facts, [], preset=applied
+        )
         scored.notes += self.notes(made, statistics, against, scored.metrics)
         if self.classes and against is not None:
             scored.classes, more = self.class_scores(made, statistics, against, words)
@@ -199,7 +200,8 @@ class ImageSetEvaluator:
         against: str = '',
     ) -> dict[str, MetricValue]:
         """`compare` for some scores."""
-        found = compare(reference, made, replace(self.preset.features, metrics=groups(names)), protocol, against)
+        conventions = replace(self.preset.features, metrics=groups(names))
+        found = compare(reference, made, conventions, self.preset.name, protocol, against, self.preset.samples)
         return {key: value for key, value in found.items() if is_wanted(key, names)}
 
     def class_scores(
@@ -217,8 +219,7 @@ class ImageSetEvaluator:
             if min(len(of_samples), len(of_reference)) < 2:
                 left_out.append(label)
                 continue
-            counted = self.preset.counted(len(of_samples))
-            protocol = f'{self.preset.name}: {counted}class {label} alone; {words}'
+            protocol = f'{self.preset.declared}class {label} only; {words}'
             both = (against.of_images.subset(of_reference), statistics.subset(of_samples))
             classes[label] = self.compare(*both, names, protocol, against.words)
         listed = ', '.join(map(str, left_out[:10])) + (', ...' if len(left_out) > 10 else '')

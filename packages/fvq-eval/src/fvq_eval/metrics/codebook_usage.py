@@ -25,7 +25,7 @@ class CodebookUsage(Metric):
     `perplexity` (codes) and `relative_perplexity`, its share of K. `dead_codes` (codes): never chosen.
 
     Args:
-        preset: What the protocol is called; it decides on the crops that are encoded, and on nothing else here.
+        preset: Name of the preset, which decides only which crops are encoded.
     """
 
     histogram_K: Tensor
@@ -59,11 +59,11 @@ class CodebookUsage(Metric):
         used, K = int((self.histogram_K > 0).sum()), len(self.histogram_K)
         well_used = int((self.histogram_K * 100 * K >= max(tokens, 1)).sum())
         spread = perplexity(self.histogram_K)
-        protocol, one_percent = f'{self.preset}: {PROTOCOL}', f'{self.preset}: {ONE_PERCENT}'
+        counts = (samples, tokens, self.preset)
         return {
-            'usage': MetricValue(100.0 * used / K, '%', protocol, samples, tokens),
-            'usage_1pct': MetricValue(100.0 * well_used / K, '%', one_percent, samples, tokens),
-            'perplexity': MetricValue(spread, 'codes', protocol, samples, tokens),
-            'relative_perplexity': MetricValue(spread / K, '', f'{protocol}; perplexity over K', samples, tokens),
-            'dead_codes': MetricValue(K - used, 'codes', protocol, samples, tokens),
+            'usage': MetricValue(100.0 * used / K, '%', PROTOCOL, *counts),
+            'usage_1pct': MetricValue(100.0 * well_used / K, '%', ONE_PERCENT, *counts),
+            'perplexity': MetricValue(spread, 'codes', PROTOCOL, *counts),
+            'relative_perplexity': MetricValue(spread / K, '', f'{PROTOCOL}; perplexity over K', *counts),
+            'dead_codes': MetricValue(K - used, 'codes', PROTOCOL, *counts),
         }

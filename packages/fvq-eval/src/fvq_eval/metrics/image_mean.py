@@ -19,7 +19,8 @@ class ImageMean(Metric):
 
     Attributes:
         name: What the value is called.
-        protocol: The preset and what it means here, in words.
+        protocol: How the value is computed, in words.
+        preset: Name of the preset.
         rounding: How floats become the pixels that are compared.
         smallest: Images with a shorter side have no score.
     """
@@ -27,6 +28,7 @@ class ImageMean(Metric):
     name: str
     unit: ClassVar[str] = ''
     protocol: str
+    preset: str
     rounding: Rounding = 'round'
     smallest: int = 1
 
@@ -61,4 +63,5 @@ class ImageMean(Metric):
 
     def compute(self) -> dict[str, MetricValue]:
         samples = int(self.samples)
-        return {self.name: MetricValue(self.total.item() / samples, self.unit, self.protocol, samples)}
+        value = self.total.item() / samples
+        return {self.name: MetricValue(value, self.unit, self.protocol, samples, preset=self.preset)}

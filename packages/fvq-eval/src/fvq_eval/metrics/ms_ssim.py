@@ -58,14 +58,14 @@ class MSSSIM(ImageMean):
     """Mean over images: `ms_ssim`.
 
     Args:
-        preset: What the protocol is called.
+        preset: Name of the preset.
     """
 
     name = 'ms_ssim'
     smallest = SMALLEST
 
     def __init__(self, preset: str = 'strict') -> None:
-        self.protocol = f'{preset}: five scales, {GAUSSIAN}'
+        self.preset, self.protocol = preset, f'five scales, {GAUSSIAN}'
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         return few_at_a_time(ms_ssim, images, reconstructions)

@@ -32,7 +32,7 @@ class PerceptualDistance(ImageMean):
         net: `'alex'` (what LPIPS is mostly reported with), `'vgg'` or `'squeeze'`.
         weights: See `fvq_core.losses.perceptual.LPIPS`.
         conventions: Arguments of `LPIPSConventions`, in place of `net`.
-        preset: What the protocol is called.
+        preset: Name of the preset.
         name_net: Call the value `lpips_alex` and so on, for protocols with several networks.
 
     Raises:
@@ -61,7 +61,7 @@ class PerceptualDistance(ImageMean):
                 for lin in self.network.lins:
                     lin.fill_(1.0)
         kind = 'LPIPS 0.1' if self.is_lpips else 'unweighted features, not LPIPS'
-        self.protocol = f'{preset}: {self.conventions}; {kind}, {self.network.provenance}'
+        self.protocol = f'{self.conventions}; {kind}, {self.network.provenance}'
 
     def reset(self, tokenizer: Tokenizer) -> None:
         super().reset(tokenizer)

@@ -42,7 +42,7 @@ class PSNR(ImageMean):
 
     Args:
         conventions: Arguments of `PSNRConventions`; by default those of `strict`.
-        preset: What the protocol is called.
+        preset: Name of the preset.
     """
 
     unit: ClassVar[str] = 'dB'
@@ -51,7 +51,7 @@ class PSNR(ImageMean):
         self.conventions = make_conventions(PSNRConventions, conventions)
         self.rounding = self.conventions.rounding
         self.name = 'psnr' if self.conventions.color == 'rgb' else 'psnr_y'
-        self.protocol = f'{preset}: {self.conventions}'
+        self.preset, self.protocol = preset, str(self.conventions)
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         return psnr(images, reconstructions, self.conventions)

@@ -20,7 +20,7 @@ class QuantizationError(Metric):
     better than one code at the mean. A quantizer that compares no latents with codes (`z_BDHW` is None) has neither.
 
     Args:
-        preset: What the protocol is called; it decides on the crops that are encoded, and on nothing else here.
+        preset: Name of the preset, which decides only which crops are encoded.
     """
 
     def __init__(self, preset: str = 'strict') -> None:
@@ -52,10 +52,10 @@ class QuantizationError(Metric):
         mean_D = self.sums[4:] / vectors
         variance = square / vectors - mean_D.square().sum().item()
         relative = error / vectors / variance if variance > 0 else float('nan')
-        counts, protocol = dict(samples=int(samples), tokens=int(vectors)), f'{self.preset}: {PROTOCOL}'
+        counts = (int(samples), int(vectors), self.preset)
         return {
-            'quantization_error': MetricValue(error / vectors, '', protocol, **counts),
+            'quantization_error': MetricValue(error / vectors, '', PROTOCOL, *counts),
             'relative_quantization_error': MetricValue(
-                relative, '', f'{protocol}, over the total variance of the latents', **counts
+                relative, '', f'{PROTOCOL}, over the total variance of the latents', *counts
             ),
         }

@@ -112,7 +112,7 @@ class SSIM(ImageMean):
 
     Args:
         conventions: Arguments of `SSIMConventions`; by default those of `strict`.
-        preset: What the protocol is called.
+        preset: Name of the preset.
     """
 
     name = 'ssim'
@@ -120,7 +120,7 @@ class SSIM(ImageMean):
     def __init__(self, conventions: SSIMConventions | Mapping[str, Any] | None = None, preset: str = 'strict') -> None:
         self.conventions = make_conventions(SSIMConventions, conventions)
         self.rounding, self.smallest = self.conventions.rounding, self.conventions.window_size
-        self.protocol = f'{preset}: {self.conventions}'
+        self.preset, self.protocol = preset, str(self.conventions)
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         return few_at_a_time(partial(ssim, conventions=self.conventions), images, reconstructions)

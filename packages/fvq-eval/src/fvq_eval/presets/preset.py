@@ -129,19 +129,17 @@ class Preset(Declared):
         configs += [dict(type='CodebookUsage'), dict(type='QuantizationError')]
         return [dict(config, preset=self.name) for config in configs]
 
-    def counted(self, samples: int) -> str:
-        """`'partial, 500 of 50,000 images; '` where there were fewer than asked for, and a word where the user asks."""
-        partial = f'partial, {samples:,} of {self.samples:,} images; ' if samples < self.samples else ''
-        declared = f'whole set declared as {self.samples:,} images; ' if self.samples_from == 'user' else ''
-        return f'{partial}{declared}'
+    @property
+    def declared(self) -> str:
+        """`'whole set declared as 5,000 images; '` if the user, not the protocol, gave the number of images."""
+        return f'whole set declared as {self.samples:,} images; ' if self.samples_from == 'user' else ''
 
-    def protocol(self, samples: int, preprocessing: str | None = None) -> str:
-        """What numbers made of features carry: the preset, and all of it that moves them but for the reference.
+    def protocol(self, preprocessing: str | None = None) -> str:
+        """How scores of features are computed, in words: everything that changes them except the reference.
 
         Args:
-            samples: Images that were seen.
             preprocessing: What another network than the preset's does to pixels, in words.
         """
         codec = ', JPEG of default quality on both sides' if self.codec else ''
         resize = preprocessing or f'{self.preprocessing} resize'
-        return f'{self.name}: {self.counted(samples)}{self.crop}; {IN_WORDS[self.rounding]}{codec}; {resize}'
+        return f'{self.declared}{self.crop}; {IN_WORDS[self.rounding]}{codec}; {resize}'

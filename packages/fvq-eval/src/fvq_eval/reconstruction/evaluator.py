@@ -135,7 +135,7 @@ class PresetEvaluator:
             dist.all_reduce(seen)
         if not seen:
             raise UserError('the evaluation set has no readable image.')
-        return self.results(metrics, features, int(seen))
+        return self.results(metrics, features)
 
     def update(
         self,
@@ -218,9 +218,7 @@ class PresetEvaluator:
         if line not in self.left_out:
             self.left_out.append(line)
 
-    def results(
-        self, metrics: Mapping[str, Sequence[Metric]], features: FeatureSets | None, seen: int
-    ) -> dict[str, MetricValue]:
+    def results(self, metrics: Mapping[str, Sequence[Metric]], features: FeatureSets | None) -> dict[str, MetricValue]:
         """All values, after everything was brought together."""
         for metric in (metric for kept in metrics.values() for metric in kept):
             metric.reduce()
@@ -232,7 +230,8 @@ class PresetEvaluator:
         for place, preset in enumerate(list(self.presets)):
             for metric in metrics[preset.name]:
                 for key, value in metric.compute().items():
-                    values[f'{preset.name}/{key}'] = stamped(value, preset, seen)
+                    protocol = f'{preset.declared}{preset.crop}; {value.protocol}'
+                    values[f'{preset.name}/{key}'] = replace(value, protocol=protocol, required=preset.samples)
                 if isinstance(metric, CodebookUsage):
                     self.dead_codes[preset.name] = metric.dead()
             if features is not None:
@@ -258,12 +257,6 @@ class PresetEvaluator:
     def side_by_side(self, values: Mapping[str, MetricValue]) -> list[str]:
         """The numbers of several presets beside one another, in lines; nothing for one preset."""
         return side_by_side(self.presets, values)
-
-
-def stamped(value: MetricValue, preset: Preset, seen: int) -> MetricValue:
-    """A value whose protocol says that there were too few images, if so."""
-    name, words = value.protocol.split(': ', 1)
-    return replace(value, protocol=f'{name}: {preset.counted(seen)}{preset.crop}; {words}')
 
 
 def built_on_all_ranks(build: Callable[[], Built]) -> tuple[Built | None, str]:

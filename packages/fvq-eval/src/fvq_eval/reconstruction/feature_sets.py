@@ -105,8 +105,15 @@ class FeatureSets:
         conventions = replace(
             preset.features, metrics=tuple(metric for metric in preset.features.metrics if metric not in left)
         )
-        protocol = preset.protocol(samples.count or 0, self.preprocessing(preset))
-        found = compare(self.reference(preset), samples, conventions, protocol, preset.reference_words)
+        found = compare(
+            self.reference(preset),
+            samples,
+            conventions,
+            preset.name,
+            preset.protocol(self.preprocessing(preset)),
+            preset.reference_words,
+            preset.samples,
+        )
         wanted = scores_of(preset.features.metrics)
         missing = [name for name in wanted if not any(is_wanted(key, [name]) for key in found)]
         return {named(key, own): value for key, value in found.items()}, missing

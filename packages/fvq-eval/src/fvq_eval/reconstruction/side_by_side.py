@@ -58,5 +58,5 @@ def cell(value: MetricValue | None, base: MetricValue | None, is_base: bool) -> 
     """A number, marked where it is of too few images, and how far it is from that of the first preset."""
     if value is None:
         return NOTHING
-    text = f'{value}{TOO_FEW_MARK * value.too_few}'
+    text = f'{value}{TOO_FEW_MARK if value.too_few else ""}'
     return text if is_base or base is None else f'{text} ({value.value - base.value:+.3g})'

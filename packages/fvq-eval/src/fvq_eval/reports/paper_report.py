@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
+from fvq_core.metric import MetricValue
 from fvq_core.stamp import PARTIAL_MARK, TOO_FEW_MARK
 
 from ..paper.tables import PaperColumn, PaperRow, paper_table_rows
-from ..runs.measurements import Found, Measured, Number
+from ..runs.measurements import Found, Measured
 from .blocks import Block, Code, Heading, Picture, Table, Text
-from .columns import CHANGED, Column, find_columns, label_columns, titles
+from .columns import OVERRIDES_MARK, Column, find_columns, label_columns, titles
 from .html import to_html
 from .markdown import to_markdown
 from .output_files import make_folder, write_csv
@@ -23,11 +24,11 @@ from .preset_blocks import preset_blocks
 NOTHING = '-'
 PICTURES = ('reconstructions.png', 'curves.png')
 LEGEND = (
-    'Each line is a row of the paper and a run that claims it. A column holds one metric under one preset on one evaluation '
-    'set, numbered where two were not taken alike; what each preset is, and what each number is, stands below. Only a column '
+    'Each line is a row of the paper and a run of its config. A column holds one metric under one preset on one evaluation '
+    'set; columns are numbered if their protocols differ. Presets and numbers are described in full below. Only a column '
     f'of the same protocol as the paper can confirm or refute the paper. {PARTIAL_MARK}: fewer images than the preset '
     f'asks for. {TOO_FEW_MARK}: too few for this number at all, such as a covariance of more dimensions than images. '
-    f'{CHANGED}: the run differs from its config file, see below.'
+    f'{OVERRIDES_MARK}: the run differs from its config file, see below.'
 )
 
 
@@ -113,14 +114,21 @@ def measured_columns(column: PaperColumn, printed: Sequence[PaperColumn], claims
 
 def cell(one: Measured | None, column: Column) -> str:
     """A run's number in a column."""
-    found = [] if one is None else [number for number in one.numbers if Column.of(number, one.data) == column]
-    return column.cell(found[0], one.data, bool(one.overrides)) if one is not None and found else NOTHING
+    for metric, number in () if one is None else one.numbers:
+        if one is not None and Column.of(metric, number, one.data) == column:
+            return column.cell(metric, number, one.data, bool(one.overrides))
+    return NOTHING
 
 
 def images(one: Measured | None) -> str:
     """Over how many images the numbers of a run were taken."""
-    counts = () if one is None else dict.fromkeys(number.count for number in one.numbers if number.samples)
+    counts = () if one is None else dict.fromkeys(count_text(number) for _, number in one.numbers)
     return ' / '.join(counts) or NOTHING
+
+
+def count_text(number: MetricValue) -> str:
+    """`50,000`, or `500 of 50,000` if it is partial."""
+    return f'{number.samples:,} of {number.required:,}' if number.partial else f'{number.samples:,}'
 
 
 def other_blocks(others: Sequence[Measured], labels: Mapping[Column, str]) -> list[Block]:
@@ -132,17 +140,17 @@ def other_blocks(others: Sequence[Measured], labels: Mapping[Column, str]) -> li
 
 def summary(one: Measured, labels: Mapping[Column, str]) -> str:
     """Every number of a run with its preset."""
-    columns = [(number, Column.of(number, one.data)) for number in one.numbers]
+    columns = [(metric, number, Column.of(metric, number, one.data)) for metric, number in one.numbers]
     return ', '.join(
-        f'{number.metric} [{number.preset}]{labels[column]} {column.cell(number, one.data, bool(one.overrides))}'
-        for number, column in columns
+        f'{metric} [{number.preset}]{labels[column]} {column.cell(metric, number, one.data, bool(one.overrides))}'
+        for metric, number, column in columns
     )
 
 
 def override_blocks(measured: Sequence[Measured]) -> list[Block]:
     """In what runs differ from their config files."""
     lines = [[one.name, one.source, ', '.join(one.overrides)] for one in measured if one.overrides]
-    head = [f'run {CHANGED}', 'config', 'settings that differ: not the run that the config describes']
+    head = [f'run {OVERRIDES_MARK}', 'config', 'settings that differ: not the run that the config describes']
     return [Heading('Runs with overrides'), Table(head, lines, text=True)] if lines else []
 
 
@@ -150,12 +158,12 @@ def stamp_blocks(measured: Sequence[Measured], labels: Mapping[Column, str]) -> 
     """Every number with its whole stamp."""
     lines = [
         [
-            *(number.metric, number.preset, labels[Column.of(number, one.data)].strip() or NOTHING, one.name),
-            *(repr(number.value), number.unit or NOTHING, number.count),
-            *(number.weights, one.data or NOTHING, number.protocol),
+            *(metric, number.preset, labels[Column.of(metric, number, one.data)].strip() or NOTHING, one.name),
+            *(repr(number.value), number.unit or NOTHING, count_text(number)),
+            *(number.weights or NOTHING, one.data or NOTHING, number.stamp),
         ]
         for one in measured
-        for number in one.numbers
+        for metric, number in one.numbers
     ]
     lines.sort(key=lambda line: line[:4])
     head = ['number', 'preset', 'column', 'run', 'value', 'unit', 'images', 'weights', 'evaluation set', 'protocol']
@@ -187,14 +195,14 @@ def csv_lines(
     lines: list[dict[str, Any]] = []
     for row in rows:
         claims = [one for one in measured if row.id in one.rows]
-        found = {(number.metric, one.data) for one in claims for number in one.numbers}
-        lines += [line(row, one, number) for one in claims for number in one.numbers]
+        found = {(metric, one.data) for one in claims for metric, _ in one.numbers}
+        lines += [line(row, one, *pair) for one in claims for pair in one.numbers]
         lines += [
             paper_line(row, column)
             for column in row.printed
             if not any((metric, column.data) in found for metric in column.metrics)
         ]
-    return lines + [line(None, one, number) for one in others for number in one.numbers]
+    return lines + [line(None, one, *pair) for one in others for pair in one.numbers]
 
 
 def paper_line(row: PaperRow, column: PaperColumn) -> dict[str, Any]:
@@ -203,17 +211,17 @@ def paper_line(row: PaperRow, column: PaperColumn) -> dict[str, Any]:
     return {**start, 'metric': column.metrics[0], 'evaluation_set': column.data, 'paper': row.printed[column]}
 
 
-def line(row: PaperRow | None, one: Measured, number: Number) -> dict[str, Any]:
-    """A measured number beside the paper's of the same metric and evaluation set, where the paper has one."""
+def line(row: PaperRow | None, one: Measured, metric: str, number: MetricValue) -> dict[str, Any]:
+    """A measured number beside the paper's of the same metric and evaluation set, if the paper has one."""
     start = {'row': '', 'table': '', 'system': '', 'setting': ''}
     paper = ''
     if row is not None:
         start = {'row': row.id, 'table': row.table, 'system': row.system, 'setting': row.setting}
-        columns = [each for each in row.printed if number.metric in each.metrics and each.data == one.data]
+        columns = [each for each in row.printed if metric in each.metrics and each.data == one.data]
         paper = row.printed[columns[0]] if columns else ''
     return {
         **start,
-        'metric': number.metric,
+        'metric': metric,
         'evaluation_set': one.data,
         'paper': paper,
         'measured': repr(number.value),
@@ -221,10 +229,10 @@ def line(row: PaperRow | None, one: Measured, number: Number) -> dict[str, Any]:
         'preset': number.preset,
         'protocol': number.protocol,
         'images': number.samples,
-        'images_required': '' if number.required is None else number.required,
+        'images_required': number.required if number.partial else '',
         'partial': number.partial,
-        'too_few': number.too_few,
-        'weights': number.weights,
+        'too_few': bool(number.too_few),
+        'weights': number.weights or '',
         'source': one.source,
         'overrides': ' '.join(one.overrides),
         'file': str(one.path),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -15,24 +16,31 @@ from fvq_core.config.find import find_config
 from fvq_core.config.read import read_config_file
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
+from fvq_core.metric import MetricValue
 
 from ..paper.tables import COCO, IMAGENET, find_row
-from .number import Number, read_number
-from .run import NOT_RUNS
+from .find import run_files
 
 PATTERN = 'metrics*.json'
-# Of an evaluation, not of the run that is evaluated, and shown otherwise or without effect on a digit.
-OF_THE_EVALUATION = re.compile(
+# Settings that a later evaluation may change: reports show them elsewhere, or they change no digit.
+EVALUATION_SETTINGS = re.compile(
     r'val_dataloader\.(batch_size|num_workers|pin_memory|prefetch_factor|dataset\.(root|type))'
 )
-TEXTS = (
-    'config',
-    'samples',
-    'reference',
-    'row',
-)  # keys of a file that hold text, where they are there
+TEXT_KEYS = ('config', 'samples', 'reference', 'row')  # each may be missing
+NONE = type(None)
+FIELD_TYPES: dict[str, tuple[type, ...]] = {
+    'value': (int, float),
+    'unit': (str,),
+    'protocol': (str,),
+    'samples': (int,),
+    'tokens': (int, NONE),
+    'preset': (str,),
+    'required': (int, NONE),
+    'too_few': (str, NONE),
+    'weights': (str, NONE),
+}
 FOREIGN = 'it is not what tools/train.py, tools/test.py or tools/evaluate.py writes'
-UNKNOWN_FILE = 'the config file is gone'
+NO_CONFIG_FILE = 'the config file is gone'
 
 
 @dataclass(frozen=True)
@@ -42,42 +50,42 @@ class Measured:
     Attributes:
         path: The file.
         source: Config, or image set.
-        rows: Ids of the paper's rows that it claims.
+        rows: Ids of the paper's rows that it stands for.
         data: The evaluation set.
-        numbers: What it holds.
+        numbers: Names of metrics, without their presets, and the values.
         overrides: Settings in which a run differs from its config file.
-        presets: All that each preset means, where the file says it.
+        presets: Every field of each preset, if the file holds them.
     """
 
     path: Path
     source: str
     rows: tuple[str, ...]
     data: str
-    numbers: tuple[Number, ...]
+    numbers: tuple[tuple[str, MetricValue], ...]
     overrides: tuple[str, ...] = ()
     presets: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
-        """The work dir, and the file where it is not the one that training writes."""
+        """The work dir, or the file if training did not write it."""
         folder = self.path.parent
         return str(folder if self.path.name == 'metrics.json' else self.path)
 
 
 @dataclass
 class Found:
-    """Everything below the paths that were named.
+    """Everything below some paths.
 
     Attributes:
         measured: Files with numbers.
-        left_out: Files without, and why.
+        left_out: Files that cannot be used, and why.
     """
 
     measured: list[Measured] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_measurements(paths: Sequence[str]) -> Found:
+def find_measurements(paths: Sequence[str | Path]) -> Found:
     """Read every `metrics*.json` in and below folders, and files named one by one; no smoke runs, no set-aside runs.
 
     Raises:
@@ -98,50 +106,51 @@ def find_measurements(paths: Sequence[str]) -> Found:
         except UserError as error:
             found.left_out.append((str(file), str(error)))
     if not seen:
-        raise UserError(f'{", ".join(paths)}: expected {PATTERN} of runs, got none; name work dirs, or such files.')
+        raise UserError(
+            f'{", ".join(map(str, paths))}: expected {PATTERN} of runs, got none; name work dirs, or such files.'
+        )
     return found
 
 
-def list_files(path: Path) -> Iterator[Path]:
+def list_files(path: Path) -> list[Path]:
     """The files of numbers that a path names."""
     if path.is_file():
-        yield path
-    elif path.is_dir():
-        files = sorted(path.rglob(PATTERN))
-        yield from (file for file in files if not any(map(NOT_RUNS.fullmatch, file.parent.relative_to(path).parts)))
-    else:
-        raise UserError(f'{path} does not exist; name work dirs of tools/train.py, or JSON files of --out.')
+        return [path]
+    if path.is_dir():
+        return run_files(path, PATTERN)
+    raise UserError(f'{path} does not exist; name work dirs of tools/train.py, or JSON files of --out.')
 
 
 def is_document(document: Any) -> TypeGuard[Mapping[str, Any]]:
-    """Whether what a file holds has the form of ours."""
+    """Whether the content of a file has the structure that our commands write."""
     if not isinstance(document, Mapping) or not isinstance(document.get('metrics'), Mapping):
         return False
     if not isinstance(document.get('resolved_config'), Mapping | str | None):
         return False
-    return all(document.get(key) is None or isinstance(document[key], str) for key in TEXTS)
+    return all(document.get(key) is None or isinstance(document[key], str) for key in TEXT_KEYS)
 
 
 def is_smoke(document: Mapping[str, Any]) -> bool:
-    """Whether a run only proved that it runs."""
+    """Whether the file is of a smoke run."""
     resolved = document.get('resolved_config')
     return isinstance(resolved, Mapping) and bool(resolved.get('smoke'))
 
 
 def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[str, str]]) -> Measured:
-    """One file; numbers that cannot be compared go to `left_out`, except those that no image plays a part in.
+    """One file; numbers that cannot be compared go to `left_out`, except those that no preset applies to.
 
     Raises:
-        UserError: A claim to a row that the paper does not have, or a config that cannot be read.
+        UserError: It stands for a row that the paper does not have, or its config cannot be read.
     """
     numbers = []
-    for name, stamped in document['metrics'].items():
-        of_images = {'weights': document['samples']} if document.get('samples') else {}
-        number = read_number(name, {**of_images, **stamped} if isinstance(stamped, Mapping) else {})
-        if isinstance(number, str):
-            left_out.append((str(path), number))
-        elif number is not None:
-            numbers.append(number)
+    for name, fields in document['metrics'].items():
+        if isinstance(fields, Mapping) and fields.get('preset') == '':
+            continue
+        value = read_value(fields, document.get('samples'))
+        if value is None:
+            left_out.append((str(path), f"'{name}' lacks its value, preset, protocol or images: not compared"))
+        elif value.samples:
+            numbers.append((name.removeprefix(f'{value.preset}/'), value))
     kept, presets = document.get('resolved_config'), read_presets(document)
     if not kept:
         rows = (find_row(document['row']),) if document.get('row') else ()
@@ -154,29 +163,48 @@ def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[
     try:
         file = config_data(read_config_file(str(find_config(name)), resolved.get('size')).to_dict())
     except UserError:
-        return Measured(path, name, (), data, tuple(numbers), (UNKNOWN_FILE,), presets)
+        return Measured(path, name, (), data, tuple(numbers), (NO_CONFIG_FILE,), presets)
     rows = tuple((file.get('paper') or {}).get('rows', ()))
-    if document.get('presets'):  # each says itself what it evaluates, in place of the config
+    if document.get('presets'):  # presets decide what is evaluated, not the config
         resolved, file = ({**each, 'val_dataloader': None, 'val_evaluator': []} for each in (resolved, file))
-    changed = tuple(key for key in overrides(resolved, file) if not OF_THE_EVALUATION.fullmatch(key))
+    changed = tuple(key for key in overrides(resolved, file) if not EVALUATION_SETTINGS.fullmatch(key))
     return Measured(path, name, rows, data, tuple(numbers), changed, presets)
 
 
+def read_value(fields: Any, samples: str | None) -> MetricValue | None:
+    """A number of a file; None if its fields are not those of a `MetricValue`.
+
+    Args:
+        fields: The entry under its name.
+        samples: The images that were scored, for files of image sets.
+    """
+    if not isinstance(fields, Mapping):
+        return None
+    found: dict[str, Any] = {
+        'unit': '',
+        'weights': samples,
+        **{key: fields[key] for key in FIELD_TYPES if key in fields},
+    }
+    whole = {'value', 'protocol', 'samples', 'preset'} <= found.keys()
+    valid = whole and all(type(value) in FIELD_TYPES[key] for key, value in found.items())
+    return MetricValue(**found) if valid and math.isfinite(found['value']) else None
+
+
 def read_presets(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """What a file says of its presets: those of `tools/test.py`, or the one of `tools/evaluate.py`."""
+    """The presets of a file: those of `tools/test.py`, or the one of `tools/evaluate.py`."""
     several = document.get('presets')
     found = [*(several.values() if isinstance(several, Mapping) else ()), document.get('preset')]
     return tuple(each for each in found if isinstance(each, Mapping) and 'name' in each)
 
 
 def config_name(path: str) -> str:
-    """A config from `configs/` on, wherever it lay."""
+    """The path of a config from `configs/` on."""
     marker = path.rfind('configs/')
     return path[marker:] if marker >= 0 else path
 
 
 def evaluation_set(resolved: Mapping[str, Any]) -> str:
-    """What a config evaluates on: `ImageNet` or `COCO` by the folder's name, else the folder, else the dataset.
+    """The evaluation set of a config: `ImageNet` or `COCO` if the folder's name has that in it, else the folder or dataset.
 
     Raises:
         UserError: It describes no dataset.
@@ -190,6 +218,6 @@ def evaluation_set(resolved: Mapping[str, Any]) -> str:
 
 
 def set_name(where: str, otherwise: str | None = None) -> str:
-    """`ImageNet` or `COCO` where a path has that in it, else `otherwise`, else the name of the file or folder."""
+    """`ImageNet` or `COCO` if a path has that in it, else `otherwise`, else the name of the file or folder."""
     known = next((name for name in (IMAGENET, COCO) if name.lower() in where.lower()), None)
     return known or (Path(where).name if otherwise is None else otherwise)

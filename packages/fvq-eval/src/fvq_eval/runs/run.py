@@ -15,8 +15,7 @@ from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object, read_json_value
 from fvq_core.training.hooks.history import HISTORY_NAME, History
 
-# Folders of a work dir that hold other runs: those before it, and the second half of a smoke run.
-NOT_RUNS = re.compile(r'previous_\d+|resumed')
+from .find import run_files
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,10 @@ class Run:
 
     Attributes:
         path: The work dir.
-        name: Of its config file where the run is finished, else of the work dir without its seed.
-        seed: The config's.
+        name: Name of its config file if the run is finished, else of the work dir without the seed.
+        seed: The seed in its config.
         config: The resolved config, without what another seed may differ in.
-        rows: Of `history.jsonl`.
+        rows: The rows of `history.jsonl`.
     """
 
     path: Path
@@ -42,14 +41,13 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs of work dirs, and of folders of work dirs, sorted by path in each.
 
     Raises:
-        UserError: A path is no folder, or there is no run below it.
+        UserError: A path is not a folder, or holds no run.
     """
     runs: dict[Path, Run] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise UserError(f'{path} is no folder; name work dirs of tools/train.py, or a folder of them.')
-        found = [file.parent for file in sorted(path.rglob(HISTORY_NAME))]
-        found = [each for each in found if not any(map(NOT_RUNS.fullmatch, each.relative_to(path).parts))]
+            raise UserError(f'{path} is not a folder; name work dirs of tools/train.py, or a folder of them.')
+        found = [file.parent for file in run_files(path, HISTORY_NAME)]
         if not found:
             raise UserError(f'{path} holds no run: there is no {HISTORY_NAME} in it or below it.')
         runs |= {each.resolve(): read_run(each) for each in found if each.resolve() not in runs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,8 +36,10 @@ def compare(
     reference: ImageSetStatistics | None,
     samples: ImageSetStatistics,
     conventions: FeatureConventions,
-    protocol: str,
+    preset: str,
+    protocol: str = '',
     against: str = '',
+    required: int | None = None,
 ) -> dict[str, MetricValue]:
     """Every number of the conventions that the two sets can give.
 
@@ -44,15 +47,17 @@ def compare(
     `inception_score`, `inception_score_std`, `precision`, `recall`, `density`, `coverage`. With another network the
     names cannot be mistaken: `fd_NAME`, `sfd_NAME`, `kd_NAME`, `is_NAME`, `precision_NAME` and so on. What a set lacks is
     left out: features of single images where they were not kept, everything but the Inception score without a reference.
-    Sets that are too small for a number still give it, and its protocol says what is wrong with it; what they are too small
-    for to have any value is left out, such as every distance of a single image.
+    Sets that are too small for a number still give it, with `too_few` saying why; numbers that do not exist for so few
+    images are left out, such as every distance of a single image.
 
     Args:
         reference: The real images, or None.
         samples: The generated or reconstructed images.
         conventions: The choices that are free.
-        protocol: The preset that pixels and choices come from; every stamp starts with it.
-        against: What the reference is, in words; the stamps of scores that compare with it say it, and no other.
+        preset: Name of the preset that pixels and conventions come from.
+        protocol: What was done to the pixels, in words; every protocol starts with it.
+        against: What the reference is, in words, for the protocols of scores that compare with it.
+        required: Images that the preset asks for.
 
     Raises:
         UserError: The sets are of different networks.
@@ -61,21 +66,37 @@ def compare(
         check_comparable(reference, samples)
     results: dict[str, MetricValue] = {}
     for metric in conventions.metrics:
-        compared = f'{protocol}; against {against}' if against and metric not in WITHOUT_REFERENCE else protocol
-        results |= SCORES[metric](reference, samples, conventions, compared)
+        against_words = f'against {against}' if against and metric not in WITHOUT_REFERENCE else ''
+        for name, score in SCORES[metric](reference, samples, conventions).items():
+            words = [protocol, against_words, score.details]
+            if metric not in WITHOUT_REFERENCE and reference is not None:
+                words += reference_words(reference, samples)
+            results[name] = MetricValue(
+                score.value,
+                '',
+                '; '.join(part for part in (*words, samples.provenance) if part),
+                samples.count or 0,
+                preset=preset,
+                required=required,
+                too_few=score.too_few or None,
+            )
     return results
 
 
-def stamp(
-    value: float, details: str, reference: ImageSetStatistics | None, samples: ImageSetStatistics, protocol: str
-) -> MetricValue:
-    """The number, with protocol, details, both sets and the network in words."""
-    parts = [protocol, details]
-    if reference is not None:
-        parts.append(f'reference of {"an unstated number of" if reference.count is None else reference.count} images')
-        if reference.fingerprint != samples.fingerprint:
-            parts.append(f'reference statistics from {reference.provenance}')
-    return MetricValue(value, '', '; '.join([*parts, samples.provenance]), samples.count or 0)
+@dataclass(frozen=True)
+class Score:
+    """A value before its stamp: how it was computed in detail, and why the images are too few for it, if they are."""
+
+    value: float
+    details: str
+    too_few: str = ''
+
+
+def reference_words(reference: ImageSetStatistics, samples: ImageSetStatistics) -> list[str]:
+    """How many images the reference is of, and its network if that is known by another name."""
+    count = 'an unstated number of' if reference.count is None else reference.count
+    other = [f'reference statistics from {reference.provenance}'] * (reference.fingerprint != samples.fingerprint)
+    return [f'reference of {count} images', *other]
 
 
 def key(name: str, other: str, samples: ImageSetStatistics) -> str:
@@ -83,22 +104,20 @@ def key(name: str, other: str, samples: ImageSetStatistics) -> str:
     return name if samples.extractor_name in (INCEPTION, None) else f'{other}_{samples.extractor_name}'
 
 
-def frechet(feature: str, name: str, other: str) -> Callable[..., dict[str, MetricValue]]:
+def frechet(feature: str, name: str, other: str) -> Callable[..., dict[str, Score]]:
     """The Frechet distance in one feature as a function of the two sets."""
 
     def score(
-        reference: ImageSetStatistics | None,
-        samples: ImageSetStatistics,
-        conventions: FeatureConventions,
-        protocol: str,
-    ) -> dict[str, MetricValue]:
+        reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
+    ) -> dict[str, Score]:
         a = gaussian_of(reference, feature)
         b = None if a is None else gaussian_of(samples, feature)
         if a is None or b is None:
             return {}
         value = frechet_distance(a.mean_D, a.covariance_DD, b.mean_D, b.covariance_DD, a.factor)
-        details = f'Frechet distance of {len(a.mean_D)} {feature} features, float64' + too_few(a, 'reference')
-        return {key(name, other, samples): stamp(value, details + too_few(b, 'sample'), reference, samples, protocol)}
+        details = f'Frechet distance of {len(a.mean_D)} {feature} features, float64'
+        few = '; TOO FEW '.join(filter(None, (too_few(a, 'reference'), too_few(b, 'sample'))))
+        return {key(name, other, samples): Score(value, details, few)}
 
     return score
 
@@ -112,16 +131,16 @@ def gaussian_of(statistics: ImageSetStatistics | None, feature: str) -> Gaussian
 
 
 def too_few(gaussian: Gaussian, kind: str) -> str:
-    """What a covariance from too few images must say."""
+    """Why a covariance has too few images, if it has."""
     D, N = len(gaussian.mean_D), gaussian.count
     if N is None or N > D:
         return ''
-    return f'; TOO FEW {kind} images: a covariance of {D} dimensions from {N} images has rank {N - 1} at most'
+    return f'{kind} images: a covariance of {D} dimensions from {N} images has rank {N - 1} at most'
 
 
 def kid(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
-) -> dict[str, MetricValue]:
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
+) -> dict[str, Score]:
     pair = features_of_both(reference, samples, least=2)
     if pair is None:
         return {}
@@ -131,8 +150,7 @@ def kid(
         f'kernel (x.y / {real_ND.shape[1]} + {conventions.kid_coef0:g})^{conventions.kid_degree}, unbiased, float64'
     )
     drawn = f'{conventions.kid_subsets} subsets of {size}, seed {conventions.kid_seed}, {kernel}'
-    if size < conventions.kid_subset_size:
-        drawn += f'; TOO FEW images for subsets of {conventions.kid_subset_size}'
+    few = f'images for subsets of {conventions.kid_subset_size}' if size < conventions.kid_subset_size else ''
     mean, deviation = kernel_distance(
         real_ND,
         made_MD,
@@ -144,16 +162,16 @@ def kid(
     )
     everything = kernel_distance_of_all(real_ND, made_MD, conventions.kid_degree, coef0=conventions.kid_coef0)
     name = key('kid', 'kd', samples)
-    found = {name: stamp(mean, f'mean over {drawn}', reference, samples, protocol)}
+    found = {name: Score(mean, f'mean over {drawn}', few)}
     if size < max(len(real_ND), len(made_MD)):  # else every subset is the whole set, and nothing varies
-        found[f'{name}_std'] = stamp(deviation, f'deviation over {drawn}', reference, samples, protocol)
-    found[f'{name}_all'] = stamp(everything, f'all images at once, {kernel}', reference, samples, protocol)
+        found[f'{name}_std'] = Score(deviation, f'deviation over {drawn}', few)
+    found[f'{name}_all'] = Score(everything, f'all images at once, {kernel}')
     return found
 
 
 def score_of_samples(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
-) -> dict[str, MetricValue]:
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
+) -> dict[str, Score]:
     logits_NC = samples.logits
     if logits_NC is None or not len(logits_NC):
         return {}
@@ -173,13 +191,12 @@ def score_of_samples(
         used = None
         details = f'splits of {size}, {order}, {details}'
     smallest = smallest_split(N, used, size)
-    if smallest < LEAST_OF_SPLIT:
-        details += f'; TOO FEW images: a split has {smallest}, and needs {LEAST_OF_SPLIT:,}'
+    few = f'images: a split has {smallest}, and needs {LEAST_OF_SPLIT:,}' if smallest < LEAST_OF_SPLIT else ''
     mean, deviation = inception_score(logits_NC, used, size, seed, getattr(torch, conventions.is_dtype))
     name = key('inception_score', 'is', samples)
     return {
-        name: stamp(mean, f'mean over {details}', None, samples, protocol),
-        f'{name}_std': stamp(deviation, f'deviation over {details}', None, samples, protocol),
+        name: Score(mean, f'mean over {details}', few),
+        f'{name}_std': Score(deviation, f'deviation over {details}', few),
     }
 
 
@@ -192,32 +209,32 @@ def smallest_split(N: int, splits: int | None, size: int | None) -> int:
 
 
 def neighbours(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
-) -> dict[str, MetricValue]:
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
+) -> dict[str, Score]:
     k = conventions.pr_neighbours
     pair = features_of_both(reference, samples, least=k + 1)
     if pair is None:
         return {}
     precision, recall = precision_recall(*pair, k, conventions.pr_distances)
-    details = f'k = {k}, distances up to and with the k-th count, {conventions.pr_distances}, {counts(pair)}'
+    details = f'k = {k}, distances up to and with the k-th count, {conventions.pr_distances}, {len(pair[0])} reference features'
     return {
-        key('precision', 'precision', samples): stamp(precision, details, reference, samples, protocol),
-        key('recall', 'recall', samples): stamp(recall, details, reference, samples, protocol),
+        key('precision', 'precision', samples): Score(precision, details),
+        key('recall', 'recall', samples): Score(recall, details),
     }
 
 
 def spread(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions, protocol: str
-) -> dict[str, MetricValue]:
+    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
+) -> dict[str, Score]:
     k = conventions.density_neighbours
     pair = features_of_both(reference, samples, least=k + 1)
     if pair is None:
         return {}
     density, coverage = density_coverage(*pair, k)
-    details = f'k = {k}, distances below the k-th count, float32, {counts(pair)}'
+    details = f'k = {k}, distances below the k-th count, float32, {len(pair[0])} reference features'
     return {
-        key('density', 'density', samples): stamp(density, details, reference, samples, protocol),
-        key('coverage', 'coverage', samples): stamp(coverage, details, reference, samples, protocol),
+        key('density', 'density', samples): Score(density, details),
+        key('coverage', 'coverage', samples): Score(coverage, details),
     }
 
 
@@ -232,11 +249,7 @@ def features_of_both(
     return real_ND, made_MD
 
 
-def counts(pair: tuple[Tensor, Tensor]) -> str:
-    return f'{len(pair[0])} reference and {len(pair[1])} sample features'
-
-
-SCORES: dict[str, Callable[..., dict[str, MetricValue]]] = {
+SCORES: dict[str, Callable[..., dict[str, Score]]] = {
     'fid': frechet('pool', 'fid', 'fd'),
     'sfid': frechet('spatial', 'sfid', 'sfd'),
     'kid': kid,

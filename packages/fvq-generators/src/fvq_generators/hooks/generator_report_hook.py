@@ -78,6 +78,7 @@ class GeneratorReportHook(Hook):
                 'value': value,
                 'unit': 'nats a code' if key.startswith('loss') else '',
                 'protocol': 'mean over the last logged interval of training, dropout on',
+                'preset': '',
                 'samples': None,
                 'weights': f'while training to {name}',
             }

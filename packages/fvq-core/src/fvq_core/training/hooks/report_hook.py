@@ -86,6 +86,7 @@ class ReportHook(Hook):
         protocol = 'training window: codes of the training batches since the log before'
         stamp = {
             'protocol': protocol,
+            'preset': '',
             'samples': None,
             'tokens': window['tokens_window'],
             'weights': f'while training to {weights}',
