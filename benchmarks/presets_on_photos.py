@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid
+from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.photos import load_photos
 from fvq_core.metric import MetricValue
@@ -51,7 +51,7 @@ class Halved(nn.Module):
     def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
         small = F.avg_pool2d(images_BCHW, 2)
         enlarged = F.interpolate(small, scale_factor=2, mode='bicubic', align_corners=False)
-        codes = Codes(torch.zeros(len(images_BCHW), 1, dtype=torch.int64), Grid(1, 1, 1))
+        codes = Codes(torch.zeros(len(images_BCHW), 1, dtype=torch.int64), CodeLayout(Grid(1, 1), 1))
         return TokenizerOutput(enlarged, codes, None, small)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from fvq_core.codes import Grid
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
@@ -172,7 +173,7 @@ def test_a_size_changes_the_codebook_of_a_row_and_nothing_else(row: str, size: s
     with torch.device('meta'):
         quantizer = MODELS.build(load_config(str(CONFIGS / f'mini/{row}.py'), size=size).model).tokenizer.quantizer
     codes = math.prod(LEVELS[size]) if row == 'fsq' else int(size.removeprefix('k')) // (4 if row == 'product' else 1)
-    assert quantizer.layout(16, 16).vocab_size == codes
+    assert quantizer.layout(Grid(16, 16)).vocab_size == codes
 
 
 def test_the_smallest_size_is_the_row_as_it_stands() -> None:

@@ -94,7 +94,7 @@ def metrics(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
 
 def layout(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     path = folder / 'layout.json'
-    path.write_text(json.dumps({'type': 'ScalePyramid', 'sides': [[1, 1], [2, 2]], 'codebook_size': 16}))
+    path.write_text(json.dumps({'type': 'Pyramid', 'scales': [[1, 1], [2, 2]], 'codebook_size': 16}))
     return path, lambda path: layout_from_dict(json.loads(path.read_text()))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fvq_core.codes import Codes, Grid, Latents, Targets
+from fvq_core.codes import CodeLayout, Codes, Grid, Latents, Targets
 from fvq_core.errors import UserError
 from fvq_core.quantizer import DepthCodes, NextScale, Quantizer
 from fvq_core.registry import QUANTIZERS
@@ -17,7 +17,7 @@ def build(**config: object) -> Quantizer:
 
 def test_only_quantizers_that_keep_a_protocol_are_instances_of_it():
     plain, residual = build(**VECTOR), build(type='ResidualQuantizer', quantizer=VECTOR, depth=2)
-    scales = build(type='MultiScaleQuantizer', quantizer=VECTOR, sides=(1, 2))
+    scales = build(type='MultiScaleQuantizer', quantizer=VECTOR, scales=(1, 2))
     assert [isinstance(quantizer, NextScale) for quantizer in (plain, residual, scales)] == [False, False, True]
     assert [isinstance(quantizer, DepthCodes) for quantizer in (plain, residual, scales)] == [False, True, False]
 
@@ -33,7 +33,10 @@ def test_soft_targets_of_a_quantizer_fit_its_codes():
 
 
 def test_targets_name_what_is_missing():
-    codes, latents = Codes(torch.zeros(2, 4, dtype=torch.int64), Grid(2, 2, 8)), Latents(torch.zeros(3, 4, 2, 2))
+    codes, latents = (
+        Codes(torch.zeros(2, 4, dtype=torch.int64), CodeLayout(Grid(2, 2), 8)),
+        Latents(torch.zeros(3, 4, 2, 2)),
+    )
     assert len(Targets(latents=latents)) == 3
     with pytest.raises(UserError, match='expected codes, latents or both, got neither'):
         Targets()

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvq_core.codes import CodeLayout, Codes, Grid, ProductGrid, ResidualGrid, ScalePyramid, Sequence, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Grid, Positions, Pyramid, Sequence, layout_from_dict
 from fvq_core.errors import UserError
 
-# How each layout is made (lazily, so that one that cannot be built fails its own tests alone), its length, its shape.
+# How each layout is made (lazily, so that one that cannot be built fails only its own tests), its length, its shape.
 LAYOUTS = {
-    'Grid': (lambda: Grid(2, 3, 7), 6, (2, 3)),
-    'ResidualGrid': (lambda: ResidualGrid(2, 3, (5, 9, 7, 4)), 24, (2, 3, 4)),
-    'ProductGrid': (lambda: ProductGrid(3, 2, (4, 11)), 12, (3, 2, 2)),
-    'ScalePyramid': (lambda: ScalePyramid(((1, 1), (2, 2), (3, 4)), 8), 17, (17,)),
-    'Sequence': (lambda: Sequence(5, 6), 5, (5,)),
+    'Grid': (lambda: CodeLayout(Grid(2, 3), 7), 6, (2, 3)),
+    'Grid of depths': (lambda: CodeLayout(Grid(2, 3), (5, 9, 7, 4)), 24, (2, 3, 4)),
+    'Pyramid': (lambda: CodeLayout(Pyramid(((1, 1), (2, 2), (3, 4))), 8), 17, (17,)),
+    'Pyramid of groups': (lambda: CodeLayout(Pyramid(((1, 1), (2, 2))), (4, 11)), 10, (5, 2)),
+    'Sequence': (lambda: CodeLayout(Sequence(5), 6), 5, (5,)),
+    'Sequence of depths': (lambda: CodeLayout(Sequence(5), (6, 2)), 10, (5, 2)),
 }
 every_layout = pytest.mark.parametrize('name', sorted(LAYOUTS))
 
@@ -29,8 +31,8 @@ def largest_codes(layout: CodeLayout, batch: int = 2) -> torch.Tensor:
     return kinds.repeat(layout.length // len(kinds)).expand(batch, -1).contiguous()
 
 
-def test_every_layout_class_has_a_case_here():
-    assert {cls.__name__ for cls in CodeLayout.__subclasses__()} == set(LAYOUTS)
+def test_every_kind_of_positions_has_a_case_here():
+    assert {cls.__name__ for cls in Positions.__subclasses__()} == {name.split()[0] for name in LAYOUTS}
 
 
 @every_layout
@@ -61,7 +63,7 @@ def test_code_one_past_any_slots_vocabulary_is_refused(name: str):
     for slot in range(layout.length):
         codes = largest_codes(layout)
         codes[1, slot] += 1
-        with pytest.raises(UserError, match=rf'{name}: codes must lie in \[0, '):
+        with pytest.raises(UserError, match=rf'{name.split()[0]}: codes must lie in \[0, '):
             layout.check(codes)
 
 
@@ -106,14 +108,43 @@ def test_unknown_layout_and_unknown_field_are_refused_by_name():
     with pytest.raises(UserError, match=r'Hexagons.*Grid'):
         layout_from_dict({'type': 'Hexagons'})
     with pytest.raises(UserError, match=r"Grid: unknown field.*'depth'"):
-        layout_from_dict({**Grid(2, 2, 4).to_dict(), 'depth': 3})
+        layout_from_dict({**CodeLayout(Grid(2, 2), 4).to_dict(), 'depth': 3})
+
+
+@pytest.mark.parametrize('size', [0, -1, True, 2.0, '2', None, [], (3,)])
+def test_sizes_below_one_and_of_another_type_are_refused_however_a_layout_is_built(size: Any):
+    for build in (
+        lambda: Grid(size, 2),
+        lambda: Grid(2, size),
+        lambda: Sequence(size),
+        lambda: Pyramid(((1, size),)),
+        lambda: CodeLayout(Grid(2, 2), (4, size)),
+        lambda: layout_from_dict(dict(type='Grid', height=2, width=size, codebook_size=4)),
+        lambda: layout_from_dict(dict(type='Grid', height=2, width=2, codebook_size=[4, size])),
+    ):
+        with pytest.raises(UserError, match='sizes are whole numbers from 1 on'):
+            build()
+    if size != (3,):
+        with pytest.raises(UserError, match='CodeLayout: sizes are whole numbers from 1 on'):
+            CodeLayout(Grid(2, 2), size)
+
+
+@pytest.mark.parametrize('scales', [(), 3, ((1, 2, 3),), (4,), None])
+def test_scales_that_are_not_pairs_are_refused(scales: Any):
+    with pytest.raises(UserError, match=r'Pyramid: scales are pairs \(height, width\), one or more'):
+        Pyramid(scales)
+
+
+def test_layout_needs_positions():
+    with pytest.raises(UserError, match=r'CodeLayout: expected positions such as Grid\(16, 16\), got 16'):
+        CodeLayout(16, 4)  # pyrefly: ignore[bad-argument-type]
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(1, 9), min_size=1, max_size=4))
 def test_depths_of_a_position_are_neighbours_in_the_sequence(height: int, width: int, sizes: list[int]):
-    layout = ResidualGrid(height, width, tuple(sizes))
-    human = layout.unflatten(torch.arange(layout.length)[None])[0]
+    layout = CodeLayout(Grid(height, width), tuple(sizes))
+    human = layout.unflatten(torch.arange(layout.length)[None]).view(height, width, len(sizes))
     for row in range(height):
         for column in range(width):
             start = (row * width + column) * len(sizes)
@@ -137,7 +168,7 @@ def test_codes_of_narrow_types_are_checked_in_a_wide_one(name: str, dtype: torch
 def test_vocabularies_beyond_a_narrow_type_take_its_codes(size: int):
     for dtype in (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32):
         most = min(size - 1, torch.iinfo(dtype).max)
-        Grid(1, 2, size).check(torch.tensor([[0, most]]).to(dtype))
+        CodeLayout(Grid(1, 2), size).check(torch.tensor([[0, most]]).to(dtype))
 
 
 @every_layout

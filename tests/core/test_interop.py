@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fvq_core.codes import Grid
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.files.torch_weights import read_state_dict
@@ -193,7 +194,7 @@ def test_rqvae_with_codebooks_of_several_sizes():
     ours = tokenizer(dict(RESIDUAL, shared=False, codebook_sizes=[16, 12]))
     imported = build_from_peer('rqvae', rq_state(ours))
     assert_same_tokenizer(ours, imported)
-    assert imported.quantizer.layout(4, 4).vocabularies == (16, 12)
+    assert imported.quantizer.layout(Grid(4, 4)).vocabularies == (16, 12)
 
 
 def test_rqvae_whose_codes_cover_several_latents():
@@ -239,7 +240,7 @@ def test_var_of_ten_scales_has_the_published_sides_and_others_must_be_told():
         ):
             build_from_peer('var', state, **wrong)
     state['quantize.ema_vocab_hit_SV'] = torch.zeros(10, 16)
-    assert build_from_peer('var', state).quantizer.layout(16, 16).length == 680
+    assert build_from_peer('var', state).quantizer.layout(Grid(16, 16)).length == 680
 
 
 def test_multi_scale_variant_of_fvq():
@@ -263,7 +264,9 @@ def test_residual_variant_of_fvq():
     state['quantize.embedding.weight'] = ours.quantizer.quantizer.embedding.detach()
     imported = build_from_peer('fvq', state, depth=4)
     assert_same_tokenizer(ours, imported)
-    assert build_from_peer('fvq', state).quantizer.layout(4, 4).length == 16  # the keys alone say nothing of depths
+    assert (
+        build_from_peer('fvq', state).quantizer.layout(Grid(4, 4)).length == 16
+    )  # the keys alone say nothing of depths
 
 
 def test_options_of_another_variant_are_refused():

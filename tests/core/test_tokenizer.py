@@ -115,7 +115,7 @@ def test_other_things_than_codes_are_refused_with_a_remedy(tokenizer: Tokenizer)
         (lambda: Codes(indices.float(), layout), r'codes are integers, got torch.float32; .*\.long\(\)'),
         (lambda: Codes(indices > 3, layout), 'codes are integers, got torch.bool'),
         (lambda: Codes(indices.numpy(), layout), 'integer tensor .*, got ndarray; use torch.as_tensor'),
-        (lambda: Codes(indices, (4, 6)), 'expected a CodeLayout such as Grid, got tuple'),
+        (lambda: Codes(indices, (4, 6)), 'expected a CodeLayout such as .*, got tuple'),
         (
             lambda: tokenizer.decode_latent(indices),
             r'expected a float latent \(B, 8, H, W\), got torch.int64 \(2, 24\)',

@@ -13,7 +13,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from fvq_core.codes import Codes, Grid
+from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.metric import Metric
 from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.registry import METRICS
@@ -46,7 +46,7 @@ def output(indices_BL: Tensor, K: int, z_BDHW: Tensor | None = None, z_q_BDHW: T
     B, L = indices_BL.shape
     empty = torch.zeros(B, 2, 1, L)
     z_BDHW = empty if z_BDHW is None else z_BDHW
-    codes = Codes(indices_BL, Grid(1, L, K))
+    codes = Codes(indices_BL, CodeLayout(Grid(1, L), K))
     return TokenizerOutput(torch.zeros(B, 3, 2, 2), codes, z_BDHW, empty if z_q_BDHW is None else z_q_BDHW)
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from fvq_core.codes import Grid
+from fvq_core.codes import CodeLayout, Grid
 from fvq_core.data.loader import build_loader
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
 from fvq_generators.codes_store import CodesWriter, Manifest
 from fvq_generators.data.codes_dataset import CodesDataset
 
-LAYOUT, VIEWS, IMAGES = Grid(1, 3, 1000), 5, 4
+LAYOUT, VIEWS, IMAGES = CodeLayout(Grid(1, 3), 1000), 5, 4
 
 
 def make_store(root: Path, offset: int = 0, images: int = IMAGES, **changes: object) -> str:
@@ -132,7 +132,7 @@ def test_codes_outside_the_vocabulary_end_the_run_in_one_line(root: str, workers
     ('changes', 'message'),
     [
         (dict(tokenizer_hash='ef' * 32), 'differ in tokenizer hash; mix stores of one tokenizer'),
-        (dict(layout=Grid(3, 1, 1000)), 'differ in layout'),
+        (dict(layout=CodeLayout(Grid(3, 1), 1000)), 'differ in layout'),
         (dict(images=5), 'has 4 images, .* 5; mix stores of the same images'),
     ],
 )

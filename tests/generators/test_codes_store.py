@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fvq_core.codes import Grid, ResidualGrid
+from fvq_core.codes import CodeLayout, Grid
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS, describe
 from fvq_core.saving.fingerprint import tokenizer_hash
@@ -21,7 +21,7 @@ from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore, CodesWriter, LlamaGenFolder, Manifest, open_codes
 from tests.tiny import FVQ, tiny_tokenizer
 
-LAYOUT, VIEWS, IMAGES = Grid(2, 3, 100), 4, 7
+LAYOUT, VIEWS, IMAGES = CodeLayout(Grid(2, 3), 100), 4, 7
 
 
 def plan(**changes: object) -> Manifest:
@@ -66,7 +66,7 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(('codebook_size', 'dtype'), [(100, 'uint16'), (65536, 'uint16'), (65537, 'int32')])
 def test_codes_come_back_and_take_as_few_bits_as_they_need(tmp_path: Path, codebook_size: int, dtype: str):
-    planned = plan(layout=Grid(2, 3, codebook_size))
+    planned = plan(layout=CodeLayout(Grid(2, 3), codebook_size))
     codes = some_codes(planned)
     codes[0, 0, 0] = codebook_size - 1
     write(tmp_path / 'store', planned, codes)
@@ -203,7 +203,7 @@ def test_a_foreign_shard_of_the_right_size_is_refused_when_it_is_read(store: Pat
 
 
 def test_each_kind_of_slot_has_its_own_vocabulary(tmp_path: Path):
-    planned = plan(layout=ResidualGrid(1, 3, (100, 50)))
+    planned = plan(layout=CodeLayout(Grid(1, 3), (100, 50)))
     codes = some_codes(planned)
     codes[..., 0], codes[..., 1::2] = 99, 7
     write(tmp_path / 'good', planned, codes)
@@ -241,7 +241,7 @@ def test_an_interrupted_store_is_continued_to_the_same_bytes(store: Path, tmp_pa
         (dict(tokenizer_hash='ef' * 32), 'tokenizer_hash is abab'),
         (dict(seed=1), 'seed is 0 there, 1 now'),
         (dict(source_digest='x'), 'source_digest is cd there, x now'),
-        (dict(layout=Grid(2, 3, 200)), 'vocabulary is 100 there, 200 now'),
+        (dict(layout=CodeLayout(Grid(2, 3), 200)), 'vocabulary is 100 there, 200 now'),
     ],
 )
 def test_a_store_made_otherwise_is_not_continued(store: Path, changes: dict, message: str):
@@ -436,4 +436,4 @@ def test_llamagens_files_need_a_layout_and_a_store_must_agree_with_it(llamagen: 
         open_codes(llamagen)
     assert open_codes(store, LAYOUT.to_dict()).layout == LAYOUT
     with pytest.raises(UserError, match='leave layout out'):
-        open_codes(store, Grid(2, 3, 99).to_dict())
+        open_codes(store, CodeLayout(Grid(2, 3), 99).to_dict())

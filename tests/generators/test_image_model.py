@@ -13,14 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fvq_core.codes import Codes, Grid, Sequence
+from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
 from fvq_core.registry import MODELS, describe
 from fvq_core.saving import hub
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
-from fvq_generators import image_model
 from fvq_generators.image_model import AutoregressiveImageModel
 from fvq_generators.interop.convert import build_from_peer
 from fvq_generators.pretrained import load_generator, save_generator
@@ -107,28 +106,12 @@ def test_another_tokenizer_is_refused(model: AutoregressiveImageModel, tmp_path:
     folder = model.save_pretrained(tmp_path / 'model')
     with pytest.raises(UserError, match='mean other pixels'):
         AutoregressiveImageModel.from_pretrained(folder, tokenizer=other)
-    sequence = dict(type='Sequence', tokens=7, codebook_size=32)
+    sequence = dict(type='Sequence', length=7, codebook_size=32)
     for layout in ({**GRID, 'codebook_size': 32}, sequence, {**sequence, 'codebook_size': 16}):
-        with pytest.raises(UserError, match=rf'draws codes on {layout["type"]}\(.*, this tokenizer reads Grid\('):
+        with pytest.raises(
+            UserError, match=rf'this tokenizer cannot decode \(.*cannot (embed|decode) .*{layout["type"]}\('
+        ):
             AutoregressiveImageModel(tiny_generator(layout=layout)).attach(other)
-
-
-class SequenceTokens(torch.nn.Module):
-    """Stands in for a quantizer of sequences with 16 codes."""
-
-    def layout(self, height: int, width: int) -> Sequence:
-        return Sequence(height * width, 16)
-
-
-def test_a_sequence_is_checked_against_the_vocabulary(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch):
-    identity = tokenizer_hash(tokenizer)
-    monkeypatch.setattr(image_model, 'tokenizer_hash', lambda tokenizer: identity)
-    monkeypatch.setattr(tokenizer, 'fold', lambda: tokenizer)
-    tokenizer.quantizer = SequenceTokens()
-    layout = dict(type='Sequence', tokens=7, codebook_size=16)
-    AutoregressiveImageModel(tiny_generator(layout=layout)).attach(tokenizer)
-    with pytest.raises(UserError, match=r'codebook_size=32.*codebook_size=16'):
-        AutoregressiveImageModel(tiny_generator(layout={**layout, 'codebook_size': 32})).attach(tokenizer)
 
 
 def test_a_folded_tokenizer_is_the_same_one(model: AutoregressiveImageModel, tokenizer: Tokenizer):
@@ -376,7 +359,7 @@ def test_an_argument_of_the_generator_of_another_type_names_the_file(
 
 def test_a_generator_of_the_contract_alone_is_told_what_is_in_it(tokenizer: Tokenizer):
     class Plain(Generator):
-        layouts, layout, num_classes = (Grid,), Grid(3, 4, 16), 5
+        positions, layout, num_classes = (Grid,), CodeLayout(Grid(3, 4), 16), 5
 
         def __init__(self) -> None:
             super().__init__()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import weakref
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fvq_core.codes import Codes, Grid, ResidualGrid
+from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_generators import LlamaGen
@@ -368,10 +367,10 @@ def test_guidance_of_a_model_trained_without_dropping_classes_is_refused():
 
 
 def test_layouts_and_codes_that_do_not_fit_are_refused():
-    with pytest.raises(UserError, match='LlamaGen takes Grid, Sequence, got ResidualGrid'):
-        GENERATORS.build(generator_config(layout=ResidualGrid(2, 2, (8, 8)).to_dict()))
+    with pytest.raises(UserError, match='LlamaGen takes a Grid or Sequence with one code a position, got'):
+        GENERATORS.build(generator_config(layout=CodeLayout(Grid(2, 2), (8, 8)).to_dict()))
     generator = tiny_generator()
-    other = Codes(torch.zeros(1, 12, dtype=torch.int64), replace(Grid(3, 4, 32), height=4, width=3))
+    other = Codes(torch.zeros(1, 12, dtype=torch.int64), CodeLayout(Grid(4, 3), 32))
     with pytest.raises(UserError, match='the codes lie on Grid'):
         generator.loss(other, torch.tensor([0]))
     with pytest.raises(UserError, match='13 codes do not fit a layout of 12'):

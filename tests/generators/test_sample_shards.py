@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fvq_core.codes import Codes, Grid
+from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.errors import UserError
 from fvq_core.files.atomic import staged
 from fvq_core.generator import Generator
@@ -382,7 +382,7 @@ def test_a_request_that_cannot_be_drawn_is_refused_at_once() -> None:
             asked.append(len(cond))
             if cfg_scale < 1:
                 raise UserError('cfg_scale must be 1 or more')
-            return Codes(cond[:, None], Grid(1, 1, 4))
+            return Codes(cond[:, None], CodeLayout(Grid(1, 1), 4))
 
     check_request(Picky(), dict(cfg_scale=2.0), 1)
     with pytest.raises(UserError, match='cfg_scale must be 1 or more'):

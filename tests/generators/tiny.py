@@ -12,7 +12,7 @@ from fvq_core.registry import GENERATORS
 from fvq_generators import LlamaGen
 
 GRID = dict(type='Grid', height=3, width=4, codebook_size=32)
-SEQUENCE = dict(type='Sequence', tokens=7, codebook_size=32)
+SEQUENCE = dict(type='Sequence', length=7, codebook_size=32)
 NO_DROPOUT = dict(token_dropout=0.0, residual_dropout=0.0, ffn_dropout=0.0)
 
 

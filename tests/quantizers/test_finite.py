@@ -100,7 +100,7 @@ def test_other_things_than_latents_and_codes_are_refused(name: str):
     wrong: list[tuple[Any, str]] = [
         (z.numpy(), 'expected a float latent .*, got ndarray'),
         (z.to(torch.int64), 'got torch.int64'),
-        (z[0], r'expected \(B, 8, H, W\), got \(8, 4, 6\)'),
+        (z[0], r'expected \(B, 8, H, W\) or \(B, 8, L\), got \(8, 4, 6\)'),
         (z[:, :5], r'expected \(B, 8, H, W\)'),
     ]
     for given, message in wrong:

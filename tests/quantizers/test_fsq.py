@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core.codes import ProductGrid
+from fvq_core.codes import CodeLayout, Grid
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import FSQ
@@ -111,7 +111,7 @@ def test_noise_touches_the_asked_share_in_training_and_no_index():
 def test_groups_share_the_levels():
     z = latents(dim=4)
     codes = fsq(5, 3, groups=2)(z).codes
-    assert codes.layout == ProductGrid(4, 6, (15, 15))
+    assert codes.layout == CodeLayout(Grid(4, 6), (15, 15))
     assert torch.equal(codes.unflatten()[..., 1], fsq(5, 3)(z[:, 2:]).codes.unflatten())
 
 

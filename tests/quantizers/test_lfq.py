@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fvq_core.codes import Codes, Grid, ProductGrid
+from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import LFQ
@@ -45,7 +45,7 @@ def test_codebook_holds_every_corner_once():
 def test_sub_tokens_hold_the_bits_of_the_index_and_rows_the_index():
     z, plain, factorized = latents(), lfq(), lfq(factorized_bits=(3, 5))
     index_BL, tokens = plain(z).codes.indices_BL, factorized(z).codes
-    assert tokens.layout == ProductGrid(4, 6, (8, 32))
+    assert tokens.layout == CodeLayout(Grid(4, 6), (8, 32))
     parts = tokens.unflatten().flatten(1, 2)
     assert torch.equal(parts[..., 0] + 8 * parts[..., 1], index_BL)
     assert torch.equal(factorized.codebook_indices(tokens), index_BL)
@@ -56,10 +56,10 @@ def test_sub_tokens_hold_the_bits_of_the_index_and_rows_the_index():
 def test_groups_stand_one_after_the_other_and_share_their_codes():
     z = latents()
     pair, single = lfq(codebook_size=16, groups=2)(z).codes, lfq(codebook_size=16)
-    assert pair.layout == ProductGrid(4, 6, (16, 16))
+    assert pair.layout == CodeLayout(Grid(4, 6), (16, 16))
     for group in range(2):
         expected = single(z[:, 4 * group : 4 * group + 4]).codes
-        assert expected.layout == Grid(4, 6, 16)
+        assert expected.layout == CodeLayout(Grid(4, 6), 16)
         assert torch.equal(pair.unflatten()[..., group], expected.unflatten())
 
 
@@ -114,7 +114,7 @@ def test_training_forward_never_builds_the_codebook(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(LFQ, 'codebook', lambda _: pytest.fail('built'))
     output = lfq(True, codebook_size=2**18)(latents(dim=18))
     assert output.losses['entropy'].isfinite()
-    assert output.codes.layout == Grid(4, 6, 2**18)
+    assert output.codes.layout == CodeLayout(Grid(4, 6), 2**18)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str):
 
 def test_sub_tokens_of_another_split_are_refused():
     codes = lfq(factorized_bits=(3, 5))(latents()).codes
-    with pytest.raises(UserError, match='LFQ: cannot embed ProductGrid'):
+    with pytest.raises(UserError, match='LFQ: cannot embed CodeLayout'):
         lfq(factorized_bits=(5, 3)).embed(codes)
     with pytest.raises(UserError, match='codes must lie in'):
-        lfq(factorized_bits=(3, 5)).embed(Codes(torch.full((1, 2), 8), ProductGrid(1, 1, (8, 32))))
+        lfq(factorized_bits=(3, 5)).embed(Codes(torch.full((1, 2), 8), CodeLayout(Grid(1, 1), (8, 32))))
 
 
 def test_fold_takes_no_label():

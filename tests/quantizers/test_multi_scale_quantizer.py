@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fvq_core.codes import Codes, ScalePyramid
+from fvq_core.codes import CodeLayout, Codes, Grid, Pyramid
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import MultiScaleQuantizer
@@ -35,7 +35,7 @@ def by_hand(quantizer: MultiScaleQuantizer, z: Tensor) -> tuple[list[Tensor], li
     """Codes (B, h, w) and running sums of each scale by VAR's algorithm 1, in float64."""
     rest, total, indices, sums = z.double(), torch.zeros_like(z.double()), [], []
     codebook = quantizer.codebook().detach().double()
-    for scale, (h, w) in enumerate(quantizer.layout(*z.shape[-2:]).sides):
+    for scale, (h, w) in enumerate(quantizer.layout(Grid(*z.shape[-2:])).positions.scales):
         small = F.adaptive_avg_pool2d(rest, (h, w))
         nearest = torch.cdist(vectors(small), codebook).argmin(1).view(len(z), h, w)
         chosen = codebook[nearest].permute(0, 3, 1, 2)
@@ -48,9 +48,9 @@ def by_hand(quantizer: MultiScaleQuantizer, z: Tensor) -> tuple[list[Tensor], li
 
 def split(codes: Codes) -> list[Tensor]:
     """(B, h, w) of each scale."""
-    layout: Any = codes.layout
+    layout: Any = codes.layout.positions
     parts = codes.indices_BL.split(layout.lengths, 1)
-    return [part.unflatten(1, side) for part, side in zip(parts, layout.sides, strict=True)]
+    return [part.unflatten(1, side) for part, side in zip(parts, layout.scales, strict=True)]
 
 
 @pytest.mark.parametrize('num_phi', [1, 2, None])
@@ -59,7 +59,7 @@ def test_each_scale_takes_the_codes_nearest_to_what_is_left_over(num_phi: int | 
     quantizer, z = multi_scale(num_phi=num_phi), latents(3)
     output = quantizer(z)
     indices, sums = by_hand(quantizer, z)
-    assert output.codes.layout == ScalePyramid(((1, 1), (2, 3), (4, 6)), K)
+    assert output.codes.layout == CodeLayout(Pyramid(((1, 1), (2, 3), (4, 6))), K)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(split(output.codes), indices, strict=True))
     torch.testing.assert_close(output.z_q_BDHW, sums[-1].float())
     torch.testing.assert_close(quantizer.embed_scales(output.codes, cumulative=True), torch.stack(sums, 1).float())
@@ -137,7 +137,7 @@ def test_prefixes_are_running_sums_and_later_codes_do_not_matter():
     parts, sums = (quantizer.embed_scales(codes, cumulative=c) for c in (False, True))
     torch.testing.assert_close(parts.cumsum(1), sums)
     for step in (1, 2, 3):
-        known = sum(codes.layout.lengths[:step])
+        known = sum(codes.layout.positions.lengths[:step])
         other = codes.indices_BL.clone()
         other[:, known:] = (other[:, known:] + 1) % K
         assert torch.equal(quantizer.embed_prefix(Codes(other, codes.layout), step), sums[:, step - 1])
@@ -198,12 +198,12 @@ def test_a_single_scale_has_no_inputs_to_predict_from():
     ],
 )
 def test_sides_scale_with_the_latent_and_end_at_its_size(height: int, width: int, expected: tuple):
-    assert multi_scale(scales=(1, 2, 3, 4)).layout(height, width).sides == expected
+    assert multi_scale(scales=(1, 2, 3, 4)).layout(Grid(height, width)).positions.scales == expected
 
 
 def test_default_is_vars_pyramid_of_680_codes():
     quantizer = MultiScaleQuantizer(VECTOR)
-    assert quantizer.layout(16, 16).length == 680
+    assert quantizer.layout(Grid(16, 16)).length == 680
     assert len(quantizer.phis) == 4
     assert quantizer.phi_of_scale == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
 
@@ -261,7 +261,7 @@ def test_an_update_that_writes_codes_sees_all_scales_in_one_step():
 def test_usage_counts_the_codes_of_each_scale():
     quantizer = multi_scale()
     codes = quantizer(latents()).codes
-    rows = quantizer.codebook_indices(codes).split(codes.layout.lengths, 1)
+    rows = quantizer.codebook_indices(codes).split(codes.layout.positions.lengths, 1)
     assert [r.shape[1] for r in rows] == [1, 6, 24]
     assert all(torch.equal(a, b.flatten(1)) for a, b in zip(rows, split(codes), strict=True))
 

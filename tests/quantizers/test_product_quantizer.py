@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fvq_core.codes import ProductGrid
+from fvq_core.codes import CodeLayout, Grid
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import ProductQuantizer, VectorQuantizer
@@ -25,7 +25,7 @@ def product(train: bool = False, shared: bool = False, **axes: Any) -> ProductQu
 def test_each_group_is_quantized_as_if_it_were_alone(shared: bool):
     quantizer, z = product(shared=shared), latents()
     output = quantizer(z)
-    assert output.codes.layout == ProductGrid(4, 6, (K,) * GROUPS)
+    assert output.codes.layout == CodeLayout(Grid(4, 6), (K,) * GROUPS)
     for g, part in enumerate(z.chunk(GROUPS, 1)):
         alone = quantizer.quantizers[0 if shared else g](part)
         assert torch.equal(output.codes.unflatten()[..., g], alone.codes.unflatten())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid, ProductGrid, ResidualGrid, ScalePyramid
+from fvq_core.codes import CodeLayout, Codes, Grid, Positions, Pyramid
 from fvq_core.errors import UserError
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import PROJECTORS, QUANTIZERS, describe
@@ -31,10 +31,10 @@ def assert_same(one: QuantizerOutput, other: QuantizerOutput) -> None:
 
 def sum_of_scales(quantizer: MultiScaleQuantizer, rows_BLD: Tensor) -> Tensor:
     """The latent of codebook rows by the definition: enlarge, phi, add."""
-    total, layout = torch.zeros(len(rows_BLD), D, 4, 6), quantizer.layout(4, 6)
+    total, layout = torch.zeros(len(rows_BLD), D, 4, 6), quantizer.layout(Grid(4, 6)).positions
     for scale, rows_BlD in enumerate(rows_BLD.split(layout.lengths, 1)):
-        x = rows_BlD.mT.reshape(-1, D, *layout.sides[scale])
-        if layout.sides[scale] != (4, 6):
+        x = rows_BlD.mT.reshape(-1, D, *layout.scales[scale])
+        if layout.scales[scale] != (4, 6):
             x = F.interpolate(x, (4, 6), mode='bicubic')
         x = x.contiguous()  # the last bits of a convolution may depend on the memory order
         if len(quantizer.phis):
@@ -55,12 +55,12 @@ def upside_down(quantizer: Quantizer) -> Quantizer:
 
 def flip_rows(codes: Codes) -> list[Tensor]:
     """The codes of each grid with its rows in reverse order."""
-    if not isinstance(codes.layout, ScalePyramid):
+    if not isinstance(codes.layout.positions, Pyramid):
         return [codes.unflatten().flip(1)]
-    by_scale = codes.indices_BL.split(codes.layout.lengths, 1)
+    by_scale = codes.indices_BL.split(codes.layout.positions.lengths, 1)
     return [
         indices.unflatten(1, side).flip(1).flatten(1)
-        for indices, side in zip(by_scale, codes.layout.sides, strict=True)
+        for indices, side in zip(by_scale, codes.layout.positions.scales, strict=True)
     ]
 
 
@@ -163,7 +163,7 @@ def test_every_image_of_a_batch_is_quantized_alone_whatever_its_sides(name: str)
         whole = quantizer(z)
         assert whole.z_q_BDHW.shape == z.shape
         assert whole.z_BDHW is None if 'Gumbel' in name else whole.z_BDHW.shape == z.shape
-        assert whole.codes.layout == quantizer.layout(height, width)
+        assert whole.codes.layout == quantizer.layout(Grid(height, width))
         whole.codes.layout.check(whole.codes.indices_BL)
         for i in range(3):
             alone = quantizer(z[i : i + 1])
@@ -212,13 +212,17 @@ def test_latent_without_positions_is_refused(name: str):
 @every_case
 def test_wrong_number_of_channels_is_refused(name: str):
     for wrong in (latents(dim=D + 1), latents()[0]):
-        with pytest.raises(UserError, match=rf'expected \(B, {D}, H, W\), got'):
+        with pytest.raises(UserError, match=rf'expected \(B, {D}, H, W\) or \(B, {D}, L\), got'):
             build(CASES[name])(wrong)
 
 
 @pytest.mark.parametrize('name', list(TINY_QUANTIZERS))
-@pytest.mark.parametrize('layout', [Grid(2, 2, 3), ScalePyramid(((1, 1), (2, 2)), 16), ProductGrid(2, 2, (16, 16))])
-def test_codes_of_another_tokenizer_are_refused(name: str, layout: Grid | ScalePyramid | ProductGrid):
+@pytest.mark.parametrize(
+    ('positions', 'vocabularies'),
+    [(Grid(2, 2), (3,)), (Pyramid(((1, 1), (2, 2))), (16, 3)), (Grid(2, 2), (16,) * 5)],
+)
+def test_codes_of_another_tokenizer_are_refused(name: str, positions: Positions, vocabularies: tuple[int, ...]):
+    layout = CodeLayout(positions, vocabularies)
     with pytest.raises(UserError, match=f'{name}: cannot embed'):
         build(CASES[name]).embed(Codes(torch.zeros(1, layout.length, dtype=torch.int64), layout))
 
@@ -226,8 +230,7 @@ def test_codes_of_another_tokenizer_are_refused(name: str, layout: Grid | ScaleP
 @every_case
 def test_codes_beyond_the_codebook_are_refused(name: str):
     quantizer = build(CASES[name])
-    layout = quantizer.layout(2, 2)
-    assert isinstance(layout, Grid | ProductGrid | ResidualGrid | ScalePyramid)
+    layout = quantizer.layout(Grid(2, 2))
     codes = Codes(torch.full((1, layout.length), layout.vocab_size), layout)
     with pytest.raises(UserError, match='codes must lie in'):
         quantizer.embed(codes)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import ResidualGrid
+from fvq_core.codes import CodeLayout, Grid
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers import ResidualQuantizer
@@ -228,7 +228,7 @@ def test_joined_positions_are_quantized_as_one_vector():
     quantizer, z = wrapped(space_to_depth=(2, 1)), latents(dim=D // 2)
     assert quantizer.code_dim == D // 2
     output = quantizer(z)
-    assert output.codes.layout == ResidualGrid(2, 6, (K, K))
+    assert output.codes.layout == CodeLayout(Grid(2, 6), (K, K))
     joined = torch.cat([vectors(z[:, :, 0::2]), vectors(z[:, :, 1::2])], 1)
     expected, sums = by_hand(joined, quantizer.codebooks())
     assert torch.equal(output.codes.unflatten().view(-1, 2), expected)

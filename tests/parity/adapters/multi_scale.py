@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvq_core.codes import Codes
+from fvq_core.codes import Codes, Grid
 from fvq_core.interop import fvq_release, var
 from fvq_core.registry import QUANTIZERS, TOKENIZERS
 from fvq_core.saving.weights import load_weights
@@ -74,11 +74,11 @@ def hits(case: Case) -> Tensor:
 @torch.no_grad()
 def helpers(f: Tensor, quantizer: MultiScaleQuantizer) -> dict[str, Tensor]:
     codes = quantizer(f).codes
-    layout = quantizer.layout(*f.shape[-2:])
+    layout = quantizer.layout(Grid(*f.shape[-2:])).positions
     by_scale = codes.indices_BL.split(layout.lengths, 1)
 
     def code_map(scale: int) -> Tensor:
-        return quantizer.codebook()[by_scale[scale].unflatten(1, layout.sides[scale])].permute(0, 3, 1, 2)
+        return quantizer.codebook()[by_scale[scale].unflatten(1, layout.scales[scale])].permute(0, 3, 1, 2)
 
     last, nothing = len(by_scale) - 1, torch.zeros_like(f)
     first_sum, first_input = quantizer.advance(nothing, code_map(0), 0)
@@ -109,7 +109,7 @@ def fvq_quantizer(case: Case) -> dict[str, Tensor]:
     raw = build(case, {key: value for key, value in case.state.items() if not key.startswith(BRIDGE)})
     got['idx_raw'] = raw.eval()(case.inputs['f']).codes.indices_BL
     window, K = case.state['codebook_used'], case.constructor['vocab_size']
-    by_scale = codes.indices_BL.split(quantizer.layout(*case.inputs['f'].shape[-2:]).lengths, 1)
+    by_scale = codes.indices_BL.split(quantizer.layout(Grid(*case.inputs['f'].shape[-2:])).positions.lengths, 1)
     chosen = torch.cat([indices.flatten() for indices in by_scale])
     window = torch.cat([window[len(chosen) :], chosen.to(window)])
     got['usage'] = torch.tensor(len(window.unique()) / K)

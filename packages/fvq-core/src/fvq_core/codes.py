@@ -1,45 +1,61 @@
-"""Codes and how they lie on the image: the contract between tokenizers and generators."""
+"""Codes and latents, and how they lie on the image: the contract between tokenizers and generators."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from .errors import UserError
+from .positions import Grid as Grid
+from .positions import Positions, check_size, positions_from_dict
+from .positions import Pyramid as Pyramid
+from .positions import Sequence as Sequence
 
-_LAYOUTS: dict[str, type[CodeLayout]] = {}
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class CodeLayout:
-    """How the L codes of one image are arranged, and how many values each may take.
+    """How the L codes of one image are arranged, and how many values each may take: positions x slots.
 
-    `Grid`, `ResidualGrid`, `ScalePyramid`, `ProductGrid` and `Sequence` are the layouts. All agree on this: codes of a
-    batch are an int64 tensor (B, L) in reading order; `unflatten` gives the shape a human would expect.
+    Codes of a batch are an int64 tensor (B, L) in reading order; all slots of a position are neighbours.
+
+    Args:
+        positions: Where codes lie; the encoder chooses.
+        vocabularies: The number of values of each slot of a position; the quantizer chooses. One number for one code a
+            position; several for residual depths or product groups.
+
+    Raises:
+        UserError: Something else than `Positions`, or a size that is not a whole number from 1 on.
     """
 
-    def __init_subclass__(cls) -> None:
-        _LAYOUTS[cls.__name__] = cls
+    positions: Positions
+    vocabularies: tuple[int, ...]
+
+    def __init__(self, positions: Positions, vocabularies: int | tuple[int, ...] | list[int]) -> None:
+        if not isinstance(positions, Positions):
+            raise UserError(f'CodeLayout: expected positions such as Grid(16, 16), got {positions!r}.')
+        sizes = tuple(vocabularies) if isinstance(vocabularies, list | tuple) and vocabularies else (vocabularies,)
+        object.__setattr__(self, 'positions', positions)
+        object.__setattr__(self, 'vocabularies', tuple(check_size('CodeLayout', size) for size in sizes))
+
+    @property
+    def slots(self) -> int:
+        """The number of codes at each position: 1, residual depth or product groups."""
+        return len(self.vocabularies)
 
     @property
     def length(self) -> int:
         """L, the number of codes of one image."""
-        raise NotImplementedError
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        """The number of values of each *kind* of slot, in the order the kinds repeat along the sequence."""
-        raise NotImplementedError
+        return self.positions.length * self.slots
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one image's codes."""
-        raise NotImplementedError
+        """The shape of one image's codes: that of the positions, with the slots behind if there are several."""
+        return (*self.positions.shape, self.slots) if self.slots > 1 else self.positions.shape
 
     @property
     def vocab_size(self) -> int:
@@ -61,32 +77,35 @@ class CodeLayout:
         shape = tuple(indices.shape)
         if math.prod(shape) % self.length:
             raise UserError(
-                f'{type(self).__name__}.{method}: expected {self.length} codes an image, got codes of shape {shape}.'
+                f'{type(self.positions).__name__}.{method}: expected {self.length} codes an image, got codes of shape {shape}.'
             )
 
     def check(self, indices_BL: Tensor) -> None:
-        """Refuse codes that this layout cannot hold.
+        """Raise if this layout cannot hold these codes.
 
         Raises:
             UserError: Wrong length, wrong dtype or a code outside its slot's vocabulary.
         """
-        name = type(self).__name__
+        name = type(self.positions).__name__
         check_integers(name, indices_BL)
         indices_BL = indices_BL.to(torch.int64)  # sizes may lie beyond a narrow type, and uint16 has no maximum
         if indices_BL.dim() != 2 or indices_BL.shape[1] != self.length:
             raise UserError(f'{name}: expected codes of shape (B, {self.length}), got {tuple(indices_BL.shape)}.')
-        period = len(self.vocabularies)
-        for kind, size in enumerate(self.vocabularies):
-            slot = indices_BL[:, kind::period]
-            if slot.numel() and (slot.min() < 0 or slot.max() >= size):
+        for slot, size in enumerate(self.vocabularies):
+            codes = indices_BL[:, slot :: self.slots]
+            if codes.numel() and (codes.min() < 0 or codes.max() >= size):
                 raise UserError(
-                    f'{name}: codes must lie in [0, {size}), got [{slot.min().item()}, {slot.max().item()}]; '
+                    f'{name}: codes must lie in [0, {size}), got [{codes.min().item()}, {codes.max().item()}]; '
                     'were they made by another tokenizer?'
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; `layout_from_dict` reads it."""
-        return {'type': type(self).__name__, **asdict(self)}
+        """A JSON-ready description; `layout_from_dict` reads it.
+
+        That of the positions, with `codebook_size`: one number, or a list if there are several slots.
+        """
+        sizes = list(self.vocabularies)
+        return {**self.positions.to_dict(), 'codebook_size': sizes if len(sizes) > 1 else sizes[0]}
 
 
 def check_integers(owner: str, indices: Any) -> None:
@@ -105,156 +124,19 @@ def check_is_codes(owner: str, codes: Any) -> None:
         given = f'a tensor {tuple(codes.shape)}' if isinstance(codes, Tensor) else type(codes).__name__
         raise UserError(
             f'{owner}: expected Codes, got {given}; indices become codes with their layout, '
-            'Codes(indices, tokenizer.quantizer.layout(height, width)).'
+            'Codes(indices, tokenizer.layout(height, width)).'
         )
 
 
 def layout_from_dict(description: Any) -> CodeLayout:
-    """The layout that `CodeLayout.to_dict` described.
+    """The layout of a description such as `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
 
     Raises:
-        UserError: An unknown type, missing or unknown fields, or a field that is not a whole number from 1 on, or lists
-            of such numbers.
+        UserError: Unknown positions, missing or unknown fields, or sizes that are not whole numbers from 1 on.
     """
     arguments = dict(description) if isinstance(description, Mapping) else {}
-    cls = _LAYOUTS.get(str(arguments.pop('type', '')))
-    if cls is None:
-        raise UserError(f'unknown code layout {description}; known: {", ".join(_LAYOUTS)}')
-    known = {field.name for field in fields(cls)}
-    if arguments.keys() != known:
-        unknown, missing = sorted(arguments.keys() - known), sorted(known - arguments.keys())
-        raise UserError(f'{cls.__name__}: unknown field(s) {unknown}, missing {missing}')
-    try:
-        return cls(**{key: _sizes(value) for key, value in arguments.items()})
-    except (TypeError, ValueError) as error:
-        raise UserError(f'{cls.__name__}: its fields are sizes from 1 on, got {description}') from error
-
-
-def _sizes(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_sizes(entry) for entry in value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(value)
-    return value
-
-
-@dataclass(frozen=True)
-class Grid(CodeLayout):
-    """One code at each position of a latent grid, row by row."""
-
-    height: int
-    width: int
-    codebook_size: int
-
-    @property
-    def length(self) -> int:
-        return self.height * self.width
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        return (self.codebook_size,)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.height, self.width)
-
-
-@dataclass(frozen=True)
-class ResidualGrid(CodeLayout):
-    """A stack of `depth` residual codes at each position; all depths of a position are neighbours in the sequence."""
-
-    height: int
-    width: int
-    codebook_sizes: tuple[int, ...]
-
-    @property
-    def depth(self) -> int:
-        return len(self.codebook_sizes)
-
-    @property
-    def length(self) -> int:
-        return self.height * self.width * self.depth
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        return self.codebook_sizes
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.height, self.width, self.depth)
-
-
-@dataclass(frozen=True)
-class ProductGrid(CodeLayout):
-    """Independent codes of several sub-codebooks at each position; all groups of a position are neighbours."""
-
-    height: int
-    width: int
-    codebook_sizes: tuple[int, ...]
-
-    @property
-    def groups(self) -> int:
-        return len(self.codebook_sizes)
-
-    @property
-    def length(self) -> int:
-        return self.height * self.width * self.groups
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        return self.codebook_sizes
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.height, self.width, self.groups)
-
-
-@dataclass(frozen=True)
-class ScalePyramid(CodeLayout):
-    """Grids of growing sides, coarse to fine (VAR): `sides` holds (height, width) of each scale."""
-
-    sides: tuple[tuple[int, int], ...]
-    codebook_size: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, 'sides', tuple((int(h), int(w)) for h, w in self.sides))
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """The number of codes of each scale."""
-        return tuple(h * w for h, w in self.sides)
-
-    @property
-    def length(self) -> int:
-        return sum(self.lengths)
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        return (self.codebook_size,)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.length,)
-
-
-@dataclass(frozen=True)
-class Sequence(CodeLayout):
-    """A 1-D token sequence with no position on the image (TiTok)."""
-
-    tokens: int
-    codebook_size: int
-
-    @property
-    def length(self) -> int:
-        return self.tokens
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        return (self.codebook_size,)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.tokens,)
+    sizes = arguments.pop('codebook_size', None)
+    return CodeLayout(positions_from_dict(arguments), sizes)
 
 
 @dataclass(frozen=True)
@@ -277,7 +159,9 @@ class Codes:
 
     def __post_init__(self) -> None:
         if not isinstance(self.layout, CodeLayout):
-            raise UserError(f'Codes: expected a CodeLayout such as Grid, got {type(self.layout).__name__}.')
+            raise UserError(
+                f'Codes: expected a CodeLayout such as CodeLayout(Grid(16, 16), 1024), got {type(self.layout).__name__}.'
+            )
         check_integers('Codes', self.indices_BL)
         if self.indices_BL.dtype != torch.int64:
             object.__setattr__(self, 'indices_BL', self.indices_BL.to(torch.int64))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .codes import CodeLayout, Codes
+from .codes import CodeLayout, Codes, Positions
 from .errors import UserError
 
 
@@ -16,13 +16,15 @@ class Generator(nn.Module):
     """A conditional model of codes.
 
     Attributes:
-        layouts: The layout classes it can model.
+        positions: The kinds of positions it can model.
+        takes_slots: Whether it models several codes a position.
         layout: What this one models.
         num_classes: Its classes; None where its conditions are captions.
         caption_shape: Feature vectors T and channels C of its captions; None where its conditions are classes.
     """
 
-    layouts: ClassVar[tuple[type[CodeLayout], ...]] = ()
+    positions: ClassVar[tuple[type[Positions], ...]] = ()
+    takes_slots: ClassVar[bool] = False
     layout: CodeLayout
     num_classes: int | None
     caption_shape: tuple[int, int] | None = None
@@ -69,11 +71,12 @@ class Generator(nn.Module):
 
     @classmethod
     def check_layout(cls, layout: CodeLayout) -> None:
-        """Refuse a layout that this generator cannot model.
+        """Raise if this generator cannot model a layout.
 
         Raises:
             UserError: Naming the layouts it takes.
         """
-        if not isinstance(layout, cls.layouts):
-            takes: list[Any] = [known.__name__ for known in cls.layouts]
-            raise UserError(f'{cls.__name__} takes {", ".join(takes)}, got {type(layout).__name__}.')
+        if not isinstance(layout.positions, cls.positions) or (layout.slots > 1 and not cls.takes_slots):
+            takes = ' or '.join(known.__name__ for known in cls.positions)
+            slots = '' if cls.takes_slots else ' with one code a position'
+            raise UserError(f'{cls.__name__} takes a {takes}{slots}, got {layout}.')

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from .codes import CodeLayout, Codes
+from .codes import CodeLayout, Codes, Positions
 from .ops.ranks import copy_from_first_rank
 from .projector import find_projectors
 
@@ -22,7 +22,7 @@ class QuantizerOutput:
         codes: The chosen codes.
         losses: Weighted terms to add to the training loss, scalars by name; empty in eval.
         z_BDHW: The latent as the quantizer compared it with its codes (after any normalisation), so that
-            mean |z - z_q|^2 is the quantization error. None where codes are chosen in another way (Gumbel).
+            mean |z - z_q|^2 is the quantization error. None if codes are chosen in another way (Gumbel).
     """
 
     z_q_BDHW: Tensor
@@ -34,7 +34,9 @@ class QuantizerOutput:
 class Quantizer(nn.Module):
     """Latent to codes and back.
 
-    Codes are exact in float32 alone: rounded to bfloat16, latents fall to other codes. So a quantizer's weights stay float32
+    A latent is (B, D, H, W) on a grid, or (B, D, L) in a sequence; "BDHW" stands for both.
+
+    Codes are exact only in float32: rounded to bfloat16, latents fall to other codes. So a quantizer's weights stay float32
     when the model around it is cast (`model.bfloat16()`, `.half()`, `.double()`).
 
     Attributes:
@@ -46,11 +48,11 @@ class Quantizer(nn.Module):
     component_config: dict[str, Any]
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        """Quantize a latent (B, D, H, W); H and W may differ from call to call."""
+        """Quantize a latent (B, D, H, W) or (B, D, L); H, W and L may differ from call to call."""
         raise NotImplementedError
 
     def embed(self, codes: Codes) -> Tensor:
-        """The quantized latent (B, D, H, W) of codes; equals what `forward` returns for them in eval, bit for bit."""
+        """The quantized latent of codes; equals what `forward` returns for them in eval, bit for bit."""
         raise NotImplementedError
 
     def codebook(self) -> Tensor:
@@ -61,9 +63,18 @@ class Quantizer(nn.Module):
         """The row of `codebook()` that each code stands for, (B, L); what usage is counted over."""
         return codes.indices_BL
 
-    def layout(self, height: int, width: int) -> CodeLayout:
-        """How the codes of a latent of this size lie."""
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        """The number of values of each code that a position gets; see `CodeLayout`."""
         raise NotImplementedError
+
+    def layout(self, positions: Positions) -> CodeLayout:
+        """How the codes of a latent with these positions lie.
+
+        Raises:
+            UserError: Positions that it cannot quantize.
+        """
+        return CodeLayout(positions, self.vocabularies)
 
     def fold(self, label: int | None = None) -> Quantizer:
         """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes.
@@ -84,10 +95,9 @@ class Quantizer(nn.Module):
         return False
 
     def initialize(self, z_ND: Tensor) -> None:
-        """Set codes from encoder outputs; called once before the first step where `needs_init`.
+        """Set codes from encoder outputs; called once before the first step if `needs_init`.
 
-        A training loop does so with latents of several batches. Where nobody has, the first training forward does with its
-        own.
+        A training loop does so with latents of several batches; otherwise the first training forward does, with its own.
         """
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .codes import Codes
+from .codes import CodeLayout, Codes, Grid
 from .errors import UserError
 from .images import check_images
 from .quantizer import Quantizer
@@ -92,33 +92,32 @@ class Tokenizer(SavedModel, Autoencoder):
                 f'Tokenizer: the encoder divides the side by {self.downsample_factor}, the decoder multiplies it by '
                 f'{self.decoder.upsample_factor}; give both the same number of levels.'
             )
+        if quant_kernel and self.encoder.kind is not Grid:
+            raise UserError(
+                f'Tokenizer: quant_kernel {quant_kernel} is a convolution over a grid, {type(self.encoder).__name__} gives '
+                'a sequence; use quant_kernel=0.'
+            )
         D = self.quantizer.code_dim
         self.pre_quant = quant_convolution(self.encoder.out_channels, D, quant_kernel)
         self.post_quant = quant_convolution(D, self.decoder.in_channels, quant_kernel)
 
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
-        check_images('Tokenizer', images_BCHW, getattr(self.encoder, 'in_channels', None), self._device)
-        f = self.downsample_factor
-        height, width = images_BCHW.shape[-2:]
-        if height % f or width % f or not height or not width:
-            raise UserError(
-                f'Tokenizer: image sides must be multiples of {f}, got {height}x{width}; crop or resize it.'
-            )
+        check_images('Tokenizer', images_BCHW, self.encoder.in_channels, self._device)
+        self.encoder.positions(*images_BCHW.shape[-2:])  # checks their size
         return self.pre_quant(self.encoder(images_BCHW.to(self._dtype)))
 
     def decode_latent(self, z_BDHW: Tensor) -> Tensor:
         D = self.quantizer.code_dim
         if (
             not isinstance(z_BDHW, Tensor)
-            or z_BDHW.dim() != 4
+            or z_BDHW.dim() != (4 if self.encoder.kind is Grid else 3)
             or z_BDHW.shape[1] != D
             or not z_BDHW.is_floating_point()
         ):
             given = f'{z_BDHW.dtype} {tuple(z_BDHW.shape)}' if isinstance(z_BDHW, Tensor) else type(z_BDHW).__name__
-            raise UserError(
-                f'Tokenizer: expected a float latent (B, {D}, H, W), got {given}; codes are decoded by decode().'
-            )
-        return self.decoder(self.post_quant(z_BDHW.to(self._dtype)))
+            shape = f'(B, {D}, H, W)' if self.encoder.kind is Grid else f'(B, {D}, L)'
+            raise UserError(f'Tokenizer: expected a float latent {shape}, got {given}; codes are decoded by decode().')
+        return self.decoder(self.post_quant(z_BDHW.to(self._dtype)), z_BDHW)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -128,6 +127,25 @@ class Tokenizer(SavedModel, Autoencoder):
     @property
     def _device(self) -> torch.device:
         return next((parameter.device for parameter in self.decoder.parameters()), torch.device('cpu'))
+
+    def layout(self, height: int, width: int) -> CodeLayout:
+        """How the codes of an image of this size, in pixels, lie: positions of the encoder x slots of the quantizer.
+
+        Raises:
+            UserError: Images of this size cannot be encoded.
+        """
+        return self.quantizer.layout(self.encoder.positions(height, width))
+
+    @torch.no_grad()
+    def check_layout(self, layout: CodeLayout) -> None:
+        """Raise if codes of this layout cannot be this tokenizer's.
+
+        Raises:
+            UserError: Other positions or vocabularies than it has.
+        """
+        one = Codes(torch.zeros(1, layout.length, dtype=torch.int64, device=self._device), layout)
+        if self.quantizer.embed(one).dim() != (4 if self.encoder.kind is Grid else 3):
+            raise UserError(f'Tokenizer: cannot decode {layout}; its codes lie on a {self.encoder.kind.__name__}.')
 
     def encode(self, images_BCHW: Tensor) -> Codes:
         """Images to codes.

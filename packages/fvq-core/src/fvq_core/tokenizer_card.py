@@ -52,7 +52,7 @@ def facts(tokenizer: Any) -> list[tuple[str, str]]:
     """Rows of the table of facts."""
     f, side = tokenizer.downsample_factor, example_side(tokenizer)
     try:
-        layout = tokenizer.quantizer.layout(side // f, side // f)
+        layout = tokenizer.layout(side, side)
         codes = f'{layout.length} codes, `{layout}`'
     except UserError as error:  # a quantizer made for other sizes says so
         codes = line(str(error))

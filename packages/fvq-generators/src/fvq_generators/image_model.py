@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid
-from fvq_core.codes import Sequence as CodeSequence
+from fvq_core.codes import Codes
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import check_finite_images
@@ -87,18 +86,15 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
                 f'the generator has learned codes of tokenizer {self.tokenizer_hash[:12]}, this is {given[:12]}: its codes '
                 'mean other pixels. Use the tokenizer that its training codes were extracted with.'
             )
-        layout: Any = self.generator.layout
-        size = None
-        if isinstance(layout, Grid):
-            size = layout.height, layout.width
-        elif isinstance(layout, CodeSequence):
-            size = 1, layout.length
-        if size is not None and (own := tokenizer.quantizer.layout(*size)) != layout:
+        folded = tokenizer.fold()
+        try:
+            folded.check_layout(self.generator.layout)
+        except UserError as error:
             raise UserError(
-                f'the generator draws codes on {layout}, this tokenizer reads {own}; use the tokenizer that its training '
-                'codes were extracted with.'
-            )
-        self.tokenizer, self.tokenizer_hash = tokenizer.fold().to(self.device), given
+                f'the generator draws codes that this tokenizer cannot decode ({str(error).rstrip(".")}); use the one that '
+                'its training codes were extracted with.'
+            ) from error
+        self.tokenizer, self.tokenizer_hash = folded.to(self.device), given
 
     @property
     def device(self) -> torch.device:

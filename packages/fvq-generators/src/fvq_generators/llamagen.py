@@ -44,7 +44,7 @@ class LlamaGen(Generator):
     3B 24 x 3200, 32.
 
     Args:
-        layout: A `Grid` or `Sequence`, or its description `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
+        layout: Of a `Grid` or `Sequence`, or its description `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
         dim: Channels D.
         depth: Blocks.
         heads: Query heads.
@@ -73,7 +73,7 @@ class LlamaGen(Generator):
         UserError: A layout that it cannot model, or sizes that do not fit each other.
     """
 
-    layouts = (Grid, CodeSequence)
+    positions = (Grid, CodeSequence)
 
     def __init__(
         self,
@@ -145,8 +145,8 @@ class LlamaGen(Generator):
         device, head_dim = self.head.weight.device, self.head_dim
         if self.position_embedding is None:
             with torch.device(device):
-                if isinstance(self.layout, Grid):
-                    table = grid_rotations(self.layout.height, self.layout.width, head_dim, self.rope_base)
+                if isinstance(self.layout.positions, Grid):
+                    table = grid_rotations(*self.layout.positions.shape, head_dim, self.rope_base)
                 else:
                     table = sequence_rotations(self.layout.length, head_dim, self.rope_base)
                 self.rotations = with_condition_rows(table, self.condition.tokens)

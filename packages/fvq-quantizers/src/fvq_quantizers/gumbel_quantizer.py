@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid
+from fvq_core.codes import Codes
 from fvq_core.errors import UserError
 from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
 from .chunked_softmax import over_row_chunks
-from .latents import check_codebook, check_codes, check_finite, check_latent, folded_copy, to_grid, to_vectors
+from .latents import check_codebook, check_codes, check_finite, check_latent, folded_copy, to_latent, to_vectors
 
 
 @QUANTIZERS.register_module()
@@ -93,7 +93,7 @@ class GumbelQuantizer(Quantizer):
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """See `Quantizer`; the latent is never compared with codes, so the output has no `z_BDHW`."""
-        B, _, H, W = check_latent(self, z_BDHW)
+        positions, B = check_latent(self, z_BDHW), len(z_BDHW)
         temperature, training = self.temperature, self.training
 
         def chunk(z_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,8 +108,8 @@ class GumbelQuantizer(Quantizer):
             self.steps += 1
             if self.kl_weight:
                 losses['kl'] = self.kl_weight * kl_N.mean()
-        codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
-        return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, None, losses)
+        codes = Codes(indices_N.view(B, -1), self.layout(positions))
+        return QuantizerOutput(to_latent(z_q_ND, positions), codes, None, losses)
 
     def _quantize(self, z_ND: Tensor, temperature: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Indices (N,), quantized vectors (N, D), divergence from the uniform choice (N,).
@@ -132,12 +132,12 @@ class GumbelQuantizer(Quantizer):
         return indices_N, F.embedding(indices_N, codebook_KD) + (soft_ND - soft_ND.detach()), kl_N
 
     def embed(self, codes: Codes) -> Tensor:
-        height, width = check_codes(self, codes)
-        codes_ND = F.embedding(codes.indices_BL.reshape(-1), self.codebook())
-        return to_grid(codes_ND, len(codes), height, width)
+        positions = check_codes(self, codes)
+        return to_latent(F.embedding(codes.indices_BL.reshape(-1), self.codebook()), positions)
 
-    def layout(self, height: int, width: int) -> Grid:
-        return Grid(height, width, self.codebook_size)
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
 
     def fold(self, label: int | None = None) -> GumbelQuantizer:
         return folded_copy(self, label)

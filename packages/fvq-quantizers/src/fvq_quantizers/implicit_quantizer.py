@@ -10,13 +10,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid, ProductGrid
+from fvq_core.codes import Codes
 from fvq_core.errors import UserError
 from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 
 from .digits import Order, digits_to_index, index_to_digits
-from .latents import check_codes, check_finite, check_latent, folded_copy, to_grid, to_vectors
+from .latents import check_codes, check_finite, check_latent, folded_copy, to_latent, to_vectors
 
 
 class ImplicitQuantizer(Quantizer):
@@ -30,7 +30,7 @@ class ImplicitQuantizer(Quantizer):
     Args:
         levels: Values that each channel of a code may take, 2 or more; (C,).
         code_dim: D; by default G x C.
-        groups: G, codes of a position, which share one rule; their layout is a `ProductGrid` when there are several.
+        groups: G, codes of a position, which share one rule; slots of their layout.
         token_channels: Channels of each token of a code; by default one token holds all C.
         order: 'little', the first channel is the lowest digit of an index, or 'big', the highest.
         project: Put linear maps around the codes; by default where D is not G x C.
@@ -108,7 +108,7 @@ class ImplicitQuantizer(Quantizer):
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """See `Quantizer`; `z_BDHW` of the output is what decoding would get had nothing been rounded."""
-        B, _, H, W = check_latent(self, z_BDHW)
+        positions, B = check_latent(self, z_BDHW), len(z_BDHW)
         with full_precision(z_BDHW.device.type):
             x_NGC = self.enter(z_BDHW)
             check_finite(self, x_NGC, 'the bounded latents', B)
@@ -123,8 +123,8 @@ class ImplicitQuantizer(Quantizer):
             z_ND = self.project_out(x_NGC.flatten(1))
         split = zip(digits_NGC.split(self.token_channels, 2), self.token_levels, strict=True)
         tokens_NT = torch.stack([digits_to_index(digits, levels, self.order) for digits, levels in split], 2)
-        codes = Codes(tokens_NT.view(B, -1), self.layout(H, W))
-        return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
+        codes = Codes(tokens_NT.view(B, -1), self.layout(positions))
+        return QuantizerOutput(to_latent(z_q_ND, positions), codes, to_latent(z_ND, positions), losses)
 
     @property
     def token_levels(self) -> list[tuple[int, ...]]:
@@ -152,8 +152,8 @@ class ImplicitQuantizer(Quantizer):
         return shares
 
     def embed(self, codes: Codes) -> Tensor:
-        height, width = check_codes(self, codes)
-        return to_grid(self._leave(self.values(self._digits(codes))), len(codes), height, width)
+        positions = check_codes(self, codes)
+        return to_latent(self._leave(self.values(self._digits(codes))), positions)
 
     def _digits(self, codes: Codes) -> Tensor:
         """Digits (N, G, C) of codes."""
@@ -180,9 +180,9 @@ class ImplicitQuantizer(Quantizer):
             index_NG = index_NG + self.codebook_size * torch.arange(self.groups, device=index_NG.device)
         return index_NG.view(len(codes), -1)
 
-    def layout(self, height: int, width: int) -> Grid | ProductGrid:
-        sizes = tuple(prod(levels) for levels in self.token_levels) * self.groups
-        return Grid(height, width, *sizes) if len(sizes) == 1 else ProductGrid(height, width, sizes)
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return tuple(prod(levels) for levels in self.token_levels) * self.groups
 
     def fold(self, label: int | None = None) -> ImplicitQuantizer:
         return folded_copy(self, label)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
-from fvq_core.codes import CodeLayout, Codes, check_is_codes
+from fvq_core.codes import Codes, Grid, Positions, Sequence, check_is_codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import all_finite, check_finite_images, may_look
 from fvq_core.quantizer import Quantizer
@@ -16,8 +15,8 @@ from fvq_core.quantizer import Quantizer
 Q = TypeVar('Q', bound=Quantizer)
 
 
-def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> torch.Size:
-    """The shape of a latent that a quantizer takes.
+def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> Positions:
+    """The positions of a latent that a quantizer takes.
 
     Raises:
         UserError: Another type, shape or dtype.
@@ -27,12 +26,14 @@ def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> torch.Size:
     if not isinstance(z_BDHW, Tensor) or not z_BDHW.is_floating_point():
         given = z_BDHW.dtype if isinstance(z_BDHW, Tensor) else type(z_BDHW).__name__
         raise UserError(f'{name}: expected a float latent (B, {quantizer.code_dim}, H, W), got {given}.')
-    if z_BDHW.dim() != 4 or z_BDHW.shape[1] != quantizer.code_dim:
-        raise UserError(f'{name}: expected (B, {quantizer.code_dim}, H, W), got {tuple(z_BDHW.shape)}.')
+    if z_BDHW.dim() not in (3, 4) or z_BDHW.shape[1] != quantizer.code_dim:
+        raise UserError(
+            f'{name}: expected (B, {quantizer.code_dim}, H, W) or (B, {quantizer.code_dim}, L), got {tuple(z_BDHW.shape)}.'
+        )
     if not z_BDHW.numel():
         raise UserError(f'{type(quantizer).__name__}: expected at least one image, got a latent {tuple(z_BDHW.shape)}.')
     check_finite(quantizer, z_BDHW, 'the latents', len(z_BDHW))
-    return z_BDHW.shape
+    return Grid(*z_BDHW.shape[2:]) if z_BDHW.dim() == 4 else Sequence(z_BDHW.shape[2])
 
 
 def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -> None:
@@ -70,16 +71,21 @@ def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
     return codebook_KD
 
 
-def check_codes(quantizer: Quantizer, codes: Codes) -> tuple[int, int]:
-    """Height and width of codes that a quantizer can embed; a `UserError` for any others."""
+def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
+    """The positions of the latent of codes.
+
+    Raises:
+        UserError: Something else than codes that this quantizer could have made.
+    """
     check_is_codes(type(quantizer).__name__, codes)
-    layout: CodeLayout = codes.layout
-    height, width = getattr(layout, 'height', 1), getattr(layout, 'width', 1)
-    expected = quantizer.layout(height, width)
-    if layout != expected:
-        raise UserError(f'{type(quantizer).__name__}: cannot embed {layout}; expected {expected}.')
+    layout, positions = codes.layout, codes.layout.positions
+    if not isinstance(positions, Grid | Sequence) or layout.vocabularies != quantizer.vocabularies:
+        raise UserError(
+            f'{type(quantizer).__name__}: cannot embed {layout}; expected a Grid or Sequence with vocabularies '
+            f'{quantizer.vocabularies}.'
+        )
     layout.check(codes.indices_BL)
-    return height, width
+    return positions
 
 
 def folded_copy(quantizer: Q, label: int | None) -> Q:
@@ -90,10 +96,10 @@ def folded_copy(quantizer: Q, label: int | None) -> Q:
 
 
 def to_vectors(z_BDHW: Tensor) -> Tensor:
-    """(B, D, H, W) to (N, D), positions in reading order."""
-    return z_BDHW.permute(0, 2, 3, 1).flatten(0, 2)
+    """(B, D, H, W) or (B, D, L) to (N, D), positions in reading order."""
+    return z_BDHW.movedim(1, -1).flatten(0, -2)
 
 
-def to_grid(z_ND: Tensor, B: int, H: int, W: int) -> Tensor:
+def to_latent(z_ND: Tensor, positions: Positions) -> Tensor:
     """The inverse of `to_vectors`, laid out like any image: a decoder takes over the memory order of what it is given."""
-    return z_ND.view(B, H, W, -1).permute(0, 3, 1, 2).contiguous()
+    return z_ND.view(-1, *positions.shape, z_ND.shape[1]).movedim(-1, 1).contiguous()

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, ScalePyramid, check_is_codes
+from fvq_core.codes import CodeLayout, Codes, Grid, Positions, Pyramid, check_is_codes
 from fvq_core.errors import UserError
 from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
-from .latents import check_latent, to_grid, to_vectors
+from .latents import check_latent, to_latent, to_vectors
 from .phi import Phi, phi_of_scales
 from .pyramid import Scale, check_scales, rescale, shrink
 from .vector_quantizer import VectorQuantizer
@@ -85,33 +85,44 @@ class MultiScaleQuantizer(Quantizer):
     def codebook(self) -> Tensor:
         return self.quantizer.codebook()
 
-    def layout(self, height: int, width: int) -> ScalePyramid:
-        last = self.scales[-1]
-        scales = tuple((rescale(h, last[0], height), rescale(w, last[1], width)) for h, w in self.scales)
-        return ScalePyramid(scales, self.quantizer.codebook_size)
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return self.quantizer.vocabularies
+
+    def layout(self, positions: Positions) -> CodeLayout:
+        return CodeLayout(self._pyramid(positions), self.vocabularies)
+
+    def _pyramid(self, positions: Positions) -> Pyramid:
+        """The scales of a grid."""
+        if not isinstance(positions, Grid):
+            raise UserError(f'MultiScaleQuantizer: has scales of a Grid, got {positions}; use an encoder of grids.')
+        (height, width), last = positions.shape, self.scales[-1]
+        return Pyramid(tuple((rescale(h, last[0], height), rescale(w, last[1], width)) for h, w in self.scales))
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        B, _, H, W = check_latent(self, z_BDHW)
+        positions = check_latent(self, z_BDHW)
+        layout = self.layout(positions)
         with full_precision(z_BDHW.device.type):
             z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
             indices, sum_BDHW, losses = self._quantize(z_BDHW)
             if self.training:
-                sum_BDHW = to_grid(self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW)), B, H, W)
-        codes = Codes(torch.cat([i.view(B, -1) for i in indices], 1), self.layout(H, W))
+                estimate_ND = self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW))
+                sum_BDHW = to_latent(estimate_ND, positions)
+        codes = Codes(torch.cat([i.view(len(z_BDHW), -1) for i in indices], 1), layout)
         return QuantizerOutput(sum_BDHW, codes, z_BDHW, losses)
 
     def _quantize(self, z_BDHW: Tensor) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
         """Indices (B * h * w,) of each scale, the sum of all scales (B, D, H, W), and the losses averaged over scales."""
-        B, _, H, W = z_BDHW.shape
+        H, W = z_BDHW.shape[-2:]
         z_ND = to_vectors(z_BDHW)
         self.start(z_ND)
         vq, codebook_KD = self.quantizer, self.codebook()
         residual_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
         residuals, indices, terms = [], [], []
-        for scale, (h, w) in enumerate(self.layout(H, W).sides):
+        for scale, (h, w) in enumerate(self._pyramid(Grid(H, W)).scales):
             residual_ND = to_vectors(shrink(residual_BDHW, h, w))
             indices_N = vq.search(residual_ND, codebook_KD)
-            part_BDHW = self._enlarge(to_grid(F.embedding(indices_N, codebook_KD), B, h, w), H, W, scale)
+            part_BDHW = self._enlarge(to_latent(F.embedding(indices_N, codebook_KD), Grid(h, w)), H, W, scale)
             sum_BDHW = sum_BDHW + part_BDHW
             # Codes are constants here, so that a regularizer's gradient reaches only the latent.
             residual_BDHW = residual_BDHW - part_BDHW.detach()
@@ -136,29 +147,29 @@ class MultiScaleQuantizer(Quantizer):
         part = self.phis[self.phi_of_scale[scale]](codes_BDhw) if len(self.phis) else codes_BDhw
         return part.contiguous()  # a map of one position looks channels-last, and sums and decoder would take that over
 
-    def _check(self, codes: Codes) -> ScalePyramid:
-        """The layout of codes that this quantizer can embed."""
+    def _check(self, codes: Codes) -> Pyramid:
+        """The scales of codes that this quantizer can embed."""
         check_is_codes('MultiScaleQuantizer', codes)
-        layout = codes.layout
+        layout, pyramid = codes.layout, codes.layout.positions
         layout.check(codes.indices_BL)
-        if not isinstance(layout, ScalePyramid) or layout != self.layout(*layout.sides[-1]):
-            example = self.layout(*self.scales[-1])
+        if not isinstance(pyramid, Pyramid) or layout != self.layout(Grid(*pyramid.scales[-1])):
+            example = self.layout(Grid(*self.scales[-1]))
             raise UserError(f'MultiScaleQuantizer: cannot embed {layout}; expected one that scales as {example}.')
-        return layout
+        return pyramid
 
-    def _code_maps(self, codes: Codes, layout: ScalePyramid) -> Iterator[Tensor]:
+    def _code_maps(self, codes: Codes, pyramid: Pyramid) -> Iterator[Tensor]:
         """The codes of each scale at its own size, (B, D, h, w)."""
         codebook_KD = self.codebook()
-        for indices_Bl, (h, w) in zip(codes.indices_BL.split(layout.lengths, 1), layout.sides, strict=True):
-            yield to_grid(F.embedding(indices_Bl.reshape(-1), codebook_KD), len(codes), h, w)
+        for indices_Bl, scale in zip(codes.indices_BL.split(pyramid.lengths, 1), pyramid.scales, strict=True):
+            yield to_latent(F.embedding(indices_Bl.reshape(-1), codebook_KD), Grid(*scale))
 
     def _sums(self, codes: Codes) -> Iterator[tuple[Tensor, Tensor]]:
         """What each scale adds, and the running sum, (B, D, H, W); bit for bit as `forward` adds them."""
-        layout = self._check(codes)
+        pyramid = self._check(codes)
         sum_BDHW = None
-        for scale, codes_BDhw in enumerate(self._code_maps(codes, layout)):
+        for scale, codes_BDhw in enumerate(self._code_maps(codes, pyramid)):
             with full_precision(codes_BDhw.device.type):
-                part_BDHW = self._enlarge(codes_BDhw, *layout.sides[-1], scale)
+                part_BDHW = self._enlarge(codes_BDhw, *pyramid.scales[-1], scale)
             sum_BDHW = part_BDHW if sum_BDHW is None else sum_BDHW + part_BDHW
             yield part_BDHW, sum_BDHW
 
@@ -185,7 +196,7 @@ class MultiScaleQuantizer(Quantizer):
 
         For each scale but the first: the sum of the scales before it, shrunk to its size.
         """
-        following = self._check(codes).sides[1:]
+        following = self._check(codes).scales[1:]
         # `following` is shorter, so the last sum, which would feed nothing, is never computed.
         inputs = [
             shrink(sums, *scale).flatten(2).transpose(1, 2)
@@ -210,7 +221,7 @@ class MultiScaleQuantizer(Quantizer):
             last scale, the sum itself.
         """
         H, W = sum_BDHW.shape[-2:]
-        scales = self.layout(H, W).sides
+        scales = self._pyramid(Grid(H, W)).scales
         with full_precision(sum_BDHW.device.type):
             sum_BDHW = sum_BDHW + self._enlarge(codes_BDhw, H, W, scale)
             return sum_BDHW, shrink(sum_BDHW, *scales[min(scale + 1, len(scales) - 1)])

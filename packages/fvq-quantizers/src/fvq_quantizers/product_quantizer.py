@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence as SequenceOf
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid, ProductGrid
+from fvq_core.codes import Codes, Sequence
 from fvq_core.errors import UserError
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
@@ -32,7 +33,7 @@ class ProductQuantizer(Quantizer):
         shared: One codebook for all groups, else one for each.
 
     Raises:
-        UserError: No group, or a quantizer whose codes do not lie on a plain grid.
+        UserError: No group, or a quantizer with several codes a position or with positions of its own.
     """
 
     def __init__(self, quantizer: Mapping[str, Any], groups: int, shared: bool = False) -> None:
@@ -40,15 +41,16 @@ class ProductQuantizer(Quantizer):
         if groups < 1:
             raise UserError(f'ProductQuantizer: groups must be 1 or more, got {groups}.')
         quantizers = nn.ModuleList(QUANTIZERS.build(copy.deepcopy(quantizer)) for _ in range(1 if shared else groups))
-        self.quantizers = cast(Sequence[Quantizer], quantizers)
+        self.quantizers = cast(SequenceOf[Quantizer], quantizers)
         self.groups, self.shared = groups, shared
-        layout = self.quantizer.layout(1, 1)
-        if not isinstance(layout, Grid):
+        one = Sequence(1)
+        layout = self.quantizer.layout(one)
+        if layout.slots != 1 or layout.positions != one:
             raise UserError(
                 f'ProductQuantizer: wraps a quantizer with one code a position, got {type(self.quantizer).__name__} with '
                 f'{layout}.'
             )
-        self.codebook_size, self.group_dim = layout.codebook_size, self.quantizer.code_dim
+        self.codebook_size, self.group_dim = layout.vocab_size, self.quantizer.code_dim
         self.code_dim = groups * self.group_dim
 
     @property
@@ -67,7 +69,7 @@ class ProductQuantizer(Quantizer):
             z_BDHW: The latent.
             labels_B: In training, where `takes_labels`: the class of each image.
         """
-        _, _, H, W = check_latent(self, z_BDHW)
+        layout = self.layout(check_latent(self, z_BDHW))
         labels = () if labels_B is None else (labels_B,)
         if self.shared:
             out = self.quantizer(self._stack(z_BDHW), *labels)
@@ -81,10 +83,10 @@ class ProductQuantizer(Quantizer):
             compared = [out.z_BDHW for out in outs if out.z_BDHW is not None]
             z_q, z = torch.cat([out.z_q_BDHW for out in outs], 1), torch.cat(compared, 1) if compared else None
             losses = {name: torch.stack([out.losses[name] for out in outs]).mean() for name in outs[0].losses}
-        return QuantizerOutput(z_q, Codes(indices_BGL.transpose(1, 2).flatten(1), self.layout(H, W)), z, losses)
+        return QuantizerOutput(z_q, Codes(indices_BGL.transpose(1, 2).flatten(1), layout), z, losses)
 
     def _stack(self, z_BDHW: Tensor) -> Tensor:
-        """(B, D, H, W) to (B, D / groups, groups x H, W): the groups of an image one below the other."""
+        """(B, D, H, W) to (B, D / groups, groups x H, W), (B, D, L) to (B, D / groups, groups x L): groups in turn."""
         return z_BDHW.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(2, 3)
 
     def _unstack(self, z: Tensor) -> Tensor:
@@ -92,12 +94,14 @@ class ProductQuantizer(Quantizer):
         return z.unflatten(2, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
     def embed(self, codes: Codes) -> Tensor:
-        height, width = check_codes(self, codes)
+        positions = check_codes(self, codes)
         indices_BGL = codes.indices_BL.unflatten(1, (-1, self.groups)).transpose(1, 2)
         if self.shared:
-            stacked = Codes(indices_BGL.flatten(1), self.quantizer.layout(self.groups * height, width))
-            return self._unstack(self.quantizer.embed(stacked))
-        layout = self.quantizer.layout(height, width)
+            layout = self.quantizer.layout(Sequence(self.groups * positions.length))
+            return self._unstack(self.quantizer.embed(Codes(indices_BGL.flatten(1), layout))).unflatten(
+                2, positions.shape
+            )
+        layout = self.quantizer.layout(positions)
         groups = zip(self.quantizers, indices_BGL.unbind(1), strict=True)
         return torch.cat([quantizer.embed(Codes(indices_BL, layout)) for quantizer, indices_BL in groups], 1)
 
@@ -105,10 +109,11 @@ class ProductQuantizer(Quantizer):
         if self.shared:
             return codes.indices_BL
         offsets = torch.arange(self.groups, device=codes.indices_BL.device) * self.codebook_size
-        return (codes.unflatten() + offsets).flatten(1)
+        return (codes.indices_BL.unflatten(1, (-1, self.groups)) + offsets).flatten(1)
 
-    def layout(self, height: int, width: int) -> ProductGrid:
-        return ProductGrid(height, width, (self.codebook_size,) * self.groups)
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return (self.codebook_size,) * self.groups
 
     def fold(self, label: int | None = None) -> ProductQuantizer:
         folded = copy.copy(self)

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, ResidualGrid, check_is_codes
+from fvq_core.codes import CodeLayout, Codes, Positions
 from fvq_core.errors import UserError
 from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
 from .distances.shifted_logits import shifted_logits
-from .latents import check_latent, to_grid
+from .latents import check_codes, check_latent, to_latent
 from .space_to_depth import SpaceToDepth
 from .vector_quantizer import VectorQuantizer
 from .wrapped_quantizer import build_wrapped
@@ -108,15 +108,15 @@ class ResidualQuantizer(Quantizer):
         return mapped * self.depth if self.shared else mapped
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        layout = self.layout(*check_latent(self, z_BDHW)[2:])
-        B = z_BDHW.shape[0]
+        layout = self.layout(check_latent(self, z_BDHW))
+        B = len(z_BDHW)
         with full_precision(z_BDHW.device.type):
             z_ND = self.joined.vectors(z_BDHW)
             self.start(z_ND)
             indices, sums, losses = self._quantize(z_ND)
             z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if self.training else sums[-1]
         codes = Codes(torch.stack(indices, 1).view(B, -1), layout)
-        z_q_BDHW, z_BDHW = (self.joined.part(to_grid(x_ND, B, layout.height, layout.width)) for x_ND in (z_q_ND, z_ND))
+        z_q_BDHW, z_BDHW = (self.joined.part(to_latent(x_ND, layout.positions)) for x_ND in (z_q_ND, z_ND))
         return QuantizerOutput(z_q_BDHW, codes, z_BDHW, losses)
 
     def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
@@ -168,17 +168,9 @@ class ResidualQuantizer(Quantizer):
 
     def _parts(self, codes: Codes) -> list[Tensor]:
         """The code of each depth, (B, rows * columns * D, h, w)."""
-        check_is_codes('ResidualQuantizer', codes)
-        codes.layout.check(codes.indices_BL)
-        if not isinstance(codes.layout, ResidualGrid) or codes.layout.vocabularies != self._sizes:
-            raise UserError(
-                f'ResidualQuantizer: cannot embed {codes.layout}; expected a grid of {len(self._sizes)} depths with '
-                f'{", ".join(str(size) for size in self._sizes)} codes.'
-            )
-        indices = codes.unflatten().unbind(-1)
-        return [
-            F.embedding(i, codebook).permute(0, 3, 1, 2) for i, codebook in zip(indices, self.codebooks(), strict=True)
-        ]
+        positions = check_codes(self, codes)
+        indices = codes.indices_BL.view(len(codes), *positions.shape, self.depth).unbind(-1)
+        return [F.embedding(i, codebook).movedim(-1, 1) for i, codebook in zip(indices, self.codebooks(), strict=True)]
 
     @torch.no_grad()
     def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
@@ -193,8 +185,8 @@ class ResidualQuantizer(Quantizer):
         """
         if not temperature > 0:
             raise UserError(f'ResidualQuantizer: temperature must be above 0, got {temperature}.')
-        layout = self.layout(*check_latent(self, z_BDHW)[2:])
-        B = z_BDHW.shape[0]
+        layout = self.layout(check_latent(self, z_BDHW))
+        B = len(z_BDHW)
         soft, indices = [], []
         with full_precision(z_BDHW.device.type):
             residual_ND = self.joined.vectors(z_BDHW)
@@ -210,16 +202,15 @@ class ResidualQuantizer(Quantizer):
     def codebook_indices(self, codes: Codes) -> Tensor:
         if self.shared:
             return codes.indices_BL
-        starts = torch.tensor([0, *accumulate(self._sizes[:-1])], device=codes.indices_BL.device)
-        return (codes.unflatten() + starts).flatten(1)
+        starts = torch.tensor([0, *accumulate(self.vocabularies[:-1])], device=codes.indices_BL.device)
+        return (codes.indices_BL.unflatten(1, (-1, self.depth)) + starts).flatten(1)
 
     @property
-    def _sizes(self) -> tuple[int, ...]:
-        """K of each depth."""
+    def vocabularies(self) -> tuple[int, ...]:
         return tuple(self.at_depth(depth).codebook_size for depth in range(self.depth))
 
-    def layout(self, height: int, width: int) -> ResidualGrid:
-        return ResidualGrid(*self.joined.grid(height, width), self._sizes)
+    def layout(self, positions: Positions) -> CodeLayout:
+        return CodeLayout(self.joined.positions(positions), self.vocabularies)
 
     def fold(self, label: int | None = None) -> ResidualQuantizer:
         folded = copy.copy(self)

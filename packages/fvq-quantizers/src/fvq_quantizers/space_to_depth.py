@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fvq_core.codes import Grid, Positions
 from fvq_core.errors import UserError
+
+from .latents import to_vectors
 
 
 class SpaceToDepth:
@@ -33,21 +36,33 @@ class SpaceToDepth:
         self.rows, self.columns = pair
         self.part_dim = joined_dim // (self.rows * self.columns)
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the grid of joined positions of a latent.
+    @property
+    def is_identity(self) -> bool:
+        """Whether positions stay as they are."""
+        return self.rows == self.columns == 1
+
+    def positions(self, positions: Positions) -> Positions:
+        """The joined positions of a latent.
 
         Raises:
-            UserError: The sides do not divide it.
+            UserError: Not a grid, or one that the sides do not divide.
         """
+        if self.is_identity:
+            return positions
+        if not isinstance(positions, Grid):
+            raise UserError(f'ResidualQuantizer: space_to_depth joins positions of a Grid, got {positions}; use 1.')
+        height, width = positions.shape
         if height % self.rows or width % self.columns:
             raise UserError(
                 f'ResidualQuantizer: space_to_depth joins {self.rows}x{self.columns} positions, which do not divide a '
                 f'latent of {height}x{width}; use images of other sides.'
             )
-        return height // self.rows, width // self.columns
+        return Grid(height // self.rows, width // self.columns)
 
     def vectors(self, z_BDHW: Tensor) -> Tensor:
         """(B, D, H, W) to (N, E), float32: the channels of each joined position in turn, row by row."""
+        if self.is_identity:
+            return to_vectors(z_BDHW).float()
         B, D, H, W = z_BDHW.shape
         r, c = self.rows, self.columns
         joined = z_BDHW.float().view(B, D, H // r, r, W // c, c).permute(0, 2, 4, 3, 5, 1)  # (B, h, w, r, c, D)
@@ -55,6 +70,8 @@ class SpaceToDepth:
 
     def part(self, joined_BEhw: Tensor) -> Tensor:
         """A grid of joined vectors (B, E, h, w) to (B, D, H, W)."""
+        if self.is_identity:
+            return joined_BEhw
         r, c = self.rows, self.columns
         B, _, h, w = joined_BEhw.shape
         parted = joined_BEhw.view(B, r, c, self.part_dim, h, w).permute(0, 3, 4, 1, 5, 2)  # (B, D, h, r, w, c)

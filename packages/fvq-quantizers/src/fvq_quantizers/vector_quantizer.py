@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid, check_is_codes
+from fvq_core.codes import Codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import all_finite
 from fvq_core.ops.nearest_code import full_precision
@@ -27,7 +27,7 @@ from fvq_core.registry import (
 )
 
 from .fold import fold_vector_quantizer
-from .latents import check_codebook, check_latent, to_grid, to_vectors
+from .latents import check_codebook, check_codes, check_latent, to_latent, to_vectors
 from .parts import check_parts
 
 Component = Mapping[str, Any]
@@ -140,14 +140,14 @@ class VectorQuantizer(Quantizer):
         return self.regularizer(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), self.distance)
 
     def forward(self, z_BDHW: Tensor, labels_B: Tensor | None = None) -> QuantizerOutput:
-        """Quantize a latent (B, D, H, W).
+        """Quantize a latent (B, D, H, W) or (B, D, L).
 
         Args:
             z_BDHW: The latent.
             labels_B: In training with a class-conditional projector: the class of each image, int64. Each image is then
                 quantized with the codebook of its class, as released.
         """
-        B, _, H, W = check_latent(self, z_BDHW)
+        positions, B = check_latent(self, z_BDHW), len(z_BDHW)
         with full_precision(z_BDHW.device.type):
             latents_ND = to_vectors(z_BDHW).float()
             self.start(latents_ND)
@@ -159,8 +159,8 @@ class VectorQuantizer(Quantizer):
                 indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
             if self.training:
                 self.update.step(self.embedding, latents_ND if self.update.takes_raw_latents else z_ND, indices_N)
-        codes = Codes(indices_N.view(B, H * W), self.layout(H, W))
-        return QuantizerOutput(to_grid(z_q_ND, B, H, W), codes, to_grid(z_ND, B, H, W), losses)
+        codes = Codes(indices_N.view(B, -1), self.layout(positions))
+        return QuantizerOutput(to_latent(z_q_ND, positions), codes, to_latent(z_ND, positions), losses)
 
     def _before_assignment(self, z_ND: Tensor) -> Tensor | None:
         """What precedes the assignment of a training batch; indices (N,) if the update assigns codes itself."""
@@ -192,16 +192,12 @@ class VectorQuantizer(Quantizer):
         return indices_N, z_q_ND, losses
 
     def embed(self, codes: Codes) -> Tensor:
-        check_is_codes('VectorQuantizer', codes)
-        codes.layout.check(codes.indices_BL)
-        layout = codes.layout
-        if not isinstance(layout, Grid) or layout.codebook_size != self.codebook_size:
-            raise UserError(f'VectorQuantizer: cannot embed {layout}; expected a Grid of {self.codebook_size} codes.')
-        code_vectors_ND = F.embedding(codes.indices_BL.reshape(-1), self.codebook())
-        return to_grid(code_vectors_ND, len(codes), *layout.shape)
+        positions = check_codes(self, codes)
+        return to_latent(F.embedding(codes.indices_BL.reshape(-1), self.codebook()), positions)
 
-    def layout(self, height: int, width: int) -> Grid:
-        return Grid(height, width, self.codebook_size)
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
 
     def fold(self, label: int | None = None) -> VectorQuantizer:
         """A copy for inference; see `fold_vector_quantizer`."""

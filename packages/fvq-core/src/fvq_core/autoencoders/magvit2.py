@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..autoencoder import Decoder, Encoder
 from ..registry import DECODERS, ENCODERS
 from .layers.adaptive_group_norm import AdaptiveGroupNorm
 from .layers.depth_to_space import DepthToSpaceUpsample
@@ -18,7 +19,7 @@ from .vqgan import blocks_of_levels, run_block
 
 
 @DECODERS.register_module()
-class AdaptiveGroupNormDecoder(nn.Module):
+class AdaptiveGroupNormDecoder(Decoder):
     """Features to images, the mirror of `MAGVIT2Encoder`; the released 256 px tokenizer has the defaults.
 
     Each level begins with an `AdaptiveGroupNorm` of what this decoder is given: with `Tokenizer(quant_kernel=0)`, as in
@@ -72,10 +73,10 @@ class AdaptiveGroupNormDecoder(nn.Module):
     def last_layer(self) -> nn.Parameter:
         return cast(nn.Parameter, self.conv_out.weight)
 
-    def forward(self, z_BCHW: Tensor) -> Tensor:
-        h = run_blocks(self.mid, self.conv_in(z_BCHW), self.checkpointing)
+    def forward(self, features_BEHW: Tensor, z_q_BDHW: Tensor | None = None) -> Tensor:
+        h = run_blocks(self.mid, self.conv_in(features_BEHW), self.checkpointing)
         for adaptive, level in zip(self.adaptive, self.levels, strict=True):
-            h = run_blocks(level, adaptive(h, z_BCHW), self.checkpointing)
+            h = run_blocks(level, adaptive(h, features_BEHW), self.checkpointing)
         return self.conv_out(F.silu(self.norm_out(h)))
 
     @staticmethod
@@ -85,7 +86,7 @@ class AdaptiveGroupNormDecoder(nn.Module):
 
 
 @ENCODERS.register_module()
-class MAGVIT2Encoder(nn.Module):
+class MAGVIT2Encoder(Encoder):
     """Images to features; the released 256 px tokenizer has the defaults and `z_channels=18`.
 
     What differs from `VQGANEncoder`: no attention; as many middle blocks as the coarsest level has; no bias in the first

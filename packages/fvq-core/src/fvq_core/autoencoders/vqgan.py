@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..autoencoder import Decoder, Encoder
 from ..errors import UserError
 from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
@@ -29,7 +30,7 @@ class Level(TypedDict):
 
 
 @ENCODERS.register_module()
-class VQGANEncoder(nn.Module):
+class VQGANEncoder(Encoder):
     """Images to features.
 
     VQ-16 is `ch_mult=(1, 1, 2, 2, 4)`, VQ-8 is `(1, 2, 2, 4)`; the 4-ResBlock variant of Open-MAGVIT2 and IBQ is
@@ -45,7 +46,7 @@ class VQGANEncoder(nn.Module):
             the levels that have it besides the middle, finest 0 (taming-transformers' `attn_resolutions`).
         dropout: Inside the residual blocks.
         norm_groups: Groups of every GroupNorm; must divide every channel count.
-        checkpointing: Keep the inputs of the residual and attention blocks alone, and compute each block again in the
+        checkpointing: Keep only the inputs of the residual and attention blocks, and compute each block again in the
             backward pass: less memory, about a third more time, the same gradients.
 
     Attributes:
@@ -140,7 +141,7 @@ def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> 
 
 
 def run_level(level: Level, h: Tensor, checkpointing: bool) -> Tensor:
-    """The residual blocks of one level, each followed by its attention where the level has any."""
+    """The residual blocks of one level, each followed by its attention if the level has any."""
     for index, block in enumerate(level['blocks']):
         h = run_block(block, h, checkpointing)
         if len(level['attention']):
@@ -149,14 +150,14 @@ def run_level(level: Level, h: Tensor, checkpointing: bool) -> Tensor:
 
 
 def run_block(block: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
-    """`block(h)`, in training computed again in the backward pass where that is asked for."""
+    """`block(h)`, in training computed again in the backward pass if that is asked for."""
     if checkpointing and torch.is_grad_enabled():
         return cast(Tensor, checkpoint(block, h, use_reentrant=False))
     return block(h)
 
 
 @DECODERS.register_module()
-class VQGANDecoder(nn.Module):
+class VQGANDecoder(Decoder):
     """Features to images.
 
     Args:
@@ -222,8 +223,8 @@ class VQGANDecoder(nn.Module):
     def last_layer(self) -> nn.Parameter:
         return cast(nn.Parameter, self.conv_out.weight)
 
-    def forward(self, z_BCHW: Tensor) -> Tensor:
-        h = run_block(self.mid, self.conv_in(z_BCHW), self.checkpointing)
+    def forward(self, features_BEHW: Tensor, z_q_BDHW: Tensor | None = None) -> Tensor:
+        h = run_block(self.mid, self.conv_in(features_BEHW), self.checkpointing)
         for level in self.levels:
             h = run_level(level, h, self.checkpointing)
             if 'upsample' in level:

@@ -150,9 +150,9 @@ def try_model(row: Row, cfg: Config) -> None:
     """Build the model of a row once; fill in K, L and the bits of an image, or why it cannot be built."""
     try:
         tokenizer = inference_task(cfg.model).eval().tokenizer
-        side = crop_size(cfg.val_dataloader['dataset']) // tokenizer.downsample_factor
+        side = crop_size(cfg.val_dataloader['dataset'])
         row.codebook_size = len(tokenizer.quantizer.codebook())
-        layout = tokenizer.quantizer.layout(side, side)
+        layout = tokenizer.layout(side, side)
         row.codes_per_image, row.bits_per_image = layout.length, bits_per_image(layout)
     except (
         Exception
@@ -162,8 +162,7 @@ def try_model(row: Row, cfg: Config) -> None:
 
 def bits_per_image(layout: CodeLayout) -> float:
     """The sum over the slots of an image of log2 of the values that each may take."""
-    kinds = layout.vocabularies
-    return layout.length / len(kinds) * sum(math.log2(size) for size in kinds)
+    return layout.positions.length * sum(math.log2(size) for size in layout.vocabularies)
 
 
 def config_key(file: Path) -> str:

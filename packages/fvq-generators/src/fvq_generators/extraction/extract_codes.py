@@ -62,12 +62,9 @@ def plan_store(
     Raises:
         UserError: The tokenizer cannot take crops of this size.
     """
-    device = next(tokenizer.parameters()).device
     size = multi_crop.to_dict()['size']
-    with torch.inference_mode():
-        layout = tokenizer.encode(torch.zeros(1, 3, size, size, device=device)).layout
     return Manifest(
-        layout=layout,
+        layout=tokenizer.layout(size, size),
         tokenizer_hash=tokenizer_hash(tokenizer),
         tokenizer=names['tokenizer'],
         crops=dict(multi_crop.to_dict(), exif_orientation=images.exif_orientation),
