@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,17 +11,14 @@ from torch import nn
 from fvq_core.ops.nearest_code import full_precision
 from fvq_core.registry import CODEBOOK_INITS, CODEBOOK_UPDATES, PROJECTORS
 
-if TYPE_CHECKING:
-    from .vector_quantizer import VectorQuantizer
 
-
-def fold_vector_quantizer(quantizer: VectorQuantizer, label: int | None = None) -> VectorQuantizer:
+def fold_vector_quantizer(quantizer: Any, label: int | None = None) -> Any:
     """A copy for inference: the mapped codebook replaces projector and raw codebook. Codes and values stay the same.
 
     What init and update keep for training (averages, momenta of the raw codebook) is dropped too.
 
     Args:
-        quantizer: It stays as it is.
+        quantizer: A `VectorQuantizer`; it stays as it is.
         label: For a class-conditional projector, the class whose codebook is kept; by default that of its config.
 
     Raises:

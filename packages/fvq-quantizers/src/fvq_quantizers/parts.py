@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fvq_core.errors import UserError
 from fvq_core.projector import Projector
 
-if TYPE_CHECKING:
-    from .vector_quantizer import VectorQuantizer
 
-
-def check_parts(quantizer: VectorQuantizer) -> None:
+def check_parts(projector: Any, estimator: Any, update: Any, init: Any) -> None:
     """Raise if the parts of a vector quantizer do not work together.
 
     Raises:
@@ -19,14 +16,13 @@ def check_parts(quantizer: VectorQuantizer) -> None:
             a projector that is not the identity; an update that acts before codes are assigned, which needs a single
             codebook, and a projector with one per class; an estimator that gives codes a gradient, and nothing to train.
     """
-    projector, update, estimator = quantizer.projector, quantizer.update, quantizer.estimator
     name = type(projector).__name__
     if not isinstance(projector, Projector):
         raise UserError(
             f'VectorQuantizer: expected a projector derived from fvq_core.projector.Projector, got {name}; make that its '
             'base class.'
         )
-    for part, writes_latents in ((update, update.writes_codes), (quantizer.init, quantizer.init.needs_init)):
+    for part, writes_latents in ((update, update.writes_codes), (init, init.needs_init)):
         if writes_latents and not projector.is_identity:
             raise UserError(
                 f'VectorQuantizer: {type(part).__name__} writes latents into the raw codebook, so the projector must be '

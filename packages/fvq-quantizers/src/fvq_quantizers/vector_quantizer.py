@@ -92,7 +92,7 @@ class VectorQuantizer(Quantizer):
         self.regularizer = REGULARIZERS.build(regularizer) if regularizer else None
         self.init = CODEBOOK_INITS.build(init or dict(type='UniformInit'))
 
-        check_parts(self)
+        check_parts(self.projector, self.estimator, self.update, self.init)
         weights = self.init.weights(codebook_size, self.projector.source_dim)
         self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
         if self.init.needs_init:
