@@ -188,7 +188,7 @@ def test_broken_and_foreign_files_are_refused(tmp_path: Path):
     np.save(tmp_path / 'object.npy', np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match='cannot be read'):
         QUANTIZERS.build(from_file(tmp_path / 'object.npy'))
-    with pytest.raises(UserError, match=r'is no \.safetensors, \.npy, \.pt, \.pth, \.bin, \.ckpt file'):
+    with pytest.raises(UserError, match=r'is not a \.safetensors, \.npy, \.pt, \.pth, \.bin, \.ckpt file'):
         QUANTIZERS.build(from_file(tmp_path / 'codes.csv'))
 
 

@@ -275,7 +275,7 @@ def test_labels_out_of_range_or_without_classes_are_refused():
     [
         (dict(K=32), r"needs a square codebook.*codebook_size 32 and patch_size 4; use patching='sequence'"),
         (dict(K=36, patch_size=5), 'codebook_size 36 is not a multiple of patch_size 5; choose a divisor such as'),
-        (dict(hidden_dim=10, num_heads=2), "hidden_dim 10 is not a multiple of 4, as .* of patching='grid' need it"),
+        (dict(hidden_dim=10, num_heads=2), "hidden_dim 10 is not a multiple of 4, which .* of patching='grid' require"),
         (dict(hidden_dim=9, num_heads=3, patching='sequence'), 'hidden_dim 9 is not a multiple of 2'),
         (dict(hidden_dim=12, num_heads=5), 'hidden_dim 12 is not a multiple of num_heads 5'),
         (dict(class_dropout=1.5), r'class_dropout must lie in \[0, 1\], got 1.5'),

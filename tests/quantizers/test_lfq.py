@@ -144,5 +144,5 @@ def test_sub_tokens_of_another_split_are_refused():
 
 
 def test_fold_takes_no_label():
-    with pytest.raises(UserError, match='LFQ: has no classes'):
+    with pytest.raises(UserError, match='LFQ has no classes'):
         lfq().fold(3)

@@ -101,7 +101,7 @@ def test_classes_reach_the_wrapped_quantizers():
 
 
 def test_quantizers_without_a_plain_grid_are_refused():
-    with pytest.raises(UserError, match='one code a position, got ResidualQuantizer'):
+    with pytest.raises(UserError, match='one code per position, got ResidualQuantizer'):
         QUANTIZERS.build(dict(type='ProductQuantizer', quantizer=SEPARATE, groups=2))
     with pytest.raises(UserError, match='groups must be 1 or more, got 0'):
         QUANTIZERS.build(dict(type='ProductQuantizer', quantizer=VECTOR, groups=0))

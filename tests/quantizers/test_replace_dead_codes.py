@@ -105,7 +105,7 @@ def test_noise_is_relative_to_the_latent():
 
 def test_impossible_options_are_refused():
     for wrong, message in (
-        (dict(patience=3, threshold=1.0), 'takes patience or threshold'),
+        (dict(patience=3, threshold=1.0), 'expected patience or threshold'),
         (dict(patience=0), 'patience must be 1 or more'),
         (dict(threshold=0.0), 'threshold above 0'),
         (dict(decay=1.0), r'decay must lie in \[0, 1\)'),

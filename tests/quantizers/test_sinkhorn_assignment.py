@@ -98,7 +98,7 @@ def test_numbers_without_meaning_are_refused(options: dict[str, Any]):
 
 def test_distance_and_wrappers_that_have_no_transport_are_refused():
     update = dict(type='SinkhornAssignment')
-    with pytest.raises(UserError, match='transports by Euclidean distance, got DotProduct; use SquaredL2'):
+    with pytest.raises(UserError, match='needs the Euclidean distance, got DotProduct; use SquaredL2'):
         build(VECTOR, update=update, distance=dict(type='DotProduct'))
     with pytest.raises(UserError, match='SinkhornAssignment acts before codes are assigned'):
         build(dict(type='ResidualQuantizer', quantizer=dict(VECTOR, update=update)))

@@ -1,6 +1,6 @@
 """Entropies of soft choices among all 2^C sign vectors, without the N x 2^C matrix (LFQ and its kin).
 
-For codes of +-v, softmax(2 z.c / temperature) is a product over channels: bit c is 1 with probability sigmoid(a_c) where
+For codes of +-v, softmax(2 z.c / temperature) is a product over channels: bit c is 1 with probability sigmoid(a_c) with
 a_c = 4 v z_c / temperature. So a latent's own entropy is a sum over bits, and the mean choice over latents is a matrix
 product of two halves of the bits: 2^18 codes need N x 2 x 2^9 numbers. Both are exact.
 """
@@ -22,7 +22,7 @@ def bits_of(owner: str, codebook_size: int) -> int:
     """log2 K.
 
     Raises:
-        UserError: A codebook size that is no power of 2 from 2 up; the message begins with `owner`.
+        UserError: A codebook size that is not a power of 2, at least 2; the message begins with `owner`.
     """
     if not isinstance(codebook_size, int) or codebook_size < 2 or codebook_size.bit_count() != 1:
         raise UserError(f'{owner}: codebook_size must be a power of 2, got {codebook_size}; 2^18 is {2**18}.')
@@ -36,10 +36,10 @@ def entropies_of_bits(
 
     Args:
         log_odds_NGC: log P(bit = 1) - log P(bit = 0) of each channel of each group.
-        eps: Inside the logarithms: log(p + eps) of the mean choice.
-        clamp: log(max(p, eps)) instead, for both entropies, as vector-quantize-pytorch has it. A latent's entropy is then
-            no sum over bits, and N x 2^C probabilities are computed, in chunks.
-        pool_groups: One mean choice over the latents of all groups, instead of one a group and the mean of their
+        eps: Added inside the logarithm of the mean choice, log(p + eps).
+        clamp: log(max(p, eps)) instead, for both entropies, as in vector-quantize-pytorch. A latent's entropy is then not
+            a sum over bits, and N x 2^C probabilities are computed, in chunks.
+        pool_groups: One mean choice over the latents of all groups, instead of one per group and the mean of their
             entropies.
     """
     N, G, C = log_odds_NGC.shape
@@ -55,7 +55,7 @@ def entropies_of_bits(
 
 
 def bernoulli_entropy(log_odds: Tensor) -> Tensor:
-    """Entropy of a bit, elementwise, in nats; precise far from 0 too."""
+    """Entropy of a bit, elementwise, in nats; accurate far from 0 too."""
     a = log_odds.abs()
     return F.softplus(-a) + a * torch.sigmoid(-a)
 

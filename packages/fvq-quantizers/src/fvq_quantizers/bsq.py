@@ -16,23 +16,23 @@ from .implicit_quantizer import ImplicitQuantizer
 
 @QUANTIZERS.register_module()
 class BSQ(ImplicitQuantizer):
-    """A latent on the unit sphere becomes the nearest of K = 2^C corners sign(u) / sqrt(C): the quantization error is bounded.
+    """Takes a latent u on the unit sphere to the nearest of K = 2^C corners, sign(u) / sqrt(C); the error is bounded.
 
     In training: `commitment_weight` |u - sg[code]|^2 + `entropy_weight` / `inverse_temperature` x (mean entropy of a latent's
     soft choice - entropy of the mean choice), the soft choice being softmax(2 u.c x `inverse_temperature`) as released. The
-    bits of a soft choice are independent, so its entropy is a sum over bits. For the mean choice that is the paper's
-    approximation (LFQ's is exact), and costs C numbers instead of K.
+    bits of a soft choice are independent, so its entropy is a sum over bits. For the mean choice this is the paper's
+    approximation (LFQ's is exact); it needs C numbers instead of K.
 
     Args:
         codebook_size: K, a power of 2; 2^18 and 2^36 in the paper.
         code_dim: D; log2 K by default. Another D puts linear maps around the signs.
-        commitment_weight: Of the sum over channels, mean over latents.
-        entropy_weight: Of both entropies; at 0 neither is computed.
-        inverse_temperature: Of the soft choice.
+        commitment_weight: Weight of the commitment term, summed over channels, mean over latents.
+        entropy_weight: Weight of both entropies; at 0 neither is computed.
+        inverse_temperature: Inverse temperature of the soft choice.
         project: See `ImplicitQuantizer`.
 
     Raises:
-        UserError: A codebook size that is no power of 2, a negative weight, or a temperature that is not above 0.
+        UserError: A codebook size that is not a power of 2, a negative weight, or a temperature that is not above 0.
     """
 
     def __init__(

@@ -18,13 +18,13 @@ from fvq_core.ops.nearest_code import full_precision
 
 from .distances.shifted_logits import shifted_logits
 
-# Scores of one chunk: 2^24 floats are 64 MiB, of which at most four exist at once. Fewer rows would make thin matrix products.
+# Scores per chunk: 2^24 floats are 64 MiB, of which at most four exist at once. Smaller chunks make slow, thin products.
 MAX_SCORES = 2**24
 TILE_CODES = 2**14
 
 
 def over_row_chunks(function: Callable[[Tensor], Any], z_ND: Tensor, codebook_size: int) -> list[Any]:
-    """`function` on chunks of rows small enough that a chunk's scores fit `MAX_SCORES`, each checkpointed."""
+    """`function` on chunks of rows whose scores fit in `MAX_SCORES`, each checkpointed."""
     rows = max(1, MAX_SCORES // codebook_size)
     return [checkpoint(function, chunk, use_reentrant=False) for chunk in z_ND.split(rows)]
 
@@ -44,17 +44,17 @@ def soft_gradient(
     Args:
         z_ND: Latents.
         codebook_KD: Codes.
-        values_KD: What the soft choice averages; takes no gradient.
-        distance: Whose logits.
-        temperature: Of the softmax.
-        seed: Of Gumbel noise, as `sampled_codes` draws it; none by default.
+        values_KD: What the soft choice averages; gets no gradient.
+        distance: Gives the logits.
+        temperature: Softmax temperature.
+        seed: Seed of the Gumbel noise that `sampled_codes` drew; no noise by default.
     """
     return _SoftGradient.apply(z_ND, codebook_KD, values_KD.detach(), distance, temperature, seed)
 
 
 @torch.no_grad()
 def sampled_codes(z_ND: Tensor, codebook_KD: Tensor, distance: Any, temperature: float, seed: int) -> Tensor:
-    """Indices (N,) drawn from softmax(logits / temperature) by Gumbel noise, to which `seed` leads `soft_gradient` again."""
+    """Indices (N,) drawn from softmax(logits / temperature) with Gumbel noise; `soft_gradient` redraws it from `seed`."""
     drawn, rows, logits_of = [], chunk_rows(codebook_KD), shifted_logits(distance, codebook_KD)
     for start in range(0, z_ND.shape[0], rows):
         logits = logits_of(z_ND[start : start + rows], codebook_KD) / temperature
@@ -72,20 +72,20 @@ def soft_choice(
     Args:
         z_ND: Latents.
         codebook_KD: Codes.
-        distance: Whose logits.
-        temperature: Of the softmax.
-        eps: Least probability inside the entropy's logarithm, log(max(p, eps)); 0 for the plain logarithm.
+        distance: Gives the logits.
+        temperature: Softmax temperature.
+        eps: Smallest probability inside the entropy's logarithm, log(max(p, eps)); 0 for the plain logarithm.
     """
     return _SoftChoice.apply(z_ND, codebook_KD, distance, temperature, eps)
 
 
 def chunk_rows(codebook_KD: Tensor) -> int:
-    """Rows whose scores fit `MAX_SCORES`."""
+    """How many rows have scores that fit in `MAX_SCORES`."""
     return max(1, MAX_SCORES // codebook_KD.shape[0])
 
 
 def gumbel_noise(shape: torch.Size, device: torch.device, seed: int) -> Tensor:
-    """Standard Gumbel noise that a backward pass can draw again, whatever happened to the global generator."""
+    """Standard Gumbel noise that a backward pass can redraw, independent of the global generator."""
     generator = torch.Generator(device).manual_seed(seed)
     noise = torch.empty(shape, device=device).exponential_(generator=generator)
     return noise.clamp_(min=torch.finfo(noise.dtype).tiny).log_().neg_()
@@ -140,7 +140,7 @@ class _SoftChoice(torch.autograd.Function):
 
         def logit_gradient(rows: slice, logits: Tensor) -> Tensor:
             p, log_p = probabilities(logits.div_(temperature))
-            # d/dp of -p log max(p, eps), whose last term a softmax ignores where no p is clamped
+            # d/dp of -p log max(p, eps); a softmax ignores its last term if no p is clamped
             slope = -(log_p.clamp_(min=math.log(eps)) + (p > eps)) if eps else log_p.neg_()
             return through_softmax(p, slope.mul_(grad_entropy).add_(grad_K)).div_(temperature * z_ND.shape[0])
 
@@ -150,7 +150,7 @@ class _SoftChoice(torch.autograd.Function):
 def probabilities(logits_NK: Tensor) -> tuple[Tensor, Tensor]:
     """softmax and its logarithm; overwrites the logits.
 
-    At low temperatures most probabilities underflow, which makes exp(log_softmax) ten times slower than this.
+    At low temperatures most probabilities underflow, and exp(log_softmax) would be ten times slower.
     """
     p_NK = logits_NK.softmax(1)
     log_sum_N1 = logits_NK.amax(1, keepdim=True) - p_NK.amax(1, keepdim=True).log_()
@@ -166,10 +166,10 @@ def through_softmax(p_NK: Tensor, grad_NK: Tensor) -> Tensor:
 def gradients(
     z_ND: Tensor, codebook_KD: Tensor, distance: Any, needed: tuple[bool, ...], logit_gradient: Any
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of latents and codes, where needed, from that of their logits, a chunk of rows at a time.
+    """Gradients of latents and codes, if needed, from that of their logits, a chunk of rows at a time.
 
-    Within a chunk the codes are taken in tiles, whose gradients add up in place in one K x D tensor: a gradient of all codes
-    for each chunk would be memory traffic of as much time as the matrix products.
+    Within a chunk the codes are split into tiles, whose gradients add up in place in one K x D tensor: the memory traffic
+    of a gradient of all codes per chunk would take as long as the matrix products.
     """
     z_ND, grad_KD = z_ND.detach().requires_grad_(needed[0]), torch.zeros_like(codebook_KD)
     tiles = [codes.detach().requires_grad_(needed[1]) for codes in codebook_KD.split(TILE_CODES)]

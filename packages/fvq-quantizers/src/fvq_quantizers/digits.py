@@ -1,4 +1,4 @@
-"""Numbers of mixed radix: an index and its digits, one for each channel of a code."""
+"""Mixed-radix numbers: an index and its digits, one per channel of a code."""
 
 from __future__ import annotations
 

@@ -12,32 +12,32 @@ from fvq_core.registry import QUANTIZERS
 
 from .implicit_quantizer import ImplicitQuantizer
 
-MARGIN = 1e-3  # the bound reaches this much beyond the outermost level, relative to the half width
+MARGIN = 1e-3  # the bound exceeds the outermost level by this share of the half width
 
 
 @QUANTIZERS.register_module()
 class FSQ(ImplicitQuantizer):
-    """round(tanh(z)) on L levels a channel, straight-through, no loss and no codebook.
+    """round(tanh(z)) to L levels per channel, straight-through, without loss or codebook.
 
-    The bound is tanh(z + shift) (L - 1) / 2 - 0.5 for even L (the half level makes rounding symmetric to its levels, the
-    shift keeps tanh(0) at 0), without offset and shift for odd L; codes are divided by L // 2, so they lie in [-1, 1]:
-    for even L from -1 to 1 - 2 / L. Always float32: bfloat16 halves the codes in use.
+    The bound is tanh(z + shift) (L - 1) / 2 - 0.5 for even L (the half level makes rounding symmetric in the levels, the
+    shift keeps 0 at 0), without offset and shift for odd L; codes are divided by L // 2, so they lie in [-1, 1]:
+    for even L from -1 to 1 - 2 / L. Always computed in float32: bfloat16 halves the codes in use.
 
     Args:
         levels: Levels of each channel. The paper's table 1: (8, 6, 5) for about 2^8 codes, (8, 5, 5, 5) for 2^10,
             (7, 5, 5, 5, 5) for 2^12, (8, 8, 8, 6, 5) for 2^14, (8, 8, 8, 5, 5, 5) for 2^16.
         symmetric: Levels from -1 to 1 for even L too: -1 + 2 floor((L - 1)(tanh(z) + 1) / 2 + 0.5) / (L - 1) (Parker et
             al., 2024, section 3.2).
-        code_dim: D; by default groups x the number of levels given. Another D puts linear maps around the codes.
-        groups: Codes of a position, each with these levels.
-        noise_dropout: In training, the share of channels to whose code U(-0.5, 0.5) is added; symmetric levels only
-            (Parker et al., 2024).
+        code_dim: D; by default groups x the number of channels. Any other D puts linear maps around the codes.
+        groups: Codes per position, each with these levels.
+        noise_dropout: In training, the share of channels that get U(-0.5, 0.5) added to their code; only with symmetric
+            levels (Parker et al., 2024).
         hard_clamp: Clamp to [-1, 1] instead of tanh.
         project: See `ImplicitQuantizer`.
         project_bias: See `ImplicitQuantizer`.
 
     Raises:
-        UserError: Fewer than two levels; two levels or noise without `symmetric`.
+        UserError: Fewer than two levels in a channel; two levels, or noise, without `symmetric`.
     """
 
     def __init__(

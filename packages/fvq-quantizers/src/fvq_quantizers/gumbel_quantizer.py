@@ -21,22 +21,22 @@ from .latents import check_codebook, check_codes, check_finite, check_latent, fo
 
 @QUANTIZERS.register_module()
 class GumbelQuantizer(Quantizer):
-    """A linear map gives each latent K logits; in training a code is drawn from them, in eval the largest is taken.
+    """A linear map gives each latent K logits; in training a code is drawn from them, in eval the best is taken.
 
-    The code is not the nearest one: latents and codes never meet. In training z_q = softmax((logits + g) / temperature)
+    Latents are never compared with codes. In training z_q = softmax((logits + g) / temperature)
     @ codebook with Gumbel noise g, or its hard choice with the soft one's gradient; the loss is `kl_weight` x
-    KL(softmax(logits) || uniform), mean over positions. Reconstruction alone trains the codes. Rows are taken in chunks, so
-    no N x K matrix is kept. VQGAN draws in eval too; we do not. DALL-E has no map: its encoder ends in K channels.
+    KL(softmax(logits) || uniform), mean over positions. Codes are trained only by the reconstruction. Rows are taken in
+    chunks, so no N x K matrix is kept. VQGAN draws in eval too; we do not. DALL-E has no map: its encoder ends in K
+    channels.
 
     Args:
         codebook_size: K; 8,192 in DALL-E and VQGAN.
         code_dim: D, channels of latent and codes.
-        straight_through: Return the hard choice in training (VQGAN), else the soft mixture (DALL-E).
-        kl_weight: 5e-4 is the default of VQGAN's layer; its `GumbelVQ` sets 1e-8.
-        temperature: At the first training step; 1 in both.
-        final_temperature: After `temperature_steps`; by default the temperature stays. 1/16 in DALL-E.
-        temperature_steps: Training forwards (steps x micro-batches) of the cosine from one to the other; 150,000 in
-            DALL-E.
+        straight_through: Return the hard choice in training (VQGAN) instead of the soft mixture (DALL-E).
+        kl_weight: 5e-4 in VQGAN's layer by default; 1e-8 in its `GumbelVQ`.
+        temperature: Temperature of the first training step; 1 in both.
+        final_temperature: Temperature after `temperature_steps`, 1/16 in DALL-E; by default it stays.
+        temperature_steps: Length of the cosine schedule in training forwards (steps x micro-batches); 150,000 in DALL-E.
 
     Raises:
         UserError: Sizes below 1, a temperature that is not positive, or only one of the two schedule arguments.
@@ -92,7 +92,7 @@ class GumbelQuantizer(Quantizer):
         return check_codebook(self, self.embedding.float())
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        """See `Quantizer`; the latent is never compared with codes, so the output has no `z_BDHW`."""
+        """See `Quantizer`; latents are not compared with codes, so the output has no `z_BDHW`."""
         positions, B = check_latent(self, z_BDHW), len(z_BDHW)
         temperature, training = self.temperature, self.training
 
@@ -102,7 +102,7 @@ class GumbelQuantizer(Quantizer):
 
         parts = over_row_chunks(chunk, to_vectors(z_BDHW).float(), self.codebook_size)
         indices_N, z_q_ND, kl_N = (torch.cat(part) for part in zip(*parts, strict=True))
-        check_finite(self, kl_N, 'the logits', B)  # it is NaN where a logit is not finite
+        check_finite(self, kl_N, 'the logits', B)  # NaN if a logit is not finite
         losses = {}
         if self.training:
             self.steps += 1
@@ -114,7 +114,7 @@ class GumbelQuantizer(Quantizer):
     def _quantize(self, z_ND: Tensor, temperature: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Indices (N,), quantized vectors (N, D), divergence from the uniform choice (N,).
 
-        It runs again in the backward pass, when the mode may have changed.
+        The backward pass runs it again, possibly in another mode, hence `training`.
         """
         logits_NK, codebook_KD = self.to_logits(z_ND), self.codebook()
         log_p_NK = logits_NK.log_softmax(1)

@@ -1,4 +1,4 @@
-"""The base of quantizers whose codebook is a rule, not a parameter: every channel takes one of a few fixed values."""
+"""The base of quantizers with an implicit codebook: every channel takes one of a few fixed values."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .latents import check_codes, check_finite, check_latent, folded_copy, to_la
 
 
 class ImplicitQuantizer(Quantizer):
-    """What LFQ and FSQ share: projections, groups, indices, codebook.
+    """What LFQ, BSQ and FSQ share: projections, groups, indices, codebook.
 
-    A latent (N, D) is read as G codes of C channels, by a linear map where D is not G x C. Channel c of a code holds a
-    digit in [0, levels[c]); the digits of a token, as one number, are its index. A subclass says how a latent comes to
-    the scale of the codes (`bound`), which digits it takes (`choose`), what these are worth (`values`), and, in training,
-    what it costs (`losses`). Everything runs in float32 outside autocast.
+    A latent (N, D) is read as G codes of C channels, through a linear map if D is not G x C. Channel c of a code holds a
+    digit in [0, levels[c]); the digits of a token, as one number, are its index. A subclass defines how latents are
+    brought to the scale of the codes (`bound`), which digits they get (`choose`), the values of digits (`values`) and the
+    training losses (`losses`). Everything runs in float32 outside autocast.
 
     Args:
-        levels: Values that each channel of a code may take, 2 or more; (C,).
+        levels: Number of values of each of the C channels of a code, 2 or more.
         code_dim: D; by default G x C.
         groups: G, codes of a position, which share one rule; slots of their layout.
-        token_channels: Channels of each token of a code; by default one token holds all C.
-        order: 'little', the first channel is the lowest digit of an index, or 'big', the highest.
-        project: Put linear maps around the codes; by default where D is not G x C.
-        project_bias: Give these maps a bias.
+        token_channels: Channels of each token that a code is split into; by default one token has all C.
+        order: 'little': the first channel is the lowest digit of an index; 'big': the highest.
+        project: Put linear maps around the codes; by default if D is not G x C.
+        project_bias: Whether these maps have a bias.
 
     Raises:
-        UserError: Sizes that do not fit one another.
+        UserError: Sizes that do not fit together.
     """
 
     anchor: Tensor
@@ -56,10 +56,10 @@ class ImplicitQuantizer(Quantizer):
         name = type(self).__name__
         if isinstance(levels, int) or groups < 1 or not levels or min(levels) < 2:
             raise UserError(
-                f'{name}: expected 1 or more groups and a list of 2 or more levels a channel, got {groups} and {levels}.'
+                f'{name}: expected 1 or more groups and a list of 2 or more levels per channel, got {groups} and {levels}.'
             )
         if code_dim is not None and code_dim < 1:
-            raise UserError(f'{name}: code_dim must be 1 or more, got {code_dim}; leave it out for groups x channels.')
+            raise UserError(f'{name}: code_dim must be 1 or more, got {code_dim}; drop it for groups x channels.')
         if order not in ('little', 'big'):
             raise UserError(f"{name}: the order of digits is 'little' or 'big', got '{order}'.")
         self.levels, self.groups = tuple(levels), groups
@@ -72,30 +72,29 @@ class ImplicitQuantizer(Quantizer):
         self.projected = self.code_dim != groups * C if project is None else project
         if not self.projected and self.code_dim != groups * C:
             raise UserError(
-                f'{name}: {groups} x {C} channels of codes need a projection to code_dim {self.code_dim}; leave project '
-                'out.'
+                f'{name}: {groups} x {C} channels of codes need a projection to code_dim {self.code_dim}; drop project=False.'
             )
         self.project_in: nn.Module = nn.Identity()
         self.project_out: nn.Module = nn.Identity()
         if self.projected:
             self.project_in = nn.Linear(self.code_dim, groups * C, bias=project_bias)
             self.project_out = nn.Linear(groups * C, self.code_dim, bias=project_bias)
-        self.register_buffer('anchor', torch.empty(0), persistent=False)  # knows the device where there is no weight
+        self.register_buffer('anchor', torch.empty(0), persistent=False)  # tells the device if there is no weight
 
     def bound(self, z_NGC: Tensor) -> Tensor:
         """Latents on the scale of the codes, differentiable."""
         return z_NGC
 
     def choose(self, x_NGC: Tensor) -> Tensor:
-        """int64 digits of bounded latents."""
+        """Digits of bounded latents, int64."""
         raise NotImplementedError
 
     def values(self, digits_NGC: Tensor) -> Tensor:
-        """What digits are worth, float32; each channel by itself."""
+        """The values of digits, float32, channel by channel."""
         raise NotImplementedError
 
     def losses(self, x_NGC: Tensor, codes_NGC: Tensor) -> dict[str, Tensor]:
-        """Weighted terms of a training step."""
+        """Weighted loss terms of a training step."""
         return {}
 
     def estimate(self, x_NGC: Tensor, codes_NGC: Tensor) -> Tensor:
@@ -107,7 +106,7 @@ class ImplicitQuantizer(Quantizer):
         return self.bound(self.project_in(to_vectors(z_BDHW).float()).unflatten(1, (self.groups, -1)))
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
-        """See `Quantizer`; `z_BDHW` of the output is what decoding would get had nothing been rounded."""
+        """See `Quantizer`; `z_BDHW` of the output is what would be decoded without rounding."""
         positions, B = check_latent(self, z_BDHW), len(z_BDHW)
         with full_precision(z_BDHW.device.type):
             x_NGC = self.enter(z_BDHW)
@@ -133,13 +132,13 @@ class ImplicitQuantizer(Quantizer):
         return [self.levels[end - size : end] for end, size in zip(ends, self.token_channels, strict=True)]
 
     def _leave(self, codes_NGC: Tensor) -> Tensor:
-        """Codes to latents (N, D), the same to the last bit however many there are."""
+        """Codes to latents (N, D), with the same bits whatever their number."""
         return reduce(torch.add, self._shares(codes_NGC)) if self.projected else codes_NGC.flatten(1)
 
     def _shares(self, codes_NGC: Tensor) -> list[Tensor]:
-        """What each group adds to the projected latent, (N, D) each; the bias goes with the first.
+        """What each group adds to the projected latent, (N, D) each; the first includes the bias.
 
-        Summed channel by channel: the last bit of a matrix product depends on how many rows it has.
+        Summed channel by channel, because the last bits of a matrix product depend on its number of rows.
         """
         linear = cast(nn.Linear, self.project_out)
         weight_GCD = linear.weight.t().unflatten(0, (self.groups, -1))
@@ -164,8 +163,8 @@ class ImplicitQuantizer(Quantizer):
     def codebook(self) -> Tensor:
         """Every code (K, D), through the projection if there is one.
 
-        Of several groups: (K, C) without projection, a table for all of them, whose chosen rows stand side by side in a
-        latent; (G x K, D) with it, what each group adds to the latent.
+        With several groups: (K, C) without a projection, shared by all groups, whose codes are concatenated in a latent;
+        (G x K, D) with a projection, what each group adds to the latent.
         """
         index_K = torch.arange(self.codebook_size, device=self.anchor.device)
         codes_KGC = self.values(index_to_digits(index_K, self.levels, self.order).unsqueeze(1))
@@ -174,7 +173,7 @@ class ImplicitQuantizer(Quantizer):
         return torch.cat(self._shares(codes_KGC.expand(-1, self.groups, -1)))
 
     def codebook_indices(self, codes: Codes) -> Tensor:
-        """Rows of `codebook()`, (B, H x W x G): the tokens of one code name one row together."""
+        """Rows of `codebook()`, (B, H x W x G): one row per code, whatever its number of tokens."""
         index_NG = digits_to_index(self._digits(codes), self.levels, self.order)
         if self.projected:
             index_NG = index_NG + self.codebook_size * torch.arange(self.groups, device=index_NG.device)

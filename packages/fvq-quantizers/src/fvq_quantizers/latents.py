@@ -1,4 +1,4 @@
-"""What quantizers share about latents: their shape, their vectors, codes that belong to them."""
+"""What quantizers share: checks of latents, codebooks and codes, and latents as vectors."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> Positions:
 
 
 def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -> None:
-    """Raise if what a code is chosen by is not finite: NaN would give some code without a word.
+    """Raise if values that codes depend on are not finite: NaN would silently give some code.
 
-    In training off the CPU nothing is looked at, which would wait for the device in each step: there the training loop looks
-    at the largest latent now and then. Nor is it while a graph is traced or recorded.
+    Nothing is checked in training off the CPU, which would wait for the device in each step (there the training loop checks
+    the largest latent now and then), nor while a graph is traced or recorded.
 
     Args:
-        quantizer: Who asks.
-        values: Rows in the order of the images, as many for each.
-        what: They are called.
+        quantizer: The quantizer, for its mode and name.
+        values: Rows in the order of the images, equally many for each.
+        what: What the values are, for the message.
         images: B.
 
     Raises:
@@ -57,7 +57,7 @@ def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -
 
 
 def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
-    """The codebook itself, looked at in eval mode.
+    """The codebook itself, checked in eval mode.
 
     Raises:
         NonFiniteError: A code is not finite.
@@ -89,9 +89,9 @@ def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
 
 
 def folded_copy(quantizer: Q, label: int | None) -> Q:
-    """`fold()` of a quantizer that has no codebook to map: a copy in eval mode."""
+    """`fold()` of a quantizer without a projector: a copy in eval mode."""
     if label is not None:
-        raise UserError(f'{type(quantizer).__name__}: has no classes, so fold() takes no label, got {label}; drop it.')
+        raise UserError(f'{type(quantizer).__name__} has no classes, so fold() takes no label, got {label}; drop it.')
     return copy.deepcopy(quantizer).eval()
 
 
@@ -101,5 +101,5 @@ def to_vectors(z_BDHW: Tensor) -> Tensor:
 
 
 def to_latent(z_ND: Tensor, positions: Positions) -> Tensor:
-    """The inverse of `to_vectors`, laid out like any image: a decoder takes over the memory order of what it is given."""
+    """The inverse of `to_vectors`, contiguous: a decoder keeps the memory format of its input."""
     return z_ND.view(-1, *positions.shape, z_ND.shape[1]).movedim(-1, 1).contiguous()

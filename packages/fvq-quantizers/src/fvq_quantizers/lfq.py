@@ -17,35 +17,35 @@ from .implicit_quantizer import ImplicitQuantizer
 
 @QUANTIZERS.register_module()
 class LFQ(ImplicitQuantizer):
-    """sign(z), a codebook of K = 2^C corners that nobody looks up. Defaults are those of Open-MAGVIT2.
+    """sign(z), with an implicit codebook of K = 2^C corners. Defaults are those of Open-MAGVIT2.
 
     In training: `commitment_weight` |z - sg[code]|^2 + `entropy_weight` x (`sample_weight` x mean entropy of a latent's
     soft choice - `batch_weight` x entropy of the mean choice), the soft choice being softmax(2 z.c / temperature) over
-    all K codes. Neither entropy holds an N x K matrix; `binary_codes` says how. The mean choice is over all ranks, as in
-    vector-quantize-pytorch; Open-MAGVIT2 leaves it to each rank.
+    all K codes. Neither entropy needs an N x K matrix; see `binary_codes`. The mean choice is over all ranks, as in
+    vector-quantize-pytorch; in Open-MAGVIT2 each rank has its own.
 
     Args:
         codebook_size: K, a power of 2; 2^18 in Open-MAGVIT2.
-        code_dim: D; by default groups x log2 K. Another D puts linear maps around the signs.
-        groups: Codes of a position, each of log2 K channels.
+        code_dim: D; by default groups x log2 K. Any other D puts linear maps around the signs.
+        groups: Codes per position, each of log2 K channels.
         factorized_bits: Channels of each sub-token that a generator sees instead of one index, in the order of channels;
-            (6, 12) in Open-MAGVIT2's generator. `rows` still counts usage over all K.
-        order: 'little', channel 0 is the lowest bit of an index (Open-MAGVIT2), or 'big' (vector-quantize-pytorch).
+            (6, 12) in Open-MAGVIT2's generator. `codebook_indices` still counts usage over all K.
+        order: 'little': channel 0 is the lowest bit of an index (Open-MAGVIT2); 'big': the highest (vector-quantize-pytorch).
         codebook_scale: v; codes are +-v.
         spherical: Latents and codes on the sphere of radius v.
-        commitment_weight: 0.25 in Open-MAGVIT2.
-        entropy_weight: 0.1; at 0 no entropy is computed.
-        temperature: 0.01 in both codes, whatever their arguments say.
-        sample_weight: Of the latents' own entropy; 1 in both.
-        batch_weight: Of the mean choice's entropy; 1 in both.
-        clamp_probabilities: Logarithms of probabilities clamped at 1e-5 (vector-quantize-pytorch) instead of shifted by
-            it. Then N x K probabilities are computed, in chunks.
-        pool_groups: One mean choice over all groups (Open-MAGVIT2) instead of one for each (vector-quantize-pytorch).
+        commitment_weight: Weight of the commitment term; 0.25 in Open-MAGVIT2.
+        entropy_weight: Weight of both entropies, 0.1 in Open-MAGVIT2; at 0 neither is computed.
+        temperature: Of the soft choice, 0.01 in both projects, whatever their arguments say.
+        sample_weight: Weight of the latents' own entropy; 1 in both.
+        batch_weight: Weight of the mean choice's entropy; 1 in both.
+        clamp_probabilities: Clamp probabilities at 1e-5 inside the logarithms (vector-quantize-pytorch) instead of adding
+            it. N x K probabilities are then computed, in chunks.
+        pool_groups: One mean choice over all groups (Open-MAGVIT2) instead of one per group (vector-quantize-pytorch).
         project: See `ImplicitQuantizer`.
         project_bias: See `ImplicitQuantizer`.
 
     Raises:
-        UserError: A codebook size that is no power of 2, a negative weight, or `factorized_bits` that are not its bits.
+        UserError: A codebook size that is not a power of 2, a negative weight, or `factorized_bits` that do not add up.
     """
 
     def __init__(

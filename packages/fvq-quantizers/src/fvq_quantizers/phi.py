@@ -1,4 +1,4 @@
-"""The convolutions of VAR that repair a code map after it was enlarged (Tian et al., 2024, section 3.2)."""
+"""VAR's convolutions that refine a code map after enlarging it (Tian et al., 2024, section 3.2)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Phi(nn.Conv2d):
 
 
 def phi_of_scales(scales: int, phis: int) -> list[int]:
-    """Which phi each scale uses, by the rule of VAR's code.
+    """Which phi each scale uses, by the rule in VAR's code.
 
-    Scale s of S stands at s / (S - 1) in [0, 1] and takes the phi whose tick is nearest. The ticks are evenly spaced,
-    1 / (2 n) from both ends; with four of them 1 / (3 n), as released. Where two are equally near (scales 2 and 7 of
-    VAR's ten), float64 rounding decides, so the arithmetic here must stay that of the release.
+    Scale s of S lies at s / (S - 1) in [0, 1] and uses the phi with the nearest tick. Ticks are evenly spaced, 1 / (2 n)
+    from both ends, or 1 / (3 n) if there are four, as released. If two are equally near (scales 2 and 7 of VAR's ten),
+    float64 rounding decides, so the arithmetic here must stay that of the release.
 
     Args:
-        scales: S.
-        phis: n.
+        scales: S, the number of scales.
+        phis: n, the number of phis.
     """
     margin = 1 / 3 / phis if phis == 4 else 1 / 2 / phis
     ticks = np.linspace(margin, 1 - margin, phis)

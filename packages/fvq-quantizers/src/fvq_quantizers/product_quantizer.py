@@ -20,17 +20,17 @@ from .latents import check_codes, check_latent
 
 @QUANTIZERS.register_module()
 class ProductQuantizer(Quantizer):
-    """Splits the channels into groups, neighbours staying together, and quantizes each with the wrapped quantizer.
+    """Splits the channels into groups of neighbours and quantizes each with the wrapped quantizer.
 
     UniTok (Ma et al., 2025) has 8 sub-codebooks of 4,096 unit vectors of 8 channels: `groups=8` around a
-    `VectorQuantizer` with `L2Normalize` (its attention projections are no part of this). MoVQ (Zheng et al., 2022) has one
-    codebook of 1,024 x 64 for 4 groups: `groups=4, shared=True`; it is searched, and mapped, once a step. Losses are
-    means over groups, as in UniTok.
+    `VectorQuantizer` with `L2Normalize` (without its attention projections). MoVQ (Zheng et al., 2022) has one codebook of
+    1,024 x 64 for 4 groups: `groups=4, shared=True`; it is searched, and mapped, once per step. Losses are means over
+    groups, as in UniTok.
 
     Args:
-        quantizer: Config of a quantizer with one code a position; its `code_dim` is the channels of one group.
-        groups: Codes of a position.
-        shared: One codebook for all groups, else one for each.
+        quantizer: Config of a quantizer with one code per position; its `code_dim` is the number of channels per group.
+        groups: Codes per position.
+        shared: One codebook for all groups, or one per group.
 
     Raises:
         UserError: No group, or a quantizer with several codes a position or with positions of its own.
@@ -47,7 +47,7 @@ class ProductQuantizer(Quantizer):
         layout = self.quantizer.layout(one)
         if layout.slots != 1 or layout.positions != one:
             raise UserError(
-                f'ProductQuantizer: wraps a quantizer with one code a position, got {type(self.quantizer).__name__} with '
+                f'ProductQuantizer: wraps a quantizer with one code per position, got {type(self.quantizer).__name__} with '
                 f'{layout}.'
             )
         self.codebook_size, self.group_dim = layout.vocab_size, self.quantizer.code_dim
@@ -55,19 +55,19 @@ class ProductQuantizer(Quantizer):
 
     @property
     def quantizer(self) -> Quantizer:
-        """The wrapped quantizer of the first group (of every group where shared)."""
+        """The wrapped quantizer of the first group (of every group if shared)."""
         return self.quantizers[0]
 
     def codebook(self) -> Tensor:
-        """The mapped codebook (K, D / groups); where groups have their own, all of them in turn, (groups x K, D / groups)."""
+        """The mapped codebook (K, D / groups); without `shared`, those of all groups, (groups x K, D / groups)."""
         return torch.cat([quantizer.codebook() for quantizer in self.quantizers])
 
     def forward(self, z_BDHW: Tensor, labels_B: Tensor | None = None) -> QuantizerOutput:
-        """Quantize a latent (B, D, H, W); the chosen rows of a position stand side by side in z_q.
+        """Quantize a latent (B, D, H, W); the codes of a position are concatenated in z_q.
 
         Args:
             z_BDHW: The latent.
-            labels_B: In training, where `takes_labels`: the class of each image.
+            labels_B: In training, if `takes_labels`: the class of each image.
         """
         layout = self.layout(check_latent(self, z_BDHW))
         labels = () if labels_B is None else (labels_B,)

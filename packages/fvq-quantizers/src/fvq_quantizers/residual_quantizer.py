@@ -1,4 +1,4 @@
-"""Residual quantization (RQ-VAE, Lee et al., 2022): each depth quantizes what the depths before left over."""
+"""Residual quantization (RQ-VAE, Lee et al., 2022): each depth quantizes the residual of the depths before."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from .wrapped_quantizer import build_wrapped
 
 @QUANTIZERS.register_module()
 class ResidualQuantizer(Quantizer):
-    """Wraps a vector quantizer, whatever its projector; FVQ (RQ-VAE) is this with a VQBridge inside.
+    """Wraps a vector quantizer with any projector; FVQ (RQ-VAE) is this with a VQBridge inside.
 
     A shared codebook is mapped once a step for all depths. The losses of the wrapped quantizer are taken between the
-    latent and each partial sum of codes, and averaged over depths (RQ-VAE, eq. 7). Where an update writes codes (EMA)
-    into a shared codebook, each depth's update is seen by the next, as released.
+    latent and each partial sum of codes, and averaged over depths (RQ-VAE, eq. 7). If an update writes codes (EMA)
+    into a shared codebook, each depth sees the update of the one before, as released.
 
     Args:
         quantizer: Config of a `VectorQuantizer`.
-        depth: Number of codes of each position; 4 in RQ-VAE.
-        shared: One codebook for all depths, else one for each.
-        codebook_sizes: Where depths have their own codebooks: K of each, instead of the wrapped quantizer's.
-        updates: Where depths have their own codebooks: the update of each (RQ-VAE's list of decays).
-        space_to_depth: Side of the square of positions, or (rows, columns), whose vectors are joined into one before
-            they are quantized (RQ-VAE's `code_shape` smaller than its `latent_shape`). The wrapped quantizer's
-            `code_dim` is then rows * columns times the latent's channels.
+        depth: Number of codes per position; 4 in RQ-VAE.
+        shared: One codebook for all depths, or one per depth.
+        codebook_sizes: Without `shared`, K of each depth instead of the wrapped quantizer's.
+        updates: Without `shared`, the update of each depth (RQ-VAE's list of decays).
+        space_to_depth: Side of a square of positions, or (rows, columns), whose vectors are joined into one before they
+            are quantized (RQ-VAE's `code_shape` smaller than its `latent_shape`). The wrapped quantizer's `code_dim` is
+            then rows * columns times the latent's channels.
 
     Raises:
-        UserError: A list whose length is not the depth or that comes with a shared codebook, a `code_dim` that the
-            positions do not divide, a start from latents (k-means) of joined positions, or a wrapped quantizer whose
+        UserError: A list with another length than the depth, or with a shared codebook; a `code_dim` that rows * columns
+            does not divide; initialization from latents (k-means) with joined positions; or a wrapped quantizer whose
             codes cannot be summed.
     """
 
@@ -79,26 +79,26 @@ class ResidualQuantizer(Quantizer):
             nn.ModuleList(build_wrapped('ResidualQuantizer', config) for config in configs),
         )
         self.joined = SpaceToDepth(space_to_depth, self.quantizer.code_dim)
-        self.code_dim = self.joined.part_dim
+        self.code_dim = self.joined.channels
         if self.quantizer.init.needs_init and self.code_dim != self.quantizer.code_dim:
             raise UserError(
-                f'ResidualQuantizer: {type(self.quantizer.init).__name__} starts from single latents, space_to_depth '
+                f'ResidualQuantizer: {type(self.quantizer.init).__name__} starts from single latents, but space_to_depth '
                 f'{space_to_depth} joins them; use another init.'
             )
 
     @property
     def quantizer(self) -> VectorQuantizer:
-        """The wrapped quantizer of the first depth (of every depth where shared)."""
+        """The wrapped quantizer of the first depth (of every depth if shared)."""
         return self.quantizers[0]
 
     def at_depth(self, depth: int) -> VectorQuantizer:
-        """The wrapped quantizer that depth uses."""
+        """The wrapped quantizer of a depth, from 0."""
         return self.quantizers[0 if self.shared else depth]
 
     def codebook(self) -> Tensor:
-        """The mapped codebook, (K, D); where depths have their own, all of them in turn, one below the other.
+        """The mapped codebook (K, D); without `shared`, the codebooks of all depths concatenated.
 
-        With `space_to_depth` a code is as wide as the vectors of all positions that it joins.
+        With `space_to_depth` a code has the channels of all positions that it joins.
         """
         return torch.cat([q.codebook() for q in self.quantizers])
 
@@ -122,7 +122,7 @@ class ResidualQuantizer(Quantizer):
     def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
         """Indices and partial sums of each depth, and the losses averaged over depths."""
         codebooks = self.codebooks()
-        # Codes are constants to the residual, so that a regulariser's gradient reaches the latent.
+        # Codes are constants in the residual, so that a regularizer's gradient reaches only the latent.
         residual_ND, partial_ND = z_ND, torch.zeros_like(z_ND)
         indices, sums, terms = [], [], []
         for depth, codebook_KD in enumerate(codebooks):
@@ -130,13 +130,13 @@ class ResidualQuantizer(Quantizer):
             if vq.update.writes_codes and self.training and depth:
                 codebook_KD = vq.codebook()
             indices_N = vq.search(residual_ND, codebook_KD)
-            codes_ND = F.embedding(indices_N, codebook_KD)
-            partial_ND = partial_ND + codes_ND
+            code_vectors_ND = F.embedding(indices_N, codebook_KD)
+            partial_ND = partial_ND + code_vectors_ND
             if self.training:
                 losses = vq.loss(z_ND, partial_ND, vq.estimator.pair(z_ND, partial_ND))
                 terms.append({**losses, **vq.regularization(residual_ND, codebook_KD)})
                 vq.update.step(vq.embedding, residual_ND.detach(), indices_N)
-            residual_ND = residual_ND - codes_ND.detach()
+            residual_ND = residual_ND - code_vectors_ND.detach()
             indices.append(indices_N)
             sums.append(partial_ND)
         return indices, sums, {key: torch.stack([term[key] for term in terms]).mean() for key in (terms or [{}])[0]}
@@ -145,23 +145,23 @@ class ResidualQuantizer(Quantizer):
         return self.embed_partial(codes, self.depth - 1)
 
     def embed_partial(self, codes: Codes, depth: int, cumulative: bool = True) -> Tensor:
-        """The latent (B, D, H, W) of the codes up to a depth, or of that depth's alone.
+        """The latent (B, D, H, W) of the codes up to a depth, or only of that depth.
 
         Args:
             codes: Codes of all depths.
-            depth: The last one that counts, from 0.
-            cumulative: Add the depths before it.
+            depth: The last depth, from 0.
+            cumulative: Whether to add the depths before it.
         """
         if not 0 <= depth < self.depth:
             raise UserError(f'ResidualQuantizer: depth must lie in [0, {self.depth}), got {depth}.')
         parts = self._parts(codes)[: depth + 1]
-        total = reduce(torch.add, parts) if cumulative else parts[-1]  # in the order of `forward`, to the last bit
+        total = reduce(torch.add, parts) if cumulative else parts[-1]  # the order of `forward`, for the same bits
         return self.joined.part(total.contiguous())
 
     def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:
         """The code of each depth, (B, depth, D, H, W), or their running sums.
 
-        With `space_to_depth`, whole codes: (B, depth, rows * columns * D, H / rows, W / columns).
+        With `space_to_depth` positions stay joined: (B, depth, rows * columns * D, H / rows, W / columns).
         """
         stacked = torch.stack(self._parts(codes), 1)
         return stacked.cumsum(1) if cumulative else stacked
@@ -232,6 +232,6 @@ class ResidualQuantizer(Quantizer):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Codebooks of at most 256 codes, as the wrapped quantizer's."""
+        """Codebooks of at most 256 codes, as in the wrapped quantizer."""
         sizes = cfg.get('codebook_sizes')
         return dict(codebook_sizes=[min(size, 256) for size in sizes]) if sizes else {}

@@ -1,7 +1,7 @@
-"""What training needs of soft choices among codes, outside of compiled graphs.
+"""Soft choices among codes for training, kept out of compiled graphs.
 
-The backward passes differentiate a distance's logits, which torch's compiler cannot trace. Telling it so imports the
-compiler, which takes seconds: import this module inside the functions that use it, and loading a tokenizer stays quick.
+The backward passes differentiate a distance's logits, which torch's compiler cannot trace. Disabling it imports the
+compiler, which takes seconds: import this module only inside the functions that use it, so that tokenizers load quickly.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def entropies(
     Args:
         z_ND: Latents.
         codebook_KD: Codes.
-        distance: Whose logits.
-        temperature: Of the softmax.
-        eps: Inside the logarithms.
-        clamp: log(max(p, eps)) in both, else log p for the rows and log(p + eps) for the mean. (MaskGIT, LlamaGen and IBQ
-            add eps to the rows' logits, all alike, which changes nothing.)
+        distance: Gives the logits.
+        temperature: Softmax temperature.
+        eps: Used inside the logarithms.
+        clamp: log(max(p, eps)) in both; otherwise log p for the rows and log(p + eps) for the mean. (MaskGIT, LlamaGen
+            and IBQ add eps to all of a row's logits, which changes nothing.)
     """
     sample_entropy, mean_K = soft_choice(z_ND, codebook_KD, distance, temperature, eps if clamp else 0.0)
     mean_K = mean_over_ranks(mean_K)

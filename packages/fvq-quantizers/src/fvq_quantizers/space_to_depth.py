@@ -13,28 +13,28 @@ from .latents import to_vectors
 
 
 class SpaceToDepth:
-    """Joins rows x columns neighbours of a latent into one vector, and parts them again.
+    """Joins rows x columns neighbouring positions of a latent into one vector, and splits them again.
 
     Args:
-        sides: Side of the square, or (rows, columns).
+        block: Side of a square block, or (rows, columns).
         joined_dim: Channels E of a joined vector.
 
     Attributes:
-        part_dim: Channels D of the latent: E / (rows * columns).
+        channels: Channels D of the latent: E / (rows * columns).
 
     Raises:
-        UserError: No positive sides, or ones whose product does not divide E.
+        UserError: Sizes below 1, or whose product does not divide E.
     """
 
-    def __init__(self, sides: int | Sequence[int], joined_dim: int) -> None:
-        pair = (sides, sides) if isinstance(sides, int) else tuple(sides)
+    def __init__(self, block: int | Sequence[int], joined_dim: int) -> None:
+        pair = (block, block) if isinstance(block, int) else tuple(block)
         if len(pair) != 2 or min(pair) < 1 or joined_dim % (pair[0] * pair[1]):
             raise UserError(
-                f'ResidualQuantizer: space_to_depth {sides} must be a side or (rows, columns) whose product divides the '
+                f'ResidualQuantizer: space_to_depth {block} must be a side or (rows, columns) whose product divides the '
                 f'code_dim of the wrapped quantizer, {joined_dim}.'
             )
         self.rows, self.columns = pair
-        self.part_dim = joined_dim // (self.rows * self.columns)
+        self.channels = joined_dim // (self.rows * self.columns)
 
     @property
     def is_identity(self) -> bool:
@@ -55,7 +55,7 @@ class SpaceToDepth:
         if height % self.rows or width % self.columns:
             raise UserError(
                 f'ResidualQuantizer: space_to_depth joins {self.rows}x{self.columns} positions, which do not divide a '
-                f'latent of {height}x{width}; use images of other sides.'
+                f'latent of {height}x{width}; use images of another size.'
             )
         return Grid(height // self.rows, width // self.columns)
 
@@ -74,5 +74,5 @@ class SpaceToDepth:
             return joined_BEhw
         r, c = self.rows, self.columns
         B, _, h, w = joined_BEhw.shape
-        parted = joined_BEhw.view(B, r, c, self.part_dim, h, w).permute(0, 3, 4, 1, 5, 2)  # (B, D, h, r, w, c)
+        parted = joined_BEhw.view(B, r, c, self.channels, h, w).permute(0, 3, 4, 1, 5, 2)  # (B, D, h, r, w, c)
         return parted.reshape(B, -1, h * r, w * c)

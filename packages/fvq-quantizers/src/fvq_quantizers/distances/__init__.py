@@ -1,4 +1,4 @@
-"""What makes a code the best one."""
+"""What makes a code the best one for a latent."""
 
 from .dot_product import DotProduct
 from .squared_l2 import SquaredL2

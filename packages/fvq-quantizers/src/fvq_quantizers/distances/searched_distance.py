@@ -1,4 +1,4 @@
-"""What distances share whose best codes `nearest_code` finds."""
+"""The base of distances that `nearest_code` can search by."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fvq_core.ops.nearest_code import nearest_code, shift
 
 
 class SearchedDistance(nn.Module):
-    """A subclass has `logits`.
+    """A subclass defines `kind` and `logits`.
 
     Attributes:
-        kind: What `nearest_code` calls it.
+        kind: Its name in `nearest_code`.
     """
 
     kind: Literal['l2', 'dot']

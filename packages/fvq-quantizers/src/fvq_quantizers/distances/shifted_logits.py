@@ -1,4 +1,4 @@
-"""The logits of a distance with less rounding, for all chunks and tiles of one codebook."""
+"""A distance's logits with less rounding, alike for all chunks and tiles of a codebook."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def shifted_logits(distance: Any, codebook_KD: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """`distance.logits`, about the shift of the whole codebook if the distance has one.
+    """`distance.logits`, relative to the shift of the whole codebook if the distance has one.
 
-    Rows of these logits differ from the plain ones by a constant each, which no softmax and no maximum sees. The shift comes
-    from the codes only, so that it is the same for every chunk, on every rank and again in a backward pass.
+    Each row of these logits differs from the plain ones by a constant, which changes no softmax and no maximum. The shift
+    depends only on the codes, so it is the same for every chunk, on every rank and in a backward pass.
 
     Args:
-        distance: Has `logits(z, codebook)`; with `shift(codebook)`, its logits take what that returns as `shift_D`.
+        distance: Has `logits(z, codebook)`; if it has `shift(codebook)`, its logits take the result as `shift_D`.
         codebook_KD: All codes.
     """
     find = getattr(distance, 'shift', None)

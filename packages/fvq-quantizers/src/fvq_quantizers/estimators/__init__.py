@@ -1,4 +1,4 @@
-"""How gradients pass the choice of a code."""
+"""How gradients pass the assignment of a code."""
 
 from .diveq import DiVeQ
 from .estimator import Estimator

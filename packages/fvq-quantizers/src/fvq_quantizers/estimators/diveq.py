@@ -16,19 +16,19 @@ from .estimator import Estimator
 class DiVeQ(Estimator):
     """z + |z_q - z| sg[v / |v|], v = z_q - z + noise: the error keeps its length, its direction is a constant.
 
-    The length |z_q - z| carries gradient to the latent and to the code, so that the task's loss alone trains both; the
-    paper takes no codebook and no commitment loss (`VQLoss(beta=0, codebook_weight=0)`). With noise the value is a point
-    near the code, at the code's distance from the latent; in evaluation it is the code.
+    The length |z_q - z| carries gradient to the latent and to the code, so the task's loss trains both; the paper has no
+    codebook and no commitment loss (`VQLoss(beta=0, codebook_weight=0)`). With noise the value is a point near the code,
+    as far from the latent as the code is; in evaluation it is the code.
 
-    The paper's second form, SF-DiVeQ, decodes points on the segments between codes. Those are no codes, so that they
-    have no place in a tokenizer, whose codes alone must give the image back; it is not offered.
+    The paper's second form, SF-DiVeQ, decodes points on the segments between codes. It is not offered: a tokenizer must
+    reconstruct the image from its codes.
 
     Args:
-        noise_std: Deviation of the noise, 0 or more. The released code hands its `noise_var` = 0.001 to the noise as a
+        noise_std: Standard deviation of the noise, 0 or more. The released code uses its `noise_var` = 0.001 as a standard
             deviation, which is the default here too; 0 is the released variant without noise (`detach`).
 
     Raises:
-        UserError: A negative deviation.
+        UserError: A negative noise_std.
     """
 
     def __init__(self, noise_std: float = 1e-3) -> None:

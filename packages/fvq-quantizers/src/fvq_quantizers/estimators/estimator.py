@@ -1,4 +1,4 @@
-"""The interface of gradient estimators."""
+"""The base class of gradient estimators."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from torch import Tensor, nn
 
 
 class Estimator(nn.Module):
-    """`(z, codebook, indices, distance) -> z_q`, whose value is the chosen codes.
+    """`(z, codebook, indices, distance) -> z_q`, with the assigned codes as its value.
 
-    `distance` is what the codes were chosen by: its `logits(z, codebook)` are what the search compared, after any
-    normalisation for the search alone.
+    The `logits(z, codebook)` of `distance` are what the search compared, including a normalization only for the search.
 
-    An estimator that needs only the latent and its quantized value implements `pair`, and then also works where the
-    quantized value is a sum of codes (residual and multi-scale quantizers). One that needs the codebook overrides
-    `forward` and leaves `pairwise` False.
+    An estimator that needs only the latent and its quantized value defines `pair`; it then also works if the quantized
+    value is a sum of codes (residual and multi-scale quantizers). One that needs the codebook overrides `forward` and sets
+    `pairwise` to False.
+
+    Attributes:
+        pairwise: Whether `pair` is defined.
+        moves_codes: Whether its purpose is to give codes a gradient, so that it is refused if nothing is trained by it.
     """
 
     pairwise = True
-    moves_codes = False  # whether it is there to give the codes a gradient, and pointless where nothing takes one
+    moves_codes = False
 
     def pair(self, z_ND: Tensor, z_q_ND: Tensor) -> Tensor:
         """Attach the estimator's gradient to the quantized value.
 
         Args:
             z_ND: Latents.
-            z_q_ND: Their quantized value, with its gradient to the codes: an estimator that gives the codes none
-                detaches it. A caller that wants no gradient to the codes detaches it first.
+            z_q_ND: Their quantized value, with gradient to the codes; an estimator that gives codes none detaches it.
 
         Returns:
-            (N, D), in value `z_q_ND` (but for the noise of `DiVeQ`).
+            (N, D), equal in value to `z_q_ND` (except for the noise of `DiVeQ`).
         """
         raise NotImplementedError
 

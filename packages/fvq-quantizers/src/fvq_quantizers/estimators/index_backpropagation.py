@@ -14,9 +14,9 @@ from .estimator import Estimator
 
 @ESTIMATORS.register_module()
 class IndexBackpropagation(Estimator):
-    """onehot - sg[soft] + soft, times the codebook: the value of the chosen code, the gradient of both choices.
+    """(onehot - sg[soft] + soft) @ codebook: the value of the assigned code, the gradient of both choices.
 
-    The soft choice has no share in the value, so only the backward pass computes it, a chunk of rows at a time: no N x K
+    The soft choice does not change the value, so only the backward pass computes it, a chunk of rows at a time: no N x K
     matrix is made.
     """
 
@@ -25,5 +25,5 @@ class IndexBackpropagation(Estimator):
     def forward(self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor, distance: Any) -> Tensor:
         from ..soft_choices import soft_gradient
 
-        # d/d codebook of (soft - sg[soft]) @ codebook vanishes, so the soft term sees a constant codebook on its right.
+        # d/d codebook of (soft - sg[soft]) @ codebook vanishes, so the soft term takes the codebook on its right as constant.
         return F.embedding(indices_N, codebook_KD) + soft_gradient(z_ND, codebook_KD, codebook_KD, distance)

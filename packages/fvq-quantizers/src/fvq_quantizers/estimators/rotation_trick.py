@@ -10,17 +10,17 @@ from fvq_core.registry import ESTIMATORS
 
 from .estimator import Estimator
 
-SHORTEST = 1e-12  # a latent of this norm has no direction that could be turned
+SHORTEST = 1e-12  # a latent of smaller norm has no direction to rotate
 
 
 @ESTIMATORS.register_module()
 class RotationTrick(Estimator):
-    """sg[lambda R] z: the rotation and the rescaling that take each latent to its code, applied as a constant.
+    """sg[lambda R] z: the rotation and scaling that take each latent to its code, applied as a constant.
 
-    The latent's gradient is lambda R^T g, so that the angle between gradient and code becomes the angle between gradient
-    and latent. R turns z to z_q in the plane of both and leaves all else; lambda = |z_q| / |z|. Codes get no gradient. A
-    latent at zero has no direction and takes the straight-through gradient; one opposite to its code, for which the plane
-    is undefined, is reflected.
+    The latent's gradient is lambda R^T g, so the angle between gradient and code becomes that between gradient and latent.
+    R rotates z to z_q in their plane and fixes its complement; lambda = |z_q| / |z|. Codes get no gradient. A latent at
+    zero has no direction and takes the straight-through gradient; one opposite to its code, for which the plane is
+    undefined, is reflected.
     """
 
     def pair(self, z_ND: Tensor, z_q_ND: Tensor) -> Tensor:
@@ -34,4 +34,4 @@ class RotationTrick(Estimator):
         turned_ND = z_ND - 2 * between_ND * (between_ND * z_ND).sum(1, keepdim=True)
         turned_ND = scale_N1 * (turned_ND + 2 * to_ND * (from_ND * z_ND).sum(1, keepdim=True))
         carrier_ND = torch.where(has_direction_N1, turned_ND, z_ND)
-        return carrier_ND + (z_q_ND - carrier_ND).detach()  # in value the code itself, without the rounding of R
+        return carrier_ND + (z_q_ND - carrier_ND).detach()  # the value is exactly the code, without the rounding of R

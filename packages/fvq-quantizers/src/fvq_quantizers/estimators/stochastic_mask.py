@@ -17,20 +17,20 @@ from .estimator import Estimator
 
 @ESTIMATORS.register_module()
 class StochasticMask(Estimator):
-    """Masked positions: a code drawn from softmax(logits / temperature); the others: the best code.
+    """Masked positions draw a code from softmax(logits / temperature); the others take the best code.
 
-    The value is the chosen code; the gradient is that of the Gumbel-softmax (masked) and of the softmax (the others) over
-    all codes, as Algorithm 1 of the paper says. Codes get the gradient of their use. The stochastic positions matter to the
-    decoder and its losses alone: the codes that a quantizer reports, its codebook and commitment loss and its usage
-    are those of the best code, and in eval nothing is drawn. No code was released; that the codes get the gradient of the
-    hard choice, and the logits (those of the quantizer's distance), are inferred.
+    The value is that code; the gradient is that of the Gumbel-softmax (masked) or of the softmax (others) over all codes,
+    as in Algorithm 1 of the paper. The drawn codes matter only to the decoder and its losses: the codes that a quantizer
+    reports, its codebook and commitment losses and its usage are those of the best code, and in eval nothing is drawn. No
+    code was released; that codes get the gradient of the hard choice, and that the logits are those of the quantizer's
+    distance, is inferred.
 
     Args:
         ratio: Share of masked positions, rounded to a whole number of them; 0.4, the best of the paper's figure 3.
-        temperature: Of the softmax that codes are drawn from and gradients pass.
+        temperature: Temperature of both softmaxes, above 0.
 
     Raises:
-        UserError: A share outside [0, 1] or a temperature that is not above 0.
+        UserError: A ratio outside [0, 1], or a temperature that is not above 0.
     """
 
     pairwise = False

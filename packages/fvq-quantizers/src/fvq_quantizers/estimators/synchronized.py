@@ -14,8 +14,8 @@ from .estimator import Estimator
 class SynchronizedStraightThrough(Estimator):
     """z + sg[z_q - z] + nu z_q - sg[nu z_q]: straight-through for the latent, and nu times the gradient for its code.
 
-    The straight-through estimator shows the codes the task's loss one step late, through the latents they follow. Here
-    they take a part of it in the same step.
+    With the straight-through estimator the task's loss reaches the codes one step late, through the latents they follow.
+    Here they get a part of its gradient in the same step.
 
     Args:
         nu: Share of the decoder's gradient that the codes get, 0 or more; 0 is `StraightThrough`.

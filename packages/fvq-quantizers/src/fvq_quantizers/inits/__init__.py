@@ -1,4 +1,4 @@
-"""Start values of the raw codebook."""
+"""How the raw codebook is initialized."""
 
 from .codebook_init import CodebookInit
 from .file_init import FileInit

@@ -22,27 +22,27 @@ SUFFIXES = ('.safetensors', '.npy', '.pt', '.pth', '.bin', '.ckpt')
 
 @CODEBOOK_INITS.register_module()
 class FileInit(CodebookInit):
-    """Start values (K, source_dim) from a file; `tools/make_codebook.py` writes such files.
+    """Initial codes (K, source_dim) from a file; `tools/make_codebook.py` writes such files.
 
-    The width need not be D: a projector with `source_dim` (linear, MLP) maps the codes to D. Frozen with the update
-    `Frozen`, as VQGAN-LC has it, or trained from there. A tokenizer that is saved holds the values and does not need the
-    file again.
+    The width need not be D: a projector with `source_dim` (linear, MLP) maps the codes to D. The codes stay as they are
+    with the update `Frozen`, as in VQGAN-LC, or are trained from there. A saved tokenizer holds the values and does not
+    need the file.
 
     Args:
-        path: A .safetensors, .npy, .pt, .pth, .bin or .ckpt file; no code of it runs.
-        key: The tensor's name, where the file holds more than one. In a training checkpoint it is a key of the state dict.
+        path: A .safetensors, .npy, .pt, .pth, .bin or .ckpt file; no code in it is run.
+        key: The tensor's name, if the file holds more than one; in a training checkpoint, a key of the state dict.
 
     Raises:
-        UserError: A file of another kind. When the codebook is built: the file is missing or broken, its tensor has
-            another shape, or numbers that are not finite. On the meta device a missing file is no error.
+        UserError: Another kind of file. When the codebook is built: a missing or broken file, a tensor of another shape,
+            or values that are not finite. On the meta device a missing file is not an error.
     """
 
-    component_config: Mapping[str, Any] = dict(type='UniformInit')  # what a saved tokenizer says instead
+    component_config: Mapping[str, Any] = dict(type='UniformInit')  # in saved tokenizers
 
     def __init__(self, path: str, key: str | None = None) -> None:
         self.path, self.key = Path(path).expanduser(), key
         if self.path.suffix not in SUFFIXES:
-            raise UserError(f'FileInit: {path} is no {", ".join(SUFFIXES)} file; convert it to one of them.')
+            raise UserError(f'FileInit: {path} is not a {", ".join(SUFFIXES)} file; convert it to one of them.')
 
     def weights(self, codebook_size: int, dim: int) -> Tensor:
         on_meta = torch.empty(0).device.type == 'meta'
@@ -57,7 +57,7 @@ class FileInit(CodebookInit):
             rows = (~codebook.isfinite()).any(1).nonzero().squeeze(1).tolist()
             raise UserError(
                 f'FileInit: {len(rows)} codes of {self.path} are not finite, the first is number {rows[0]}; make the '
-                'file anew.'
+                'file again.'
             )
         return codebook
 
@@ -75,7 +75,7 @@ class FileInit(CodebookInit):
         )
 
     def _read(self) -> Tensor:
-        """The tensor as the file has it; its values may still lie on the disk."""
+        """The tensor in the file; its values may still be on disk."""
         find_file(self.path)
         try:
             if self.path.suffix == '.safetensors':
@@ -97,7 +97,7 @@ class FileInit(CodebookInit):
         return found[0].state[self._choose(list(found[0].state))]
 
     def _choose(self, keys: list[str]) -> str:
-        """The key that was asked for, or the only one."""
+        """The requested key, or the only one."""
         key = keys[0] if self.key is None and len(keys) == 1 else self.key
         if key not in keys:
             wanted = 'more than one tensor' if key is None else f"no tensor '{key}'"
@@ -106,14 +106,14 @@ class FileInit(CodebookInit):
 
     @staticmethod
     def smoke(cfg: Mapping[str, Any]) -> dict[str, Any]:
-        """Random codes of the same size, so that the file is not needed."""
+        """Random codes of the same size instead, so no file is needed."""
         return dict(_replace_=True, type='NormalInit')
 
 
 def find_file(path: Path) -> None:
-    """Refuse a codebook that is not there."""
+    """Raise if there is no such file."""
     if not path.is_file():
         raise UserError(
-            f'FileInit: the codebook {path} does not exist; make it with tools/make_codebook.py, or set the path of the '
-            "quantizer's init."
+            f'FileInit: the codebook {path} does not exist; make it with tools/make_codebook.py, or set the path in '
+            "the quantizer's init."
         )

@@ -1,4 +1,4 @@
-"""k-means centres of the first batches' latents."""
+"""k-means centres of the latents of the first batches."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .codebook_init import CodebookInit
 
 @CODEBOOK_INITS.register_module()
 class KMeansInit(CodebookInit):
-    """The training loop gathers latents of the untrained encoder and hands them over before the first step.
+    """The training loop collects latents of the untrained encoder and passes them on before the first step.
 
-    A set with fewer distinct latents than codes is filled up with repeats, which training has to part.
+    If there are fewer distinct latents than codes, they are repeated; training has to separate the repeats.
 
     Args:
-        iterations: Of Lloyd's algorithm, at most.
-        std: Of the N(0, std^2) stand-in until then.
+        iterations: Most iterations of Lloyd's algorithm.
+        std: Until then the codes are N(0, std^2).
 
     Raises:
-        UserError: No iterations or a negative deviation.
+        UserError: No iterations, or a negative std.
     """
 
     needs_init = True

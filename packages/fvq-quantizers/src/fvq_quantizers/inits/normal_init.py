@@ -1,4 +1,4 @@
-"""Normal with a given deviation: 1 (ViT-VQGAN, IBQ, EMA codes) or D^-1/2 (SimVQ)."""
+"""Normal with a given standard deviation: 1 (ViT-VQGAN, IBQ, EMA codes) or D^-1/2 (SimVQ)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class NormalInit(CodebookInit):
     """N(0, std^2).
 
     Args:
-        std: D^-1/2 where None.
+        std: Standard deviation; D^-1/2 if None.
 
     Raises:
-        UserError: A negative deviation.
+        UserError: A negative std.
     """
 
     def __init__(self, std: float | None = None) -> None:

@@ -16,8 +16,8 @@ class UniformInit(CodebookInit):
     """U(-scale, scale).
 
     Args:
-        scale: 1 / K where None.
-        normalize: Divide each start code by its norm, as LlamaGen does for its normalised codebook.
+        scale: Largest magnitude; 1 / K if None.
+        normalize: Divide each initial code by its norm, as LlamaGen does for its normalized codebook.
 
     Raises:
         UserError: A negative scale.

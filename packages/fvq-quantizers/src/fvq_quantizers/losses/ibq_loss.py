@@ -26,10 +26,10 @@ class IBQLoss(nn.Module):
             raise UserError(f'IBQLoss: beta must be 0 or more, got {beta}; 0.25 is released.')
         self.beta = beta
 
-    def forward(self, z_ND: Tensor, codes_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:
+    def forward(self, z_ND: Tensor, code_vectors_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:
         """Weighted scalar terms; the arguments are `VQLoss.forward`'s."""
         return {
             'double': F.mse_loss(z_q_ND, z_ND),
-            'commitment': F.mse_loss(z_ND, codes_ND.detach()),
-            'codebook': self.beta * F.mse_loss(codes_ND, z_ND.detach()),
+            'commitment': F.mse_loss(z_ND, code_vectors_ND.detach()),
+            'codebook': self.beta * F.mse_loss(code_vectors_ND, z_ND.detach()),
         }

@@ -11,13 +11,13 @@ from fvq_core.registry import QUANTIZER_LOSSES
 
 @QUANTIZER_LOSSES.register_module()
 class VQLoss(nn.Module):
-    """`codebook_weight` |e - sg[z]|^2 + beta |sg[e] - z|^2, or with beta on the other term.
+    """`codebook_weight` |e - sg[z]|^2 + beta |sg[e] - z|^2, or with beta on the first term (`legacy`).
 
     VQGAN-LC's 0.1 x (commitment + 0.33 codebook) is `beta=0.1, codebook_weight=0.033`.
 
     Args:
-        beta: 0.25 in VQ-VAE, VQGAN, LlamaGen and FVQ.
-        codebook_weight: Weight of the codebook term; 0 where an update writes the codes (EMA).
+        beta: Weight of the commitment term; 0.25 in VQ-VAE, VQGAN, LlamaGen and FVQ.
+        codebook_weight: Weight of the codebook term; 0 if an update writes the codes (EMA).
         legacy: Put beta on the codebook term instead of the commitment, the well-known slip of the first VQGAN code.
 
     Raises:
@@ -31,17 +31,17 @@ class VQLoss(nn.Module):
         self.codebook_weight = codebook_weight * (beta if legacy else 1.0)
         self.commitment_weight = 1.0 if legacy else beta
 
-    def forward(self, z_ND: Tensor, codes_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:
-        """Weighted scalar terms; one of weight 0 is left out.
+    def forward(self, z_ND: Tensor, code_vectors_ND: Tensor, z_q_ND: Tensor) -> dict[str, Tensor]:
+        """Weighted scalar terms; terms of weight 0 are left out.
 
         Args:
             z_ND: Latents.
-            codes_ND: Their codes, with gradient to the codebook.
+            code_vectors_ND: Their codes, with gradient to the codebook.
             z_q_ND: The estimator's output; not used here.
         """
         terms = {}
         if self.commitment_weight:
-            terms['commitment'] = self.commitment_weight * F.mse_loss(z_ND, codes_ND.detach())
+            terms['commitment'] = self.commitment_weight * F.mse_loss(z_ND, code_vectors_ND.detach())
         if self.codebook_weight:
-            terms['codebook'] = self.codebook_weight * F.mse_loss(codes_ND, z_ND.detach())
+            terms['codebook'] = self.codebook_weight * F.mse_loss(code_vectors_ND, z_ND.detach())
         return terms

@@ -1,4 +1,4 @@
-"""Which sides are l2-normalised, and for what: everything, or the search alone."""
+"""Whether latents and codes are l2-normalized, and for what: everything, or only the search."""
 
 from .cosine_search import CosineSearch
 from .l2_normalize import L2Normalize

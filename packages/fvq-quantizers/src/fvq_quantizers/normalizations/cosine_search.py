@@ -1,4 +1,4 @@
-"""Codes are chosen by cosine, but the raw code is returned and trained (CVQ's cosine variant, Zheng & Vedaldi, 2023)."""
+"""Codes are searched by cosine, but returned and trained unnormalized (CVQ's cosine variant, Zheng & Vedaldi, 2023)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .no_normalization import NoNormalization
 
 @NORMALIZATIONS.register_module()
 class CosineSearch(NoNormalization):
-    """Normalises both sides for the search alone."""
+    """Normalizes latents and codes only for the search."""
 
     def for_search(self, x: Tensor) -> Tensor:
         return F.normalize(x, dim=-1)

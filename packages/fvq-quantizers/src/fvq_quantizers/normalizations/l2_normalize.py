@@ -1,4 +1,4 @@
-"""Both sides on the unit sphere, and the normalised code is what is decoded (ViT-VQGAN, LlamaGen)."""
+"""Latents and codes on the unit sphere; normalized codes are decoded (ViT-VQGAN, LlamaGen)."""
 
 from __future__ import annotations
 

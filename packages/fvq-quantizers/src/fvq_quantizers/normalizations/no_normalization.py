@@ -1,4 +1,4 @@
-"""Latents and codes as they are; also the interface of every normalization."""
+"""Latents and codes as they are; also the base class of every normalization."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fvq_core.registry import NORMALIZATIONS
 
 @NORMALIZATIONS.register_module()
 class NoNormalization(nn.Module):
-    """The interface: three places where a method may normalise; here none does.
+    """The base class, with three hooks that a method may use to normalize; here none does.
 
     Attributes:
         changes_latent: Whether `latent` does anything.
@@ -26,5 +26,5 @@ class NoNormalization(nn.Module):
         return codebook_KD
 
     def for_search(self, x: Tensor) -> Tensor:
-        """Applied to both sides, for the search alone."""
+        """Latents or codes as only the search sees them."""
         return x

@@ -12,13 +12,13 @@ EPS = 1e-6
 
 
 class AdaLNZeroBlock(nn.Module):
-    """x + gate * attention(modulated x), then the same with an MLP; LayerNorms without weights of their own.
+    """x + gate * attention(modulated x), then the same with an MLP; LayerNorms have no affine part.
 
-    Shift, scale and gate are one linear map of SiLU(condition). While that map is zero, the block is the identity.
+    Shifts, scales and gates are one linear map of SiLU(condition). As long as that map is zero, the block is the identity.
 
     Args:
-        hidden_dim: Width.
-        num_heads: Of the attention.
+        hidden_dim: Width of the tokens.
+        num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over `hidden_dim`.
     """
 
@@ -39,5 +39,5 @@ class AdaLNZeroBlock(nn.Module):
 
 
 def modulated(x_BTC: Tensor, shift_B1C: Tensor, scale_B1C: Tensor) -> Tensor:
-    """LayerNorm without weights, then scaled by 1 + scale and shifted."""
+    """LayerNorm without an affine part, then scaled by 1 + scale and shifted."""
     return F.layer_norm(x_BTC, x_BTC.shape[-1:], eps=EPS) * (1.0 + scale_B1C) + shift_B1C

@@ -1,4 +1,4 @@
-"""Affine reparametrisation of the codebook (Huh et al., 2023, section 4.2; vqtorch)."""
+"""Affine reparametrization of the codebook (Huh et al., 2023, section 4.2; vqtorch)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the two bridges share: cutting the codebook into tokens, the maps around the blocks, how the output map starts."""
+"""The base of both bridges: cutting the codebook into tokens, the maps around the blocks, and their initialization."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class CodebookBridge(Projector):
     Args:
         codebook_size: K.
         code_dim: D.
-        patch_size: p, codes of one token.
+        patch_size: p, codes per token.
         hidden_dim: Width of the blocks.
-        depth: Blocks, 0 or more.
-        num_heads: Of their attention.
-        mlp_ratio: Width of their MLPs over `hidden_dim`.
-        patching: `'sequence'`: p consecutive codes a token; `'grid'`: square patches of the codebook laid out as a square.
-        output_scale: Starting scale of the output map over Xavier-uniform, 0 or more.
-        slot_spread: Share of a slot's starting weights that is its own, 0 to 1.
+        depth: Number of blocks, 0 or more.
+        num_heads: Attention heads of a block.
+        mlp_ratio: Hidden width of a block's MLP over `hidden_dim`.
+        patching: `'sequence'`: p consecutive codes per token; `'grid'`: square patches of the codebook laid out as a square.
+        output_scale: Initial scale of the output map over Xavier-uniform, 0 or more.
+        slot_spread: Share of a slot's initial weights that is its own, 0 to 1.
 
     Raises:
-        UserError: p does not divide K (or, for the grid, they are no fitting squares); heads do not divide `hidden_dim`;
-            a size, a scale or a share out of its range.
+        UserError: p does not divide K (or, for the grid, they are not fitting squares); heads do not divide `hidden_dim`;
+            a value out of range.
     """
 
     blocks: nn.Sequential | nn.ModuleList
@@ -74,7 +74,7 @@ class CodebookBridge(Projector):
         self.compress = nn.Linear(patch_size * code_dim, hidden_dim)
 
     def add_output(self) -> None:
-        """Add the output map, and start every linear map there is by then: Xavier-uniform, biases zero."""
+        """Add the output map and initialize all linear maps so far: Xavier-uniform, biases zero."""
         self.expand = nn.Linear(self.hidden_dim, self.patch_size * self.code_dim)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -87,7 +87,7 @@ class CodebookBridge(Projector):
             slots.mul_(own).add_(common, alpha=(1.0 - own**2) ** 0.5).mul_(self.output_scale)
 
     def patchify(self, codebook_KD: Tensor) -> Tensor:
-        """(K, D) to tokens (K / p, p * D); within a token the codes are in order, each with its D channels."""
+        """(K, D) to tokens (K / p, p * D): the codes of a token in order, each with its D channels."""
         if self.patching == 'sequence':
             return codebook_KD.reshape(-1, self.patch_size * self.code_dim)
         side, patch = math.isqrt(self.codebook_size), math.isqrt(self.patch_size)
@@ -104,17 +104,17 @@ class CodebookBridge(Projector):
         return grid.transpose(-4, -3).reshape(shape)
 
     def sincos_table(self) -> Tensor:
-        """Fixed sine-cosine positions of the tokens, (K / p, hidden_dim): in two dimensions where patches are square.
+        """Fixed sine-cosine positions of the tokens, (K / p, hidden_dim): 2-D for square patches.
 
         Raises:
-            UserError: A width that the table cannot have.
+            UserError: The table needs a multiple of 2 (or 4, for 2-D) as `hidden_dim`.
         """
         tokens, dim = self.codebook_size // self.patch_size, self.hidden_dim
         divisor = 4 if self.patching == 'grid' else 2
         if dim % divisor:
             raise UserError(
-                f'{type(self).__name__}: hidden_dim {dim} is not a multiple of {divisor}, as the sine-cosine positions '
-                f'of patching={self.patching!r} need it; change it.'
+                f'{type(self).__name__}: hidden_dim {dim} is not a multiple of {divisor}, which the sine-cosine '
+                f'positions of patching={self.patching!r} require; change it.'
             )
         return grid_positions(math.isqrt(tokens), dim) if self.patching == 'grid' else sequence_positions(tokens, dim)
 
@@ -124,15 +124,15 @@ class CodebookBridge(Projector):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Four codes a token, a narrow latent; patching and depth stay."""
+        """Four codes per token, narrow blocks; patching and depth stay."""
         return dict(patch_size=4, hidden_dim=16, num_heads=4)
 
 
 def check_patches(name: str, codebook_size: int, patch_size: int, patching: str) -> None:
-    """Refuse a codebook that cannot be cut into patches, naming sizes that can.
+    """Raise if a codebook cannot be cut into patches, naming sizes that can.
 
     Args:
-        name: Of the bridge, for messages.
+        name: The bridge's name, for messages.
         codebook_size: K.
         patch_size: p.
         patching: `'sequence'` or `'grid'`.

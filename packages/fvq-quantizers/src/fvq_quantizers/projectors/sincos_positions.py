@@ -22,8 +22,8 @@ def grid_positions(side: int, dim: int) -> Tensor:
     """Table (side * side, dim), float32, in reading order: the first half encodes the column, the second the row.
 
     Args:
-        side: Of the square.
-        dim: A width that 4 divides.
+        side: Height and width of the grid.
+        dim: A multiple of 4.
     """
     lines = encode(side, dim // 2)
     columns, rows = lines.expand(side, side, -1), lines[:, None].expand(side, side, -1)

@@ -22,43 +22,43 @@ class VQBridge(CodebookBridge):
 
     The codebook is cut into K / p tokens of p codes; a shared linear map takes each token to `hidden_dim`; `depth`
     pre-norm ViT blocks mix the tokens; a LayerNorm and a shared linear map take each back to p codes. LayerNorms have no
-    affine part (eps 1e-6); GELU by its tanh approximation, as released.
+    affine part (eps 1e-6), and GELU is the tanh approximation, as released.
 
-    What the paper leaves open, and what we chose:
+    What the paper leaves open, and our choices:
 
     - *Which codes form a token.* `'sequence'` takes p consecutive codes (eq. 8), for any K that p divides. `'grid'`
       lays the codebook out as a square and takes square patches, as the released code does; K and p must be squares.
-    - *LayerNorm after the compression.* The text has one, the released code does not, and with codes of size 1/K it
-      changes the method (the first LayerNorm then acts on tokens of rms 5e-5). Default: without, as released.
-    - *The starting scale of the output map*, which decides much of the result: `output_scale` times Xavier-uniform.
-      0 is the released zero start, at which all codes are equal and the raw codebook gets no gradient for one step.
-    - *How alike the p slots of a token start.* The output map has a block of weights for each slot. Started independently,
-      one slot's codes can lie so badly that none is ever chosen; its block then never gets a gradient, and a p-th of the
-      codebook is dead for good. The blocks therefore start from one common block, `slot_spread` of each its own.
-      `docs/vqbridge.md` shows the measurements behind both defaults.
-    - *Positions of the tokens.* The paper names none: tokens are then a set, and shuffling them shuffles the codes alone. The
-      bridge that the release trains adds fixed sine-cosine ones (`DiTBridge`). Default: none.
-    - *Register tokens* (Darcet et al., 2024): learned tokens that the blocks see beside those of the codebook and that are
-      dropped after. Not in the paper; a room for what concerns the whole codebook when each code is a token (p = 1).
+    - *LayerNorm after the compression.* The text has one, the released code does not; with codes of size 1/K it changes
+      the method (without it, the first LayerNorm acts on tokens of rms 5e-5). Default: without, as released.
+    - *The initial scale of the output map*, which matters a lot: `output_scale` times Xavier-uniform. 0 is the released
+      zero start, where all codes are equal and the raw codebook gets no gradient for one step.
+    - *How similar the p slots of a token start.* The output map has a block of weights per slot. If they start
+      independently, one slot's codes can lie so badly that none is ever used; its block then never gets a gradient, and
+      a p-th of the codebook stays dead. So the blocks share a common start, and `slot_spread` of each is its own.
+      `docs/vqbridge.md` has the measurements behind both defaults.
+    - *Positions of the tokens.* The paper mentions none: tokens are then a set, and permuting them only permutes the codes.
+      The bridge that the release trains adds fixed sine-cosine positions (`DiTBridge`). Default: none.
+    - *Register tokens* (Darcet et al., 2024): learned tokens that the blocks see next to those of the codebook and that are
+      dropped afterwards. Not in the paper; they can hold what concerns the whole codebook if each code is a token (p = 1).
 
     Args:
         codebook_size: K.
         code_dim: D.
-        patch_size: p, codes of one token. The paper scales it with K: 4 at 4k, 16 at 16k, 64 at 65k and 262k (figure 6).
+        patch_size: p, codes per token. The paper scales it with K: 4 at 4k, 16 at 16k, 64 at 65k and 262k (figure 6).
         hidden_dim: d', the width of the blocks; `code_dim` by default, the best choice of figure 6.
         depth: Number of blocks; 2 in the paper.
         num_heads: 4 in the paper.
         mlp_ratio: Hidden width of a block's MLP over `hidden_dim`; 2 in the paper.
         patching: `'sequence'` or `'grid'`.
         compression_norm: Whether a LayerNorm follows the compression.
-        output_scale: Starting scale of the output map, 0 or more.
-        slot_spread: Share of a slot's starting weights that is its own, 0 (all slots equal) to 1 (independent).
-        positions: Added to the tokens before the blocks: `'none'`, `'sincos'` (fixed; in two dimensions for the grid) or
-            `'learned'` (start: N(0, 0.02^2)).
-        registers: Number of register tokens (start: N(0, 0.02^2)).
+        output_scale: Initial scale of the output map over Xavier-uniform, 0 or more.
+        slot_spread: Share of a slot's initial weights that is its own, 0 (all slots equal) to 1 (independent).
+        positions: Added to the tokens before the blocks: `'none'`, `'sincos'` (fixed; 2-D for the grid) or `'learned'`
+            (initially N(0, 0.02^2)).
+        registers: Number of register tokens (initially N(0, 0.02^2)).
 
     Raises:
-        UserError: p does not divide K (or, for the grid, they are no fitting squares); heads do not divide `hidden_dim`;
+        UserError: p does not divide K (or, for the grid, they are not fitting squares); heads do not divide `hidden_dim`;
             unknown positions, or a width that sine-cosine positions cannot have; a negative number of registers.
     """
 
@@ -97,7 +97,7 @@ class VQBridge(CodebookBridge):
             raise UserError(f"VQBridge: positions must be 'none', 'sincos' or 'learned', got {positions!r}.")
         if registers < 0:
             raise UserError(f'VQBridge: registers must be 0 or more, got {registers}.')
-        # Any: timm wants classes here by its annotations, and takes what builds a module.
+        # Any: timm annotates these as classes, but takes anything that builds a module.
         norm: Any = partial(nn.LayerNorm, elementwise_affine=False, eps=1e-6)
         act: Any = partial(nn.GELU, approximate='tanh')
         self.compression_norm = norm(hidden_dim) if compression_norm else nn.Identity()
@@ -127,5 +127,5 @@ class VQBridge(CodebookBridge):
 
 
 def learned_tokens(count: int, dim: int) -> nn.Parameter:
-    """(count, dim), N(0, 0.02^2) as ViT starts its tokens."""
+    """(count, dim), N(0, 0.02^2), as ViT initializes its tokens."""
     return nn.Parameter(torch.empty(count, dim).normal_(std=0.02))

@@ -1,4 +1,4 @@
-"""Penalties on how codes are chosen."""
+"""Penalties on how codes are used."""
 
 from .contrastive import ContrastiveRegularizer
 from .entropy import EntropyRegularizer

@@ -1,4 +1,4 @@
-"""Contrastive regulariser of CVQ-VAE (Zheng and Vedaldi, 2023, eq. 8): near the best latents, far from the worst."""
+"""Contrastive regularizer of CVQ-VAE (Zheng and Vedaldi, 2023, eq. 8): codes near their best latents, far from the worst."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class ContrastiveRegularizer(nn.Module):
     """`weight` x mean over codes of -log(e^pos / (e^pos + sum e^neg)), scores over `temperature`.
 
     For each code, pos is the mean score of its best N // K latents (at least one), neg are the scores of its worst half. The
-    score is what the search compares: minus the squared distance, or, as released, the cosine (`CosineSearch` with
-    `DotProduct`). Latents get no gradient, as released.
-    Latents are those of all ranks. Codes are taken in chunks that the backward pass computes again.
+    score is what the search compares: minus the squared distance or, as released, the cosine (`CosineSearch` with
+    `DotProduct`). Latents come from all ranks and get no gradient, as released. Codes are taken in chunks that the backward
+    pass recomputes.
 
     Args:
-        weight: Of the term; 1 in CVQ where it is on.
-        temperature: 0.07 as released.
+        weight: Weight of the term; 1 in CVQ, if used.
+        temperature: Divides the scores; 0.07 as released.
 
     Raises:
         UserError: A weight below 0 or a temperature that is not above 0.
@@ -47,7 +47,7 @@ class ContrastiveRegularizer(nn.Module):
         best, worst, logits_of = max(1, N // K), N // 2, shifted_logits(distance, codebook_KD)
 
         def chunk(codes: Tensor) -> Tensor:
-            # With the roles exchanged, logits drop a constant of each code, which the loss does too.
+            # With codes and latents exchanged, logits lack a constant per code, which cancels in the loss.
             scores = logits_of(codes, z_ND).sort(1).values / self.temperature
             logits = torch.cat([scores[:, N - best :].mean(1, keepdim=True), scores[:, :worst]], 1)
             return F.cross_entropy(logits, logits.new_zeros(len(codes), dtype=torch.int64), reduction='sum')

@@ -1,4 +1,4 @@
-"""Entropy regulariser: each latent sure of its code, all codes used alike (MaskGIT, LlamaGen, LFQ, IBQ)."""
+"""Entropy regularizer: confident assignments, uniform code usage (MaskGIT, LlamaGen, LFQ, IBQ)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from fvq_core.registry import REGULARIZERS
 class EntropyRegularizer(nn.Module):
     """`weight` x (`sample_weight` x mean entropy of a row's soft choice - `batch_weight` x entropy of the mean choice).
 
-    The soft choice is softmax(logits / temperature) over all K codes, logits of the quantizer's distance: minus the squared
-    distance, or the dot product. The mean choice is taken over all ranks. A quantizer never calls a regulariser of
+    The soft choice is softmax(logits / temperature) over all K codes; the logits are those of the quantizer's distance: minus
+    the squared distance, or the dot product. The mean choice is over all ranks. A quantizer never calls a regularizer of
     weight 0.
 
-    The published forms, which differ in less than their code suggests:
+    The published forms differ less than their code suggests:
 
     - MaskGIT (l2 logits): weight 0.1, temperature 0.01, both weights 1, eps 1e-5. It adds eps to the logits before their
       log-softmax, which changes nothing, and to the mean choice inside its logarithm.
     - LlamaGen (l2 logits): the same, at weight 0 in every released config.
     - IBQ, Open-MAGVIT2 (dot logits): the same formula with named weights; 0.05 in IBQ, 0.1 in Open-MAGVIT2, whose LFQ
-      finds the logits without a codebook (`LFQ`).
-    - vector-quantize-pytorch's LFQ: log(max(p, eps)) on both sides, `clamp=True`; its `diversity_gamma` is `batch_weight`.
+      needs no codebook for its logits (`LFQ`).
+    - vector-quantize-pytorch's LFQ: log(max(p, eps)) in both entropies, `clamp=True`; its `diversity_gamma` is `batch_weight`.
 
     Args:
-        weight: Of the whole term.
-        temperature: 0.01 in all of them.
-        sample_weight: Of the rows' own entropy; 1 in all of them.
-        batch_weight: Of the mean choice's entropy; 1 in all of them.
-        eps: Inside the logarithms, above 0; 1e-5 in all of them.
-        clamp: Least probability inside the logarithms instead of an addition.
+        weight: Weight of the whole term.
+        temperature: Softmax temperature; 0.01 in all of them.
+        sample_weight: Weight of the rows' own entropy; 1 in all of them.
+        batch_weight: Weight of the mean choice's entropy; 1 in all of them.
+        eps: Used inside the logarithms, above 0; 1e-5 in all of them.
+        clamp: Clamp probabilities at eps instead of adding it.
 
     Raises:
         UserError: A weight below 0, or a temperature or eps that is not above 0.

@@ -1,4 +1,4 @@
-"""Orthogonal regulariser: codes that point in different directions (Shin et al., 2021, arXiv 2112.00384, eq. 2)."""
+"""Orthogonal regularizer: codes that point in different directions (Shin et al., 2021, arXiv 2112.00384, eq. 2)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fvq_core.registry import REGULARIZERS
 
 @REGULARIZERS.register_module()
 class OrthogonalRegularizer(nn.Module):
-    """`weight` x |E E^T - I|^2 / K^2 of the normalised codes E (K, D): 0 where they are orthogonal, at most 1 - 1/K.
+    """`weight` x |E E^T - I|^2 / K^2 of the normalized codes E (K, D): 0 if they are orthogonal, at most 1 - 1/K.
 
-    Only the codes get a gradient. |E E^T|^2 = |E^T E|^2, so the cost is K D^2 and no K x K matrix is made.
+    Only codes get a gradient. |E E^T|^2 = |E^T E|^2, so the cost is K D^2 and no K x K matrix is made.
 
     Args:
-        weight: Of the term; 10 in vector-quantize-pytorch's example.
-        active_only: Take the codes that this rank's batch uses instead of all (their number is K then). It searches once
-            more and waits for the device.
-        max_codes: At most so many of them, drawn at random at each step; all by default.
+        weight: Weight of the term; 10 in vector-quantize-pytorch's example.
+        active_only: Only the codes that this rank's batch uses (K is then their number). Costs another search, and waits
+            for the device.
+        max_codes: Draw at most this many codes at each step; all by default.
 
     Raises:
-        UserError: A weight below 0 or no codes.
+        UserError: A weight below 0, or max_codes below 1.
     """
 
     def __init__(self, weight: float, active_only: bool = False, max_codes: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Prior-distribution regulariser: codes used as a prior says (Reg-VQ, Zhang et al., 2023, arXiv 2303.06424, eq. 1)."""
+"""Prior-distribution regularizer: code usage follows a uniform prior (Reg-VQ, Zhang et al., 2023, arXiv 2303.06424, eq. 1)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from fvq_core.registry import REGULARIZERS
 
 @REGULARIZERS.register_module()
 class PriorRegularizer(nn.Module):
-    """`weight` x KL(posterior || uniform) = `weight` x sum_k p_k log(K p_k): 0 where all codes are used alike, at most log K.
+    """`weight` x KL(posterior || uniform) = `weight` x sum_k p_k log(K p_k): 0 if all codes are used equally, at most log K.
 
-    The paper's posterior p is the mean of the choices of all positions. No code was released; inferred are:
+    The paper's posterior p is the mean of the choices at all positions. No code was released; we inferred:
 
-    - *How a mean of one-hot choices gets a gradient.* The text replaces argmax by softmax in the backward pass. `'soft'` takes
-      the mean of the softmaxes in both passes; `'hard'` counts choices forward and has the softmaxes' gradient. With counts
-      an unused code's log p is infinite, so p is at least `eps` inside the logarithm.
-    - *Over what.* The formula sums over one image; here over the batch of all ranks, since with K above the positions of an
-      image no image could be uniform.
-    - *The logits.* In the paper the encoder predicts K of them; in a composition with a codebook they are those of the
-      quantizer's distance over `temperature`.
+    - *How a mean of one-hot choices gets a gradient.* The text replaces argmax by softmax in the backward pass. `'soft'` is
+      the mean of the softmaxes in both passes; `'hard'` counts choices in the forward pass and has the softmaxes' gradient.
+      An unused code's log p would be infinite, so p is clamped at `eps` inside the logarithm.
+    - *Over what.* The formula sums over one image; here it is the batch of all ranks, since no image can be uniform if K
+      exceeds its number of positions.
+    - *The logits.* In the paper the encoder predicts K of them; with a codebook they are those of the quantizer's
+      distance over `temperature`.
     - *The weight*, which the text does not give.
 
-    Its stochastic mask is the estimator `StochasticMask`.
+    The paper's stochastic mask is the estimator `StochasticMask`.
 
     Args:
-        weight: Of the term.
-        temperature: Of the softmax.
-        posterior: `'soft'` or `'hard'`.
-        eps: Least probability inside the logarithm.
+        weight: Weight of the term.
+        temperature: Softmax temperature.
+        posterior: `'soft'` or `'hard'`, see above.
+        eps: Smallest probability inside the logarithm.
 
     Raises:
         UserError: A weight below 0, a temperature or eps that is not above 0, an unknown posterior.

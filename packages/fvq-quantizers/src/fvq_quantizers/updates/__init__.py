@@ -1,4 +1,4 @@
-"""What moves the codes: the optimizer, statistics of the latents, or nothing."""
+"""What moves the raw codebook: the optimizer, statistics of the latents, or nothing."""
 
 from .alternating_update import AlternatingUpdate
 from .cvq_update import CVQUpdate

@@ -1,4 +1,4 @@
-"""Alternating optimisation: the codebook descends its own loss before the codes are used (Huh et al., 2023, section 4.3)."""
+"""Alternating optimization: the codebook takes steps on its own loss first (Huh et al., 2023, section 4.3)."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 @CODEBOOK_UPDATES.register_module()
 class AlternatingUpdate(GradientUpdate):
-    """In each forward pass of training: `steps` steps on mean |e - sg[z]|^2 by the raw codebook, then the usual pass.
+    """In each training forward: `steps` steps of the raw codebook on mean |e - sg[z]|^2, then the usual pass.
 
-    The decoder thus sees codes that already fit the batch's latents, instead of codes that are one step behind. With a
-    projector the loss is that of the mapped codes and the raw codebook takes its gradient; the projector itself is left
-    to the training loop. Gradients are averaged over ranks. The inner optimizer's state is part of the state dict.
+    The decoder thus sees codes that already fit the batch's latents, not codes that lag one step behind. With a projector
+    the loss is that of the mapped codes, and only the raw codebook moves; the projector is left to the training loop.
+    Gradients are averaged over ranks. The inner optimizer's state is part of the state dict.
 
     Use it with `loss=dict(type='VQLoss', codebook_weight=0.0)` unless a projector needs the codebook term.
 
     Args:
-        steps: Inner steps a forward pass; 1 in vqtorch.
+        steps: Inner steps per forward pass; 1 in vqtorch.
         optimizer: `'sgd'` or `'adam'`, as `torch.optim` defines them.
-        lr: Of the inner optimizer. The loss is a mean over N and D, so useful rates are large: vqtorch's example has 50.
-        momentum: Of SGD; 0.9 in vqtorch's example.
-        betas: Of Adam.
-        search_again: Choose codes anew after the inner steps. vqtorch uses the code of a latent from before the step,
-            to save a search: False.
-        trainable: Whether the outer optimizer moves the raw codebook too, as a gradient through the codes
-            (`SynchronizedStraightThrough`) needs it.
+        lr: Inner learning rate. The loss is a mean over N and D, so useful rates are large: 50 in vqtorch's example.
+        momentum: SGD's momentum; 0.9 in vqtorch's example.
+        betas: Adam's betas.
+        search_again: Search again after the inner steps. False, as in vqtorch, saves a search and keeps the codes from
+            before the step.
+        trainable: Whether the outer optimizer moves the raw codebook too, which a gradient through the codes
+            (`SynchronizedStraightThrough`) requires.
 
     Raises:
         UserError: No steps, an unknown optimizer, or a momentum or beta outside [0, 1).

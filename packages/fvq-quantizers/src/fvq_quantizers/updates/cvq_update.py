@@ -1,4 +1,4 @@
-"""Clustering VQ: codes that are seldom used move to latents of the batch (CVQ-VAE, Zheng and Vedaldi, 2023, eq. 5-7)."""
+"""Clustering VQ: rarely used codes move to latents of the batch (CVQ-VAE, Zheng and Vedaldi, 2023, eq. 5-7)."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ Anchor = Literal['closest', 'random', 'probrandom']
 class CVQUpdate(GradientUpdate):
     """The optimizer moves the codes, and after each batch e <- (1 - alpha) e + alpha anchor.
 
-    alpha = exp(-10 K p / (1 - decay) - 1e-3), with p the running average of the share of latents that chose the code: 1 for
-    codes that are never used, 0 for the others. An anchor is a latent of the batch. Usage and anchors are taken over the
-    latents of all ranks, so that every rank holds the same codebook; the released code has each rank overwrite its
-    own copy, and TiTok's `clustering_vq`, which is this update with `anchor='closest'`, gathers all latents for it.
+    alpha = exp(-10 K p / (1 - decay) - 1e-3), where p is the running average of the share of latents assigned to the code:
+    about 1 for unused codes, 0 for the others. An anchor is a latent of the batch. Usage and anchors are taken over the
+    latents of all ranks, so that every rank holds the same codebook. (In the released code each rank overwrites its own
+    copy. TiTok's `clustering_vq` is this update with `anchor='closest'`; it gathers all latents.)
 
-    The released model chooses codes by cosine: `normalize=dict(type='CosineSearch')` with `distance=dict(type='DotProduct')`;
-    with squared distances of unit vectors the choice is the same, but `'probrandom'` and the contrastive term see twice
-    the cosine. That term is `ContrastiveRegularizer`.
+    The released model searches by cosine: `normalize=dict(type='CosineSearch')` with `distance=dict(type='DotProduct')`;
+    with squared distances of unit vectors the codes are the same, but `'probrandom'` and the contrastive term
+    (`ContrastiveRegularizer`) see twice the cosine.
 
     Args:
-        decay: Of the usage; 0.99 as released.
-        anchor: `'closest'`: the latent that suits the code best (CVQ, TiTok). `'probrandom'`: drawn from the softmax over
-            latents of what the search compares. `'random'`: of a pool of K earlier latents; a batch with more than K
-            latents refills it by drawing with repetition, a smaller one replaces random entries. Entries that no
-            latent has filled yet hold U(-1/K, 1/K), as released. The pool is rank 0's.
-        first_batch: Move codes to anchors after the first batch only, the `offline` variant of the paper.
-        raw_anchors: Take latents before the quantizer normalises them, as TiTok does with `use_l2_norm`. By default the
-            codes stay where latents are compared with them.
+        decay: Decay of the usage; 0.99 as released.
+        anchor: `'closest'`: the best latent for the code (CVQ, TiTok). `'probrandom'`: drawn from the softmax over latents
+            of what the search compares. `'random'`: from a pool of K earlier latents; a batch with more than K latents
+            refills it by drawing with repetition, a smaller one replaces random entries. Entries not yet filled hold
+            U(-1/K, 1/K), as released. The pool is rank 0's.
+        first_batch: Move codes to anchors only after the first batch, the paper's `offline` variant.
+        raw_anchors: Take latents before normalization, as TiTok does with `use_l2_norm`, not after it.
         legacy: Overwrite the codes behind autograd's back, as released. The gradient of a term that reads them again in
-            the backward pass (`ContrastiveRegularizer` under `CosineSearch`) then mixes old and new codes and is the
-            derivative of nothing; to load and compare with the release only.
+            the backward pass (`ContrastiveRegularizer` under `CosineSearch`) then mixes old and new codes, so it is not
+            a derivative of any loss; only to compare with the release.
 
     Raises:
         UserError: A decay outside [0, 1) or an unknown anchor.
@@ -73,7 +72,7 @@ class CVQUpdate(GradientUpdate):
 
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
         K = codebook_KD.shape[0]
-        self._choice: tuple[Any, Any] = (normalize, distance)  # a tuple: they are the quantizer's modules, not ours
+        self._choice: tuple[Any, Any] = (normalize, distance)  # a tuple, so that they do not become submodules
         self.register_buffer('usage_K', torch.zeros_like(codebook_KD[:, 0]))
         if self.first_batch:
             self.register_buffer('batches', torch.zeros((), dtype=torch.int64, device=codebook_KD.device))
@@ -113,7 +112,7 @@ class CVQUpdate(GradientUpdate):
             self.pool_KD.copy_(z_ND[torch.randint(0, N, (K,), device=z_ND.device)])
             self.pooled.fill_(K)
         elif (start := int(self.pooled)) < K:
-            stop = min(start + N, K)  # the released pool overflows where the last batch does not fit
+            stop = min(start + N, K)  # the released pool overflows if the last batch does not fit
             self.pool_KD[start:stop] = z_ND[: stop - start]
             self.pooled.fill_(stop)
         else:

@@ -15,19 +15,21 @@ from .latent_sampling import code_counts, random_latents
 
 @CODEBOOK_UPDATES.register_module()
 class EMAUpdate(GradientUpdate):
-    """Counts and sums of each code's latents decay by `decay`; the code is their smoothed ratio.
+    """Each code is the smoothed ratio of two decaying averages: the sum and the count of its latents.
 
-    Statistics are summed over ranks, so that every rank holds the same codebook. Restarts draw from the latents of
-    rank 0, which are sent to the others.
+    Statistics are summed over ranks, so that every rank holds the same codebook. Restarts draw from rank 0's latents.
 
     Args:
         decay: 0.99 in VQ-VAE and RQ-VAE.
-        eps: Laplace smoothing of the counts.
-        start_count: Latents that each code counts for at its start. From 1 on a code moves from its start value towards its
-            latents. 0 is the release of VQGAN and RQ-VAE: the first steps then throw every code that is not restarted far
-            away, k-means centres too.
-        restart: Replace a code whose count fell below 1 by a random latent of the batch, as RQ-VAE does. A batch with
+        eps: Laplace smoothing of the counts, above 0.
+        start_count: Initial count of each code. With 1 or more, codes move from their initial values towards their latents.
+            With 0, as VQGAN and RQ-VAE released it, the first steps throw every code that is not restarted far away,
+            even k-means centres.
+        restart: Replace a code whose count falls below 1 by a random latent of the batch, as RQ-VAE does. A batch with
             fewer latents than codes is repeated with a little noise.
+
+    Raises:
+        UserError: A decay, eps or start_count out of range.
 
     Attributes:
         counts_K: Decayed number of latents of each code.
@@ -53,7 +55,9 @@ class EMAUpdate(GradientUpdate):
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
         codebook_KD = codebook_KD.detach()
         self.register_buffer('counts_K', torch.full_like(codebook_KD[:, 0], self.start_count))
-        self.register_buffer('sums_KD', codebook_KD * (self.start_count or 1.0))  # sums of no latents, as released
+        self.register_buffer(
+            'sums_KD', codebook_KD * (self.start_count or 1.0)
+        )  # as released at 0: sums without counts
 
     @torch.no_grad()
     def step(self, codebook_KD: Tensor, z_ND: Tensor, indices_N: Tensor) -> None:

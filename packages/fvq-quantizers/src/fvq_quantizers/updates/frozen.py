@@ -1,4 +1,4 @@
-"""The raw codebook never moves; only a projector can adapt it (SimVQ, VQGAN-LC)."""
+"""The raw codebook never moves; only a projector adapts it (SimVQ, VQGAN-LC)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimizer moves the codes; also the interface of every update."""
+"""The optimizer moves the codes; also the base class of every update."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ if TYPE_CHECKING:
 
 @CODEBOOK_UPDATES.register_module()
 class GradientUpdate(nn.Module):
-    """The interface: whether the raw codebook takes gradients, and what else happens to it around each training step.
+    """The base class: whether the raw codebook is trained, and what else happens to it in each training step.
 
     Attributes:
         trainable: Whether the raw codebook is a trained parameter.
-        writes_codes: Whether `step` writes vectors of latent space into the raw codebook; it must then be the mapped
-            codebook too, so the quantizer requires an identity projector.
-        overwrites: Whether training writes into the raw codebook by any other way than the optimizer. The step then reads
-            a copy of it, so that gradients are those of the values that were used.
-        acts_before_assignment: Whether `before_assignment` does anything. Where one latent gets several codes (residual,
-            multi-scale) or a batch several codebooks (class-conditional projectors) there is no single assignment, and
-            such an update is refused.
-        takes_raw_latents: Whether `step` wants the latents as they were before any normalisation.
+        writes_codes: Whether `step` writes latents into the raw codebook, which must then be the mapped codebook too: the
+            quantizer requires an identity projector.
+        overwrites: Whether anything but the optimizer writes into the raw codebook in training. The step then reads a copy
+            of it, so that gradients are those of the values used.
+        acts_before_assignment: Whether `before_assignment` does anything. Such an update is refused if a latent gets
+            several codes (residual, multi-scale) or a batch has several codebooks (class-conditional projectors).
+        takes_raw_latents: Whether `step` gets the latents before normalization.
     """
 
     trainable = True
@@ -35,20 +34,20 @@ class GradientUpdate(nn.Module):
     takes_raw_latents = False
 
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
-        """Make buffers for this codebook; called after its start values are set, and again when they are set anew.
+        """Make buffers for this codebook; called when it is initialized, and again when it is re-initialized.
 
         Args:
             codebook_KD: The raw codebook.
-            normalize: The quantizer's normalization; with `distance`, how codes are chosen.
+            normalize: The quantizer's normalization.
             distance: The quantizer's distance.
         """
 
     def before_assignment(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
-        """Called in training before codes are chosen for latents (N, D); may move the raw codebook.
+        """Called in training before latents (N, D) are assigned codes; may move the raw codebook.
 
         Returns:
-            Indices (N,) of the codes to use, or None for the usual search.
+            Indices (N,) of the codes to assign, or None for the usual search.
         """
 
     def step(self, codebook_KD: Tensor, z_ND: Tensor, indices_N: Tensor) -> None:
-        """Called in training after the codes of a batch were used; may write into `codebook_KD` in place."""
+        """Called in training after a batch was quantized; may write into `codebook_KD` in place."""

@@ -1,4 +1,4 @@
-"""What every update that writes latents into the codebook shares: counts and samples on which all ranks agree."""
+"""Counts and samples, equal on all ranks, for updates that write latents into the codebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SCORES = 2**23
 
 
 def code_counts(indices_N: Tensor, codebook_size: int) -> Tensor:
-    """How often each code was chosen on all ranks together, int64 (K,)."""
+    """How often each code was assigned, summed over ranks, int64 (K,)."""
     counts_K = torch.zeros(codebook_size, dtype=torch.int64, device=indices_N.device)
     counts_K.scatter_add_(0, indices_N, torch.ones_like(indices_N))  # bincount would wait for the device
     if dist.is_initialized():
@@ -25,8 +25,7 @@ def code_counts(indices_N: Tensor, codebook_size: int) -> Tensor:
 def random_latents(z_ND: Tensor, count: int) -> Tensor:
     """`count` random latents (count, D) without repetition, drawn by rank 0 from its own and sent to the others.
 
-    Of a batch with fewer latents than that each is drawn as often as the next, with a little noise, so that no two are
-    equal (as RQ-VAE does).
+    If there are fewer latents, all are repeated equally often, with a little noise so that no two are equal (as in RQ-VAE).
 
     Args:
         z_ND: Latents.
@@ -48,15 +47,15 @@ def from_rank_zero(tensor: Tensor) -> Tensor:
 
 
 def best_latents(codebook_KD: Tensor, z_ND: Tensor, values_ND: Tensor, distance: Any, sample: bool = False) -> Tensor:
-    """For each code its best latent among those of all ranks, (K, D); never an N x K matrix at once.
+    """The best latent of each code, over all ranks, (K, D); no N x K matrix is made.
 
     Args:
         codebook_KD: Codes, as the search sees them.
         z_ND: This rank's latents, as the search sees them.
-        values_ND: What is returned for each latent.
-        distance: Its logits, with the roles of codes and latents exchanged, rank the latents of a code.
-        sample: Draw a latent from the softmax of these logits over all latents instead of taking the best: Gumbel noise is
-            added and the largest sum taken, which the ranks can do each for itself.
+        values_ND: What to return for each latent.
+        distance: Its logits, with codes and latents exchanged, rank the latents of a code.
+        sample: Draw a latent from the softmax of these logits instead of taking the best, by adding Gumbel noise, which
+            each rank can do by itself.
     """
     scores, rows, logits_of = [], [], shifted_logits(distance, codebook_KD)
     for chunk in codebook_KD.split(max(1, MAX_SCORES // z_ND.shape[0])):

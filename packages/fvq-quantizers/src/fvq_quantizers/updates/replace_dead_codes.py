@@ -1,4 +1,4 @@
-"""Dead codes are replaced by latents, the others are trained by gradient (as vqtorch and many VQ-VAEs do)."""
+"""Dead codes are replaced by latents, the others are trained by gradient (as in vqtorch and many VQ-VAEs)."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ NOISE_ON_REPEATED = 0.01
 class ReplaceDeadCodes(GradientUpdate):
     """The optimizer moves the codes; a dead one is overwritten by a random latent of the batch.
 
-    Dead is a code that no latent of any rank chose for `patience` steps, or, where `threshold` is given, one whose running
-    average of latents a step fell below it. Latents are those of rank 0, sent to the others, so that every rank holds
-    the same codebook. The state of the optimizer is left alone: an unused code has had no gradient for a while, and its
-    moments have decayed. A replaced code has the same time again before it counts as dead. The dead codes of a step get
-    different latents as long as there are enough, and beyond that repeated ones with noise.
+    A code is dead if no latent of any rank was assigned to it for `patience` steps or, with `threshold`, if its running
+    average of latents per step falls below that. Latents come from rank 0, so that every rank holds the same codebook.
+    The optimizer's state is kept: an unused code has had no gradient for a while, and its moments have decayed. A replaced
+    code gets the same time again before it counts as dead. The dead codes of a step get different latents while there are
+    enough, then repeated ones with noise.
 
     Args:
-        patience: Searches in training without use after which a code is replaced; 100 as in vqtorch. Each micro-batch, and
-            each depth of a residual quantizer with one codebook, is a search.
-        threshold: Instead of `patience`: least running average of latents a step (over all ranks) that keeps a code.
-        decay: Of that average. It starts at twice the threshold, so that no code is dead before
+        patience: Training searches without use after which a code is replaced; 100 as in vqtorch. Each micro-batch is a
+            search, and so is each depth of a residual quantizer with a shared codebook.
+        threshold: Instead of `patience`: a code is kept if its running average of latents per step (over all ranks) is at
+            least this.
+        decay: Decay of that average, which starts at twice the threshold, so that no code is dead before
             log(1/2) / log(decay) steps (69 at 0.99).
-        noise: Normal noise on a replacement, relative to its norm; 0.01 in vqtorch. A repeated latent has at least that.
+        noise: Normal noise on a replacement, relative to its norm; 0.01 in vqtorch. Repeated latents get at least that.
 
     Raises:
-        UserError: Both criteria or none, or numbers out of range.
+        UserError: Both criteria, or values out of range.
 
     Attributes:
         idle_K: Steps since each code was last used (with `patience`).
-        usage_K: Running average of each code's latents a step (with `threshold`).
+        usage_K: Running average of each code's latents per step (with `threshold`).
     """
 
     writes_codes = True
@@ -55,7 +56,7 @@ class ReplaceDeadCodes(GradientUpdate):
             patience = 100
         if patience is not None and threshold is not None:
             raise UserError(
-                f'ReplaceDeadCodes: takes patience or threshold, got patience={patience} and threshold={threshold}; drop one.'
+                f'ReplaceDeadCodes: expected patience or threshold, got both, {patience} and {threshold}; drop one.'
             )
         if (patience is not None and patience < 1) or (threshold is not None and threshold <= 0):
             raise UserError(
@@ -78,7 +79,7 @@ class ReplaceDeadCodes(GradientUpdate):
     def step(self, codebook_KD: Tensor, z_ND: Tensor, indices_N: Tensor) -> None:
         K, N = len(codebook_KD), len(z_ND)
         dead_K = self._dead(code_counts(indices_N, K))
-        # Latents are drawn whether or not a code is dead: to look would wait for the device.
+        # Latents are drawn whether or not a code is dead: checking would wait for the device.
         nth_K = dead_K.cumsum(0) - 1  # of the dead codes
         fresh_KD = z_ND.detach().float()[torch.randperm(N, device=z_ND.device)[nth_K % N]]
         if self.noise or K > N:
@@ -87,7 +88,7 @@ class ReplaceDeadCodes(GradientUpdate):
         codebook_KD.copy_(torch.where(dead_K.unsqueeze(1), from_rank_zero(fresh_KD), codebook_KD))
 
     def _dead(self, counts_K: Tensor) -> Tensor:
-        """Which codes are dead, bool (K,); they start anew."""
+        """Which codes are dead, bool (K,); their counters are reset."""
         if self.patience is not None:
             self.idle_K.add_(1).masked_fill_(counts_K > 0, 0)
             dead_K = self.idle_K >= self.patience

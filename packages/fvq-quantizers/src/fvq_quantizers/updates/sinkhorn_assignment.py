@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 
 @CODEBOOK_UPDATES.register_module()
 class SinkhornAssignment(GradientUpdate):
-    """In training a batch is shared out among all codes, so that each gets latents and with them gradients.
+    """In training a batch is distributed over all codes, so that each gets latents and with them gradients.
 
-    The latents of all ranks are transported to the codes at least total distance, smoothed by an entropy; each latent takes
-    the code that most of it goes to. In evaluation it takes the nearest: there the released code transports too, so that
-    an image's codes depend on the images beside it and the share of used codes is what transport makes it.
+    The latents of all ranks are transported to the codes at the least total distance, with entropic smoothing; each latent
+    is assigned the code that gets most of it. In evaluation it is assigned the nearest code. (The released code transports
+    there too, so an image's codes depend on the rest of its batch, and code usage is made by the transport.)
 
     Distances are divided by their standard deviation over all pairs. The plan exp(-inverse_temperature x distance) is then
-    scaled in turn until codes and latents have equal shares, in logarithms, and a chunk of rows at a time: no N x K matrix
-    is kept. Distances and shares are those of all ranks; in the released code deviation and least distance are a rank's own.
+    scaled in turn until codes and latents have equal shares, in logarithms, a chunk of rows at a time: no N x K matrix is
+    kept. Distances and shares are over all ranks; in the released code deviation and least distance are per rank.
 
     Args:
-        inverse_temperature: Of the entropy; 10, called epsilon, as released. The larger, the less smooth.
-        iterations: Of Sinkhorn's algorithm, each over codes and then latents; 5 as released.
-        eps: Added to every sum that the plan is divided by; 1e-8 as released. Plans begin far below it, so that codes far
-            from all latents get no share in few iterations; 0 is the plain algorithm.
+        inverse_temperature: Weight of the distance against the entropy; 10 as released (there called epsilon). The larger,
+            the less smooth.
+        iterations: Sinkhorn iterations, each over codes and then latents; 5 as released.
+        eps: Added to every sum that the plan is divided by; 1e-8 as released. Plans start far below it, so codes far from
+            all latents get no share in few iterations; 0 is the plain algorithm.
 
     Raises:
         UserError: An inverse temperature that is not above 0, no iterations, a negative eps, or another distance than
@@ -59,7 +60,7 @@ class SinkhornAssignment(GradientUpdate):
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
         if not isinstance(distance, SquaredL2):
             raise UserError(
-                f'SinkhornAssignment: transports by Euclidean distance, got {type(distance).__name__}; use SquaredL2.'
+                f'SinkhornAssignment: needs the Euclidean distance, got {type(distance).__name__}; use SquaredL2.'
             )
 
     @torch.no_grad()
@@ -68,9 +69,9 @@ class SinkhornAssignment(GradientUpdate):
         return self.assign(compared(z_ND), compared(quantizer.codebook()))
 
     def assign(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """Indices (N,) of the codes to which transport takes most of each latent."""
+        """Indices (N,) of the codes that get most of each latent."""
         rows, K, shift_D = chunk_rows(codebook_KD), len(codebook_KD), shift(codebook_KD)
-        if shift_D is not None:  # distances stay the same, with less rounding
+        if shift_D is not None:  # same distances with less rounding
             z_ND, codebook_KD = z_ND - shift_D, codebook_KD - shift_D
         chunks, of_latents = z_ND.split(rows), list(z_ND.new_zeros(len(z_ND)).split(rows))
         pairs, least, deviation = distance_statistics(chunks, codebook_KD)
@@ -79,7 +80,7 @@ class SinkhornAssignment(GradientUpdate):
         def log_kernel(chunk: Tensor) -> Tensor:
             return (least - torch.cdist(chunk, codebook_KD)).mul_(self.inverse_temperature / deviation)
 
-        # The plan is exp(log_kernel + of_latents + of_codes); first it is made to sum to 1 as a whole, then over each code.
+        # The plan is exp(log_kernel + of_latents + of_codes). It is first scaled to sum to 1, then each code to its share.
         sums_K = over_all(torch.stack([log_kernel(chunk).logsumexp(0) for chunk in chunks]))
         of_all = -torch.logaddexp(sums_K.logsumexp(0), log_eps)
         of_codes = of_all - torch.logaddexp(sums_K + of_all, log_eps) - math.log(K)
@@ -95,12 +96,12 @@ class SinkhornAssignment(GradientUpdate):
 
 
 def over_all(log_sums: Tensor) -> Tensor:
-    """The logarithm of a sum from the logarithms of its parts, along dimension 0 and over ranks."""
+    """log of a sum, along dimension 0 and over ranks, from the logs of its terms."""
     return gather_over_ranks(log_sums.logsumexp(0, keepdim=True)).logsumexp(0)
 
 
 def distance_statistics(chunks: Sequence[Tensor], codebook_KD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the distances of all latents on all ranks from all codes: their number, the least, the standard deviation."""
+    """Count, minimum and standard deviation of the distances between all latents of all ranks and all codes."""
     sums, least = codebook_KD.new_zeros(3, dtype=torch.float64), []
     for chunk in chunks:
         distances_NK = torch.cdist(chunk, codebook_KD)
