@@ -207,6 +207,20 @@ def test_a_size_that_is_not_there_is_refused_with_what_to_give(path: str, size: 
 
 
 @pytest.mark.parametrize(
+    ('sizes', 'message'),
+    [
+        ('dict(k9=dict(levls=9))', "its quantizer has no levls for size 'k9' to set"),
+        ('dict(k9=9)', 'sizes.k9.*9'),
+        ("['k9']", "sizes.* got .*'k9'"),
+    ],
+)
+def test_a_size_that_cannot_be_set_is_refused(sizes: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / 'mine.py').write_text(f"base = 'configs/fvq/fvq_photos.py'\nsizes = {sizes}\n")
+    with pytest.raises(UserError, match=message):
+        load_config(str(tmp_path / 'mine.py'), size='k9')
+
+
+@pytest.mark.parametrize(
     ('folder', 'size'), [('mini', None), ('mini', 'k4096'), ('mini', 'k16384'), ('mini/gpu', None)]
 )
 def test_linear_mlp5_and_fvq_have_the_same_raw_codebook_and_schedule(folder: str, size: str | None) -> None:

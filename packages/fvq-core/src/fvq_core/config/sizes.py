@@ -18,6 +18,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import UserError, nearest_hint
+from ..registry.argument_types import check
 
 
 def use_size(cfg: Config, size: str | None, path: str) -> None:
@@ -31,26 +32,34 @@ def use_size(cfg: Config, size: str | None, path: str) -> None:
         path: Of the config, for messages.
 
     Raises:
-        UserError: The config has no such size.
+        UserError: The config has no such size, or the size sets no argument of its quantizer.
     """
     sizes = cfg.pop('sizes', {})
+    check(sizes, Mapping, 'sizes')
     if size is None:
         return
     if not sizes:
         raise UserError(f"config {path} declares no sizes; leave out --size, or set the codebook's with --cfg-options.")
     if not isinstance(size, str) or size not in sizes:  # a file of another's run may hold anything
         raise UserError(f"config {path} has no size '{size}'; {nearest_hint(str(size), sizes)}")
-    if sizes[size]:
-        cfg.size = size
-        set_arguments(cfg.model['tokenizer']['quantizer'], sizes[size])
+    check(sizes[size], Mapping, f'sizes.{size}')
+    if not sizes[size]:
+        return
+    quantizer = (cfg.model.get('tokenizer') or {}).get('quantizer')
+    if not set_arguments(quantizer, sizes[size]):
+        raise UserError(f"config {path}: its quantizer has no {' or '.join(sizes[size])} for size '{size}' to set.")
+    cfg.size = size
 
 
-def set_arguments(node: Any, values: Mapping[str, Any]) -> None:
-    """Replace arguments, wherever a description already has them, in place."""
-    if isinstance(node, dict):
-        node.update({key: value for key, value in values.items() if key in node})
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
-        set_arguments(child, values)
+def set_arguments(node: Any, values: Mapping[str, Any]) -> int:
+    """Replace arguments, wherever a description already has them, in place; returns how many."""
+    if isinstance(node, list | tuple):
+        return sum(set_arguments(child, values) for child in node)
+    if not isinstance(node, dict):
+        return 0
+    found = {key: value for key, value in values.items() if key in node}
+    node.update(found)
+    return len(found) + sum(set_arguments(child, values) for child in node.values())
 
 
 def is_sized_path(path: Path) -> bool:
