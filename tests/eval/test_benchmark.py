@@ -20,7 +20,7 @@ from fvq_eval.benchmark.curves import PANELS, histories
 from fvq_eval.benchmark.fairness import check_fairness
 from fvq_eval.benchmark.perceptual_choice import perceptual_metrics
 from fvq_eval.benchmark.rows import Row, read_rows, short_name
-from fvq_eval.benchmark.run import Run
+from fvq_eval.benchmark.run import BenchmarkRun
 from fvq_eval.benchmark.scheduler import Benchmark, make_slots
 from fvq_eval.benchmark.summary import Cell, RowSummary
 from fvq_eval.commands.benchmark import main
@@ -36,7 +36,7 @@ TINY = [
 ]
 
 
-def here(run: Run, env: Any) -> dict[str, Any]:
+def here(run: BenchmarkRun, env: Any) -> dict[str, Any]:
     """A run in this process; torch is imported once."""
     (run.folder / run_module.RESULT).unlink(missing_ok=True)
     worker.main(run.folder)
@@ -50,7 +50,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs train in this process; returns their names as they start."""
     started = []
 
-    def execute(run: Run, env: Any) -> dict[str, Any]:
+    def execute(run: BenchmarkRun, env: Any) -> dict[str, Any]:
         started.append(str(run))
         return here(run, env)
 
@@ -147,7 +147,7 @@ def test_the_best_rate_of_the_first_seed_gets_the_other_seeds(
 ) -> None:
     trained = []
 
-    def execute(run: Run, env: Any) -> dict[str, Any]:
+    def execute(run: BenchmarkRun, env: Any) -> dict[str, Any]:
         """PSNR 20 + lr, except that lr x4 diverges."""
         trained.append((run.factor, run.seed))
         metrics = {'psnr': {'value': 20 + run.factor}, 'usage': {'value': 1.0}}
@@ -214,7 +214,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
 def test_plan_of_a_run_keeps_what_its_config_imports_and_starts_from(tmp_path: Path) -> None:
     cfg = load_config(VQ, {'load_from': 'first/iter_9.pth'})
     cfg.custom_imports = dict(imports=['my_quantizers'])
-    run_module.prepare(Run('vq', 1.0, 0, tmp_path / 'run', VQ, cfg), [])
+    run_module.prepare(BenchmarkRun('vq', 1.0, 0, tmp_path / 'run', VQ, cfg), [])
     plan = json.loads((tmp_path / 'run/plan.json').read_text())
     assert plan['load_from'] == 'first/iter_9.pth'
     assert plan['custom_imports'] == {'imports': ['my_quantizers']}
@@ -324,7 +324,7 @@ def test_curves_are_over_the_steps_that_every_seed_logged(tmp_path: Path) -> Non
         folder.mkdir()
         for step, value in enumerate(values):
             History(folder / 'history.jsonl').append({'iter': step, 'split': 'train', 'usage_window': value})
-        runs.append(Run('vq', 1.0, seed, folder, '', load_config(VQ)))
+        runs.append(BenchmarkRun('vq', 1.0, seed, folder, '', load_config(VQ)))
 
     found = run_bands({'vq': histories(RowSummary(Row('vq', 'vq.py', None), runs))}, PANELS)
     assert [panel.key for panel in found] == ['usage_window']

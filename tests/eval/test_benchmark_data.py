@@ -15,7 +15,7 @@ from fvq_core.errors import UserError
 from fvq_eval.benchmark.comparison import compare
 from fvq_eval.benchmark.photo_data import use_photos
 from fvq_eval.benchmark.rows import Row
-from fvq_eval.benchmark.run import Run, fingerprint
+from fvq_eval.benchmark.run import BenchmarkRun, fingerprint
 from fvq_eval.commands.benchmark import main
 
 from ..pictures import picture, save
@@ -111,7 +111,7 @@ def test_report_only_writes_no_list(photos: Path, work_dir: Path, capsys: pytest
 def test_rows_scored_on_different_crops_get_a_note_and_no_difference(tmp_path: Path) -> None:
     runs = []
     for name, count in (('vq', 42), ('linear', 162)):
-        runs.append(Run(name, 1.0, 0, tmp_path / name, '', load_config(VQ)))
+        runs.append(BenchmarkRun(name, 1.0, 0, tmp_path / name, '', load_config(VQ)))
         runs[-1].folder.mkdir()
         np.savez(runs[-1].folder / 'per_image.npz', psnr=np.ones(count), labels=np.arange(count) % 6)
     vq, linear = (Row(name, '', None, bits_per_image=10.0) for name in ('vq', 'linear'))

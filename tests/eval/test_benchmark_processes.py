@@ -15,7 +15,7 @@ import pytest
 from fvq_eval.benchmark import run as run_module
 from fvq_eval.benchmark import scheduler, worker
 from fvq_eval.benchmark.rows import read_rows
-from fvq_eval.benchmark.run import Run
+from fvq_eval.benchmark.run import BenchmarkRun
 from fvq_eval.benchmark.run_process import BUSY
 from fvq_eval.benchmark.scheduler import Benchmark, make_slots
 
@@ -32,7 +32,7 @@ sys.stdin.read()
 """
 
 
-def run_whose_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str) -> Run:
+def run_whose_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str) -> BenchmarkRun:
     """A prepared run; the process that would train it runs a line of shell instead."""
     (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
     run.folder.mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_made_costs_its_run_alone(
     (tmp_path / 'runs/mini/vq').write_text('a file in the way')
     trained = []
 
-    def execute(run: Run, env: object) -> dict[str, object]:
+    def execute(run: BenchmarkRun, env: object) -> dict[str, object]:
         trained.append(run.row)
         return {'status': 'failed', 'reason': 'reached'}
 

@@ -19,7 +19,7 @@ from fvq_core.metric import MetricValue
 from fvq_eval.features import RandomFeatures
 from fvq_eval.generation import ImageSetEvaluator, ScoredImages
 from fvq_eval.generation.interrupts import interrupt_later
-from fvq_eval.generation.progress import Progress
+from fvq_eval.generation.statistics_checkpoint import StatisticsCheckpoint
 from fvq_eval.samples import BLOCK, open_samples
 from fvq_eval.statistics import FeatureConventions, ImageSetStatistics, compare
 
@@ -176,14 +176,14 @@ def test_a_broken_file_at_the_end_costs_nothing_that_was_done(
 
 def test_unfinished_statistics_of_other_images_are_not_taken_up(tmp_path: Path) -> None:
     statistics = features(random_pixels(5))
-    progress = Progress(tmp_path, ['set'])
-    progress.keep(statistics, ['one', 'two'], now=True)
+    progress = StatisticsCheckpoint(tmp_path, ['set'])
+    progress.save(statistics, ['one', 'two'], now=True)
     empty = ImageSetStatistics(RandomFeatures(**{key: value for key, value in RANDOM.items() if key != 'type'}))
-    assert Progress(tmp_path, ['set']).recall(empty, ['one', 'TWO', 'three']) == 0
-    assert Progress(tmp_path, ['other']).recall(empty, ['one', 'two', 'three']) == 0
-    assert Progress(tmp_path, ['set']).recall(empty, ['one', 'two', 'three']) == 2
+    assert StatisticsCheckpoint(tmp_path, ['set']).restore(empty, ['one', 'TWO', 'three']) == 0
+    assert StatisticsCheckpoint(tmp_path, ['other']).restore(empty, ['one', 'two', 'three']) == 0
+    assert StatisticsCheckpoint(tmp_path, ['set']).restore(empty, ['one', 'two', 'three']) == 2
     assert torch.equal(empty.moments['pool'].covariance, statistics.moments['pool'].covariance)
-    progress.forget()
+    progress.delete()
     assert not list(tmp_path.iterdir())
 
 
@@ -192,22 +192,22 @@ def test_a_damaged_index_counts_as_none_with_a_line(
     index: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger('fvq'), 'propagate', True)
-    progress = Progress(tmp_path, ['set'])
-    progress.keep(features(random_pixels(5)), ['one'], now=True)
+    progress = StatisticsCheckpoint(tmp_path, ['set'])
+    progress.save(features(random_pixels(5)), ['one'], now=True)
     progress.index.write_text(index)
-    assert Progress(tmp_path, ['set']).recall(features(random_pixels(0)), ['one', 'two']) == 0
+    assert StatisticsCheckpoint(tmp_path, ['set']).restore(features(random_pixels(0)), ['one', 'two']) == 0
     assert 'is damaged' in caplog.text
-    progress.keep(features(random_pixels(5)), ['one'], now=True)  # and is written over
-    assert Progress(tmp_path, ['set']).recall(features(random_pixels(0)), ['one', 'two']) == 1
+    progress.save(features(random_pixels(5)), ['one'], now=True)  # and is written over
+    assert StatisticsCheckpoint(tmp_path, ['set']).restore(features(random_pixels(0)), ['one', 'two']) == 1
 
 
 def test_a_state_of_other_features_counts_as_none_with_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger('fvq'), 'propagate', True)
-    Progress(tmp_path, ['set']).keep(features(random_pixels(5)), ['one'], now=True)
+    StatisticsCheckpoint(tmp_path, ['set']).save(features(random_pixels(5)), ['one'], now=True)
     for other in (ImageSetStatistics(RandomFeatures(pool=32)), ImageSetStatistics(RandomFeatures(), ['spatial'])):
-        assert Progress(tmp_path, ['set']).recall(other, ['one']) == 0
+        assert StatisticsCheckpoint(tmp_path, ['set']).restore(other, ['one']) == 0
         assert other.count == 0
     assert caplog.text.count('is damaged') == 2
 
@@ -216,12 +216,12 @@ def test_two_runs_over_one_set_never_share_a_file_they_write(tmp_path: Path, mon
     written: list[str] = []
     replace = os.replace
     monkeypatch.setattr(os, 'replace', lambda old, new: written.append(Path(old).name) or replace(old, new))
-    one, two = Progress(tmp_path, ['set']), Progress(tmp_path, ['set'])
+    one, two = StatisticsCheckpoint(tmp_path, ['set']), StatisticsCheckpoint(tmp_path, ['set'])
     for progress, digests in ((one, ['a']), (two, ['a']), (one, ['a', 'b'])):
-        progress.keep(features(random_pixels(5)), digests, now=True)
+        progress.save(features(random_pixels(5)), digests, now=True)
     assert len(set(written)) == 2
     assert len(list(tmp_path.glob('*.npz'))) == 1  # what nobody will take up again is not left behind
-    assert Progress(tmp_path, ['set']).recall(features(random_pixels(0)), ['a', 'b']) == 2
+    assert StatisticsCheckpoint(tmp_path, ['set']).restore(features(random_pixels(0)), ['a', 'b']) == 2
 
 
 @pytest.fixture
@@ -273,11 +273,11 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
 
 
 def test_what_one_process_kept_is_not_that_of_one_under_torchrun(made: str, tmp_path: Path) -> None:
-    taker = evaluator(metrics=['fid'], cache=str(tmp_path)).taker
-    samples, alone = open_samples(made), ImageSetStatistics(taker.extractor, taker.kept)
-    distributed = ImageSetStatistics(taker.extractor, taker.kept)
-    distributed.rows = {name: [] for name in taker.extractor.sizes}  # as where there is a process group
-    one, other = (taker.progress(samples, each) for each in (alone, distributed))
+    extraction = evaluator(metrics=['fid'], cache=str(tmp_path)).extraction
+    samples, alone = open_samples(made), ImageSetStatistics(extraction.extractor, extraction.kept)
+    distributed = ImageSetStatistics(extraction.extractor, extraction.kept)
+    distributed.rows = {name: [] for name in extraction.extractor.sizes}  # as where there is a process group
+    one, other = (extraction.checkpoint(samples, each) for each in (alone, distributed))
     assert one is not None
     assert other is not None
     assert one.name != other.name

@@ -13,14 +13,14 @@ from .bootstrap import PairedDifference, paired_bootstrap
 from .photo_data import labels_are_photos
 from .reference import same_rate
 from .rows import Row
-from .run import Run
+from .run import BenchmarkRun
 from .scheduler import SELECTED_BY
 
 OTHER_RATE, NO_COMMON_SEED, OTHER_CROPS = 'other rate', 'no common seed', 'other crops'
 
 
 def compare(
-    row: Row, runs: Sequence[Run], reference: Row, against: Sequence[Run]
+    row: Row, runs: Sequence[BenchmarkRun], reference: Row, against: Sequence[BenchmarkRun]
 ) -> tuple[PairedDifference | None, str]:
     """PSNR of a row minus that of its reference, over the seeds that both finished.
 

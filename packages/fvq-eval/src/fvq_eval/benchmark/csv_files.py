@@ -8,7 +8,7 @@ from typing import Any
 
 from ..reports.output_files import write_csv
 from .run import FINISHED
-from .summary import COLUMNS, RowSummary, value_of
+from .summary import QUANTITIES, RowSummary, value_of
 
 RUN_FACTS = ('learning_rate', 'steps', 'batch_size', 'seconds', 'steps_per_second', 'peak_memory_mib', 'device')
 
@@ -41,10 +41,10 @@ def report_line(summary: RowSummary) -> dict[str, Any]:
         'photos': difference.photos if difference else '',
         'difference_note': summary.difference_note,
     }
-    for column in COLUMNS:
-        cell = summary.cells.get(column.key)
-        line[f'{column.key}_mean'] = '' if cell is None else cell.mean
-        line[f'{column.key}_spread'] = '' if cell is None or cell.spread is None else cell.spread
+    for quantity in QUANTITIES:
+        cell = summary.cells.get(quantity.key)
+        line[f'{quantity.key}_mean'] = '' if cell is None else cell.mean
+        line[f'{quantity.key}_spread'] = '' if cell is None or cell.spread is None else cell.spread
     return line
 
 

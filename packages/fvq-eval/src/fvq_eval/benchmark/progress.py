@@ -9,7 +9,7 @@ from typing import Any
 from fvq_core.training.hooks.history import HISTORY_NAME, History
 from fvq_core.training.hooks.progress_hook import clock
 
-from .run import FINISHED, Run
+from .run import FINISHED, BenchmarkRun
 
 
 class Progress:
@@ -28,7 +28,7 @@ class Progress:
         """A run that an earlier call finished."""
         self.ended, self.skipped = self.ended + 1, self.skipped + 1
 
-    def end(self, run: Run, result: dict[str, Any], running: Sequence[Run]) -> None:
+    def end(self, run: BenchmarkRun, result: dict[str, Any], running: Sequence[BenchmarkRun]) -> None:
         """A run that ended now."""
         self.ended += 1
         if result['status'] == FINISHED:
@@ -38,12 +38,12 @@ class Progress:
             outcome = f'FAILED: {result["reason"]}'
         self.say(f'[{self.ended}/{self.total}] {run}: {outcome}; {self.time_left(running)}')
 
-    def tick(self, running: Sequence[Run]) -> None:
+    def tick(self, running: Sequence[BenchmarkRun]) -> None:
         """Nothing ended for a while."""
         names = ', '.join(f'{run} at {share(run):.0%}' for run in running)
         self.say(f'[{self.ended}/{self.total}] {names}; {self.time_left(running)}')
 
-    def time_left(self, running: Sequence[Run]) -> str:
+    def time_left(self, running: Sequence[BenchmarkRun]) -> str:
         """From the runs ended in this call and the shares of those that go on."""
         done = self.ended - self.skipped + sum(share(run) for run in running)
         if done <= 0:
@@ -52,7 +52,7 @@ class Progress:
         return f'time left {clock(max(0.0, left))}'
 
 
-def share(run: Run) -> float:
+def share(run: BenchmarkRun) -> float:
     """How much of a run is done, by its last logged step."""
     rows = History(run.folder / HISTORY_NAME).rows()
     total = run.cfg.train_cfg.get('max_iters')

@@ -31,7 +31,7 @@ REPORTED = ('CodebookUsage', 'PSNR', 'SSIM', 'QuantizationError', 'ProjectorCost
 
 
 @dataclass
-class Run:
+class BenchmarkRun:
     """A row with a learning-rate factor and a seed.
 
     Attributes:
@@ -73,7 +73,7 @@ def run_folder(work_dir: Path, row: str, factor: float, seed: int) -> Path:
     return work_dir / RUNS / row / f'lr{factor:g}' / f'seed{seed}'
 
 
-def run_config(run: Run, extra_metrics: list[dict[str, Any]]) -> Config:
+def run_config(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> Config:
     """The row's config with the run's rate and seed, and with what the report needs."""
     cfg = copy.deepcopy(run.cfg)
     cfg.randomness = dict(seed=run.seed)
@@ -103,13 +103,13 @@ def failure(error: Exception) -> dict[str, Any]:
     return {'status': FAILED, 'reason': ' '.join(reason.split())}
 
 
-def holds_another(run: Run, extra_metrics: list[dict[str, Any]]) -> bool:
+def holds_another(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> bool:
     """Whether its folder holds a run of another config."""
     request = read_json(run.folder / REQUEST)
     return request is not None and request.get('fingerprint') != fingerprint(run_config(run, extra_metrics))
 
 
-def check_folder(run: Run, extra_metrics: list[dict[str, Any]]) -> None:
+def check_folder(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> None:
     """Refuse to go on in a folder that holds something else.
 
     Raises:
@@ -122,7 +122,7 @@ def check_folder(run: Run, extra_metrics: list[dict[str, Any]]) -> None:
         )
 
 
-def prepare(run: Run, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> None:
+def prepare(run: BenchmarkRun, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> None:
     """Write what the process of the run reads, and how many runs go on at a time, which its speed depends on."""
     cfg = run_config(run, extra_metrics)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def prepare(run: Run, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> Non
     write_json(run.folder / REQUEST, request)
 
 
-def execute(run: Run, env: Mapping[str, str]) -> dict[str, Any]:
+def execute(run: BenchmarkRun, env: Mapping[str, str]) -> dict[str, Any]:
     """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process.
 
     Args:

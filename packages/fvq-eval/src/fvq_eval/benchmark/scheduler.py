@@ -19,7 +19,18 @@ from fvq_core.ops.distributed import choose_device
 from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable
-from .run import FINISHED, OTHER, RESULT, Run, check_folder, execute, failure, holds_another, prepare, run_folder
+from .run import (
+    FINISHED,
+    OTHER,
+    RESULT,
+    BenchmarkRun,
+    check_folder,
+    execute,
+    failure,
+    holds_another,
+    prepare,
+    run_folder,
+)
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
 
@@ -53,22 +64,22 @@ class Benchmark:
         self.rows, self.seeds, self.factors, self.work_dir = list(rows), list(seeds), list(factors), work_dir
         self.extra_metrics, self.chosen = list(extra_metrics), chosen
 
-    def run(self, row: Row, factor: float, seed: int) -> Run:
+    def run(self, row: Row, factor: float, seed: int) -> BenchmarkRun:
         """One run of a row that was not refused."""
         assert row.cfg is not None
         folder = run_folder(self.work_dir, row.key, factor, seed)
-        return Run(row.key, factor, seed, folder, row.source, row.cfg)
+        return BenchmarkRun(row.key, factor, seed, folder, row.source, row.cfg)
 
     def factors_of(self, row: Row) -> list[float]:
         """Factors that are tried for a row that was not refused."""
         return self.factors if self.chosen is None else [self.chosen[row.key]]
 
-    def tuning_runs(self) -> list[Run]:
+    def tuning_runs(self) -> list[BenchmarkRun]:
         """Every factor with the first seed; all rows with their first factor, then all with their second, ..."""
         tries = [[(row, factor) for factor in self.factors_of(row)] for row, _ in trainable(self.rows)]
         return [self.run(row, factor, self.seeds[0]) for column in zip(*tries, strict=True) for row, factor in column]
 
-    def result(self, run: Run) -> dict[str, Any] | None:
+    def result(self, run: BenchmarkRun) -> dict[str, Any] | None:
         """What a run left, None before it ended; no numbers where its folder holds a run of another config."""
         if holds_another(run, self.extra_metrics):
             return {'status': OTHER, 'reason': 'data, steps, options or metrics are not those of this call'}
@@ -80,7 +91,7 @@ class Benchmark:
         finished = {factor: result for factor, result in results.items() if result.get('status') == FINISHED}
         return best_rate({factor: result['metrics'][SELECTED_BY]['value'] for factor, result in finished.items()})
 
-    def seed_runs(self) -> list[Run]:
+    def seed_runs(self) -> list[BenchmarkRun]:
         """The other seeds with the best factor of each row that has one."""
         best = [(row, self.best_factor(row)) for row, _ in trainable(self.rows)]
         return [self.run(row, f, seed) for seed in self.seeds[1:] for row, f in best if f is not None]
@@ -100,16 +111,19 @@ class Benchmark:
 
 
 def run_all(
-    runs: Sequence[Run], slots: Sequence[dict[str, str]], extra_metrics: list[dict[str, Any]], progress: Progress
+    runs: Sequence[BenchmarkRun],
+    slots: Sequence[dict[str, str]],
+    extra_metrics: list[dict[str, Any]],
+    progress: Progress,
 ) -> None:
     """Run those that are not finished, one in each slot at a time; one that fails disturbs no other."""
     free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for slot in slots:
         free.put(slot)
-    running: dict[Future[dict[str, Any]], Run] = {}
-    active: list[Run] = []
+    running: dict[Future[dict[str, Any]], BenchmarkRun] = {}
+    active: list[BenchmarkRun] = []
 
-    def work(run: Run) -> dict[str, Any]:
+    def work(run: BenchmarkRun) -> dict[str, Any]:
         slot = free.get()
         active.append(run)
         try:
@@ -139,7 +153,7 @@ def run_all(
 
 
 def prepare_and_execute(
-    run: Run, extra_metrics: list[dict[str, Any]], env: dict[str, str], jobs: int
+    run: BenchmarkRun, extra_metrics: list[dict[str, Any]], env: dict[str, str], jobs: int
 ) -> dict[str, Any]:
     """Train; whatever keeps this run from starting is its failure, and no other run's."""
     try:

@@ -13,18 +13,18 @@ from .bootstrap import PairedDifference
 from .chosen_rates import SELECTED_BY
 from .comparison import compare
 from .rows import Row
-from .run import FINISHED, OTHER, Run
+from .run import FINISHED, OTHER, BenchmarkRun
 from .scheduler import Benchmark
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of the table.
+class Quantity:
+    """A metric, or a fact of a run, that has a column in the tables.
 
     Attributes:
-        key: Of a metric, or of a fact in the run's result.
-        title: Its heading.
-        digits: After the point.
+        key: Name of the metric, or of the entry in the run's result.
+        title: Heading of the column.
+        digits: Digits after the point.
     """
 
     key: str
@@ -32,21 +32,21 @@ class Column:
     digits: int = 2
 
 
-COLUMNS = (
-    Column('psnr', 'PSNR dB'),
-    Column('ssim', 'SSIM', 3),
-    Column('lpips', 'LPIPS', 4),
-    Column('feature_distance', 'feature distance', 4),
-    Column('usage', 'usage %', 1),
-    Column('usage_1pct', 'usage at 1 % of even %', 1),
-    Column('perplexity', 'perplexity', 0),
-    Column('relative_perplexity', 'perplexity/K', 3),
-    Column('dead_codes', 'dead codes', 0),
-    Column('relative_quantization_error', 'D/var(z)', 4),
-    Column('steps_per_second', 'steps/s', 2),
-    Column('peak_memory_mib', 'peak MiB', 0),
-    Column('projector_macs', 'projector MMAC', 2),
-    Column('projector_parameters', 'projector parameters', 0),
+QUANTITIES = (
+    Quantity('psnr', 'PSNR dB'),
+    Quantity('ssim', 'SSIM', 3),
+    Quantity('lpips', 'LPIPS', 4),
+    Quantity('feature_distance', 'feature distance', 4),
+    Quantity('usage', 'usage %', 1),
+    Quantity('usage_1pct', 'usage at 1 % of even %', 1),
+    Quantity('perplexity', 'perplexity', 0),
+    Quantity('relative_perplexity', 'perplexity/K', 3),
+    Quantity('dead_codes', 'dead codes', 0),
+    Quantity('relative_quantization_error', 'D/var(z)', 4),
+    Quantity('steps_per_second', 'steps/s', 2),
+    Quantity('peak_memory_mib', 'peak MiB', 0),
+    Quantity('projector_macs', 'projector MMAC', 2),
+    Quantity('projector_parameters', 'projector parameters', 0),
 )
 SCALES = {'projector_macs': 1e-6}
 
@@ -94,8 +94,8 @@ class RowSummary:
     """
 
     row: Row
-    runs: list[Run] = field(default_factory=list)
-    tried: list[tuple[Run, dict[str, Any] | None]] = field(default_factory=list)
+    runs: list[BenchmarkRun] = field(default_factory=list)
+    tried: list[tuple[BenchmarkRun, dict[str, Any] | None]] = field(default_factory=list)
     factor: float | None = None
     cells: dict[str, Cell] = field(default_factory=dict)
     reference: str = ''
@@ -173,11 +173,11 @@ def summarize_row(benchmark: Benchmark, row: Row) -> RowSummary:
     if not summary.tuned and summary.rates_done:
         missing.append(f'{summary.rates_done} of {summary.rates} rates so far')
     summary.failure = '; '.join(missing) or ('' if summary.tuned else 'not trained yet')
-    for column in COLUMNS:
-        values = [value_of(result, column.key) for result in summary.results]
+    for quantity in QUANTITIES:
+        values = [value_of(result, quantity.key) for result in summary.results]
         found = [value for value in values if value is not None]
         if found:
-            summary.cells[column.key] = Cell([value * SCALES.get(column.key, 1.0) for value in found])
+            summary.cells[quantity.key] = Cell([value * SCALES.get(quantity.key, 1.0) for value in found])
     return summary
 
 

@@ -9,24 +9,24 @@ from fvq_core.stamp import stamp
 
 from ..reports.blocks import Table
 from .run import FINISHED
-from .summary import COLUMNS, RowSummary
+from .summary import QUANTITIES, RowSummary
 
 NOTHING = '-'
 
 
 def main_table(summaries: Sequence[RowSummary]) -> Table:
     """One line a row, with every column that any row has."""
-    columns = [column for column in COLUMNS if any(column.key in summary.cells for summary in summaries)]
+    quantities = [quantity for quantity in QUANTITIES if any(quantity.key in summary.cells for summary in summaries)]
     references = sorted({summary.reference for summary in summaries if summary.reference})
     against = references[0] if len(references) == 1 else 'reference'
-    head = ['row', 'K', 'bits/image', 'seeds', 'lr', columns[0].title, f'PSNR minus {against} [95 %]']
-    head += ['reference'] * (len(references) > 1) + [column.title for column in columns[1:]]
+    head = ['row', 'K', 'bits/image', 'seeds', 'lr', quantities[0].title, f'PSNR minus {against} [95 %]']
+    head += ['reference'] * (len(references) > 1) + [quantity.title for quantity in quantities[1:]]
     lines = []
     for summary in summaries:
         if not summary.runs:
             continue
         row, rate = summary.row, f'{summary.results[0]["learning_rate"]:.3g}'
-        cells = [summary.cells[c.key].text(c.digits) if c.key in summary.cells else NOTHING for c in columns]
+        cells = [summary.cells[c.key].text(c.digits) if c.key in summary.cells else NOTHING for c in quantities]
         start = [row.name, str(row.codebook_size), f'{row.bits_per_image:.0f}', str(len(summary.runs)), rate]
         compared = [difference_text(summary), *[summary.reference or NOTHING] * (len(references) > 1)]
         lines.append([*start, cells[0], *compared, *cells[1:]])
@@ -107,7 +107,7 @@ def stamps_table(summaries: Sequence[RowSummary]) -> Table:
             for key, metric in result['metrics'].items():
                 stamps.setdefault(key, []).append(metric)
     lines = []
-    for key in [column.key for column in COLUMNS if column.key in stamps]:
+    for key in [quantity.key for quantity in QUANTITIES if quantity.key in stamps]:
         each = stamps[key]
         protocols = ' / '.join(sorted({stamp(metric) for metric in each}))
         images = ', '.join(sorted({str(metric['samples'] or NOTHING) for metric in each}))

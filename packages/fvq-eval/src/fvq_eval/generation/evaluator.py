@@ -28,12 +28,12 @@ from ..samples.bundled import BUNDLED, BundledSamples
 from ..samples.image_files import ImageFileSamples
 from ..statistics.image_set import ImageSetStatistics
 from ..statistics.scores import WITHOUT_REFERENCE, compare
-from .absent_values import reasons
-from .extraction import StatisticsTaker, check_batch_size
-from .progress import SAVE_EVERY
-from .reference import Reference, check_size, is_statistics, note_of, read_reference, take_reference, taker_for
+from .extraction import StatisticsExtraction, check_batch_size
+from .notes import evaluation_notes
+from .reference import Reference, check_size, extract_reference, extraction_for, is_statistics, note_of, read_reference
 from .score_names import check_scores, features_needed, groups, is_wanted, scores_of
 from .scored import ScoredImages
+from .statistics_checkpoint import SAVE_EVERY
 
 NEIGHBOURS = ('precision', 'recall', 'density', 'coverage')
 UNCUT = 'pixels as the files hold them'
@@ -59,7 +59,7 @@ class ImageSetEvaluator:
         device: Of the network.
         cache: Folder for statistics; `'default'` is `fvq/statistics` in the user's cache folder, None keeps none.
         save_every: Seconds between saves of unfinished statistics.
-        say: Gets a line whenever something of an earlier run is used.
+        log: Gets a line whenever something of an earlier run is used.
 
     Attributes:
         preset: The preset; `ScoredImages.preset` is what of it was applied.
@@ -82,7 +82,7 @@ class ImageSetEvaluator:
         device: str | torch.device = 'cpu',
         cache: str | None = 'default',
         save_every: float = SAVE_EVERY,
-        say: Callable[[str], Any] = print,
+        log: Callable[[str], Any] = print,
     ) -> None:
         self.preset: Preset = find_preset(preset).at(samples=images)
         self.names = tuple(metrics or scores_of(self.preset.features.metrics))
@@ -91,12 +91,12 @@ class ImageSetEvaluator:
         self.classes, self.convert, self.workers = classes, convert, workers
         self.crop = None if crop is None else self.preset.at(size=crop).crop
         self.extractor, self.device = extractor or dict(type='InceptionV3'), device
-        self.taking: dict[str, Any] = dict(
-            batch_size=batch_size, folder=cache_folder(cache), say=say, save_every=save_every
+        self.extraction_options: dict[str, Any] = dict(
+            batch_size=batch_size, folder=cache_folder(cache), log=log, save_every=save_every
         )
 
     @cached_property
-    def taker(self) -> StatisticsTaker:
+    def extraction(self) -> StatisticsExtraction:
         """Takes statistics with the network, which is built when it is first needed.
 
         Raises:
@@ -105,7 +105,7 @@ class ImageSetEvaluator:
         network: FeatureExtractor = FEATURE_EXTRACTORS.build(self.extractor)
         kept = features_needed(self.names) | ({'pool'} if self.classes else set())
         built = for_image_sets(network, self.preset).to(self.device)
-        return StatisticsTaker(built, preparation(network, self.preset), kept, **self.taking)
+        return StatisticsExtraction(built, preparation(network, self.preset), kept, **self.extraction_options)
 
     def evaluate(self, samples: str, reference: str | None = None, save_statistics: str | None = None) -> ScoredImages:
         """Score a set; on processes other than the main one the result is empty.
@@ -131,13 +131,13 @@ class ImageSetEvaluator:
         if reference is not None:
             size = (made.height, made.width)
             against = (
-                read_reference(reference, self.taker, *size, self.preset)
+                read_reference(reference, self.extraction, *size, self.preset)
                 if real is None
-                else take_reference(real, self.taker, *size, cut_words(real, self.crop) if self.crop else '')
+                else extract_reference(real, self.extraction, *size, cut_words(real, self.crop) if self.crop else '')
             )
             if self.classes and against.images is not None:
                 against.images.labels()
-        statistics, hashed = taker_for(made, self.taker).take(made)
+        statistics, hashed = extraction_for(made, self.extraction).run(made)
         if statistics is None or not is_main_process():
             return ScoredImages({}, {}, [])
         words = self.words(made)
@@ -146,13 +146,15 @@ class ImageSetEvaluator:
         scored = ScoredImages(
             self.scores(statistics, against, f'{self.preset.declared}{words}'), facts, [], preset=applied
         )
-        scored.notes += self.notes(made, statistics, against, scored.metrics)
+        scored.notes += evaluation_notes(
+            made, statistics, against, self.extraction.extractor, self.preset, self.names, scored.metrics
+        )
         if self.classes and against is not None:
             scored.classes, more = self.class_scores(made, statistics, against, words)
             scored.notes += more
         if save_statistics is not None:
             try:
-                statistics.save(save_statistics, note=note_of(made, self.taker))
+                statistics.save(save_statistics, note=note_of(made, self.extraction))
             except OSError as error:  # the numbers are whole all the same
                 scored.unsaved = f'--save-stats {save_statistics} could not be written ({error}); free some space.'
         return scored
@@ -178,9 +180,7 @@ class ImageSetEvaluator:
     def words(self, made: Samples) -> str:
         """What was done to the samples' pixels, for the stamp."""
         converted = f', {image_count(made.converted)} converted to RGB' if made.converted else ''
-        return (
-            f'{cut_words(made, self.crop)}, {made.height}x{made.width}{converted}; {self.taker.extractor.preprocessing}'
-        )
+        return f'{cut_words(made, self.crop)}, {made.height}x{made.width}{converted}; {self.extraction.extractor.preprocessing}'
 
     def scores(
         self, statistics: ImageSetStatistics, against: Reference | None, protocol: str
@@ -231,7 +231,7 @@ class ImageSetEvaluator:
         crop = cut_words(made, self.crop)
         crop = AS_THEY_ARE if crop == UNCUT else crop.removeprefix('cut: ')
         words = None if against is None else against.words
-        return ImageSetPreset.of(self.preset, crop, words, self.taker.extractor, groups(self.names))
+        return ImageSetPreset.of(self.preset, crop, words, self.extraction.extractor, groups(self.names))
 
     def facts(self, made: Samples, hashed: str, reference: str | None, against: Reference | None) -> dict[str, Any]:
         """What the numbers are of, JSON-ready."""
@@ -243,50 +243,9 @@ class ImageSetEvaluator:
             'reference': reference,
             'reference_is': None if against is None else against.words,
             'reference_sha256': None if against is None else against.sha256,
-            'extractor': self.taker.extractor.name,
-            'extractor_sha256': self.taker.extractor.fingerprint,
+            'extractor': self.extraction.extractor.name,
+            'extractor_sha256': self.extraction.extractor.fingerprint,
         }
-
-    def notes(
-        self,
-        made: Samples,
-        statistics: ImageSetStatistics,
-        against: Reference | None,
-        found: Mapping[str, MetricValue],
-    ) -> list[str]:
-        """What a reader of the numbers should know."""
-        notes = count_notes(len(made), self.preset)
-        if self.taker.extractor.name != self.preset.extractor:
-            notes.append(
-                f"{self.taker.extractor.name} is not the preset's {self.preset.extractor}: not comparable with it"
-            )
-        missing = [name for name in self.names if not any(is_wanted(key, [name]) for key in found)]
-        if missing and against is None:
-            needing = [name for name in missing if name not in WITHOUT_REFERENCE]
-            notes += [f'without --reference there is no {", ".join(needing)}'] if needing else []
-            notes += [f'{name}: the extractor has no logits features' for name in missing if name not in needing]
-        elif against is not None and against.statistics is not None and missing:
-            sizes, features = self.taker.extractor.sizes, self.preset.features
-            notes += reasons(missing, against.statistics, statistics, sizes, features, against.cannot_give)
-        both = [made, *([against.images] if against is not None and against.images is not None else [])]
-        coded = dict.fromkeys(each.path for each in both if self.preset.codec is not None and holds_jpeg(each))
-        notes += [
-            f'{path} holds JPEG files: {self.preset.name} codes them once more, like every image' for path in coded
-        ]
-        few = [name for name, value in found.items() if value.too_few]
-        if few:
-            notes.append(f'too few images for {", ".join(few)}: see the protocol of each')
-        return notes
-
-
-def count_notes(count: int, preset: Preset) -> list[str]:
-    """How the number of images stands to the one of a whole evaluation, where they differ."""
-    user = preset.samples_from == 'user'
-    if count < preset.samples:
-        requires = 'the whole set is declared as' if user else 'the preset requires'
-        return [f'partial: {image_count(count)}, {requires} {preset.samples:,}']
-    of = 'that the whole set is declared as' if user else 'of the preset'
-    return [f'{image_count(count)}, more than the {preset.samples:,} {of}'] if count > preset.samples else []
 
 
 def cut_words(images: Samples, crop: Crop | None) -> str:
@@ -294,13 +253,6 @@ def cut_words(images: Samples, crop: Crop | None) -> str:
     if isinstance(images, BundledSamples):
         return 'crops of the bundled photos'
     return f'cut: {crop}' if crop is not None and isinstance(images, ImageFileSamples) else UNCUT
-
-
-def holds_jpeg(images: Samples) -> bool:
-    """Whether a set has JPEG files, by their names."""
-    if not isinstance(images, ImageFileSamples):
-        return False
-    return any(images.dataset.name(number).lower().endswith(('.jpg', '.jpeg')) for number in range(len(images)))
 
 
 def cache_folder(cache: str | None) -> Path | None:

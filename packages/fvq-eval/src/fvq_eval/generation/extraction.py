@@ -15,18 +15,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fvq_core.errors import UserError
+from fvq_core.ops.ranks import sum_or_raise
 
 from ..features.feature_extractor import FeatureExtractor
 from ..samples import BLOCK, Samples
 from ..samples.samples import content_hash
 from ..statistics.cache import StatisticsCache
-from ..statistics.gather import raise_first
 from ..statistics.image_set import ImageSetStatistics
 from .interrupts import interrupt_later
-from .progress import SAVE_EVERY, Progress, remedy
+from .statistics_checkpoint import SAVE_EVERY, StatisticsCheckpoint, remedy
 
 
-class StatisticsTaker:
+class StatisticsExtraction:
     """Takes statistics of image sets.
 
     Args:
@@ -35,8 +35,8 @@ class StatisticsTaker:
         kept: Features that are kept of every image, for what needs more than moments.
         batch_size: Images that the network sees at a time; it changes no printed digit.
         folder: Where finished statistics and unfinished ones are kept; None to keep none.
-        say: Gets a line whenever something of an earlier run is used.
-        save_every: Seconds between saves of unfinished statistics; see `Progress`.
+        log: Gets a line whenever something of an earlier run is used.
+        save_every: Seconds between saves of unfinished statistics; see `StatisticsCheckpoint`.
 
     Raises:
         UserError: A batch size below 1.
@@ -49,16 +49,16 @@ class StatisticsTaker:
         kept: Collection[str] = (),
         batch_size: int = 64,
         folder: Path | None = None,
-        say: Callable[[str], Any] = print,
+        log: Callable[[str], Any] = print,
         save_every: float = SAVE_EVERY,
     ) -> None:
         check_batch_size(batch_size)
         self.extractor, self.preparation = extractor, preparation
         self.kept = [name for name in extractor.sizes if name in kept]
-        self.batch_size, self.folder, self.say, self.save_every = batch_size, folder, say, save_every
+        self.batch_size, self.folder, self.log, self.save_every = batch_size, folder, log, save_every
         self.cache = None if folder is None else StatisticsCache(folder)
 
-    def take(self, samples: Samples) -> tuple[ImageSetStatistics | None, str]:
+    def run(self, samples: Samples) -> tuple[ImageSetStatistics | None, str]:
         """Statistics of a set, on the main process (None on others), and the set's content hash.
 
         Raises:
@@ -66,30 +66,30 @@ class StatisticsTaker:
         """
         rank, ranks = get_dist_info()
         own = range(rank, samples.blocks, ranks)
-        digests, mistake = self.digests(samples, own)
+        digests, error = self.digests(samples, own)
         shares: list[tuple[list[str], int]] = all_gather_object((digests, samples.converted))
-        raise_first(mistake)
+        sum_or_raise((), error)
         blocks = [shares[block % ranks][0][block // ranks] for block in range(samples.blocks)]
         samples.check_whole(blocks)
         hashed = content_hash(blocks)
         samples.converted = sum(converted for _, converted in shares)
-        found = self.recall(samples, hashed) if rank == 0 else None
+        found = self.find_cached(samples, hashed) if rank == 0 else None
         if any(all_gather_object(found is not None)):
             return found, hashed
         statistics = ImageSetStatistics(self.extractor, self.kept)
-        progress = self.progress(samples, statistics)
-        mistake = self.extract(samples, own, digests, statistics, progress)
+        checkpoint = self.checkpoint(samples, statistics)
+        error = self.extract(samples, own, digests, statistics, checkpoint)
         try:
-            raise_first(mistake)
+            sum_or_raise((), error)
         except UserError:
-            if mistake is None and progress is not None and own:
-                progress.keep(statistics, digests, now=True)  # what is wrong is another process's
+            if error is None and checkpoint is not None and own:
+                checkpoint.save(statistics, digests, now=True)  # what is wrong is another process's
             raise
         statistics.reduce()
         if rank == 0 and self.cache is not None:
-            self.keep(samples, statistics, hashed)
-        if progress is not None:
-            progress.forget()
+            self.cache_statistics(samples, statistics, hashed)
+        if checkpoint is not None:
+            checkpoint.delete()
         return statistics if rank == 0 else None, hashed
 
     def digests(self, samples: Samples, own: Sequence[int]) -> tuple[list[str], UserError | None]:
@@ -104,22 +104,22 @@ class StatisticsTaker:
                 return found, error
         return found, None
 
-    def recall(self, samples: Samples, hashed: str) -> ImageSetStatistics | None:
+    def find_cached(self, samples: Samples, hashed: str) -> ImageSetStatistics | None:
         """Finished statistics of exactly these images, with everything that is wanted now."""
         found = None if self.cache is None else self.cache.find(hashed, self.preparation, self.extractor.fingerprint)
         if found is None or self.cache is None or not set(self.kept) <= set(found.kept):
             return None
         path = self.cache.path(hashed, self.preparation, self.extractor.fingerprint)
-        self.say(f'{samples.path}: statistics of the same images (sha256 {hashed[:12]}) are taken from {path}')
+        self.log(f'{samples.path}: statistics of the same images (sha256 {hashed[:12]}) are taken from {path}')
         return found
 
-    def keep(self, samples: Samples, statistics: ImageSetStatistics, hashed: str) -> None:
+    def cache_statistics(self, samples: Samples, statistics: ImageSetStatistics, hashed: str) -> None:
         """Keep finished statistics; that there is no room for them must not cost the numbers."""
         assert self.cache is not None
         try:
             self.cache.put(hashed, self.preparation, statistics)
         except OSError as error:
-            self.say(f'{samples.path}: the statistics are not kept ({error}); {remedy(self.folder)}')
+            self.log(f'{samples.path}: the statistics are not kept ({error}); {remedy(self.folder)}')
 
     def extract(
         self,
@@ -127,13 +127,13 @@ class StatisticsTaker:
         own: Sequence[int],
         digests: Sequence[str],
         statistics: ImageSetStatistics,
-        progress: Progress | None,
+        checkpoint: StatisticsCheckpoint | None,
     ) -> UserError | None:
         """Add this rank's blocks, up to one that cannot be read; what is done before that or Ctrl-C is kept."""
-        done = 0 if progress is None else progress.recall(statistics, digests)
+        done = 0 if checkpoint is None else checkpoint.restore(statistics, digests)
         if done and get_dist_info()[0] == 0:
             images = sum(len(samples.numbers(block)) for block in own[:done])
-            self.say(f'{samples.path}: the features of {images:,} images are those of an earlier, unfinished run')
+            self.log(f'{samples.path}: the features of {images:,} images are those of an earlier, unfinished run')
         step = max(1, self.batch_size // BLOCK)
         with self.bar(samples, own, done, f'features of {samples.path}') as bar, interrupt_later() as interrupted:
             blocks = samples.read(own[done:])
@@ -142,15 +142,15 @@ class StatisticsTaker:
                 try:
                     pixels_BCHW = torch.cat(list(islice(blocks, len(group))))
                 except UserError as error:
-                    if progress is not None and done:
-                        progress.keep(statistics, digests[:done], now=True)
+                    if checkpoint is not None and done:
+                        checkpoint.save(statistics, digests[:done], now=True)
                     return error
                 numbers_B = torch.tensor([number for block in group for number in samples.numbers(block)])
                 self.update(statistics, pixels_BCHW, numbers_B)
                 done = first + len(group)
                 bar.update(len(numbers_B))
-                if progress is not None and (done < len(own) or interrupted()):
-                    progress.keep(statistics, digests[:done], now=interrupted())
+                if checkpoint is not None and (done < len(own) or interrupted()):
+                    checkpoint.save(statistics, digests[:done], now=interrupted())
                 if interrupted():
                     raise KeyboardInterrupt
         return None
@@ -162,12 +162,12 @@ class StatisticsTaker:
         for pixels, numbers in zip(pixels_BCHW.split(self.batch_size), numbers_B.split(self.batch_size), strict=True):
             statistics.update(pixels.to(device, non_blocking=True), numbers)
 
-    def progress(self, samples: Samples, statistics: ImageSetStatistics) -> Progress | None:
+    def checkpoint(self, samples: Samples, statistics: ImageSetStatistics) -> StatisticsCheckpoint | None:
         """Where this rank's unfinished statistics are kept; distributed processes keep more rows than others."""
         if self.folder is None:
             return None
         what = (os.path.realpath(samples.path), self.preparation, self.extractor.fingerprint, ' '.join(statistics.rows))
-        return Progress(self.folder / 'unfinished', (*what, *map(str, get_dist_info())), self.save_every)
+        return StatisticsCheckpoint(self.folder / 'unfinished', (*what, *map(str, get_dist_info())), self.save_every)
 
     @staticmethod
     def bar(samples: Samples, own: Sequence[int], done: int, text: str) -> tqdm:

@@ -17,9 +17,10 @@ from ..presets.preset import Preset
 from ..samples import Samples
 from ..samples.npz_file import NpzFile
 from ..samples.npz_images import IMAGES, NpzImages, has_moments
-from ..statistics.image_set import ImageSetStatistics, check_comparable
+from ..statistics.comparable import check_comparable
+from ..statistics.image_set import ImageSetStatistics
 from ..statistics.statistics_file import read_note
-from .extraction import StatisticsTaker
+from .extraction import StatisticsExtraction
 
 PIECE = 2**24  # bytes of a file that are hashed at once
 
@@ -63,12 +64,12 @@ def is_statistics(path: str) -> bool:
     return path.lower().endswith('.npz') and os.path.isfile(path) and has_moments(NpzFile(path))
 
 
-def read_reference(path: str, taker: StatisticsTaker, height: int, width: int, preset: Preset) -> Reference:
+def read_reference(path: str, extraction: StatisticsExtraction, height: int, width: int, preset: Preset) -> Reference:
     """A file of statistics. Images in it, as ADM's have, serve neighbours (precision, recall, ...) alone.
 
     Args:
         path: npz with `mu` and `sigma`, maybe `mu_s` and `sigma_s`, maybe `arr_0`.
-        taker: Takes statistics of the images.
+        extraction: Takes statistics of the images.
         height: Of the samples.
         width: Of the samples.
         preset: What the samples are scored under.
@@ -77,16 +78,16 @@ def read_reference(path: str, taker: StatisticsTaker, height: int, width: int, p
         UserError: Another extractor, preset or resolution.
     """
     loaded = ImageSetStatistics.load(path)
-    check_kind(path, loaded, taker)
+    check_kind(path, loaded, extraction)
     described = describe(read_note(Path(path)))
     size = (described.get('height', height), described.get('width', width))
     check_size(path, size, (height, width))
     stated = described.get('preparation', described.get('preset'))  # the latter in a file of the cache
     if stated is None:
-        check_unstated(path, loaded, taker, preset)
-    elif stated != taker.preparation:
+        check_unstated(path, loaded, extraction, preset)
+    elif stated != extraction.preparation:
         raise UserError(
-            f"{path}: expected statistics taken under '{taker.preparation}', got '{stated}'; take them "
+            f"{path}: expected statistics taken under '{extraction.preparation}', got '{stated}'; take them "
             'again with --save-stats under this preset.'
         )
     sha256 = file_hash(path)
@@ -95,17 +96,19 @@ def read_reference(path: str, taker: StatisticsTaker, height: int, width: int, p
         return Reference(words, sha256, loaded, None, None)
     images = NpzImages(path)
     check_size(path, (images.height, images.width), (height, width))
-    of_images, _ = taker_for(images, taker).take(images)
+    of_images, _ = extraction_for(images, extraction).run(images)
     both = loaded if of_images is None else loaded.with_features_of(of_images)
     return Reference(f'{words}, neighbours among its {image_count(len(images))}', sha256, both, images, of_images)
 
 
-def take_reference(images: Samples, taker: StatisticsTaker, height: int, width: int, cut: str = '') -> Reference:
+def extract_reference(
+    images: Samples, extraction: StatisticsExtraction, height: int, width: int, cut: str = ''
+) -> Reference:
     """A set of images.
 
     Args:
         images: The set.
-        taker: Takes its statistics.
+        extraction: Takes its statistics.
         height: Of the samples.
         width: Of the samples.
         cut: What the images were cut to, in words; nothing where neither side is cut.
@@ -114,38 +117,39 @@ def take_reference(images: Samples, taker: StatisticsTaker, height: int, width: 
         UserError: Of another resolution than the samples, or an image that cannot be scored.
     """
     check_size(images.path, (images.height, images.width), (height, width))
-    statistics, hashed = taker_for(images, taker).take(images)
+    statistics, hashed = extraction_for(images, extraction).run(images)
     words = f'{image_count(len(images))} of {os.path.basename(os.path.normpath(images.path))} (sha256 {hashed[:12]})'
     return Reference(f'{words}, {cut}' if cut else words, hashed, statistics, images, statistics)
 
 
-def taker_for(images: Samples, taker: StatisticsTaker) -> StatisticsTaker:
-    """The taker, and for a single image one that keeps nothing: a file of statistics holds a covariance."""
+def extraction_for(images: Samples, extraction: StatisticsExtraction) -> StatisticsExtraction:
+    """The extraction; for a single image one that caches nothing, because a file of statistics holds a covariance."""
     if len(images) > 1:
-        return taker
-    return StatisticsTaker(taker.extractor, taker.preparation, taker.kept, taker.batch_size, None, taker.say)
+        return extraction
+    options = (extraction.preparation, extraction.kept, extraction.batch_size)
+    return StatisticsExtraction(extraction.extractor, *options, folder=None, log=extraction.log)
 
 
-def check_kind(path: str, loaded: ImageSetStatistics, taker: StatisticsTaker) -> None:
+def check_kind(path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction) -> None:
     """Refuse statistics of other features.
 
     Raises:
         UserError: Another network, or another number of features.
     """
     try:
-        check_comparable(loaded, ImageSetStatistics(taker.extractor, False))
+        check_comparable(loaded, ImageSetStatistics(extraction.extractor, False))
     except UserError as error:
         raise UserError(f'{path}: {error}') from error
     for name, gaussian in loaded.gaussians.items():
-        size = taker.extractor.sizes.get(name)
+        size = extraction.extractor.sizes.get(name)
         if len(gaussian.mean_D) != size:
             raise UserError(
-                f'{path}: expected {size} {name} features, as {taker.extractor.name} has, got {len(gaussian.mean_D)}; '
+                f'{path}: expected {size} {name} features, as {extraction.extractor.name} has, got {len(gaussian.mean_D)}; '
                 'take the statistics again with --save-stats.'
             )
 
 
-def check_unstated(path: str, loaded: ImageSetStatistics, taker: StatisticsTaker, preset: Preset) -> None:
+def check_unstated(path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction, preset: Preset) -> None:
     """Refuse a file that does not say how its images were prepared, where a preset prepares them in a way of its own.
 
     Files of other programs, such as ADM's, are of the 2015 Inception network behind its own resize, without a codec.
@@ -156,7 +160,7 @@ def check_unstated(path: str, loaded: ImageSetStatistics, taker: StatisticsTaker
     other_resize = loaded.fingerprint is None and preset.preprocessing != 'tf1'
     if other_resize or preset.codec is not None:
         raise UserError(
-            f"{path}: expected statistics taken under '{taker.preparation}', got a file that does not say how they were "
+            f"{path}: expected statistics taken under '{extraction.preparation}', got a file that does not say how they were "
             "taken, as ADM's, which are of the resize of TensorFlow 1 and no codec; give the images, or statistics of "
             '--save-stats under this preset.'
         )
@@ -175,9 +179,9 @@ def check_size(path: str, size: tuple[int, int], wanted: tuple[int, int]) -> Non
         )
 
 
-def note_of(samples: Samples, taker: StatisticsTaker) -> str:
+def note_of(samples: Samples, extraction: StatisticsExtraction) -> str:
     """What a file of statistics remembers of its images, for `describe`."""
-    return json.dumps({'height': samples.height, 'width': samples.width, 'preparation': taker.preparation})
+    return json.dumps({'height': samples.height, 'width': samples.width, 'preparation': extraction.preparation})
 
 
 def describe(note: str | None) -> dict[str, Any]:

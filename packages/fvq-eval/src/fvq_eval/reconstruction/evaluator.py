@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -19,6 +18,7 @@ from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 from fvq_core.losses.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.metric import Metric, MetricValue
+from fvq_core.ops.ranks import sum_or_raise
 from fvq_core.registry import FEATURE_EXTRACTORS, METRICS
 from fvq_core.tokenizer import Tokenizer
 
@@ -27,7 +27,6 @@ from ..features.feature_extractor import FeatureExtractor
 from ..generation.evaluator import cache_folder
 from ..metrics.codebook_usage import CodebookUsage
 from ..presets import Preset, find_preset
-from ..statistics.gather import raise_first
 from .checks import check_output, check_size, image_files
 from .cropped_files import CroppedFiles, load
 from .feature_sets import FeatureSets
@@ -122,18 +121,15 @@ class PresetEvaluator:
         unreadable = UnreadableImages(len(cropped), max_unreadable, logger or logging.getLogger('fvq'))
         rank, ranks = get_dist_info()
         loader = load(cropped, rank, ranks, batch_size, num_workers, pin_memory=device.type == 'cuda')
-        seen, mistake = torch.zeros(1, dtype=torch.int64, device=device), None
+        seen, failure = 0, None
         try:
             for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
                 if unreadable.check(batch):
                     self.update(tokenizer, batch, cropped.files.name, batch_size, metrics, features)
                     seen += len(batch['numbers'])
         except UserError as error:
-            mistake = error
-        raise_first(mistake)
-        if dist.is_initialized():
-            dist.all_reduce(seen)
-        if not seen:
+            failure = error
+        if sum_or_raise([seen], failure) == [0]:
             raise UserError('the evaluation set has no readable image.')
         return self.results(metrics, features)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..features.feature_extractor import FeatureExtractor
-from ..generation.extraction import StatisticsTaker
+from ..generation.extraction import StatisticsExtraction
 from ..generation.reference import Reference, read_reference
 from ..generation.score_names import features_needed, groups, scores_of
 from ..presets.feature_input import preparation, prepared
@@ -35,8 +35,8 @@ def read_references(
         if path is not None and preset.reference == 'external':
             built, side = prepared(network, preset.preprocessing), preset.crop.size
             kept = features_needed(scores_of(preset.features.metrics))
-            taker = StatisticsTaker(built, preparation(network, preset), kept, batch_size, cache)
-            found[preset.name] = read_reference(path, taker, side, side, preset)
+            extraction = StatisticsExtraction(built, preparation(network, preset), kept, batch_size, cache)
+            found[preset.name] = read_reference(path, extraction, side, side, preset)
     return found
 
 

@@ -1,43 +1,17 @@
-"""Messages between the processes of an evaluation; each is the identity where there is one process."""
+"""Tensors of all processes of an evaluation; each function is the identity if there is one process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fvq_core.errors import UserError
-
 
 def message_device() -> torch.device:
-    """Where tensors must lie to be sent: NCCL takes those of a GPU alone."""
+    """The device from which tensors can be sent: NCCL takes only tensors of a GPU."""
     return torch.device('cuda') if dist.get_backend() == 'nccl' else torch.device('cpu')
-
-
-def gather_objects(mine: Any) -> list[Any]:
-    """What every rank holds, rank 0's first; for small things."""
-    if not dist.is_initialized():
-        return [mine]
-    every: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(every, mine)
-    return every
-
-
-def raise_first(mistake: UserError | None) -> None:
-    """Stop all processes where one of them met a mistake, before they wait for it in vain.
-
-    Args:
-        mistake: This process's; None without one.
-
-    Raises:
-        UserError: In every process, the mistake of the lowest rank that met one.
-    """
-    first = next((words for words in gather_objects(mistake and str(mistake)) if words is not None), None)
-    if first is not None:
-        raise mistake if mistake is not None and str(mistake) == first else UserError(first)
 
 
 def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:

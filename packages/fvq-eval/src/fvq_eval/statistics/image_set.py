@@ -8,19 +8,20 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import all_gather_object
 from torch import Tensor
 
 from fvq_core.errors import UserError
 
 from ..features.feature_extractor import FeatureExtractor
-from .gather import gather_objects, gather_rows, sum_over_ranks
-from .moments import Gaussian, Moments
+from .comparable import check_comparable
+from .gather import gather_rows
+from .moments import Gaussian, Moments, sum_moments
 from .statistics_file import read_statistics, write_statistics
 
 MOMENTS = ('pool', 'spatial')  # features whose mean and covariance are kept
 ROWS = ('pool', 'logits')  # features that are kept one by one where nothing else is asked for
 KIND = ('extractor_name', 'provenance', 'fingerprint', 'logit_bias_C')  # the arguments of `describe`
-INCEPTION = 'inception-2015'
 
 
 class ImageSetStatistics:
@@ -151,35 +152,26 @@ class ImageSetStatistics:
         An image that several ranks saw counts once, for the lowest of them. One small message tells who saw what, one
         all-reduce sums the moments; features that are kept travel once.
         """
-        if self.extractor is None:
-            return
-        if dist.is_initialized():
+        if self.extractor is not None and dist.is_initialized():
             self.settle()
             (mine,) = self.numbers
-            every = gather_objects((mine, {name: moments.shift_D for name, moments in self.moments.items()}))
+            every = all_gather_object((mine, {name: moments.shift_D for name, moments in self.moments.items()}))
             lower = [numbers for numbers, _ in every[: dist.get_rank()]]
             shared = torch.isin(mine, torch.cat(lower)) if lower else torch.zeros(len(mine), dtype=torch.bool)
-            shifts = [shift for _, shift in every]
-            self.join_moments(shared, shifts)
-            self.join_rows(~shared)
+            for name, moments in self.moments.items():
+                moments.remove(self.rows[name][0][shared])
+            sum_moments(self.moments, [shift for _, shift in every])
+            self.gaussians.clear()
+            self.gather_features(~shared)
         self.extractor = None
 
-    def join_moments(self, shared_N: Tensor, shifts: list[dict[str, Tensor | None]]) -> None:
-        """Take out the images that another rank counts, and sum the rest over ranks about one shift."""
-        for name, moments in self.moments.items():
-            moments.remove(self.rows[name][0][shared_N])
-            shift_D = next((shift[name] for shift in shifts if shift[name] is not None), None)
-            if shift_D is not None:
-                moments.rebase(shift_D)
-        tensors = [tensor for moments in self.moments.values() for tensor in moments.tensors()]
-        sums = sum_over_ranks(tensors)
-        for place, moments in enumerate(self.moments.values()):
-            moments.set_tensors(sums[3 * place : 3 * place + 3])
-        self.gaussians.clear()
+    def gather_features(self, own_N: Tensor) -> None:
+        """Collect the features that are kept from all ranks, in order of the images' numbers.
 
-    def join_rows(self, own_N: Tensor) -> None:
-        """Gather the features that are kept, in order of the images' numbers."""
-        counts = gather_objects(int(own_N.sum()))
+        Args:
+            own_N: Whether each image of this rank counts here, bool.
+        """
+        counts = all_gather_object(int(own_N.sum()))
         self.numbers = [gather_rows(self.numbers[0][own_N], counts)]
         self.rows = {name: [gather_rows(self.rows[name][0][own_N], counts)] for name in self.kept}
         self.seen = set(self.numbers[0].tolist())
@@ -210,11 +202,6 @@ class ImageSetStatistics:
             return None
         self.settle()
         return self.rows[name][0]
-
-    @property
-    def logits(self) -> Tensor | None:
-        """`features('logits')`."""
-        return self.features('logits')
 
     def subset(self, numbers: Collection[int] | Tensor) -> ImageSetStatistics:
         """Statistics of some of the images, one class for instance; of the features that are kept alone.
@@ -287,23 +274,3 @@ class ImageSetStatistics:
 def in_one_piece(parts: list[Tensor], nothing: Tensor) -> Tensor:
     """The parts one after another, without a copy where there is one."""
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else nothing
-
-
-def check_comparable(one: ImageSetStatistics, other: ImageSetStatistics) -> None:
-    """Refuse to compare features of different networks or preprocessing.
-
-    A file of ADM's does not say where its features come from; they are those of the 2015 Inception network.
-
-    Raises:
-        UserError: The two are not of the same network.
-    """
-    if one.fingerprint is None or other.fingerprint is None:
-        names = {one.extractor_name or INCEPTION, other.extractor_name or INCEPTION}
-        same = len(names) == 1
-    else:
-        same = one.fingerprint == other.fingerprint
-    if not same:
-        raise UserError(
-            f'statistics of different features: {one.provenance} ({one.extractor_name or "not stated"}) and '
-            f'{other.provenance} ({other.extractor_name or "not stated"}); extract both with one network.'
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from fvq_core.errors import UserError
 
 from ..distances.frechet import square_root_factor
+from .gather import sum_over_ranks
 
 
 @dataclass(frozen=True)
@@ -147,3 +149,19 @@ class Moments:
     def need(self, count: int, what: str) -> None:
         if self.count < count:
             raise UserError(f'Moments: a {what} needs at least {count} images, got {self.count}; give more images.')
+
+
+def sum_moments(moments: Mapping[str, Moments], shifts: Sequence[Mapping[str, Tensor | None]]) -> None:
+    """Sum moments over ranks, in place, about one shift.
+
+    Args:
+        moments: This rank's, by feature.
+        shifts: The shifts of every rank, by feature; rank 0's first.
+    """
+    for name, each in moments.items():
+        shift_D = next((shift[name] for shift in shifts if shift[name] is not None), None)
+        if shift_D is not None:
+            each.rebase(shift_D)
+    sums = sum_over_ranks([tensor for each in moments.values() for tensor in each.tensors()])
+    for position, each in enumerate(moments.values()):
+        each.set_tensors(sums[3 * position : 3 * position + 3])

@@ -19,8 +19,9 @@ from ..distances import (
     kernel_distance_of_all,
     precision_recall,
 )
+from .comparable import INCEPTION, check_comparable
 from .conventions import ADM, TORCH_FIDELITY, FeatureConventions
-from .image_set import INCEPTION, ImageSetStatistics, check_comparable
+from .image_set import ImageSetStatistics
 from .moments import Gaussian
 
 __all__ = ['ADM', 'TORCH_FIDELITY', 'WITHOUT_REFERENCE', 'FeatureConventions', 'compare']
@@ -172,7 +173,7 @@ def kid(
 def score_of_samples(
     reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
 ) -> dict[str, Score]:
-    logits_NC = samples.logits
+    logits_NC = samples.features('logits')
     if logits_NC is None or not len(logits_NC):
         return {}
     N, splits, size = len(logits_NC), conventions.is_splits, conventions.is_split_size

@@ -1,4 +1,4 @@
-"""What one rank has done of an image set, on the disk: a killed evaluation goes on where it was, to the same bits."""
+"""What one rank has done of an image set, on disk: a killed evaluation continues where it was, to the same bits."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ LARGEST_SHARE = 0.05  # of the time that saving may take
 logger = logging.getLogger('fvq')
 
 
-class Progress:
+class StatisticsCheckpoint:
     """Statistics of the first blocks of a rank, saved now and then with the digests of these blocks.
 
-    The digests decide what is still true: statistics are taken up again only where every block behind them is what it
-    was, so that a file that is mended or added later in the set costs nothing that is done. Two runs over one set may
-    overwrite each other's index and never half of a file: each writes under names of its own.
+    Saved statistics are used only if every block behind them is unchanged, so repairing or adding a file later in the set
+    loses nothing. Two runs over one set may overwrite each other's index, but never half of a file: each writes under its
+    own names.
 
     Args:
-        folder: Where to keep it.
-        identity: Of the image set's place, the preset, the extractor, what is kept of features, rank and number of ranks.
+        folder: Folder of the checkpoint.
+        identity: Path of the image set, preset, extractor, features that are kept, rank and number of ranks.
         every: Seconds between saves, at least; 0 saves whenever it can.
     """
 
@@ -46,14 +46,14 @@ class Progress:
         self.index, self.own = folder / f'{self.name}.json', f'{self.name}.{secrets.token_hex(4)}'
         self.saved_at, self.cost = time.monotonic(), 0.0
 
-    def recall(self, statistics: ImageSetStatistics, digests: Sequence[str]) -> int:
-        """Put what was saved into empty statistics; the number of this rank's blocks in them, 0 where nothing fits.
+    def restore(self, statistics: ImageSetStatistics, digests: Sequence[str]) -> int:
+        """Put what was saved into empty statistics, and return how many of this rank's blocks it covers.
 
-        What is damaged counts as not there, with a line.
+        0 if nothing fits. A damaged checkpoint is ignored with a warning.
 
         Args:
-            statistics: New ones.
-            digests: Of all blocks of this rank as they are now.
+            statistics: Empty statistics.
+            digests: Digests of all blocks of this rank as they are now.
         """
         if not self.index.is_file():
             return 0
@@ -66,19 +66,19 @@ class Progress:
             check_state(statistics, state)
         except (ValueError, KeyError, TypeError) as error:
             logger.warning(
-                f'{self.index}: what is saved of an unfinished evaluation is damaged ({error}); it starts anew'
+                f'{self.index}: what is saved of an unfinished evaluation is damaged ({error}); it starts again'
             )
             return 0
-        restore(statistics, state)
+        set_state(statistics, state)
         return len(done)
 
-    def keep(self, statistics: ImageSetStatistics, digests: Sequence[str], now: bool = False) -> None:
-        """Save if it is time, all or nothing.
+    def save(self, statistics: ImageSetStatistics, digests: Sequence[str], now: bool = False) -> None:
+        """Save atomically, if it is time.
 
         Args:
-            statistics: Of the blocks so far.
-            digests: Of these blocks.
-            now: Whether it is time or not.
+            statistics: Statistics of the blocks so far.
+            digests: Digests of these blocks.
+            now: Save even if the last save was a moment ago.
         """
         started = time.monotonic()
         wait = max(self.every, self.cost / LARGEST_SHARE) if self.every else 0.0
@@ -92,7 +92,7 @@ class Progress:
         self.cost = self.saved_at - started
 
     def write(self, statistics: ImageSetStatistics, digests: Sequence[str]) -> None:
-        """Write the state, then the index that names it, then remove the states before."""
+        """Write the state, then the index that names it, then remove earlier states."""
         self.folder.mkdir(parents=True, exist_ok=True)
         before = [*self.folder.glob(f'{self.own}.*.npz'), *self.named()]
         path, staging = self.folder / f'{self.own}.{len(digests)}.npz', self.folder / f'{self.own}.partial'
@@ -107,12 +107,12 @@ class Progress:
                 old.unlink(missing_ok=True)
 
     def named(self) -> list[Path]:
-        """The state that the index names, of whichever run."""
+        """The state that the index names, whichever run wrote it."""
         kept = read_json(self.index)
         name = kept.get('state') if isinstance(kept, dict) else None
         return [self.folder / name] if isinstance(name, str) and name.startswith(f'{self.name}.') else []
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Remove what was saved: the set is done."""
         for path in self.folder.glob(f'{self.name}.*'):
             path.unlink(missing_ok=True)
@@ -132,10 +132,10 @@ def state_of(statistics: ImageSetStatistics) -> dict[str, np.ndarray]:
 
 
 def check_state(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> None:
-    """Refuse a state of other features than those of empty statistics.
+    """Raise if a state is of other features than empty statistics.
 
     Raises:
-        ValueError: Saying what is wrong.
+        ValueError: Names or shapes of the arrays differ.
         KeyError: It lacks the numbers of the images.
     """
     count, wanted = len(state['numbers']), {'numbers': (len(state['numbers']),)}
@@ -149,8 +149,8 @@ def check_state(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) ->
         raise ValueError(f'expected {", ".join(wanted)}, got {", ".join(got)} or other shapes')
 
 
-def restore(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> None:
-    """Make empty statistics those that `state_of` described."""
+def set_state(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> None:
+    """Put a state from `state_of` into empty statistics."""
     tensors = {key: torch.from_numpy(array) for key, array in state.items()}
     statistics.numbers = [tensors['numbers']]
     statistics.seen = set(tensors['numbers'].tolist())
@@ -163,7 +163,7 @@ def restore(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> Non
 
 
 def remedy(folder: Path | None) -> str:
-    """What helps where nothing can be written into a folder."""
+    """What to do if nothing can be written into a folder."""
     if folder and (taken := file_above(folder)):
         return f'{taken} is a file, not a folder: name another --cache'
     return 'free some space, or name another --cache'
