@@ -16,7 +16,7 @@ from fvq_core.tokenizer import Tokenizer
 from fvq_eval.commands import evaluate
 from fvq_eval.features.each_image import one_thread
 from fvq_generators.commands import extract_codes, sample
-from fvq_generators.image_model import AutoregressiveImageModel
+from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.image_sets import SamplePlan
 
 from ..ranks import TwoRanks
@@ -147,11 +147,11 @@ def test_two_processes_draw_the_bytes_of_one_into_a_fresh_folder(
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--cfg', '0.5'], 'cfg_scale must be 1'),
+        (['--cfg', '0.5'], 'cfg_scale must be a finite number from 1'),
         (['--top-k', '-1'], 'top_k'),
         (['--top-p', '0'], 'top_p'),
         (['--temperature', '-1'], 'temperature must be 0'),
-        (['--cfg-interval', '-2'], 'cfg_interval is a number of codes'),
+        (['--cfg-interval', '-2'], 'cfg_interval must be a whole number from -1'),
         (['--batch-size', '0'], '--batch-size takes 1 or more images, got 0'),
         (['--batch-size', '-1'], '--batch-size takes 1 or more images, got -1'),
         (['--classes', '\u00b2'], "--classes takes numbers from 0 to 9, or 'all', or 'random'; got '\u00b2'"),
@@ -193,7 +193,7 @@ def from_captions(parts: list[str], tmp_path: Path) -> list[str]:
     )
     torch.nn.init.normal_(generator.head.weight)
     tokenizer = Tokenizer.from_pretrained(parts[1])
-    AutoregressiveImageModel(generator, tokenizer).save_pretrained(tmp_path / 'generator')
+    ImageGenerator(generator, tokenizer).save_pretrained(tmp_path / 'generator')
     (tmp_path / 'captions').mkdir()
     rng = np.random.default_rng(0)
     for number in range(3):
@@ -212,7 +212,7 @@ def test_images_are_drawn_from_captions_in_files(
         images, labels = file['arr_0'], file['arr_1']
     assert images.shape == (6, 64, 64, 3)
     assert labels.tolist() == [0, 1, 2] * 2
-    model = AutoregressiveImageModel.from_pretrained(from_captions[0])
+    model = ImageGenerator.from_pretrained(from_captions[0])
     captions, mask = torch.zeros(1, 3, 6), torch.tensor([[False, False, True]])
     captions[0, 2] = torch.from_numpy(np.load(tmp_path / 'captions' / '0.npy'))[0, 0]
     plan = json.loads((out / 'shards' / 'samples.json').read_text())

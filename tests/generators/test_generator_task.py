@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core.codes import Codes
+from fvq_core.codes import Codes, Targets
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS, describe
@@ -119,7 +119,9 @@ def test_captions_train_with_mask_and_weights():
     codes, captions = batch(2)['codes'], torch.randn(2, 4, 6)
     mask, valid = torch.tensor([[False, True, True, True]] * 2), torch.tensor([1.0, 0.0])
     data = {'codes': codes, 'captions': captions, 'caption_mask': mask, 'valid': valid}
-    expected = task.generator.loss(Codes(codes[:1], task.generator.layout), captions[:1], mask[:1])['cross_entropy']
+    expected = task.generator.loss(Targets(Codes(codes[:1], task.generator.layout)), captions[:1], mask[:1])[
+        'cross_entropy'
+    ]
     got = task.train_step([data], build_optim_wrappers(SGD, task.parts()), 0)
     torch.testing.assert_close(got['losses']['cross_entropy'], expected.detach())
     assert torch.equal(got['codebook_indices'], codes)

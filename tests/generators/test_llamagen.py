@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fvq_core.codes import CodeLayout, Codes, Grid
+from fvq_core.codes import CodeLayout, Codes, Grid, Targets
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_generators import LlamaGen
@@ -118,7 +118,7 @@ def test_the_start_values_are_the_released_ones():
     assert generator.head.weight.abs().max() == 0
     for name in ('code_embedding.weight', 'condition.table.weight', 'blocks.1.ffn.gate_up.weight'):
         assert generator.get_parameter(name).std().item() == pytest.approx(0.02, rel=0.1)
-    loss = generator.loss(random_codes(generator), condition(generator))['cross_entropy']
+    loss = generator.loss(Targets(random_codes(generator)), condition(generator))['cross_entropy']
     assert loss.item() == pytest.approx(math.log(32), rel=1e-6)
 
 
@@ -127,11 +127,11 @@ def test_loss_is_the_mean_cross_entropy_of_each_code_given_those_before():
     codes, cond = random_codes(generator), condition(generator)
     logits = generator.logits(generator.features(codes.indices_BL[:, :-1], cond, MASK)[:, 3:])
     plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), codes.indices_BL.flatten(), reduction='none')
-    loss = generator.loss(codes, cond, MASK)['cross_entropy']
+    loss = generator.loss(Targets(codes), cond, MASK)['cross_entropy']
     torch.testing.assert_close(loss, plain.mean())
-    half = generator.loss(codes, cond, MASK, torch.tensor([0.0, 1.0]))['cross_entropy']
+    half = generator.loss(Targets(codes), cond, MASK, torch.tensor([0.0, 1.0]))['cross_entropy']
     torch.testing.assert_close(half, plain.view(2, -1)[1].mean())
-    none = generator.loss(codes, cond, MASK, torch.zeros(2))['cross_entropy']
+    none = generator.loss(Targets(codes), cond, MASK, torch.zeros(2))['cross_entropy']
     assert none.item() == 0.0
 
 
@@ -154,10 +154,10 @@ def test_dropout_and_drop_path_act_in_training_alone(checkpointing: bool):
     generator = tiny_generator(drop_path=0.5, attention_dropout=0.1, checkpointing=checkpointing)
     assert [block.drop_path.rate for block in generator.blocks] == [0.0, 0.5]
     codes, cond = random_codes(generator), condition(generator)
-    evaluated = [generator.loss(codes, cond)['cross_entropy'] for _ in range(2)]
+    evaluated = [generator.loss(Targets(codes), cond)['cross_entropy'] for _ in range(2)]
     assert torch.equal(*evaluated)
     generator.train()
-    trained = [generator.loss(codes, cond)['cross_entropy'] for _ in range(2)]
+    trained = [generator.loss(Targets(codes), cond)['cross_entropy'] for _ in range(2)]
     assert not torch.equal(*trained)
 
 
@@ -173,7 +173,7 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less():
 
         torch.manual_seed(4)  # of the dropout
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = generator.loss(random_codes(generator), condition(generator))['cross_entropy']
+            loss = generator.loss(Targets(random_codes(generator)), condition(generator))['cross_entropy']
         loss.backward()
         return {name: parameter.grad for name, parameter in generator.named_parameters()}, sum(kept)
 
@@ -332,7 +332,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (dict(cond=torch.tensor([-1])), 'class -1 is out of range'),
     (dict(cond=torch.tensor([1.0])), r'whole numbers \(B,\)'),
     (dict(cond=torch.tensor([[1]])), r'whole numbers \(B,\)'),
-    (dict(cfg_scale=0.5), 'cfg_scale must be 1'),
+    (dict(cfg_scale=0.5), 'cfg_scale must be a finite number from 1'),
     (dict(cfg_interval=-2), 'cfg_interval'),
     (dict(top_p=0.0), 'top_p'),
     (dict(temperature=-1.0), 'temperature'),
@@ -342,10 +342,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (dict(seeds=[2**70]), 'seeds have at most 64 bits'),
     (dict(cond=[1]), 'conditions are a tensor, got list'),
     (dict(cond=torch.tensor([True])), r'whole numbers \(B,\), got torch.bool'),
-    (dict(top_k=2.5), 'top_k is a whole number'),
-    (dict(top_p='1'), 'top_p a number'),
-    (dict(temperature='1'), 'temperature is a number'),
-    (dict(cfg_scale='2'), 'cfg_scale must be 1'),
+    (dict(top_k=2.5), 'top_k must be a whole number from 0'),
+    (dict(top_p='1'), 'top_p must be a finite number above 0 and up to 1'),
+    (dict(temperature='1'), 'temperature must be 0, or a finite number from 1e-05'),
+    (dict(cfg_scale='2'), 'cfg_scale must be a finite number from 1'),
     (dict(caption_mask_BT=torch.ones(1, 1)), 'goes with captions'),
 ]
 
@@ -372,7 +372,7 @@ def test_layouts_and_codes_that_do_not_fit_are_refused():
     generator = tiny_generator()
     other = Codes(torch.zeros(1, 12, dtype=torch.int64), CodeLayout(Grid(4, 3), 32))
     with pytest.raises(UserError, match='the codes lie on Grid'):
-        generator.loss(other, torch.tensor([0]))
+        generator.loss(Targets(other), torch.tensor([0]))
     with pytest.raises(UserError, match='13 codes do not fit a layout of 12'):
         generator.features(torch.zeros(1, 13, dtype=torch.int64), torch.tensor([0]))
     cache = generator.new_cache(1)
@@ -472,7 +472,7 @@ def test_codes_and_conditions_that_cannot_be_learned_are_refused():
     generator = tiny_generator()
     length = generator.layout.length
     indices, cond = torch.zeros(2, length, dtype=torch.int64), torch.tensor([0, 1])
-    assert generator.loss(Codes(indices.to(torch.uint16), generator.layout), cond)['cross_entropy'].isfinite()
+    assert generator.loss(Targets(Codes(indices.to(torch.uint16), generator.layout)), cond)['cross_entropy'].isfinite()
     wrong: list[tuple[Any, Any, str]] = [
         (indices, cond, r'LlamaGen: expected Codes, got a tensor \(2, 12\)'),
         (Codes(indices + 32, generator.layout), cond, r'codes must lie in \[0, 32\)'),
@@ -483,4 +483,4 @@ def test_codes_and_conditions_that_cannot_be_learned_are_refused():
     ]
     for codes, classes, message in wrong:
         with pytest.raises(UserError, match=message):
-            generator.loss(codes, classes)
+            generator.loss(Targets(codes), classes)

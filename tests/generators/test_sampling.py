@@ -68,16 +68,16 @@ def test_guidance_extrapolates_and_ends_after_its_interval():
     assert [Guidance(2.0, 1).at(number) for number in range(5)] == [True, True, True, False, False]
     assert all(Guidance(2.0).at(number) for number in range(5))
     assert not any(Guidance(1.0).at(number) for number in range(5))
-    for wrong in (dict(scale=0.5), dict(scale=math.nan), dict(scale=math.inf), dict(scale=2.0, interval=-2)):
+    for wrong in (dict(cfg_scale=0.5), dict(cfg_scale=math.nan), dict(cfg_scale=math.inf), dict(cfg_interval=-2)):
         with pytest.raises(UserError, match='cfg_'):
             Guidance(**wrong)
 
 
 def test_schedules_of_guidance_rise_from_none_to_the_whole_scale():
-    scales = {name: [Guidance(3.0, schedule=name).scale_at(number, 5) for number in range(5)] for name in SCHEDULES}
+    scales = {name: [Guidance(3.0, cfg_schedule=name).scale_at(number, 5) for number in range(5)] for name in SCHEDULES}
     assert scales['constant'] == [3.0] * 5
     assert scales['linear'] == [1.0, 1.5, 2.0, 2.5, 3.0]
     assert scales['cosine'] == pytest.approx([1.0, 2 - 2**-0.5, 2.0, 2 + 2**-0.5, 3.0])
-    assert Guidance(3.0, schedule='linear').scale_at(0, 1) == 1.0
-    with pytest.raises(UserError, match="unknown cfg_schedule 'liner'; did you mean 'linear'"):
-        Guidance(2.0, schedule='liner')
+    assert Guidance(3.0, cfg_schedule='linear').scale_at(0, 1) == 1.0
+    with pytest.raises(UserError, match="got 'liner'; did you mean 'linear'"):
+        Guidance(2.0, cfg_schedule='liner')

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from fvq_core.codes import Codes
+from fvq_core.codes import Codes, Targets
 from fvq_generators import LlamaGen
 from fvq_generators.interop.convert import build_from_peer
 from fvq_generators.sampling import Sampler, filter_logits
@@ -99,16 +99,16 @@ def llamagen(case: Case) -> dict[str, Tensor]:
 
 def training(case: Case, generator: LlamaGen, tokens: Tensor, condition: Tensor) -> dict[str, Tensor]:
     """Logits, losses and gradients, with the peer's draw of the conditions to drop."""
-    codes = Codes(tokens, generator.layout)
+    targets = Targets(Codes(tokens, generator.layout))
     drawn = case.inputs.get('drop_rand', torch.ones(len(tokens)))
     with patch('torch.rand', lambda *size, **options: drawn.clone()):
         dropped = generator.condition.drop(condition)
         mask = caption_mask(case, 'logits')
         features = generator.features(tokens[:, :-1], condition, mask)[:, generator.condition.tokens - 1 :]
-        loss = generator.loss(codes, condition, caption_mask(case, 'loss'))['cross_entropy']
+        loss = generator.loss(targets, condition, caption_mask(case, 'loss'))['cross_entropy']
         loss.backward()
         with torch.no_grad():
-            valid = generator.loss(codes, condition, caption_mask(case, 'loss_valid'), case.inputs.get('valid'))
+            valid = generator.loss(targets, condition, caption_mask(case, 'loss_valid'), case.inputs.get('valid'))
     got = {
         'logits': generator.logits(features),
         'loss': loss,

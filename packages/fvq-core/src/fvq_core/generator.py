@@ -1,4 +1,4 @@
-"""The contract of generators: models of codes. They meet tokenizers in `Codes` and `CodeLayout` alone."""
+"""The contract of generators: models of codes or of continuous latents, which never see a tokenizer's pixels."""
 
 from __future__ import annotations
 
@@ -8,43 +8,64 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .codes import CodeLayout, Codes, Positions
+from .codes import CodeLayout, Codes, Positions, Targets
 from .errors import UserError
+from .quantizer import Quantizer
+from .sampling_settings import SamplingSettings
 
 
 class Generator(nn.Module):
     """A conditional model of codes.
 
     Attributes:
+        Sampling: The settings of `sample`: a frozen dataclass, from which the options of `tools/sample.py`, what may be
+            saved, and the model card are derived.
         positions: The kinds of positions it can model.
         takes_slots: Whether it models several codes a position.
         layout: What this one models.
-        num_classes: Its classes; None where its conditions are captions.
-        caption_shape: Feature vectors T and channels C of its captions; None where its conditions are classes.
+        num_classes: Its classes; None if its conditions are captions.
+        caption_shape: Feature vectors T and channels C of its captions; None if its conditions are classes.
+        blocks: Its parts that are alike: each is compiled, and with FSDP2 they are gathered one after the other.
     """
 
+    Sampling: ClassVar[type[SamplingSettings]] = SamplingSettings
     positions: ClassVar[tuple[type[Positions], ...]] = ()
     takes_slots: ClassVar[bool] = False
     layout: CodeLayout
     num_classes: int | None
     caption_shape: tuple[int, int] | None = None
+    blocks: nn.ModuleList | tuple[nn.Module, ...]
 
-    def units(self) -> list[nn.Module]:
-        """Its parts that are alike, such as blocks: compiled each, and with FSDP2 gathered one after the other."""
-        return []
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = ()
 
-    def check_condition(self, cond: Tensor) -> None:
-        """Refuse conditions that it does not know.
+    def bind(self, quantizer: Quantizer) -> None:
+        """Meet the quantizer of the tokenizer whose codes it models: called before training and before sampling.
+
+        A VAR keeps it for the running sums of its scales (`fvq_core.quantizer.NextScale`), an RQ-Transformer for the
+        embeddings of its depths (`DepthCodes`); most generators have no use for it. What is kept stays out of the state
+        dict, for the tokenizer is saved beside the generator; its owner moves it between devices.
+
+        Args:
+            quantizer: Folded, in eval mode.
 
         Raises:
-            UserError: Saying which it knows.
+            UserError: It cannot give what this generator asks for.
+        """
+
+    def check_condition(self, cond: Tensor) -> None:
+        """Raise if conditions are not of the kind that it knows.
+
+        Raises:
+            UserError: Naming those that it knows.
         """
         raise NotImplementedError
 
-    def loss(self, codes: Codes, cond: Tensor) -> dict[str, Tensor]:
-        """Training loss terms by name, for codes and one condition each (B, ...).
+    def loss(self, targets: Targets, cond: Tensor) -> dict[str, Tensor]:
+        """Training loss terms by name, for targets and one condition each (B, ...).
 
-        A generator of captions takes their mask, bool (B, T), and a weight of each image (B,) too; None where there is none.
+        A generator of captions takes their mask, bool (B, T), and a weight of each image (B,) too; None if there is none.
         """
         raise NotImplementedError
 
@@ -56,16 +77,21 @@ class Generator(nn.Module):
         self,
         cond: Tensor,
         *,
-        cfg_scale: float = 1.0,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
+        **settings: Any,
     ) -> Codes:
-        """Draw codes for each condition; `top_k=0` and `top_p=1` keep the whole vocabulary.
+        """Draw codes for each condition.
 
-        With `seeds`, one for each condition, a sample depends on its seed and condition and not on the others of its batch.
+        Args:
+            cond: Conditions (B, ...).
+            rng: Gives the seeds if there are none; torch's own by default.
+            seeds: One for each condition. A sample then depends on its seed and condition, not on the others of its batch.
+            settings: Fields of `Sampling`; a generator of captions takes `caption_mask_BT`, bool (B, T), too, and one that
+                can compile its steps takes `compile`.
+
+        Raises:
+            UserError: Settings out of range, or conditions that it does not know.
         """
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ __all__ = ['LlamaGen']
 # What training alone needs is imported when its registry is first read, as core does with its own.
 for registry, module in (
     (MODELS, 'tasks'),
-    (MODELS, 'image_model'),
+    (MODELS, 'image_generator'),
     (HOOKS, 'hooks'),
     (DATASETS, 'data'),
     (OPTIM_WRAPPERS, 'optim'),

@@ -42,8 +42,8 @@ def generator_card(
             tokens=description.get('caption_tokens', 'T'), channels=description['caption_dim']
         )
     usage = (
-        '```python\nfrom fvq_generators.image_model import AutoregressiveImageModel\n\n'
-        f'model = AutoregressiveImageModel.from_pretrained({name!r}{tokenizer})\n{example}\n```'
+        '```python\nfrom fvq_generators.image_generator import ImageGenerator\n\n'
+        f'model = ImageGenerator.from_pretrained({name!r}{tokenizer})\n{example}\n```'
     )
     return CardText(
         summary='A generator of images by discrete codes, made with FVQ.',

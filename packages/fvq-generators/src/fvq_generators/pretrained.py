@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
-from fvq_core.errors import UserError, nearest_hint
+from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, describe
-from fvq_core.saving.kind import CONFIG_NAME, TYPE_NAMES, Contents, Facts, SavedKind
+from fvq_core.saving.kind import CONFIG_NAME, Contents, Facts, SavedKind
 from fvq_core.saving.model_card import CardMetadata
-from fvq_core.saving.read_folder import load_folder, shortened
+from fvq_core.saving.read_folder import load_folder
 from fvq_core.saving.write_folder import save_folder
 from fvq_core.tokenizer import Tokenizer
 
@@ -29,11 +28,6 @@ GENERATOR = SavedKind(
     parts={TOKENIZER_FOLDER: Tokenizer.saved_kind},
     skips_start_values=True,
 )
-# What `sampling` may hold, and what counts where neither the generator's config nor a caller says.
-SAMPLING: dict[str, float | int | str] = dict(
-    cfg_scale=1.0, temperature=1.0, top_k=0, top_p=1.0, cfg_interval=-1, cfg_schedule='constant'
-)
-SETTING_TYPES = {**TYPE_NAMES, int: 'a whole number', float: 'a finite number'}
 
 
 def generator_contents(
@@ -101,32 +95,8 @@ def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
         UserError: Broken files, unknown components, or weights of another config.
     """
     generator, config = load_folder(folder, GENERATOR)
-    check_sampling(config.get('sampling', {}), Path(folder) / CONFIG_NAME)
+    generator.Sampling.check(config.get('sampling', {}), str(Path(folder) / CONFIG_NAME))
     return generator, config
-
-
-def check_sampling(sampling: Any, where: str | Path) -> None:
-    """Refuse what are no settings of `AutoregressiveImageModel.sample`.
-
-    Args:
-        sampling: As found in a file.
-        where: The file.
-
-    Raises:
-        UserError: Naming file, key and value.
-    """
-    if not isinstance(sampling, Mapping):
-        raise UserError(
-            f"{where}: 'sampling' is {shortened(sampling)}, expected {TYPE_NAMES[dict]}; {GENERATOR.remedy}."
-        )
-    for key, value in sampling.items():
-        if key not in SAMPLING:
-            raise UserError(f"{where}: 'sampling' has an unknown setting '{key}'; {nearest_hint(str(key), SAMPLING)}")
-        kind = type(SAMPLING[key])
-        fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
-        if not fits or (kind is float and not abs(value) <= sys.float_info.max):
-            wanted = f'{SETTING_TYPES[kind]}; {GENERATOR.remedy}'
-            raise UserError(f"{where}: 'sampling.{key}' is {shortened(value)}, expected {wanted}.")
 
 
 def checkpoint_generator(
@@ -139,7 +109,7 @@ def checkpoint_generator(
         weights: See `fvq_core.training.evaluation.load_task`.
 
     Raises:
-        UserError: No checkpoint, one of something else, or with settings of sampling that are none.
+        UserError: No checkpoint, one of something else, or with settings of sampling that its generator does not have.
     """
     # Imported here: a saved generator needs no runner.
     from fvq_core.training.checkpoint import read_checkpoint
@@ -151,9 +121,9 @@ def checkpoint_generator(
     if not isinstance(generator, Generator):
         raise UserError(f'{path} is a checkpoint of a {type(task).__name__}, not of a generator.')
     sampling = checkpoint.get('sampling', {})
-    check_sampling(sampling, path)
+    generator.Sampling.check(sampling, str(path))
     config = {
-        'generator': describe(generator),
+        GENERATOR.name: describe(generator),
         'tokenizer_hash': checkpoint.get('tokenizer_hash', ''),
         'sampling': sampling,
         'weights': f'{path}{task.weights_note}',

@@ -10,7 +10,8 @@ from operator import index
 import torch
 from torch import Tensor
 
-from fvq_core.errors import UserError, nearest_hint
+from fvq_core.errors import UserError
+from fvq_core.sampling_settings import SamplingSettings, setting
 
 COLDEST = 1e-5
 # Share of the way from no guidance to the whole scale, by the share of the codes that are drawn.
@@ -47,7 +48,7 @@ def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tens
 
 
 def check_filters(top_k: int, top_p: float) -> None:
-    """Refuse values that mean nothing.
+    """Raise if a filter keeps no token.
 
     Raises:
         UserError: `top_k` that is not a whole number or below 0, or `top_p` outside (0, 1].
@@ -61,7 +62,7 @@ def check_filters(top_k: int, top_p: float) -> None:
 def uniforms(seeds: Sequence[int], draws: int) -> Tensor:
     """Numbers in [0, 1) of each sample's own random stream: float64 (B, draws), on the CPU.
 
-    They depend on the sample's seed alone, not on the batch, the device or the number of processes.
+    They depend only on the sample's seed, not on the batch, the device or the number of processes.
     """
     rows = [torch.rand(draws, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(rows) if rows else torch.empty(0, draws, dtype=torch.float64)
@@ -108,31 +109,22 @@ def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(SamplingSettings):
     """How a token is chosen from logits.
 
     Args:
-        temperature: Logits are divided by it; 0 takes the likeliest token. At the least 1e-5, where the release cuts it off
-            too: below, quotients leave float32's range.
+        temperature: Logits are divided by it; 0 takes the likeliest token. Below 1e-5, where the release cuts it off too,
+            quotients leave float32's range.
         top_k: See `filter_logits`.
         top_p: See `filter_logits`.
 
     Raises:
-        UserError: A temperature or filters without meaning.
+        UserError: A value out of range.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.temperature, bool) or not isinstance(self.temperature, int | float):
-            raise UserError(f'sampling: temperature is a number, got {self.temperature!r}.')
-        if self.temperature != 0.0 and not COLDEST <= self.temperature < math.inf:
-            raise UserError(
-                f'sampling: temperature must be 0 (greedy), or a number from {COLDEST:g} on, got {self.temperature}.'
-            )
-        check_filters(self.top_k, self.top_p)
+    temperature: float = setting(1.0, 'of the softmax; 0 takes the likeliest code', least=COLDEST, also=(0,))
+    top_k: int = setting(0, 'draw from the k likeliest codes; 0 from all', least=0)
+    top_p: float = setting(1.0, 'draw from the likeliest codes of this total probability', above=0, most=1)
 
     @property
     def greedy(self) -> bool:
@@ -149,46 +141,36 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class Guidance:
+class Guidance(SamplingSettings):
     """Classifier-free guidance (Ho and Salimans, 2022): `unconditional + scale x (conditional - unconditional)`.
 
     Args:
-        scale: 1 is none.
-        interval: Guide the first code and `interval + 1` more, then use the conditional logits alone, as LlamaGen's
-            `cfg_interval`; -1 guides all.
-        schedule: `'constant'`, as LlamaGen; or from 1 at the first code up to `scale` at the last, `'linear'` as VAR raises it
-            over its scales, or `'cosine'`, along half a wave.
+        cfg_scale: 1 is none.
+        cfg_interval: Guide the first code and `cfg_interval + 1` more, then use only the conditional logits, as LlamaGen
+            does; -1 guides all.
+        cfg_schedule: `'constant'`, as LlamaGen; or from 1 at the first code up to the whole scale at the last, `'linear'`
+            as VAR raises it over its scales, or `'cosine'`, along half a wave.
 
     Raises:
-        UserError: A scale below 1 or not finite, or an unknown schedule.
+        UserError: A value out of range.
     """
 
-    scale: float = 1.0
-    interval: int = -1
-    schedule: str = 'constant'
-
-    def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise UserError(
-                f"sampling: unknown cfg_schedule '{self.schedule}'; {nearest_hint(self.schedule, SCHEDULES)}"
-            )
-        if not isinstance(self.scale, int | float) or not 1.0 <= self.scale < math.inf:
-            raise UserError(f'sampling: cfg_scale must be 1 (no guidance) or more and finite, got {self.scale}.')
-        if not isinstance(self.interval, int) or self.interval < -1:
-            raise UserError(f'sampling: cfg_interval is a number of codes, or -1 for all, got {self.interval}.')
+    cfg_scale: float = setting(1.0, 'classifier-free guidance; 1 is none', least=1, flag='--cfg')
+    cfg_interval: int = setting(-1, 'guide only the first N + 2 codes; -1 guides all', least=-1)
+    cfg_schedule: str = setting('constant', 'how guidance rises along the image', choices=SCHEDULES)
 
     @property
     def active(self) -> bool:
         """Whether there is any."""
-        return self.scale > 1.0
+        return self.cfg_scale > 1.0
 
     def at(self, number: int) -> bool:
         """Whether code `number` (from 0) of a sequence is guided."""
-        return self.active and (self.interval < 0 or number <= self.interval + 1)
+        return self.active and (self.cfg_interval < 0 or number <= self.cfg_interval + 1)
 
     def scale_at(self, number: int, length: int) -> float:
         """The scale for code `number` (from 0) of a sequence of `length`."""
-        return 1.0 + (self.scale - 1.0) * SCHEDULES[self.schedule](number / max(1, length - 1))
+        return 1.0 + (self.cfg_scale - 1.0) * SCHEDULES[self.cfg_schedule](number / max(1, length - 1))
 
 
 def guide(logits_BV: Tensor, scale: float | Tensor) -> Tensor:

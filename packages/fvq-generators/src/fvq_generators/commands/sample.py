@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from fvq_core.commands.command import add_device, add_launcher, add_weights, command, make_parser
+from fvq_core.sampling_settings import SamplingSettings, add_settings
 
 EXAMPLE = """\
   tools/sample.py work_dirs/llamagen_photos/generator work_dirs/codes_photos/tokenizer --num 80 --cfg 2 --out samples
@@ -17,12 +20,14 @@ EXAMPLE = """\
 write `--` before tools/sample.py where torchrun starts it: torchrun takes --num as an option of its own otherwise.
 
 the same command again continues what was stopped, with a larger --num it draws the rest. The random numbers of an image
-depend on --seed and its number alone, and on one kind of machine any number of processes draws the same images. Another
+depend only on --seed and its number, and on one kind of machine any number of processes draws the same images. Another
 --batch-size may round logits and pixels otherwise: a grey level here and there; in bfloat16 or on a GPU a draw that lies
 between two codes can fall the other way too, and the rest of that image with it.
 
 grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; where
-there are fewer than two samples a class, samples spread over all of them, ordered by class."""
+there are fewer than two samples a class, samples spread over all of them, ordered by class.
+
+generators differ in their settings: `tools/sample.py GENERATOR --help` shows only those of a saved generator."""
 
 
 @command
@@ -35,17 +40,11 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--classes', nargs='+', default=['all'], metavar='C', help='classes in turn, `all`, or `random`; default all'
     )
-    parser.add_argument('--cfg', type=float, metavar='S', help="classifier-free guidance; default the generator's own")
     parser.add_argument(
         '--captions',
         metavar='FOLDER',
         help='.npy files of caption features, for a generator of captions; --classes then picks them by number',
     )
-    parser.add_argument('--cfg-interval', type=int, metavar='N', help='guide the first N + 2 codes alone; default all')
-    parser.add_argument('--cfg-schedule', help='constant, or linear or cosine: guidance that rises along the image')
-    parser.add_argument('--temperature', type=float, help='of the softmax, 0 takes the likeliest code; default 1')
-    parser.add_argument('--top-k', type=int, help='draw from the k likeliest codes; default from all')
-    parser.add_argument('--top-p', type=float, help='draw from the likeliest codes of this probability; default 1')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
     parser.add_argument('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
@@ -59,6 +58,8 @@ def main(argv: Sequence[str] | None) -> None:
     add_device(parser)
     add_weights(parser)
     add_launcher(parser)
+    settings_by_generator = known_settings(sys.argv[1:] if argv is None else argv)
+    add_settings(parser, settings_by_generator)
     args = parser.parse_args(argv)
 
     import torch.distributed as dist
@@ -67,8 +68,8 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.errors import UserError
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
     from fvq_core.ops.ranks import broadcast_result
-    from fvq_core.registry import MODELS
 
+    from ..image_generator import ImageGenerator
     from ..image_progress import ImageProgress
     from ..image_sets import (
         SHARD_IMAGES,
@@ -82,11 +83,9 @@ def main(argv: Sequence[str] | None) -> None:
         wait_for_all,
     )
 
-    model = MODELS.resolve('AutoregressiveImageModel').load(
-        args.generator, args.tokenizer, precision=args.precision, weights=args.weights
-    )
-    given = dict(cfg_scale=args.cfg, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
-    settings = model.settings(**given, cfg_interval=args.cfg_interval, cfg_schedule=args.cfg_schedule)
+    model = ImageGenerator.load(args.generator, args.tokenizer, precision=args.precision, weights=args.weights)
+    names = {each.name for kind in settings_by_generator.values() for each in fields(kind)}
+    settings = model.settings(**{name: getattr(args, name) for name in names}).to_dict()
     facts = {**settings, **model.identity(), 'precision': args.precision}
     captions, shape = None, model.generator.caption_shape
     if shape is not None:
@@ -117,3 +116,18 @@ def main(argv: Sequence[str] | None) -> None:
                 print(line)
     finally:
         shards.close()
+
+
+def known_settings(argv: Sequence[str]) -> dict[str, type[SamplingSettings]]:
+    """The settings of the saved generator that a command line names, or else of every registered generator, by its name."""
+    from fvq_core.files.json import read_json
+    from fvq_core.registry import GENERATORS
+    from fvq_core.saving.kind import CONFIG_NAME
+
+    every = {name: generator.Sampling for name, generator in sorted(GENERATORS.known().items())}
+    for argument in argv:
+        described = (read_json(Path(argument) / CONFIG_NAME) or {}).get('generator')
+        name = described.get('type') if isinstance(described, dict) else None
+        if name in every:
+            return {name: every[name]}
+    return every

@@ -15,7 +15,7 @@ from fvq_core.registry import HOOKS, describe
 from fvq_core.training.hooks.history import HISTORY_NAME, History
 from fvq_core.training.hooks.report_hook import metrics_document
 
-from ..pretrained import check_sampling, save_generator
+from ..pretrained import save_generator
 
 
 @HOOKS.register_module()
@@ -26,7 +26,8 @@ class GeneratorReportHook(Hook):
     checkpoint.
 
     Args:
-        sampling: Settings of `LlamaGen.sample` to keep beside the weights as its defaults, such as `dict(cfg_scale=1.75)`.
+        sampling: Fields of the generator's `Sampling` to keep beside the weights as its defaults, such as
+            `dict(cfg_scale=1.75)`.
 
     Raises:
         UserError: The data set's codes lie on the image in another way than the generator's, or are of another tokenizer
@@ -36,21 +37,29 @@ class GeneratorReportHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, sampling: dict[str, Any] | None = None) -> None:
-        check_sampling(sampling or {}, 'GeneratorReportHook')
         self.sampling = dict(sampling or {})
         self.learned = ''  # hash of the tokenizer whose codes a resumed run began with
 
     def tokenizer_hash(self, runner: Any) -> str:
-        """Of the tokenizer whose codes are learned; '' where no one has recorded it."""
-        return getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '') or self.learned
+        """Of the tokenizer whose codes are learned; '' if it was not recorded."""
+        of_codes = getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '')
+        return of_codes or runner.task.tokenizer_hash or self.learned
 
     def before_train(self, runner: Any) -> None:
+        runner.task.generator.Sampling.check(self.sampling, 'GeneratorReportHook')
         layout = getattr(runner.train_loop.dataloader.dataset, 'layout', None)
         own = runner.task.generator.layout
         if layout is not None and layout != own:
             raise UserError(
                 f'the training codes lie on {layout}, the model is made for {own}; set model.generator.layout to '
                 f'{layout.to_dict()}.'
+            )
+
+        bound = runner.task.tokenizer_hash
+        if bound and self.tokenizer_hash(runner) != bound:
+            raise UserError(
+                f'the training codes are of tokenizer {self.tokenizer_hash(runner)[:12]}, model.tokenizer is {bound[:12]}; '
+                'name the tokenizer that the codes were extracted with.'
             )
 
     def before_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:

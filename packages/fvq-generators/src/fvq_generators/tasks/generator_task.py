@@ -13,11 +13,14 @@ from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes
+from fvq_core.codes import Codes, Targets
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
+from fvq_core.quantizer import Quantizer
 from fvq_core.registry import GENERATORS, MODELS
+from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.read_folder import find_folder
+from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.optim_wrapper import ClippedOptimWrapper
 from fvq_core.training.tasks.task import MicroBatch, Task
 
@@ -29,8 +32,8 @@ from . import sharding
 class GeneratorTask(Task):
     """A generator and how it is trained; its part is `generator`, and so its state-dict keys start.
 
-    A batch is a dict: `codes` int64 (B, L) and `labels` int64 (B,), or for captions `captions` (B, T, C) and optionally
-    `caption_mask` bool (B, T) and `valid` (B,).
+    A batch is a dict: `codes` int64 (B, L), optionally `soft` targets (B, L, V), and `labels` int64 (B,), or for captions
+    `captions` (B, T, C) and optionally `caption_mask` bool (B, T) and `valid` (B,).
 
     Args:
         generator: Config of a component of `GENERATORS`; `checkpointing` is an argument of it.
@@ -39,15 +42,25 @@ class GeneratorTask(Task):
             hold them: `'float32'` or `'bfloat16'`, the type in which weights are gathered; needs `ShardingHook`, which is in
             `configs/_base_/schedules/llamagen_300e.py`. None copies the weights to each process (DDP).
 
+        tokenizer: The saved tokenizer (folder, or repository on the hub) whose codes are learned, for a generator that binds
+            to its quantizer; see `Generator.bind`.
+
+    Attributes:
+        tokenizer_hash: Of that tokenizer; '' if none is given.
+
     Raises:
-        UserError: An unknown value of `shard`.
+        UserError: An unknown value of `shard`, or a tokenizer that the generator cannot bind to.
     """
+
+    training_only = ('tokenizer',)
+    quantizer: Quantizer
 
     def __init__(
         self,
         generator: Mapping[str, Any],
         compile: bool | str = False,
         shard: Literal['float32', 'bfloat16'] | None = None,
+        tokenizer: str | None = None,
     ) -> None:
         super().__init__(compile)
         if shard is not None and shard not in sharding.DTYPES:
@@ -56,16 +69,22 @@ class GeneratorTask(Task):
         self.shard = shard
         self.sharded = False
         self.gathered: dict[str, Tensor] | None = None
+        self.tokenizer_hash = ''
+        if tokenizer is not None:
+            folded = Tokenizer.from_pretrained(tokenizer).fold()
+            self.tokenizer_hash = tokenizer_hash(folded)
+            object.__setattr__(self, 'quantizer', folded.quantizer)  # out of the module tree: it is not trained
+            self.generator.bind(folded.quantizer)
 
     def parts(self) -> dict[str, nn.Module]:
         return {'generator': self.generator}
 
     def compiled_modules(self) -> list[nn.Module]:
-        return self.generator.units()
+        return list(self.generator.blocks)
 
-    def forward(self, codes: Codes, *condition: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, targets: Targets, *condition: Tensor | None) -> dict[str, Tensor]:
         """Loss terms; see `Generator.loss`."""
-        return self.ddp_module('generator')(codes, *condition)
+        return self.ddp_module('generator')(targets, *condition)
 
     def load_saved(self, source: str) -> nn.Module:
         return load_generator(find_folder(source, GENERATOR))[0]
@@ -73,21 +92,23 @@ class GeneratorTask(Task):
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
         device = next(self.parameters()).device
-        codes, condition = self.codes(batch, device), self.condition(batch, device)
+        targets, condition = self.targets(batch, device), self.condition(batch, device)
         saved, _ = load_generator(work_dir / 'generator')
-        one, other = (each(codes, *condition) for each in (self.generator.eval(), saved.to(device)))
+        one, other = (each(targets, *condition) for each in (self.generator.eval(), saved.to(device)))
         if not all(torch.equal(one[name], other[name]) for name in one):
             raise SmokeError(f'export: the loss {other} of the saved generator is not {one} of the trained one.')
         return f'{work_dir / "generator"} gives the same loss'
 
     def place(self, device: torch.device) -> Task:
+        if self.tokenizer_hash:
+            self.quantizer.to(device)
         if self.shard is None or not dist.is_initialized():
             return super().place(device)
         self.to(device)
         if self.compile_parts:
             for module in self.compiled_modules():
                 module.compile(backend='inductor' if self.compile_parts is True else self.compile_parts)
-        sharding.shard_module(self.generator, self.generator.units(), device, sharding.DTYPES[self.shard])
+        sharding.shard_module(self.generator, list(self.generator.blocks), device, sharding.DTYPES[self.shard])
         self.sharded = True
         return self
 
@@ -112,7 +133,7 @@ class GeneratorTask(Task):
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As of any module; of sharded weights whole copies on the CPU, for which every process must ask.
 
-        Inside `ShardingHook`, rank 0 alone gets what was gathered before.
+        Inside `ShardingHook`, only rank 0 gets what was gathered before.
         """
         if self.gathered is not None:
             return self.gathered
@@ -137,32 +158,34 @@ class GeneratorTask(Task):
         if not cond.is_cuda:  # before it is on its way: looking at it there would wait for the device
             self.generator.check_condition(cond)
         given = [cond, data.get('caption_mask'), data.get('valid')]
-        while given[-1] is None:  # a generator of classes need not know of captions
+        while given[-1] is None:  # the loss of a generator of classes need not take a mask
             given.pop()
         return tuple(None if value is None else value.to(device, non_blocking=True) for value in given)
 
-    def codes(self, data: Mapping[str, Any], device: torch.device) -> Codes:
-        """The batch's codes on the device.
+    def targets(self, data: Mapping[str, Any], device: torch.device) -> Targets:
+        """The batch's targets on the device.
 
         Raises:
             UserError: Codes that this generator's layout cannot hold.
         """
-        indices_BL = data['codes']
+        indices_BL, soft_BLV = data['codes'], data.get('soft')
         if not indices_BL.is_cuda:
             self.generator.layout.check(indices_BL)
-        return Codes(indices_BL.to(device, non_blocking=True), self.generator.layout)
+        codes = Codes(indices_BL.to(device, non_blocking=True), self.generator.layout)
+        return Targets(codes, None if soft_BLV is None else soft_BLV.to(device, non_blocking=True))
 
     def backward(
         self, batch: Mapping[str, Any], optimizers: Mapping[str, OptimWrapper], micro_batches: int
     ) -> MicroBatch:
         """See `Task`; the codes are those of the batch."""
         device = next(self.parameters()).device
-        codes = self.codes(batch, device)
+        targets = self.targets(batch, device)
         with optimizers['generator'].optim_context(self):
-            losses = self(codes, *self.condition(batch, device))
+            losses = self(targets, *self.condition(batch, device))
         losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
         optimizers['generator'].backward(losses['total'] / micro_batches)
-        return MicroBatch({name: value.detach() for name, value in losses.items()}, codes.indices_BL)
+        indices_BL = cast(Codes, targets.codes).indices_BL
+        return MicroBatch({name: value.detach() for name, value in losses.items()}, indices_BL)
 
     def after_step(self, optimizers: Mapping[str, OptimWrapper]) -> None:
         optimizer = cast(ClippedOptimWrapper, optimizers['generator'])

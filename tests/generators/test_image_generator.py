@@ -20,9 +20,11 @@ from fvq_core.registry import MODELS, describe
 from fvq_core.saving import hub
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
-from fvq_generators.image_model import AutoregressiveImageModel
+from fvq_generators import LlamaGen
+from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.interop.convert import build_from_peer
 from fvq_generators.pretrained import load_generator, save_generator
+from fvq_generators.sampling import Guidance
 
 from ..tiny import tiny_tokenizer
 from .tiny import tiny_generator
@@ -36,13 +38,11 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def model(tokenizer: Tokenizer) -> AutoregressiveImageModel:
-    return AutoregressiveImageModel(
-        tiny_generator(layout=GRID), tokenizer, sampling=dict(cfg_scale=1.65, top_k=8)
-    ).eval()
+def model(tokenizer: Tokenizer) -> ImageGenerator:
+    return ImageGenerator(tiny_generator(layout=GRID), tokenizer, sampling=dict(cfg_scale=1.65, top_k=8)).eval()
 
 
-def test_images_are_the_decoded_codes_of_their_classes_and_seeds(model: AutoregressiveImageModel, tokenizer: Tokenizer):
+def test_images_are_the_decoded_codes_of_their_classes_and_seeds(model: ImageGenerator, tokenizer: Tokenizer):
     images = model.sample([2, 4], seeds=[5, 6])
     codes = model.generator.sample(torch.tensor([2, 4]), seeds=[5, 6], cfg_scale=1.65, top_k=8)  # the saved settings
     with torch.no_grad():
@@ -52,9 +52,9 @@ def test_images_are_the_decoded_codes_of_their_classes_and_seeds(model: Autoregr
     torch.testing.assert_close(model.sample(torch.tensor([4]), seeds=[6]), images[1:])
 
 
-def test_a_loaded_model_gives_the_same_images(model: AutoregressiveImageModel, tmp_path: Path):
+def test_a_loaded_model_gives_the_same_images(model: ImageGenerator, tmp_path: Path):
     folder = model.save_pretrained(tmp_path / 'model', {'weights': 'iter_7.pth', 'seed': 3})
-    loaded = AutoregressiveImageModel.from_pretrained(folder)
+    loaded = ImageGenerator.from_pretrained(folder)
     assert torch.equal(loaded.sample([1, 3], seeds=[1, 2]), model.sample([1, 3], seeds=[1, 2]))
     assert not loaded.training
     again = loaded.save_pretrained(tmp_path / 'again')
@@ -67,7 +67,7 @@ def test_a_loaded_model_gives_the_same_images(model: AutoregressiveImageModel, t
 
 
 def test_a_decoder_that_needs_too_much_memory_says_which_batch_fits(
-    model: AutoregressiveImageModel, monkeypatch: pytest.MonkeyPatch
+    model: ImageGenerator, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(model.tokenizer, 'decode', lambda codes: torch.empty(2**60))
     with pytest.raises(UserError, match=r'decoding 6 images at once needs more memory .*; about 3 should fit\.'):
@@ -75,7 +75,7 @@ def test_a_decoder_that_needs_too_much_memory_says_which_batch_fits(
 
 
 @pytest.mark.processes
-def test_the_card_loads_what_it_says(model: AutoregressiveImageModel, tmp_path: Path):
+def test_the_card_loads_what_it_says(model: ImageGenerator, tmp_path: Path):
     folder = model.save_pretrained(tmp_path / 'model', {'weights': 'iter_7.pth'})
     card = (folder / 'README.md').read_text()
     assert model.tokenizer_hash in card
@@ -87,7 +87,7 @@ def test_the_card_loads_what_it_says(model: AutoregressiveImageModel, tmp_path: 
 
 def test_the_card_of_a_generator_of_captions_says_which_features(tokenizer: Tokenizer, tmp_path: Path):
     generator = tiny_generator(layout=GRID, caption_dim=6, caption_tokens=4)
-    folder = AutoregressiveImageModel(generator, tokenizer).save_pretrained(tmp_path / 'model')
+    folder = ImageGenerator(generator, tokenizer).save_pretrained(tmp_path / 'model')
     code = (folder / 'README.md').read_text().split('```python\n')[1].split('```')[0]
     assert 'float (B, 4, 6)' in code
     given = 'import torch\nfeatures_BTC, mask_BT = torch.randn(2, 4, 6), torch.ones(2, 4, dtype=torch.bool)\n'
@@ -96,25 +96,25 @@ def test_the_card_of_a_generator_of_captions_says_which_features(tokenizer: Toke
     assert names['images'].shape == (2, 3, 6, 8)
 
 
-def test_another_tokenizer_is_refused(model: AutoregressiveImageModel, tmp_path: Path):
+def test_another_tokenizer_is_refused(model: ImageGenerator, tmp_path: Path):
     torch.manual_seed(9)
     other = tiny_tokenizer()
     with pytest.raises(UserError, match=r'has learned codes of tokenizer .* mean other pixels'):
         model.attach(other)
     with pytest.raises(UserError, match='mean other pixels'):
-        AutoregressiveImageModel(model.generator, other, model.tokenizer_hash)
+        ImageGenerator(model.generator, other, model.tokenizer_hash)
     folder = model.save_pretrained(tmp_path / 'model')
     with pytest.raises(UserError, match='mean other pixels'):
-        AutoregressiveImageModel.from_pretrained(folder, tokenizer=other)
+        ImageGenerator.from_pretrained(folder, tokenizer=other)
     sequence = dict(type='Sequence', length=7, codebook_size=32)
     for layout in ({**GRID, 'codebook_size': 32}, sequence, {**sequence, 'codebook_size': 16}):
         with pytest.raises(
             UserError, match=rf'this tokenizer cannot decode \(.*cannot (embed|decode) .*{layout["type"]}\('
         ):
-            AutoregressiveImageModel(tiny_generator(layout=layout)).attach(other)
+            ImageGenerator(tiny_generator(layout=layout)).attach(other)
 
 
-def test_a_folded_tokenizer_is_the_same_one(model: AutoregressiveImageModel, tokenizer: Tokenizer):
+def test_a_folded_tokenizer_is_the_same_one(model: ImageGenerator, tokenizer: Tokenizer):
     model.attach(tokenizer.fold())
     assert model.tokenizer_hash == tokenizer_hash(tokenizer)
 
@@ -122,17 +122,17 @@ def test_a_folded_tokenizer_is_the_same_one(model: AutoregressiveImageModel, tok
 def test_a_generator_saved_alone_asks_for_its_tokenizer(tokenizer: Tokenizer, tmp_path: Path):
     generator, identity = tiny_generator(layout=GRID), tokenizer_hash(tokenizer)
     folder = save_generator(describe(generator), generator.state_dict(), tmp_path / 'g', tokenizer_hash=identity)
-    alone = AutoregressiveImageModel.from_pretrained(folder)
+    alone = ImageGenerator.from_pretrained(folder)
     with pytest.raises(UserError, match='saved without its tokenizer'):
         alone.sample([0])
     saved = tokenizer.save_pretrained(tmp_path / 't')
-    whole = AutoregressiveImageModel.from_pretrained(folder, tokenizer=saved)
+    whole = ImageGenerator.from_pretrained(folder, tokenizer=saved)
     codes = Codes(generator.sample(torch.tensor([0]), seeds=[1]).indices_BL, generator.layout)
     with torch.no_grad():
         torch.testing.assert_close(whole.sample([0], seeds=[1]), tokenizer.decode(codes).clamp(-1, 1))
 
 
-def test_nothing_foreign_is_replaced_or_loaded(model: AutoregressiveImageModel, tmp_path: Path):
+def test_nothing_foreign_is_replaced_or_loaded(model: ImageGenerator, tmp_path: Path):
     folder = tmp_path / 'mine'
     folder.mkdir()
     (folder / 'notes.txt').write_text('keep')
@@ -142,7 +142,7 @@ def test_nothing_foreign_is_replaced_or_loaded(model: AutoregressiveImageModel, 
     with pytest.raises(UserError, match='describes no generator'):
         model.save_pretrained(tmp_path / 'tokenizer')
     with pytest.raises(UserError, match='describes no generator; its keys are fvq_version, tokenizer'):
-        AutoregressiveImageModel.from_pretrained(tmp_path / 'tokenizer')
+        ImageGenerator.from_pretrained(tmp_path / 'tokenizer')
     saved = model.save_pretrained(tmp_path / 'model')
     config = json.loads((saved / 'config.json').read_text())
     config['generator']['type'] = 'os.system'
@@ -153,9 +153,7 @@ def test_nothing_foreign_is_replaced_or_loaded(model: AutoregressiveImageModel, 
         model.save_pretrained(tmp_path / 'new', {'generator': 1})
 
 
-def test_a_push_sends_generator_and_tokenizer_in_one_commit(
-    model: AutoregressiveImageModel, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_push_sends_generator_and_tokenizer_in_one_commit(model: ImageGenerator, monkeypatch: pytest.MonkeyPatch):
     sent: dict[str, Any] = {}
 
     def push(self: Any, repo_id: str, **options: Any) -> str:
@@ -174,7 +172,7 @@ def test_a_push_sends_generator_and_tokenizer_in_one_commit(
 
 
 def test_a_repository_in_the_cache_is_loaded_and_a_missing_one_explained(
-    model: AutoregressiveImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: ImageGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = model.save_pretrained(tmp_path / 'model')
     commit = 'a' * 40
@@ -185,44 +183,42 @@ def test_a_repository_in_the_cache_is_loaded_and_a_missing_one_explained(
     refs.mkdir()
     (refs / 'main').write_text(commit)
     options: dict[str, Any] = dict(cache_dir=tmp_path / 'cache', local_files_only=True)
-    loaded = AutoregressiveImageModel.from_pretrained('ada/tiny', **options)
+    loaded = ImageGenerator.from_pretrained('ada/tiny', **options)
     assert torch.equal(loaded.sample([1], seeds=[1]), model.sample([1], seeds=[1]))
     with pytest.raises(UserError, match="no generator 'ada/none': there is no such folder"):
-        AutoregressiveImageModel.from_pretrained('ada/none', **options)
+        ImageGenerator.from_pretrained('ada/none', **options)
 
 
 def test_a_peers_generator_takes_any_tokenizer_of_its_layout(tokenizer: Tokenizer):
     from .test_interop import peer_state
 
     generator = build_from_peer('llamagen', peer_state(tiny_generator(layout=GRID)), heads=4, grid=(3, 4))
-    model = AutoregressiveImageModel(generator, tokenizer)
+    model = ImageGenerator(generator, tokenizer)
     assert model.tokenizer_hash == tokenizer_hash(tokenizer)
     assert model.sample([0], seeds=[1]).shape == (1, 3, 6, 8)
 
 
 def test_the_commands_find_it_by_name_and_load_it_from_its_parts(
-    model: AutoregressiveImageModel, tokenizer: Tokenizer, tmp_path: Path
+    model: ImageGenerator, tokenizer: Tokenizer, tmp_path: Path
 ):
-    assert MODELS.resolve('AutoregressiveImageModel') is AutoregressiveImageModel
+    assert MODELS.resolve('ImageGenerator') is ImageGenerator
     generator, saved = tmp_path / 'g', tokenizer.save_pretrained(tmp_path / 't')
     save_generator(describe(model.generator), model.generator.state_dict(), generator, sampling=dict(top_k=8))
-    loaded = AutoregressiveImageModel.load(generator, saved)
+    loaded = ImageGenerator.load(generator, saved)
     assert loaded.num_classes == 5
-    assert loaded.settings(top_p=0.9) == dict(
-        cfg_scale=1.0, temperature=1.0, top_k=8, top_p=0.9, cfg_interval=-1, cfg_schedule='constant'
-    )
+    assert loaded.settings(top_p=0.9) == LlamaGen.Sampling(top_k=8, top_p=0.9)
     assert loaded.identity() == model.identity()
-    half = AutoregressiveImageModel.load(generator, saved, precision='bfloat16')
+    half = ImageGenerator.load(generator, saved, precision='bfloat16')
     assert half.generator.head.weight.dtype == torch.bfloat16
     assert half.identity() == model.identity()
     assert half.sample([1, 2], seeds=[1, 2]).dtype == torch.float32
     with pytest.raises(UserError, match='has one kind of weights'):
-        AutoregressiveImageModel.load(generator, saved, weights='raw')
+        ImageGenerator.load(generator, saved, weights='raw')
     with pytest.raises(UserError, match='its conditions are captions'):
-        _ = AutoregressiveImageModel(tiny_generator(caption_dim=6)).num_classes
+        _ = ImageGenerator(tiny_generator(caption_dim=6)).num_classes
 
 
-def test_no_classes_give_no_images(model: AutoregressiveImageModel):
+def test_no_classes_give_no_images(model: ImageGenerator):
     for none in ([], (), torch.empty(0, dtype=torch.int64), np.empty(0, dtype=np.int64)):
         images = model.sample(none)
         assert (images.shape, images.dtype) == ((0, 3, 6, 8), torch.float32)
@@ -231,7 +227,7 @@ def test_no_classes_give_no_images(model: AutoregressiveImageModel):
 @pytest.mark.parametrize(
     'classes', [(2, 4), range(2, 5, 2), np.array([2, 4], np.uint8), [torch.tensor(2), np.int16(4)]]
 )
-def test_whole_numbers_of_any_kind_are_classes(model: AutoregressiveImageModel, classes: Any):
+def test_whole_numbers_of_any_kind_are_classes(model: ImageGenerator, classes: Any):
     assert torch.equal(model.sample(classes, seeds=[5, 6]), model.sample([2, 4], seeds=[5, 6]))
 
 
@@ -251,13 +247,13 @@ def test_whole_numbers_of_any_kind_are_classes(model: AutoregressiveImageModel, 
         ([5], 'class 5 is out of range'),
     ],
 )
-def test_what_is_no_class_is_refused_and_not_rounded(model: AutoregressiveImageModel, classes: Any, message: str):
+def test_what_is_no_class_is_refused_and_not_rounded(model: ImageGenerator, classes: Any, message: str):
     with pytest.raises(UserError, match=message):
         model.sample(classes)
 
 
 def test_images_are_drawn_from_captions_and_their_mask(tokenizer: Tokenizer):
-    model = AutoregressiveImageModel(tiny_generator(layout=GRID, caption_dim=6, caption_tokens=4), tokenizer)
+    model = ImageGenerator(tiny_generator(layout=GRID, caption_dim=6, caption_tokens=4), tokenizer)
     captions, mask = torch.randn(2, 4, 6), torch.tensor([[False, False, True, True], [True] * 4])
     options: dict[str, Any] = dict(seeds=[5, 6], cfg_scale=1.5)
     images = model.sample(captions, caption_mask_BT=mask, **options)
@@ -278,14 +274,14 @@ def test_images_are_drawn_from_captions_and_their_mask(tokenizer: Tokenizer):
         model.sample(captions, caption_mask_BT=mask[:1])
 
 
-def test_a_mask_goes_with_captions_alone(model: AutoregressiveImageModel):
+def test_a_mask_goes_with_captions_alone(model: ImageGenerator):
     with pytest.raises(UserError, match='caption mask'):
         model.sample([1], caption_mask_BT=torch.ones(1, 4, dtype=torch.bool))
 
 
-def test_the_schedule_of_guidance_is_a_setting(model: AutoregressiveImageModel, tmp_path: Path):
+def test_the_schedule_of_guidance_is_a_setting(model: ImageGenerator, tmp_path: Path):
     model.sampling['cfg_schedule'] = 'linear'
-    loaded = AutoregressiveImageModel.from_pretrained(model.save_pretrained(tmp_path / 'model'))
+    loaded = ImageGenerator.from_pretrained(model.save_pretrained(tmp_path / 'model'))
     codes = model.generator.sample(torch.tensor([2]), seeds=[5], cfg_scale=9.0, top_k=8, cfg_schedule='linear')
     with torch.no_grad():
         expected = model.tokenizer.decode(codes).clamp(-1, 1)
@@ -293,18 +289,18 @@ def test_the_schedule_of_guidance_is_a_setting(model: AutoregressiveImageModel, 
     assert not torch.equal(loaded.sample([2], seeds=[5], cfg_scale=9.0, cfg_schedule='constant'), expected)
 
 
-def test_the_identity_is_that_of_the_weights_that_are_there(model: AutoregressiveImageModel, tmp_path: Path):
+def test_the_identity_is_that_of_the_weights_that_are_there(model: ImageGenerator, tmp_path: Path):
     folder = model.save_pretrained(tmp_path / 'model')
-    before = AutoregressiveImageModel.from_pretrained(folder).identity()
+    before = ImageGenerator.from_pretrained(folder).identity()
     assert before == model.identity()
     weights = load_file(folder / 'model.safetensors')
     weights['head.weight'][0, 0] += 1
     save_file(weights, folder / 'model.safetensors')  # config.json still has the digest of the old ones
-    replaced = AutoregressiveImageModel.from_pretrained(folder)
+    replaced = ImageGenerator.from_pretrained(folder)
     assert replaced.identity()['generator'] != before['generator']
     assert replaced.identity()['tokenizer'] == before['tokenizer']
     for precision in ('float32', 'bfloat16'):
-        loaded = AutoregressiveImageModel.load(folder, precision=precision)
+        loaded = ImageGenerator.load(folder, precision=precision)
         assert loaded.identity() == replaced.identity()
         with torch.no_grad():
             loaded.generator.head.weight.add_(1.0)
@@ -322,7 +318,10 @@ def test_the_identity_is_that_of_the_weights_that_are_there(model: Autoregressiv
         (dict(sampling={'cfg_scale': 10**400}), r"'sampling\.cfg_scale' is 10{59}\.\.\., expected a finite number"),
         (dict(sampling={'top_k': 2.5}), r"'sampling\.top_k' is 2\.5, expected a whole number"),
         (dict(sampling={'top_k': True}), r"'sampling\.top_k' is true, expected a whole number"),
-        (dict(sampling={'cfg_schedule': 1}), r"'sampling\.cfg_schedule' is 1, expected text"),
+        (
+            dict(sampling={'cfg_schedule': 1}),
+            r"'sampling\.cfg_schedule' is 1, expected one of constant, linear, cosine",
+        ),
         (dict(generator=[]), r"'generator' is \[\], expected an object"),
         (dict(generator='x' * 99), r"'generator' is \"x{59}\.\.\., expected an object"),
         (dict(generator=None), "'generator' is null, expected an object"),
@@ -332,12 +331,12 @@ def test_the_identity_is_that_of_the_weights_that_are_there(model: Autoregressiv
     ],
 )
 def test_a_key_of_the_config_that_holds_what_it_cannot_is_named(
-    model: AutoregressiveImageModel, tmp_path: Path, changes: dict[str, Any], message: str
+    model: ImageGenerator, tmp_path: Path, changes: dict[str, Any], message: str
 ):
     path = model.save_pretrained(tmp_path / 'model') / 'config.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(UserError, match=message) as told:
-        AutoregressiveImageModel.from_pretrained(tmp_path / 'model')
+        ImageGenerator.from_pretrained(tmp_path / 'model')
     assert str(told.value).startswith(str(path))
     assert '\n' not in str(told.value)
 
@@ -346,19 +345,20 @@ def test_a_key_of_the_config_that_holds_what_it_cannot_is_named(
     'changes', [dict(dim='32'), dict(depth=None), dict(heads=[4]), dict(layout=3), dict(dim=1e400), dict(dims=3)]
 )
 def test_an_argument_of_the_generator_of_another_type_names_the_file(
-    model: AutoregressiveImageModel, tmp_path: Path, changes: dict[str, Any]
+    model: ImageGenerator, tmp_path: Path, changes: dict[str, Any]
 ):
     path = model.save_pretrained(tmp_path / 'model') / 'config.json'
     config = json.loads(path.read_text())
     config['generator'].update(changes)
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match=r'config\.json: LlamaGen[.:]') as told:
-        AutoregressiveImageModel.from_pretrained(tmp_path / 'model')
+        ImageGenerator.from_pretrained(tmp_path / 'model')
     assert '\n' not in str(told.value)
 
 
 def test_a_generator_of_the_contract_alone_is_told_what_is_in_it(tokenizer: Tokenizer):
     class Plain(Generator):
+        Sampling = Guidance
         positions, layout, num_classes = (Grid,), CodeLayout(Grid(3, 4), 16), 5
 
         def __init__(self) -> None:
@@ -366,27 +366,25 @@ def test_a_generator_of_the_contract_alone_is_told_what_is_in_it(tokenizer: Toke
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
         def sample(
-            self, cond: Any, *, cfg_scale=1.0, temperature=1.0, top_k=0, top_p=1.0, rng=None, seeds=None
+            self, cond: Any, *, rng=None, seeds=None, cfg_scale: float, cfg_interval: int, cfg_schedule: str
         ) -> Codes:
             return Codes(cond[:, None].expand(-1, 12), self.layout)
 
-    model = AutoregressiveImageModel(Plain(), tokenizer)
+    model = ImageGenerator(Plain(), tokenizer)
     assert model.sample([1, 2]).shape == (2, 3, 6, 8)
     assert model.num_classes == 5
 
 
-def test_weights_that_are_not_finite_are_refused_when_a_generator_is_loaded(
-    model: AutoregressiveImageModel, tmp_path: Path
-):
+def test_weights_that_are_not_finite_are_refused_when_a_generator_is_loaded(model: ImageGenerator, tmp_path: Path):
     with torch.no_grad():
         model.generator.norm.weight[3] = float('nan')
     with pytest.warns(UserWarning, match="'norm.weight' is not finite: 1 of its 32 .* refused when it is loaded"):
         folder = model.save_pretrained(tmp_path / 'model')
     with pytest.raises(NonFiniteError, match=r"model.safetensors: 'norm.weight' is not finite"):
-        AutoregressiveImageModel.from_pretrained(folder)
+        ImageGenerator.from_pretrained(folder)
 
 
-def test_pixels_that_are_not_finite_are_no_images(model: AutoregressiveImageModel):
+def test_pixels_that_are_not_finite_are_no_images(model: ImageGenerator):
     assert model.tokenizer is not None
     with torch.no_grad():
         model.tokenizer.decoder.conv_out.bias.fill_(float('inf'))
@@ -407,13 +405,13 @@ def test_pixels_that_are_not_finite_are_no_images(model: AutoregressiveImageMode
         (5, 'a list of whole numbers'),
     ],
 )
-def test_other_things_than_classes_are_refused(model: AutoregressiveImageModel, classes: Any, message: str):
+def test_other_things_than_classes_are_refused(model: ImageGenerator, classes: Any, message: str):
     with pytest.raises(UserError, match=message):
         model.sample(classes)
 
 
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32])
-def test_classes_of_every_integer_type_are_the_same(model: AutoregressiveImageModel, dtype: torch.dtype):
+def test_classes_of_every_integer_type_are_the_same(model: ImageGenerator, dtype: torch.dtype):
     expected = model.sample([3, 1], seeds=[1, 2], cfg_scale=2.0)
     assert torch.equal(model.sample(torch.tensor([3, 1]).to(dtype), seeds=[1, 2], cfg_scale=2.0), expected)
     cond = torch.tensor([3, 1]).to(dtype)

@@ -16,6 +16,7 @@ from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import check_finite_images
 from fvq_core.registry import MODELS
+from fvq_core.sampling_settings import SamplingSettings
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.kind import Contents, Facts
 from fvq_core.saving.saved_model import SavedModel
@@ -25,7 +26,6 @@ from fvq_core.tokenizer import Tokenizer
 from .out_of_memory import memory_advice
 from .pretrained import (
     GENERATOR,
-    SAMPLING,
     TOKENIZER_FOLDER,
     checkpoint_generator,
     generator_contents,
@@ -33,15 +33,11 @@ from .pretrained import (
 )
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
-BEYOND_CONTRACT = (
-    'cfg_interval',
-    'cfg_schedule',
-)  # settings that a generator may lack, and is told where they do something
 DECODED_AT_ONCE = 16  # images; a decoder needs far more memory for one than the codes do
 
 
 @MODELS.register_module()
-class AutoregressiveImageModel(SavedModel, nn.Module):
+class ImageGenerator(SavedModel, nn.Module):
     """Draws codes with a generator and decodes them with the tokenizer that they belong to.
 
     Args:
@@ -50,7 +46,7 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
         expected_hash: Its fingerprint (`fvq_core.saving.fingerprint`); '' if it was not recorded, and then the
             tokenizer's own is kept.
         sampling: Settings of the generator's `sample` for callers that give none.
-        facts: The digest of weights and what is known of them, which is saved again with those weights and with no others.
+        facts: The digest of weights and what is known of them, which is saved again only with those weights.
 
     Raises:
         UserError: Another tokenizer, or one whose codes lie on the image in another way.
@@ -78,7 +74,7 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
         """Use this tokenizer for decoding.
 
         Raises:
-            UserError: It is not the one whose codes the generator has learned.
+            UserError: It is not the one whose codes the generator has learned, or cannot give what the generator asks for.
         """
         given = tokenizer_hash(tokenizer)
         if self.tokenizer_hash and given != self.tokenizer_hash:
@@ -94,11 +90,12 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
                 f'the generator draws codes that this tokenizer cannot decode ({str(error).rstrip(".")}); use the one that '
                 'its training codes were extracted with.'
             ) from error
+        self.generator.bind(folded.quantizer)
         self.tokenizer, self.tokenizer_hash = folded.to(self.device), given
 
     @property
     def device(self) -> torch.device:
-        """Where it samples."""
+        """Of the generator's weights."""
         return next(self.generator.parameters()).device
 
     @property
@@ -112,19 +109,14 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
             raise UserError(f'this {type(self.generator).__name__} has no classes: its conditions are captions.')
         return self.generator.num_classes
 
-    def settings(
-        self,
-        cfg_scale: float | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        cfg_interval: int | None = None,
-        cfg_schedule: str | None = None,
-    ) -> dict[str, Any]:
-        """All settings of sampling: what is given, else what was saved with the model, else no guidance and no filter."""
-        given = dict(cfg_scale=cfg_scale, temperature=temperature, top_k=top_k, top_p=top_p)
-        given |= dict(cfg_interval=cfg_interval, cfg_schedule=cfg_schedule)
-        return {**SAMPLING, **self.sampling, **{name: value for name, value in given.items() if value is not None}}
+    def settings(self, **given: Any) -> SamplingSettings:
+        """All settings of sampling: what is given and not None, else what was saved with the model, else the default.
+
+        Raises:
+            UserError: Settings that the generator does not have, or out of range.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        return self.generator.Sampling.of({**self.sampling, **given})
 
     def identity(self) -> dict[str, str]:
         """Whose images these are: digests of the generator's weights and of its tokenizer.
@@ -146,46 +138,33 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
         classes: Sequence[int] | np.ndarray | Tensor,
         *,
         caption_mask_BT: Tensor | None = None,
-        cfg_scale: float | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        cfg_interval: int | None = None,
-        cfg_schedule: str | None = None,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
         compile: bool | str = False,
+        **settings: Any,
     ) -> Tensor:
         """Images of classes, or of captions.
 
         Args:
             classes: One for each image; of a model of captions their features (B, T, C), float, padded on the left.
             caption_mask_BT: Of captions: bool, True for features, False for padding; without it all are features.
-            cfg_scale: See `LlamaGen.sample`, as for the rest; what is not given is what was saved with the model.
-            temperature: Of it.
-            top_k: Of it.
-            top_p: Of it.
-            cfg_interval: Of it.
-            cfg_schedule: Of it.
-            rng: Of it.
-            seeds: Of it.
-            compile: Of it.
+            rng: Gives the seeds if there are none; torch's own by default.
+            seeds: One for each image; an image then depends on its seed and its condition, not on the others.
+            compile: Compile the generator's steps, if it can; see `CachedGenerator.sample`.
+            settings: Fields of the generator's `Sampling`; what is not given is what was saved with the model.
 
         Returns:
             RGB float32 (B, 3, H, W) in [-1, 1]; for no classes (0, 3, H, W).
 
         Raises:
-            UserError: No tokenizer, classes that are no whole numbers, or see `LlamaGen.sample`.
+            UserError: No tokenizer, classes that are not whole numbers, or what the generator's `sample` raises.
         """
         if self.tokenizer is None:
             raise UserError(
                 'this model was saved without its tokenizer; name that: from_pretrained(..., tokenizer=FOLDER), or the '
                 'second argument of tools/sample.py.'
             )
-        options: dict[str, Any] = self.settings(cfg_scale, temperature, top_k, top_p, cfg_interval, cfg_schedule)
-        for name in BEYOND_CONTRACT:
-            if options[name] == SAMPLING[name]:
-                del options[name]
+        options = self.settings(**settings).to_dict()
         if caption_mask_BT is not None:
             options['caption_mask_BT'] = torch.as_tensor(caption_mask_BT)
         if compile:
@@ -201,7 +180,7 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
         """Classes as int64 (B,), or caption features in the type of the weights.
 
         Raises:
-            UserError: Numbers that are not whole, or no list.
+            UserError: Numbers that are not whole, or something else than a list.
         """
         if isinstance(classes, np.ndarray) and classes.dtype.kind not in 'biuf':
             raise UserError(f'sample: classes are whole numbers, got a NumPy array of {classes.dtype}.')
@@ -237,7 +216,7 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
     @classmethod
     def from_folder(  # pyrefly: ignore[bad-override]
         cls, folder: Path, tokenizer: Tokenizer | str | Path | None = None
-    ) -> AutoregressiveImageModel:
+    ) -> ImageGenerator:
         """The model of a folder.
 
         Args:
@@ -260,12 +239,12 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
         *,
         precision: Literal['float32', 'bfloat16'] = 'float32',
         weights: Literal['ema', 'raw'] | None = None,
-    ) -> AutoregressiveImageModel:
+    ) -> ImageGenerator:
         """A model from whatever there is of its parts, on the CPU: what the commands of FVQ call.
 
         Args:
             generator: A saved generator (a folder, or a repository on the hub), or a training run's `iter_N.pth`.
-            tokenizer: Its tokenizer, or a folder or repository of it, where none is saved with the generator.
+            tokenizer: Its tokenizer, or a folder or repository of it, if none is saved with the generator.
             precision: Of the generator's weights.
             weights: Of a checkpoint with a moving average, which; see `fvq_core.training.evaluation.load_task`.
 
@@ -295,7 +274,7 @@ class AutoregressiveImageModel(SavedModel, nn.Module):
     @classmethod
     def _with_tokenizer(
         cls, generator: Generator, config: Mapping[str, Any], tokenizer: Tokenizer | str | Path | None
-    ) -> AutoregressiveImageModel:
+    ) -> ImageGenerator:
         """From a generator and its `config.json`."""
         if isinstance(tokenizer, str | Path):
             tokenizer = Tokenizer.from_pretrained(tokenizer)

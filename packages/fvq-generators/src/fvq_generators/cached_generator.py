@@ -1,0 +1,222 @@
+"""Generators that draw codes one after another and keep the keys and values of what was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes
+from fvq_core.errors import UserError
+from fvq_core.generator import Generator
+
+from .decoding import Pick, StaticSteps, decode
+from .layers import CaptionEmbedding, CausalMask, ClassEmbedding, KVCache
+from .out_of_memory import memory_advice
+from .sampling import Guidance, Sampler, check_seeds, new_seeds, uniforms
+
+
+class CachedGenerator(Generator):
+    """Condition tokens, then codes, through blocks that attend to what was before. See `decoding.CachedModel`.
+
+    Attributes:
+        condition: Conditions to tokens.
+        blocks: Take `(x_BLD, rotations, mask, causal, cache, layer, position)`, as `layers.TransformerBlock`.
+        norm: After the blocks.
+        head: To logits.
+        token_dropout: Of condition and code tokens.
+        mask: Of the whole sequence.
+        rotations: Of each position; None without rotary embeddings.
+        kv_heads: Heads of keys and values.
+        head_dim: Channels of a head.
+    """
+
+    @dataclass(frozen=True)
+    class Sampling(Sampler, Guidance):
+        """Guidance, and how a code is chosen from its logits."""
+
+    condition: ClassEmbedding | CaptionEmbedding
+    norm: nn.Module
+    head: nn.Linear
+    token_dropout: nn.Module
+    mask: CausalMask
+    rotations: Tensor | None
+    kv_heads: int
+    head_dim: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.static_steps: StaticSteps | None = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        self.static_steps = None
+        return self
+
+    def embed(self, indices_BL: Tensor, first: int | Tensor = 0) -> Tensor:
+        """Codes to tokens (B, L, D); `first` is the number of the first of them in the sequence, or each one's (L,)."""
+        raise NotImplementedError
+
+    @property
+    def sequence_length(self) -> int:
+        """Condition tokens and codes."""
+        return self.condition.tokens + self.layout.length
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.head.weight.device
+
+    @property
+    def num_classes(self) -> int | None:  # pyrefly: ignore[bad-override]
+        return self.condition.num_classes if isinstance(self.condition, ClassEmbedding) else None
+
+    @property
+    def caption_shape(self) -> tuple[int, int] | None:  # pyrefly: ignore[bad-override]
+        if isinstance(self.condition, ClassEmbedding):
+            return None
+        return self.condition.tokens, self.condition.caption_dim
+
+    def check_condition(self, cond: Tensor) -> None:
+        self.condition.check(cond)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """float32 logits (..., V) of normalized features."""
+        return self.head(x).float()
+
+    def new_cache(self, batch: int) -> KVCache:
+        """Empty memory for that many sequences of condition tokens and codes."""
+        # The last code is never read again.
+        length, dtype = self.sequence_length - 1, self.head.weight.dtype
+        return KVCache(len(self.blocks), batch, self.kv_heads, length, self.head_dim, dtype, self.device)
+
+    def extend(self, x_BLD: Tensor, cache: KVCache, position: int | Tensor, visible_BT: Tensor | None = None) -> Tensor:
+        """New tokens behind those in the cache, (B, L, D) to (B, L, D).
+
+        Args:
+            x_BLD: The new tokens.
+            cache: Of the earlier ones; takes the new ones.
+            position: Of the first new one, or of each (L,) as a tensor on the device.
+            visible_BT: bool, which of all positions may be attended to; None for all.
+
+        Raises:
+            UserError: The cache is too short.
+        """
+        L = x_BLD.shape[1]
+        mask, rotations = None, None
+        if isinstance(position, int):
+            cache.check_room(position, L)
+            if visible_BT is not None or (position and L > 1):
+                mask = self.mask.block(position, L, visible_BT)
+            if self.rotations is not None:
+                rotations = self.rotations[position : position + L]
+        else:
+            mask = self.mask.rows(position, cache.length, visible_BT)
+            if self.rotations is not None:
+                rotations = self.rotations[position]
+        causal = mask is None and L > 1
+        for layer, block in enumerate(self.blocks):
+            x_BLD = block(x_BLD, rotations, mask, causal, cache, layer, position)
+        return self.norm(x_BLD)
+
+    def prefill(self, cond: Tensor, cache: KVCache, visible_BT: Tensor | None = None) -> Tensor:
+        x_BTD = self.token_dropout(self.condition(cond))
+        return self.logits(self.extend(x_BTD, cache, 0, visible_BT)[:, -1])
+
+    def step(
+        self, tokens_B: Tensor, cache: KVCache, position: int | Tensor, visible_BT: Tensor | None = None
+    ) -> Tensor:
+        x_B1D = self.token_dropout(self.embed(tokens_B[:, None], position - self.condition.tokens))
+        return self.logits(self.extend(x_B1D, cache, position, visible_BT)[:, -1])
+
+    def _visible(self, caption_mask_BT: Tensor, batch: int) -> Tensor:
+        """Which of all positions may be attended to, bool (B, T): real caption tokens, and every code."""
+        name = type(self).__name__
+        if not isinstance(self.condition, CaptionEmbedding):
+            raise UserError(f'{name}: a caption mask goes with captions, and this model has classes; leave it out.')
+        if caption_mask_BT.shape != (batch, self.condition.tokens):
+            raise UserError(
+                f'{name}: expected a caption mask of {(batch, self.condition.tokens)}, a line for each caption, got '
+                f'{tuple(caption_mask_BT.shape)}.'
+            )
+        codes_BL = caption_mask_BT.new_ones(batch, self.layout.length, dtype=torch.bool)
+        return torch.cat([caption_mask_BT.bool(), codes_BL], dim=1)
+
+    def sample(
+        self,
+        cond: Tensor,
+        *,
+        rng: torch.Generator | None = None,
+        seeds: Sequence[int] | None = None,
+        caption_mask_BT: Tensor | None = None,
+        compile: bool | str = False,
+        pick: Pick | None = None,
+        **settings: Any,
+    ) -> Codes:
+        """Draw codes for each condition.
+
+        Args:
+            cond: Classes (B,) or caption features (B, T, C).
+            rng: Gives the seeds if there are none; torch's own by default.
+            seeds: One for each image. An image depends on its seed and its condition, not on the others of its batch.
+            caption_mask_BT: bool, True for real caption tokens.
+            compile: Compile the steps, and on a GPU record them as CUDA graphs; True, or a backend of `torch.compile`.
+                The first batch of each size is slow.
+            pick: Chooses tokens in place of `Sampler`.
+            settings: Of `Guidance` and `Sampler`.
+
+        Raises:
+            UserError: Conditions that the model does not have, guidance of a model that was trained without dropping
+                conditions, settings out of range, or too little memory, with a batch that fits.
+        """
+        name, sampling = type(self).__name__, self.Sampling.of(settings)
+        guidance = sampling.part(Guidance)
+        if not isinstance(cond, Tensor):
+            raise UserError(f'{name}: conditions are a tensor, got {type(cond).__name__}; use torch.as_tensor.')
+        cond = cond.to(self.device)
+        self.check_condition(cond)
+        cond = cond if cond.is_floating_point() else cond.long()
+        if guidance.active and not self.condition.drop_rate:
+            raise UserError(
+                f'{name}: cfg_scale {guidance.cfg_scale} needs a model that was trained with cond_dropout; this one has 0, and '
+                'does not know images without a condition. Use cfg_scale=1.'
+            )
+        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+        if not len(cond):
+            return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=self.device), self.layout)
+        visible_BT = None if caption_mask_BT is None else self._visible(caption_mask_BT.to(self.device), len(cond))
+        per_image = self._cache_bytes() * (2 if guidance.active else 1)
+        training = self.training
+        try:
+            self.eval()
+            with memory_advice(len(cond), self.device, per_image, self._forget_steps):
+                codes_BL = decode(
+                    self,
+                    torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
+                    prefix=self.condition.tokens,
+                    uniforms_BL=uniforms(seeds, self.layout.length).to(self.device),
+                    pick=pick or sampling.part(Sampler),
+                    guidance=guidance,
+                    visible_BT=visible_BT.repeat(2, 1) if visible_BT is not None and guidance.active else visible_BT,
+                    steps=self._static_steps(compile) if compile else None,
+                )
+        finally:
+            self.train(training)
+        return Codes(codes_BL, self.layout)
+
+    def _static_steps(self, compile: bool | str) -> StaticSteps:
+        backend = 'inductor' if compile is True else str(compile)
+        if self.static_steps is None or self.static_steps.backend != backend:
+            self.static_steps = StaticSteps(backend)
+        return self.static_steps
+
+    def _forget_steps(self) -> None:
+        self.static_steps = None
+
+    def _cache_bytes(self) -> int:
+        """Of one sequence."""
+        numbers = 2 * len(self.blocks) * self.kv_heads * self.head_dim * (self.sequence_length - 1)
+        return numbers * self.head.weight.element_size()
