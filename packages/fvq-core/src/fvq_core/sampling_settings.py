@@ -163,10 +163,11 @@ def add_settings(parser: ArgumentParser, generators: Mapping[str, type[SamplingS
         if key not in groups:
             groups[key] = parser.add_argument_group(f'settings of {" and ".join(names)}', SAVED_FIRST)
         each = declared[flag]
-        kind, help = type(each.default), f'{each.metadata["help"]}: {expected(each)}; default {each.default}'
+        kind, choices = type(each.default), each.metadata['choices']
+        values = '' if choices or kind is bool else f'{expected(each)}; '
+        help = f'{each.metadata["help"]} ({values}default {each.default})'
         if kind is bool:
             groups[key].add_argument(flag, dest=each.name, action=BooleanOptionalAction, default=None, help=help)
         else:
-            choices = each.metadata['choices']
             metavar = '{' + ','.join(choices) + '}' if choices else METAVARS[kind]
             groups[key].add_argument(flag, dest=each.name, type=kind, metavar=metavar, help=help.replace('%', '%%'))

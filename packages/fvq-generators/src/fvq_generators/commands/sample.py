@@ -97,7 +97,8 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError('--captions: this generator has classes; leave it out.')
     classes, draw_classes = parse_classes(args.classes, model.num_classes if captions is None else len(captions))
     plan = SamplePlan(args.num, classes, draw_classes, args.seed, facts, max(SHARD_IMAGES, args.batch_size))
-    check_request(model.generator, settings, args.batch_size)
+    options = {**settings, **({'compile': True} if args.compile else {})}
+    check_request(model.generator, options, args.batch_size)
     join_group(find_launcher(args.launcher), args.device)
     model.to(choose_device(args.device))
     rank, world_size = get_dist_info()
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None) -> None:
     try:
         missing = shards.follow(broadcast_result(shards.open if rank == 0 else None))
         own = missing[rank::world_size]
-        options, total = {**settings, 'compile': args.compile}, sum(len(shards.plan.shard(number)) for number in own)
+        total = sum(len(shards.plan.shard(number)) for number in own)
         with ImageProgress('sampling', total, rank, world_size, print) as progress:
             draw_samples(model, shards, own, options, args.batch_size, progress.advance, captions)
         if dist.is_initialized():
