@@ -74,7 +74,7 @@ def test_a_run_starts_from_a_saved_generator_and_not_from_a_tokenizer(tmp_path: 
     task = MODELS.build(dict(type='GeneratorTask', generator=generator_config(positions='learned', cond_dropout=0.0)))
     start = find_start_weights(task, tmp_path / 'saved')
     start.load(task)
-    assert start.said.startswith(f'started from {tmp_path / "saved"}: generator')
+    assert start.summary.startswith(f'started from {tmp_path / "saved"}: generator')
     assert all(torch.equal(task.generator.state_dict()[key], value) for key, value in saved.state_dict().items())
     with pytest.raises(UserError, match='holds weights of another model'):
         find_start_weights(MODELS.build(dict(type='GeneratorTask', generator=generator_config())), tmp_path / 'saved')
