@@ -27,7 +27,7 @@ class TinyMasked(Generator):
         steps: int = setting(4, 'in how many steps all codes are revealed', least=1)
         choice_temperature: float = setting(1.0, 'of the noise on confidences', least=0)
 
-    layouts = (Grid,)
+    positions = (Grid,)
     position_numbers: Tensor
 
     def __init__(self, layout: Mapping[str, Any], dim: int = 16, num_classes: int = 5) -> None:
@@ -35,7 +35,7 @@ class TinyMasked(Generator):
         self.layout, self.num_classes = layout_from_dict(layout), num_classes
         V, L = self.layout.vocab_size, self.layout.length
         self.codes = nn.Embedding(V + 1, dim)  # the last is the mask
-        self.positions = nn.Embedding(L, dim)
+        self.position_embedding = nn.Embedding(L, dim)
         self.classes = nn.Embedding(num_classes + 1, dim)  # the last is none
         self.blocks = nn.ModuleList([nn.TransformerEncoderLayer(dim, 2, 2 * dim, 0.0, batch_first=True)])
         self.head = nn.Linear(dim, V)
@@ -45,7 +45,7 @@ class TinyMasked(Generator):
         assert cond.dtype == torch.int64
 
     def logits(self, indices_BL: Tensor, cond: Tensor) -> Tensor:
-        x_BLD = self.codes(indices_BL) + self.positions(self.position_numbers) + self.classes(cond)[:, None]
+        x_BLD = self.codes(indices_BL) + self.position_embedding(self.position_numbers) + self.classes(cond)[:, None]
         for block in self.blocks:
             x_BLD = block(x_BLD)
         return self.head(x_BLD)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, ScalePyramid, Targets, layout_from_dict
+from fvq_core.codes import Codes, Pyramid, Targets, layout_from_dict
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
@@ -133,7 +133,7 @@ class TinyNextScale(Generator):
     class Sampling(SamplingSettings):
         temperature: float = setting(1.0, 'of the softmax', above=0)
 
-    layouts = (ScalePyramid,)
+    positions = (Pyramid,)
     quantizer: NextScale
 
     def __init__(self, layout: dict[str, Any], num_classes: int = 5) -> None:
@@ -165,7 +165,6 @@ class TinyNextScale(Generator):
     @torch.no_grad()
     def sample(self, cond: Tensor, *, rng: Any = None, seeds: Any = None, **settings: Any) -> Codes:
         sampling = self.Sampling.of(settings)
-        assert isinstance(self.layout, ScalePyramid)
         B, (height, width) = len(cond), (SCALES[-1],) * 2
         sum_BDHW, input_BLD, drawn = torch.zeros(B, 8, height, width), torch.zeros(B, 1, 8), []
         for scale, size in enumerate(SCALES):
@@ -207,4 +206,4 @@ def test_a_generator_that_asks_for_running_sums_is_bound_to_the_quantizer_in_tra
     assert model.sample([0, 1]).shape == (2, 3, 6, 6)
 
     with pytest.raises(UserError, match='wants a quantizer of scales, got VectorQuantizer'):
-        ImageGenerator(task.generator, tiny_tokenizer())
+        task.generator.bind(tiny_tokenizer().quantizer)
