@@ -1,0 +1,138 @@
+"""Models by the names of their configs: `create_model('fvq_16k', pretrained='ada/fvq-16k')`."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from .config.difference import differing
+from .config.find import config_names
+from .config.read import read_config_file
+from .config.walk import leaves
+from .errors import UserError, nearest_hint
+from .registry import GENERATORS, TOKENIZERS, Registry, describe
+from .registry.registered_names import by_name
+from .saving.kind import SavedKind
+from .saving.read_folder import find_folder, load_folder
+
+REGISTRIES = dict(tokenizer=TOKENIZERS, generator=GENERATORS)  # by the key of a config's `model`
+
+
+class ModelConfig(NamedTuple):
+    """What a config describes: `kind` is a key of `REGISTRIES`."""
+
+    kind: str
+    registry: Registry
+    description: dict[str, Any]
+
+    def build(self) -> Any:
+        """The model, untrained."""
+        return self.registry.build(self.description)
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """The names of our configs, such as `fvq/fvq_16k`, sorted.
+
+    Args:
+        pattern: Of the whole name or of what follows its last slash, as in a shell: `fvq*`, `baselines/*`.
+    """
+    names = [name.removeprefix('configs/').removesuffix('.py') for name in config_names()]
+    # A sweep is a grid of runs, not a model.
+    models = [name for name in names if not any(part.startswith('sweep') for part in name.split('/'))]
+    return [name for name in models if fnmatch(name, pattern) or fnmatch(last_part(name), pattern)]
+
+
+def create_model(
+    name: str,
+    pretrained: str | Path | None = None,
+    *,
+    size: str | None = None,
+    device: str | torch.device = 'cpu',
+    **hub: Any,
+) -> Any:
+    """The tokenizer or generator that a config describes.
+
+    Args:
+        name: From `list_models`, its part after the last slash if only one config has that, or a path ending in `.py`.
+        pretrained: A folder, or `user/name` of a repository on the Hugging Face hub, with the weights. By default the model
+            is untrained, in training mode.
+        size: One of the config's `sizes`, such as `k4096` of the mini benchmark's.
+        device: Where to.
+        hub: Of `find_folder`: revision, cache_dir, token, local_files_only.
+
+    Returns:
+        With `pretrained` the model of the folder, in eval mode; a tokenizer is as it was saved, folded or not.
+
+    Raises:
+        UserError: No such config (with the nearest name); or the folder holds no model, broken files, or a model that this
+            config does not describe.
+    """
+    config = model_config(name, size)
+    if pretrained is None:
+        return config.build().to(device)
+    class_ = config.registry.resolve(config.description['type'])
+    kind = getattr(class_, 'saved_kind', None) or SavedKind(
+        config.kind, config.registry, f'save the {config.kind} again'
+    )
+    folder = find_folder(pretrained, kind, **hub)
+    loaded = class_.from_folder(folder) if hasattr(class_, 'from_folder') else load_folder(folder, kind)[0]
+    check_described(loaded, config, f'{pretrained} does not hold {name}')
+    return loaded.to(device).eval()
+
+
+def model_config(name: str, size: str | None = None) -> ModelConfig:
+    """The description of a model in its config; see `create_model`.
+
+    Raises:
+        UserError: No such config, several of that name, or one that trains neither a tokenizer nor a generator.
+    """
+    path = name if name.endswith('.py') else f'configs/{full_name(name)}.py'
+    model = read_config_file(path, size).get('model', {})
+    for kind, registry in REGISTRIES.items():
+        if kind in model:
+            return ModelConfig(kind, registry, model[kind])
+    raise UserError(f'config {path} describes no {" or ".join(REGISTRIES)}; name one of fvq_core.zoo.list_models().')
+
+
+def full_name(name: str) -> str:
+    """A name of `list_models`, from itself or from its last part.
+
+    Raises:
+        UserError: There is none, or there are several.
+    """
+    models = list_models()
+    found = [model for model in models if name in (model, last_part(model))]
+    if name in found or len(found) == 1:
+        return name if name in found else found[0]
+    if found:
+        raise UserError(f"there are several models '{name}'; name one of {', '.join(found)}.")
+    raise UserError(f"there is no model '{name}'; {nearest_hint(name, {*models, *map(last_part, models)})}")
+
+
+def last_part(name: str) -> str:
+    return name.rpartition('/')[2]
+
+
+def check_described(loaded: nn.Module, config: ModelConfig, problem: str) -> None:
+    """Raise if a loaded model is neither what a config describes nor, for a tokenizer, the same folded.
+
+    Args:
+        loaded: The model.
+        config: The config.
+        problem: The start of the message.
+
+    Raises:
+        UserError: Naming the first argument that differs.
+    """
+    with torch.device('meta'):  # neither memory nor time for weights that are not wanted
+        expected = config.build()
+    found = leaves(by_name(describe(loaded)))
+    differences = differing(found, leaves(by_name(describe(expected))))
+    folds = differences and hasattr(expected, 'fold')
+    if differences and not (folds and found == leaves(by_name(describe(config.build().fold())))):
+        key, (there, here) = next(iter(differences.items()))
+        raise UserError(f'{problem}: {key} is {there} in the folder and {here} in the config.')

@@ -1,0 +1,72 @@
+"""Models by name: which there are, and that pretrained weights are those of the named model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fvq_core.errors import UserError
+from fvq_core.tokenizer import Tokenizer
+from fvq_core.zoo import create_model, list_models, model_config
+
+
+def test_models_are_listed_by_name_or_last_part():
+    assert {'fvq/fvq_16k', 'ablations/fvq_4k', 'mini/fvq_dit'} <= set(list_models('fvq*'))
+    assert not any('linear' in name for name in list_models('fvq*'))
+    assert list_models('generation/llamagen_?') == ['generation/llamagen_b', 'generation/llamagen_l']
+    assert not [name for name in list_models() if '_base_' in name or 'sweep' in name]
+
+
+@pytest.mark.parametrize(
+    ('name', 'size', 'codes'),
+    [('fvq_16k', None, 16384), ('mini/fsq', 'k4096', 4375), ('fvq/var_16k', None, 16384), ('rqvae_10e', None, 16384)],
+)
+def test_a_tokenizer_is_what_its_config_describes(name: str, size: str | None, codes: int):
+    with torch.device('meta'):
+        tokenizer = create_model(name, size=size, device='meta')
+    assert isinstance(tokenizer, Tokenizer)
+    assert set(tokenizer.layout(256, 256).vocabularies) == {codes}
+    assert tokenizer.training
+
+
+def test_a_generator_is_what_its_config_describes():
+    with torch.device('meta'):
+        generator = create_model('llamagen_b', device='meta')
+    assert 110e6 < sum(parameter.numel() for parameter in generator.parameters()) < 113e6
+
+
+def test_every_listed_model_is_described():
+    kinds = {name: model_config(name).kind for name in list_models('generation/*') + list_models('paper/*')}
+    assert {kinds['generation/llamagen_b'], kinds['generation/codes_photos']} == {'generator', 'tokenizer'}
+
+
+@pytest.mark.parametrize('folded', [True, False])
+def test_pretrained_weights_are_loaded(folded: bool, tmp_path: Path):
+    saved = create_model('fvq_photos').eval()
+    saved = saved.fold() if folded else saved
+    loaded = create_model('fvq_photos', saved.save_pretrained(tmp_path / 'tokenizer'))
+    images = torch.rand(1, 3, 32, 32) * 2 - 1
+    assert not loaded.training
+    with torch.no_grad():
+        assert torch.equal(loaded(images).reconstruction, saved(images).reconstruction)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path):
+    folder = create_model('mini/fsq').save_pretrained(tmp_path / 'tokenizer')
+    with pytest.raises(UserError, match=r'does not hold mini/vq: quantizer\.\w+ is .* in the config'):
+        create_model('mini/vq', folder)
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('fvq_17k', "no model 'fvq_17k'; did you mean 'fvq_16k'"),
+        ('linear', "several models 'linear'; name one of mini/gpu/linear, mini/linear"),
+        ('no/such.py', 'config no/such.py does not exist'),
+    ],
+)
+def test_a_name_that_is_not_one_is_refused(name: str, message: str):
+    with pytest.raises(UserError, match=message):
+        create_model(name)
