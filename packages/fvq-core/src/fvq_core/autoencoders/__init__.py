@@ -1,4 +1,4 @@
-"""Encoders and decoders of images, one family of networks a file."""
+"""Image encoders and decoders, one file per family; `layers/` has the blocks that they share."""
 
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .vqgan import VQGANDecoder, VQGANEncoder

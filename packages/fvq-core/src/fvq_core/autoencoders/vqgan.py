@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NotRequired, TypedDict, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..autoencoder import Decoder, Encoder
 from ..errors import UserError
 from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
 from .layers.attention_block import AttentionBlock
+from .layers.levels import blocks_per_level, run_block
 from .layers.norm import group_norm
 from .layers.resample import Downsample, Upsample
 from .layers.resnet_block import ResnetBlock
 
 
 class Level(TypedDict):
-    """How the `nn.ModuleDict` of one level is read; its keys are part of the state dict's."""
+    """The `nn.ModuleDict` of one level; its keys are part of the state dict's."""
 
     blocks: nn.ModuleList
     attention: nn.ModuleList
@@ -39,15 +39,15 @@ class VQGANEncoder(Encoder):
     Args:
         ch: Channels at full resolution.
         ch_mult: Multiple of `ch` at each level; each level but the last halves the resolution.
-        num_res_blocks: Residual blocks of each level; one number, or one for each level, finest first.
+        num_res_blocks: Residual blocks per level: one number, or one for each level, finest first.
         z_channels: Channels of the output.
         in_channels: Channels of the image.
-        attention: Whether each block of the coarsest level, and the middle, is followed by self-attention; or a list of
-            the levels that have it besides the middle, finest 0 (taming-transformers' `attn_resolutions`).
-        dropout: Inside the residual blocks.
+        attention: Whether the middle and each block of the coarsest level have self-attention; or a list of the levels that
+            have it besides the middle, finest 0 (taming-transformers' `attn_resolutions`).
+        dropout: Dropout inside the residual blocks.
         norm_groups: Groups of every GroupNorm; must divide every channel count.
-        checkpointing: Keep only the inputs of the residual and attention blocks, and compute each block again in the
-            backward pass: less memory, about a third more time, the same gradients.
+        checkpointing: Keep only the inputs of the residual and attention blocks, and recompute each block in the backward
+            pass: less memory, about a third more time, the same gradients.
 
     Attributes:
         in_channels: Channels of the image.
@@ -75,18 +75,12 @@ class VQGANEncoder(Encoder):
         self.in_channels = in_channels
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
         channels = ch
-        attentive = attentive_levels(attention, len(ch_mult))
+        attentive = levels_with_attention(attention, len(ch_mult))
         levels = nn.ModuleList()
-        for index, (multiple, count) in enumerate(zip(ch_mult, blocks_of_levels(num_res_blocks, ch_mult), strict=True)):
-            coarsest = index == len(ch_mult) - 1
-            blocks, mixers = nn.ModuleList(), nn.ModuleList()
-            level = nn.ModuleDict({'blocks': blocks, 'attention': mixers})
-            for _ in range(count):
-                blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
-                channels = ch * multiple
-                if index in attentive:
-                    mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
-            if not coarsest:
+        for index, (multiple, count) in enumerate(zip(ch_mult, blocks_per_level(num_res_blocks, ch_mult), strict=True)):
+            level = make_level(channels, ch * multiple, count, index in attentive, dropout, norm_groups)
+            channels = ch * multiple if count else channels
+            if index < len(ch_mult) - 1:
                 level['downsample'] = Downsample(channels)
             levels.append(level)
         self.levels = cast(Sequence[Level], levels)
@@ -108,54 +102,6 @@ class VQGANEncoder(Encoder):
         return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)
 
 
-def blocks_of_levels(num_res_blocks: int | Sequence[int], ch_mult: Sequence[int]) -> list[int]:
-    """The number of residual blocks of each level, finest first.
-
-    Raises:
-        UserError: A list that is not one number for each level.
-    """
-    counts = [num_res_blocks] * len(ch_mult) if isinstance(num_res_blocks, int) else list(num_res_blocks)
-    if len(counts) != len(ch_mult) or min(counts) < 0:
-        raise UserError(f'num_res_blocks {num_res_blocks} does not give each of the {len(ch_mult)} levels a count.')
-    return counts
-
-
-def attentive_levels(attention: bool | Sequence[int], levels: int) -> set[int]:
-    """The levels whose blocks are followed by attention, finest 0.
-
-    Raises:
-        UserError: A level that is not there.
-    """
-    if isinstance(attention, bool):
-        return {levels - 1} if attention else set()
-    if not set(attention) <= set(range(levels)):
-        raise UserError(f'attention {list(attention)} names levels that are not there; there are {levels}, finest 0.')
-    return set(attention)
-
-
-def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> nn.Sequential:
-    """The blocks between the levels and the output (encoder) or the input and the levels (decoder)."""
-    block = ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups)
-    mixer = AttentionBlock(channels, norm_groups=norm_groups) if attention else nn.Identity()
-    return nn.Sequential(block, mixer, ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups))
-
-
-def run_level(level: Level, h: Tensor, checkpointing: bool) -> Tensor:
-    """The residual blocks of one level, each followed by its attention if the level has any."""
-    for index, block in enumerate(level['blocks']):
-        h = run_block(block, h, checkpointing)
-        if len(level['attention']):
-            h = run_block(level['attention'][index], h, checkpointing)
-    return h
-
-
-def run_block(block: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
-    """`block(h)`, in training computed again in the backward pass if that is asked for."""
-    if checkpointing and torch.is_grad_enabled():
-        return cast(Tensor, checkpoint(block, h, use_reentrant=False))
-    return block(h)
-
-
 @DECODERS.register_module()
 class VQGANDecoder(Decoder):
     """Features to images.
@@ -164,18 +110,18 @@ class VQGANDecoder(Decoder):
         ch: Channels at full resolution.
         ch_mult: Multiple of `ch` at each level, finest first, as in the encoder; the levels run in reverse.
         num_res_blocks: As in the encoder, finest first.
-        extra_blocks: Blocks that each level has beyond the encoder's; 1 in VQGAN.
+        extra_blocks: How many more blocks each level has than the encoder's; 1 in VQGAN.
         z_channels: Channels of the input.
         out_channels: Channels of the image.
-        attention: As in the encoder; a list counts levels as `ch_mult` does.
-        dropout: Inside the residual blocks.
+        attention: As in the encoder; levels are counted in the order of `ch_mult`.
+        dropout: Dropout inside the residual blocks.
         norm_groups: Groups of every GroupNorm; must divide every channel count.
         checkpointing: As in the encoder.
 
     Attributes:
         in_channels: `z_channels`.
         upsample_factor: f = 2^(levels - 1).
-        last_layer: The weight of the last convolution, which adaptive adversarial weights look at.
+        last_layer: The weight of the last convolution, for the adaptive adversarial weight.
     """
 
     def __init__(
@@ -201,17 +147,13 @@ class VQGANDecoder(Decoder):
         channels = ch * ch_mult[-1]
         self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
         self.mid = middle(channels, attention is not False, dropout, norm_groups)
-        attentive = attentive_levels(attention, len(ch_mult))
+        attentive = levels_with_attention(attention, len(ch_mult))
         levels = nn.ModuleList()
-        counts = blocks_of_levels(num_res_blocks, ch_mult)
+        counts = blocks_per_level(num_res_blocks, ch_mult)
         for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
-            blocks, mixers = nn.ModuleList(), nn.ModuleList()
-            level = nn.ModuleDict({'blocks': blocks, 'attention': mixers})
-            for _ in range(count + extra_blocks):
-                blocks.append(ResnetBlock(channels, ch * multiple, dropout=dropout, norm_groups=norm_groups))
-                channels = ch * multiple
-                if len(ch_mult) - 1 - index in attentive:
-                    mixers.append(AttentionBlock(channels, norm_groups=norm_groups))
+            count, attends = count + extra_blocks, len(ch_mult) - 1 - index in attentive
+            level = make_level(channels, ch * multiple, count, attends, dropout, norm_groups)
+            channels = ch * multiple if count else channels
             if index < len(ch_mult) - 1:
                 level['upsample'] = Upsample(channels)
             levels.append(level)
@@ -235,3 +177,44 @@ class VQGANDecoder(Decoder):
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """The mirror of the encoder's."""
         return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)
+
+
+def levels_with_attention(attention: bool | Sequence[int], levels: int) -> set[int]:
+    """The levels whose blocks are followed by attention, finest 0.
+
+    Raises:
+        UserError: A level that does not exist.
+    """
+    if isinstance(attention, bool):
+        return {levels - 1} if attention else set()
+    if not set(attention) <= set(range(levels)):
+        raise UserError(f'attention {list(attention)} names levels that do not exist; there are {levels}, finest 0.')
+    return set(attention)
+
+
+def make_level(
+    in_channels: int, out_channels: int, count: int, attention: bool, dropout: float, norm_groups: int
+) -> nn.ModuleDict:
+    """`count` residual blocks, each followed by attention if the level has any; see `Level`."""
+    blocks, mixers = nn.ModuleList(), nn.ModuleList()
+    for before, after in pairwise([in_channels, *[out_channels] * count]):
+        blocks.append(ResnetBlock(before, after, dropout=dropout, norm_groups=norm_groups))
+        if attention:
+            mixers.append(AttentionBlock(after, norm_groups=norm_groups))
+    return nn.ModuleDict({'blocks': blocks, 'attention': mixers})
+
+
+def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> nn.Sequential:
+    """The blocks between levels and output (encoder) or between input and levels (decoder)."""
+    block = ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups)
+    mixer = AttentionBlock(channels, norm_groups=norm_groups) if attention else nn.Identity()
+    return nn.Sequential(block, mixer, ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups))
+
+
+def run_level(level: Level, h: Tensor, checkpointing: bool) -> Tensor:
+    """The residual blocks of one level, each followed by its attention if the level has any."""
+    for index, block in enumerate(level['blocks']):
+        h = run_block(block, h, checkpointing)
+        if len(level['attention']):
+            h = run_block(level['attention'][index], h, checkpointing)
+    return h

@@ -104,7 +104,7 @@ def import_tokenizer(
 
     Args:
         state: The peer's state dict.
-        l2_norm: False unless given: FVQ does not normalise.
+        l2_norm: False unless given: FVQ does not normalize.
         fold_label: See `import_projector`.
         depth: Codes of each position in the residual variant, 4 as released; None for the plain one.
         scales: Of the VAR variant, see `var.import_tokenizer`.

@@ -53,7 +53,7 @@ def import_tokenizer(
 
     Args:
         state: The peer's state dict.
-        l2_norm: Whether codes and latents are normalised, which the file does not say. All released LlamaGen
+        l2_norm: Whether codes and latents are normalized, which the file does not say. All released LlamaGen
             tokenizers are; that is the default.
     """
     codebook_size, code_dim = (

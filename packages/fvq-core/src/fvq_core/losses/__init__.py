@@ -1,4 +1,10 @@
-"""Losses between an image and its reconstruction, and of a discriminator's logits."""
+"""What a tokenizer is trained with besides its quantizer's losses.
+
+- Between reconstruction and image: `reconstruction` (L1, L2), `logit_laplace`, and `perceptual_loss`, whose frozen network
+  LPIPS lies in `perceptual/`, where metrics use it too.
+- Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`) and the penalties R1
+  and LeCAM.
+"""
 
 from .adversarial import AdversarialLoss, LeCAM, R1Penalty
 from .gan import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss

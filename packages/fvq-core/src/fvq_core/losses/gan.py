@@ -1,4 +1,4 @@
-"""What a discriminator and the generator that it judges minimise, as functions of logits: high means real."""
+"""GAN losses of discriminator and generator, as functions of logits: high means real."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..registry import LOSSES
 
 
 class GANLoss(nn.Module):
-    """A pair of losses; logits may have any shape, (B, 1, h, w) of a PatchGAN or (B, 1), and count alike."""
+    """A pair of losses. Logits may have any shape, such as (B, 1, h, w) from a PatchGAN or (B, 1); all count equally."""
 
     def discriminator(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
         """Scalar: the mean of the losses on real images and on fakes."""
         raise NotImplementedError
 
     def generator(self, logits_fake: Tensor) -> Tensor:
-        """Scalar: falls as the fakes pass for real."""
+        """Scalar: falls as the fakes look more real to the discriminator."""
         raise NotImplementedError
 
 
@@ -36,7 +36,7 @@ class HingeGANLoss(GANLoss):
 class VanillaGANLoss(GANLoss):
     """Softplus: the cross-entropy of Goodfellow et al. (2014), with the generator's -log D(G) of their section 3.
 
-    Peers take this for the discriminator alone and give the generator -mean(logits): `generator_loss=HingeGANLoss`.
+    Peers use this only for the discriminator, with -mean(logits) for the generator: `generator_loss=HingeGANLoss`.
     """
 
     def discriminator(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
@@ -51,9 +51,9 @@ class NonSaturatingGANLoss(GANLoss):
     """Binary cross-entropy of the logits with the labels 1 (real) and 0 (fake): MaskGIT, IBQ's generator.
 
     Args:
-        image_mean: Judge each image by the mean of its logits, as IBQ does, instead of each logit alone.
-        swapped: As in LlamaGen's and FVQ's releases, which hand the two arguments over in the wrong order: labels are
-            taken for logits. The losses are then linear in the logits, and the discriminator learns nothing from fakes.
+        image_mean: Average an image's logits before the loss, as IBQ does, instead of the losses of its logits.
+        swapped: As in LlamaGen's and FVQ's releases, which pass the two arguments in the wrong order: labels as logits.
+            The losses are then linear in the logits, and the discriminator learns nothing from fakes.
     """
 
     def __init__(self, image_mean: bool = False, swapped: bool = False) -> None:
@@ -67,7 +67,7 @@ class NonSaturatingGANLoss(GANLoss):
         return self.cross_entropy(logits_fake, 1.0)
 
     def cross_entropy(self, logits: Tensor, label: float) -> Tensor:
-        """Mean over the logits, or over the images where `image_mean` holds."""
+        """Mean over logits, or over images with `image_mean`."""
         if self.image_mean:
             logits = logits.flatten(1).mean(1)
         labels = torch.full_like(logits, label)

@@ -14,7 +14,7 @@ from .reconstruction import PixelLoss
 class LogitLaplaceLoss(PixelLoss):
     """Mean negative log-likelihood of a colour value, in nats.
 
-    A Laplace distribution has tails that no pixel reaches; carried through the sigmoid it lives on (0, 1):
+    A Laplace distribution has tails that no pixel reaches; mapped through the sigmoid it lives on (0, 1):
 
         f(t | mu, b) = exp(-|logit t - mu| / b) / (2 b t (1 - t)),    t = phi(image) = (1 - 2 eps) (image + 1) / 2 + eps.
 
@@ -22,15 +22,15 @@ class LogitLaplaceLoss(PixelLoss):
     the image itself differs by the constant log((1 - 2 eps) / 2).
 
     - Location: mu = logit(phi(reconstruction)), so that the median of the distribution, mapped back, is the
-      reconstruction. DALL-E's decoder emits mu instead; ours emits pixels, which other losses need too. Outside of
-      [-1, 1], where phi may leave (0, 1), mu goes on along its tangent: still a likelihood, and the gradient still pulls back.
-    - Scale: b is a constant. DALL-E's decoder emits log b in three more channels, and decoders here have none. ViT-VQGAN
-      (Yu et al., 2022, section 3.3, weight 0.1) calls the term a normalised L1, which a constant b makes it. With b = 1,
-      it is |logit t - mu| and a constant.
+      reconstruction. DALL-E's decoder emits mu instead; ours emits pixels, which other losses need too. Outside
+      [-1, 1], where phi may leave (0, 1), mu continues along its tangent: still a likelihood, and the gradient pulls back.
+    - Scale: b is a constant. DALL-E's decoder emits log b in three more channels, which our decoders lack. ViT-VQGAN (Yu et
+      al., 2022, section 3.3, weight 0.1) calls the term a normalized L1, which it is for a constant b: with b = 1,
+      |logit t - mu| plus a constant.
 
     Args:
-        weight: Of the term.
-        eps: DALL-E's 0.1; in (0, 0.5).
+        weight: Weight of the term.
+        eps: In (0, 0.5); 0.1 in DALL-E.
         scale: b, in logits; above 0.
 
     Raises:
@@ -55,7 +55,7 @@ class LogitLaplaceLoss(PixelLoss):
         return (0.5 - self.eps) * (pixels + 1) + self.eps
 
     def location(self, reconstruction: Tensor) -> Tensor:
-        """mu: the logit of phi on [-1, 1], its tangent beyond."""
+        """mu: the logit of phi on [-1, 1], its tangent outside."""
         inside = reconstruction.clamp(-1, 1)
         slope = (0.5 - self.eps) / (self.eps * (1 - self.eps))
         return torch.logit(self.squeeze(inside)) + slope * (reconstruction - inside)

@@ -12,7 +12,7 @@ class PixelLoss(nn.Module):
     """A weighted loss between reconstruction and image.
 
     Args:
-        weight: Of the term.
+        weight: Weight of the term.
     """
 
     def __init__(self, weight: float = 1.0) -> None:

@@ -14,7 +14,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.losses.perceptual.weights import ANSWER_WITHIN, MissingWeightsError
+from fvq_core.losses.perceptual.weights import CONNECT_TIMEOUT, MissingWeightsError
 
 # torch-fidelity's conversion of TensorFlow's inception-2015-12-05.tgz.
 FILE = 'weights-inception-2015-12-05-6726825d.pth'
@@ -48,7 +48,7 @@ def find_inception(weights: str | Path | None = None) -> Path:
 def download(path: Path) -> None:
     """Fetch the file, once for all processes of this machine; nothing is left behind unless it is whole and checked."""
     try:
-        urllib.request.urlopen(urllib.request.Request(URL, method='HEAD'), timeout=ANSWER_WITHIN).close()
+        urllib.request.urlopen(urllib.request.Request(URL, method='HEAD'), timeout=CONNECT_TIMEOUT).close()
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{path}.lock'):
             if not path.is_file():  # else another process was faster

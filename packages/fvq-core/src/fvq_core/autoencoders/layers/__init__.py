@@ -1,1 +1,1 @@
-"""Building blocks shared by encoders and decoders."""
+"""Building blocks that encoders and decoders share."""

@@ -1,4 +1,4 @@
-"""Group normalisation modulated by the latent (MAGVIT-v2, Yu et al., 2024, section 3.2, as Open-MAGVIT2 has it)."""
+"""Group normalization modulated by the latent (MAGVIT-v2, Yu et al., 2024, section 3.2, as in Open-MAGVIT2)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .norm import group_norm
 
 
 class AdaptiveGroupNorm(nn.Module):
-    """GN(x) x scale(deviation of z over positions) + shift(mean of z over positions).
+    """GN(x) * scale(std of z over positions) + shift(mean of z over positions).
 
-    Both maps are linear, from the channels of the latent to those of the features; GN has no weights of its own. The
-    deviation is sqrt(variance + 1e-6), the variance unbiased; that of a single position is 0.
+    Both maps are linear, from the latent's channels to the features'; GN has no affine part. The standard deviation is
+    sqrt(unbiased variance + 1e-6); the variance of a single position is 0.
     """
 
     def __init__(self, channels: int, latent_channels: int, *, norm_groups: int = 32, eps: float = 1e-6) -> None:

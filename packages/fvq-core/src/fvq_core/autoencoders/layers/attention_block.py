@@ -9,7 +9,7 @@ from .norm import group_norm
 
 
 class AttentionBlock(nn.Module):
-    """(B, C, H, W) to the same shape; cost grows with (H*W)^2, so it stands at the coarsest level only."""
+    """(B, C, H, W) to the same shape; cost grows with (H*W)^2, so it is used at the coarsest level."""
 
     def __init__(self, channels: int, *, norm_groups: int = 32) -> None:
         super().__init__()

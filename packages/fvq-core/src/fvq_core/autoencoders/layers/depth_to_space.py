@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class DepthToSpaceUpsample(nn.Module):
-    """(B, C, H, W) to (B, C, 2H, 2W): a convolution to 4C channels, of which each position's become 2 x 2 positions.
+    """(B, C, H, W) to (B, C, 2H, 2W): a convolution to 4C channels, which become 2 x 2 positions.
 
-    Channel 4c + 2i + j goes to channel c, row i, column j. Open-MAGVIT2's weights have it at (2i + j) C + c.
+    Channel 4c + 2i + j goes to channel c, row i, column j. In Open-MAGVIT2's weights it is channel (2i + j) C + c.
     """
 
     def __init__(self, channels: int) -> None:

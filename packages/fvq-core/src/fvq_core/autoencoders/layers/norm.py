@@ -1,4 +1,4 @@
-"""Group normalisation as VQGAN uses it."""
+"""Group normalization as VQGAN uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adversarial half of a tokenizer's training: a discriminator, its losses and how much they count."""
+"""The adversarial part of a tokenizer's training: a discriminator, its losses and their weights."""
 
 from .adversarial_loss import AdversarialLoss
 from .gradient_penalty import R1Penalty

@@ -1,4 +1,4 @@
-"""VQGAN's adaptive weight: the adversarial gradient as strong as the reconstruction's (Esser et al., 2021, eq. 7)."""
+"""VQGAN's adaptive weight: the adversarial gradient gets the norm of the reconstruction's (Esser et al., 2021, eq. 7)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from ...ops.ranks import average_over_ranks
 
 DELTA, LARGEST = 1e-4, 1e4
-# Keeps float16 gradients above the smallest number of the type; powers of two change no other type's result.
+# Keeps float16 gradients from underflowing; a power of two changes no other dtype's result.
 SCALE = 2.0**10
 
 
 def adaptive_weight(reconstruction_terms: Tensor, generator_loss: Tensor, last_layer: nn.Parameter) -> Tensor:
     """|d reconstruction / d L| / (|d generator / d L| + 1e-4), at most 1e4, without gradient, at the last layer L.
 
-    Both gradients are averaged over ranks first, so that two ranks get the weight of one process with the double batch.
-    Both graphs stay for the backward pass of the losses.
+    Both gradients are averaged over ranks first, so that two ranks get the weight of one process with twice the batch.
+    Both graphs are kept for the backward pass of the losses.
 
     Args:
         reconstruction_terms: Scalar: the weighted sum of pixel and perceptual losses.

@@ -1,4 +1,4 @@
-"""The adversarial loss: what judges reconstructions, and what the tokenizer hears of it."""
+"""The adversarial loss: the discriminator, its loss, and the generator loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...registry import DISCRIMINATORS, LOSSES
 from ..gan import GANLoss
 from .adaptive_weight import adaptive_weight
-from .gradient_penalty import R1Penalty, check_judges_alone
+from .gradient_penalty import R1Penalty, check_no_batch_norm
 from .lecam import LeCAM
 
 Component = Mapping[str, Any]
@@ -22,19 +22,19 @@ Component = Mapping[str, Any]
 class AdversarialLoss(nn.Module):
     """A discriminator between images and reconstructions, both in [-1, 1]. Defaults are the paper's (table 6).
 
-    The tokenizer's step calls `generator` and `generator_weight`; the discriminator's step calls `forward`, and this
-    alone goes through a DDP handle. Before `start` neither is called, so the discriminator keeps its start values.
+    The tokenizer's step calls `generator` and `generator_weight`; the discriminator's step calls `forward`, and only that
+    goes through DDP. Neither is called before `start`, so the discriminator keeps its initial weights.
 
     Args:
         discriminator: Config of a component of `DISCRIMINATORS`; `PatchGAN` by default.
         loss: Config of a GAN loss of `LOSSES`; `HingeGANLoss` by default.
-        generator_loss: The same for the generator where it has another one than the discriminator.
-        weight: Of the generator's loss. 0.5 in LlamaGen and FVQ, 0.8 in VQGAN, 0.1 in IBQ.
+        generator_loss: Config of the generator's GAN loss, if it differs from `loss`.
+        weight: Weight of the generator's loss. 0.5 in LlamaGen and FVQ, 0.8 in VQGAN, 0.1 in IBQ.
         start: First iteration, 0-based, with an adversarial loss. 20,000 in LlamaGen and FVQ.
-        adaptive: Times VQGAN's weight: see `adaptive_weight`.
-        discriminator_weight: Of the discriminator's loss. 0.5 in LlamaGen and FVQ, 1 in VQGAN and IBQ.
-        lecam: Weight of `LeCAM`, or its config.
-        r1: Weight of `R1Penalty`, or its config.
+        adaptive: Whether to multiply `weight` by VQGAN's `adaptive_weight`.
+        discriminator_weight: Weight of the discriminator's loss. 0.5 in LlamaGen and FVQ, 1 in VQGAN and IBQ.
+        lecam: Weight of `LeCAM`, or its config; None for none.
+        r1: Weight of `R1Penalty`, or its config; None for none.
 
     Raises:
         UserError: `r1` with a discriminator that has BatchNorm.
@@ -64,7 +64,7 @@ class AdversarialLoss(nn.Module):
         self.lecam: LeCAM | None = build_term(lecam, 'LeCAM')
         self.r1: R1Penalty | None = build_term(r1, 'R1Penalty')
         if self.r1 is not None:
-            check_judges_alone(self.discriminator)
+            check_no_batch_norm(self.discriminator)
         if adaptive:
             keep_compiled_graphs()
 
@@ -73,7 +73,7 @@ class AdversarialLoss(nn.Module):
         return iteration >= self.start
 
     def generator(self, fake_BCHW: Tensor) -> Tensor:
-        """The generator's loss, unweighted: a scalar whose gradient reaches the fakes and no weight of the network."""
+        """The generator's loss, unweighted: a scalar whose gradient reaches the fakes but not the discriminator."""
         with frozen(self.discriminator):
             logits = self.discriminator(fake_BCHW)
         return self.generator_loss.generator(logits.float())
@@ -81,11 +81,11 @@ class AdversarialLoss(nn.Module):
     def generator_weight(
         self, reconstruction_terms: Tensor, generator_loss: Tensor, last_layer: nn.Parameter
     ) -> Tensor:
-        """What the generator's loss counts, a scalar without gradient.
+        """The weight of the generator's loss, a scalar without gradient.
 
         Args:
             reconstruction_terms: Scalar: the weighted sum of pixel and perceptual losses.
-            generator_loss: What `generator` gave.
+            generator_loss: What `generator` returned.
             last_layer: The weight of the decoder's last convolution, `decoder.last_layer`.
         """
         if self.adaptive:
@@ -93,7 +93,7 @@ class AdversarialLoss(nn.Module):
         return torch.full((), self.weight, device=generator_loss.device)
 
     def forward(self, real_BCHW: Tensor, fake_BCHW: Tensor) -> dict[str, Tensor]:
-        """The discriminator's weighted loss terms by name: `discriminator`, and `lecam` and `r1` where they are used.
+        """The discriminator's weighted loss terms by name: `discriminator`, and `lecam` and `r1` if used.
 
         Real images and fakes are two forward passes, so that BatchNorm sees them apart.
         """
@@ -118,12 +118,12 @@ class AdversarialLoss(nn.Module):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """From the second iteration on, so that a smoke run sees training without and with it."""
+        """Starts at the second iteration, so that a smoke run trains without and with it."""
         return dict(start=min(cfg.get('start', 1), 1))
 
 
 def build_term(option: float | Component | None, name: str) -> Any:
-    """A regulariser from its weight or its config; None where there is none."""
+    """A penalty from its weight or its config, or None."""
     if option is None:
         return None
     return LOSSES.build(option if isinstance(option, Mapping) else dict(type=name, weight=option))
@@ -145,7 +145,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def keep_compiled_graphs() -> None:
     """Let compiled modules run their backward pass more than once, which the adaptive weight needs.
 
-    Else a backward pass that was compiled before `start`, when it ran once a step, would refuse at `start`.
+    Otherwise a backward pass compiled before `start`, when it ran once per step, would fail at `start`.
     """
     import torch._functorch.config
 

@@ -16,18 +16,18 @@ from ...registry import LOSSES
 class R1Penalty(nn.Module):
     """weight * mean over images of |d D(x) / d x|^2, where D(x) is the sum of an image's logits.
 
-    Judging is one forward pass, whose logits serve the GAN loss too. Where the penalty is due that pass is in float32,
-    whatever the autocast around it, and not compiled: the compiler has no second derivatives.
+    The GAN loss uses the logits of the same forward pass. If the penalty is due, that pass is in float32 without autocast,
+    and not compiled: the compiler has no second derivatives.
 
     Args:
         weight: 10 in MaskGIT. The usual gamma / 2: StyleGAN2's gamma 10 is 5 here.
-        every: Compute it on every n-th call only, times n, as StyleGAN2 does with 16. Each micro-batch is a call.
+        every: Compute it only on every n-th call, times n; 16 in StyleGAN2. Each micro-batch is a call.
 
     Raises:
         UserError: `every` is below 1.
 
     Attributes:
-        calls: How many came so far, so that a resumed run goes on in step.
+        calls: Number of calls so far, so that a resumed run continues in step.
     """
 
     calls: Tensor
@@ -35,13 +35,13 @@ class R1Penalty(nn.Module):
     def __init__(self, weight: float = 10.0, every: int = 1) -> None:
         super().__init__()
         if every < 1:
-            raise UserError(f'R1Penalty: every must be 1 or more, got {every}; 1 is each call.')
+            raise UserError(f'R1Penalty: every must be 1 or more, got {every}; 1 is every call.')
         self.weight, self.every = weight, every
         self.register_buffer('calls', torch.zeros((), dtype=torch.int64))
-        self._calls: int | None = None  # the value of `calls`, read from the device once
+        self._calls: int | None = None  # a copy of `calls` that needs no wait for the device
 
     def forward(self, discriminator: nn.Module, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits of real images, and the weighted penalty: a scalar, 0 where it is not due."""
+        """The logits of real images, and the weighted penalty: a scalar, 0 if it is not due."""
         if not self.due():
             logits = discriminator(images_BCHW)
             return logits, logits.new_zeros((), dtype=torch.float32)
@@ -52,7 +52,7 @@ class R1Penalty(nn.Module):
         return logits, self.weight * self.every * gradient_BCHW.square().flatten(1).sum(1).mean()
 
     def due(self) -> bool:
-        """Counts a call."""
+        """Whether this call computes the penalty; counts the call."""
         if self._calls is None:
             self._calls = int(self.calls)
         due = self._calls % self.every == 0
@@ -68,14 +68,16 @@ class R1Penalty(nn.Module):
         return f'weight={self.weight}, every={self.every}'
 
 
-def check_judges_alone(discriminator: nn.Module) -> None:
-    """Refuse a discriminator whose logits depend on the other images of the batch: R1 would not be the gradient of D.
+def check_no_batch_norm(discriminator: nn.Module) -> None:
+    """Raise if a discriminator has BatchNorm.
+
+    Logits would depend on the other images of the batch, and R1 would not be a gradient of D(x).
 
     Raises:
         UserError: It has BatchNorm.
     """
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
         raise UserError(
-            f'R1Penalty: {type(discriminator).__name__} has BatchNorm, so that an image is judged by its whole batch; '
+            f"R1Penalty: {type(discriminator).__name__} has BatchNorm, so an image's logits depend on the whole batch; "
             "use norm='none' or 'spectral', StyleGANDiscriminator, or drop r1."
         )

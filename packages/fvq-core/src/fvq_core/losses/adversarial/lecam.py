@@ -1,4 +1,4 @@
-"""LeCAM: logits are held near the running mean of the other side's (Tseng et al., CVPR 2021)."""
+"""LeCAM: real logits stay near the running mean of fake ones, and vice versa (Tseng et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ...registry import LOSSES
 class LeCAM(nn.Module):
     """weight * (mean of (D(x) - a_fake)^2 over real images + mean of (a_real - D(x))^2 over fakes).
 
-    a_real and a_fake are exponential moving averages of the mean logits, over all ranks; they start at 0 and take in the
-    batch before it is judged, as in Open-MAGVIT2 and IBQ. Each call in train mode moves them: each micro-batch does.
+    a_real and a_fake are exponential moving averages of the mean logits over all ranks; they start at 0 and are updated
+    before the penalty is computed, as in Open-MAGVIT2 and IBQ, in each call in train mode, hence with each micro-batch.
 
     Args:
-        weight: 0.05 in Open-MAGVIT2 and IBQ.
-        decay: Of the averages.
-        one_sided: Penalise only real logits above a_fake and fake logits below a_real, as the authors' code, Open-MAGVIT2
-            and IBQ do; False is the paper's eq. 3.
+        weight: Weight of the term; 0.05 in Open-MAGVIT2 and IBQ.
+        decay: Decay of the averages.
+        one_sided: Penalize only real logits above a_fake and fake logits below a_real, as in the authors' code,
+            Open-MAGVIT2 and IBQ; False is the paper's eq. 3.
 
     Attributes:
         means: (2,): a_real and a_fake.

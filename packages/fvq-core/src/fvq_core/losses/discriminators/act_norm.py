@@ -1,4 +1,4 @@
-"""ActNorm: a channel-wise affine map that starts from the statistics of its first batch (Kingma & Dhariwal, 2018)."""
+"""ActNorm: a channel-wise affine map, initialized from the statistics of its first batch (Kingma & Dhariwal, 2018)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...ops.ranks import average_over_ranks
 class ActNorm(nn.Module):
     """scale * (x + loc) over (B, C, H, W).
 
-    The first batch in train mode sets both so that it comes out with mean 0 and deviation 1 in each channel, counted
-    over all ranks; from then on they are parameters like others.
+    The first batch in train mode sets both so that its output has mean 0 and standard deviation 1 in each channel, over
+    all ranks; afterwards they are ordinary parameters.
     """
 
     initialized: Tensor
@@ -25,18 +25,18 @@ class ActNorm(nn.Module):
         self.loc = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.scale = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.register_buffer('initialized', torch.tensor(0, dtype=torch.uint8))
-        self._ready = False  # what `initialized` says, read from the device once
+        self._initialized = False  # a copy of `initialized` that needs no wait for the device
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and not self._ready:
+        if self.training and not self._initialized:
             if not self.initialized:
                 self.initialize(x)
-            self._ready = True
+            self._initialized = True
         return self.scale * (x + self.loc)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """`loc` and `scale` from a batch; the deviation is the unbiased one of the peers."""
+        """Set `loc` and `scale` from a batch, with the unbiased standard deviation, as the peers do."""
         x_CN = x.detach().float().transpose(0, 1).flatten(1)
         mean_C = x_CN.mean(1)
         average_over_ranks([mean_C])
@@ -49,5 +49,5 @@ class ActNorm(nn.Module):
         self.initialized.fill_(1)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._ready = False
+        self._initialized = False
         super()._load_from_state_dict(*args, **kwargs)

@@ -17,23 +17,23 @@ WIDEST = 8  # channels stop growing at this multiple of `ch`
 
 @DISCRIMINATORS.register_module()
 class PatchGAN(nn.Module):
-    """4 x 4 convolutions whose logits judge overlapping patches: (B, in_channels, H, W) to (B, 1, h, w).
+    """4 x 4 convolutions with a logit for each of many overlapping patches: (B, in_channels, H, W) to (B, 1, h, w).
 
-    `layers` convolutions, at least one, halve the resolution and two more keep it: with 3 layers h = H / 8 - 2, and a
-    logit sees 70 x 70 pixels. Weights start from N(0, 0.02), those of BatchNorm from N(1, 0.02). State-dict keys are those of
+    `layers` convolutions (at least one) halve the resolution, two more keep it: with 3 layers h = H / 8 - 2, and a logit
+    sees 70 x 70 pixels. Weights start from N(0, 0.02), those of BatchNorm from N(1, 0.02). State-dict keys are those of
     pix2pix, hence of every peer.
 
     Args:
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         ch: Channels after the first convolution; they double up to 8 times that.
-        layers: Convolutions that halve. 3 in VQGAN, LlamaGen and FVQ, 2 in VQGAN-SD and RQ-VAE.
-        norm: After every convolution but the first and the last: `'batch'`, of this rank's images alone; `'act'`, the
-            ActNorm of VQGAN's `use_actnorm`. Without layers between: `'none'`, with which two ranks equal one process
-            with the double batch; `'spectral'`, which divides the weight of every convolution by its largest singular
-            value (Miyato et al., 2018).
+        layers: Convolutions that halve the resolution. 3 in VQGAN, LlamaGen and FVQ, 2 in VQGAN-SD and RQ-VAE.
+        norm: After every convolution but the first and the last: `'batch'`, over this rank's images only; or `'act'`, the
+            ActNorm of VQGAN's `use_actnorm`. Without such layers: `'none'`, where two ranks equal one process with twice
+            the batch; or `'spectral'`, which divides every convolution's weight by its largest singular value (Miyato et
+            al., 2018).
 
     Raises:
-        UserError: An unknown norm, or fewer than 0 layers.
+        UserError: An unknown norm, or a negative number of layers.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PatchGAN(nn.Module):
 
 
 def normed_convolution(in_channels: int, out_channels: int, stride: int, norm: str) -> list[nn.Module]:
-    """Convolution, norm if it is a layer, LeakyReLU; BatchNorm has a bias of its own, so its convolution has none."""
+    """Convolution, norm if it is a layer, LeakyReLU; BatchNorm has its own bias, so the convolution before it has none."""
     conv = nn.Conv2d(in_channels, out_channels, 4, stride=stride, padding=1, bias=norm != 'batch')
     norms = dict(batch=nn.BatchNorm2d, act=ActNorm)
     normalization = [norms[norm](out_channels)] if norm in norms else []
@@ -77,7 +77,7 @@ def normed_convolution(in_channels: int, out_channels: int, stride: int, norm: s
 
 
 def initialize(module: nn.Module) -> None:
-    """pix2pix's start values; biases of convolutions keep those of torch."""
+    """pix2pix's initial weights; biases of convolutions keep torch's."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

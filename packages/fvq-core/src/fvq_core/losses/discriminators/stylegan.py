@@ -1,4 +1,4 @@
-"""The residual discriminator of StyleGAN2 (Karras et al., 2020) as LlamaGen has it."""
+"""The residual discriminator of StyleGAN2 (Karras et al., 2020) as in LlamaGen."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...registry import DISCRIMINATORS
 
-LAST_SIDE = 4  # of the features that the linear layers see
-FULL_WIDTH_SIDE = 32  # up to this side features have all channels
+LAST_SIDE = 4  # of the features given to the linear layers
+FULL_WIDTH_SIDE = 32  # features up to this side have all channels
 
 
 @DISCRIMINATORS.register_module()
 class StyleGANDiscriminator(nn.Module):
-    """One logit an image: (B, in_channels, S, S) to (B, 1).
+    """One logit per image: (B, in_channels, S, S) to (B, 1).
 
-    LlamaGen's form: no minibatch deviation, plain convolutions with torch's start values, biases everywhere. No layer
-    mixes images, so it goes with `r1`, and two ranks equal one process with the double batch.
+    LlamaGen's form: no minibatch standard deviation, plain convolutions with torch's initialization, biases everywhere. No
+    layer mixes images, so it works with `r1`, and two ranks equal one process with twice the batch.
 
     Args:
         image_size: S; a power of two, 4 or more.
-        in_channels: Of the images.
-        base_channels: Channels of features of side 32 and less; half as many at each doubling beyond.
-        channel_multiplier: Times the channels of features beyond side 32.
+        in_channels: Channels of the images.
+        base_channels: Channels of features up to side 32; half as many at each doubling beyond.
+        channel_multiplier: Multiplies the channels of features beyond side 32.
 
     Raises:
         UserError: A side that cannot be halved down to 4, or images of another size than S.
@@ -69,17 +69,17 @@ class StyleGANDiscriminator(nn.Module):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """For the 64-pixel images of smoke runs; 16 channels."""
+        """16 channels, for the 64-pixel images of smoke runs."""
         return dict(image_size=64, base_channels=16)
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, blur and a convolution that halves, plus a 1 x 1 shortcut, over sqrt(2).
+    """Two convolutions, a blur and a strided convolution, plus a 1 x 1 shortcut, divided by sqrt(2).
 
     Args:
-        in_channels: Of the features.
-        out_channels: Of the result.
-        downsample: Whether (B, in_channels, H, W) becomes (B, out_channels, H / 2, W / 2) or keeps its resolution.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        downsample: Whether to halve the resolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, downsample: bool = True) -> None:
@@ -96,7 +96,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Blur(nn.Module):
-    """Each channel with the binomial filter [1, 2, 1] / 4 along both axes; borders are mirrored. Shapes stay."""
+    """The binomial filter [1, 2, 1] / 4 along both axes of each channel, with mirrored borders; keeps the shape."""
 
     kernel_33: Tensor
 

@@ -1,4 +1,4 @@
-"""Frozen networks that judge how alike two images look; losses and metrics share them."""
+"""Frozen networks that measure perceptual similarity, for losses and metrics."""
 
 from .lpips import LPIPS
 from .weights import MissingWeightsError, find_backbone

@@ -1,4 +1,4 @@
-"""The comparison at the heart of LPIPS: weighted squared differences between features of unit length."""
+"""The distance in LPIPS: weighted squared differences between features of unit length."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EPS = 1e-10  # added to a feature's length before dividing by it, as the lpips p
 
 
 class FeatureDistance(torch.autograd.Function):
-    """Keeps the two feature maps for the backward pass; autograd would keep their float32 difference as well.
+    """Saves only the two feature maps for the backward pass; autograd would also save their float32 difference.
 
-    The backward pass computes that difference again. Where all channels of a position are 0 the gradient is 0; autograd
-    through the square root would make it NaN.
+    The backward pass recomputes that difference. If all channels of a position are 0 the gradient is 0; autograd through
+    the square root would give NaN.
     """
 
     @staticmethod
@@ -43,7 +43,7 @@ class FeatureDistance(torch.autograd.Function):
 
 
 def inverse_length(x_BCHW: Tensor) -> Tensor:
-    """1 / (|x| + EPS) over channels, float32 at least, (B, 1, H, W); 0 where x is 0."""
+    """1 / (|x| + EPS) over channels, at least float32, (B, 1, H, W); 0 where x is 0."""
     dtype = torch.promote_types(x_BCHW.dtype, torch.float32)
     length = torch.linalg.vector_norm(x_BCHW, dim=1, keepdim=True, dtype=dtype)
     return torch.where(length > 0, 1 / (length + EPS), 0)
@@ -52,14 +52,14 @@ def inverse_length(x_BCHW: Tensor) -> Tensor:
 def through_normalization(grad_BCHW: Tensor, x_BCHW: Tensor, inverse_B1HW: Tensor) -> Tensor:
     """The gradient with respect to x, given that with respect to u = x / (|x| + EPS).
 
-    It is (grad - u (grad . x / |x|)) / (|x| + EPS); 1 / |x| is taken to be 1 / (|x| + EPS), off by EPS / |x| of itself.
+    It is (grad - u (grad . x / |x|)) / (|x| + EPS); 1 / |x| is approximated by 1 / (|x| + EPS), a relative error of EPS / |x|.
     """
     along = (grad_BCHW * x_BCHW).sum(1, keepdim=True) * inverse_B1HW.square()
     return ((grad_BCHW - x_BCHW * along) * inverse_B1HW).to(x_BCHW.dtype)
 
 
 def feature_distance(a_BCHW: Tensor, b_BCHW: Tensor, weight_BCHW: Tensor) -> Tensor:
-    """Mean over positions of sum over channels of w (a / |a| - b / |b|)^2: (B,), in float32 at least.
+    """Mean over positions of sum over channels of w (a / |a| - b / |b|)^2: (B,), at least float32.
 
     Args:
         a_BCHW: Features, any float type.

@@ -1,6 +1,6 @@
-"""LPIPS: distances between images in the features of a classifier (Zhang et al., CVPR 2018), version 0.1.
+"""LPIPS: distances between images in a classifier's features (Zhang et al., CVPR 2018), version 0.1.
 
-The networks, and the channel weights that were fitted to people's judgements, come from the `lpips` package.
+The networks, and the channel weights fitted to human judgements, come from the `lpips` package.
 """
 
 from __future__ import annotations
@@ -20,32 +20,31 @@ from .feature_distance import feature_distance
 from .weights import BACKBONES, find_backbone, load_tensors, read_backbone
 
 SEED = 0  # of random weights
-SMALLEST = dict(vgg=16, alex=31, squeeze=17)  # sides below have no position left in the last features
+SMALLEST = dict(vgg=16, alex=31, squeeze=17)  # smaller images have no position left in the last features
 
 
 class LPIPS(nn.Module):
-    """Distances between pairs of images: 0 for equal ones, larger for ones that look less alike.
+    """Distances between pairs of images: 0 for equal ones, larger for less similar ones.
 
-    It is frozen and always in eval mode: without `dropout`, `train()` changes nothing. Convolutions run in the precision
-    of the surrounding autocast; features are normalised and compared in float32 at least.
+    It is frozen and always in eval mode unless it has `dropout`. Convolutions run in the precision of the surrounding
+    autocast; features are normalized and compared in at least float32.
 
     Args:
-        net: `vgg` (what tokenizers are trained with), `alex` (what LPIPS is mostly reported with) or `squeeze`.
-        weights: File of the network's trained weights, or its folder; `find_backbone` says where they are looked for
-            by default.
+        net: `vgg` (with which tokenizers are trained), `alex` (with which LPIPS is usually reported) or `squeeze`.
+        weights: File of the network's trained weights, or its folder; by default where `find_backbone` looks.
         lin_weights: File of channel weights with the `lpips` package's keys; by default the package's own.
-        dropout: Drop half of the channel differences in train mode. The loops of VQGAN, LlamaGen and FVQ do: they leave
-            the dropout on that the channel weights were fitted with.
-        random: Random weights of a fixed seed instead of trained ones, for tests and timings. This is not LPIPS.
+        dropout: Drop half of the channel differences in train mode. VQGAN, LlamaGen and FVQ train that way: the dropout
+            with which the channel weights were fitted was left on.
+        random: Random weights from a fixed seed instead of trained ones, for tests and timings. This is not LPIPS.
         check_hash: Refuse a `weights` file that is not the published one.
-        target_gradient: Give gradients to the target too, as those loops do; it costs time and memory.
+        target_gradient: Give the target a gradient too, as those projects do; it costs time and memory.
 
     Attributes:
-        provenance: What a number made with these weights must say of them.
+        provenance: The weights in words, for numbers measured with them.
 
     Raises:
         UserError: An unknown network, options that contradict each other, or weights that do not fit.
-        MissingWeightsError: The trained weights are neither here nor can they be downloaded. On the meta device
+        MissingWeightsError: The trained weights are not on this machine and cannot be downloaded. On the meta device
             (`with torch.device('meta')`) none are needed.
     """
 
@@ -76,13 +75,13 @@ class LPIPS(nn.Module):
             self.to_empty(device='cpu')
             self.provenance = self.fill_random() if random else self.fill_trained(weights, check_hash)
             self.fill_lins(lin_weights)
-        # The mean and deviation of ImageNet's pixels, as the package has them for images in [-1, 1].
+        # Mean and standard deviation of ImageNet's pixels, as in the package, for images in [-1, 1].
         self.register_buffer('shift_1C11', torch.tensor([-0.030, -0.088, -0.188], device='cpu').view(1, 3, 1, 1))
         self.register_buffer('scale_1C11', torch.tensor([0.458, 0.448, 0.450], device='cpu').view(1, 3, 1, 1))
         self.requires_grad_(False).eval().to(device)
 
     def fill_random(self) -> str:
-        """Normal weights that keep the scale of activations, zero biases; the global random state is left alone."""
+        """Normal weights that keep the scale of activations, zero biases; the global random state is not touched."""
         rng = torch.Generator().manual_seed(SEED)
         for parameter in self.net.parameters():
             if parameter.ndim > 1:
@@ -110,15 +109,15 @@ class LPIPS(nn.Module):
         load_weights(self.lins, {own: state[key] for own, key in theirs.items() if key in state}, str(lin_weights))
 
     def train(self, mode: bool = True) -> LPIPS:
-        """Without `dropout` this stays in eval mode."""
+        """Stays in eval mode without `dropout`."""
         return super().train(mode and self.dropout)
 
     def forward(self, input_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
         """Distances, (B,) float32.
 
         Args:
-            input_BCHW: RGB in [-1, 1]. The range is not checked: a look at the values would make a GPU wait.
-            target_BCHW: The same, of the same shape; no gradient goes there unless `target_gradient` says so.
+            input_BCHW: RGB in [-1, 1]. The range is not checked, which would wait for a GPU.
+            target_BCHW: The same, of the same shape; it gets a gradient only with `target_gradient`.
 
         Raises:
             UserError: Shapes or types that cannot be images in [-1, 1].
@@ -170,9 +169,9 @@ class LPIPS(nn.Module):
 def feature_network(net: str) -> tuple[Any, list[int]]:
     """The `lpips` package's network on the meta device, and the channels of each of its slices.
 
-    On the meta device the classifier's large last layers, which are dropped, cost nothing, and no random number is drawn.
+    On the meta device the classifier's large last layers, which are dropped, cost nothing, and no random numbers are drawn.
     """
-    import lpips  # with torchvision's models: seconds that only those who need it shall pay
+    import lpips  # and torchvision's models: takes seconds
 
     with torch.device('meta'), warnings.catch_warnings():
         # How the package asks torchvision for an untrained network.

@@ -1,6 +1,6 @@
-"""The trained networks that LPIPS stands on: which files, where they are looked for, how they are checked.
+"""The trained networks of LPIPS: which files they are, where they are looked for, and how they are checked.
 
-They are torchvision's ImageNet classifiers, whose file names end with the first digits of their SHA-256.
+They are torchvision's ImageNet classifiers; their file names end with the first digits of their SHA-256.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ BACKBONES = {
     'alex': 'alexnet-owt-7be5be79.pth',
     'squeeze': 'squeezenet1_1-b8a52dc0.pth',
 }
-ANSWER_WITHIN = 10  # seconds that the server has to answer, so that a machine without a network does not hang
+CONNECT_TIMEOUT = 10  # seconds, so that a machine without a network does not hang
 
 
 class MissingWeightsError(UserError):
-    """Trained weights are neither on this machine nor can they be downloaded."""
+    """Trained weights are not on this machine and cannot be downloaded."""
 
 
 def find_backbone(net: str, weights: str | Path | None = None) -> Path:
-    """The file with the trained weights of a network, downloaded where it is not here yet.
+    """The file with the trained weights of a network, downloaded if it is not on this machine.
 
     Args:
         net: A key of `BACKBONES`.
@@ -40,8 +40,8 @@ def find_backbone(net: str, weights: str | Path | None = None) -> Path:
             `$TORCH_HOME/hub/checkpoints` (without TORCH_HOME in `~/.cache/torch/hub/checkpoints`), and downloaded to there.
 
     Raises:
-        MissingWeightsError: It is not here and cannot be downloaded.
-        UserError: What was downloaded is not the published file.
+        MissingWeightsError: It is not on this machine and cannot be downloaded.
+        UserError: The download is not the published file.
     """
     name = BACKBONES[net]
     if weights is not None:
@@ -57,9 +57,9 @@ def find_backbone(net: str, weights: str | Path | None = None) -> Path:
 
 
 def download(url: str, path: Path) -> None:
-    """Fetch a file, once for all processes of this machine; nothing is left behind unless it is whole and checked."""
+    """Fetch a file, once for all processes of this machine; only a complete and checked file is left behind."""
     try:
-        urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=ANSWER_WITHIN).close()
+        urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=CONNECT_TIMEOUT).close()
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{path}.lock'):
             if path.is_file():  # another process was faster
@@ -68,23 +68,22 @@ def download(url: str, path: Path) -> None:
     except (OSError, HTTPException) as error:
         raise MissingWeightsError(
             f'LPIPS: {path.name} is not in {path.parent}, and downloading {url} failed ({error}); put the file there, '
-            'or under hub/checkpoints of a folder that TORCH_HOME names, or give its path as `weights`.'
+            'or under hub/checkpoints in the folder TORCH_HOME, or give its path as `weights`.'
         ) from error
-    except RuntimeError as error:  # how torch.hub says that the hash is wrong
-        raise UserError(f'LPIPS: what came from {url} is not the published file: {error}; try again.') from error
+    except RuntimeError as error:  # torch.hub's error for a wrong hash
+        raise UserError(f'LPIPS: the download from {url} is not the published file: {error}; try again.') from error
 
 
 def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[str, Tensor], str]:
-    """The weights of a file, and what a number made with them says of it.
+    """The weights in a file, and the file in words, for numbers measured with them.
 
     Args:
         path: What `find_backbone` returned.
         net: A key of `BACKBONES`.
-        check_hash: Refuse any other file than the published one.
+        check_hash: Refuse files other than the published one.
 
     Raises:
-        UserError: Another file than the published one, or one that holds no state dict. Nothing of a file is read before its
-            hash is checked.
+        UserError: Not the published file, or one without a state dict. The hash is checked before anything is loaded.
     """
     name = BACKBONES[net]
     with path.open('rb') as file:
@@ -102,7 +101,7 @@ def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[s
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, read as `read_state_dict` reads it: no code of the file runs.
+    """The state dict in a file, by `read_state_dict`: no code in the file is run.
 
     Raises:
         UserError: There is no such file, or it holds none.
