@@ -109,7 +109,7 @@ def test_pickled_dataset_reads_on_and_carries_no_open_file(shards: Path):
 
 
 def test_few_files_stay_open_and_every_image_is_right(shards: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tar_shards, 'OPEN_FILES', 2)
+    monkeypatch.setattr(tar_shards, 'MAX_OPEN_FILES', 2)
     folder, opened = ImageFolder(str(shards.parent / 'folder')), len(os.listdir('/proc/self/fd'))
     dataset = TarShards(str(shards))
     for i in (0, 4, 8, 1, 5, 9, 2, 2, 11):

@@ -1,4 +1,4 @@
-"""Is a folder the data set that it should be? What is there, what is missing or odd, and the config that uses it."""
+"""Whether a folder holds the data set that it should: what is there, missing or odd, and the config that uses it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WNID = re.compile(r'n\d{8}')
 
 
 class ImageNetSplit(NamedTuple):
-    """What a split of ILSVRC 2012 holds; its classes have `smallest` to `largest` images."""
+    """The size of a split of ILSVRC 2012; its classes have `smallest` to `largest` images."""
 
     classes: int
     images: int
@@ -37,9 +37,9 @@ class Report:
     """What a check found.
 
     Attributes:
-        lines: For the user.
+        lines: What to tell the user.
         dataset: Config of the data set, without transforms.
-        train: Whether it is meant to be trained on.
+        train: Whether it is meant for training.
     """
 
     lines: list[str]
@@ -69,11 +69,11 @@ def check_imagenet(path: str, split: Literal['train', 'val']) -> Report:
     """A split of ImageNet (ILSVRC 2012): `train/<wnid>/*.JPEG`; `val` with or without class folders.
 
     Args:
-        path: The folder of both splits, or the split's own.
-        split: Which.
+        path: The folder of both splits, or of this one.
+        split: The split.
 
     Raises:
-        UserError: Anything that is not the whole set.
+        UserError: Anything other than the complete set.
     """
     path = expand_home(path)
     inside = os.path.join(path, split)
@@ -114,10 +114,10 @@ def check_imagenet(path: str, split: Literal['train', 'val']) -> Report:
 
 
 def check_names(root: str, found: set[str], wanted: set[str]) -> None:
-    """Refuse a folder without exactly these images.
+    """Raise if a folder does not hold exactly these images.
 
     Raises:
-        UserError: Naming what is missing or too much.
+        UserError: Naming images that are missing or do not belong there.
     """
     for names, what in ((wanted - found, 'missing'), (found - wanted, 'not of the set')):
         if names:
@@ -125,10 +125,10 @@ def check_names(root: str, found: set[str], wanted: set[str]) -> None:
 
 
 def check_coco(path: str) -> Report:
-    """COCO val2017: 5,000 images right inside `path/val2017`, or `path`.
+    """COCO val2017: 5,000 images directly in `path/val2017`, or `path`.
 
     Raises:
-        UserError: Anything else.
+        UserError: Anything other than the complete set.
     """
     path = expand_home(path)
     inside = os.path.join(path, 'val2017')
@@ -151,7 +151,7 @@ def check_folder(path: str) -> Report:
     """Any folder that `ImageFolder` takes.
 
     Raises:
-        UserError: It holds no image.
+        UserError: It does not hold an image.
     """
     path = expand_home(path)
     listing = list_folder(path)
@@ -165,7 +165,7 @@ def check_folder(path: str) -> Report:
 
 
 def check_tar(shards: str) -> Report:
-    """Tar shards; keeps their index, so that a run starts at once.
+    """Tar shards; their index is cached, so that a run starts at once.
 
     Raises:
         UserError: See `TarShards`.
@@ -181,7 +181,7 @@ def check_tar(shards: str) -> Report:
 
 
 def odd(listing: FolderListing) -> list[str]:
-    """What is left out of a folder, or may not be meant: the same that training logs."""
+    """What is left out of a folder or may be unintended, as training logs it."""
     return [f'odd: {line}' for line in listing.odd()]
 
 
@@ -191,12 +191,12 @@ def folder(root: str) -> dict[str, Any]:
 
 
 def stored(root: str) -> dict[str, Any]:
-    """The same with the pixels as they are stored, which is what the released scripts for ImageNet read."""
+    """The same with pixels as stored, ignoring EXIF orientation, as the released scripts for ImageNet read them."""
     return dict(folder(root), exif_orientation='ignore')
 
 
 def decode_some(dataset: ImageDataset, count: int) -> list[str]:
-    """Decode images drawn at random, the same ones each time, and say how large they are and which are unreadable."""
+    """Decode images drawn at random, the same ones each time; report their sizes and which are unreadable."""
     numbers = random.Random(0).sample(range(len(dataset)), min(count, len(dataset)))
     sides: list[int] = []
     unreadable: list[str] = []

@@ -19,15 +19,15 @@ from ..errors import UserError
 
 Orientation = Literal['apply', 'ignore']
 
-# PIL's names. It knows more formats, and some of them start other programs (EPS) or are rarely looked after.
+# PIL's names. It reads more formats, but some of them start other programs (EPS) or are rarely maintained.
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'PPM', 'TIFF', 'GIF', 'AVIF')
-MAX_PIXELS = 2**28  # of an image; PIL holds each in four bytes, so a small file of zeros can take 1 GiB and no more
-MAX_BYTES = 2**31  # of a file; a TIFF of MAX_PIXELS in 16-bit colour has 1.6 GB
+MAX_PIXELS = 2**28  # PIL holds each pixel in four bytes, so a small file of zeros takes at most 1 GiB
+MAX_BYTES = 2**31  # a TIFF of MAX_PIXELS in 16-bit colour has 1.6 GB
 MAX_ASPECT = 1000  # long side to short side; crops scale the short side, and the long one with it
 PNG_TEXT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')  # PIL unpacks these and refuses the file if they are large
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, ORIENTATION = 258, 262, 339, 274  # TIFF tags; EXIF uses the last one too
-WHITE_IS_ZERO, UNSIGNED = 0, (1, 4)  # values of two of them; 4 is "undefined", which everyone takes for unsigned
-TURNS = {
+WHITE_IS_ZERO, UNSIGNED = 0, (1, 4)  # values of two of them; 4 is "undefined", which everyone reads as unsigned
+EXIF_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -36,20 +36,20 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-OBJECT = re.compile(r' *<_io\.BytesIO[^>]*>')  # what PIL calls a file that it has not opened itself
+BYTES_IO_NAME = re.compile(r' *<_io\.BytesIO[^>]*>')  # how PIL names a file that it has not opened itself
 
 
 class UnreadableImageError(UserError):
-    """A file that gives no image. The message is the reason, without the file's name."""
+    """A file that cannot be decoded. The message is the reason, without the file's name."""
 
 
 class RefusedImageError(UnreadableImageError):
-    """A whole file, but it is too large, or its 8-bit RGB would be a guess."""
+    """An intact file that is too large, or whose 8-bit RGB would be a guess."""
 
 
 @contextmanager
-def damage_as_reason() -> Iterator[None]:
-    """Turn whatever PIL raises into a reason.
+def decoding_errors() -> Iterator[None]:
+    """Turn whatever PIL raises into an `UnreadableImageError`.
 
     Raises:
         UnreadableImageError: The file is truncated or damaged.
@@ -61,10 +61,8 @@ def damage_as_reason() -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # WebP keeps PIL's limit of 179 million.
         raise RefusedImageError(f'it has more pixels than PIL reads of this format ({error}); shrink it.') from error
-    except (
-        Exception
-    ) as error:  # PIL's parsers let through whatever damaged bytes lead to: struct.error, IndexError, ...
-        reason = ' '.join(OBJECT.sub('', str(error) or type(error).__name__).split())
+    except Exception as error:  # PIL's parsers raise anything on damaged bytes: struct.error, IndexError, ...
+        reason = ' '.join(BYTES_IO_NAME.sub('', str(error) or type(error).__name__).split())
         raise UnreadableImageError(damaged(reason)) from error
 
 
@@ -85,7 +83,7 @@ def read_file(path: str | Path) -> bytes:
 
 
 def check_bytes(size: int) -> None:
-    """Refuse a file that is too large to be an image.
+    """Raise if a file is too large to be an image.
 
     Raises:
         RefusedImageError: It has more than `MAX_BYTES`.
@@ -112,7 +110,7 @@ def open_image(data: bytes) -> Image.Image:
         )
     if data.startswith(b'\x89PNG') and any(kind in data for kind in PNG_TEXT):
         data = without_text(data)
-    with damage_as_reason():
+    with decoding_errors():
         # Not Image.open: its own limit of pixels is a warning from 89 million on and an error from 179 million on.
         image = cast(Image.Image, opener(io.BytesIO(data), ''))
         if image.width * image.height > MAX_PIXELS:
@@ -142,7 +140,7 @@ def damaged(reason: str) -> str:
 
 
 def what_it_is(data: bytes) -> str:
-    """What a file that is not of `FORMATS` is instead; empty if that is not known."""
+    """What a file that is not of `FORMATS` is instead; empty if unknown."""
     if not data:
         return 'an empty file'
     if data.startswith(b'version https://git-lfs'):
@@ -158,35 +156,35 @@ def what_it_is(data: bytes) -> str:
 
 
 def without_text(png: bytes) -> bytes:
-    """A PNG without its text and its colour profile, on which no pixel depends."""
-    kept, place = [png[:8]], 8
-    while place + 8 <= len(png):
-        size, kind = struct.unpack_from('>I4s', png, place)
+    """A PNG without its text and colour profile, which do not change a pixel."""
+    kept, position = [png[:8]], 8
+    while position + 8 <= len(png):
+        size, kind = struct.unpack_from('>I4s', png, position)
         if kind not in PNG_TEXT:
-            kept.append(png[place : place + 12 + size])
-        place += 12 + size
+            kept.append(png[position : position + 12 + size])
+        position += 12 + size
     return b''.join(kept)
 
 
 def to_rgb(image: Image.Image, exif_orientation: Orientation = 'apply') -> Image.Image:
     """Decode the pixels of an opened file.
 
-    Greyscale, palette, CMYK and an opaque alpha channel become RGB as PIL converts them. Of 9 to 16 bits a channel the
-    upper 8 are kept, which is what PIL does to colour by itself. PIL turns TIFF files upright in any case.
+    Greyscale, palette, CMYK and an opaque alpha channel become RGB as PIL converts them. Of 9 to 16 bits per channel
+    the upper 8 are kept, as PIL does for colour. PIL rotates TIFF files upright in any case.
 
     Args:
         image: From `open_image`.
-        exif_orientation: `'apply'` turns a photo as its EXIF tag says; `'ignore'` keeps it as it is stored, as
+        exif_orientation: `'apply'` rotates a photo as its EXIF tag says; `'ignore'` keeps it as stored, as
             `Image.open(path).convert('RGB')` of released scripts does.
 
     Returns:
         Mode RGB.
 
     Raises:
-        UnreadableImageError: Damaged; floats, signed or 32-bit integers, whose range the file does not say; or
+        UnreadableImageError: Damaged; floats, signed or 32-bit integers, whose range is unknown; or
             transparent pixels, whose colour depends on a background.
     """
-    with damage_as_reason():
+    with decoding_errors():
         check_range(image)
         if image.format == 'TIFF':  # without memory for its pixels, it would ask for PIL's limit again
             image.im = Image.new(image.mode, cast(Any, image)._tile_size).im
@@ -201,7 +199,7 @@ def to_rgb(image: Image.Image, exif_orientation: Orientation = 'apply') -> Image
             rgb = image.convert('RGBA').convert('RGB')
         else:
             rgb = image if image.mode == 'RGB' else image.convert('RGB')
-    turn = TURNS.get(orientation(image)) if exif_orientation == 'apply' else None
+    turn = EXIF_TRANSPOSES.get(orientation(image)) if exif_orientation == 'apply' else None
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -211,10 +209,10 @@ def decode(data: bytes, exif_orientation: Orientation = 'apply') -> Image.Image:
 
 
 def check_range(image: Image.Image) -> None:
-    """Refuse numbers that stand for no certain brightness.
+    """Raise if the pixels are of a type whose range of brightness is not known.
 
     Raises:
-        RefusedImageError: Floats, and integers that are signed or have 32 bits.
+        RefusedImageError: Floats, or integers that are signed or have 32 bits.
     """
     formats = tiff_tag(image, SAMPLE_FORMAT, (1,))
     got = None
@@ -231,7 +229,7 @@ def check_range(image: Image.Image) -> None:
 
 
 def bits(image: Image.Image) -> int:
-    """Bits a channel in a file that is opened and not loaded; PIL opens some deep images as 8-bit RGB without a word."""
+    """Bits per channel of a file that is opened and not loaded; PIL silently opens some deep images as 8-bit RGB."""
     if image.mode == 'F' or (image.mode == 'I' and image.format != 'PPM'):
         return 32
     tile = repr(cast(Any, image).tile)
@@ -241,14 +239,14 @@ def bits(image: Image.Image) -> int:
 
 
 def high_bytes(image: Image.Image) -> Image.Image:
-    """Greyscale of 9 to 16 bits with 8."""
+    """Greyscale of 9 to 16 bits, reduced to 8."""
     values = np.asarray(image) >> (min(bits(image), 16) - 8)
     white_is_zero = WHITE_IS_ZERO in tiff_tag(image, PHOTOMETRIC, (1,))
     return Image.fromarray((255 - values if white_is_zero else values).astype(np.uint8))
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether an image has an alpha channel, or a colour that stands for transparency."""
+    """Whether an image has an alpha channel, or a colour that means transparency."""
     return image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info
 
 
@@ -265,13 +263,13 @@ def is_transparent(image: Image.Image) -> bool:
 
 
 def tiff_tag(image: Image.Image, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
-    """The values of a tag; the default for other formats and if it is not there."""
+    """The values of a TIFF tag; the default for other formats or if the tag is missing."""
     found = cast(Any, image).tag_v2.get(tag) if image.format == 'TIFF' else None
     return default if found is None else found if isinstance(found, tuple) else (found,)
 
 
 def orientation(image: Image.Image) -> int:
-    """What the EXIF data say: 1 is upright, 2 to 8 are mirrored or turned; 1 as well if they are damaged."""
+    """The EXIF orientation: 1 is upright, 2 to 8 are mirrored or rotated; 1 if the data are damaged."""
     exif = b'' if image.format == 'TIFF' else image.info.get('exif', b'')
     exif = exif.removeprefix(b'Exif\0\0')
     order = {b'II*\0': '<', b'MM\0*': '>'}.get(exif[:4])
@@ -280,8 +278,8 @@ def orientation(image: Image.Image) -> int:
     (start,) = struct.unpack_from(f'{order}I', exif, 4)
     entries = exif[start + 2 :]
     (count,) = struct.unpack(f'{order}H', exif[start : start + 2].ljust(2, b'\0'))
-    for place in range(0, min(count * 12, len(entries) - 11), 12):
-        tag, _, _, value = struct.unpack_from(f'{order}HHIH', entries, place)
+    for position in range(0, min(count * 12, len(entries) - 11), 12):
+        tag, _, _, value = struct.unpack_from(f'{order}HHIH', entries, position)
         if tag == ORIENTATION:
             return value
     return 1

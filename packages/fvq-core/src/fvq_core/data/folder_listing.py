@@ -1,4 +1,4 @@
-"""What a folder of images holds: the one reading of it, for training, extraction, evaluation and `check_data`."""
+"""The images of a folder, listed the same way for training, extraction, evaluation and `check_data`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ..files.paths import printable
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 ARCHIVES = ('.tar', '.zip', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst', '.7z', '.rar')
-# Folders that systems leave among other people's; those that start with a dot need no list.
-SYSTEM = ('__macosx', '@eadir', 'lost+found', '$recycle.bin', 'system volume information', '__pycache__')
+# Folders that operating systems create; those that start with a dot need no list.
+SYSTEM_FOLDERS = ('__macosx', '@eadir', 'lost+found', '$recycle.bin', 'system volume information', '__pycache__')
 
 
 @dataclass
 class FolderListing:
-    """The images of a folder and what is left out.
+    """The images of a folder, and what is left out.
 
     Attributes:
         root: The folder.
-        images: Path below the root and label of each image: those of class folders sorted by path, then those right inside,
-            which have label -1.
-        classes: Number of images by class folder, sorted by name. The label is the place in this order. A class folder
+        images: Path below the root and label of each image: those of class folders sorted by path, then those directly in
+            the root, which have label -1.
+        classes: Number of images by class folder, sorted by name. The label is the position in this order. A class folder
             without images keeps its label.
-        archives: Names of archives right inside.
-        hidden: Paths of hidden files and folders (`.ipynb_checkpoints`, `._x.jpg`), and of `SYSTEM` folders.
-        loops: Paths of linked folders that lead back to a folder above them, or to one that was linked before.
+        archives: Names of archives directly in the root.
+        hidden: Paths of hidden files and folders (`.ipynb_checkpoints`, `._x.jpg`), and of `SYSTEM_FOLDERS` folders.
+        loops: Paths of linked folders that lead to a folder above them, or to one that was linked before.
         others: Number of files that are not images, by extension.
     """
 
@@ -46,16 +46,16 @@ class FolderListing:
 
     @property
     def flat(self) -> list[str]:
-        """Names of the images right inside."""
+        """Names of the images directly in the root."""
         return [name for name, _ in self.images[sum(self.classes.values()) :]]
 
     @property
     def tars(self) -> list[str]:
-        """Names of the tar files right inside, sorted."""
+        """Names of the tar files directly in the root, sorted."""
         return [name for name in self.archives if name.lower().endswith('.tar')]
 
     def odd(self) -> list[str]:
-        """What is left out, or works but may not be meant."""
+        """What is left out, or may be unintended, in lines."""
         empty = [name for name, count in self.classes.items() if not count]
         found = []
         if empty:
@@ -75,14 +75,16 @@ class FolderListing:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a file or folder name, or any part of a path, is hidden or of a system."""
-    return any(part.lower() in SYSTEM or (part.startswith('.') and part not in ('.', '..')) for part in path.split('/'))
+    """Whether a name, or any part of a path, is hidden or a folder of an operating system."""
+    return any(
+        part.lower() in SYSTEM_FOLDERS or (part.startswith('.') and part not in ('.', '..')) for part in path.split('/')
+    )
 
 
 def list_folder(root: str) -> FolderListing:
-    """List a folder: class folders, which may be nested inside, and images right inside.
+    """List a folder: class folders, which may contain nested folders, and images directly in it.
 
-    Linked folders are followed, as torchvision's `ImageFolder` does, but never in a circle. Extensions count in either case.
+    Linked folders are followed, as torchvision's `ImageFolder` does, but never in a circle. Extensions may be in either case.
 
     Raises:
         UserError: It is not a folder, or one inside cannot be listed.
@@ -115,13 +117,13 @@ def list_folder(root: str) -> FolderListing:
 
 
 def walk(listing: FolderListing, top: str, real_top: str, above: tuple[str, ...]) -> Iterator[str]:
-    """The images of a class folder, in no order; what is left out goes into the listing.
+    """The images of a class folder, in no particular order; what is left out is added to the listing.
 
     Args:
-        listing: Of the root.
+        listing: The listing of the root.
         top: Path of the class folder below the root.
-        real_top: Where it lies, links resolved.
-        above: Where it and the folders above it lie.
+        real_top: Its real path.
+        above: Real paths of it and the folders above it.
     """
     linked = {real_top}
     folders = [(top, real_top, above)]
@@ -136,19 +138,19 @@ def walk(listing: FolderListing, top: str, real_top: str, above: tuple[str, ...]
                 yield path
             elif is_folder(entry):
                 link = entry.is_symlink()
-                place = os.path.realpath(entry.path) if link else os.path.join(real, entry.name)
-                if place in above or (link and place in linked):
+                target = os.path.realpath(entry.path) if link else os.path.join(real, entry.name)
+                if target in above or (link and target in linked):
                     listing.loops.append(path)
                     continue
-                linked.update([place] if link else [])
-                inside.append((path, place, (*above, place)))
+                linked.update([target] if link else [])
+                inside.append((path, target, (*above, target)))
             else:
                 listing.others[os.path.splitext(name)[1] or 'without extension'] += 1
         folders += reversed(inside)
 
 
 def scan(folder: str) -> list[os.DirEntry[str]]:
-    """What lies in a folder, sorted by name.
+    """The entries of a folder, sorted by name.
 
     Raises:
         UserError: It cannot be listed.
@@ -161,7 +163,7 @@ def scan(folder: str) -> list[os.DirEntry[str]]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link in a circle is neither."""
+    """Whether an entry is a folder or a link to one; False for circular links."""
     try:
         return entry.is_dir()
     except OSError:
@@ -169,7 +171,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a file or a link, which is not followed: a million of them would take a while."""
+    """Whether an entry is a file or a link; links are not followed, which would be slow for a million of them."""
     return entry.is_file(follow_symlinks=False) or entry.is_symlink()
 
 
@@ -181,6 +183,6 @@ def warn_left_out(message: str) -> None:
 
 
 def few(names: Iterable[str]) -> str:
-    """The first names of many."""
+    """The first few names, and the number of the others."""
     listed = list(names)
     return ', '.join(listed[:5]) + (f' and {len(listed) - 5:,} more' if len(listed) > 5 else '')

@@ -1,4 +1,4 @@
-"""What every dataset of image files shares: decoding, transforms, and files that cannot be read."""
+"""Base of the datasets of image files: decoding, transforms, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .transforms import ADMCrop, HorizontalFlip
 if TYPE_CHECKING:
     from .jpeg import JPEGCrop
 
-SUBSTITUTES = 10  # neighbours tried in place of an unreadable training image
+MAX_SUBSTITUTES = 10  # neighbours tried as a substitute for an unreadable training image
 
 
 class ImageDataset(Dataset):
@@ -26,14 +26,14 @@ class ImageDataset(Dataset):
 
     Args:
         transforms: Configs of components of `TRANSFORMS`, in order; end with a crop, so that images stack.
-        decoder: `'pil'`, the reference, or `'auto'`: torchvision where its crops differ from PIL's by at most 2 of 255
-            (`JPEGCrop`), PIL elsewhere. Draws and windows are the same. It wants an ADM crop as the first transform.
-        seed: Of the random transforms.
-        exif_orientation: `'apply'` turns photos upright as their EXIF tag says. `'ignore'` takes the pixels as they are
-            stored, as the released training and evaluation scripts for ImageNet do.
+        decoder: `'pil'`, the reference, or `'auto'`: torchvision if its crops differ from PIL's by at most 2 of 255
+            (`JPEGCrop`), otherwise PIL. Draws and windows are the same. It needs an ADM crop as the first transform.
+        seed: Seed of the random transforms.
+        exif_orientation: `'apply'` rotates photos upright as their EXIF tag says. `'ignore'` takes the pixels as stored,
+            as the released training and evaluation scripts for ImageNet do.
 
     Raises:
-        UserError: Transforms that cannot be combined so.
+        UserError: Transforms that cannot be combined like this.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ImageDataset(Dataset):
                     f"{type(self).__name__}: decoder='auto' needs an ADM crop as the first transform and nothing but "
                     f"flips after it, got {names}; use decoder='pil'."
                 )
-            from .jpeg import JPEGCrop  # torchvision takes seconds to import, and loading a tokenizer needs none of it
+            from .jpeg import JPEGCrop  # importing torchvision takes seconds, and loading a tokenizer does not need it
 
             self.jpeg_crop = JPEGCrop(built.pop(0), exif_orientation)
         elif decoder != 'pil':
@@ -75,15 +75,15 @@ class ImageDataset(Dataset):
         raise NotImplementedError
 
     def name(self, number: int) -> str:
-        """What an image is called in messages."""
+        """The name of an image in messages."""
         raise NotImplementedError
 
     def label(self, number: int) -> int:
-        """The class of an image, -1 without one."""
+        """The class id of an image, -1 without one."""
         raise NotImplementedError
 
     def read(self, number: int) -> bytes:
-        """The file of an image.
+        """The bytes of an image file.
 
         Raises:
             OSError: It cannot be read.
@@ -91,7 +91,7 @@ class ImageDataset(Dataset):
         raise NotImplementedError
 
     def data(self, number: int) -> bytes:
-        """`read`, with its failure as the reason why there is no image.
+        """`read`, with its failure as an `UnreadableImageError`.
 
         Raises:
             UnreadableImageError: The file cannot be read.
@@ -113,7 +113,7 @@ class ImageDataset(Dataset):
         first, position = index if isinstance(index, tuple) else (index, index)
         unreadable: list[str] = []
         reasons: list[str] = []
-        for step in range(SUBSTITUTES if isinstance(index, tuple) else 1):
+        for step in range(MAX_SUBSTITUTES if isinstance(index, tuple) else 1):
             number = (first + step) % len(self)
             name, label = self.name(number), self.label(number)
             try:
@@ -121,14 +121,14 @@ class ImageDataset(Dataset):
             except UnreadableImageError as error:
                 unreadable.append(name)
                 reasons.append(str(error))
-            except UserError as error:  # not the file's fault
+            except UserError as error:  # not because of the file
                 return Sample(image=None, label=label, unreadable=unreadable, reasons=reasons, error=f'{name}: {error}')
             else:
                 return Sample(image=image, label=label, unreadable=unreadable, reasons=reasons, error=None, flip=flip)
         return Sample(image=None, label=-1, unreadable=unreadable, reasons=reasons, error=None)
 
     def _load(self, data: bytes, rng: random.Random) -> tuple[Tensor, bool]:
-        """The transformed image, uint8 (3, H, W), and whether the device is to mirror it."""
+        """The transformed image, uint8 (3, H, W), and whether the device should mirror it."""
         opened = open_image(data)
         image = to_rgb(opened, self.exif_orientation) if self.jpeg_crop is None else self.jpeg_crop(opened, data, rng)
         for transform in self.transforms:
@@ -138,7 +138,7 @@ class ImageDataset(Dataset):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """The bundled photos stand in: the left of each for training (random transforms), the right for evaluation."""
+        """The bundled photos as a stand-in: their left for training (random transforms), their right for evaluation."""
         names = [getattr(t['type'], '__name__', t['type']) for t in cfg.get('transforms', ())]
         train = any(name in ('ADMRandomCrop', 'HorizontalFlip') for name in names)
         return dict(_replace_=True, type='BundledPhotos', split='train' if train else 'eval', crop_size=64, crops=32)

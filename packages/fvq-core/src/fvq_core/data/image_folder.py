@@ -1,4 +1,4 @@
-"""Images in folders: one folder a class as ImageNet has them, a flat folder, or a list file."""
+"""Images in folders: one folder per class as in ImageNet, a flat folder, or a list file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class ImageFolder(ImageDataset):
     """RGB images of a folder.
 
     Args:
-        root: The folder. Class folders inside give labels; images right inside have label -1. See `list_folder` for what
-            is left out.
+        root: The folder. Class folders give labels; images directly in it have label -1. See `list_folder` for what is
+            left out.
         transforms: See `ImageDataset`.
-        list_file: A text file of paths relative to `root`, one a line, optionally with a label; see `read_list`.
+        list_file: A text file of paths relative to `root`, one per line, optionally with a label; see `read_list`.
         decoder: See `ImageDataset`.
-        seed: Of the random transforms.
+        seed: Seed of the random transforms.
         exif_orientation: See `ImageDataset`.
 
     Raises:
-        UserError: The folder or the list does not exist, or holds no image.
+        UserError: The folder or the list does not exist, or is empty.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ImageFolder(ImageDataset):
         """Path and label of every image below the root; what is left out is logged.
 
         Raises:
-            UserError: There is none.
+            UserError: There are no images.
         """
         listing = list_folder(self.root)
         odd = '; '.join(listing.odd())

@@ -1,4 +1,4 @@
-"""From a path to the data set that it names."""
+"""From a path to the config of the data set that it names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def source_config(path: str) -> dict[str, Any]:
         path: A folder of images, a folder of .tar files, or a .tar path or pattern.
 
     Returns:
-        Of an `ImageFolder` or `TarShards`, without transforms.
+        The config of an `ImageFolder` or `TarShards`, without transforms.
 
     Raises:
         UserError: A folder of both images and tar files.

@@ -17,12 +17,12 @@ from .transforms import ADMCrop, Window, cut
 
 
 class JPEGCrop:
-    """An ADM crop of an image file, by torchvision where it can and by PIL elsewhere; draws and window are the same.
+    """An ADM crop of an image file, by torchvision if it can and by PIL otherwise; random draws and windows are the same.
 
-    Both libraries decode with libjpeg-turbo to the same pixels; their bicubic filters differ by rounding alone, at most
-    2 of 255. PIL remains for what torchvision does otherwise: grey and CMYK files, halving by a box filter, which ADM
-    does to large images, images more than twice as high as wide, where Pillow 13 filters the columns first, and photos that
-    their EXIF tag turns.
+    Both libraries decode with libjpeg-turbo to the same pixels; their bicubic filters differ only by rounding, by at most
+    2 of 255. PIL handles what torchvision does differently: grey and CMYK files, halving by a box filter, which ADM
+    does to large images, images more than twice as high as wide, of which Pillow 13 filters the columns first, and photos that
+    their EXIF tag rotates.
 
     Args:
         crop: The crop.
@@ -33,10 +33,10 @@ class JPEGCrop:
         self.crop, self.exif_orientation = crop, exif_orientation
 
     def __call__(self, opened: Image.Image, data: bytes, rng: random.Random) -> Image.Image | Tensor:
-        """Cut.
+        """Crop.
 
         Args:
-            opened: The file from `open_image`; its pixels are decoded only where torchvision cannot have them right.
+            opened: The file from `open_image`; its pixels are decoded only if torchvision cannot be used.
             data: The whole file.
             rng: The random source of the sample.
 
@@ -53,7 +53,7 @@ class JPEGCrop:
 
 
 def decode(data: bytes) -> Tensor | None:
-    """A JPEG file as uint8 (3, H, W); None where torchvision refuses it, for PIL to have the last word."""
+    """A JPEG file as uint8 (3, H, W); None if torchvision refuses it, so that PIL decides."""
     try:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         return cast(Tensor, decode_jpeg(encoded, mode=ImageReadMode.RGB))

@@ -1,4 +1,4 @@
-"""List files: one image a line with or without a label, as editors, spreadsheets and `find` write them."""
+"""List files: one image per line, with or without a label, as editors, spreadsheets and `find` write them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ..files.bounded import read_bounded
 from .folder_listing import EXTENSIONS
 
 MAX_BYTES = 2**30
-PROBED = 32  # images looked for before a list is taken; if none is there, it is of another folder
-QUOTED = re.compile(r'"(?P<path>(?:[^"]|"")+)"(?P<rest>.*)')
-BLANK, COMMA, DIGITS = ' \t', (',', ';'), '0123456789'
-LONGEST = 9  # digits of a label
+CHECKED_IMAGES = 32  # images that are looked for; if none exists, the list belongs to another folder
+QUOTED = re.compile(r'"(?P<path>(?:[^"]|"")+)"(?P<remainder>.*)')
+BLANKS, SEPARATORS, DIGITS = ' \t', (',', ';'), '0123456789'
+MAX_LABEL_DIGITS = 9
 
 
 def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
     """The entries of a list file: `cat/1.jpg` or `cat/1.jpg 0`, one a line.
 
-    A label comes after spaces, tabs, a comma or a semicolon, the same kind in all lines. Paths are relative to the root, or
-    absolute; they may contain spaces, and may be in double quotes. Blank lines are left out, and so are comments: lines that
-    start with # and have no extension of an image. Files are UTF-8, or UTF-16 with a byte-order mark; line ends are those of
-    any system. A backslash stands for / unless a file is called so.
+    A label follows spaces, tabs, a comma or a semicolon, the same kind in all lines. Paths are relative to the root, or
+    absolute; they may contain spaces and may be in double quotes. Blank lines are skipped, and so are comments: lines that
+    start with # and do not end in an image's extension. Files are UTF-8, or UTF-16 with a byte-order mark; line ends may be
+    those of any system. A backslash stands for / unless a file's name contains it.
 
     Args:
-        list_file: Its path.
-        root: The folder of the images; looked into for a few of them, and for lines that are hard to read.
+        list_file: Path of the list.
+        root: The folder of the images; a few of them are looked up, and lines that are ambiguous.
 
     Returns:
-        Path and label, -1 without one, in the order of the file.
+        Path and label (-1 without one) of each image, in the order of the file.
 
     Raises:
-        UserError: A line that cannot be read, by its number; a list of another folder.
+        UserError: A line that cannot be parsed, with its number; a list that belongs to another folder.
     """
     entries: list[tuple[str, int]] = []
     first: tuple[bool, int] | None = None  # whether the first label comes after a comma, and its line
@@ -57,7 +57,7 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
                     f'{kinds[first[0]]}; use one of them.'
                 )
         entries.append((found, -1 if label is None else label))
-    probed = [path for path, _ in entries[:: max(1, len(entries) // PROBED)]]
+    probed = [path for path, _ in entries[:: max(1, len(entries) // CHECKED_IMAGES)]]
     if probed and not any(os.path.lexists(os.path.join(root, path)) for path in probed):
         raise UserError(
             f'{list_file}: none of {len(probed)} of its images is in {root}, the first would be '
@@ -67,10 +67,10 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
 
 
 def split_lines(list_file: str) -> list[bytes]:
-    """The lines of a text file in UTF-8, or in whatever bytes file names have.
+    """The lines of a text file, as bytes: UTF-8, or whatever encoding file names have.
 
     Raises:
-        UserError: It is not text.
+        UserError: It is not a text file.
     """
     data = read_bounded(list_file, MAX_BYTES, 'name a text file')
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -86,29 +86,29 @@ def split_lines(list_file: str) -> list[bytes]:
 
 
 def parse(line: str) -> tuple[str, bool, int | None]:
-    """Path, whether a comma follows it, and the label of a line; the whole line where it does not end in a label."""
+    """The path in a line, whether a comma follows it, and the label; the whole line if it does not end in a label."""
     head = line.rstrip(DIGITS)
     label = line[len(head) :]
     if label == '1' and head.endswith('-'):
         head, label = head[:-1], '-1'
-    path = head.rstrip(BLANK)
-    comma = path.endswith(COMMA)
+    path = head.rstrip(BLANKS)
+    comma = path.endswith(SEPARATORS)
     if comma:
-        path = path[:-1].rstrip(BLANK)
-    if not path or path == head or not label or len(label) > LONGEST:
+        path = path[:-1].rstrip(BLANKS)
+    if not path or path == head or not label or len(label) > MAX_LABEL_DIGITS:
         path, comma, label = line, False, ''
-    if path.startswith('"') and (quoted := QUOTED.fullmatch(path)) and not quoted['rest']:
+    if path.startswith('"') and (quoted := QUOTED.fullmatch(path)) and not quoted['remainder']:
         path = quoted['path'].replace('""', '"')
     return path, comma, int(label) if label else None
 
 
 def find(path: str, root: str) -> str | None:
-    """A path as it is, or with / for backslashes, whichever is there."""
+    """A path as it is, or with / for backslashes, whichever exists."""
     return next((p for p in (path, path.replace('\\', '/')) if os.path.lexists(os.path.join(root, p))), None)
 
 
 def problem(raw: bytes, line: str, root: str) -> str:
-    """Why a line names no image."""
+    """Why a line does not name an image."""
     try:
         raw.decode()
     except UnicodeDecodeError:

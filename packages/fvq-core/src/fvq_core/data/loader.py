@@ -18,7 +18,7 @@ from .seekable_sampler import SeekableSampler
 
 
 class _Strided(SubsetRandomSampler):
-    """The indices of one rank in order: no padding, so no image is counted twice."""
+    """The indices of one rank in order, without padding, so that no image is counted twice."""
 
     def __iter__(self):
         return iter(self.indices)

@@ -11,12 +11,12 @@ import numpy as np
 class PackedNames:
     """Strings in one buffer, read one at a time.
 
-    Loader processes share the memory of the process that started them until someone writes to it, and Python writes
-    to an object whenever it is looked at: a list of a million names would be copied into every worker, page by page.
+    Loader processes share the memory of their parent until someone writes to it, and Python writes to an object whenever
+    it is read, to count references: a list of a million names would be copied into every worker, page by page.
 
     Args:
         text: The encoded strings, one after another, uint8.
-        ends: Where each ends, int64.
+        ends: Index behind the last byte of each, int64.
     """
 
     def __init__(self, text: np.ndarray, ends: np.ndarray) -> None:
@@ -24,14 +24,14 @@ class PackedNames:
 
     @classmethod
     def pack(cls, names: Iterable[str]) -> PackedNames:
-        """From strings; what the file system calls a file survives, whatever its encoding."""
+        """From strings; file names survive whatever their encoding."""
         encoded = [os.fsencode(name) for name in names]
         ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
         return cls(np.frombuffer(b''.join(encoded), dtype=np.uint8), ends)
 
     @classmethod
     def join(cls, parts: Sequence[PackedNames]) -> PackedNames:
-        """The strings of several, in order."""
+        """The strings of several buffers, in order."""
         starts = np.cumsum([0, *(len(part.text) for part in parts)])
         ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
         return cls(np.concatenate([part.text for part in parts]), np.concatenate(ends))

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..registry import DATASETS
 from .sample import Sample, check_index, sample_rng
 
-RIGHT = 3  # the quarter of each photo that training does not see, unless a config names another
+RIGHT_QUARTER = 3  # held out for evaluation by default
 
 
 def _photo_sources() -> dict[str, Callable[[], np.ndarray]]:
@@ -55,8 +55,8 @@ def held_out_columns(width: int, quarter: int) -> tuple[int, int]:
     return int(width * 0.25 * quarter), int(width * 0.25 * (quarter + 1))
 
 
-def photo_parts(photo: np.ndarray, split: Literal['train', 'eval'], held_out: int = RIGHT) -> list[np.ndarray]:
-    """The held-out quarter of a photo (eval), or what is to the left and right of it (train); they share no pixel."""
+def photo_parts(photo: np.ndarray, split: Literal['train', 'eval'], held_out: int = RIGHT_QUARTER) -> list[np.ndarray]:
+    """The held-out quarter of a photo (eval), or the parts to its left and right (train); they share no pixel."""
     first, end = held_out_columns(photo.shape[1], held_out)
     parts = [photo[:, first:end]] if split == 'eval' else [photo[:, :first], photo[:, end:]]
     return [part for part in parts if part.size]
@@ -68,7 +68,7 @@ def photo_part(photo: np.ndarray, split: Literal['train', 'eval']) -> np.ndarray
 
 
 def shrunk(photo: np.ndarray, scale: float) -> np.ndarray:
-    """A photo of that share of its sides, by area averages; from 1 on it stays as it is."""
+    """A photo shrunk by a factor, with a box filter; unchanged if the factor is 1 or more."""
     if scale >= 1.0:
         return photo
     height, width = photo.shape[:2]
@@ -86,13 +86,13 @@ class BundledPhotos(Dataset):
         split: `'train'` or `'eval'`.
         crop_size: Side in pixels.
         crops: Number of crops: the length of an epoch in training, of the evaluation set otherwise.
-        seed: Of the training crops.
-        short_side: Shrink what a split has of each photo to this short side first, so that a crop shows most of it; by
-            default crops have full resolution.
+        seed: Seed of the training crops.
+        short_side: Shrink the part of each photo to this short side first, so that a crop shows most of it; by default
+            crops have full resolution.
         held_out: The quarter of each photo that is for evaluation only, 0 to 3 from left to right.
 
     Raises:
-        UserError: A photo's part is smaller than the crop.
+        UserError: A part of a photo is smaller than the crop.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class BundledPhotos(Dataset):
         crops: int = 1000,
         seed: int = 0,
         short_side: int | None = None,
-        held_out: int = RIGHT,
+        held_out: int = RIGHT_QUARTER,
     ) -> None:
         if split not in ('train', 'eval'):
             raise UserError(f"BundledPhotos: split must be 'train' or 'eval', got '{split}'.")
@@ -135,11 +135,11 @@ class BundledPhotos(Dataset):
         rng = sample_rng(self.seed if self.split == 'train' else 0, position)
         label = number % len(PHOTO_NAMES)
         parts = self.parts[PHOTO_NAMES[label]]
-        places = [part.shape[1] - self.crop_size + 1 for part in parts]
+        columns = [part.shape[1] - self.crop_size + 1 for part in parts]
         top = rng.randrange(parts[0].shape[0] - self.crop_size + 1)
-        place = rng.randrange(sum(places))
-        right = place >= places[0]  # of what is held out
-        part, left = parts[right], place - right * places[0]
+        column = rng.randrange(sum(columns))
+        right = column >= columns[0]  # of the held-out quarter
+        part, left = parts[right], column - right * columns[0]
         crop = part[top : top + self.crop_size, left : left + self.crop_size]
         if self.split == 'train' and rng.random() < 0.5:
             crop = crop[:, ::-1]

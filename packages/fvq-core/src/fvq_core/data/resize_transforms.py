@@ -1,6 +1,7 @@
 """Centre crops of evaluation scripts that do not follow ADM: other kernels, other roundings, or no resize at all.
 
-The kernel alone moves rFID, so a protocol has to name it. Each class gives the pixels of one library's pair of transforms.
+The kernel by itself changes rFID, so a protocol has to name it. Each class gives the pixels of one library's
+pair of transforms.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..registry import TRANSFORMS
 
 
 class SquareCrop:
-    """A centred square of `size` pixels; it draws nothing.
+    """A centred square of `size` pixels, without randomness.
 
     Args:
         size: Side of the crop in pixels.
@@ -53,7 +54,7 @@ class BilinearCenterCrop(SquareCrop):
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         short, long = min(image.size), max(image.size)
-        length = int(self.size * long / short)  # cut off, not rounded
+        length = int(self.size * long / short)  # truncated, not rounded
         size = (self.size, length) if image.width <= image.height else (length, self.size)
         return cut_center(image.resize(size, Image.Resampling.BILINEAR), self.size)
 
@@ -62,11 +63,11 @@ class BilinearCenterCrop(SquareCrop):
 class OpenCVCenterCrop(SquareCrop):
     """albumentations' `SmallestMaxSize(size)` and `CenterCrop(size, size)`: OpenCV's bilinear kernel, no antialiasing.
 
-    It looks at four pixels however much it shrinks, so that fine patterns alias.
+    It reads four pixels however much it shrinks, so fine patterns alias.
     """
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        import cv2  # a tenth of a second, and loading a tokenizer needs none of it
+        import cv2  # takes a tenth of a second, and loading a tokenizer does not need it
 
         pixels, scale = np.asarray(image.convert('RGB')), self.size / min(image.size)
         if scale != 1:
@@ -77,7 +78,7 @@ class OpenCVCenterCrop(SquareCrop):
 
 
 def cut_center(image: Image.Image, size: int) -> Image.Image:
-    """torchvision's centre crop: black around what is smaller, and halves of a pixel rounded to even."""
+    """torchvision's centre crop: smaller images are padded with black, half pixels are rounded to even."""
     missing_x, missing_y = max(size - image.width, 0), max(size - image.height, 0)
     if missing_x or missing_y:
         padded = Image.new(image.mode, (image.width + missing_x, image.height + missing_y))

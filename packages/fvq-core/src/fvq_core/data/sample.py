@@ -21,8 +21,8 @@ class Sample(TypedDict):
     """One image of a dataset.
 
     `image` is uint8 (3, H, W), or None if the file could not be read. `unreadable` names files that were skipped on the
-    way to this sample, and `reasons` says why. `error` carries a user's mistake out of a loader process. `flip` asks the
-    device to mirror the image; see `fvq_core.images.device_images`.
+    way to this sample, and `reasons` says why. `error` carries the message of a `UserError` out of a loader process. `flip` asks
+    the device to mirror the image; see `fvq_core.images.device_images`.
     """
 
     image: Tensor | None
@@ -39,15 +39,15 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def sample_rng(seed: int, position: int) -> random.Random:
-    """The random source of one sample of the data order; the same on every machine and for any number of workers."""
+    """The random source of one sample in the data order; the same on every machine and for any number of workers."""
     return random.Random(f'{seed}/{position}')
 
 
 def check_index(dataset: Sized, index: int | tuple[int, int]) -> None:
-    """Raise past the last sample: without it `for sample in dataset` would not end.
+    """Raise if an index is out of range; otherwise `for sample in dataset` would not end.
 
     Raises:
-        IndexError: There is no such sample.
+        IndexError: It is out of range.
     """
     number = index[0] if isinstance(index, tuple) else index
     if not -len(dataset) <= number < len(dataset):
@@ -75,12 +75,12 @@ def collate_samples(samples: list[Sample]) -> dict[str, Any]:
 
 
 class UnreadableImages:
-    """Counts the distinct unreadable files of a run, names each once in the log, and stops when there are too many.
+    """Counts the distinct unreadable files of a run, logs each once, and raises when there are too many.
 
     Args:
         dataset_size: Number of files.
-        allowed: Largest tolerated share of them.
-        logger: Where each is named.
+        allowed: Largest tolerated share of unreadable files.
+        logger: Where each is logged.
     """
 
     def __init__(self, dataset_size: int, allowed: float, logger: Any) -> None:
@@ -89,10 +89,10 @@ class UnreadableImages:
         self.last = ''
 
     def check(self, batch: Mapping[str, Any]) -> bool:
-        """Whether the batch has any image to work on.
+        """Whether the batch has any image.
 
         Raises:
-            UserError: A user's mistake in the data, or too many unreadable files.
+            UserError: The error of a sample, or too many unreadable files.
         """
         if batch['error']:
             raise UserError(batch['error'])
@@ -106,10 +106,10 @@ class UnreadableImages:
         return batch.get('images', batch.get('codes')) is not None
 
     def check_share(self, unreadable: int) -> None:
-        """Raise if there are too many.
+        """Raise if too many files are unreadable.
 
         Args:
-            unreadable: Distinct unreadable files, of this rank or of all.
+            unreadable: Number of distinct unreadable files, of this rank or of all.
 
         Raises:
             UserError: More than `allowed`, or all of them, with which training would wait for an image forever.

@@ -1,4 +1,4 @@
-"""An endless data order that starts anywhere in O(1): what makes resuming exact and cheap."""
+"""An endless data order that can start anywhere in O(1), which makes resuming exact and cheap."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..registry import SAMPLERS
 
 @SAMPLERS.register_module()
 class SeekableSampler(Sampler):
-    """Yields (index, position) for ever, a fresh permutation each epoch.
+    """Yields (index, position) forever, with a new permutation each epoch.
 
     Position p of the global order is entry p mod n of the permutation of epoch p // n, whatever the number of ranks;
     rank r of W takes positions start + r, start + r + W, ...
 
     Args:
-        dataset: What is sampled.
-        seed: Of the permutations.
-        shuffle: Whether to permute at all.
+        dataset: The dataset.
+        seed: Seed of the permutations.
+        shuffle: Whether to permute.
 
     Attributes:
-        start: First position; set it before iterating to resume.
+        start: First position; to resume, set it before iterating.
     """
 
     def __init__(self, dataset: Sized, seed: int = 0, shuffle: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Where the images of a tar file lie: one scan of its headers, kept in a cache, makes every image readable at once."""
+"""The index of a tar file: one scan of its headers, kept in a cache, gives the offset of every image."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
 
 FORMAT = 2  # of the cached files; raise it when what they hold changes
-EXAMPLES = 3  # names of members that are left out
-TAIL = 2**20  # bytes looked at behind the last member; writers pad with zeros to far less
+MAX_EXAMPLES = 3  # names of members that are left out
+TAIL_BYTES = 2**20  # read behind the last member; writers pad with far fewer zeros
 
 logger = logging.getLogger('fvq')
 
@@ -34,12 +34,12 @@ class ShardIndex:
     """The images of one tar file in its order.
 
     Attributes:
-        names: Of the members.
-        labels: int64, -1 where there is no `.cls` member.
-        offsets: int64, of the first byte of each in the tar file.
+        names: Names of the members.
+        labels: int64, -1 without a `.cls` member.
+        offsets: int64, position of the first byte of each in the tar file.
         sizes: int64, in bytes.
         others: Number of members that are neither image nor label, or hidden; see `is_hidden`.
-        examples: Names of the first few of these.
+        examples: Names of the first few of them.
     """
 
     names: PackedNames
@@ -51,7 +51,7 @@ class ShardIndex:
 
 
 class BoundedReader(io.BufferedReader):
-    """A file that never allocates more than it has, however much `tarfile` asks for on the word of a header."""
+    """A file that never allocates more than its size, whatever `tarfile` asks for because of a header."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > tarfile.BLOCKSIZE:
@@ -60,7 +60,7 @@ class BoundedReader(io.BufferedReader):
 
 
 def split_member(name: str) -> tuple[str, str]:
-    """Sample key and extension in lower case, parted at the first dot of the file name, as WebDataset does."""
+    """Sample key and lower-case extension, split at the first dot of the file name, as in WebDataset."""
     folder, slash, file = name.rpartition('/')
     stem, _, extension = file.partition('.')
     return folder + slash + stem, extension.lower() if stem else ''
@@ -70,7 +70,7 @@ def scan_shard(path: str) -> ShardIndex:
     """Read every header of a tar file.
 
     Raises:
-        UserError: It is no plain tar, it is truncated or damaged, or a member cannot be read by its offset.
+        UserError: It is not a plain tar, is truncated or damaged, or has a member that cannot be read by its offset.
     """
     images: list[tuple[str, int, int]] = []
     labels: dict[str, int] = {}
@@ -80,7 +80,7 @@ def scan_shard(path: str) -> ShardIndex:
         with BoundedReader(io.FileIO(path)) as file, tarfile.open(fileobj=file, mode='r:') as tar:
             end = -1
             while (member := tar.next()) is not None:
-                cast(Any, tar).members.clear()  # it would keep them all
+                cast(Any, tar).members.clear()  # which it would all keep
                 if tar.offset <= end or member.size < 0:
                     raise tarfile.ReadError(f'{member.name} has a negative size')
                 end = tar.offset
@@ -100,7 +100,7 @@ def scan_shard(path: str) -> ShardIndex:
                     labels[key] = read_label(path, tar, member)
                 else:
                     others += 1
-                    examples += [member.name] if others <= EXAMPLES else []
+                    examples += [member.name] if others <= MAX_EXAMPLES else []
             end = tar.offset
         check_end(path, end, len(images))
     except tarfile.ReadError as error:
@@ -114,7 +114,7 @@ def scan_shard(path: str) -> ShardIndex:
         ) from error
     except UserError:
         raise
-    except (OSError, MemoryError, *MISTAKES) as error:  # sizes that are none, a chain of headers without end
+    except (OSError, MemoryError, *MISTAKES) as error:  # impossible sizes, an endless chain of headers
         raise UserError(f'TarShards: {path} cannot be read: {error}; fetch or write it again.') from error
     return ShardIndex(
         PackedNames.pack(name for name, _, _ in images),
@@ -127,14 +127,14 @@ def scan_shard(path: str) -> ShardIndex:
 
 
 def check_end(path: str, end: int, images: int) -> None:
-    """Refuse a tar file whose last header is not followed by zeros: `tarfile` takes any end for the end.
+    """Raise if the last header of a tar file is not followed by zeros; `tarfile` accepts any end of file.
 
     Raises:
         UserError: Images may be missing.
     """
     with open(path, 'rb') as file:
         file.seek(end)
-        tail = file.read(TAIL)
+        tail = file.read(TAIL_BYTES)
     if not tail or (len(tail) < tarfile.BLOCKSIZE and tail.strip(b'\0')):
         raise UserError(
             f'TarShards: {path} is truncated: it stops without an end mark after {images} images; '
@@ -171,7 +171,7 @@ def default_cache() -> Path:
 
 
 def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
-    """The index of every shard, scanned where the cache has none of that path, size and modification time.
+    """The index of every shard, scanned if the cache has none for this path, size and modification time.
 
     A cache that cannot be written costs a warning: the next start scans again.
 
@@ -183,12 +183,12 @@ def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
         status = Path(path).stat()
         identity = f'{FORMAT}\n{os.path.realpath(path)}\n{status.st_size}\n{status.st_mtime_ns}'
         kept = cache / f'{hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]}.npz'
-        index = recall(kept)
+        index = read_index(kept)
         if index is None:
             index = scan_shard(path)
             try:
                 if writable:
-                    keep(index, kept)
+                    write_index(index, kept)
             except (OSError, UserError) as error:
                 writable = False
                 logger.warning(f'the index of tar shards is not kept ({error}); set index_dir to a writable folder')
@@ -196,8 +196,8 @@ def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
     return indexes
 
 
-def keep(index: ShardIndex, path: Path) -> None:
-    """Write an index, all or nothing, also when several processes do so at once."""
+def write_index(index: ShardIndex, path: Path) -> None:
+    """Write an index all or nothing, even if several processes do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = dict(labels=index.labels, offsets=index.offsets, sizes=index.sizes, others=index.others)
     arrays['examples'] = np.array([os.fsencode(name) for name in index.examples], dtype=np.bytes_)
@@ -205,8 +205,8 @@ def keep(index: ShardIndex, path: Path) -> None:
         np.savez(file, text=index.names.text, ends=index.names.ends, **arrays)
 
 
-def recall(path: Path) -> ShardIndex | None:
-    """A kept index; None where there is none, or none that can be read."""
+def read_index(path: Path) -> ShardIndex | None:
+    """A cached index; None if there is none that can be read."""
     try:
         kept = read_npz(path)
         names = PackedNames(kept['text'], kept['ends'])

@@ -21,11 +21,11 @@ from .image_dataset import ImageDataset
 from .packed_names import PackedNames
 from .tar_index import default_cache, index_shards
 
-OPEN_FILES = 64  # of one process; a machine's limit is often 1,024
+MAX_OPEN_FILES = 64  # per process; the limit of the system is often 1,024
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a{08..10}b` to a08b, a09b, a10b, and `{x,y}` to both: what a shell does, and WebDataset with it.
+    """`a{08..10}b` to a08b, a09b, a10b, and `{x,y}` to both: as in a shell and in WebDataset.
 
     Raises:
         UserError: A range that runs backwards.
@@ -47,8 +47,8 @@ def expand_braces(pattern: str) -> list[str]:
 def find_shards(shards: str | Sequence[str]) -> list[str]:
     """The tar files that a folder, a path, a pattern or a list of these names, in order.
 
-    A pattern may have braces, and wildcards in the file name, which leave out hidden files. Images beside the tar files of a
-    folder are not read; they are logged.
+    A pattern may have braces, and wildcards in the file name, which skip hidden files. Images beside the tar files of a folder
+    are not read; they are logged.
 
     Raises:
         UserError: One does not exist, or there is none.
@@ -71,7 +71,7 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
 
 
 def tars_of_folder(folder: str) -> list[str]:
-    """The tar files right inside a folder, sorted."""
+    """The tar files directly in a folder, sorted."""
     listing = list_folder(folder)
     if listing.images:
         warn_left_out(f'{folder}: {len(listing.images):,} images beside the tar files are left out')
@@ -79,7 +79,7 @@ def tars_of_folder(folder: str) -> list[str]:
 
 
 def wildcards(path: str) -> list[str]:
-    """The files that a path with wildcards in its last part names, sorted."""
+    """The files that match a path with wildcards in its last part, sorted."""
     folder, name = Path(path).parent, Path(path).name
     if not name:
         return []
@@ -87,7 +87,7 @@ def wildcards(path: str) -> list[str]:
 
 
 class OpenFiles:
-    """Files kept open for reading, the most recently used ones; each process opens its own.
+    """The most recently used files, kept open for reading; each process opens its own.
 
     Reading by offset moves no file position, so a file that was open when a process forked serves both.
     """
@@ -96,14 +96,14 @@ class OpenFiles:
         self.descriptors: OrderedDict[str, int] = OrderedDict()
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        """Some bytes of a file.
+        """Bytes of a file.
 
         Raises:
-            OSError: It cannot be opened, or ends before.
+            OSError: It cannot be opened, or ends too early.
         """
         if path not in self.descriptors:
             self.descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            if len(self.descriptors) > OPEN_FILES:
+            if len(self.descriptors) > MAX_OPEN_FILES:
                 os.close(self.descriptors.popitem(last=False)[1])
         self.descriptors.move_to_end(path)
         data = os.pread(self.descriptors[path], size, offset)
@@ -112,7 +112,7 @@ class OpenFiles:
         return data
 
     def __reduce__(self) -> tuple[type[OpenFiles], tuple[()]]:
-        return OpenFiles, ()  # a descriptor means nothing in a process that was not forked from here
+        return OpenFiles, ()  # a descriptor is meaningless in a process that was not forked from this one
 
     def __del__(self) -> None:
         for descriptor in self.descriptors.values():
@@ -123,18 +123,18 @@ class OpenFiles:
 class TarShards(ImageDataset):
     """RGB images of POSIX tar files: members NAME.jpg or .png, and optionally NAME.cls with the label in digits.
 
-    That is what WebDataset writes, and `tar cf` of a folder of images. Unlike WebDataset's stream the order is that of
-    every other dataset, and can be entered anywhere. The tars must be plain, not compressed. Their headers are read
-    once; the index is kept for each path, size and modification time.
+    WebDataset and `tar cf` of a folder of images write such files. Unlike WebDataset's stream, the order is that of every
+    other dataset and can be entered anywhere. The tars must not be compressed. Their headers are read once; the index is
+    cached for each path, size and modification time.
 
     Args:
         shards: A folder of .tar files, a path, a pattern such as `train-{000000..000146}.tar` or `n*.tar`, or a list.
         transforms: See `ImageDataset`.
-        labels: `'cls'` from the .cls members, -1 without one; `'shard'` for one tar a class, as ImageNet's archive
-            holds them: the number of the tar.
-        index_dir: Where the index is kept; default `fvq/tar_index` in the user's cache folder.
+        labels: `'cls'` takes them from the .cls members, -1 without one; `'shard'` is the number of the tar, for one tar
+            per class as in ImageNet's archive.
+        index_dir: Where the index is cached; default `fvq/tar_index` in the user's cache folder.
         decoder: See `ImageDataset`.
-        seed: Of the random transforms.
+        seed: Seed of the random transforms.
         exif_orientation: See `ImageDataset`.
 
     Raises:

@@ -1,7 +1,7 @@
 """Crops and flips, in the way of ADM (Dhariwal & Nichol, 2021), which LlamaGen, VAR and FVQ follow.
 
-A transform is called with a PIL image and a `random.Random` of its own sample, so that what a sample looks like depends
-on the seed and its place in the data order alone, never on workers or on what came before.
+A transform is called with a PIL image and a `random.Random` of its own sample, so a sample depends only on the
+seed and its position in the data order, never on workers or on earlier samples.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class CropTooLargeError(UserError):
 
 
 class Window(NamedTuple):
-    """What a crop draws before it touches a pixel: the image is halved, resized, and cut; sizes are in pixels."""
+    """A crop before any pixel is touched: the image is halved, resized, and cut; sizes are in pixels."""
 
     halvings: int
     width: int
@@ -47,7 +47,7 @@ def shrunk_size(width: int, height: int, short_side: int) -> tuple[int, int, int
 
 
 def cut(image: Image.Image, window: Window) -> Image.Image:
-    """A crop by PIL: halvings by a box filter, the rest bicubic. This is the reference for every faster way."""
+    """A crop by PIL: halvings by a box filter, then bicubic. This is the reference for every faster implementation."""
     for _ in range(window.halvings):
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     image = image.resize((window.width, window.height), Image.Resampling.BICUBIC)
@@ -55,12 +55,12 @@ def cut(image: Image.Image, window: Window) -> Image.Image:
 
 
 class ADMCrop:
-    """A square crop of the shrunk image; a subclass says where.
+    """A square crop of the shrunk image; a subclass chooses its position.
 
     Args:
         size: Side of the crop in pixels.
         upsample: Enlarge an image whose short side is below `size`, as the released code silently does; otherwise it is
-            an error. ImageNet needs True: it has a few small images.
+            an error. ImageNet has a few small images and needs True.
     """
 
     def __init__(self, size: int, upsample: bool = False) -> None:
@@ -72,10 +72,10 @@ class ADMCrop:
         return cut(image, self.window(image.width, image.height, rng))
 
     def window(self, width: int, height: int, rng: random.Random) -> Window:
-        """Where to cut an image of that size.
+        """The window of an image of this size.
 
         Raises:
-            CropTooLargeError: The image would have to be enlarged, and may not be.
+            CropTooLargeError: The image is too small and `upsample` is False.
         """
         if min(width, height) < self.size and not self.upsample:
             raise CropTooLargeError(
@@ -110,8 +110,8 @@ class ADMRandomCrop(ADMCrop):
 
     Args:
         size: Side of the crop in pixels.
-        min_fraction: Smallest share of the short side that the crop covers.
-        max_fraction: Largest share.
+        min_fraction: Smallest fraction of the short side that the crop covers.
+        max_fraction: Largest fraction.
         upsample: See `ADMCrop`.
     """
 
@@ -138,8 +138,8 @@ class HorizontalFlip:
 
     Args:
         p: Probability.
-        on_device: Only draw the coin here; the batch carries it as `flip`, and `fvq_core.images.device_images` mirrors.
-            It must then be the last transform. The coin, and so the image, is the same either way.
+        on_device: Only draw here; the batch carries the result as `flip`, and `fvq_core.images.device_images` mirrors.
+            It must then be the last transform. Images are the same either way.
     """
 
     def __init__(self, p: float = 0.5, on_device: bool = False) -> None:
@@ -148,7 +148,7 @@ class HorizontalFlip:
         self.p, self.on_device = p, on_device
 
     def draw(self, rng: random.Random) -> bool:
-        """The coin of one sample."""
+        """Whether to mirror a sample."""
         return rng.random() < self.p
 
     def __call__(self, image: Pixels, rng: random.Random) -> Pixels:

@@ -1,4 +1,4 @@
-"""The bundled photographs as a whole, small enough to look at side by side."""
+"""The bundled photographs, whole and small enough to be shown side by side."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..registry import DATASETS
-from .photos import PHOTO_NAMES, RIGHT, held_out_columns, load_photos
+from .photos import PHOTO_NAMES, RIGHT_QUARTER, held_out_columns, load_photos
 from .sample import Sample, to_tensor
 
-MULTIPLE = 16  # sides are multiples of it, so that tokenizers of f = 16 or less take the photos as they are
+SIDE_MULTIPLE = 16  # tokenizers that downsample by 16 or less take the photos as they are
 
 
 @DATASETS.register_module()
@@ -21,7 +21,7 @@ class WholePhotos(Dataset):
     Args:
         height: In pixels, a multiple of 16; the width follows, rounded to a multiple of 16.
         held_out: The quarter that training did not see, as `BundledPhotos` has it.
-        seed: Not used.
+        seed: Unused.
 
     Raises:
         UserError: The height is not a multiple of 16.
@@ -29,9 +29,9 @@ class WholePhotos(Dataset):
 
     caption = 'Each photo beside its reconstruction. The bar marks the quarter that training never saw.'
 
-    def __init__(self, height: int = 192, held_out: int = RIGHT, seed: int = 0) -> None:
-        if height < MULTIPLE or height % MULTIPLE:
-            raise UserError(f'WholePhotos: height must be a multiple of {MULTIPLE}, got {height}.')
+    def __init__(self, height: int = 192, held_out: int = RIGHT_QUARTER, seed: int = 0) -> None:
+        if height < SIDE_MULTIPLE or height % SIDE_MULTIPLE:
+            raise UserError(f'WholePhotos: height must be a multiple of {SIDE_MULTIPLE}, got {height}.')
         self.height, self.held_out = height, held_out
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class WholePhotos(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         photo = Image.fromarray(load_photos()[PHOTO_NAMES[index]])
-        width = round(photo.width * self.height / photo.height / MULTIPLE) * MULTIPLE
+        width = round(photo.width * self.height / photo.height / SIDE_MULTIPLE) * SIDE_MULTIPLE
         image = to_tensor(photo.resize((width, self.height), Image.Resampling.LANCZOS))
         return Sample(image=image, label=index, unreadable=[], error=None)
 
