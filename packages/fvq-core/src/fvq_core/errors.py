@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line saying who, what was expected, what came and what to do."""
+"""Errors that a user can fix: one line naming what failed, what was expected, what came and the remedy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Bad input. The command line prints its message alone and exits with code 2.
+    """Bad input. The command line prints only its message and exits with code 2.
 
-    The message is one line: words that it quotes from a file bring no line ends and no control characters into a terminal.
+    The message is one line: what it quotes from a file cannot bring line ends or control characters into a terminal.
     """
 
     def __str__(self) -> str:
@@ -26,7 +26,7 @@ class NonFiniteLossError(UserError):
 
 
 def one_line(text: str) -> str:
-    """A text with spaces for its line ends and escapes for what does not print; bytes of file names are kept."""
+    """A text with spaces in place of line ends, and unprintable characters escaped; bytes of file names are kept."""
     if text.isprintable():
         return text
     return ''.join(
@@ -40,7 +40,7 @@ def is_file_name_byte(char: str) -> bool:
     return '\udc80' <= char <= '\udcff'
 
 
-# What wrong values make constructors and libraries raise, beside ValueError. Not OSError and MemoryError: the machine's.
+# What constructors and libraries raise for wrong values. Not OSError and MemoryError, which are the machine's.
 MISTAKES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
 
 
@@ -62,7 +62,7 @@ def user_errors(what: str) -> Iterator[None]:
 
 
 def nearest_hint(name: str, valid: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the closest valid name, else the valid names themselves."""
+    """`did you mean 'x'?` with the closest valid name, else a list of the valid names."""
     valid = sorted(valid)
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     if close:

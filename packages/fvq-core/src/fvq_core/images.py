@@ -12,8 +12,8 @@ from torch import Tensor
 from .errors import NonFiniteError, UserError
 from .ops.finite import may_look
 
-FARTHEST = 10.0  # no image in [-1, 1], however it was resized or distorted, and no noise reaches this
-BRIGHTEST = 2.0  # nor this, if none of its pixels is below 0
+MAX_MAGNITUDE = 10.0  # not reached by images in [-1, 1], however resized or distorted, nor by noise
+MAX_NONNEGATIVE = 2.0  # nor this, if no pixel is below 0
 
 
 def from_uint8(images: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def to_uint8(images: Tensor) -> Tensor:
     """Float [-1, 1] to uint8 by clamping and rounding to the nearest level; the inverse of `from_uint8`.
 
     Raises:
-        UserError: The tensor holds no floats.
+        UserError: The tensor is not floating-point.
         NonFiniteError: On a CPU: a pixel is NaN. Infinite ones are clamped.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
@@ -49,13 +49,13 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def device_images(batch: Mapping[str, Any], device: torch.device | str) -> Tensor:
-    """The images of a batch on a device, mirrored where the loader's coin said so: (B, 3, H, W) float32 in [-1, 1].
+    """The images of a batch on a device, mirrored if the loader drew so: (B, 3, H, W) float32 in [-1, 1].
 
-    They travel as uint8, a quarter of the bytes of floats; from pinned memory the copy overlaps with computation.
+    They are copied as uint8, a quarter of the bytes of floats; from pinned memory the copy overlaps with computation.
 
     Args:
         batch: What `collate_samples` made: `images` uint8 (B, 3, H, W), and optionally `flip` bool (B,).
-        device: Where to.
+        device: The target.
     """
     images, flip = batch['images'].to(device, non_blocking=True), batch.get('flip')
     if flip is not None and flip.any():
@@ -65,15 +65,15 @@ def device_images(batch: Mapping[str, Any], device: torch.device | str) -> Tenso
 
 
 def check_images(owner: str, images: Any, channels: int | None, device: torch.device) -> None:
-    """Raise if these are not a batch of float images in [-1, 1]. Values are looked at on a CPU only.
+    """Raise if these are not a batch of float images in [-1, 1]. Values are only checked on a CPU.
 
-    Images in [0, 1] cannot be told from bright ones for certain, so they get a warning, unless they are levels that
-    `from_uint8` gives.
+    Images in [0, 1] cannot be told from bright ones with certainty, so they only cause a warning, unless all their
+    values are levels of `from_uint8`.
 
     Args:
-        owner: Who takes them, for messages.
-        images: What a caller gave.
-        channels: How many they must have; None for any number.
+        owner: What takes them, for messages.
+        images: The argument of a caller.
+        channels: Number of channels; None for any.
         device: Where they must be.
 
     Raises:
@@ -116,7 +116,7 @@ def check_range(owner: str, images: Tensor) -> None:
         raise NonFiniteError(
             f'{owner}: image {int(broken_B.nonzero()[0])} of {len(images)} holds NaN or infinite pixels; look at what made it.'
         )
-    if max(-low, high) > FARTHEST or (low >= 0 and high > BRIGHTEST):
+    if max(-low, high) > MAX_MAGNITUDE or (low >= 0 and high > MAX_NONNEGATIVE):
         raise UserError(
             f'{owner}: expected images in [-1, 1], got values from {low:g} to {high:g}; pixels x from 0 to 255 are '
             'x / 127.5 - 1, or from_uint8(x) of uint8 ones.'

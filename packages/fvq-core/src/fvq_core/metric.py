@@ -57,7 +57,7 @@ class MetricValue:
 
 
 class Metric:
-    """Sees batches, keeps sums, computes named values.
+    """Accumulates sums over batches and computes named values.
 
     A metric holds float64 or int64 tensors, never images; `reduce` sums them over ranks.
     """
@@ -67,11 +67,11 @@ class Metric:
         raise NotImplementedError
 
     def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
-        """Add a batch: images in [-1, 1] and what the tokenizer made of them in eval mode."""
+        """Add a batch: images in [-1, 1] and the output of the tokenizer in eval mode."""
         raise NotImplementedError
 
     def statistics(self) -> list[Tensor]:
-        """The tensors that hold everything; summed in place over ranks."""
+        """All accumulated tensors, which `reduce` sums over ranks in place."""
         raise NotImplementedError
 
     def compute(self) -> dict[str, MetricValue]:

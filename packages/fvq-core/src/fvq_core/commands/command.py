@@ -1,4 +1,4 @@
-"""What every command shares: help that teaches, one line for a mistake, exit code 2."""
+"""What all commands share: help with examples, one line for bad input, exit code 2."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def command(function: Callable[[Sequence[str] | None], None]) -> Main:
-    """Turn a user's mistake, or a path that cannot be used, into one line on stderr and exit code 2.
+    """Turn bad input, or a path that cannot be used, into one line on stderr and exit code 2.
 
-    Anything else stays a traceback, and so does a mistake if FVQ_DEBUG is set.
+    Other errors stay tracebacks, and so does bad input if FVQ_DEBUG is set.
     """
 
     @functools.wraps(function)
     def run(argv: Sequence[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors='backslashreplace')  # file names need not be text of the terminal's encoding
+                stream.reconfigure(errors='backslashreplace')  # file names need not be valid in the terminal's encoding
         try:
             function(argv)
         except UserError as error:
@@ -52,7 +52,7 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, with the nearest option, instead of repeating its usage."""
+    """A parser whose errors are one line with the nearest option, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r'unrecognized arguments:.*?(--[\w-]+)', message)
@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
     """A parser whose help ends with examples."""
-    # Third-party chatter on import that no user of ours can act on.
+    # Warnings of third parties on import, which users cannot act on.
     warnings.filterwarnings('ignore', category=DeprecationWarning)
     warnings.filterwarnings('ignore', category=FutureWarning)
     return Parser(

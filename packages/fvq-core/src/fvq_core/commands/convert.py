@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..interop import OTHER_PEERS, PEERS
     from ..registry import load_plugins
 
-    load_plugins()  # which tell of their peers
+    load_plugins()  # which register peers
     parser = make_parser('convert.py', __doc__ or '', EXAMPLE)
     parser.add_argument('peer', help=f'whose layout it is: {", ".join([*PEERS, *OTHER_PEERS])}')
     parser.add_argument(
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--fold-label',
         type=int,
-        help="the class whose codebook counts, for FVQ's class-conditional bridge; 1000 is no class",
+        help="the class whose codebook counts, for FVQ's class-conditional bridge; 1000 means no class",
     )
     parser.add_argument('--depth', type=int, help="codes of a position in FVQ's residual variant, 4 as released")
     parser.add_argument(
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None) -> None:
         '--space-to-depth',
         type=int,
         nargs=2,
-        help='rows and columns of the latent that one code of RQ-VAE covers, where that is no square',
+        help='rows and columns of the latent that one code of RQ-VAE covers, if they are not square',
     )
     parser.add_argument(
         '--heads',

@@ -1,4 +1,4 @@
-"""Share a saved tokenizer on the Hugging Face hub, with a model card that says what is known of it."""
+"""Share a saved tokenizer on the Hugging Face hub, with a model card."""
 
 from __future__ import annotations
 

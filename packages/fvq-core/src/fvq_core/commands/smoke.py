@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def smoke(name: str) -> tuple[set[str], float, str]:
-    """What the smoke run of one config proved, how long it took, and its last words if it failed."""
+    """What the smoke run of a config proved, its seconds, and its last line of output if it failed."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         program = 'import sys; from fvq_core.commands.train import main; sys.exit(main(sys.argv[1:]))'

@@ -21,8 +21,8 @@ class Sample(TypedDict):
     """One image of a dataset.
 
     `image` is uint8 (3, H, W), or None if the file could not be read. `unreadable` names files that were skipped on the
-    way to this sample, and `reasons` says why. `error` carries the message of a `UserError` out of a loader process. `flip` asks
-    the device to mirror the image; see `fvq_core.images.device_images`.
+    way to this sample, and `reasons` says why. `error` carries the message of a `UserError` out of a loader process.
+    `flip` asks the device to mirror the image; see `fvq_core.images.device_images`.
     """
 
     image: Tensor | None

@@ -1,1 +1,1 @@
-"""Reading and writing files: atomic, of bounded size, never running what they hold."""
+"""Reading and writing files: atomically, within bounds, and without running code in them."""

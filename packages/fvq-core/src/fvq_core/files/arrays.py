@@ -1,4 +1,4 @@
-"""Reading `.npy` and `.npz` files: their headers are checked against the bytes there are, and nothing is ever unpickled."""
+"""Reading `.npy` and `.npz` files: their headers are checked against the bytes there are, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import UserError
 from .bounded import regular_size, size_of
 
-# A few arrays of zeros may be small on the disk; more than that is made to fill the memory.
+# A few arrays of zeros may be small on the disk; more than that is meant to fill the memory.
 FREE_BYTES, MAX_RATIO = 2**28, 16
 MAX_HEADER, PIECE = 2**14, 2**22
 # What NumPy and zipfile raise on damaged files.
@@ -27,10 +27,10 @@ DAMAGED = (
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, column-major order and dtype from the start of `.npy` data; the stream is at the first number then.
+    """Shape, column-major order and dtype from the start of `.npy` data; the stream is then at the first number.
 
     Raises:
-        ValueError: It is no such header, or one of objects, or with sizes that cannot be.
+        ValueError: It is not such a header, is one of objects, or has impossible sizes.
     """
     try:
         version = np.lib.format.read_magic(stream)
@@ -43,7 +43,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     except DAMAGED as error:
         raise ValueError(' '.join(str(error).split())[:200] or type(error).__name__) from error
     if any(type(side) is not int or side < 0 for side in shape):
-        raise ValueError(f'no array has the shape {shape}')
+        raise ValueError(f'no array can have the shape {shape}')
     return shape, fortran, dtype
 
 
@@ -57,30 +57,30 @@ def map_npy(path: str | Path, mode: Literal['r', 'c'] = 'r') -> np.ndarray:
 
     Args:
         path: The file.
-        mode: `'r'` for one that cannot be written, `'c'` for one whose changes never reach the file.
+        mode: `'r'` for a read-only array, `'c'` for one whose changes do not reach the file.
 
     Raises:
         ValueError: It is damaged, holds objects, or has fewer bytes than its header says. Callers name the file.
         OSError: It is missing or not a file, or cannot be opened.
     """
-    shape, fortran, dtype, start = npy_place(path)
+    shape, fortran, dtype, start = npy_position(path)
     if not data_bytes(shape, dtype):
         return np.zeros(shape, dtype)  # nothing to map
     return np.memmap(path, dtype, mode, start, shape, 'F' if fortran else 'C')
 
 
 def read_npy(path: str | Path) -> np.ndarray:
-    """The array of a small `.npy` file, whole; faster than a map of it.
+    """The array of a small `.npy` file, read whole; faster than mapping it.
 
     Raises:
         ValueError, OSError: See `map_npy`.
     """
-    shape, fortran, dtype, start = npy_place(path)
+    shape, fortran, dtype, start = npy_position(path)
     flat = np.fromfile(path, dtype, math.prod(shape), offset=start)
     return flat.reshape(shape, order='F' if fortran else 'C')
 
 
-def npy_place(path: str | Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+def npy_position(path: str | Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """Shape, column-major order and dtype of a `.npy` file, and the byte at which its numbers start.
 
     Raises:
@@ -103,10 +103,11 @@ def read_npz(path: str | Path, wanted: Callable[[str], bool] = lambda name: True
 
     Args:
         path: The file.
-        wanted: Which of them, by name; no more than the names is read of others.
+        wanted: Names of the arrays to read; of others only the names are read.
 
     Raises:
-        UserError: It is missing, no such file or damaged, holds objects, or would need far more memory than it has bytes.
+        UserError: It is missing, is not an npz, is damaged, holds objects, or would need far more memory than it has
+            bytes.
     """
     size = regular_size(path, 'name an .npz file')
     try:
@@ -121,10 +122,10 @@ def read_npz(path: str | Path, wanted: Callable[[str], bool] = lambda name: True
 
 
 def check_ratio(unpacked: int, packed: int) -> None:
-    """Refuse what is small on the disk and made to fill the memory.
+    """Raise if arrays are small on the disk and huge in memory.
 
     Raises:
-        ValueError: It is.
+        ValueError: They are.
     """
     if unpacked > max(FREE_BYTES, MAX_RATIO * packed):
         raise ValueError(f'{unpacked:,} bytes of arrays in a file of {packed:,}')
@@ -134,7 +135,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
     """An array of a zip.
 
     Raises:
-        ValueError: See `read_header`; or it has other bytes than its header says.
+        ValueError: See `read_header`; or its size is not what its header says.
     """
     with archive.open(member) as stream:
         shape, fortran, dtype = read_header(stream)
@@ -153,7 +154,7 @@ def npz_names(path: str | Path) -> list[str]:
     """The names of the arrays in a `.npz` file.
 
     Raises:
-        UserError: It is missing, or no such file.
+        UserError: It is missing, or is not an npz.
     """
     regular_size(path, 'name an .npz file')
     try:

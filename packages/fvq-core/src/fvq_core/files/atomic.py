@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens while they are written."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import UserError
 
-# What to do about an error of the system; others speak for themselves.
+# Remedies for errors of the system; other errors speak for themselves.
 REMEDIES = {
     errno.ENOSPC: 'free some space on the disk',
     errno.EDQUOT: 'free some space in your quota',
@@ -26,18 +26,20 @@ REMEDIES = {
 
 @contextmanager
 def staged(path: Path, kept: str, flush: bool = True) -> Iterator[Path]:
-    """Somewhere to write what becomes `path` at the end of the block, if nothing went wrong in it.
+    """A temporary path to write to; it replaces `path` at the end of the block unless the block raises.
 
-    The staging file lies beside the target under a name of its own, so that two writers never share one. A crash leaves the
-    old file or the new one, never half; a killed process also a `.NAME.XXXXXXXX.partial`, see `remove_leftovers`.
+    The staging file is in the folder of the target and has a unique name, so that two writers never share one. A
+    crash leaves the old file or the new one, never half of it; a killed process also leaves a
+    `.NAME.XXXXXXXX.partial`, see `remove_leftovers`.
 
     Args:
         path: The target.
-        kept: What stays valid when this fails, for the message.
-        flush: To the disk, so that a power cut leaves no half either; not worth a wait where a file can be made again.
+        kept: A sentence for the error message: what stays valid if writing fails.
+        flush: Whether to flush to the disk, so that a power cut leaves no half file either; not worth the wait for
+            files that can be made again.
 
     Raises:
-        UserError: The file cannot be written: what the system says, and what to do. Nothing half-written stays.
+        UserError: The file cannot be written, with the reason and a remedy. Nothing half-written stays.
     """
     staging = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
     try:
@@ -50,22 +52,22 @@ def staged(path: Path, kept: str, flush: bool = True) -> Iterator[Path]:
         remedy = f'; {REMEDIES[error.errno]}' if error.errno in REMEDIES else ''
         raise UserError(f'{path} could not be written ({error.strerror or error}){remedy}. {kept}') from error
     finally:
-        with contextlib.suppress(OSError):  # it is gone after a success; where it cannot be removed, it is harmless
+        with contextlib.suppress(OSError):  # it is gone after a success, and harmless if it cannot be removed
             staging.unlink()
 
 
 def write_atomically(path: Path, data: bytes, kept: str, flush: bool = True) -> None:
-    """Write the bytes of a file by way of `staged`, whose arguments and errors these are."""
+    """Write the bytes of a file through `staged`; see there for arguments and errors."""
     with staged(path, kept, flush) as staging:
         staging.write_bytes(data)
 
 
 def file_above(path: Path) -> Path | None:
-    """The file that stands where a folder, or one above it, should be; None where none does."""
+    """The file that is in the place of a folder or of one above it; None if there is none."""
     return next((above for above in (path, *path.parents) if above.is_file()), None)
 
 
 def remove_leftovers(folder: Path, name: str = '*') -> None:
-    """Remove what killed writers of a file, or of any file, left in a folder. Nobody may be writing there."""
+    """Remove what killed writers of a file, or of any file, left in a folder. Nobody else may be writing there."""
     for leftover in folder.glob(f'.{name if name == "*" else glob.escape(name)}.*.partial'):
         leftover.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Opening a file that somebody else wrote: only a regular one, and no more of it than is expected."""
+"""Opening files that somebody else wrote: only regular files, and within a size limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def regular_size(path: str | Path, remedy: str) -> int:
         remedy: What to do about it, for messages.
 
     Raises:
-        UserError: There is no such file, or it is a folder, a pipe or a device.
+        UserError: It does not exist, or is a folder, a pipe or a device.
     """
     try:
         return size_of(path)
@@ -25,7 +25,7 @@ def regular_size(path: str | Path, remedy: str) -> int:
 
 
 def size_of(path: str | Path) -> int:
-    """The same for callers that name the file themselves.
+    """`regular_size` for callers that name the file in their own messages.
 
     Raises:
         OSError: See `regular_size`.
@@ -37,7 +37,7 @@ def size_of(path: str | Path) -> int:
 
 
 def read_bounded(path: str | Path, most: int, remedy: str) -> bytes:
-    """A whole file, refused before it is read if it has more than `most` bytes.
+    """The contents of a file, which must not have more than `most` bytes.
 
     Raises:
         UserError: See `regular_size`; or it is too large, or cannot be read.

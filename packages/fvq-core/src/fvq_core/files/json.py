@@ -1,4 +1,4 @@
-"""JSON files: read within bounds, and written all or nothing."""
+"""JSON files: read within a size limit, and written all or nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAMAGED = 'write it again'
 
 
 def parse_json(text: str | bytes, name: str, remedy: str = DAMAGED) -> Any:
-    """What JSON text says.
+    """The value of a JSON text.
 
     Args:
         text: UTF-8 if bytes.
@@ -43,7 +43,7 @@ def parse_json(text: str | bytes, name: str, remedy: str = DAMAGED) -> Any:
 
 
 def read_json_value(path: str | Path, remedy: str = DAMAGED) -> Any:
-    """What a JSON file holds.
+    """The value in a JSON file.
 
     Raises:
         UserError: It is missing, not a file, larger than `MAX_BYTES`, or not valid JSON; see `parse_json`.
@@ -52,7 +52,7 @@ def read_json_value(path: str | Path, remedy: str = DAMAGED) -> Any:
 
 
 def read_json_object(path: str | Path, remedy: str = DAMAGED) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """The object in a JSON file.
 
     Raises:
         UserError: See `read_json_value`; or it holds a list, text or a number.
@@ -64,7 +64,7 @@ def read_json_object(path: str | Path, remedy: str = DAMAGED) -> dict[str, Any]:
 
 
 def read_json(path: str | Path) -> dict[str, Any] | None:
-    """The object that a JSON file of our own holds; None if there is no such file, or none that is whole."""
+    """The object in a JSON file of our own; None if the file does not exist or is damaged."""
     try:
         return read_json_object(path)
     except UserError:
@@ -72,7 +72,7 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write JSON, all or nothing; what is not finite becomes null, for NaN and Infinity are no JSON.
+    """Write JSON, all or nothing; NaN and infinity, which are not JSON, become null.
 
     Raises:
         UserError: The file cannot be written.
@@ -82,7 +82,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def finite(document: Any) -> Any:
-    """The same with None in place of floats that are not finite."""
+    """A value with None in place of non-finite floats."""
     if isinstance(document, float):
         return document if math.isfinite(document) else None
     if isinstance(document, Mapping):

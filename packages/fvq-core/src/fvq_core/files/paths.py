@@ -9,7 +9,7 @@ from ..errors import UserError
 
 
 def expand_home(path: str | os.PathLike[str]) -> str:
-    """A path that starts with `~` or `~name` as an absolute one; any other, and one of an unknown user, as it is.
+    """A path that starts with `~` or `~name`, made absolute; others, and those of unknown users, unchanged.
 
     A shell does this, but not in a config and not within quotes.
 
@@ -37,5 +37,5 @@ def check_parents(folder: Path) -> None:
 
 
 def printable(path: str) -> str:
-    """A path for a terminal, a log or a name in a file: bytes that are not UTF-8 and control characters are escaped."""
+    """A path for a terminal, a log or a file: control characters and bytes that are not UTF-8 are escaped."""
     return path if path.isprintable() else path.encode('unicode_escape').decode()

@@ -1,4 +1,4 @@
-"""Reading safetensors files: a header of JSON and tensors whose places are checked against the file's size."""
+"""Reading safetensors files: a JSON header, and tensors whose offsets are checked against the size of the file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DAMAGED = (SafetensorError, OSError, ValueError, LookupError, RuntimeError, Type
 
 @contextmanager
 def open_safetensors(path: str | Path, remedy: str = 'write it again') -> Iterator[Any]:
-    """A safetensors file, mapped into memory; `keys()` and `get_tensor(key)` of it read tensors on the CPU.
+    """A safetensors file, mapped into memory; its `keys()` and `get_tensor(key)` read tensors on the CPU.
 
     Args:
         path: The file.
         remedy: What to do about a damaged one, for messages.
 
     Raises:
-        UserError: It is missing, not a file, or damaged, also where that shows only when a tensor is read.
+        UserError: It is missing, not a file, or damaged, even if that shows only when a tensor is read.
     """
     size = regular_size(path, remedy)
     try:

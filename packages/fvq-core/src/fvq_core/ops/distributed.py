@@ -11,18 +11,18 @@ from mmengine.dist import init_dist
 
 from ..errors import UserError
 
-# How long a rank waits for another that is late. One that has died ends the job at once, through its launcher.
+# How long a rank waits for a late one. If one dies, its launcher ends the job at once.
 TIMEOUT = timedelta(minutes=10)
 LAUNCHERS = ('auto', 'none', 'pytorch', 'slurm')
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`'auto'` is what the environment variable FVQ_DEVICE says, else a GPU if there is one, else the CPU.
+    """The device of a name; `'auto'` is the environment variable FVQ_DEVICE, else a GPU if there is one, else the CPU.
 
-    Each process of a distributed run has a GPU of its own.
+    Each process of a distributed run has its own GPU.
 
     Raises:
-        UserError: There is no such device, or not on this machine.
+        UserError: The device does not exist, or not on this machine.
     """
     said_by = 'device'
     if wanted == 'auto':
@@ -53,7 +53,7 @@ def find_launcher(wanted: str) -> str:
 
 
 def join_group(launcher: str, device: str) -> None:
-    """Join the other processes of a run, over NCCL on GPUs and over gloo on CPUs; nothing for one process.
+    """Join the other processes of a run, over NCCL on GPUs and over gloo on CPUs; does nothing for one process.
 
     Raises:
         UserError: Slurm without GPUs, or more processes on this machine than it has GPUs.

@@ -1,4 +1,4 @@
-"""Means, collections and agreements of the processes of a run; each is the identity where there is one process."""
+"""Collective operations over the processes of a run; with one process, each is the identity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import UserError
 
 
 def average_over_ranks(tensors: Sequence[Tensor]) -> None:
-    """Replace floating tensors by their means over ranks, in place, in one message."""
+    """Replace floating-point tensors by their means over ranks, in place, in one collective call."""
     if not dist.is_initialized() or not tensors:
         return
     flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
@@ -53,10 +53,10 @@ def gather_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def broadcast_result(find: Callable[[], Any] | None) -> Any:
-    """What the first process finds, or its mistake, for all processes.
+    """The result or the error of the first process, in all processes.
 
     Args:
-        find: To be called by the first process; None in the others.
+        find: Called by the first process; None in the others.
 
     Raises:
         UserError: In every process.
@@ -75,14 +75,14 @@ def broadcast_result(find: Callable[[], Any] | None) -> Any:
 
 
 def sum_or_raise(counts: Sequence[int], error: UserError | None = None) -> list[int]:
-    """Sums of counts over ranks; if something went wrong on any rank, every rank raises and none waits for it.
+    """Sums of counts over ranks; if any rank has an error, every rank raises, so that none waits.
 
     Args:
-        counts: As many on every rank.
-        error: What went wrong on this rank.
+        counts: The same number of counts on every rank.
+        error: The error of this rank, if it has one.
 
     Raises:
-        UserError: This rank's error, else that of the first rank that has one.
+        UserError: The error of this rank, else of the first rank that has one.
     """
     every: list[Any] = [(list(counts), error and str(error))]
     if dist.is_initialized():

@@ -1,1 +1,1 @@
-"""Pictures of runs, for people who would rather look than read."""
+"""Plots and pictures of runs."""

@@ -1,4 +1,4 @@
-"""How codes are used, and where they lie among the latents."""
+"""Code usage, and codes among the latents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor | None,
     Args:
         histogram_K: Counts over the evaluation set, int64.
         codebook_KD: The mapped codebook.
-        z_ND: Some latents, as the quantizer compares them with codes; None where it does not.
+        z_ND: Some latents, as the quantizer compares them with codes; None if it does not.
         path: The PNG to write.
     """
     K, tokens = len(histogram_K), int(histogram_K.sum())
@@ -38,9 +38,9 @@ def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor | None,
     bars.legend(frameon=False, fontsize=8)
 
     D = codebook_KD.shape[1]
-    if z_ND is not None and z_ND.shape[1] % D == 0:  # the parts of a latent, where product codes stand for them
+    if z_ND is not None and z_ND.shape[1] % D == 0:  # the parts of a latent, for product codes
         scatter_codes(scatter, codebook_KD, z_ND.reshape(-1, D), used_K)
-    else:  # codes are not compared with latents (Gumbel), or a code stands for several (`space_to_depth`)
+    else:  # codes are not compared with latents (Gumbel), or a code covers several (`space_to_depth`)
         scatter.set_axis_off()
         scatter.text(0.5, 0.5, 'codes and latents have no space in common', ha='center')
     save(figure, path)

@@ -53,7 +53,7 @@ def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def draw(axis: Axes, rows: list[dict[str, Any]], key: str, label: str, color: str, marker: str = '') -> None:
-    """One curve, where the rows have the key."""
+    """One curve, if the rows have the key."""
     points = [(row['iter'], row[key]) for row in rows if key in row]
     if points:
         axis.plot(*zip(*points, strict=True), color=color, label=label, linewidth=1.4, marker=marker, markersize=3.5)

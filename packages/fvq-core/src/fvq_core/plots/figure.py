@@ -1,4 +1,4 @@
-"""One way to draw: no display, no global state, one style."""
+"""Figures without a display or global state, in one style."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from torchvision.utils import make_grid
 
 from ..images import to_uint8
 
-SMALLEST_SIDE = 128  # smaller images are enlarged by whole pixels, so that people can see them
+SMALLEST_SIDE = 128  # pixels; smaller images are enlarged by a whole factor
 
 
 def save_reconstruction_grid(images: Tensor, reconstructions: Tensor, path: Path, per_row: int = 5) -> None:
-    """Write pairs of images (B, 3, H, W) in [-1, 1]: each row of originals has its reconstructions right below."""
+    """Write pairs of images (B, 3, H, W) in [-1, 1]: below each row of originals are its reconstructions."""
     scale = max(1, SMALLEST_SIDE // images.shape[-1])
     rows = []
     for start in range(0, len(images), per_row):

@@ -15,7 +15,7 @@ BETWEEN, GAP, BAR, LETTERS = 2, 12, 5, 22  # pixels: in a pair, between pairs, h
 
 
 def fill_rows(widths: Sequence[int], row_width: int, gap: int) -> list[list[int]]:
-    """Indices of items of these widths in rows of at most `row_width`, the widest first; one that is wider stands alone."""
+    """Indices of items of these widths in rows of at most `row_width`, widest first; a wider item gets its own row."""
     rows: list[list[int]] = []
     left = 0
     for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
@@ -38,10 +38,10 @@ def save_reconstruction_pairs(
 
     Args:
         pairs: An image (3, H, W) in [-1, 1] and its reconstruction.
-        path: A PNG.
+        path: The PNG to write.
         unseen: The columns of each image that training did not see, as a range; a bar below marks them.
-        caption: A line below all.
-        row_width: Pixels that a row may take.
+        caption: A line at the bottom.
+        row_width: Largest width of a row in pixels.
     """
     widths = [2 * image.shape[-1] + BETWEEN for image, _ in pairs]
     rows = fill_rows(widths, row_width, GAP)

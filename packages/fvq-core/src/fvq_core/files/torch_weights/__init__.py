@@ -1,4 +1,4 @@
-"""Reading other people's weights: torch files as data, safetensors, and the state dict that a file holds."""
+"""Reading other people's weights: torch files as data, safetensors, and the state dict in a file."""
 
 from .find_weights import Weights, candidates, parts
 from .known_objects import tensor_or_none

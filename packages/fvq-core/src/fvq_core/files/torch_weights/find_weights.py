@@ -1,4 +1,4 @@
-"""The state dicts in what a training script saved, whatever it calls them and wherever they are."""
+"""Finding the state dicts in what a training script saved, under any name and at any depth."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MAX_DEPTH, MAX_PARTS_DEPTH, MAX_CONTAINERS = 8, 4, 10_000
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict that a file holds.
+    """A state dict in a file.
 
     Attributes:
-        state: Keys without what DistributedDataParallel, FSDP and torch.compile put in.
+        state: The tensors; keys are without the prefixes of DistributedDataParallel, FSDP and torch.compile.
         name: Where it is, such as `trainer.vae_local`; empty for the whole file.
-        left_out: What else the file holds, named.
+        left_out: Names of what else is in the file.
     """
 
     state: dict[str, Tensor]
@@ -43,7 +43,7 @@ class Weights:
         return bool(AVERAGE.search(self.name))
 
     def note(self) -> str:
-        """What was taken and what was not, in words; empty where the file is the state dict."""
+        """A sentence on what was taken and what was not; empty if the file is just the state dict."""
         taken = f"weights of '{printable(self.name)}'" if self.name else ''
         shown = ', '.join(self.left_out[:12])
         more = f' and {len(self.left_out) - 12} more' if len(self.left_out) > 12 else ''
@@ -53,7 +53,7 @@ class Weights:
 def candidates(content: Any) -> list[Weights]:
     """Every state dict in a file's content, averages of weights first, then from the outside inwards.
 
-    An average that lacks tensors of the raw weights, such as buffers, has them from there.
+    An average that lacks tensors of the raw weights, such as buffers, takes them from there.
 
     Args:
         content: What `read_weights_file` returned, or any mapping of tensors.
@@ -87,7 +87,7 @@ def submodules(weights: Weights) -> Iterator[Weights]:
 
 
 def plain_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the names of wrapping modules in its keys, and without counters beside the weights.
+    """A state dict without the names of wrapping modules in its keys, and without counters.
 
     Raises:
         CheckpointError: Two keys become one, or one of them names a layer of a model that is far larger than the file.
@@ -111,7 +111,7 @@ def plain_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def state_dicts(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """(path, tensors by key) of each container that holds any, breadth first."""
+    """(path, tensors by key) of each container that holds tensors, breadth first."""
     level: list[tuple[tuple[str, ...], Any]] = [((), content)]
     seen: set[int] = set()
     for _ in range(MAX_DEPTH):
@@ -163,7 +163,7 @@ def module_tensors(module: Inert) -> dict[str, Tensor]:
 def with_average(
     path: tuple[str, ...], state: dict[str, Tensor]
 ) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """A state dict, and the average that latent diffusion keeps within it, each for itself."""
+    """A state dict, and separately the average that latent diffusion keeps inside it."""
     raw = {key: value for key, value in state.items() if not key.startswith(LIT_EMA)}
     names = {key.replace('.', ''): key for key in raw}
     average = {
@@ -177,13 +177,13 @@ def with_average(
 
 
 def completed(average: Weights, raw: Sequence[Weights]) -> Weights:
-    """An average with what it lacks of the raw weights with the same keys."""
+    """An average, completed with the raw weights that it lacks."""
     whole = next((each.state for each in raw if average.state.keys() <= each.state.keys()), average.state)
     return Weights(whole | average.state, average.name, average.left_out)
 
 
 def left_out(content: Any, path: tuple[str, ...]) -> Iterator[str]:
-    """What lies beside a container and those around it, with the class of what is not a plain value."""
+    """What is beside a container and the ones around it, with the class of what is not a plain value."""
     for depth, key in enumerate(path):
         for other, value in children_of(content) or ():
             if other != key:

@@ -1,4 +1,4 @@
-"""What stands for the objects of a pickle that are neither plain values nor tensors."""
+"""Placeholders for objects of a pickle that are neither plain values nor tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCALARS = (str, bytes, int, float, bool, type(None))
 
 @dataclass(eq=False)
 class Inert:
-    """A class, a function, or an object of one: its dotted name and what the pickle gives it."""
+    """A class, a function, or an object of one: its dotted name, and its arguments and state in the pickle."""
 
     name: str
     arguments: tuple[Any, ...] = ()
@@ -20,7 +20,7 @@ class Inert:
 
 
 def hashable(key: Any) -> Any:
-    """The key itself, if hashing it is cheap and safe; otherwise something that stands for it."""
+    """The key itself if hashing it is cheap and safe, otherwise a placeholder."""
     if isinstance(key, (*SCALARS, Inert)):
         return key
     if isinstance(key, tuple) and all(isinstance(part, SCALARS) for part in key):

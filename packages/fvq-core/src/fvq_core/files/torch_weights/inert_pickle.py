@@ -1,8 +1,8 @@
-"""Reading a pickle as data: no name in it is looked up, and nothing is called, whatever it asks for.
+"""Reading a pickle as data: no name in it is imported, and nothing is called, whatever it asks for.
 
-`pickle.Unpickler` with a restricted `find_class` would still run constructors and `__setstate__`, hash what it is told to, and
-size its memo by a number in the file. Here `pickletools` splits the opcodes, and containers, numbers, text and tensors are
-all that is built; everything else becomes an `Inert` record.
+`pickle.Unpickler` with a restricted `find_class` would still run constructors and `__setstate__`, hash what it is
+told to, and allocate a memo as large as a number in the file. Here `pickletools` splits the opcodes, and only
+containers, numbers, text and tensors are built; everything else becomes an `Inert` record.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DAMAGED = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
     *(MemoryError, RuntimeError, AssertionError),
 )
-# What no weights file has a reason to call. It would not run here either; a file that asks for it is not worth reading.
+# What no weights file has a reason to call. It would not run here either, but such a file is refused.
 HOSTILE = re.compile(
     r'(?:os|posix|nt|subprocess|sys|shutil|socket|importlib|runpy|pty|ctypes|pickle|_pickle|marshal|webbrowser|urllib|requests|'
     r'asyncio|pdb|bdb|timeit|cProfile|pip)(?:\..*)?'
@@ -38,12 +38,12 @@ def read_pickle(file: Any, storage: Callable[[Any], Any] | None = None) -> Any:
     """The next pickle of a file, as dicts, lists, tuples, plain values, tensors, and `Inert` for everything else.
 
     Args:
-        file: A file or map of one, read up to the end of the pickle. Its `read(n)` must not allocate n bytes where there are
-            fewer, as that of a buffered file does.
-        storage: From a persistent id to the flat tensor that it stands for; without one they are inert.
+        file: A file or map of one, read up to the end of the pickle. Its `read(n)` must not allocate n bytes if
+            there are fewer, as that of a buffered file does.
+        storage: Maps a persistent id to its flat tensor; without it, storages are inert.
 
     Raises:
-        CheckpointError: A damaged pickle, or one that is out of bounds or asks for a program to be run.
+        CheckpointError: The pickle is damaged, out of bounds, or asks for a program to be run.
     """
     machine = StackMachine(storage)
     try:
@@ -111,7 +111,7 @@ class StackMachine:
         return taken
 
     def pop_mark(self) -> list[Any]:
-        """What lies above the topmost mark."""
+        """The items above the topmost mark."""
         start = self.marks.pop()
         taken = self.stack[start:]
         del self.stack[start:]
@@ -194,7 +194,7 @@ class StackMachine:
     def run_build(self, _: Any) -> None:
         (state,) = self.pop_many(1)
         target = self.stack[-1]
-        if isinstance(target, Inert):  # attributes of a dict, such as a state dict's _metadata, are passed over
+        if isinstance(target, Inert):  # attributes of a dict, such as a state dict's _metadata, are ignored
             target.state = state
 
     def run_persid(self, argument: Any) -> None:
@@ -211,7 +211,7 @@ def named(module: str, name: str) -> Inert:
 
 
 def call(target: Any, arguments: Any) -> Any:
-    """What the pickle wants made of `target(*arguments)`: a plain value or tensor where we know how, else a record."""
+    """The value of `target(*arguments)` in the pickle: a plain value or tensor if it is a known one, else a record."""
     name = target.name if isinstance(target, Inert) else type(target).__name__
     if not isinstance(arguments, tuple):
         raise TypeError(f'{name} is given {type(arguments).__name__}')

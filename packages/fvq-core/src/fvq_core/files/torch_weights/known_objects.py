@@ -1,4 +1,4 @@
-"""The objects of a pickle that become plain values and tensors: by which names, and from which arguments."""
+"""Objects of a pickle that become plain values and tensors, by their names and arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_DIMENSIONS = 32
 
 
 def tensor_of(flat: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """`torch._utils._rebuild_tensor`: a view of a storage, which must have all of it."""
+    """`torch._utils._rebuild_tensor`: a view of a storage, which must be large enough."""
     if not (len(size) == len(stride) <= MAX_DIMENSIONS) or not are_sizes(offset, *size, *stride):
         raise ValueError('not a view')
     if math.prod(size):

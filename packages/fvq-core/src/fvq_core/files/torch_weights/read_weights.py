@@ -18,13 +18,13 @@ PICKLE_START = b'\x80'
 
 
 def read_weights_file(path: str | Path) -> Any:
-    """What a torch or safetensors file holds, by its content and not its name; no code of it runs.
+    """The contents of a torch or safetensors file, recognised by content and not by name; no code in it runs.
 
     Returns:
         Dicts, lists, plain values and tensors on the CPU; an `Inert` record for each other object.
 
     Raises:
-        CheckpointError: No such file, a damaged one, or one that asks for a program to be run.
+        CheckpointError: It does not exist, is damaged, or asks for a program to be run.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -53,10 +53,10 @@ def read_weights_file(path: str | Path) -> Any:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, from whichever container in it holds a state dict; see `candidates` for which one.
+    """The tensors of a file by name, from the first container in it that is a state dict; see `candidates`.
 
     Raises:
-        CheckpointError: See `read_weights_file`; or a file without a state dict.
+        CheckpointError: See `read_weights_file`; or it has no state dict.
     """
     found = candidates(read_weights_file(path))
     if not found:

@@ -1,4 +1,4 @@
-"""What `torch.save` wrote, read as data: both the zip archives of today and the files of torch before 1.6."""
+"""Files of `torch.save` read as data: the zip archives of today and the files of torch before 1.6."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ DTYPES = {
 
 
 def read_torch_archive(path: Path) -> Any:
-    """Dicts, lists, plain values and tensors on the CPU, which lie in a map of the file; `Inert` records for other objects.
+    """Dicts, lists, plain values and tensors on the CPU, mapped from the file; `Inert` records for other objects.
 
     Raises:
-        CheckpointError: Not such a file, a damaged one, one whose sizes lie, or one that asks for a program to be run.
+        CheckpointError: It is not such a file, is damaged, states wrong sizes, or asks for a program to be run.
     """
     with path.open('rb') as file:
         try:
@@ -68,7 +68,7 @@ def read_zip(content: mmap.mmap) -> Any:
         raise CheckpointError('its zip archive is compressed or lies about its sizes, which torch.save never does')
 
     def record(name: str) -> tuple[int, int]:
-        """Where the bytes of an entry start and end."""
+        """Start and end of the bytes of an entry."""
         entry = entries.get(f'{root}{name}')
         if entry is None:
             raise CheckpointError(f'it has no record {root}{name}')

@@ -1,4 +1,4 @@
-"""The error of a file whose weights cannot be read, and how it names what is in the file."""
+"""The error for files whose weights cannot be read, and how messages quote such files."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ class CheckpointError(UserError):
 
 
 def printable(text: str, length: int = 80) -> str:
-    """Words out of a file as they may stand in a terminal and in a model card."""
+    """Text from a file, made safe for a terminal and a model card."""
     return re.sub(r"[^\w.,:;/()' -]", '?', text)[:length]
