@@ -41,7 +41,7 @@ def is_file_name_byte(char: str) -> bool:
 
 
 # What constructors and libraries raise for wrong values. Not OSError and MemoryError, which are the machine's.
-MISTAKES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
+BAD_VALUE_ERRORS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
 
 
 def as_user_error(error: Exception, what: str) -> UserError:
@@ -52,12 +52,12 @@ def as_user_error(error: Exception, what: str) -> UserError:
 
 @contextmanager
 def user_errors(what: str) -> Iterator[None]:
-    """Turn what the user's values raise inside the block (`MISTAKES`) into a one-line `UserError` that names `what`."""
+    """Turn what the user's values raise inside the block (`BAD_VALUE_ERRORS`) into a one-line `UserError` that names `what`."""
     try:
         yield
     except UserError:
         raise
-    except MISTAKES as error:
+    except BAD_VALUE_ERRORS as error:
         raise as_user_error(error, what) from error
 
 

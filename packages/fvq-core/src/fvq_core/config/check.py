@@ -1,4 +1,4 @@
-"""Whether a config can be meant: types of its entries, and arguments that constructors take."""
+"""Checks of a config: types of its entries, and arguments that constructors take."""
 
 from __future__ import annotations
 

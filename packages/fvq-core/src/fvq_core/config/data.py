@@ -1,7 +1,8 @@
-"""A config as data: JSON of registered names and plain values, which can be kept, shared, and read without running anything.
+"""A config as data: JSON of registered names and plain values, which can be kept, shared, and read without running
+code.
 
-A config file is a program. What a run keeps of it (in checkpoints, `metrics.json` and `resolved_config.json`) is data: no
-reader executes it, and what is built from it is built inside `names_only`.
+A config file is a program. What a run keeps of it (in checkpoints, `metrics.json` and `resolved_config.json`) is
+data: no reader executes it, and components are built from it only inside `names_only`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ..registry.registered_names import registered_name
 RESOLVED_CONFIG = 'resolved_config.json'  # in a work dir
 # JSON has no infinity and no NaN: `float('inf')` is kept as {"float": "inf"}.
 NON_FINITE = 'float'
-# What mmengine would follow: another scope, modules to import, files to load. No data has these keys, at any depth; of a run
-# that started from weights, the fact is kept under another name.
+# Keys that mmengine would follow: another scope, modules to import, files to load. Data never has them, at any
+# depth; that a run started from weights is kept under another name.
 REFUSED_KEYS = ('_scope_', '_base_', 'custom_imports', 'load_from')
 STARTED_FROM = 'started_from'
 MAX_DEPTH = 64
@@ -32,7 +33,7 @@ Built = TypeVar('Built')
 
 
 def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a resolved config: `plain_values`, with registered names for components.
+    """A resolved config as data: `plain_values`, with registered names for components.
 
     What a config imports is left out, and `load_from` is kept as `started_from`.
 
@@ -93,10 +94,10 @@ def from_data(data: Any) -> Any:
 
 
 def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
-    """The config that a run kept.
+    """The config from data that a run kept.
 
     Args:
-        data: As it stands in a file.
+        data: Its value in the file.
         source: The file, for messages.
         remedy: The command that makes the file again, for messages.
 
@@ -115,10 +116,10 @@ def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
 
 
 def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
-    """Refuse what is not plain data, and the keys that mmengine would follow: see `REFUSED_KEYS`.
+    """Raise if a value is not plain data, or has `REFUSED_KEYS`.
 
     Raises:
-        UserError: An object, such a key, one that is not text, or nesting deeper than `MAX_DEPTH`.
+        UserError: An object, a refused key or one that is not text, or nesting deeper than `MAX_DEPTH`.
     """
     if depth == 0:
         raise UserError(f'{source}: its config is nested more than {MAX_DEPTH} deep; no config of ours is.')
@@ -137,7 +138,7 @@ def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
 
 
 def refuse_import_paths(data: Any, source: str) -> None:
-    """Refuse import paths as `type`.
+    """Raise if a `type` is an import path.
 
     Raises:
         UserError: Naming the type.
@@ -157,11 +158,11 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
 
     Args:
         build: The `build` of a registry, or a function that ends in one.
-        description: `dict(type=..., **arguments)` as it stands in the file.
+        description: `dict(type=..., **arguments)` from the file.
         source: The file, for messages.
 
     Raises:
-        UserError: Import paths, references, unknown names or arguments, or whatever a constructor says to the values.
+        UserError: Import paths, references, unknown names or arguments, or whatever a constructor raises.
     """
     check_data(description, source)
     refuse_import_paths(description, source)
@@ -172,7 +173,7 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
             return build(description)
     except UserError as error:
         raise UserError(f'{source}: {error}') from error
-    except Exception as error:  # values of a stranger's choice: a constructor may raise anything
+    except Exception as error:  # untrusted values: a constructor may raise anything
         reason = ' '.join(str(error).split()) or 'no reason given'
         raise UserError(f'{source} cannot be built ({type(error).__name__}: {reason[:200]}).') from error
 
@@ -180,14 +181,15 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
 def config_text(config: Mapping[str, Any]) -> str:
     """A resolved config as a Python file, for people to read and to pass to a command again.
 
-    Components are import paths, so that those that no plug-in registers are found.
+    Components are import paths, so that unregistered ones are found too.
     """
     values = from_data(plain_values(config))
     return ''.join(f'{key} = {_literal(value, len(key) + 3)}\n' for key, value in values.items())
 
 
 def _literal(value: Any, taken: int, indent: int = 0) -> str:
-    """A Python expression for a plain value; on one line if it fits beside the `taken` columns, else an entry a line."""
+    """A Python expression for a plain value; on one line if it fits behind the `taken` columns, else one entry per
+    line."""
     named = isinstance(value, dict) and all(key.isidentifier() and not iskeyword(key) for key in value)
     inner = indent + 4
     if named:

@@ -1,4 +1,4 @@
-"""Where config files are: where the user says, inside the wheel, or in the clone that is installed."""
+"""Finding config files: at a path, inside the wheel, or in the installed clone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import UserError, nearest_hint
 from .sizes import is_sized_path
 
-LANDMARKS = ('configs/fvq', 'configs/paper/reconstruction.csv')  # in our configs, and not in a stranger's
+LANDMARKS = ('configs/fvq', 'configs/paper/reconstruction.csv')  # exist only in our configs
 
 
 @cache
@@ -41,7 +41,7 @@ def config_names() -> list[str]:
     """Every config of ours that can be trained, as `configs/FOLDER/NAME.py`, sorted.
 
     Raises:
-        UserError: They are not there.
+        UserError: The configs are not installed.
     """
     root = config_root()
     if root is None:

@@ -1,4 +1,4 @@
-"""KEY=VALUE options of a command line, with values as people type them."""
+"""KEY=VALUE options of a command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BRACKETS = {'(': ')', '[': ']'}
 class KeyValueAction(argparse.Action):
     """Collects KEY=VALUE arguments in a dict, split at the first =.
 
-    In place of mmengine's `DictAction`, which takes spaces out of values and makes a list of a path with a comma.
+    Replaces mmengine's `DictAction`, which removes spaces from values and turns a path with a comma into a list.
     """
 
     def __call__(
@@ -34,8 +34,8 @@ class KeyValueAction(argparse.Action):
 def parse_value(text: str) -> Any:
     """A number, `True`, `False`, `None`, a list, a tuple, or the text as it is.
 
-    Lists are `[a, b]`, tuples `(a, b)`, also within each other; numbers with commas, `0.9,0.95`, are a list too, text with
-    commas is not. What is in quotes is text, whatever it looks like.
+    Lists are `[a, b]`, tuples `(a, b)`, possibly nested; numbers with commas, `0.9,0.95`, are a list too, text with
+    commas is not. Values in quotes are text.
     """
     stripped = text.strip()
     if len(stripped) > 1 and stripped[0] in '\'"' and stripped.find(stripped[0], 1) == len(stripped) - 1:

@@ -24,7 +24,7 @@ def read_config_file(path: str, size: str | None = None) -> Config:
     from another package. Dicts are merged; one with `_delete_=True` replaces what the base has.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         size: A name in the config's `sizes`; see `use_size`.
 
     Raises:
@@ -68,7 +68,8 @@ def load_failure(error: BaseException) -> str:
 
 
 def _drop_nones(base: dict[str, Any], own: Mapping[str, Any]) -> None:
-    """Remove what a base sets to None, such as a hook that is off, where a dict takes its place: mmengine refuses that."""
+    """Remove entries that a base sets to None, such as a hook that is off, if a dict replaces them; mmengine refuses
+    that."""
     for key, value in own.items():
         if isinstance(value, Mapping):
             if base.get(key, {}) is None:
@@ -90,7 +91,7 @@ def load_config(
         path: A Python config.
         options: Overrides by dotted path, as in `{'train_cfg.max_iters': 10}`.
         work_dir: Where outputs go; `work_dirs/NAME_OF_THE_CONFIG`, or `NAME_SIZE`, by default.
-        seed: Replaces the config's.
+        seed: Replaces the seed of the config.
         size: One of the config's `sizes`. Overrides have the last word.
 
     Raises:
@@ -102,7 +103,7 @@ def load_config(
         cfg.randomness = dict(seed=seed)
     cfg.setdefault('randomness', dict(seed=0))
     name = Path(path).stem + (f'_{cfg.size}' if 'size' in cfg else '')
-    # A folder may be called 2024, which --cfg-options takes for a number.
+    # A folder may be called 2024, which --cfg-options parses as a number.
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / name)
     try:
         expand_paths(cfg._cfg_dict)  # also imports the classes that a config names
@@ -114,7 +115,7 @@ def load_config(
 
 
 def expand_paths(node: Any) -> None:
-    """Expand `~/...` wherever a config has it, in place: a shell does that, but not inside KEY=VALUE or a file."""
+    """Expand `~/...` anywhere in a config, in place; a shell does not do that inside KEY=VALUE or a file."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if isinstance(value, dict | list):
             expand_paths(value)

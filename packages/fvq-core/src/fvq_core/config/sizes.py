@@ -29,7 +29,7 @@ def use_size(cfg: Config, size: str | None, path: str) -> None:
     Args:
         cfg: Changed in place.
         size: A name in `sizes`; None applies none.
-        path: Of the config, for messages.
+        path: Path of the config, for messages.
 
     Raises:
         UserError: The config has no such size, or the size sets no argument of its quantizer.

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..errors import MISTAKES, UserError
+from ..errors import BAD_VALUE_ERRORS, UserError
 from ..files.arrays import read_npz
 from ..files.atomic import staged
 from ..files.bounded import regular_size
@@ -114,7 +114,7 @@ def scan_shard(path: str) -> ShardIndex:
         ) from error
     except UserError:
         raise
-    except (OSError, MemoryError, *MISTAKES) as error:  # impossible sizes, an endless chain of headers
+    except (OSError, MemoryError, *BAD_VALUE_ERRORS) as error:  # impossible sizes, an endless chain of headers
         raise UserError(f'TarShards: {path} cannot be read: {error}; fetch or write it again.') from error
     return ShardIndex(
         PackedNames.pack(name for name, _, _ in images),

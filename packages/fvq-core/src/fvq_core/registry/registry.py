@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mmengine.registry import Registry as _Registry
 
-from ..errors import MISTAKES, UserError, as_user_error, nearest_hint
+from ..errors import BAD_VALUE_ERRORS, UserError, as_user_error, nearest_hint
 from .argument_types import check_types
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
     except ValueError as error:
         message = str(error)
         raise UserError(message if message.startswith(name) else f'{name}: {message}') from error
-    except MISTAKES as error:
+    except BAD_VALUE_ERRORS as error:
         check_types(component, arguments, name)
         raise as_user_error(error, name) from error
     from torch import nn  # seconds that the help of a command shall not pay

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..errors import MISTAKES, UserError
+from ..errors import BAD_VALUE_ERRORS, UserError
 from ..files.atomic import staged
 from ..files.torch_weights.unreadable import CheckpointError
 
@@ -69,7 +69,7 @@ def load_tensors(path: str | Path) -> Any:
     except CheckpointError:
         raise
     except (
-        *MISTAKES,
+        *BAD_VALUE_ERRORS,
         EOFError,
         OSError,
         MemoryError,

@@ -11,7 +11,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import Tensor, nn
 
-from ..errors import MISTAKES, UserError, nearest_hint, user_errors
+from ..errors import BAD_VALUE_ERRORS, UserError, nearest_hint, user_errors
 from ..registry import OPTIM_WRAPPERS, OPTIMIZERS
 from ..registry.argument_types import check
 
@@ -126,7 +126,7 @@ def check_step(optimizer: torch.optim.Optimizer) -> None:
             parameter.grad = torch.zeros_like(parameter)
     try:
         optimizer.step()
-    except MISTAKES as error:
+    except BAD_VALUE_ERRORS as error:
         name, reason = type(optimizer).__name__, ' '.join(str(error).split())
         raise UserError(
             f'optim_wrapper.optimizer: {name} takes no step from dense gradients only ({reason}); use another.'

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 
 from ..config.data import from_data, read_config_data
 from ..config.difference import REQUIRED_TO_RESUME, changes_on_resume
-from ..errors import MISTAKES, UserError
+from ..errors import BAD_VALUE_ERRORS, UserError
 
 MAX_LISTED = 5
 
@@ -71,7 +71,7 @@ def resume_optimizer(wrapper: OptimWrapper, state: Mapping[str, Any], source: st
     fresh = [{key: value for key, value in group.items() if key != 'params'} for group in wrapper.param_groups]
     try:
         wrapper.load_state_dict(dict(state))
-    except MISTAKES as error:
+    except BAD_VALUE_ERRORS as error:
         reason = ' '.join(str(error).split())
         raise UserError(
             f'{source} holds an optimizer of other parameters, groups or precision ({reason}); load_from={source} starts from '
