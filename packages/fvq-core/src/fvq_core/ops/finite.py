@@ -1,4 +1,4 @@
-"""Numbers that are NaN or infinite are refused where they would turn into codes, files or scores."""
+"""Checks that keep NaN and infinity out of codes, files and scores."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def all_finite(tensor: Tensor) -> bool:
 
 
 def may_look(tensor: Tensor, wait: bool = True) -> bool:
-    """Whether values can be read here: not while a graph is traced or recorded, and off the CPU only if waiting is fine.
+    """Whether values can be read here: not while a graph is traced or recorded, and off the CPU only if the caller
+    may wait.
 
     Args:
-        tensor: Whose values.
+        tensor: The tensor.
         wait: Whether the caller may wait for the device.
     """
     if torch.compiler.is_compiling() or tensor.is_meta:
@@ -37,13 +38,13 @@ def may_look(tensor: Tensor, wait: bool = True) -> bool:
 
 
 def check_finite_images(values: Tensor, what: str, images: int, cause: str) -> None:
-    """Raise if a number of what belongs to a batch of images is not finite.
+    """Raise if a value that belongs to a batch of images is not finite.
 
     Args:
-        values: Rows in the order of the images, as many for each.
-        what: They are called.
-        images: B.
-        cause: What the message says of it.
+        values: In the order of the images, equally many for each.
+        what: What the values are, for the message.
+        images: Number of images, B.
+        cause: The last part of the message.
 
     Raises:
         NonFiniteError: Naming the first such image of the batch.
@@ -60,7 +61,7 @@ def check_finite_weights(weights: Mapping[str, Any], source: str) -> None:
     """Raise if a weight is not finite.
 
     Args:
-        weights: A state dict; only floating tensors count.
+        weights: A state dict; only floating-point tensors are checked.
         source: What holds them, for the message.
 
     Raises:
@@ -76,7 +77,7 @@ def check_finite_weights(weights: Mapping[str, Any], source: str) -> None:
 
 
 def warn_of_weights(weights: Mapping[str, Any], folder: Any) -> None:
-    """Warn that weights are saved which `check_finite_weights` will refuse: what exists is kept, but it is no use."""
+    """Warn if weights that are saved are not finite; `check_finite_weights` will refuse them when they are loaded."""
     try:
         check_finite_weights(weights, str(folder))
     except NonFiniteError as error:

@@ -11,15 +11,15 @@ from torch import Tensor
 from ..errors import UserError
 from .nearest_code import nearest_code
 
-CHUNK = 2**16  # points on the device at once
+CHUNK_POINTS = 2**16  # on the device at once
 
 
 class Clusters(NamedTuple):
-    """What `kmeans` found.
+    """The result of `kmeans`.
 
     Attributes:
-        centres_KD: float32, on the device that was asked for.
-        counts_K: int64, points nearest to each centre.
+        centres_KD: float32, on the requested device.
+        counts_K: int64, number of points nearest to each centre.
         inertia: Mean squared distance of a point to its centre.
         iterations: Number of times the centres were moved.
     """
@@ -42,25 +42,25 @@ def kmeans(
 ) -> Clusters:
     """Cluster points by Lloyd's algorithm from random points.
 
-    Assignments are exact (`nearest_code`), sums are float64: the order in which a GPU adds does not show. A centre that no
-    point chose moves to a point drawn with probability proportional to its squared distance to its own centre, as
+    Assignments are exact (`nearest_code`), sums are float64, so the order in which a GPU adds does not matter. An
+    empty centre moves to a point drawn with probability proportional to its squared distance to its own centre, as
     k-means++ draws.
 
-    Memory: K x D in float64, two numbers a point, and one chunk of points on the device. The points may lie in a file
+    Memory: K x D in float64, two numbers per point, and one chunk of points on the device. The points may be in a file
     (`numpy.memmap`) and be of any floating dtype.
 
     Args:
         points_ND: Points (N, D).
         clusters: K.
-        iterations: Times the centres are moved, at most.
-        seed: Of the first centres and of moved ones.
-        device: Where to compute; where the points are by default.
-        tolerance: Stop when the inertia falls by less than this share of itself. At 0 only when nothing changes.
+        iterations: Largest number of times that the centres are moved.
+        seed: Seed of the first centres and of moved ones.
+        device: Where to compute; by default the device of the points.
+        tolerance: Stop when the inertia falls by less than this fraction; at 0, only when nothing changes.
         on_chunk: Called with the number of points each time some were assigned; N for each of `iterations` + 1 rounds
             at most.
 
     Raises:
-        UserError: Something else than points, fewer of them than clusters, or ones that are not finite.
+        UserError: Not a tensor of points, fewer points than clusters, or points that are not finite.
     """
     if not isinstance(points_ND, Tensor) or points_ND.dim() != 2 or not points_ND.is_floating_point() or iterations < 0:
         given = (
@@ -110,9 +110,9 @@ def kmeans(
 
 
 def chunks(points_ND: Tensor, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    """The points in order, as float32 on the device, with the rows they are."""
-    for start in range(0, len(points_ND), CHUNK):
-        rows = slice(start, min(start + CHUNK, len(points_ND)))
+    """The points in chunks, as float32 on the device, each with the slice of its rows."""
+    for start in range(0, len(points_ND), CHUNK_POINTS):
+        rows = slice(start, min(start + CHUNK_POINTS, len(points_ND)))
         yield rows, points_ND[rows].to(device, torch.float32)
 
 
@@ -122,7 +122,7 @@ def move_empty(
     """Put centres without points on distinct points drawn with probability proportional to `distances_N`, in place."""
     empty = (counts_K == 0).nonzero().squeeze(1)
     if len(empty):
-        # The largest weight / Exp(1) are a draw without replacement; `multinomial` takes no more than 2^24 weights.
+        # The largest weight / Exp(1) are a draw without replacement; `multinomial` takes at most 2^24 weights.
         noise_N = torch.empty_like(distances_N).exponential_(generator=generator).clamp_min(1e-30)
         drawn = (distances_N / noise_N).topk(len(empty)).indices
         points = points_ND[drawn.to(points_ND.device)].to(centres_KD)
