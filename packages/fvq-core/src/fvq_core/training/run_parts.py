@@ -12,12 +12,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import sync_random_seed
 from mmengine.hooks import Hook
-from mmengine.runner import get_priority
+from mmengine.runner import Priority, get_priority
 from mmengine.runner.utils import set_random_seed
 
 from ..config.data import config_data
 from ..data.loader import Loader, build_loader
-from ..errors import UserError, user_errors
+from ..errors import UserError, nearest_hint, user_errors
 from ..metric import Metric
 from ..ops.distributed import choose_device
 from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS
@@ -43,9 +43,9 @@ class RunParts:
         task: With its initial weights, on the CPU.
         randomness: The config's, with a seed drawn at random if it has none.
         hooks: All hooks, in the order in which they are registered.
-        train_loader: Of the training data.
-        val_loader: Of the evaluation data; None if the run evaluates nothing.
-        metrics: Those of the evaluation.
+        train_loader: Loader of the training data.
+        val_loader: Loader of the evaluation data; None if the run evaluates nothing.
+        metrics: Metrics of the evaluation.
         start: The weights to start from; None without `load_from`, or if the run is to be resumed.
     """
 
@@ -100,7 +100,7 @@ def check_entries(cfg: Config, required: Sequence[str]) -> None:
 
 
 def check_loops(cfg: Config) -> None:
-    """Raise if there is no such loop or visualizer, or if the length of the run is missing or invalid."""
+    """Raise if a loop or visualizer is not registered, or if the length of the run is missing or invalid."""
     names = ('max_iters', 'max_epochs', 'accumulate', 'val_interval')
     check_length(
         **{'max_iters': None, 'max_epochs': None} | {key: cfg.train_cfg[key] for key in names if key in cfg.train_cfg}
@@ -143,10 +143,18 @@ def build_hooks(cfg: Config) -> list[Hook]:
 
 
 def build_hook(config: Mapping[str, Any]) -> Hook:
+    """A hook that works here, with the priority of its config if that has one.
+
+    Raises:
+        UserError: An unknown priority, or a hook that does not work with this Runner.
+    """
     hook = check_hook(HOOKS.build({key: value for key, value in config.items() if key != 'priority'}))
     if 'priority' in config:
-        get_priority(config['priority'])  # raises if there is none of this name
         hook.priority = config['priority']
+        if isinstance(hook.priority, str) and hook.priority.upper() not in Priority.__members__:
+            hint = nearest_hint(hook.priority, Priority.__members__)
+            raise UserError(f"{type(hook).__name__}: unknown priority '{hook.priority}'; {hint}")
+        get_priority(hook.priority)  # raises for numbers out of range
     return hook
 
 
@@ -156,16 +164,16 @@ def build_metrics(cfg: Config) -> list[Metric]:
 
 
 def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loader:
-    """The data loader of a config, whose first image is tried.
+    """A data loader of a config, after a look at its first image.
 
     Args:
         cfg: The config.
         name: `train_dataloader` or `val_dataloader`.
         seed: See `build_loader`.
-        task: What takes the images.
+        task: The task that takes the images.
 
     Raises:
-        UserError: There is none, its dataset is empty or cannot be read, or the task does not take images of this size.
+        UserError: The config has none, its dataset is empty or cannot be read, or the task does not take images of this size.
     """
     if cfg.get(name) is None:
         raise UserError(f'the config has no {name}.')

@@ -56,7 +56,7 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
     Args:
         task: On any device, including the meta device.
         source: An `iter_N.pth`, the folder of a saved tokenizer or generator, or `user/name` on the Hugging Face hub.
-        weights: Of a checkpoint with a moving average, the average (the default) or the raw weights.
+        weights: For a checkpoint with a moving average: the average (default) or the raw weights.
 
     Raises:
         UserError: No such file or folder, or weights that do not fit.

@@ -78,7 +78,7 @@ class Task(BaseModel):
         Args:
             batch: From the data loader.
             optimizers: The optimizer wrappers of the parts that are due.
-            micro_batches: Of the iteration. Losses are divided by this before they are differentiated.
+            micro_batches: Their number in this iteration. Losses are divided by it before they are differentiated.
         """
         raise NotImplementedError
 
