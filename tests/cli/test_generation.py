@@ -180,7 +180,7 @@ def test_images_that_fewer_are_asked_of_are_fewer(parts: list[str], tmp_path: Pa
 def test_converting_lists_the_generators_that_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         convert.main(['--help'])
-    assert 'rqvae, var, llamagen-gpt checkpoint' in ' '.join(capsys.readouterr().out.split())
+    assert 'fvq, llamagen, llamagen-gpt, rqvae, taming, var' in ' '.join(capsys.readouterr().out.split())
 
 
 @pytest.fixture

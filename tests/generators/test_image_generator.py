@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
+from fvq_core.interop.convert import build_from_peer
 from fvq_core.registry import MODELS, describe
 from fvq_core.saving import hub
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_generators import LlamaGen
 from fvq_generators.image_generator import ImageGenerator
-from fvq_generators.interop.convert import build_from_peer
 from fvq_generators.pretrained import load_generator, save_generator
 from fvq_generators.sampling import Guidance
 
@@ -192,7 +192,7 @@ def test_a_repository_in_the_cache_is_loaded_and_a_missing_one_explained(
 def test_a_peers_generator_takes_any_tokenizer_of_its_layout(tokenizer: Tokenizer):
     from .test_interop import peer_state
 
-    generator = build_from_peer('llamagen', peer_state(tiny_generator(layout=GRID)), heads=4, grid=(3, 4))
+    generator = build_from_peer('llamagen-gpt', peer_state(tiny_generator(layout=GRID)), heads=4, grid=(3, 4))
     model = ImageGenerator(generator, tokenizer)
     assert model.tokenizer_hash == tokenizer_hash(tokenizer)
     assert model.sample([0], seeds=[1]).shape == (1, 3, 6, 8)

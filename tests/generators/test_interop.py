@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
+from fvq_core.interop.convert import build_from_peer
 from fvq_generators import LlamaGen
-from fvq_generators.interop.convert import build_from_peer
 from fvq_generators.interop.llamagen import import_generator
 from fvq_generators.pretrained import load_generator
 
@@ -57,7 +57,7 @@ def peer_state(ours: LlamaGen) -> dict[str, Tensor]:
 def test_the_same_generator_comes_back(changes: dict[str, Any]):
     ours = tiny_generator(**changes)
     classes = None if 'caption_dim' in changes else 5
-    theirs = build_from_peer('llamagen', peer_state(ours), heads=4, grid=(3, 4), num_classes=classes)
+    theirs = build_from_peer('llamagen-gpt', peer_state(ours), heads=4, grid=(3, 4), num_classes=classes)
     assert isinstance(theirs, LlamaGen)
     cond = torch.tensor([1, 4]) if classes else torch.randn(2, 4, 6)
     codes = torch.randint(32, (2, 12))
@@ -124,12 +124,14 @@ def test_what_cannot_be_converted_is_one_line(
 def test_files_of_another_layout_or_with_holes_are_refused():
     state = peer_state(tiny_generator())
     with pytest.raises(UserError, match='not a generator in the layout of LlamaGen'):
-        build_from_peer('llamagen', {'encoder.conv_in.weight': torch.zeros(1)})
+        build_from_peer('llamagen-gpt', {'encoder.conv_in.weight': torch.zeros(1)})
     with pytest.raises(UserError, match=r'w1\.weight is there without its w3'):
-        build_from_peer('llamagen', {k: v for k, v in state.items() if k != 'layers.1.feed_forward.w3.weight'}, heads=4)
+        build_from_peer(
+            'llamagen-gpt', {k: v for k, v in state.items() if k != 'layers.1.feed_forward.w3.weight'}, heads=4
+        )
     with pytest.raises(UserError, match='unknown key surprise'):
-        build_from_peer('llamagen', {**state, 'surprise': torch.zeros(1)}, heads=4)
+        build_from_peer('llamagen-gpt', {**state, 'surprise': torch.zeros(1)}, heads=4)
     with pytest.raises(UserError, match=r'1 missing \(norm\.weight\)'):
-        build_from_peer('llamagen', {k: v for k, v in state.items() if k != 'norm.weight'}, heads=4)
+        build_from_peer('llamagen-gpt', {k: v for k, v in state.items() if k != 'norm.weight'}, heads=4)
     with pytest.raises(UserError, match="no option 'head'; did you mean 'heads'"):
-        build_from_peer('llamagen', state, head=4)
+        build_from_peer('llamagen-gpt', state, head=4)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fvq_core.codes import Codes, Targets
+from fvq_core.interop.convert import build_from_peer
 from fvq_generators import LlamaGen
-from fvq_generators.interop.convert import build_from_peer
 from fvq_generators.sampling import Sampler, filter_logits
 
 from ..case import Case
@@ -45,7 +45,7 @@ def build(case: Case) -> LlamaGen:
     options = case.constructor
     side, text = math.isqrt(options['block_size']), options['model_type'] == 't2i'
     generator = build_from_peer(
-        'llamagen',
+        'llamagen-gpt',
         case.state,
         heads=options['n_head'],
         grid=(side, side),

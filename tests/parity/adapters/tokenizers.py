@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvq_core.interop import PEERS
 from fvq_core.interop import fvq_release as fvq_rules
 from fvq_core.interop import llamagen as llamagen_rules
 from fvq_core.interop.key_map import rename
-from fvq_core.registry import TOKENIZERS
+from fvq_core.registry import IMPORTERS, TOKENIZERS
 from fvq_core.saving.weights import load_weights
 from fvq_core.tokenizer import Tokenizer
 
@@ -46,7 +45,7 @@ def fvq_release(case: Case) -> dict[str, Tensor]:
 def build(case: Case, peer: str, l2_norm: bool, **of_importer: int) -> Tokenizer:
     """Ours with the peer's weights, and the losses that the constructor asks for."""
     options = case.constructor
-    config, state = PEERS[peer](case.state, l2_norm=l2_norm, **of_importer)
+    config, state = IMPORTERS.resolve(peer).read(case.state, l2_norm=l2_norm, **of_importer)
     config = copy.deepcopy(config)
     quantizer: dict[str, Any] = config['quantizer'].get('quantizer', config['quantizer'])
     quantizer['loss'] = dict(type='VQLoss', beta=options.get('commit_loss_beta', 0.25))

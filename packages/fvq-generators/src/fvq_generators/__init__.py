@@ -1,7 +1,6 @@
 """Generators: models of codes. Importing the package registers every generator."""
 
-from fvq_core.interop import OTHER_PEERS
-from fvq_core.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from fvq_core.registry import DATASETS, HOOKS, IMPORTERS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 from .llamagen import LlamaGen
 
@@ -13,11 +12,10 @@ for registry, module in (
     (MODELS, 'tasks'),
     (MODELS, 'image_generator'),
     (HOOKS, 'hooks'),
+    (IMPORTERS, 'interop'),
     (DATASETS, 'data'),
     (OPTIM_WRAPPERS, 'optim'),
     (OPTIM_WRAPPER_CONSTRUCTORS, 'optim'),
 ):
     registry.add_location(f'{__name__}.{module}')
 del registry, module
-
-OTHER_PEERS['llamagen-gpt'] = f'{__name__}.interop.convert:convert_llamagen'

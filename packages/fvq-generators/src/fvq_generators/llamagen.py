@@ -140,8 +140,9 @@ class LlamaGen(CachedGenerator):
         device, head_dim = self.head.weight.device, self.head_dim
         if self.position_embedding is None:
             with torch.device(device):
-                if isinstance(self.layout.positions, Grid):
-                    table = grid_rotations(*self.layout.positions.shape, head_dim, self.rope_base)
+                positions = self.layout.positions
+                if isinstance(positions, Grid):
+                    table = grid_rotations(positions.height, positions.width, head_dim, self.rope_base)
                 else:
                     table = sequence_rotations(self.layout.length, head_dim, self.rope_base)
                 self.rotations = with_condition_rows(table, self.condition.tokens)

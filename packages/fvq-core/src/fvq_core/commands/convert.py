@@ -17,12 +17,10 @@ EXAMPLE = """\
 
 @command
 def main(argv: Sequence[str] | None) -> None:
-    from ..interop import OTHER_PEERS, PEERS
-    from ..registry import load_plugins
+    from ..registry import IMPORTERS
 
-    load_plugins()  # which register peers
     parser = make_parser('convert.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('peer', help=f'whose layout it is: {", ".join([*PEERS, *OTHER_PEERS])}')
+    parser.add_argument('peer', help=f'whose layout it is: {", ".join(IMPORTERS.names())}')
     parser.add_argument(
         'checkpoint',
         help='a file of weights or of training (.pt, .pth, .ckpt, .bin, .safetensors); no code from it is run',
@@ -64,14 +62,9 @@ def main(argv: Sequence[str] | None) -> None:
     options = vars(parser.parse_args(argv))
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))
 
-    from ..interop.convert import convert_file, convert_other
+    from ..interop.convert import convert_file, find_importer
     from ..saving.read_folder import read_config
 
-    if peer not in PEERS:
-        print(convert_other(peer, checkpoint, out, choice, **options))
-        return
-    tokenizer = convert_file(peer, checkpoint, out, choice, **options)
-    quantizer = tokenizer.quantizer
-    codes = len(quantizer.codebook())
-    weights = read_config(out, tokenizer.saved_kind)['weights']
-    print(f'{out}: {type(tokenizer).__name__} with {codes} codes of {quantizer.code_dim} channels, from {weights}')
+    model = convert_file(peer, checkpoint, out, choice, **options)
+    importer = find_importer(peer, {})
+    print(f'{out}: {importer.summary(model)}, from {read_config(out, importer.kind)["weights"]}')

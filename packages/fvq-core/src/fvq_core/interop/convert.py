@@ -1,10 +1,9 @@
-"""From a peer's file to a tokenizer folder of ours."""
+"""From a peer's file to a folder of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,11 +13,10 @@ from torch import Tensor, nn
 from ..errors import UserError, nearest_hint
 from ..files.paths import expand_home
 from ..files.torch_weights import CheckpointError, Weights, candidates, parts, read_weights_file
-from ..registry import TOKENIZERS, constructor_arguments, load_plugins
+from ..registry import IMPORTERS, constructor_arguments
 from ..saving.weights import load_weights
 from ..saving.write_folder import refuse_foreign_folder
-from ..tokenizer import Tokenizer
-from . import OTHER_PEERS, PEERS
+from .importer import Importer
 from .key_map import LayoutError
 
 T = TypeVar('T')
@@ -69,46 +67,46 @@ def errors_name(path: str | Path) -> Iterator[None]:
         raise type(error)(f'{path}: {error}') from error
 
 
-def find_importer(peer: str, options: Mapping[str, Any]) -> Callable[..., Any]:
-    """The importer of a peer of `PEERS`, which must have these options."""
-    if peer not in PEERS:
-        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, PEERS)}")
-    refuse_unknown(peer, PEERS[peer], options)
-    return PEERS[peer]
-
-
-def refuse_unknown(peer: str, importer: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    known = constructor_arguments(importer) or {}
+def find_importer(peer: str, options: Mapping[str, Any]) -> type[Importer]:
+    """The importer of a peer, which must have these options."""
+    importer = IMPORTERS.registered(peer)
+    if importer is None:
+        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, IMPORTERS.names())}")
+    known = constructor_arguments(importer.read) or {}
     for name in options:
         if name not in known:
-            raise UserError(f"the importer of '{peer}' has no option '{name}'; drop it.")
+            raise UserError(f"the importer of '{peer}' has no option '{name}'; {nearest_hint(name, known)}")
+    return importer
 
 
-def build_from_peer(peer: str, content: Any, **options: Any) -> Tokenizer:
-    """Our tokenizer with a peer's weights, in eval mode.
+def build_from_peer(peer: str, content: Any, **options: Any) -> Any:
+    """Our model with a peer's weights, in eval mode.
 
     Args:
-        peer: A name of `PEERS`.
+        peer: A name of `IMPORTERS`.
         content: The peer's state dict, or whatever holds it: see `first_fit`.
         options: Of the peer's importer.
+
+    Raises:
+        UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
     """
     return import_from_peer(peer, content, **options)[0]
 
 
 def import_from_peer(
     peer: str, content: Any, choice: Literal['ema', 'raw'] | None = None, **options: Any
-) -> tuple[Tokenizer, Weights]:
-    """Our tokenizer with a peer's weights, in eval mode, and where in the file they are."""
+) -> tuple[Any, Weights]:
+    """Our model with a peer's weights, in eval mode, and where in the file they are."""
     importer = find_importer(peer, options)
-    (config, renamed), weights = first_fit(content, lambda each: (importer(each.state, **options), each), choice)
+    (config, renamed), weights = first_fit(content, lambda each: (importer.read(each.state, **options), each), choice)
     refuse_empty(renamed)
     with torch.device('meta'):
-        skeleton = TOKENIZERS.build(config)
-    tokenizer = skeleton.to_empty(device='cpu')
+        skeleton = importer.kind.registry.build(config)
+    model = skeleton.to_empty(device='cpu')
     source = f'the {peer} checkpoint'
-    check_numbers(tokenizer, renamed, source)
-    load_weights(tokenizer, renamed, source)
-    return tokenizer.eval(), weights
+    check_numbers(model, renamed, source)
+    load_weights(model, renamed, source)
+    return model.eval(), weights
 
 
 def refuse_empty(state: Mapping[str, Tensor]) -> None:
@@ -133,57 +131,29 @@ def check_numbers(module: nn.Module, state: Mapping[str, Tensor], source: str) -
 
 def convert_file(
     peer: str, path: str | Path, out: str | Path, choice: Literal['ema', 'raw'] | None = None, **options: Any
-) -> Tokenizer:
-    """Read a peer's checkpoint and write a tokenizer folder, which says what was taken of the file; returns the tokenizer.
+) -> Any:
+    """Read a peer's checkpoint and write a folder, whose card tells what was taken of the file; returns the model.
 
     Args:
-        peer: A name of `PEERS`.
+        peer: A name of `IMPORTERS`.
         path: The peer's file.
         out: The folder.
-        choice: The average of the weights, or the raw ones; by default the average where there is one.
-        options: What the file does not say, as arguments of the peer's importer; None is not given.
+        choice: The average of the weights, or the raw ones; by default the average if there is one.
+        options: What the file does not tell, as arguments of the peer's importer; None is not given.
 
     Raises:
         UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    find_importer(peer, given)  # before a large file is read
-    path, out = expand_home(path), expand_home(out)
-    refuse_foreign_folder(Path(out), Tokenizer.saved_kind)
+    importer = find_importer(peer, given)  # before a large file is read
+    path, folder = expand_home(path), Path(expand_home(out))
+    refuse_foreign_folder(folder, importer.kind)
     with errors_name(path):
-        tokenizer, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
-    tokenizer.save_pretrained(out, {'weights': origin(peer, path, weights)})
-    return tokenizer
+        model, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
+    importer.save(model, folder, {'weights': origin(peer, path, weights)})
+    return model
 
 
 def origin(peer: str, path: str | Path, weights: Weights) -> str:
-    """Where weights come from, as a saved folder says it."""
+    """Where weights come from, as a saved folder tells it."""
     return ', '.join(part for part in (f'{peer}: {Path(path).name}', weights.note()) if part)
-
-
-def convert_other(
-    peer: str, path: str | Path, out: str | Path, choice: Literal['ema', 'raw'] | None = None, **options: Any
-) -> str:
-    """Read the checkpoint of a peer of `OTHER_PEERS` and write a folder; returns a line on what was written.
-
-    Args:
-        peer: A name of `OTHER_PEERS`.
-        path: The peer's file.
-        out: The folder.
-        choice: See `convert_file`.
-        options: Of the peer's converter; None is none.
-
-    Raises:
-        UserError: An unknown peer, an option that its converter does not have, or a file in another layout.
-    """
-    load_plugins()
-    if peer not in OTHER_PEERS:
-        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, [*PEERS, *OTHER_PEERS])}")
-    module, _, name = OTHER_PEERS[peer].partition(':')
-    converter = getattr(import_module(module), name)
-    given = {option: value for option, value in options.items() if value is not None}
-    refuse_unknown(peer, converter, given)
-    with errors_name(path):
-        return first_fit(
-            read_weights_file(path), lambda each: converter(each.state, out, origin(peer, path, each), **given), choice
-        )

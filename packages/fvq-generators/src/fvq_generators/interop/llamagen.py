@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
+from fvq_core.generator import Generator
+from fvq_core.interop.importer import Importer
 from fvq_core.interop.key_map import LayoutError, Rules, rename
+from fvq_core.registry import IMPORTERS, describe
+
+from ..pretrained import GENERATOR, save_generator
 
 UNCONDITIONAL = 'cls_embedding.uncond_embedding'
 RULES: Rules = (
@@ -122,3 +128,20 @@ def joined_gates(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif not key.endswith('.feed_forward.w3.weight'):
             joined[key] = value
     return joined
+
+
+@IMPORTERS.register_module(name='llamagen-gpt')
+class LlamaGenImporter(Importer):
+    """LlamaGen's generators."""
+
+    kind = GENERATOR
+    read = staticmethod(import_generator)
+
+    @staticmethod
+    def save(model: Generator, folder: Path, facts: Mapping[str, Any]) -> None:
+        save_generator(describe(model), model.state_dict(), folder, extra=facts)
+
+    @staticmethod
+    def summary(model: Generator) -> str:
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        return f'{type(model).__name__} with {parameters / 1e6:.0f} M parameters, {describe(model)["layout"]}'

@@ -1,0 +1,85 @@
+"""What reads another project's checkpoints: registered in `IMPORTERS` under the name that `tools/convert.py` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..registry import IMPORTERS
+from ..saving.kind import SavedKind
+from ..tokenizer import Tokenizer
+from . import fvq_release, llamagen, rqvae, taming, var
+
+
+class Importer:
+    """One layout of checkpoints.
+
+    Attributes:
+        kind: Of the folder that is written.
+        read: The peer's state dict, and options for what no file tells, to the config of our model and its state dict.
+            Raises `LayoutError` if the state dict is of another model.
+    """
+
+    kind: ClassVar[SavedKind]
+    read: ClassVar[Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]]
+
+    @staticmethod
+    def save(model: Any, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Write our model to a folder, with facts about its weights."""
+        raise NotImplementedError
+
+    @staticmethod
+    def summary(model: Any) -> str:
+        """What was imported, in a few words."""
+        raise NotImplementedError
+
+
+class TokenizerImporter(Importer):
+    """A layout of tokenizers."""
+
+    kind = Tokenizer.saved_kind
+
+    @staticmethod
+    def save(model: Tokenizer, folder: Path, facts: Mapping[str, Any]) -> None:
+        model.save_pretrained(folder, facts)
+
+    @staticmethod
+    def summary(model: Tokenizer) -> str:
+        quantizer = model.quantizer
+        return f'{type(model).__name__} with {len(quantizer.codebook())} codes of {quantizer.code_dim} channels'
+
+
+@IMPORTERS.register_module(name='llamagen')
+class LlamaGenImporter(TokenizerImporter):
+    """LlamaGen's tokenizers."""
+
+    read = staticmethod(llamagen.import_tokenizer)
+
+
+@IMPORTERS.register_module(name='fvq')
+class FVQImporter(TokenizerImporter):
+    """The tokenizers of FVQ's release."""
+
+    read = staticmethod(fvq_release.import_tokenizer)
+
+
+@IMPORTERS.register_module(name='taming')
+class TamingImporter(TokenizerImporter):
+    """VQGANs."""
+
+    read = staticmethod(taming.import_tokenizer)
+
+
+@IMPORTERS.register_module(name='rqvae')
+class RQVAEImporter(TokenizerImporter):
+    """RQ-VAEs."""
+
+    read = staticmethod(rqvae.import_tokenizer)
+
+
+@IMPORTERS.register_module(name='var')
+class VARImporter(TokenizerImporter):
+    """VAR's multi-scale tokenizers."""
+
+    read = staticmethod(var.import_tokenizer)
