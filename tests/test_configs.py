@@ -152,7 +152,7 @@ def leaves(names: str, size: str | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize('name', sorted(DIFFERENCES))
-def test_a_row_changes_what_its_name_says_and_nothing_else(name: str) -> None:
+def test_a_row_changes_what_its_name_claims_and_nothing_else(name: str) -> None:
     base_name, prefixes = DIFFERENCES[name]
     base, row = leaves(base_name), leaves(name)
     changed = {key for key in base.keys() | row.keys() if base.get(key, KeyError) != row.get(key, KeyError)}

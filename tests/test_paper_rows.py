@@ -195,7 +195,7 @@ def test_every_row_is_claimed_by_exactly_one_config_or_listed_as_still_to_come()
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if PAPERS[name]])
-def test_a_config_says_the_numbers_of_its_rows(name: str):
+def test_a_config_has_the_numbers_of_its_rows(name: str):
     check_numbers(name, PAPERS[name], ROWS)
 
 
@@ -239,7 +239,7 @@ def test_the_config_of_a_row_has_the_sizes_of_the_row(row_id: str):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_config_changes_what_its_name_says_and_nothing_else(name: str):
+def test_a_config_changes_what_its_name_claims_and_nothing_else(name: str):
     base = {key: value for each in bases_of(name) for key, value in leaves(each).items()}
     row = leaves(name)
     changed = {key for key in base.keys() | row.keys() if base.get(key, KeyError) != row.get(key, KeyError)}

@@ -38,13 +38,13 @@ def test_a_warning_is_an_error(category: type[Warning]) -> None:
         warnings.warn('of ours', category, stacklevel=1)
 
 
-def test_a_library_s_warning_about_our_call_is_an_error() -> None:
+def test_a_librarys_warning_about_our_call_is_an_error() -> None:
     with pytest.raises(UserWarning, match='requires_grad'):
         torch.tensor(torch.ones(1, requires_grad=True)).item()
 
 
 @pytest.mark.processes
-def test_warnings_of_other_people_s_plug_ins_end_no_session(tmp_path: Path) -> None:
+def test_warnings_of_other_peoples_plug_ins_end_no_session(tmp_path: Path) -> None:
     (tmp_path / 'pytest_noisy.py').write_text(NOISY)
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])}
     command = [

@@ -107,14 +107,14 @@ def test_the_toy_runs_methods_of_ones_own(tmp_path: Path, analyze: Analyze) -> N
         (['tsne', '.'], 'holds neither an iter_N.pth nor a saved tokenizer'),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, analyze: Analyze, arguments: list[str], message: str) -> None:
+def test_an_error_is_one_line(tmp_path: Path, analyze: Analyze, arguments: list[str], message: str) -> None:
     code, _, err = analyze(tmp_path, *arguments)
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1
 
 
-def test_the_tool_of_a_clone_says_which_folder_is_wrong(tmp_path: Path) -> None:
+def test_the_tool_of_a_clone_names_the_wrong_folder(tmp_path: Path) -> None:
     done = tool('analyze', 'curves', 'nowhere', cwd=tmp_path)
     assert done.returncode == 2
     assert 'nowhere is no folder' in done.stderr

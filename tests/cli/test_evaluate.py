@@ -129,7 +129,7 @@ def test_a_preset_is_printed_as_it_is_applied(capsys: pytest.CaptureFixture[str]
         assert word not in printed
 
 
-def test_a_second_run_says_that_it_uses_the_statistics_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_reports_that_it_uses_the_statistics_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ('made.npz', *RANDOM)
     assert evaluate.main(arguments) == 0
     first = capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_a_second_run_says_that_it_uses_the_statistics_of_the_first(capsys: pyte
     assert 'statistics of the same images' not in capsys.readouterr().out
 
 
-def test_mistakes_cost_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     save_folder(random_pixels(3, 24), Path('large'))
     Path('empty').mkdir()
     np.savez('float.npz', arr_0=np.zeros((2, 4, 4, 3), np.float32))

@@ -52,7 +52,9 @@ def test_help_teaches(tmp_path: Path):
         assert word in shown.stdout
 
 
-def test_the_command_says_what_it_made(tokenizer: str, photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command_prints_what_it_made(
+    tokenizer: str, photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     out = tmp_path / 'codes'
     assert extract_codes.main([tokenizer, photos, str(out), *SMALL, '--crop-range', '1.1', '1.05']) == 0
     store = CodesStore(out)

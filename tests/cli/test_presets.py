@@ -94,7 +94,7 @@ def test_an_external_reference_gives_adm_its_distance(place: Path, capsys: pytes
     assert '\n  features: inception_score, ' in printed  # what was computed, not what adm has with a reference
 
 
-def test_the_file_says_which_reference_was_used(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_names_the_reference(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     statistics = ImageSetStatistics(RandomFeatures())
     statistics.update(torch.randint(0, 256, (9, 3, 64, 64), dtype=torch.uint8), torch.arange(9))
     reference, out = place / 'coco.npz', place / 'against.json'

@@ -57,7 +57,7 @@ def test_metrics_are_stamped(run: Path) -> None:
     assert document['config'].endswith('fvq_photos.py')
 
 
-def test_the_log_says_what_its_numbers_are_of(run: Path) -> None:
+def test_the_log_tells_what_its_numbers_are_of(run: Path) -> None:
     (log,) = (run / 'work_dirs/fvq_photos').rglob('*.log')
     lines = log.read_text().splitlines()
     assert sum(' iter 4 evaluation (4 images, strict conventions): ' in line for line in lines) == 1

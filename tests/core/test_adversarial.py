@@ -142,7 +142,7 @@ def test_the_adaptive_weight_is_the_ratio_of_last_layer_gradients_and_keeps_the_
     torch.testing.assert_close(layer.grad, expected)
 
 
-def test_the_adaptive_weight_is_bounded_where_the_discriminator_says_nothing() -> None:
+def test_the_adaptive_weight_is_bounded_if_the_discriminator_gives_no_gradient() -> None:
     layer = nn.Parameter(torch.randn(4))
     assert adaptive_weight(layer.sum(), 0 * layer.sum(), layer).item() == pytest.approx(1e4)
     assert adaptive_weight(0 * layer.sum(), layer.sum(), layer).item() == 0

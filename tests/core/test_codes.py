@@ -172,7 +172,7 @@ def test_vocabularies_beyond_a_narrow_type_take_its_codes(size: int):
 
 
 @every_layout
-def test_codes_that_are_no_tensor_are_refused(name: str):
+def test_codes_that_are_not_a_tensor_are_refused(name: str):
     make, length, _ = LAYOUTS[name]
     for wrong in ([[0] * length], torch.zeros(1, length, dtype=torch.int64).numpy(), None):
         with pytest.raises(UserError, match='integer tensor'):

@@ -19,7 +19,7 @@ def test_an_argument_of_the_new_type_is_known_whatever_the_order_of_the_options(
     assert cfg.model.tokenizer.quantizer.projector == dict(type='DiTBridge', patch_size=16, num_classes=1000)
 
 
-def test_an_argument_of_the_old_type_alone_is_refused_by_the_new_one() -> None:
+def test_an_argument_that_only_the_old_type_has_is_refused_by_the_new_one() -> None:
     with pytest.raises(UserError, match=r"projector has no 'patch_siz'"):
         load_config(FVQ, {f'{PROJECTOR}.type': 'DiTBridge', f'{PROJECTOR}.patch_siz': 4})
     with pytest.raises(UserError, match=r"projector: LinearProjector has no argument 'patch_size'"):

@@ -121,7 +121,7 @@ def test_home_is_expanded_everywhere_and_a_number_is_a_name_of_a_folder(monkeypa
         ('raise ValueError("two\\nlines")', 'line 1: ValueError: two lines'),
     ],
 )
-def test_a_config_that_does_not_load_says_why_and_where(
+def test_a_config_that_does_not_load_names_reason_and_line(
     text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'own.py').write_text(f'{text}\n')

@@ -127,7 +127,7 @@ def test_what_has_no_certain_pixels_is_refused_with_the_reason(data: bytes, word
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )
-def test_what_is_no_whole_image_file_says_so(data: bytes, words: str):
+def test_what_is_not_a_whole_image_file_is_reported(data: bytes, words: str):
     with pytest.raises(UnreadableImageError, match=words) as raised:
         decode(data)
     assert not isinstance(raised.value, RefusedImageError)

@@ -20,7 +20,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures('two_gpus')
-def test_auto_is_a_gpu_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_a_gpu_unless_the_environment_names_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device('auto') == torch.device('cuda')
     monkeypatch.setenv('FVQ_DEVICE', 'cpu')
     assert choose_device('auto') == torch.device('cpu')

@@ -37,7 +37,7 @@ def test_gradients_reach_the_images_and_every_parameter(name: str) -> None:
 
 
 @pytest.mark.parametrize(('name', 'alone'), [('none', True), ('spectral', True), ('stylegan', True), ('batch', False)])
-def test_an_image_is_judged_alone_except_by_batch_norm(name: str, alone: bool) -> None:
+def test_an_image_is_judged_independently_except_by_batch_norm(name: str, alone: bool) -> None:
     network, x = DISCRIMINATORS.build(TINY[name]), images()
     network.train(name == 'batch')  # the spectral norm moves on with each training call
     same = torch.allclose(network(x)[:2], network(x[:2]), rtol=1e-4, atol=1e-6)
@@ -118,7 +118,7 @@ def test_act_norm_starts_from_its_first_training_batch_and_is_then_left_to_the_o
     torch.testing.assert_close(norm.state_dict(), started, rtol=0, atol=0)
 
 
-def test_a_loaded_act_norm_starts_where_its_state_says() -> None:
+def test_a_loaded_act_norm_starts_from_its_state() -> None:
     fresh, used, batch = ActNorm(2), ActNorm(2), torch.randn(4, 2, 3, 3) + 5
     start = {key: value.clone() for key, value in fresh.state_dict().items()}
     used(batch)

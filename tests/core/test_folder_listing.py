@@ -191,7 +191,7 @@ def test_what_is_not_a_path_is_one_line(value: object, root: Path):
     assert len(ImageFolder(root)) == 3
 
 
-def test_folder_without_images_says_what_is_there(tmp_path: Path):
+def test_folder_without_images_lists_what_is_there(tmp_path: Path):
     for name in ('a.heic', 'b.heic', 'c.zip', '._d.png'):
         (tmp_path / name).write_bytes(b'')
     with pytest.raises(UserError, match=r'no image .*\._d\.png.*archives are left out: c\.zip.*2 \.heic'):

@@ -135,7 +135,7 @@ def test_cache_serves_without_a_network(cached: Tokenizer, tmp_path: Path):
         assert not loaded.training
 
 
-def test_what_the_cache_lacks_is_one_line_that_says_where_it_was_sought(cached: Tokenizer, tmp_path: Path):
+def test_what_the_cache_lacks_is_one_line_that_names_the_cache(cached: Tokenizer, tmp_path: Path):
     options = dict(cache_dir=tmp_path / 'cache', local_files_only=True)
     for name, revision in (('ada/other', None), ('ada/tiny', 'v2')):
         with pytest.raises(

@@ -134,7 +134,7 @@ def test_no_readable_image_at_all_ends_the_run_whatever_is_allowed(class_folders
         all(counter.check(batch) or True for batch in islice(batches, 12))
 
 
-def test_image_smaller_than_the_crop_is_a_users_mistake_and_not_skipped(class_folders: Path):
+def test_image_smaller_than_the_crop_is_a_user_error_and_not_skipped(class_folders: Path):
     small = save(picture(5, 7), class_folders / 'cat' / 'small.png')
     cfg = dict(dataset=dict(type='ImageFolder', root=str(class_folders), transforms=CROP), batch_size=7)
     (batch,) = build_loader(cfg, seed=0, train=False)
@@ -216,7 +216,7 @@ def test_names_of_any_encoding_survive(tmp_path: Path):
     assert all(dataset[i]['image'] is not None for i in range(3))
 
 
-def test_a_transforms_complaint_is_no_unreadable_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_of_a_transform_is_not_an_unreadable_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save(picture(8, 8), tmp_path / 'a.png')
     dataset = ImageFolder(str(tmp_path), transforms=CROP)
 

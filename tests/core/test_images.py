@@ -45,7 +45,7 @@ def test_float_pixels_are_refused():
         from_uint8(torch.zeros(2))
 
 
-def test_device_mirrors_the_images_whose_coin_says_so_and_no_others():
+def test_device_mirrors_the_images_whose_coin_is_heads_and_no_others():
     images = torch.randint(0, 256, (3, 3, 4, 5), dtype=torch.uint8)
     kept = images.clone()
     got = device_images({'images': images, 'flip': torch.tensor([True, False, True])}, 'cpu')
@@ -60,13 +60,13 @@ def test_device_mirrors_the_images_whose_coin_says_so_and_no_others():
     assert torch.equal(images, kept)
 
 
-def test_batch_without_coins_is_converted_alone():
+def test_batch_without_coins_is_only_converted():
     images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
     for batch in ({'images': images}, {'images': images, 'flip': torch.tensor([False, False])}):
         assert torch.equal(device_images(batch, torch.device('cpu')), from_uint8(images))
 
 
-def test_what_is_no_tensor_and_what_is_uint8_already_are_refused():
+def test_what_is_not_a_tensor_and_what_is_uint8_already_are_refused():
     for wrong in (torch.zeros(2, dtype=torch.uint8).numpy(), [1, 2]):
         with pytest.raises(UserError, match=r'expected a uint8 tensor, got (ndarray|list)'):
             from_uint8(wrong)

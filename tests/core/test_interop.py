@@ -251,7 +251,7 @@ def test_multi_scale_variant_of_fvq():
     assert_same_tokenizer(ours, imported.fold())
 
 
-def test_what_no_file_of_fvq_says_can_be_told():
+def test_what_no_file_of_fvq_records_can_be_given():
     wide = dict(MULTI_SCALE, phi_ratio=0.25, quantizer=dict(VECTOR, projector=dict(BRIDGE, num_heads=2)))
     ours = tokenizer(wide, quant_kernel=3)
     state = var_state(ours) | bridge_state(ours, 'quantizer.quantizer.')
@@ -364,7 +364,7 @@ def test_an_average_that_does_not_fit_is_an_error_and_not_a_reason_to_take_the_r
         (torch.ones(()), 'a tensor has another shape than in the released checkpoints'),
     ],
 )
-def test_tensors_that_are_no_weights_are_refused(tensor: Tensor, said: str, tmp_path: Path):
+def test_tensors_that_are_not_weights_are_refused(tensor: Tensor, said: str, tmp_path: Path):
     state = peer_state(tokenizer(VECTOR)) | {'quantize.embedding.weight': tensor}
     torch.save(state, tmp_path / 'file.pt')
     with pytest.raises(UserError, match=said):

@@ -99,7 +99,9 @@ def test_image_to_be_halved_goes_through_pil_and_others_do_not(tmp_path: Path, m
 
 
 @pytest.mark.parametrize('kind', ['L', 'CMYK', 'png', 'png named jpg', 'tall'])
-def test_what_is_no_rgb_jpeg_or_very_tall_goes_through_pil(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_not_an_rgb_jpeg_or_very_tall_goes_through_pil(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+):
     image = photo('chelsea', 90)
     if kind == 'tall':
         image.crop((0, 0, 40, 81)).save(tmp_path / 'a.jpg')
@@ -130,7 +132,7 @@ def test_a_truncated_jpeg_is_unreadable_for_both_wherever_it_was_cut(tmp_path: P
     assert False in readable
 
 
-def test_file_that_torchvision_alone_refuses_is_decoded_by_pil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_file_that_only_torchvision_refuses_is_decoded_by_pil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     photo('chelsea', 90).save(tmp_path / 'a.jpg')
 
     def refuse(*arguments: object, **options: object) -> Tensor:
@@ -142,7 +144,7 @@ def test_file_that_torchvision_alone_refuses_is_decoded_by_pil(tmp_path: Path, m
 
 
 @pytest.mark.parametrize('exif_orientation', ['apply', 'ignore'])
-def test_both_turn_photos_as_their_tag_says_or_leave_them_as_stored(tmp_path: Path, exif_orientation: str):
+def test_both_turn_photos_by_their_tag_or_leave_them_as_stored(tmp_path: Path, exif_orientation: str):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees to view
     stored = photo('rocket', 90)
@@ -167,13 +169,13 @@ def test_window_is_cut_from_the_whole_image_resized():
         assert torch.equal(pixels, to_tensor(opened.convert('RGB').crop((11, 5, 51, 45))))
 
 
-def test_small_image_is_a_users_mistake_for_both(tmp_path: Path):
+def test_small_image_is_a_user_error_for_both(tmp_path: Path):
     save(picture(30, 40), tmp_path / 'a.jpg')
     for dataset in both(tmp_path, upsample=False):
         assert 'ADMRandomCrop: the image is 30x40, smaller than the 64x64 crop' in dataset[0]['error']
 
 
-def test_fast_decoder_wants_an_adm_crop_first_and_flips_alone_behind(tmp_path: Path):
+def test_fast_decoder_wants_an_adm_crop_first_and_only_flips_behind(tmp_path: Path):
     save(picture(8, 8), tmp_path / 'a.jpg')
     flip = dict(type='HorizontalFlip')
     for transforms, named in (((), 'none'), ((flip,), 'HorizontalFlip'), ((flip, RANDOM_CROP), 'HorizontalFlip, ADM')):

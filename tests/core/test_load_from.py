@@ -48,7 +48,7 @@ def checkpoint_of(task: TokenizerTask, path: Path, **more: Any) -> Path:
     return path
 
 
-def test_a_codebook_that_starts_from_latents_is_kept_where_weights_are_loaded(tmp_path: Path) -> None:
+def test_a_codebook_that_starts_from_latents_is_kept_if_weights_are_loaded(tmp_path: Path) -> None:
     Runner.from_cfg(load_config(KMEANS_ROW, TINY, work_dir=str(tmp_path / 'first'))).train()
     cfg = load_config(KMEANS_ROW, {**TINY, 'optim_wrapper.optimizer.lr': 0.0}, work_dir=str(tmp_path / 'second'))
     cfg.load_from = str(tmp_path / 'first/iter_1.pth')

@@ -166,7 +166,7 @@ def test_train_mode_changes_nothing(ours: Callable[[str], LPIPS]) -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_dropout_is_on_in_train_mode_where_it_is_asked_for() -> None:
+def test_dropout_is_on_in_train_mode_if_it_is_asked_for() -> None:
     network = LPIPS('alex', random=True, dropout=True)
     one, other = random_images(1, 32, 32), random_images(1, 32, 32)
     expected = network(one, other)
@@ -281,7 +281,7 @@ def test_missing_weights_are_downloaded_with_their_hash(
     assert asked == [(f'https://download.pytorch.org/models/{published.name}', published.stem[-8:])]
 
 
-def test_missing_weights_without_a_network_say_which_where_and_what_to_do(
+def test_missing_weights_without_a_network_name_the_file_its_place_and_the_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     checkpoints = offline(monkeypatch, tmp_path)

@@ -54,7 +54,7 @@ def test_bare_number_is_printed_with_the_remark_that_its_stamp_is_missing(tmp_pa
     assert card['fid'][0] == 'not recorded'
 
 
-def test_what_is_not_known_is_said_to_be_missing(tmp_path: Path):
+def test_what_is_not_known_is_listed_as_missing(tmp_path: Path):
     card = card_of(tmp_path / 't')
     assert 'None were recorded with these weights.' in card
     facts = rows(card)

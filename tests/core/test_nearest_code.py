@@ -98,7 +98,7 @@ def test_autocast_and_a_low_matmul_precision_change_nothing(distance: Distance):
         torch.set_float32_matmul_precision(before)
 
 
-def test_search_works_where_the_user_chose_tf32_by_torchs_new_setting():
+def test_search_works_if_the_user_chose_tf32_by_torchs_new_setting():
     z_ND, codebook_KD = random_data(20, 30, 8)
     before = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = 'tf32'

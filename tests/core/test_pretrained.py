@@ -76,7 +76,7 @@ def test_loading_and_encoding_import_no_training_code(saved: tuple[Tokenizer, Pa
     assert not modules & {'mmengine.runner', 'cv2', 'lpips'}
 
 
-def test_folded_config_describes_an_identity_projector_and_holds_its_weights_alone(saved: tuple[Tokenizer, Path]):
+def test_folded_config_describes_an_identity_projector_and_holds_only_its_weights(saved: tuple[Tokenizer, Path]):
     tokenizer, folder = saved
     config = json.loads((folder / 'config.json').read_text())
     quantizer = config['tokenizer']['quantizer']
@@ -201,7 +201,7 @@ def test_whoever_may_read_the_config_may_read_the_weights(saved: tuple[Tokenizer
     assert len(modes) == 1
 
 
-def test_facts_of_a_loaded_tokenizer_are_saved_again_with_the_same_weights_alone(saved: tuple[Tokenizer, Path]):
+def test_facts_of_a_loaded_tokenizer_are_saved_again_only_with_the_same_weights(saved: tuple[Tokenizer, Path]):
     folder = saved[1]
     loaded = Tokenizer.from_pretrained(folder)
     again = json.loads((loaded.save_pretrained(folder.with_name('again')) / 'config.json').read_text())

@@ -117,7 +117,7 @@ def test_description_holds_names_and_follows_a_replaced_child():
     assert SHAPES.build(describe(block)).child.width == 7
 
 
-def test_broken_plug_in_is_a_warning_and_named_only_where_a_wanted_name_is_missing(plug_in):
+def test_broken_plug_in_is_a_warning_and_named_only_if_a_wanted_name_is_missing(plug_in):
     def broken() -> None:
         raise ImportError('no module named sand')
 

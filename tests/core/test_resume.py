@@ -76,7 +76,7 @@ def test_what_does_not_change_the_ending_passes_in_silence(config: dict[str, Any
         ('custom_hooks', [dict(type='MyHook')], 'custom_hooks.0.type MyHook (was not set)'),
     ],
 )
-def test_what_changes_the_ending_is_said_with_both_values(
+def test_what_changes_the_ending_is_named_with_both_values(
     path: str, value: Any, expected: str, config: dict[str, Any]
 ) -> None:
     line = said(config_data(change(config, **{path: value})), config)

@@ -98,7 +98,7 @@ def test_optimizer_gets_base_rate_times_multiplier_at_every_step_in_every_group(
         assert rates == pytest.approx([1e-3 * factor, 4e-2 * factor], rel=1e-12)
 
 
-def test_state_holds_where_the_schedule_stands_but_neither_its_length_nor_its_shape():
+def test_state_holds_the_position_in_the_schedule_but_neither_its_length_nor_its_shape():
     wrapper = make_wrapper(1.0)
     scheduler = WarmupHoldDecayLR(wrapper, total_iters=40)
     walk(wrapper, scheduler, 25)
@@ -129,7 +129,7 @@ def test_step_decay_falls_at_each_milestone_and_stays():
 
 
 @pytest.mark.parametrize('milestones', [(0.0,), (0.5, 1.0), (250,)])
-def test_step_decay_refuses_milestones_that_are_no_parts_of_the_run(milestones: tuple[float, ...]):
+def test_step_decay_refuses_milestones_that_are_not_fractions_of_the_run(milestones: tuple[float, ...]):
     with pytest.raises(UserError, match=r'parts of the run between 0 and 1, got .*divide epochs'):
         StepDecayLR(make_wrapper(1.0), 10, milestones=milestones)
 

@@ -83,7 +83,7 @@ def test_random_crop_draws_short_sides_from_the_fractions():
     assert crop(gradient(50, 40), rng).size == (16, 16)
 
 
-def test_random_crop_depends_on_its_random_source_alone():
+def test_random_crop_depends_only_on_its_random_source():
     crop, image = ADMRandomCrop(16), picture(50, 40)
     crop(image, random.Random(9))
     again = [crop(image, random.Random(seed)) for seed in (1, 1, 2)]

@@ -58,7 +58,7 @@ def test_what_holds_no_run_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('randomness', ['x', [1], {'seed': '.*'}, {'seed': [1]}])
-def test_a_seed_that_is_no_whole_number_is_refused(randomness: Any, tmp_path: Path) -> None:
+def test_a_seed_that_is_not_a_whole_number_is_refused(randomness: Any, tmp_path: Path) -> None:
     path = make_run(tmp_path / 'run') / 'resolved_config.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), 'randomness': randomness}))
     with pytest.raises(UserError, match=r"resolved_config\.json: 'randomness' is"):
@@ -140,7 +140,7 @@ def test_curves_are_drawn_and_tabled(tmp_path: Path) -> None:
         report_curves(find_runs([tmp_path / 'runs']), PROBE, 'probe', str(tmp_path / 'out'))
 
 
-def test_runs_that_differ_in_size_and_seed_alone_are_one_line(tmp_path: Path) -> None:
+def test_runs_that_differ_only_in_size_and_seed_are_one_line(tmp_path: Path) -> None:
     for size in (256, 64):
         for seed in (0, 1):
             make_run(tmp_path / f'linear_{size}-{seed}', seed, 'LinearProjector', size)

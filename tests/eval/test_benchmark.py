@@ -238,7 +238,7 @@ def test_annealing_and_rates_of_parameter_groups_are_methods_not_unfairness() ->
     check_fairness(read_rows([str(REPO / 'configs/mini' / n) for n in ('vq.py', 'vq_no_anneal.py', 'vq_tuned.py')], {}))
 
 
-def test_the_gan_row_is_no_row_of_the_mini_benchmark() -> None:
+def test_the_gan_row_is_not_in_the_mini_benchmark() -> None:
     with pytest.raises(UserError, match=r'model.adversarial.* \(not set and '):
         check_fairness(read_rows([VQ, str(REPO / 'configs/fvq/fvq_photos_gan.py')], {'train_cfg.val_interval': 0}))
 
@@ -246,7 +246,7 @@ def test_the_gan_row_is_no_row_of_the_mini_benchmark() -> None:
 # --- rows ---
 
 
-def test_a_sweep_has_a_row_for_each_cell_and_says_why_a_cell_is_refused() -> None:
+def test_a_sweep_has_a_row_for_each_cell_and_tells_why_a_cell_is_refused() -> None:
     rows = {row.name: row for row in read_rows([SWEEP], OPTIONS)}
     assert len(rows) == 27
     refused = {name: row.refusal for name, row in rows.items() if row.refusal}
@@ -262,7 +262,7 @@ def test_a_sweep_has_a_row_for_each_cell_and_says_why_a_cell_is_refused() -> Non
     assert 'sweep' not in cfg
 
 
-def test_a_component_that_cannot_be_built_refuses_its_row_alone(tmp_path: Path) -> None:
+def test_a_component_that_cannot_be_built_refuses_only_its_row(tmp_path: Path) -> None:
     path = tmp_path / 'odd.py'
     model = 'dict(tokenizer=dict(quantizer=dict(projector=dict(patch_size=7))))'
     path.write_text(f"base = 'configs/mini/fvq.py'\nmodel = {model}\n")
@@ -343,7 +343,7 @@ def test_the_cap_on_usage_is_that_of_even_draws() -> None:
     assert summary.latents_per_code() == 2.0
 
 
-# --- mistakes ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_the_cap_on_usage_is_that_of_even_draws() -> None:
         (['--perceptual-weights', 'x.pth'], '--perceptual-weights needs --perceptual'),
     ],
 )
-def test_mistakes_are_one_line(
+def test_errors_are_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main([VQ, '--work-dir', str(tmp_path / 'out'), *arguments]) == 2

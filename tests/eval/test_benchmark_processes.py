@@ -49,13 +49,13 @@ def test_a_run_whose_process_dies_is_a_failure_with_its_reason(monkeypatch: pyte
     assert json.loads((run.folder / 'result.json').read_text())['status'] == 'failed'
 
 
-def test_a_run_that_was_interrupted_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_is_not_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = run_whose_process(monkeypatch, tmp_path, 'exit 130')
     assert run_module.execute(run, {})['reason'].startswith('interrupted')
     assert run.result() is None
 
 
-def test_a_second_process_leaves_a_folder_alone_and_says_who_is_there(tmp_path: Path) -> None:
+def test_a_second_process_leaves_a_folder_alone_and_names_the_first(tmp_path: Path) -> None:
     (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
     run_module.prepare(run, [])
     with holder(run.folder / 'lock') as other:
@@ -105,7 +105,7 @@ def is_free(lock: Path) -> bool:
     return True
 
 
-def test_a_folder_that_cannot_be_made_costs_its_run_alone(
+def test_a_folder_that_cannot_be_made_costs_only_its_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = read_rows([VQ, FVQ], OPTIONS)

@@ -44,7 +44,7 @@ def test_rates_of_a_benchmark_without_a_row_are_refused(tmp_path: Path, capsys: 
     assert 'exclude each other' in capsys.readouterr().err
 
 
-def test_a_rate_that_one_row_alone_was_tried_at_does_not_count(tmp_path: Path) -> None:
+def test_a_rate_that_only_one_row_was_tried_at_does_not_count(tmp_path: Path) -> None:
     for key, factors in (('mini/vq', (1.0, 3.0, 10.0)), ('mini/fvq', (1.0, 3.0))):
         for factor in factors:
             leave_result(run_module.run_folder(tmp_path, key, factor, 0), 20.0 + factor)

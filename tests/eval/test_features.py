@@ -169,7 +169,7 @@ def test_chunks_of_a_gpu_are_padded_and_cut_again(monkeypatch: pytest.MonkeyPatc
         (torch.full((1, 3, 8, 8), float('nan')), 'got values from nan to nan'),
     ],
 )
-def test_what_is_no_image_is_refused(images: Tensor, message: str):
+def test_what_is_not_an_image_is_refused(images: Tensor, message: str):
     with pytest.raises(UserError, match=message):
         RandomFeatures()(images)
 

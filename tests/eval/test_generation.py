@@ -103,7 +103,7 @@ def test_batch_size_and_workers_change_no_digit(tmp_path: Path, real: str) -> No
         assert values(other) == pytest.approx(values(first), rel=1e-10)
 
 
-def test_two_ranks_give_the_digits_of_one_also_where_one_of_them_has_nothing_to_do(
+def test_two_ranks_give_the_digits_of_one_even_if_one_of_them_has_nothing_to_do(
     two_ranks: TwoRanks, tmp_path: Path, made: str, real: str
 ) -> None:
     few = save_npz(random_pixels(20, seed=4), tmp_path / 'few.npz')  # one block, so that the second rank has none
@@ -387,7 +387,7 @@ def test_adms_reference_gives_distances_of_its_moments_and_neighbours_among_its_
     assert any(note.startswith('kid: ') for note in strict.notes)
 
 
-def test_adms_reference_is_of_the_inception_network_alone(made: str, tmp_path: Path) -> None:
+def test_adms_reference_is_only_of_the_inception_network(made: str, tmp_path: Path) -> None:
     path = adm_reference(tmp_path / 'VIRTUAL.npz', random_pixels(90, seed=2), random_pixels(9))
     with pytest.raises(UserError, match='statistics of different features'):
         evaluator(preset='adm').evaluate(made, path)
@@ -396,7 +396,7 @@ def test_adms_reference_is_of_the_inception_network_alone(made: str, tmp_path: P
 # --- stamps ---
 
 
-def test_every_number_says_preset_count_reference_and_network(made: str, real: str) -> None:
+def test_every_number_has_preset_count_reference_and_network(made: str, real: str) -> None:
     scored = evaluator(preset='adm').evaluate(made, real)
     for name, metric in scored.metrics.items():
         assert metric.stamp.startswith(f'adm: partial, {COUNT} of 50,000 images; pixels as the files hold them, 16x16')

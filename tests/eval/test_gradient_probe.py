@@ -150,7 +150,7 @@ def test_training_goes_on_bit_for_bit_as_without_the_probe(quantizer: dict[str, 
     torch.testing.assert_close(probed, plain, rtol=0, atol=0)
 
 
-def test_hooks_on_the_quantizer_see_training_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hooks_on_the_quantizer_see_only_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     build, seen = MODELS.build, []
 
     def watched(config: dict[str, Any]) -> Any:

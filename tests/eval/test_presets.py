@@ -96,7 +96,7 @@ def test_half_pixel_input_is_pytorch_fids_after_the_scaling_of_the_2015_graph() 
     assert torch.equal(again, seen)  # the 2015 graph's own resize leaves it alone
 
 
-def test_inception_alone_is_given_another_input() -> None:
+def test_only_inception_is_given_another_input() -> None:
     other, inception = RandomFeatures(), InceptionV3(random=True)
     assert prepared(other, 'half-pixel') is other
     assert prepared(inception, 'tf1') is inception
@@ -135,7 +135,7 @@ def test_two_presets_differ_in_what_they_print() -> None:
     assert len(protocols) == len(PRESETS)
 
 
-def test_a_preset_prints_conventions_of_its_own_scores_alone() -> None:
+def test_a_preset_prints_only_conventions_of_its_own_scores() -> None:
     assert '\n  features: fid\n' in str(PRESETS['ibq'])
     for name, preset in PRESETS.items():
         assert ('kid_subsets' in str(preset)) == (name == 'strict')

@@ -143,7 +143,7 @@ def test_batch_size_and_workers_change_no_printed_digit(files: ImageFolder, valu
         assert {key: str(value) for key, value in got.items()} == {key: str(value) for key, value in values.items()}
 
 
-def test_the_order_of_presets_changes_nothing_and_one_alone_is_the_same(
+def test_the_order_of_presets_changes_nothing_and_a_single_one_is_the_same(
     files: ImageFolder, values: dict[str, Any]
 ) -> None:
     assert evaluator(list(reversed(NAMES))).evaluate(seeded_tokenizer(), files, batch_size=4) == values
@@ -166,7 +166,7 @@ def only_into_memory(save_image: Any) -> Any:
     return checked
 
 
-def test_a_file_that_one_rank_alone_cannot_read_stops_both_with_its_name(two_ranks: TwoRanks, tmp_path: Path) -> None:
+def test_a_file_that_only_one_rank_cannot_read_stops_both_with_its_name(two_ranks: TwoRanks, tmp_path: Path) -> None:
     (tmp_path / 'images').mkdir()
     root = write_images(tmp_path / 'images')
     broken = tmp_path / 'images' / '3.png'
@@ -236,7 +236,7 @@ def test_what_has_no_weights_or_too_few_pixels_is_left_out_with_a_line_each(
     assert applied.ssim == PRESETS['strict'].ssim
 
 
-def test_without_inception_weights_one_line_says_why_there_is_no_rfid(
+def test_without_inception_weights_one_line_tells_why_there_is_no_rfid(
     files: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fvq_core.losses.perceptual.weights import MissingWeightsError
@@ -256,7 +256,7 @@ def test_without_inception_weights_one_line_says_why_there_is_no_rfid(
         )
 
 
-def test_a_preset_with_a_reference_of_its_own_says_that_it_is_missing(files: ImageFolder) -> None:
+def test_a_preset_with_a_reference_of_its_own_reports_that_it_is_missing(files: ImageFolder) -> None:
     own = evaluator(['adm'])
     got = own.evaluate(seeded_tokenizer(), files, batch_size=4)
     assert 'adm/is_random' in got

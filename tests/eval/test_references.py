@@ -192,7 +192,7 @@ def test_statistics_that_say_nothing_are_refused_where_the_preset_prepares_image
     assert 'fid' in of_images(preset='llamagen', **arguments).evaluate(made, path).metrics  # TensorFlow's resize too
 
 
-def test_a_file_of_the_cache_is_no_reference_under_another_preset(tmp_path: Path) -> None:
+def test_a_file_of_the_cache_is_not_a_reference_under_another_preset(tmp_path: Path) -> None:
     made, real = (save_npz(random_pixels(20, seed=seed), tmp_path / f'{seed}.npz') for seed in (1, 2))
     of_images(preset='strict', cache=str(tmp_path / 'kept'), metrics=['fid']).evaluate(real)
     (kept,) = (tmp_path / 'kept').glob('*.npz')
@@ -306,7 +306,7 @@ def test_an_image_set_is_stamped_with_what_of_the_preset_was_applied(tmp_path: P
     assert cut.facts['reference_is'].endswith('), pixels as the files hold them')
 
 
-def test_an_npz_is_never_said_to_be_cut_and_the_reference_says_its_own_cut(tmp_path: Path) -> None:
+def test_an_npz_is_never_called_cropped_and_the_reference_names_its_own_crop(tmp_path: Path) -> None:
     made, files = (
         save_npz(random_pixels(20), tmp_path / 'made.npz'),
         save_folder(random_pixels(9, 24), tmp_path / 'files'),

@@ -214,7 +214,7 @@ def test_variants_of_a_metric_stand_beside_the_papers_column_under_their_own_nam
     assert not any('ms_ssim' in head for head in line)
 
 
-def test_what_a_preset_evaluates_is_no_override_of_the_run(tmp_path: Path) -> None:
+def test_what_a_preset_evaluates_is_not_an_override_of_the_run(tmp_path: Path) -> None:
     folder = save_run(tmp_path / 'run', {'strict/rfid': stamp(1.3)}, {'val_dataloader.dataset.transforms': []})
     assert find_measurements([str(folder)]).measured[0].overrides
     document = json.loads((folder / 'metrics.json').read_text())

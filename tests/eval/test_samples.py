@@ -83,7 +83,7 @@ def test_tar_shards_are_one_set_in_the_order_of_their_names(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize('form', ['folder', 'plain', 'packed', 'tar'])
-def test_a_block_read_alone_is_the_same_block(tmp_path: Path, form: str) -> None:
+def test_a_block_read_on_its_own_is_the_same_block(tmp_path: Path, form: str) -> None:
     pixels = random_pixels(COUNT)
     path = {
         'folder': lambda: save_folder(pixels, tmp_path / 'folder'),
@@ -97,7 +97,7 @@ def test_a_block_read_alone_is_the_same_block(tmp_path: Path, form: str) -> None
     assert next(iter(samples.digests([1]))) == list(samples.digests([0, 1]))[1]
 
 
-def test_one_pixel_changes_the_content_hash_and_the_digest_of_its_block_alone(tmp_path: Path) -> None:
+def test_one_pixel_changes_the_content_hash_and_only_the_digest_of_its_block(tmp_path: Path) -> None:
     pixels = random_pixels(COUNT)
     before = list(open_samples(save_npz(pixels, tmp_path / 'a.npz')).digests(range(2)))
     pixels[BLOCK + 3, 2, 2, 2] ^= 1

@@ -31,14 +31,14 @@ def test_a_single_image_has_an_inception_score_and_no_distance(many: ImageSetSta
     assert compare(many, one, SMALL, 'strict')['is_random'].value == pytest.approx(1.0)
 
 
-def test_only_what_compares_with_a_reference_says_which(many: ImageSetStatistics) -> None:
+def test_only_what_compares_with_a_reference_names_it(many: ImageSetStatistics) -> None:
     found = compare(many, statistics(list(range(100, 140)), 16), SMALL, 'strict', against='80 images of val')
     assert {'fd_random', 'kd_random', 'precision_random', 'coverage_random', 'is_random'} <= set(found)
     for name, value in found.items():
         assert ('against 80 images of val' in value.stamp) != name.startswith('is_'), name
 
 
-def test_rounding_below_zero_is_no_distance_and_a_real_negative_is_not_hidden() -> None:
+def test_rounding_below_zero_becomes_zero_and_a_real_negative_is_not_hidden() -> None:
     rounded = []
     for seed in range(20):
         rng = torch.Generator().manual_seed(seed)
@@ -87,7 +87,7 @@ def test_a_kid_of_subsets_that_are_the_whole_set_has_no_deviation(many: ImageSet
     assert 'kd_random_std' in compare(many, few, replace(SMALL, kid_subset_size=1000, metrics=('kid',)), 'strict')
 
 
-def test_conventions_print_the_choices_of_their_metrics_alone() -> None:
+def test_conventions_print_only_the_choices_of_their_metrics() -> None:
     assert str(replace(TORCH_FIDELITY, metrics=('fid',))) == 'fid'
     both = str(replace(ADM, metrics=('fid', 'inception_score')))
     assert both == 'fid inception_score, is_split_size=5000, is_shuffle_seed=None, is_dtype=float32, logit_bias=False'

@@ -37,7 +37,7 @@ def test_a_stamp_gives_preset_protocol_and_what_is_missing_of_the_images() -> No
     assert {'too_few', 'weights', 'tokens'}.isdisjoint(whole.to_dict())
 
 
-def test_reconstruct_says_which_psnr_and_ssim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reconstruct_names_its_psnr_and_ssim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     tiny_tokenizer().save_pretrained(tmp_path / 'tokenizer')
     save(picture(40, 32), tmp_path / 'a.png')

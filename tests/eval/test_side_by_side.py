@@ -43,7 +43,7 @@ def test_numbers_stand_beside_one_another_with_differences_against_the_first() -
     assert 'preprocessing' not in lines[5]
 
 
-def test_the_table_says_how_many_images_and_marks_what_has_too_few() -> None:
+def test_the_table_has_the_number_of_images_and_marks_what_has_too_few() -> None:
     few = value(3.5, too_few='sample images: rank 9')
     values = {f'{name}/{key}': each for name in ('ibq', 'rqvae') for key, each in (('rfid', few), ('usage', value(50)))}
     for images, words in ((10, '10 images (declared as the whole set)'), (20, '10 of 20 images (partial)')):
@@ -77,7 +77,7 @@ def test_the_table_of_two_presets_is_their_difference() -> None:
     assert [line.split(' | ')[0] for line in printed.splitlines()[2:]] == ['| crop', '| psnr', '| ssim', '| lpips']
 
 
-def test_the_table_of_one_preset_is_that_preset_and_mistakes_cost_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_one_preset_is_that_preset_and_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert table.main(['ibq']) == 0
     assert capsys.readouterr().out == f'{PRESETS["ibq"]}\n'
     for names, words in (

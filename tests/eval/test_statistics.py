@@ -229,7 +229,7 @@ def test_scores_are_the_functions_of_the_features(alone: ImageSetStatistics, oth
     }
 
 
-def test_every_number_says_its_protocol_and_its_network(alone: ImageSetStatistics, others: ImageSetStatistics):
+def test_every_number_has_its_protocol_and_its_network(alone: ImageSetStatistics, others: ImageSetStatistics):
     scores = compare(others, alone, ADM, 'adm')
     for key, value in scores.items():
         assert value.stamp.startswith('adm: '), key
@@ -248,11 +248,11 @@ def test_too_few_images_for_a_covariance_are_said(others: ImageSetStatistics):
     assert 'TOO FEW reference' not in protocol
 
 
-def test_without_a_reference_there_is_the_inception_score_alone(alone: ImageSetStatistics):
+def test_without_a_reference_there_is_only_the_inception_score(alone: ImageSetStatistics):
     assert set(compare(None, alone, SMALL, 'strict')) == {'is_random', 'is_random_std'}
 
 
-def test_without_features_there_are_frechet_distances_alone(others: ImageSetStatistics):
+def test_without_features_there_are_only_frechet_distances(others: ImageSetStatistics):
     slim = statistics(list(range(40)), 8, keep_features=False)
     assert set(compare(others, slim, SMALL, 'strict')) == {'fd_random', 'sfd_random'}
 

@@ -103,7 +103,7 @@ def test_the_narrow_start_of_the_release_gives_the_bridge_more_codes_and_a_small
     assert narrow['estimation_error'] < 0.9 * wide['estimation_error']
 
 
-def test_a_run_that_diverges_says_so() -> None:
+def test_a_run_that_diverges_is_reported() -> None:
     with pytest.raises(UserError, match='diverged at lr 50; choose a lower one'):
         run_toy(Toy(codes=4, latents=8, steps=60, lr=50.0), METHODS['vq'])
 

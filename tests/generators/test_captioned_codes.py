@@ -60,7 +60,7 @@ def captioned(root: str, **options: Any) -> CaptionedCodes:
     return CaptionedCodes(root, **{**dict(captions=folder, tokens=T, channels=C), **options})
 
 
-def test_a_caption_stands_at_the_end_and_the_mask_says_where(root: str):
+def test_a_caption_is_at_the_end_and_the_mask_marks_it(root: str):
     dataset = captioned(root)
     batch = CaptionedCodes.collate([dataset[(image, image)] for image in (2, 0)])
     assert batch['codes'][:, 0].tolist() == [2, 0]

@@ -1,4 +1,4 @@
-"""Codes as training data: the crop shown follows the place in the data order, and mistakes come out as one line."""
+"""Codes as training data: the crop shown follows the position in the data order, and errors are one line."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_data_set_ends_where_its_images_end(root: str):
     assert [item['label'] for item in dataset] == [10, 11, 12, 13]
 
 
-def test_the_crop_follows_seed_and_position_alone(root: str):
+def test_the_crop_depends_only_on_seed_and_position(root: str):
     shown = [CodesDataset(root, seed=3)[(1, position)]['codes'][1].item() for position in range(60)]
     assert shown == [CodesDataset(root, seed=3)[(1, position)]['codes'][1].item() for position in range(60)]
     assert shown != [CodesDataset(root, seed=4)[(1, position)]['codes'][1].item() for position in range(60)]

@@ -128,7 +128,7 @@ def test_centre_crops_and_their_mirror_images(photos: Path, tmp_path: Path, toke
         assert torch.equal(plain.codes(number, 0), flip.codes(number, 0))
 
 
-def test_random_crops_follow_the_seed_and_the_image_alone(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+def test_random_crops_depend_only_on_the_seed_and_the_image(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
     for name, options in dict(
         one=dict(seed=3), same=dict(seed=3, batch_size=1, shard_size=4, num_workers=1), other=dict(seed=4)
     ).items():
@@ -142,7 +142,7 @@ def test_random_crops_follow_the_seed_and_the_image_alone(photos: Path, tmp_path
     assert not torch.equal(one.all_codes(2), other.all_codes(2))
 
 
-def test_a_store_without_classes_says_so_at_its_end(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
+def test_a_store_without_classes_is_reported_at_its_end(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
     said: list[str] = []
     extract(photos, tmp_path / 'with', tokenizer, ['center'], say=said.append)
     assert said == []
@@ -276,7 +276,7 @@ def test_bfloat16_is_noted_and_changes_few_codes(photos: Path, tmp_path: Path, t
     assert np.mean(same) > 0.8
 
 
-def test_a_line_now_and_then_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
+def test_progress_is_logged_now_and_then(monkeypatch: pytest.MonkeyPatch):
     from fvq_generators import image_progress
 
     now = [0.0]

@@ -84,7 +84,7 @@ def leaves(names: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_config_changes_what_its_name_says_and_nothing_else(name: str):
+def test_a_config_changes_what_its_name_claims_and_nothing_else(name: str):
     base_name, allowed = DIFFERENCES[name]
     base, row = leaves(base_name), leaves(f'generation/{name}')
     assert {key for key in base.keys() | row.keys() if base.get(key, KeyError) != row.get(key, KeyError)} == allowed

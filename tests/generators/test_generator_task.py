@@ -201,7 +201,7 @@ def test_a_run_learns_logs_and_leaves_a_generator_that_samples_what_it_saw(finis
     assert torch.equal(codes, (codes[:, :1] + torch.arange(12)) % 32)
 
 
-def test_a_checkpoint_is_a_generator_too_and_says_whose_codes_it_has_learned(finished: Path):
+def test_a_checkpoint_is_a_generator_too_and_names_the_tokenizer_of_its_codes(finished: Path):
     saved, _ = load_generator(finished / 'generator')
     averaged, config = checkpoint_generator(finished / 'iter_40.pth')
     assert identical(averaged.state_dict(), saved.state_dict())

@@ -66,7 +66,7 @@ def test_a_loaded_model_gives_the_same_images(model: ImageGenerator, tmp_path: P
     assert 'weights' not in changed  # what was known of other weights
 
 
-def test_a_decoder_that_needs_too_much_memory_says_which_batch_fits(
+def test_a_decoder_that_needs_too_much_memory_names_the_batch_that_fits(
     model: ImageGenerator, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(model.tokenizer, 'decode', lambda codes: torch.empty(2**60))
@@ -85,7 +85,7 @@ def test_the_card_loads_what_it_says(model: ImageGenerator, tmp_path: Path):
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_the_card_of_a_generator_of_captions_says_which_features(tokenizer: Tokenizer, tmp_path: Path):
+def test_the_card_of_a_generator_of_captions_names_the_features(tokenizer: Tokenizer, tmp_path: Path):
     generator = tiny_generator(layout=GRID, caption_dim=6, caption_tokens=4)
     folder = ImageGenerator(generator, tokenizer).save_pretrained(tmp_path / 'model')
     code = (folder / 'README.md').read_text().split('```python\n')[1].split('```')[0]
@@ -119,7 +119,7 @@ def test_a_folded_tokenizer_is_the_same_one(model: ImageGenerator, tokenizer: To
     assert model.tokenizer_hash == tokenizer_hash(tokenizer)
 
 
-def test_a_generator_saved_alone_asks_for_its_tokenizer(tokenizer: Tokenizer, tmp_path: Path):
+def test_a_generator_saved_without_its_tokenizer_asks_for_it(tokenizer: Tokenizer, tmp_path: Path):
     generator, identity = tiny_generator(layout=GRID), tokenizer_hash(tokenizer)
     folder = save_generator(describe(generator), generator.state_dict(), tmp_path / 'g', tokenizer_hash=identity)
     alone = ImageGenerator.from_pretrained(folder)
@@ -247,7 +247,7 @@ def test_whole_numbers_of_any_kind_are_classes(model: ImageGenerator, classes: A
         ([5], 'class 5 is out of range'),
     ],
 )
-def test_what_is_no_class_is_refused_and_not_rounded(model: ImageGenerator, classes: Any, message: str):
+def test_what_is_not_a_class_is_refused_and_not_rounded(model: ImageGenerator, classes: Any, message: str):
     with pytest.raises(UserError, match=message):
         model.sample(classes)
 
@@ -274,7 +274,7 @@ def test_images_are_drawn_from_captions_and_their_mask(tokenizer: Tokenizer):
         model.sample(captions, caption_mask_BT=mask[:1])
 
 
-def test_a_mask_goes_with_captions_alone(model: ImageGenerator):
+def test_a_mask_goes_only_with_captions(model: ImageGenerator):
     with pytest.raises(UserError, match='caption mask'):
         model.sample([1], caption_mask_BT=torch.ones(1, 4, dtype=torch.bool))
 
@@ -356,7 +356,7 @@ def test_an_argument_of_the_generator_of_another_type_names_the_file(
     assert '\n' not in str(told.value)
 
 
-def test_a_generator_of_the_contract_alone_is_told_what_is_in_it(tokenizer: Tokenizer):
+def test_a_generator_with_only_the_contract_is_told_what_is_in_it(tokenizer: Tokenizer):
     class Plain(Generator):
         Sampling = Guidance
         positions, layout, num_classes = (Grid,), CodeLayout(Grid(3, 4), 16), 5

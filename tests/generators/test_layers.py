@@ -28,7 +28,7 @@ def test_rotation_is_a_product_of_complex_numbers():
     torch.testing.assert_close(rotate(x, table), turned)
 
 
-def test_scores_of_rotated_queries_and_keys_depend_on_offsets_on_the_grid_alone():
+def test_scores_of_rotated_queries_and_keys_depend_only_on_offsets_on_the_grid():
     height, width = 3, 5
     table = grid_rotations(height, width, 8)
     q, k = torch.randn(8), torch.randn(8)

@@ -150,7 +150,7 @@ def test_training_drops_a_share_of_the_conditions_and_evaluation_none():
 
 
 @pytest.mark.parametrize('checkpointing', [True, False])
-def test_dropout_and_drop_path_act_in_training_alone(checkpointing: bool):
+def test_dropout_and_drop_path_act_only_in_training(checkpointing: bool):
     generator = tiny_generator(drop_path=0.5, attention_dropout=0.1, checkpointing=checkpointing)
     assert [block.drop_path.rate for block in generator.blocks] == [0.0, 0.5]
     codes, cond = random_codes(generator), condition(generator)
@@ -383,7 +383,7 @@ def test_layouts_and_codes_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize('device', ['GPU', 'CPU'])
-def test_too_little_memory_says_which_batch_fits_when_that_of_the_failed_batch_is_free(
+def test_too_little_memory_names_the_batch_that_fits_once_that_of_the_failed_batch_is_free(
     device: str, monkeypatch: pytest.MonkeyPatch
 ):
     generator = tiny_generator()

@@ -200,7 +200,7 @@ def open_shards_on_rank(rank: int, folder: Path) -> list[Any]:
     return told
 
 
-def test_every_process_hears_of_what_the_first_finds_and_of_its_error(tmp_path: Path, two_ranks: TwoRanks) -> None:
+def test_every_process_gets_what_the_first_finds_or_its_error(tmp_path: Path, two_ranks: TwoRanks) -> None:
     first, second = two_ranks.run(open_shards_on_rank, tmp_path)
     missing, error = first
     assert missing == [0, 1, 2, 3]

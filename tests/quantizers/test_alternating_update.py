@@ -80,7 +80,7 @@ def test_outer_optimizer_leaves_the_codes_alone_unless_told_otherwise():
     assert quantizer.embedding.grad.abs().sum() > 0
 
 
-def test_projector_is_trained_by_the_outer_loss_alone():
+def test_projector_is_trained_only_by_the_outer_loss():
     quantizer = alternating(projector=dict(type='LinearProjector'))
     output = quantizer(latents())
     assert all(parameter.grad is None for parameter in quantizer.parameters())

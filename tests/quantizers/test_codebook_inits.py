@@ -157,7 +157,7 @@ def test_file_with_several_tensors_needs_a_key(tmp_path: Path, suffix: str):
 
 
 @pytest.mark.parametrize('device', ['cpu', 'meta'])
-def test_file_of_another_shape_says_what_to_set(tmp_path: Path, device: str):
+def test_file_of_another_shape_names_the_argument_to_set(tmp_path: Path, device: str):
     path = write(tmp_path / 'codes.npy', torch.randn(12, 7))
     with (
         torch.device(device),

@@ -100,7 +100,7 @@ def test_pool_of_small_batches_fills_up_and_is_then_renewed_in_part():
     assert (update.pool_KD == 9.0).all()
 
 
-def test_offline_variant_moves_codes_after_the_first_batch_alone_also_after_a_restart():
+def test_offline_variant_moves_codes_only_after_the_first_batch_also_after_a_restart():
     quantizer = cvq(dict(first_batch=True))
     before = quantizer.embedding.detach().clone()
     quantizer(latents())

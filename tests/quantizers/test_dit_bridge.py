@@ -152,7 +152,7 @@ def test_number_of_parameters_is_the_closed_form(classes: int | None, dropout: f
 
 
 @pytest.mark.parametrize(('K', 'p', 'paper'), [(16384, 16, 4.30e9), (262144, 64, 55.89e9)])
-def test_it_costs_what_the_papers_table_10_says_of_the_bridge(K: int, p: int, paper: float):
+def test_it_costs_what_table_10_of_the_paper_has_for_the_bridge(K: int, p: int, paper: float):
     with torch.device('meta'):
         projector = PROJECTORS.build(dict(type='DiTBridge', patch_size=p), codebook_size=K, code_dim=256)
     assert projector_flops(projector) == pytest.approx(paper, rel=0.005)
@@ -167,7 +167,7 @@ def test_labels_give_each_image_the_codebook_of_its_class():
     assert not torch.allclose(mapped_BKD[0], mapped_BKD[1], atol=1e-2)
 
 
-def test_dropped_labels_become_the_null_class_at_the_given_rate_in_training_alone():
+def test_dropped_labels_become_the_null_class_at_the_given_rate_only_in_training():
     labels = torch.arange(CLASSES).repeat(400)
     projector = bridge(num_classes=CLASSES, class_dropout=0.3).train()
     rows = projector._table_indices(labels, torch.device('cpu'))
@@ -291,7 +291,7 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str):
         bridge(**options)
 
 
-def test_sequence_patching_takes_a_codebook_that_is_no_square():
+def test_sequence_patching_takes_a_codebook_that_is_not_square():
     projector, codebook_KD = bridge(K=24, patching='sequence', modulated=True), torch.randn(24, 8)
     assert torch.equal(projector.unpatchify(projector.patchify(codebook_KD)), codebook_KD)
     assert projector(codebook_KD).shape == (24, 8)

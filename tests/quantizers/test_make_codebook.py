@@ -142,7 +142,7 @@ def test_command_writes_a_codebook_that_a_quantizer_starts_from(
     assert [path.name for path in out.parent.iterdir()] == ['codes.safetensors'], 'nothing temporary is left'
 
 
-def test_the_bundled_photos_give_their_training_parts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_bundled_photos_give_only_their_training_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(make_codebook, 'BUNDLED_CROPS', 3)
     out = tmp_path / 'codes.safetensors'
     assert make_codebook.main(['bundled', str(out), *OPTIONS]) == 0

@@ -22,7 +22,7 @@ def product(train: bool = False, shared: bool = False, **axes: Any) -> ProductQu
 
 
 @pytest.mark.parametrize('shared', [False, True])
-def test_each_group_is_quantized_as_if_it_were_alone(shared: bool):
+def test_each_group_is_quantized_independently(shared: bool):
     quantizer, z = product(shared=shared), latents()
     output = quantizer(z)
     assert output.codes.layout == CodeLayout(Grid(4, 6), (K,) * GROUPS)

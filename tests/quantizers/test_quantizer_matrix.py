@@ -156,7 +156,7 @@ def test_state_dict_carries_everything(name: str):
 
 @every_case
 @torch.no_grad()
-def test_every_image_of_a_batch_is_quantized_alone_whatever_its_sides(name: str):
+def test_every_image_of_a_batch_is_quantized_independently_of_its_size(name: str):
     quantizer = trained_a_little(name)
     for height, width in ((4, 6), (1, 5), (1, 1)):
         z = latents(3, height, width)

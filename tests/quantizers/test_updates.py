@@ -57,7 +57,7 @@ def test_codes_of_a_batch_are_those_before_its_own_update():
 
 
 @pytest.mark.parametrize('update', ['EMAUpdate', 'Frozen'])
-def test_codebook_without_gradient_update_is_no_trained_parameter(update: str):
+def test_codebook_without_gradient_update_is_not_a_trained_parameter(update: str):
     quantizer = build(VECTOR, train=True, update=dict(type=update))
     assert [name for name, p in quantizer.named_parameters() if p.requires_grad] == []
 
