@@ -117,4 +117,4 @@ def test_an_error_is_one_line(tmp_path: Path, analyze: Analyze, arguments: list[
 def test_the_tool_of_a_clone_names_the_wrong_folder(tmp_path: Path) -> None:
     done = tool('analyze', 'curves', 'nowhere', cwd=tmp_path)
     assert done.returncode == 2
-    assert 'nowhere is no folder' in done.stderr
+    assert 'nowhere is not a folder' in done.stderr

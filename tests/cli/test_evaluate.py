@@ -171,9 +171,9 @@ def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         (('made.npz', '--images', '0'), '--images: expected 1 or more, got 0'),
         (
             ('made.npz', '--reference', 'bundled'),
-            '--reference bundled: expected a size, got none; say it with --crop 16',
+            '--reference bundled: expected a size, got none; set it with --crop 16',
         ),
-        (('made.npz', '--reference', 'bundled', '--crop', '32'), 'an npz is not cropped: say --crop 16, or give image'),
+        (('made.npz', '--reference', 'bundled', '--crop', '32'), 'an npz is not cropped: use --crop 16, or give image'),
         (('made.npz', '--out', '/proc/none/metrics.json'), '--out: expected a file that can be written'),
         (('made.npz', '--workers', '-1'), '--workers: expected 0 or more, got -1'),
         (('made.npz', '--crop', '0'), '--crop: expected 1 or more, got 0'),

@@ -53,7 +53,7 @@ def test_runs_are_found_below_a_folder_and_once(tmp_path: Path) -> None:
 def test_what_holds_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='holds no run'):
         find_runs([tmp_path])
-    with pytest.raises(UserError, match='is no folder'):
+    with pytest.raises(UserError, match='is not a folder'):
         find_runs([tmp_path / 'nothing'])
 
 

@@ -270,7 +270,7 @@ def test_torchscript_refuses_other_files_and_the_name_of_inception(script: Path,
     with pytest.raises(UserError, match='its sha256 starts with'):
         TorchScriptFeatures(script, sha256='beef')
     (tmp_path / 'text.pt').write_text('no')
-    with pytest.raises(UserError, match='is no TorchScript file'):
+    with pytest.raises(UserError, match='is not a TorchScript file'):
         TorchScriptFeatures(tmp_path / 'text.pt')
     torch.jit.save(torch.jit.script(nn.Flatten(0)), tmp_path / 'flat.pt')
     with pytest.raises(UserError, match=r'gives no \(1, D\)'):

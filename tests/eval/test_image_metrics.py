@@ -232,7 +232,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_perceptual_distance(networks:
 
 def test_what_a_metric_assumes_is_in_its_protocol() -> None:
     cases = {
-        'Y of BT.601 (16 to 235) alone, images rounded': dict(type='PSNR', conventions=dict(color='luma')),
+        'only Y of BT.601 (16 to 235), images rounded': dict(type='PSNR', conventions=dict(color='luma')),
         'RGB both images cut off to 8 bits': dict(type='SSIM', conventions=dict(rounding='truncate')),
         'five scales': dict(type='MSSSIM'),
     }

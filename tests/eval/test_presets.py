@@ -190,7 +190,7 @@ def test_another_size_or_data_set_is_said() -> None:
 def test_lpips_of_each_preset_is_in_the_right_range() -> None:
     for preset in PRESETS.values():
         assert all((c.low, c.high) == (-1, 1) for c in preset.lpips)
-    assert 'in place of [-1, 1]' in str(LPIPSConventions(low=0.0))
+    assert 'instead of [-1, 1]' in str(LPIPSConventions(low=0.0))
 
 
 def test_the_documentations_tables_are_those_of_the_objects() -> None:

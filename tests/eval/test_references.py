@@ -186,7 +186,7 @@ def test_statistics_that_say_nothing_are_refused_where_the_preset_prepares_image
     path = adms(tmp_path / 'VIRTUAL.npz', random_pixels(40))
     arguments = dict(extractor=PassesForInception(), metrics=['fid'])
     with pytest.raises(
-        UserError, match=rf"VIRTUAL\.npz: expected statistics taken under '{preset}: .* does not say how"
+        UserError, match=rf"VIRTUAL\.npz: expected statistics taken under '{preset}: .* does not state how"
     ):
         of_images(preset=preset, **arguments).evaluate(made, path)
     assert 'fid' in of_images(preset='llamagen', **arguments).evaluate(made, path).metrics  # TensorFlow's resize too

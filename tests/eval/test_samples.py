@@ -314,7 +314,7 @@ def test_bundled_crops_are_of_their_photo_and_hashed_by_their_pixels() -> None:
     assert samples.labels()[2 * BLOCK] == first['label']
     other = open_samples('bundled', crop=dict(type='ADMCenterCrop', size=24))
     assert len({*samples.digests([0, 1]), *other.digests([0, 1])}) == 4
-    with pytest.raises(UserError, match='say it with --crop 64'):
+    with pytest.raises(UserError, match='set it with --crop 64'):
         open_samples('bundled')
 
 

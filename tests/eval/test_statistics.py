@@ -163,7 +163,7 @@ def test_adm_s_reference_is_read_and_is_only_for_inception_features(alone: Image
     scores = compare(reference, inception, SMALL, 'adm')
     assert set(scores) == {'fid', 'sfid', 'inception_score', 'inception_score_std'}
     assert 'reference of an unstated number of images' in scores['fid'].stamp
-    assert 'virtual.npz, which does not say its network' in scores['fid'].stamp
+    assert 'virtual.npz, which does not name its network' in scores['fid'].stamp
     neighbours = ImageSetStatistics(Disguised())
     neighbours.update(pixels(list(range(20))), torch.arange(20))
     joined = reference.with_features_of(neighbours)
@@ -300,7 +300,7 @@ def test_a_cache_gives_back_what_is_the_same_and_nothing_else(
     path.replace(cache.path('other content', 'strict', alone.fingerprint))
     with caplog.at_level(logging.WARNING, 'fvq'):
         assert cache.find('other content', 'strict', alone.fingerprint) is None
-    assert 'not the statistics its name says' in caplog.text
+    assert 'does not hold the statistics of its name' in caplog.text
 
 
 def test_a_half_written_cache_is_reported_and_not_used(

@@ -1,1 +1,1 @@
-"""What the paper says of vector quantization, measured: `tools/analyze.py` and `GradientProbeHook` are built on it."""
+"""What the paper says about vector quantization, measured: `tools/analyze.py` and `GradientProbeHook` are built on it."""

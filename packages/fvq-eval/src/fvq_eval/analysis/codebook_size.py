@@ -18,10 +18,10 @@ VQ_TERMS = ('loss/codebook', 'loss/commitment')
 
 @dataclass(frozen=True)
 class Line:
-    """Runs that differ in codebook size and seed alone.
+    """Runs that differ only in codebook size and seed.
 
     Attributes:
-        name: Of the projector, with what else tells two lines apart.
+        name: Name of the projector, with what else tells two lines apart.
         runs: By codebook size, ascending.
     """
 

@@ -1,4 +1,4 @@
-"""Tokenizers and images for a look at latents: from a checkpoint, a work dir or a saved tokenizer."""
+"""Tokenizers and images whose latents are drawn: from a checkpoint, a work dir or a saved tokenizer."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def load_source(
     Raises:
         UserError: There is no tokenizer there.
     """
-    place = Path(path)
-    if (place / CONFIG_NAME).exists():
-        return Tokenizer.from_pretrained(place), PHOTOS, place.resolve().name
-    if place.is_dir():
-        checkpoints = list_checkpoints(place)
+    source = Path(path)
+    if (source / CONFIG_NAME).exists():
+        return Tokenizer.from_pretrained(source), PHOTOS, source.resolve().name
+    if source.is_dir():
+        checkpoints = list_checkpoints(source)
         if not checkpoints:
             raise UserError(f'{path} holds neither an iter_N.pth nor a saved tokenizer; name a checkpoint.')
-        place = checkpoints[0]
-    checkpoint = read_checkpoint(place)
-    task = load_task(checkpoint, str(place), weights=weights)
-    cfg = checkpoint_config(checkpoint, str(place))
+        source = checkpoints[0]
+    checkpoint = read_checkpoint(source)
+    task = load_task(checkpoint, str(source), weights=weights)
+    cfg = checkpoint_config(checkpoint, str(source))
     return (
         task.tokenizer.eval(),
         cfg.get('val_dataloader'),
-        f'{place.resolve().parent.name}/{place.stem}{task.weights_note}',
+        f'{source.resolve().parent.name}/{source.stem}{task.weights_note}',
     )
 
 
 def image_batches(
     loader: Mapping[str, Any] | None, files: Sequence[str], limit: int, multiple: int
 ) -> Iterator[Tensor]:
-    """Batches of images (B, 3, H, W) in [-1, 1]: of the files where any are named, else the first of a loader's data.
+    """Batches of images (B, 3, H, W) in [-1, 1]: of the files if any are named, else the first of a loader's data.
 
     Args:
         loader: Config of an evaluation loader.
@@ -99,7 +99,7 @@ def latents_and_counts(tokenizer: Tokenizer, batches: Iterator[Tensor]) -> tuple
         out = tokenizer.quantizer(tokenizer.encode_latent(images_BCHW))
         if out.z_BDHW is None:
             name = type(tokenizer.quantizer).__name__
-            raise UserError(f'{name} compares no latents with codes; there is nothing to lay out.')
+            raise UserError(f'{name} compares no latents with codes; there is nothing to draw.')
         latents.append(out.z_BDHW.movedim(1, -1).flatten(0, -2))
         histogram_K += torch.bincount(
             tokenizer.quantizer.codebook_indices(out.codes).flatten(), minlength=len(histogram_K)

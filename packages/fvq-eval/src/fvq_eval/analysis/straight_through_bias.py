@@ -16,7 +16,7 @@ def estimation_error(z_BDHW: Tensor, z_q_BDHW: Tensor) -> dict[str, Tensor]:
         z_q_BDHW: Their codes.
 
     Returns:
-        Scalars: `estimation_error`, the mean over latents of |delta|^2, which is D(P_z, C) of section 3.1 where the
+        Scalars: `estimation_error`, the mean over latents of |delta|^2, which is D(P_z, C) of section 3.1 if the
         nearest code is chosen; `relative_estimation_error`, that over the total variance of the latents (1 is no better
         than one code at the mean); `latent_std`, the root of that variance.
     """
@@ -33,8 +33,8 @@ def estimation_error(z_BDHW: Tensor, z_q_BDHW: Tensor) -> dict[str, Tensor]:
 def gradient_bias(loss_of: Callable[[Tensor], Tensor], z_BDHW: Tensor, z_q_BDHW: Tensor) -> dict[str, Tensor]:
     """How far the gradient that the estimator hands to the encoder is from the gradient at the latent itself.
 
-    By eq. 4 the encoder is given g_q = dL/dz at z_q in place of g_e = dL/dz at z_e. The paper names the bias and gives
-    delta alone; this is the bias of the gradient that delta causes. For L = 1/2 |W z - y|^2 it is g_q - g_e = W^T W delta.
+    By eq. 4 the encoder is given g_q = dL/dz at z_q instead of g_e = dL/dz at z_e. The paper names the bias and gives
+    only delta; this is the bias of the gradient that delta causes. For L = 1/2 |W z - y|^2 it is g_q - g_e = W^T W delta.
 
     No gradient reaches any `.grad`.
 

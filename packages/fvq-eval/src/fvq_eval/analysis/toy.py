@@ -42,13 +42,13 @@ class Toy:
     Latents are z_e = A x + b with x from three Gaussians around the origin; A starts as the identity and b at zero. The fixed
     objective is 1/2 |z_q - y|^2, where y is x turned by 60 degrees and moved by (3, 1). A, b and the quantizer take
     SGD steps of one size; the quantizer is the real one, in training mode, with its own losses. At these means a code
-    alone moves by exactly eq. 6, with eta = lr x the share of latents that chose it.
+    without a projector moves by exactly eq. 6, with eta = lr x the share of latents that chose it.
 
     Args:
         codes: K.
         latents: N.
         steps: T.
-        lr: Of SGD, without momentum or decay.
+        lr: Learning rate of SGD, without momentum or decay.
         spread: Standard deviation of each Gaussian; their centres lie on the unit circle.
     """
 
@@ -145,7 +145,7 @@ def run_toy(toy: Toy, method: Mapping[str, Any], seed: int = 0) -> Trajectory:
         toy: The task.
         method: Config of a component of `QUANTIZERS` that takes `codebook_size` and `code_dim` and gives one code a
             position; those two arguments are set here.
-        seed: Of the points and of the start values.
+        seed: Seed of the points and of the start values.
 
     Raises:
         UserError: The run diverged.

@@ -13,7 +13,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The mean difference of two methods and its 95 % interval, which a single photo has not.
+    """The mean difference of two methods and its 95 % interval; a single photo has no interval.
 
     Attributes:
         mean: Over images.
@@ -29,7 +29,7 @@ class PairedDifference:
 
     @property
     def differs(self) -> bool:
-        """Whether there is an interval and it leaves 0 out."""
+        """Whether there is an interval and it excludes 0."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
@@ -38,14 +38,14 @@ def paired_bootstrap(
 ) -> PairedDifference:
     """The mean of `scores - reference` with its percentile interval (Efron & Tibshirani, 1993, chapter 13).
 
-    Photos are drawn with replacement, each with all its crops, because crops of one photo are no independent samples.
+    Photos are drawn with replacement, each with all its crops, because crops of one photo are not independent samples.
 
     Args:
         scores: A number an image, (N,).
-        reference: That of the other method for the same images, (N,).
+        reference: The other method's number for the same images, (N,).
         photos: The number of the photo that each image was cut from, (N,); a negative one makes an image a photo of its own.
         resamples: Bootstrap samples.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         UserError: The arrays are not of one length.
@@ -56,8 +56,8 @@ def paired_bootstrap(
             'the two methods must be scored on the same images.'
         )
     difference = scores.astype(np.float64) - reference.astype(np.float64)
-    alone = np.where(photos < 0, photos.max(initial=0) + 1 + np.arange(len(photos)), photos)
-    _, group = np.unique(alone, return_inverse=True)
+    photo_ids = np.where(photos < 0, photos.max(initial=0) + 1 + np.arange(len(photos)), photos)
+    _, group = np.unique(photo_ids, return_inverse=True)
     sums, counts = np.bincount(group, difference), np.bincount(group)
     if len(sums) < 2:
         return PairedDifference(difference.mean().item(), None, len(sums), len(scores))

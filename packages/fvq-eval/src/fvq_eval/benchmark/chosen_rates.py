@@ -22,12 +22,12 @@ def best_rate(scores: dict[float, float]) -> float | None:
 
 @dataclass(frozen=True)
 class ChosenRates:
-    """What another benchmark says of learning rates.
+    """The learning rates that another benchmark chose.
 
     Attributes:
         best: One factor for each row's key.
         tried: Factors that were tried for every row: the choice is among these.
-        ignored: Factors that were tried for some rows alone, and would favour them.
+        ignored: Factors that were tried only for some rows, and would favour them.
     """
 
     best: dict[str, float]

@@ -31,7 +31,7 @@ def compare(
         against: The finished runs of that.
 
     Returns:
-        The difference, None where there is none; and why not, or which seeds it is over where more were trained, or ''.
+        The difference, or None; and why there is none, or which seeds it covers if more were trained, else ''.
     """
     if not runs or not against:
         return None, ''

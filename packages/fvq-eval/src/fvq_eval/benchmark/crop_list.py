@@ -15,7 +15,7 @@ CROPS_A_PHOTO = 4  # at least
 
 
 def fix_crop_list(target: Path, photos: Sequence[str], crops: int, fixed: bool) -> str:
-    """The list in a work dir where it serves, else a new one: every photo several times, each time for another crop.
+    """The list in a work dir if it fits, else a new one: every photo several times, each time for another crop.
 
     A label is the number of the photo.
 

@@ -34,7 +34,7 @@ MUST_AGREE = (
     'default_hooks.ema',
     'default_hooks.fold',
 )
-# Part of a method, so that rows may differ in it, and the report says which do: rates of parameter groups, annealing (which
+# Part of a method, so that rows may differ in it, and the report lists which do: rates of parameter groups, annealing (which
 # is the shape of the decay), and when the bridge is folded.
 PART_OF_THE_METHOD = re.compile(
     r'(optim_wrapper\.paramwise_cfg|param_scheduler(\.\d+)?\.decay|default_hooks\.fold)(\..+)?'
@@ -42,7 +42,7 @@ PART_OF_THE_METHOD = re.compile(
 
 
 def check_fairness(rows: Sequence[Row]) -> None:
-    """Refuse rows that differ in more than their method.
+    """Raise if rows differ in more than their method.
 
     Raises:
         UserError: Naming the first two rows and every entry in which they differ.
@@ -54,22 +54,22 @@ def check_fairness(rows: Sequence[Row]) -> None:
         if different:
             raise UserError(
                 f'benchmark: {trained[0][0].name} and {row.name} differ in more than the quantizer: {", ".join(different)}; '
-                'make them equal, or pass --allow-differences and say so with the numbers.'
+                'make them equal, or pass --allow-differences and report it with the numbers.'
             )
 
 
 def exemptions(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Names of rows, and what of their exempt settings is not what most rows have."""
+    """Names of rows, with their exempt settings that differ from most rows'."""
     return unusual(rows, exempt_entries)
 
 
 def differences(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """The same of settings that must agree, and do so unless somebody allowed them not to."""
+    """The same for settings that must agree, unless --allow-differences was passed."""
     return unusual(rows, fixed_entries)
 
 
 def unusual(rows: Sequence[Row], entries_of: Callable[[Config], dict[str, Any]]) -> list[tuple[str, str]]:
-    """Each row's settings that differ from what most rows have, the first row's counting where there is a draw."""
+    """Each row's settings that differ from what most rows have; in a draw the first row's counts."""
     trained = {row.name: entries_of(cfg) for row, cfg in trainable(rows)}
     usual = {}
     for key in sorted(set().union(*trained.values())):

@@ -17,7 +17,7 @@ PREFERRED = ('alex', 'vgg', 'squeeze')
 
 
 def perceptual_metrics(choice: str, weights: str | None) -> list[dict[str, Any]]:
-    """The config of the perceptual metric, in a list; an empty one where there is none.
+    """The config of the perceptual metric, in a list; empty for none.
 
     Args:
         choice: A network; `auto` for one whose published weights are on this machine already, if there is one; `none`.
@@ -37,5 +37,5 @@ def perceptual_metrics(choice: str, weights: str | None) -> list[dict[str, Any]]
     metric = dict(type='PerceptualDistance', net=choice)
     if weights is not None:
         metric['weights'] = str(Path(weights).expanduser().resolve())
-    METRICS.build(metric)  # complains now, not in every run
+    METRICS.build(metric)  # raises now, not in every run
     return [metric]

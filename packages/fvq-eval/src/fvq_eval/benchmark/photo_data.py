@@ -1,4 +1,4 @@
-"""A folder of photographs in place of every config's data."""
+"""A folder of photographs instead of every config's data."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def photo_folders(root: str) -> tuple[Path, Path]:
 def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path, write: bool = True) -> int:
     """Make configs train on the photos of `root/train` and evaluate on fixed crops of those of `root/val`.
 
-    Batch sizes and the size of the crops stay. Each config also says which photos these are, by name and size, so that a
-    run of others is another run.
+    Batch sizes and the size of the crops stay. Each config also records which photos these are, by name and size, so that a
+    run on others is another run.
 
     Args:
         configs: Changed in place.
@@ -86,7 +86,7 @@ def crop_size(dataset: Any) -> int:
     """The side of the crops of a data set's config.
 
     Raises:
-        UserError: It does not say one.
+        UserError: It has none.
     """
     sizes = [dataset.get('crop_size'), *(transform.get('size') for transform in dataset.get('transforms', ()))]
     found = next((size for size in sizes if size), None)

@@ -11,7 +11,7 @@ from typing import Any
 from fvq_core.data.folder_listing import list_folder
 from fvq_core.errors import UserError
 
-NAMED = 3  # duplicates in a message
+LISTED_DUPLICATES = 3  # in a message
 
 
 def photo_sizes(folder: Path) -> dict[str, int]:
@@ -22,23 +22,23 @@ def photo_sizes(folder: Path) -> dict[str, int]:
     """
     sizes = {name: (folder / name).stat().st_size for name, _ in list_folder(str(folder)).images}
     if not sizes:
-        raise UserError(f'benchmark: there is no image in {folder}; put photographs there.')
+        raise UserError(f'benchmark: {folder} holds no image; put photographs there.')
     return sizes
 
 
 def digest(content: Any) -> str:
-    """Changes with what it is made of; anything that JSON can say."""
+    """A short hash of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def check_apart(train: Path, evaluation: Path, of_train: Mapping[str, int], of_evaluation: Mapping[str, int]) -> None:
-    """Refuse photos of training that are in the evaluation set too, under whatever name.
+    """Raise if a training photo is also in the evaluation set, under any name.
 
     Args:
         train: The folder of the training photos, resolved.
-        evaluation: That of the others, resolved.
-        of_train: `photo_sizes` of the first; contents are read only where a size is found on both sides.
-        of_evaluation: Those of the other.
+        evaluation: The folder of the evaluation photos, resolved.
+        of_train: `photo_sizes` of the first; contents are read only if a size occurs in both.
+        of_evaluation: `photo_sizes` of the second.
 
     Raises:
         UserError: Naming the folders, or the first photos.
@@ -53,9 +53,9 @@ def check_apart(train: Path, evaluation: Path, of_train: Mapping[str, int], of_e
         if size in common and (found := content(evaluation / name)) in trained
     ]
     if doubled:
-        more = f' and {len(doubled) - NAMED} more' if len(doubled) > NAMED else ''
+        more = f' and {len(doubled) - LISTED_DUPLICATES} more' if len(doubled) > LISTED_DUPLICATES else ''
         raise UserError(
-            f'benchmark: evaluation photos must not be trained on, but {", ".join(doubled[:NAMED])}{more}; '
+            f'benchmark: evaluation photos must not be trained on, but {", ".join(doubled[:LISTED_DUPLICATES])}{more}; '
             'remove them from one of the two folders.'
         )
 

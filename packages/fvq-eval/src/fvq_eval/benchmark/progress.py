@@ -13,15 +13,15 @@ from .run import FINISHED, BenchmarkRun
 
 
 class Progress:
-    """Counts steps of all runs and says how long the rest will take.
+    """Counts steps of all runs and estimates the time that is left.
 
     Args:
         total: Runs in all, finished ones included.
-        say: Gets the lines.
+        log: Called with each line.
     """
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self.total, self.say = total, say
+    def __init__(self, total: int, log: Callable[[str], None]) -> None:
+        self.total, self.log = total, log
         self.ended, self.skipped, self.started = 0, 0, time.perf_counter()
 
     def skip(self) -> None:
@@ -36,12 +36,12 @@ class Progress:
             outcome = f'PSNR {psnr:.2f} dB, usage {usage:.1f} %, {clock(result["seconds"])}'
         else:
             outcome = f'FAILED: {result["reason"]}'
-        self.say(f'[{self.ended}/{self.total}] {run}: {outcome}; {self.time_left(running)}')
+        self.log(f'[{self.ended}/{self.total}] {run}: {outcome}; {self.time_left(running)}')
 
     def tick(self, running: Sequence[BenchmarkRun]) -> None:
         """Nothing ended for a while."""
         names = ', '.join(f'{run} at {share(run):.0%}' for run in running)
-        self.say(f'[{self.ended}/{self.total}] {names}; {self.time_left(running)}')
+        self.log(f'[{self.ended}/{self.total}] {names}; {self.time_left(running)}')
 
     def time_left(self, running: Sequence[BenchmarkRun]) -> str:
         """From the runs ended in this call and the shares of those that go on."""

@@ -11,19 +11,19 @@ PREFERRED = 'fvq'
 
 
 def same_rate(one: Row, other: Row) -> bool:
-    """Whether two rows spend the same bits on an image; a better picture for more bits is no better method."""
+    """Whether two rows spend the same bits on an image; with more bits any method is better."""
     return abs(one.bits_per_image - other.bits_per_image) <= SAME_RATE * other.bits_per_image
 
 
 def references(rows: Sequence[Row], name: str | None = None) -> dict[str, str]:
-    """The name of the reference of each row that was not refused; its own where there is nothing to compare it with.
+    """The name of the reference of each row that was not refused; its own name if there is nothing to compare it with.
 
     That is the row called `fvq` in the row's own folder, else an `fvq` of as many codes, else the first row of as many
     codes, else the folder's `fvq` for all that.
 
     Args:
         rows: All of them.
-        name: The reference of every row, in place of all this.
+        name: The reference of every row, instead of all this.
     """
     built = [row for row in rows if row.codebook_size and not row.refusal]
     return {row.name: name or find_reference(row, built).name for row in built}

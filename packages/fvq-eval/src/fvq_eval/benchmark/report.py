@@ -24,7 +24,7 @@ def write_report(benchmark: Benchmark, reference: str | None, command: str, note
     """Write every file of the report into the benchmark's folder.
 
     Args:
-        benchmark: Whose runs to read; unfinished ones are said to be so.
+        benchmark: The benchmark whose runs are read; unfinished ones are marked.
         reference: Name of the row that PSNR is compared with; by default each row has its own, see `references`.
         command: What was called, to be repeated.
         notes: Sentences about data, perceptual network, and where rates come from.

@@ -31,8 +31,8 @@ class Row:
         key: Path of its config below `configs/`, without the ending, with the size before the name; of a sweep's cell, that of
             the folder and the cell.
         source: Path of the config as it was given.
-        cfg: The config, None where it was refused.
-        refusal: Why there is nothing to train, else ''.
+        cfg: The config; None if it was refused.
+        refusal: Why it cannot be trained, else ''.
         name: What reports call it: the key without what all rows have in common.
         codebook_size: K.
         codes_per_image: L.
@@ -50,7 +50,7 @@ class Row:
 
     @property
     def folder(self) -> str:
-        """Of its key."""
+        """The folder of its key."""
         return str(PurePosixPath(self.key).parent)
 
 
@@ -58,7 +58,7 @@ def read_rows(paths: Sequence[str], options: Mapping[str, Any], sizes: Sequence[
     """The rows of some configs; one that cannot be built becomes a refused row and disturbs no other.
 
     Args:
-        paths: Of the configs.
+        paths: Paths of the configs.
         options: Overrides for every row alike.
         sizes: Each config is a row at each of these; None is the config as it stands.
 
@@ -114,9 +114,9 @@ def cell_row(
     """One combination of a sweep's values.
 
     Args:
-        key: Of the row.
-        path: Of the config.
-        size: Of the config. What a cell sets has the last word.
+        key: Key of the row.
+        path: Path of the config.
+        size: Size of the config; settings of the cell come last.
         cell: The value's name for each axis.
         sweep: For each axis, for each value's name, what it sets by dotted path. A dict replaces what is there.
         refused: Combinations that mean nothing: axes with their values, and a `reason`.
@@ -139,7 +139,7 @@ def cell_row(
 
 
 def set_entry(cfg: Config, dotted: str, value: Any) -> None:
-    """Put a value where a dotted path points, replacing what is there."""
+    """Set the value at a dotted path, replacing what is there."""
     check_option(cfg, dotted)
     set_option(cfg, dotted, None)
     set_option(cfg, dotted, value)

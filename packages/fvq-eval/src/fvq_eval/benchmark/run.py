@@ -1,4 +1,4 @@
-"""One training run of a benchmark: where it lies, what it trains, whether it is done."""
+"""One training run of a benchmark: its folder, its config, its result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .run_process import BUSY, WATCHED, busy
 RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.json', 'log.txt'
 FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
 INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
-# What the report needs of every run; added where a config does not have it.
+# Metrics that the report needs of every run; added if a config lacks them.
 REPORTED = ('CodebookUsage', 'PSNR', 'SSIM', 'QuantizationError', 'ProjectorCost')
 
 
@@ -37,7 +37,7 @@ class BenchmarkRun:
     Attributes:
         row: Key of the row.
         factor: On the config's learning rate.
-        seed: Of start values and data order.
+        seed: Seed of start values and data order.
         folder: Where everything of the run lies.
         source: Path of the row's config.
         cfg: The row's config; the run's own is made from it by `run_config`.
@@ -59,7 +59,7 @@ class BenchmarkRun:
 
     @property
     def jobs(self) -> int | None:
-        """How many runs went on at a time, itself included; None where it was not prepared."""
+        """How many runs went on at a time, this one included; None if it was not prepared."""
         return (read_json(self.folder / REQUEST) or {}).get('jobs')
 
     @property
@@ -98,7 +98,7 @@ def fingerprint(cfg: Config) -> str:
 
 
 def failure(error: Exception) -> dict[str, Any]:
-    """The result of a run that an error ended: one line, with the error's kind where it is not the user's."""
+    """The result of a run that an error ended: one line, with the error's class unless it is a `UserError`."""
     reason = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     return {'status': FAILED, 'reason': ' '.join(reason.split())}
 
@@ -110,7 +110,7 @@ def holds_another(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> boo
 
 
 def check_folder(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> None:
-    """Refuse to go on in a folder that holds something else.
+    """Raise if a folder holds a run of another config.
 
     Raises:
         UserError: The folder holds a run of another config.

@@ -39,12 +39,12 @@ class Benchmark:
     """All runs of some rows.
 
     Args:
-        rows: Refused ones are passed over.
+        rows: Rows; refused ones are skipped.
         seeds: The first is the one that learning rates are chosen with.
         factors: On each config's learning rate.
         work_dir: Runs lie in its `runs`.
         extra_metrics: Configs of metrics beside those that every report has.
-        chosen: One factor for each row's key, from another benchmark, in place of `factors`.
+        chosen: One factor for each row's key, from another benchmark, instead of `factors`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Benchmark:
         return [self.run(row, factor, self.seeds[0]) for column in zip(*tries, strict=True) for row, factor in column]
 
     def result(self, run: BenchmarkRun) -> dict[str, Any] | None:
-        """What a run left, None before it ended; no numbers where its folder holds a run of another config."""
+        """The result of a run, None before it ended; without numbers if its folder holds a run of another config."""
         if holds_another(run, self.extra_metrics):
             return {'status': OTHER, 'reason': 'data, steps, options or metrics are not those of this call'}
         return run.result()
@@ -96,16 +96,16 @@ class Benchmark:
         best = [(row, self.best_factor(row)) for row, _ in trainable(self.rows)]
         return [self.run(row, f, seed) for seed in self.seeds[1:] for row, f in best if f is not None]
 
-    def train(self, slots: Sequence[dict[str, str]], say: Callable[[str], None]) -> None:
+    def train(self, slots: Sequence[dict[str, str]], log: Callable[[str], None]) -> None:
         """Train what is not finished.
 
         Args:
             slots: Environments of runs that go on at the same time, one a run.
-            say: Gets a line for each run that ends, and now and then one on the time left.
+            log: Called with a line for each run that ends, and now and then with the time left.
         """
         first = self.tuning_runs()
         later = len(trainable(self.rows)) * (len(self.seeds) - 1)
-        progress = Progress(len(first) + later, say)
+        progress = Progress(len(first) + later, log)
         run_all(first, slots, self.extra_metrics, progress)
         run_all(self.seed_runs(), slots, self.extra_metrics, progress)
 

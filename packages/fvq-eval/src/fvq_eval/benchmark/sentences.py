@@ -1,4 +1,4 @@
-"""What a report says in words: which rates were tried, what the runs recorded, how intervals were made."""
+"""Sentences of the report: which rates were tried, what the runs recorded, how intervals were made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEWEST_PHOTOS = 10  # of an interval that is worth its name
 
 
 def recorded(summaries: Sequence[RowSummary]) -> list[str]:
-    """What the runs say of themselves; every value where they differ, and nothing where none is finished."""
+    """What the runs recorded: every value if they differ, and nothing if none is finished."""
     results = [result for summary in summaries for result in summary.results]
     jobs = sorted({run.jobs for summary in summaries for run in summary.runs if run.jobs})
     if not results:
@@ -33,7 +33,7 @@ def recorded(summaries: Sequence[RowSummary]) -> list[str]:
 
 
 def tried(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[str]:
-    """Which learning rates were tried; nothing where another benchmark chose them, which the notes say."""
+    """Which learning rates were tried; nothing if another benchmark chose them, which the notes state."""
     if benchmark.chosen is not None:
         return []
     factors = factors_text(benchmark.factors)
@@ -79,7 +79,7 @@ def compared(summaries: Sequence[RowSummary]) -> list[str]:
         if photos < FEWEST_PHOTOS:
             notes.append(
                 f'Warning: {photos} evaluation photo(s). Below {FEWEST_PHOTOS} an interval is narrower than it should be, '
-                'and one photo has none: it says nothing of others.'
+                'and one photo has none, because it tells nothing about others.'
             )
     reasons = {
         OTHER_RATE: f'bits/image differ by more than {SAME_RATE:.0%}, so that no difference is given',

@@ -1,4 +1,4 @@
-"""What the finished runs of a benchmark say: means and spreads over seeds, and paired differences."""
+"""The finished runs of a benchmark in numbers: means and spreads over seeds, and paired differences."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Cell:
     """A number of a row.
 
     Attributes:
-        values: Of each seed.
+        values: The value of each seed.
     """
 
     values: list[float]
@@ -71,7 +71,7 @@ class Cell:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def text(self, digits: int) -> str:
-        """`mean`, or `mean ± spread` where there are several seeds."""
+        """`mean`, or `mean ± spread` for several seeds."""
         shown = f'{self.mean:.{digits}f}'
         return f'{shown} ± {self.spread:.{digits}f}' if self.spread is not None else shown
 
@@ -87,8 +87,8 @@ class RowSummary:
         factor: The chosen learning-rate factor.
         cells: By column key.
         reference: Name of the row that PSNR is compared with; '' for that row itself.
-        difference: PSNR against the reference row; None where the two cannot be compared.
-        difference_note: Why not, or over which seeds where some of those shown do not count; else ''.
+        difference: PSNR against the reference row; None if the two cannot be compared.
+        difference_note: Why not, or which seeds count if not all of those shown do; else ''.
         rates_done, rates: Learning rates whose run with the first seed has ended, and those in all.
         failure: Why it has no number, or what is missing of it.
     """
@@ -112,7 +112,7 @@ class RowSummary:
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """Of `runs`."""
+        """The results of `runs`."""
         return [run.result() or {} for run in self.runs]
 
     @property
@@ -126,7 +126,7 @@ class RowSummary:
         return 100.0 * -math.expm1(-self.tokens / self.row.codebook_size)
 
     def without_seed(self, seed: int) -> Cell | None:
-        """PSNR over the other seeds, None where there is no other."""
+        """PSNR over the other seeds; None if there is no other."""
         others = [run.seed != seed for run in self.runs]
         values = list(itertools.compress(self.cells[SELECTED_BY].values, others)) if self.runs else []
         return Cell(values) if values else None
@@ -186,6 +186,6 @@ def is_done(result: dict[str, Any] | None) -> bool:
 
 
 def value_of(result: dict[str, Any], key: str) -> float | None:
-    """A metric's value or a fact of a run; None where it has neither."""
+    """A metric's value or a fact of a run; None if it has neither."""
     metric = result['metrics'].get(key)
     return metric['value'] if metric is not None else result.get(key)

@@ -45,12 +45,12 @@ def difference_text(summary: RowSummary) -> str:
 
 
 def pairs_table(head: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Table | None:
-    """Rows and something about each; None where there is nothing to say."""
+    """A table of rows with a remark on each; None without remarks."""
     return Table(head, [list(pair) for pair in pairs], text=True) if pairs else None
 
 
 def unselected_table(summaries: Sequence[RowSummary], seed: int) -> Table | None:
-    """PSNR with and without the seed that chose the learning rate; None where no row has another seed."""
+    """PSNR with and without the seed that chose the learning rate; None if no row has another seed."""
     lines = [
         [summary.row.name, summary.cells['psnr'].text(2), others.text(2), str(len(others.values))]
         for summary in summaries
@@ -77,7 +77,7 @@ def codes_table(summaries: Sequence[RowSummary]) -> Table:
 
 
 def failures_table(summaries: Sequence[RowSummary]) -> Table | None:
-    """Rows, or single runs, without numbers; None where all went well."""
+    """Rows, or single runs, without numbers; None if all have numbers."""
     failures = [(summary.row.name, summary.failure) for summary in summaries if summary.failure]
     return pairs_table(['row', 'why there is no number'], failures)
 

@@ -39,7 +39,7 @@ class TrainingCost(Hook):
 
     @property
     def seconds(self) -> float:
-        """Of training, so far."""
+        """Seconds of training so far."""
         return self.earlier + (0.0 if self.since is None else time.perf_counter() - self.since)
 
     def before_train(self, runner: Any) -> None:

@@ -1,4 +1,4 @@
-"""The process of one run: `python -m fvq_eval.benchmark.worker FOLDER` trains what the folder's plan says."""
+"""The process of one run: `python -m fvq_eval.benchmark.worker FOLDER` trains the folder's plan."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_pare
 from .training_cost import TrainingCost, resident_peak_mib
 
 SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
-ALONE = 'delete the folder of the run'
+REMEDY = 'delete the folder of the run'
 
 
 def train(folder: Path) -> dict[str, Any]:
-    """Train, or go on where the run stopped, and say what it cost."""
-    request = read_json_object(folder / REQUEST, ALONE)
+    """Train, or continue where the run stopped, and return the numbers and the cost."""
+    request = read_json_object(folder / REQUEST, REMEDY)
     # The benchmark that started this process has just written both files; the plan may import what its config imports.
-    cfg = Config(from_data(read_json_object(folder / PLAN, ALONE)))
+    cfg = Config(from_data(read_json_object(folder / PLAN, REMEDY)))
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     object.__setattr__(cfg, '_filename', request['config'])
@@ -50,7 +50,7 @@ def train(folder: Path) -> dict[str, Any]:
     device = next(runner.task.parameters()).device
     on_gpu = device.type == 'cuda'
     cost = TrainingCost(on_gpu, imported_mib)
-    runner.register_hook(cost, priority='VERY_LOW')  # before the report, which is no training
+    runner.register_hook(cost, priority='VERY_LOW')  # before the report, which is not training
     runner.train()
     save_samples(runner, folder / SAMPLES_NAME)
     for checkpoint in list_checkpoints(folder)[1:]:
@@ -97,7 +97,7 @@ def main(folder: Path) -> int:
     """Train and leave `result.json`, whatever happens; an interrupted run leaves none and is continued later.
 
     Returns:
-        The exit code: 0, 1 for a failure, 130 for an interruption, `BUSY` where another process is at it.
+        The exit code: 0, 1 for a failure, 130 for an interruption, `BUSY` if another process trains in the folder.
     """
     warnings.filterwarnings('ignore', category=DeprecationWarning)
     warnings.filterwarnings('ignore', category=FutureWarning)

@@ -1,4 +1,4 @@
-"""Draw what the paper says of vector quantization: its toy, maps of codes, curves, and the biases of training."""
+"""Draw what the paper says about vector quantization: its toy, maps of codes, curves, and the biases of training."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('benchmark.py', __doc__ or '', EXAMPLE)
     parser.add_argument('configs', nargs='+', help='one row each; one with a `sweep` is a row for each of its cells')
     parser.add_argument(
-        '--data', metavar='PATH', help='a folder with train/ and val/ photos, in place of the bundled ones'
+        '--data', metavar='PATH', help='a folder with train/ and val/ photos, instead of the bundled ones'
     )
     parser.add_argument(
         '--size',

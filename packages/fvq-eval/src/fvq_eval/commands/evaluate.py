@@ -1,4 +1,4 @@
-"""Score a set of images against a reference under a preset: the row of any generator, from its samples alone."""
+"""Score a set of images against a reference under a preset: the row of any generator, from its samples."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--reference',
         help='the same kinds, an npz of statistics, or `bundled`: 1,000 crops of the ten bundled photos, of the size that '
-        '--crop says; without one, only what needs none',
+        '--crop sets; without one, only scores that need none',
     )
     parser.add_argument('--preset', default='adm', help='the protocol; default %(default)s')
     parser.add_argument(
         '--extractor',
         metavar='TYPE',
         help="in place of the preset's: a registered feature extractor, such as Backbone; TorchScriptFeatures runs whatever "
-        'its file holds, unless --extractor-options sha256=HEX says which file it must be',
+        'its file holds, unless --extractor-options sha256=HEX names the file by its hash',
     )
     parser.add_argument(
         '--extractor-options',

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('test.py', __doc__ or '', EXAMPLE)
     parser.add_argument('config', help='a Python config, see configs/')
     parser.add_argument('checkpoint', help='an iter_N.pth, or a folder that tools/export.py wrote')
-    parser.add_argument('--data', metavar='DIR', help="images or tar files in place of the config's evaluation set")
+    parser.add_argument('--data', metavar='DIR', help="images or tar files instead of the config's evaluation set")
     parser.add_argument(
         '--preset',
         nargs='+',

@@ -45,7 +45,7 @@ def near_zero(reference_ND: Tensor, samples_MD: Tensor) -> tuple[Tensor, Tensor]
 
 
 def pieces(x_ND: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    """Rows in pieces of a size, each with the place of its first."""
+    """Rows in pieces of a size, each with the position of its first."""
     return ((start, x_ND[start : start + size]) for start in range(0, len(x_ND), size))
 
 
@@ -103,7 +103,7 @@ def squared_radii(x_ND: Tensor, neighbours: int, distances: str = 'float32') -> 
 
 
 def need_neighbours(N: int, neighbours: int) -> None:
-    """Refuse a set in which a vector has fewer neighbours than wanted.
+    """Raise if a set has too few vectors for the neighbours that are asked for.
 
     Raises:
         UserError: No more than k vectors.

@@ -25,7 +25,7 @@ class ByteVectors:
 
     Args:
         x_ND: float32, with a mean near 0.
-        step: Of the rounding; |x| <= 126 step.
+        step: Step of the rounding; |x| <= 126 step.
         typical: A squared length of the vectors it will be multiplied with, roughly.
         rng: On the CPU.
 

@@ -48,7 +48,7 @@ def samples_by_blocks(reference_ND: Tensor, samples_MD: Tensor, neighbours: int)
 
 
 def samples_by_bytes(reference_ND: Tensor, samples_MD: Tensor, neighbours: int) -> Tensor:
-    """The same by products of bytes, where only pairs near a ball's edge are measured in float32.
+    """The same by products of bytes, measuring only pairs near a ball's edge in float32.
 
     Raises:
         TooManyNearPairs: See there.

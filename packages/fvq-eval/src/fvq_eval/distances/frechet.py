@@ -25,15 +25,15 @@ def frechet_distance(
         covariance_a_DD: A, float64, symmetric, no negative eigenvalue.
         mean_b_D: float64.
         covariance_b_DD: B.
-        factor_a_DR: `square_root_factor(covariance_a_DD)`, where it is at hand.
+        factor_a_DR: `square_root_factor(covariance_a_DD)`, if it is at hand.
 
     Returns:
         0 or more for covariances. A set against itself comes out as rounding of either sign, and what is below 0 by no more
         than that is 0. Eigenvalues are known to EPS of the largest, hence their roots to EPS^1/2: that times the traces is
-        the limit. What lies below it says that a matrix is no covariance, and is returned as it is.
+        the limit. A value further below 0 shows that a matrix is not a covariance, and is returned as it is.
 
     Raises:
-        UserError: The two have not the same number of features, or numbers that are not finite.
+        UserError: The numbers of features differ, or a number is not finite.
     """
     if mean_a_D.shape != mean_b_D.shape or covariance_a_DD.shape != covariance_b_DD.shape:
         raise UserError(
@@ -52,7 +52,7 @@ def frechet_distance(
 def square_root_factor(covariance_DD: Tensor) -> Tensor:
     """L with L L^T = covariance, (D, R) float64.
 
-    Lower triangular with R = D (Cholesky) where the covariance has full rank. Else R is the rank, below D, and L holds
+    Lower triangular with R = D (Cholesky) if the covariance has full rank. Else R is the rank, below D, and L holds
     eigenvectors times the roots of their eigenvalues.
     """
     factor_DD, failed = torch.linalg.cholesky_ex(covariance_DD)
@@ -69,7 +69,7 @@ def trace_of_root(factor_DR: Tensor, covariance_DD: Tensor) -> Tensor:
     """tr (L L^T B)^1/2, as the sum of the roots of the eigenvalues of the symmetric L^T B L.
 
     The product L L^T B itself has the same eigenvalues and is not symmetric: its root costs ten times as much and turns
-    complex where a covariance is singular.
+    complex if a covariance is singular.
 
     Args:
         factor_DR: L, of `square_root_factor`.

@@ -28,7 +28,7 @@ def inception_score(
         splits: Number of splits; None with `split_size`.
         split_size: Images a split; None with `splits`.
         shuffle_seed: Seed of NumPy's `RandomState`; None keeps the order.
-        dtype: Of probabilities and logarithms.
+        dtype: Type of probabilities and logarithms.
 
     Raises:
         UserError: Fewer images than splits, or not exactly one of `splits` and `split_size`.

@@ -30,10 +30,10 @@ def kernel_distance(
         samples_MD: Features of the samples.
         subsets: Number of subsets.
         subset_size: Vectors a subset, drawn without replacement from each set.
-        degree: Of the kernel (gamma x.y + coef0)^degree.
+        degree: Degree of the kernel (gamma x.y + coef0)^degree.
         gamma: By default 1 / D.
-        coef0: Of the kernel.
-        seed: Of NumPy's `RandomState`.
+        coef0: Constant of the kernel.
+        seed: Seed of NumPy's `RandomState`.
 
     Raises:
         UserError: A set is smaller than a subset.
@@ -58,9 +58,9 @@ def kernel_distance_of_all(
     Args:
         reference_ND: Features of the reference.
         samples_MD: Features of the samples.
-        degree: Of the kernel (gamma x.y + coef0)^degree.
+        degree: Degree of the kernel (gamma x.y + coef0)^degree.
         gamma: By default 1 / D.
-        coef0: Of the kernel.
+        coef0: Constant of the kernel.
 
     Raises:
         UserError: A set of fewer than two vectors.

@@ -17,8 +17,8 @@ NEVER = -(2**30)
 SLACK = 1 + 1e-6  # float32's own rounding of a bound
 
 
-class TooManyNearPairs(Exception):  # noqa: N818 - it is no error of anybody's
-    """The vectors are so much alike that looking at pairs one by one is no gain."""
+class TooManyNearPairs(Exception):  # noqa: N818 - it is not an error
+    """So many pairs are near that looking at them one by one is not faster."""
 
 
 def near_pairs(
@@ -33,7 +33,7 @@ def near_pairs(
     for rows in tiles(len(x)):
         for columns in tiles(len(y)):
             products_NM = multiply(x.left_ND[rows], y.right_ND[columns], buffer)
-            i, j = near_places(products_NM, x.low_N[rows], y.low_N[columns], bound_N[rows], bound_M[columns])
+            i, j = near_positions(products_NM, x.low_N[rows], y.low_N[columns], bound_N[rows], bound_M[columns])
             product, i, j = products_NM[i, j], i + rows.start, j + columns.start
             low, high = x.low_N[i] + y.low_N[j] - product, x.high_N[i] + y.high_N[j] - product
             yield i, j, low * x.unit / SLACK, high * x.unit * SLACK
@@ -51,16 +51,16 @@ def squared_radii(x: ByteVectors, neighbours: int) -> Tensor:
     N, k, buffer, parts = len(x), neighbours, new_buffer(), tiles(len(x))
     smallest_Nk, bound_N = torch.full((N, k), torch.inf), torch.full((N,), torch.inf)
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    for place, rows in enumerate(parts):  # the shortest first: they are neighbours of most
-        for columns in parts[place:]:
+    for position, rows in enumerate(parts):  # the shortest first: they are neighbours of most
+        for columns in parts[position:]:
             products_NM = multiply(x.left_ND[rows], x.right_ND[columns], buffer)
             if rows == columns:
                 products_NM.fill_diagonal_(NEVER)
-            if not place:
+            if not position:
                 bound_N[columns] = first_bounds(products_NM, x.high_N[rows], x.high_N[columns], k)
             # Of a block on the diagonal both (i, j) and (j, i) are here, so that the bounds of rows are enough.
             bound_M = torch.full_like(bound_N[columns], -torch.inf) if rows == columns else bound_N[columns]
-            i, j = near_places(products_NM, x.low_N[rows], x.low_N[columns], bound_N[rows], bound_M)
+            i, j = near_positions(products_NM, x.low_N[rows], x.low_N[columns], bound_N[rows], bound_M)
             if rows == columns:
                 keys = (torch.minimum(i, j) * N + torch.maximum(i, j)).unique()
                 i, j = keys // N, keys % N
@@ -107,10 +107,10 @@ def group_values(value_M: Tensor, padding: float) -> Tensor:
     return F.pad(value_M, (0, -len(value_M) % GROUP), value=padding).view(-1, GROUP)
 
 
-def near_places(
+def near_positions(
     products_NM: Tensor, low_N: Tensor, low_M: Tensor, bound_N: Tensor, bound_M: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Places where low_i + low_j - product <= the larger of bound_i and bound_j.
+    """Positions where low_i + low_j - product <= the larger of bound_i and bound_j.
 
     Raises:
         TooManyNearPairs: They are more than `DENSE` of the block.

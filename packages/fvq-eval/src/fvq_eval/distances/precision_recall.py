@@ -56,7 +56,7 @@ def inside_by_blocks(
 
 
 def inside_by_bytes(reference_ND: Tensor, samples_MD: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    """The same by products of bytes, where only pairs that can decide something are measured in float32.
+    """The same by products of bytes, measuring only pairs that can decide something in float32.
 
     Raises:
         TooManyNearPairs: See there.

@@ -1,4 +1,4 @@
-"""Networks whose features stand for images. Importing the package registers them."""
+"""Networks whose features stand for images. Importing the room registers them."""
 
 from .backbone import Backbone
 from .feature_extractor import FeatureExtractor

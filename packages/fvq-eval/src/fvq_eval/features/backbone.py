@@ -30,13 +30,13 @@ class Backbone(FeatureExtractor):
 
     Args:
         model: timm's name (`vit_base_patch14_dinov2.lvd142m`), or `torchvision/` and torchvision's (`torchvision/resnet50`).
-        weights: File of a state dict (`.safetensors`, or a pickle of which tensors alone are read). By default the weights
+        weights: File of a state dict (`.safetensors`, or a pickle of which only tensors are read). By default the weights
             that timm or torchvision publish, from their cache or downloaded.
         sha256: What the file's hash must start with; it is checked before the file is read.
 
     Raises:
         UserError: An unknown network, or a file that is not what it should be.
-        MissingWeightsError: There is no such file, or the published weights are neither here nor can they be downloaded.
+        MissingWeightsError: The file does not exist, or the published weights are neither here nor can they be downloaded.
     """
 
     def __init__(self, model: str, weights: str | Path | None = None, sha256: str | None = None) -> None:

@@ -27,10 +27,10 @@ class FeatureExtractor(nn.Module):
 
     Attributes:
         name: What distances in these features are called after, such as `inception-2015`.
-        sizes: Length of each vector: `pool` always; `spatial` and `logits` where the network has them.
+        sizes: Length of each vector: `pool` always; `spatial` and `logits` if the network has them.
         preprocessing: What happens to pixels before the first layer, in words; a part of `fingerprint`.
-        provenance: Which weights, in words; a number made with them says it.
-        logit_bias_C: What `logits` lack to be those of the classifier, (C,), where they lack it.
+        provenance: Which weights, in words; it is part of every number's protocol.
+        logit_bias_C: What `logits` lack to be those of the classifier, (C,); None if they lack nothing.
     """
 
     name: str
@@ -73,7 +73,7 @@ class FeatureExtractor(nn.Module):
         """Features by name, (B, size) float32.
 
         Args:
-            pixels_BCHW: uint8, or float32 in [0, 255] where a protocol does not round; on the network's device.
+            pixels_BCHW: uint8, or float32 in [0, 255] if a protocol does not round; on the network's device.
 
         Raises:
             UserError: No RGB images of these types, or features that are not finite.
@@ -105,7 +105,7 @@ class FeatureExtractor(nn.Module):
 
 
 def check_pixels(name: str, pixels_BCHW: Tensor) -> None:
-    """Refuse what is no batch of RGB images in [0, 255].
+    """Raise if pixels are not a batch of RGB images in [0, 255].
 
     Raises:
         UserError: Another shape or type, or floats that are not finite or outside of the range.

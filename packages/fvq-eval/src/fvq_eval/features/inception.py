@@ -29,7 +29,7 @@ class InceptionV3(FeatureExtractor):
 
     - `pool`, 2048: `pool_3`, what FID, KID, precision and recall are of.
     - `logits`, 1008: without bias, what Inception scores are of (ADM's evaluator and torch-fidelity multiply `pool_3` by the
-      weights alone); the bias is `logit_bias_C`.
+      weights only); the bias is `logit_bias_C`.
     - `spatial`, 2023: what ADM's sFID is of, the first 7 channels of `mixed_6/conv` in the order (row, column, channel).
       torch-fidelity's converter names the weights under `mixed_6/conv` Mixed_6d.branch1x1, the first branch that Mixed_6d
       joins. In the graph's list of nodes each `conv` scope ends `batchnorm, CheckNumerics, control_dependency, conv`, and the
@@ -98,7 +98,7 @@ class InceptionV3(FeatureExtractor):
         self.fc = nn.Linear(2048, 1008)
 
     def fill_random(self) -> None:
-        """Normal weights that keep the scale of activations; the global random state is left alone."""
+        """Normal weights that keep the scale of activations; the global random state is not changed."""
         rng = torch.Generator().manual_seed(SEED)
         for parameter in self.parameters():
             if parameter.ndim > 1:

@@ -23,7 +23,7 @@ SHA256 = '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
 
 
 def find_inception(weights: str | Path | None = None) -> Path:
-    """The file, downloaded where it is not here yet.
+    """The file, downloaded if it is not here yet.
 
     Args:
         weights: The file, or the folder that holds it under its published name. By default it is looked for in
@@ -63,10 +63,10 @@ def download(path: Path) -> None:
 
 
 def read_inception(path: Path) -> dict[str, Tensor]:
-    """The weights of the published file. Nothing of a file is unpickled before its hash is checked, and then tensors alone.
+    """The weights of the published file. Nothing is unpickled before the hash is checked, and then only tensors.
 
     Raises:
-        UserError: Another file; a number made with other weights is no FID.
+        UserError: Another file; a number made with other weights is not an FID.
     """
     with path.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()

@@ -15,7 +15,7 @@ SIDE, GRID = 32, 4  # images are averaged to SIDE x SIDE; the spatial features l
 
 @FEATURE_EXTRACTORS.register_module()
 class RandomFeatures(FeatureExtractor):
-    """Random but fixed weights. Numbers made with it say nothing about images and are never called FID.
+    """Random but fixed weights. Numbers made with it mean nothing and are never called FID.
 
     Three convolutions on images averaged to 32 x 32, with pooled features, the first channels of the last map in order
     (row, column, channel), and a linear layer on the pooled ones: the same three outputs as the 2015 Inception network.
@@ -24,7 +24,7 @@ class RandomFeatures(FeatureExtractor):
         pool: Pooled features, which are also the channels of the last map.
         spatial: Spatial features, a multiple of 16.
         logits: Classes.
-        seed: Of the weights; the global random state is left alone.
+        seed: Seed of the weights; the global random state is not changed.
     """
 
     def __init__(self, pool: int = 64, spatial: int = 48, logits: int = 20, seed: int = 0) -> None:

@@ -66,7 +66,7 @@ class TorchScriptFeatures(FeatureExtractor):
             self.network = torch.jit.load(path, map_location='cpu')
         except RuntimeError as error:
             reason = ' '.join(str(error).split())[:200]
-            raise UserError(f'TorchScriptFeatures: {path} is no TorchScript file: {reason}') from error
+            raise UserError(f'TorchScriptFeatures: {path} is not a TorchScript file: {reason}') from error
         self.side = side
         self.register_buffer('mean_1C11', per_channel('mean', mean))
         self.register_buffer('std_1C11', per_channel('std', std))

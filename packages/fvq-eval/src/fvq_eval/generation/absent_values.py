@@ -1,4 +1,4 @@
-"""Why a score that was asked for is not among the numbers: the network, the reference, or too few images."""
+"""Why a score is missing: the network, the reference, or too few images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fvq_core.stamp import image_count
 from ..statistics.conventions import FeatureConventions
 from ..statistics.image_set import ImageSetStatistics
 
-FEATURES = {'sfid': 'spatial', 'inception_score': 'logits'}  # what scores are of, where it is not `pool`
-OF_MOMENTS = ('fid', 'sfid')  # the others are of the features of single images
+FEATURES = {'sfid': 'spatial', 'inception_score': 'logits'}  # the features of scores that do not use `pool`
+OF_MOMENTS = ('fid', 'sfid')  # the other scores need the features of single images
 NEIGHBOURS = {
     'precision': 'pr_neighbours',
     'recall': 'pr_neighbours',
@@ -27,15 +27,15 @@ def reasons(
     conventions: FeatureConventions,
     cannot_give: Collection[str] = (),
 ) -> list[str]:
-    """A line for each reason, with the scores that are left out for it.
+    """One line for each reason, with the scores that are missing for it.
 
     Args:
-        names: Of the scores that are missing.
+        names: Names of the missing scores.
         reference: What the samples are compared with.
         samples: The generated or reconstructed images.
-        sizes: The features that the network has.
-        conventions: Of the scores.
-        cannot_give: Scores that the reference is not made for.
+        sizes: Names of the features that the network gives.
+        conventions: Conventions of the scores.
+        cannot_give: Scores that the reference cannot give.
     """
     found: dict[str, list[str]] = {}
     for name in names:
@@ -45,7 +45,7 @@ def reasons(
         elif small := too_small(reference, samples, least(name, conventions)):
             reason = f'too few images, {small}'
         elif name in cannot_give:
-            reason = 'the reference lists images for precision and recall alone'
+            reason = 'the reference lists images only for precision and recall'
         elif name in OF_MOMENTS:
             reason = f'the reference has no statistics of {feature} features'
         else:
@@ -55,7 +55,7 @@ def reasons(
 
 
 def too_small(reference: ImageSetStatistics, samples: ImageSetStatistics, needed: int) -> str:
-    """Which side has fewer images than a score needs; empty for none."""
+    """Whether samples or reference have fewer images than a score needs, in words; '' if neither."""
     for words, count in (('the samples are', samples.count), ('the reference is', reference.count)):
         if count is not None and count < needed:
             return f'{words} {image_count(count)} and {needed} are needed'
@@ -63,5 +63,5 @@ def too_small(reference: ImageSetStatistics, samples: ImageSetStatistics, needed
 
 
 def least(name: str, conventions: FeatureConventions) -> int:
-    """Images on each side without which a score has no value."""
+    """The images that a score needs in samples and reference."""
     return getattr(conventions, NEIGHBOURS[name]) + 1 if name in NEIGHBOURS else 2

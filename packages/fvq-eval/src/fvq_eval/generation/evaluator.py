@@ -40,32 +40,32 @@ UNCUT = 'pixels as the files hold them'
 
 
 class ImageSetEvaluator:
-    """Scores images as they lie in files: nothing is resized or rounded, unless a crop is asked for.
+    """Scores the pixels of image files as they are: nothing is resized or rounded, unless a crop is asked for.
 
-    The network is built last, for it may be downloaded: what is wrong with the images is said before.
+    The network is built last, because it may have to be downloaded: errors in the images are reported first.
 
-    A preset with a codec codes both sides in memory, after the crop, whatever kind of file they come from.
+    A preset with a codec encodes samples and reference in memory, after the crop, whatever files they come from.
 
     Args:
-        preset: Name of the preset: preprocessing, extractor, conventions, number of images.
-        extractor: Config of a component of `FEATURE_EXTRACTORS` in place of the preset's.
-        metrics: Names of scores in place of the preset's; see `score_names`.
+        preset: Name of the preset.
+        extractor: Config of a component of `FEATURE_EXTRACTORS` instead of the preset's.
+        metrics: Names of scores instead of the preset's; see `score_names`.
         classes: Also score each class against the reference's images of that class.
         crop: Side in pixels of squares that image files are cut to by the preset's crop; None takes them as they are.
-        images: Images of a whole evaluation in place of the preset's number.
-        convert: Make greyscale, palette, CMYK and opaque RGBA files RGB in place of refusing them.
+        images: Images of a whole evaluation instead of the preset's number.
+        convert: Make greyscale, palette, CMYK and opaque RGBA files RGB instead of refusing them.
         batch_size: Images that the network sees at a time; it changes no printed digit.
         workers: Threads that decode.
-        device: Of the network.
+        device: Device of the network.
         cache: Folder for statistics; `'default'` is `fvq/statistics` in the user's cache folder, None keeps none.
         save_every: Seconds between saves of unfinished statistics.
-        log: Gets a line whenever something of an earlier run is used.
+        log: Called with a line whenever results of an earlier run are used.
 
     Attributes:
-        preset: The preset; `ScoredImages.preset` is what of it was applied.
+        preset: The preset as it was asked for; `ScoredImages.preset` is what was applied.
 
     Raises:
-        UserError: An unknown preset or score, or a batch of nothing.
+        UserError: An unknown preset or score, or a batch size below 1.
     """
 
     def __init__(
@@ -111,16 +111,16 @@ class ImageSetEvaluator:
         """Score a set; on processes other than the main one the result is empty.
 
         Args:
-            samples: What `open_samples` takes.
-            reference: The same, or an npz of statistics; without one there is what needs none.
-            save_statistics: File to write the samples' statistics to.
+            samples: See `open_samples`.
+            reference: The same, or an npz of statistics; without one, only scores that need none are given.
+            save_statistics: File to write the statistics of the samples to.
 
         Raises:
-            UserError: Bad input, by name; finished work is kept for the next start.
+            UserError: Bad input, by name; what is done is kept for the next start.
         """
         made, real = self.open(samples), None
         if reference == BUNDLED and self.crop is None:
-            raise UserError(f'--reference {BUNDLED}: expected a size, got none; say it with --crop {made.height}.')
+            raise UserError(f'--reference {BUNDLED}: expected a size, got none; set it with --crop {made.height}.')
         if reference is not None and not is_statistics(reference):
             real = self.open(reference)
             check_size(real.path, (real.height, real.width), (made.height, made.width))
@@ -164,7 +164,7 @@ class ImageSetEvaluator:
         return open_samples(path, self.convert, self.crop.config() if self.crop else None, self.workers)
 
     def check_classes(self, made: Samples, real: Samples | None, reference: str | None) -> None:
-        """Refuse `classes` where a set has none, before hours are spent.
+        """Raise if classes are asked for and a set has none, before hours are spent.
 
         Raises:
             UserError: The samples or the reference have no classes.
@@ -178,14 +178,14 @@ class ImageSetEvaluator:
             real.labels()
 
     def words(self, made: Samples) -> str:
-        """What was done to the samples' pixels, for the stamp."""
+        """What was done to the pixels of the samples, for the protocol."""
         converted = f', {image_count(made.converted)} converted to RGB' if made.converted else ''
         return f'{cut_words(made, self.crop)}, {made.height}x{made.width}{converted}; {self.extraction.extractor.preprocessing}'
 
     def scores(
         self, statistics: ImageSetStatistics, against: Reference | None, protocol: str
     ) -> dict[str, MetricValue]:
-        """The values that are wanted and can be had, each stamped with what it depends on."""
+        """The scores that were asked for and can be computed."""
         if against is None:
             return self.compare(None, statistics, self.names, protocol)
         names = [name for name in self.names if name not in against.cannot_give]
@@ -207,9 +207,9 @@ class ImageSetEvaluator:
     def class_scores(
         self, made: Samples, statistics: ImageSetStatistics, against: Reference, words: str
     ) -> tuple[dict[int, dict[str, MetricValue]], list[str]]:
-        """The values of each class that both sides have two images of, and a line for those left out."""
+        """The values of each class with two images in samples and reference, and a line for the classes left out."""
         if against.images is None or against.of_images is None:
-            raise UserError('--classes: expected a reference with images, got statistics alone; give the images.')
+            raise UserError('--classes: expected a reference with images, got only statistics; give the images.')
         names = [name for name in self.names if name not in WITHOUT_REFERENCE]
         if against.listed_only_in_part:  # too few of a class for anything but what they are listed for
             names = [name for name in names if name in NEIGHBOURS]
@@ -223,18 +223,18 @@ class ImageSetEvaluator:
             both = (against.of_images.subset(of_reference), statistics.subset(of_samples))
             classes[label] = self.compare(*both, names, protocol, against.words)
         listed = ', '.join(map(str, left_out[:10])) + (', ...' if len(left_out) > 10 else '')
-        note = f'classes without a number, for want of two images on both sides: {listed}'
+        note = f'classes without a number, because samples or reference have fewer than two of their images: {listed}'
         return classes, [note] if left_out else []
 
     def applied(self, made: Samples, against: Reference | None) -> ImageSetPreset:
-        """What of the preset these numbers are of."""
+        """The preset as it was applied."""
         crop = cut_words(made, self.crop)
         crop = AS_THEY_ARE if crop == UNCUT else crop.removeprefix('cut: ')
         words = None if against is None else against.words
         return ImageSetPreset.of(self.preset, crop, words, self.extraction.extractor, groups(self.names))
 
     def facts(self, made: Samples, hashed: str, reference: str | None, against: Reference | None) -> dict[str, Any]:
-        """What the numbers are of, JSON-ready."""
+        """What was scored, and with what, JSON-ready."""
         return {
             'samples': made.path,
             'samples_sha256': hashed,
@@ -249,14 +249,14 @@ class ImageSetEvaluator:
 
 
 def cut_words(images: Samples, crop: Crop | None) -> str:
-    """What a set's files were cut to; an npz never is, and the bundled crops are made in their size."""
+    """What the files of a set were cut to; an npz is never cut, and the bundled crops have their size."""
     if isinstance(images, BundledSamples):
         return 'crops of the bundled photos'
     return f'cut: {crop}' if crop is not None and isinstance(images, ImageFileSamples) else UNCUT
 
 
 def cache_folder(cache: str | None) -> Path | None:
-    """Where statistics are kept."""
+    """The folder of cached statistics."""
     if cache != 'default':
         return None if cache is None else Path(cache)
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fvq' / 'statistics'

@@ -1,4 +1,4 @@
-"""Statistics of one image set: checked, hashed, taken from a cache or from the network, resumed, shared by ranks."""
+"""Statistics of an image set: checked, hashed, cached, extracted by all ranks, and resumed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .statistics_checkpoint import SAVE_EVERY, StatisticsCheckpoint, remedy
 
 
 class StatisticsExtraction:
-    """Takes statistics of image sets.
+    """Extracts statistics of image sets.
 
     Args:
         extractor: On its device.
-        preparation: The preset and its preprocessing, in words: statistics under other words are not used.
-        kept: Features that are kept of every image, for what needs more than moments.
+        preparation: The preset and its preprocessing, in words; cached statistics are used only if they match.
+        kept: Features that are kept of every image, for scores that need more than moments.
         batch_size: Images that the network sees at a time; it changes no printed digit.
-        folder: Where finished statistics and unfinished ones are kept; None to keep none.
-        log: Gets a line whenever something of an earlier run is used.
+        folder: Folder of finished and unfinished statistics; None to keep none.
+        log: Called with a line whenever results of an earlier run are used.
         save_every: Seconds between saves of unfinished statistics; see `StatisticsCheckpoint`.
 
     Raises:
@@ -83,7 +83,7 @@ class StatisticsExtraction:
             sum_or_raise((), error)
         except UserError:
             if error is None and checkpoint is not None and own:
-                checkpoint.save(statistics, digests, now=True)  # what is wrong is another process's
+                checkpoint.save(statistics, digests, now=True)  # the error is another process's
             raise
         statistics.reduce()
         if rank == 0 and self.cache is not None:
@@ -93,7 +93,7 @@ class StatisticsExtraction:
         return statistics if rank == 0 else None, hashed
 
     def digests(self, samples: Samples, own: Sequence[int]) -> tuple[list[str], UserError | None]:
-        """Check and hash this rank's blocks, up to one that cannot be scored."""
+        """Check and hash this rank's blocks, up to the first that cannot be scored."""
         found = []
         with self.bar(samples, own, 0, f'checking {samples.path}') as bar:
             try:
@@ -105,7 +105,7 @@ class StatisticsExtraction:
         return found, None
 
     def find_cached(self, samples: Samples, hashed: str) -> ImageSetStatistics | None:
-        """Finished statistics of exactly these images, with everything that is wanted now."""
+        """Cached statistics of exactly these images, if they have all features that are kept now."""
         found = None if self.cache is None else self.cache.find(hashed, self.preparation, self.extractor.fingerprint)
         if found is None or self.cache is None or not set(self.kept) <= set(found.kept):
             return None
@@ -114,7 +114,7 @@ class StatisticsExtraction:
         return found
 
     def cache_statistics(self, samples: Samples, statistics: ImageSetStatistics, hashed: str) -> None:
-        """Keep finished statistics; that there is no room for them must not cost the numbers."""
+        """Cache finished statistics; a full disk must not cost the numbers."""
         assert self.cache is not None
         try:
             self.cache.put(hashed, self.preparation, statistics)
@@ -129,7 +129,7 @@ class StatisticsExtraction:
         statistics: ImageSetStatistics,
         checkpoint: StatisticsCheckpoint | None,
     ) -> UserError | None:
-        """Add this rank's blocks, up to one that cannot be read; what is done before that or Ctrl-C is kept."""
+        """Add this rank's blocks up to the first that cannot be read; what is done before that, or before Ctrl-C, is saved."""
         done = 0 if checkpoint is None else checkpoint.restore(statistics, digests)
         if done and get_dist_info()[0] == 0:
             images = sum(len(samples.numbers(block)) for block in own[:done])
@@ -156,14 +156,14 @@ class StatisticsExtraction:
         return None
 
     def update(self, statistics: ImageSetStatistics, pixels_BCHW: Tensor, numbers_B: Tensor) -> None:
-        """Some images through the network."""
+        """Add images to statistics."""
         weights = [*self.extractor.parameters(), *self.extractor.buffers()]
         device = weights[0].device if weights else pixels_BCHW.device
         for pixels, numbers in zip(pixels_BCHW.split(self.batch_size), numbers_B.split(self.batch_size), strict=True):
             statistics.update(pixels.to(device, non_blocking=True), numbers)
 
     def checkpoint(self, samples: Samples, statistics: ImageSetStatistics) -> StatisticsCheckpoint | None:
-        """Where this rank's unfinished statistics are kept; distributed processes keep more rows than others."""
+        """This rank's checkpoint; distributed processes keep more features than others."""
         if self.folder is None:
             return None
         what = (os.path.realpath(samples.path), self.preparation, self.extractor.fingerprint, ' '.join(statistics.rows))
@@ -171,7 +171,7 @@ class StatisticsExtraction:
 
     @staticmethod
     def bar(samples: Samples, own: Sequence[int], done: int, text: str) -> tqdm:
-        """A bar of this rank's images; the first rank shows its own, and the others have about as many."""
+        """A progress bar of this rank's images; only the first rank shows it, the others have about as many."""
         rank, ranks = get_dist_info()
         total, initial = (sum(len(samples.numbers(block)) for block in part) for part in (own, own[:done]))
         text = text if ranks == 1 else f'{text}, process 1 of {ranks}'
@@ -180,10 +180,10 @@ class StatisticsExtraction:
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Refuse a batch of nothing.
+    """Raise if a batch size is below 1.
 
     Raises:
-        UserError: It is below 1.
+        UserError: Naming it.
     """
     if batch_size < 1:
         raise UserError(f'evaluate: the batch size must be 1 or more, got {batch_size}.')

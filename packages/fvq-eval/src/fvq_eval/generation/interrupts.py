@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment when nothing is half done."""
+"""Ctrl-C that waits until nothing is half done."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 @contextmanager
 def interrupt_later() -> Iterator[Callable[[], bool]]:
-    """A first Ctrl-C inside is noted and not raised; what is yielded says whether there was one. A second one is raised.
+    """A first Ctrl-C inside is noted, not raised; the yielded function tells whether there was one. A second one is raised.
 
-    Outside of the main thread, and where somebody else handles the signal, nothing is noted.
+    Outside the main thread, or if the signal has another handler, nothing is noted.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

@@ -31,9 +31,9 @@ class Reference:
 
     Attributes:
         words: What it is, for the stamp of every number that compares with it.
-        sha256: Of the file of statistics, or of the content of the images.
-        statistics: Moments, and features of images where there are any.
-        images: The images, where there are any.
+        sha256: Hash of the file of statistics, or of the content of the images.
+        statistics: Moments, and features of images if there are any.
+        images: The images, if there are any.
         of_images: Statistics of just these images; the same as `statistics`, but for files such as ADM's, whose moments
             are of more images than are listed.
     """
@@ -51,7 +51,7 @@ class Reference:
 
     @property
     def cannot_give(self) -> tuple[str, ...]:
-        """Scores that it is not made for: the images that ADM's files list are for neighbours alone."""
+        """Scores that it cannot give: the images that ADM's files list are only for precision and recall."""
         return ('kid',) if self.listed_only_in_part else ()
 
 
@@ -65,13 +65,13 @@ def is_statistics(path: str) -> bool:
 
 
 def read_reference(path: str, extraction: StatisticsExtraction, height: int, width: int, preset: Preset) -> Reference:
-    """A file of statistics. Images in it, as ADM's have, serve neighbours (precision, recall, ...) alone.
+    """A file of statistics. Images in it, as in ADM's, are only for scores of neighbours (precision, recall, ...).
 
     Args:
         path: npz with `mu` and `sigma`, maybe `mu_s` and `sigma_s`, maybe `arr_0`.
         extraction: Takes statistics of the images.
-        height: Of the samples.
-        width: Of the samples.
+        height: Height of the samples, in pixels.
+        width: Width of the samples, in pixels.
         preset: What the samples are scored under.
 
     Raises:
@@ -109,12 +109,12 @@ def extract_reference(
     Args:
         images: The set.
         extraction: Takes its statistics.
-        height: Of the samples.
-        width: Of the samples.
-        cut: What the images were cut to, in words; nothing where neither side is cut.
+        height: Height of the samples, in pixels.
+        width: Width of the samples, in pixels.
+        cut: What the images were cut to, in words; '' if neither side is cut.
 
     Raises:
-        UserError: Of another resolution than the samples, or an image that cannot be scored.
+        UserError: Its resolution is not that of the samples, or an image cannot be scored.
     """
     check_size(images.path, (images.height, images.width), (height, width))
     statistics, hashed = extraction_for(images, extraction).run(images)
@@ -131,10 +131,10 @@ def extraction_for(images: Samples, extraction: StatisticsExtraction) -> Statist
 
 
 def check_kind(path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction) -> None:
-    """Refuse statistics of other features.
+    """Raise if statistics are of another network or have another number of features.
 
     Raises:
-        UserError: Another network, or another number of features.
+        UserError: Naming both.
     """
     try:
         check_comparable(loaded, ImageSetStatistics(extraction.extractor, False))
@@ -150,7 +150,7 @@ def check_kind(path: str, loaded: ImageSetStatistics, extraction: StatisticsExtr
 
 
 def check_unstated(path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction, preset: Preset) -> None:
-    """Refuse a file that does not say how its images were prepared, where a preset prepares them in a way of its own.
+    """Raise if a file does not state how its images were prepared and the preset prepares them differently from ADM.
 
     Files of other programs, such as ADM's, are of the 2015 Inception network behind its own resize, without a codec.
 
@@ -160,14 +160,14 @@ def check_unstated(path: str, loaded: ImageSetStatistics, extraction: Statistics
     other_resize = loaded.fingerprint is None and preset.preprocessing != 'tf1'
     if other_resize or preset.codec is not None:
         raise UserError(
-            f"{path}: expected statistics taken under '{extraction.preparation}', got a file that does not say how they were "
-            "taken, as ADM's, which are of the resize of TensorFlow 1 and no codec; give the images, or statistics of "
+            f"{path}: expected statistics taken under '{extraction.preparation}', got a file that does not state how they were "
+            "taken, like ADM's, which use the resize of TensorFlow 1 and no codec; give the images, or statistics of "
             '--save-stats under this preset.'
         )
 
 
 def check_size(path: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-    """Refuse a reference of another resolution.
+    """Raise if a reference has another resolution than the samples.
 
     Raises:
         UserError: Naming both.
@@ -185,7 +185,7 @@ def note_of(samples: Samples, extraction: StatisticsExtraction) -> str:
 
 
 def describe(note: str | None) -> dict[str, Any]:
-    """What `note_of` wrote; empty for a file that says nothing."""
+    """What `note_of` wrote; empty for a file without a note."""
     try:
         found = parse_json(note or '{}', 'note')
     except UserError:

@@ -1,4 +1,4 @@
-"""The names that users choose scores by, and what computes them."""
+"""Names of scores, and what computes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from fvq_core.errors import UserError, nearest_hint
 
-# By name: the group of `FeatureConventions.metrics` that computes it, the starts of the values' names, the features that
+# By name: the entry of `FeatureConventions.metrics` that computes it, prefixes of its values' names, and the features that
 # must be kept of every image.
 SCORES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     'fid': ('fid', ('fid', 'fd_'), ()),
@@ -32,17 +32,17 @@ def check_scores(names: Sequence[str]) -> None:
 
 
 def scores_of(wanted: Collection[str]) -> tuple[str, ...]:
-    """The scores that some groups give."""
+    """The scores of some entries of `FeatureConventions.metrics`."""
     return tuple(name for name, (group, _, _) in SCORES.items() if group in wanted)
 
 
 def groups(names: Collection[str]) -> tuple[str, ...]:
-    """What computes some scores."""
+    """The entries of `FeatureConventions.metrics` that compute some scores."""
     return tuple(dict.fromkeys(SCORES[name][0] for name in names))
 
 
 def features_needed(names: Collection[str]) -> set[str]:
-    """Features of every image that some scores need."""
+    """Features that must be kept of every image for some scores."""
     return {feature for name in names for feature in SCORES[name][2]}
 
 

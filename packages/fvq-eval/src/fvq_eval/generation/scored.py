@@ -1,4 +1,4 @@
-"""What scoring an image set gives."""
+"""The result of scoring an image set."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..presets.image_set_preset import ImageSetPreset
 
 @dataclass
 class ScoredImages:
-    """Numbers and what they are of.
+    """Numbers, and what was scored.
 
     Attributes:
         metrics: By name.
         classes: By class, then by name; empty unless asked for.
-        preset: As it was applied; None where the numbers are another process's.
+        preset: The preset as it was applied; None on processes that hold no numbers.
         facts: JSON-ready: the set, its content hash, the reference, the preset.
         notes: One line for each thing that a reader of the numbers should know.
-        unsaved: Why the samples' statistics could not be saved; empty where they were, or nobody asked for it.
+        unsaved: Why the statistics of the samples could not be saved; '' if they were, or were not asked for.
     """
 
     metrics: dict[str, MetricValue]

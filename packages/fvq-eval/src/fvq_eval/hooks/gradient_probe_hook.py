@@ -29,7 +29,7 @@ from ..analysis.straight_through_bias import estimation_error, gradient_bias
 
 @dataclass
 class Before:
-    """What is kept of the model as it was before the step.
+    """The model before the step, as far as it is compared.
 
     Attributes:
         output: The quantizer's output for the probe images.
@@ -54,7 +54,7 @@ class GradientProbeHook(Hook):
     - `switched`: codes of the probe that changed, %;
     - `codebook_shift_max` and `latent_shift_max`: delta_c and delta_z (eq. 26), over the codebook and over the probe;
     - `margin` and `may_switch`: the mean of m^(t) (eq. 27), and the latents with m^(t) <= 2 delta_z, %. They are left
-      out where the nearest code is not the one that is chosen (another distance, several codes a position), as is
+      out if the nearest code is not the one that is chosen (another distance, several codes a position), as is
       any value that is not finite.
 
     Measured in eval mode and float32 on the weights as they are trained; the task loss is reconstruction and perceptual
@@ -66,7 +66,7 @@ class GradientProbeHook(Hook):
 
     Args:
         interval: Iterations between probes; the first and the last iteration are always probed.
-        images: Of each rank's batch, at most.
+        images: Images of each rank's batch, at most.
     """
 
     priority = 'BELOW_NORMAL'
@@ -168,13 +168,13 @@ def compare(
 def quantize(task: Any, images_BCHW: Tensor) -> QuantizerOutput:
     """Latents, codes and quantized latents of images, in the mode that the task is in.
 
-    `forward` itself is called: what others have hung on the quantizer to see its training batches must not see these.
+    `forward` itself is called, because other hooks on the quantizer are there for its training batches.
     """
     return task.tokenizer.quantizer.forward(task.tokenizer.encode_latent(images_BCHW))
 
 
 def silent_copy(quantizer: Quantizer) -> Quantizer:
-    """A deep copy without the forward hooks that others have hung on the quantizer and its parts."""
+    """A deep copy without the forward hooks on the quantizer and its parts."""
     kinds = ('_forward_hooks', '_forward_pre_hooks')
     without = {id(getattr(module, kind)): OrderedDict() for module in quantizer.modules() for kind in kinds}
     return copy.deepcopy(quantizer, without)
@@ -182,7 +182,7 @@ def silent_copy(quantizer: Quantizer) -> Quantizer:
 
 @contextmanager
 def undisturbed(task: Any) -> Iterator[None]:
-    """Inside the task is in eval mode, and random numbers that are drawn do not count."""
+    """Inside, the task is in eval mode; afterwards the random state is what it was before."""
     device = next(task.parameters()).device
     task.eval()
     try:

@@ -17,7 +17,7 @@ from fvq_core.training.hooks.history import HISTORY_NAME, History
 
 @HOOKS.register_module()
 class LatentErrorHook(Hook):
-    """Looks at one training batch every `interval` iterations and writes a row of split `latents` into the history.
+    """Measures one training batch every `interval` iterations and writes a row of split `latents` into the history.
 
     `quantization_error_batch` is the mean over the batch's latents of the squared distance to their codes, the paper's
     D(P_z, C) (section 3.1); `relative_quantization_error_batch` is that over the total variance of these latents. Latents
@@ -26,7 +26,7 @@ class LatentErrorHook(Hook):
     state, so a resumed run writes the same rows.
 
     Args:
-        interval: Iterations between looks; the last iteration is always looked at.
+        interval: Iterations between measurements; the last iteration is always measured.
     """
 
     def __init__(self, interval: int = 10) -> None:
@@ -73,7 +73,7 @@ class LatentErrorHook(Hook):
 
 
 def quantize_as_in_evaluation(quantizer: Quantizer, z_BDHW: torch.Tensor) -> QuantizerOutput:
-    """What a quantizer in training would return in eval; it goes on in training as if it had not been asked."""
+    """The output that a quantizer in training would give in eval mode; its training mode is restored."""
     modes = [(module, module.training) for module in quantizer.modules()]
     quantizer.eval()
     try:

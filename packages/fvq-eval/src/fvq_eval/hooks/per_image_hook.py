@@ -1,4 +1,4 @@
-"""`per_image.npz`: what each evaluation image scored, for paired comparisons of runs."""
+"""`per_image.npz`: the scores of each evaluation image, for paired comparisons of runs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Conventions = TypeVar('Conventions')
 
 
 def make_conventions(kind: type[Conventions], value: Conventions | Mapping[str, Any] | None) -> Conventions:
-    """Conventions from a config's mapping; the defaults, which are the `strict` ones, where there is none.
+    """Conventions from a config's mapping; without one the defaults, which are those of `strict`.
 
     Raises:
         UserError: An unknown key, with the nearest valid one.
@@ -50,7 +50,7 @@ class PSNRConventions:
         check_rounding('PSNR', self.rounding)
 
     def __str__(self) -> str:
-        color = 'RGB' if self.color == 'rgb' else 'Y of BT.601 (16 to 235) alone'
+        color = 'RGB' if self.color == 'rgb' else 'only Y of BT.601 (16 to 235)'
         epsilon = f', {self.epsilon:g} added to the error' if self.epsilon else ''
         return f'{color}, {IN_WORDS[self.rounding]}, mean over images of the PSNR of each{epsilon}'
 
@@ -119,5 +119,5 @@ class LPIPSConventions:
 
     def __str__(self) -> str:
         right = (self.low, self.high) == (-1, 1)
-        range_ = '' if right else f', given to the network in [{self.low:g}, {self.high:g}] in place of [-1, 1]'
+        range_ = '' if right else f', given to the network in [{self.low:g}, {self.high:g}] instead of [-1, 1]'
         return f'{self.net}, RGB {IN_WORDS[self.rounding]}{range_}, mean over images'

@@ -33,7 +33,7 @@ class ImageMean(Metric):
     smallest: int = 1
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:
-        """One number an image, (B,), from pixels (B, 3, H, W): uint8, or floats in [0, 255] where nothing is rounded."""
+        """One number an image, (B,), from pixels (B, 3, H, W): uint8, or floats in [0, 255] if nothing is rounded."""
         raise NotImplementedError
 
     def reset(self, tokenizer: Tokenizer) -> None:

@@ -21,7 +21,7 @@ SMALLEST = (GAUSSIAN.window_size - 1) * 2 ** (len(WEIGHTS) - 1) + 1  # 161 pixel
 def ms_ssim(images: Tensor, reconstructions: Tensor) -> Tensor:
     """MS-SSIM of each image (B,): five scales, 11-pixel Gaussian window of sigma 1.5, range 255, mean of R, G, B.
 
-    Contrast and structure count at every scale, luminance at the coarsest alone (equation 7). Between scales 2x2 pixels are
+    Contrast and structure count at every scale, luminance only at the coarsest (equation 7). Between scales 2x2 pixels are
     averaged and every second is kept; an odd side repeats its last line, as the authors' code pads. Where contrast and
     structure of a scale are negative on average, a power of it is not defined, and 0 is taken.
 

@@ -1,4 +1,4 @@
-"""Distances in the features of a trained classifier: LPIPS where its own network is here, and said so where it is not."""
+"""Distances in the features of a trained classifier: LPIPS with its published network, `feature_distance` with another."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PerceptualDistance(ImageMean):
     Args:
         net: `'alex'` (what LPIPS is mostly reported with), `'vgg'` or `'squeeze'`.
         weights: See `fvq_core.losses.perceptual.LPIPS`.
-        conventions: Arguments of `LPIPSConventions`, in place of `net`.
+        conventions: Arguments of `LPIPSConventions`, instead of `net`.
         preset: Name of the preset.
         name_net: Call the value `lpips_alex` and so on, for protocols with several networks.
 

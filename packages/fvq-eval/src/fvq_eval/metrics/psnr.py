@@ -38,7 +38,7 @@ def psnr(images: Tensor, reconstructions: Tensor, conventions: PSNRConventions |
 
 @METRICS.register_module()
 class PSNR(ImageMean):
-    """Mean over images of each image's own PSNR: `psnr`, or `psnr_y` where luma alone counts.
+    """Mean over images of each image's own PSNR: `psnr`, or `psnr_y` for luma only.
 
     Args:
         conventions: Arguments of `PSNRConventions`; by default those of `strict`.

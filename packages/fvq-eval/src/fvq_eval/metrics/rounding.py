@@ -1,4 +1,4 @@
-"""How floats become pixels: the small print that shifts every number of an evaluation a little."""
+"""How floats become pixels, which shifts every number of an evaluation a little."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_WORDS: dict[Rounding, str] = {
 
 
 def check_rounding(who: str, rounding: str) -> None:
-    """Refuse a rounding that there is not.
+    """Raise if a rounding does not exist.
 
     Raises:
         UserError: With the nearest valid one.
@@ -32,7 +32,7 @@ def check_rounding(who: str, rounding: str) -> None:
 
 
 def to_pixels(images: Tensor, rounding: Rounding) -> Tensor:
-    """What a protocol makes of a reconstruction: uint8, or float32 in [0, 255] where it does not round.
+    """The pixels of a reconstruction under a protocol: uint8, or float32 in [0, 255] if it does not round.
 
     `round`: 127.5 (x + 1), halves to even (FVQ). `half-up`: 127.5 x + 128 with the fraction cut off (LlamaGen), which is
     the same but for halves. `truncate`: 255 (x + 1) / 2 with the fraction cut off (IBQ), half a level darker on average.
@@ -43,7 +43,7 @@ def to_pixels(images: Tensor, rounding: Rounding) -> Tensor:
         rounding: Which.
 
     Raises:
-        UserError: Images that are no floats, and so have been made pixels already.
+        UserError: The images are not floats, so they are pixels already.
     """
     check_rounding('to_pixels', rounding)
     if not images.is_floating_point():
@@ -58,7 +58,7 @@ def to_pixels(images: Tensor, rounding: Rounding) -> Tensor:
 
 
 def original_pixels(images: Tensor, rounding: Rounding) -> Tensor:
-    """What a protocol makes of an original of 8 bits: the same uint8, except where it cuts off its own rounding errors.
+    """The pixels of an 8-bit original under a protocol: the same uint8, unless truncation cuts off rounding errors.
 
     Args:
         images: Floats in [-1, 1] that came from uint8 pixels, any shape.

@@ -17,7 +17,7 @@ from .conventions import SSIMConventions, make_conventions
 from .image_mean import ImageMean
 
 SIGMA = 1.5  # of the Gaussian window
-BLOCK = 48  # places of the window that one matrix product takes
+BLOCK = 48  # window positions that one matrix product takes
 FEW = 2  # images whose float64 maps a CPU's cache holds: half the time of a batch of 20
 
 
@@ -58,7 +58,7 @@ def similarity_maps(x: Tensor, y: Tensor, conventions: SSIMConventions) -> tuple
     size = conventions.window_size
     if min(x.shape[-2:]) < size:
         raise UserError(f'SSIM: images must be at least {size} pixels wide and high, got {tuple(x.shape[-2:])}.')
-    maps = torch.cat([x, y, x * x + y * y, x * y], 1)  # the variances enter as their sum alone
+    maps = torch.cat([x, y, x * x + y * y, x * y], 1)  # of the variances only their sum is needed
     mean_x, mean_y, squares, products = blur(maps, window_line(conventions).to(maps)).chunk(4, 1)
     n = size * size if conventions.sample_covariance else float('inf')
     unbiased = 1 / (1 - 1 / n)
@@ -83,12 +83,12 @@ def blur(x: Tensor, window: Tensor) -> Tensor:
 
 
 def overlapping(x: Tensor, dim: int, window: int) -> list[Tensor]:
-    """Views of x that give up to `BLOCK` places of the window each.
+    """Views of x that give up to `BLOCK` window positions each.
 
     Products with small band matrices are several times faster in float64 than a depthwise convolution.
     """
-    places = x.shape[dim] - window + 1
-    return [x.narrow(dim, at, min(BLOCK, places - at) + window - 1) for at in range(0, places, BLOCK)]
+    positions = x.shape[dim] - window + 1
+    return [x.narrow(dim, at, min(BLOCK, positions - at) + window - 1) for at in range(0, positions, BLOCK)]
 
 
 def window_line(conventions: SSIMConventions) -> Tensor:
@@ -100,10 +100,12 @@ def window_line(conventions: SSIMConventions) -> Tensor:
 
 
 def window_matrix(size: int, window: Tensor) -> Tensor:
-    """The 1-D window at every place inside a line of `size` pixels, (size - w + 1, size)."""
-    places = size - len(window) + 1
-    columns = torch.arange(places, device=window.device).unsqueeze(1) + torch.arange(len(window), device=window.device)
-    return window.new_zeros(places, size).scatter(1, columns, window.expand(places, -1))
+    """The 1-D window at every position inside a line of `size` pixels, (size - w + 1, size)."""
+    positions = size - len(window) + 1
+    columns = torch.arange(positions, device=window.device).unsqueeze(1) + torch.arange(
+        len(window), device=window.device
+    )
+    return window.new_zeros(positions, size).scatter(1, columns, window.expand(positions, -1))
 
 
 @METRICS.register_module()

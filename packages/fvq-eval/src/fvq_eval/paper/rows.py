@@ -1,4 +1,4 @@
-"""The rows of the paper's tables of numbers, and the configs that claim them."""
+"""The rows of the paper's tables of numbers, and the configs that stand for them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def paper_rows() -> dict[str, dict[str, str]]:
 
 
 def read_table(path: str) -> dict[str, dict[str, str]]:
-    """The rows of a CSV file by id; every value as printed, '' where there is none."""
+    """The rows of a CSV file by id; every value as printed, '' if there is none."""
     with find_config(path).open(newline='') as file:
         return {row['id']: row for row in csv.DictReader(file)}
 

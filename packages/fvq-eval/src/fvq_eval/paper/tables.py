@@ -19,7 +19,7 @@ class PaperColumn:
     Attributes:
         title: As the paper has it.
         data: The evaluation set that the paper's numbers are of.
-        metrics: Names of our metrics; several where the paper does not say which of them it has.
+        metrics: Names of our metrics; several if the paper does not specify which of them it reports.
     """
 
     title: str
@@ -91,7 +91,7 @@ def paper_table_rows() -> dict[str, PaperRow]:
 
 
 def dim(line: Mapping[str, str]) -> str:
-    """Channels of a code, where it has any."""
+    """Channels of a code, if it has any."""
     return f'D {line["code_dim"]}' if line['code_dim'] not in ('', '0') else ''
 
 

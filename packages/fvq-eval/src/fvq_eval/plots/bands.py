@@ -17,14 +17,14 @@ LINES += ((PINK, '-'), (GREY, '-'))
 
 @dataclass(frozen=True)
 class Band:
-    """Mean, lowest and highest value at each place.
+    """Mean, lowest and highest value at each x.
 
     Attributes:
-        x: Places, ascending.
+        x: Positions, ascending.
         mean: Means over runs.
         low: Lowest values.
         high: Highest values.
-        runs: Number of runs, at the place that has most.
+        runs: Number of runs at the x that has most.
     """
 
     x: list[float]
@@ -35,17 +35,17 @@ class Band:
 
 
 def band(runs: Sequence[Mapping[float, float]]) -> Band:
-    """The band of runs that each give values by place; runs without any value do not count."""
+    """The band of runs, each with its values by x; runs without any value do not count."""
     runs = [run for run in runs if run]
     common = set.intersection(*(set(run) for run in runs)) if runs else set()
     return band_of({x: [run[x] for run in runs] for x in common})
 
 
 def band_of(columns: Mapping[float, Sequence[float]]) -> Band:
-    """The band of any number of values at each place; a place without a value is left out."""
-    x = sorted(place for place, values in columns.items() if values)
-    mean, low, high = ([function(columns[place]) for place in x] for function in (average, min, max))
-    return Band(x, mean, low, high, max((len(columns[place]) for place in x), default=0))
+    """The band of any number of values at each x; an x without a value is left out."""
+    x = sorted(at for at, values in columns.items() if values)
+    mean, low, high = ([function(columns[at]) for at in x] for function in (average, min, max))
+    return Band(x, mean, low, high, max((len(columns[at]) for at in x), default=0))
 
 
 def average(values: Sequence[float]) -> float:
@@ -59,7 +59,7 @@ def lines(names: Sequence[str]) -> dict[str, tuple[Any, Any]]:
 
 
 def draw_band(axis: Axes, drawn: Band, label: str, line: tuple[Any, Any], marker: str = '') -> None:
-    """One curve with its band; nothing where there is no value."""
+    """Draw one curve with its band; nothing if it has no value."""
     if not drawn.x:
         return
     color, style = line

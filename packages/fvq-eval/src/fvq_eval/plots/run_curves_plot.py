@@ -24,9 +24,9 @@ class Panel:
 
     Attributes:
         title: What is drawn, with its unit.
-        split: Of the rows: `train`, `eval` or `probe`.
-        key: Of the value in a row.
-        over: Another key of the same row, whose value divides it.
+        split: Rows that count: `train`, `eval` or `probe`.
+        key: Key of the value in a row.
+        over: Key of a value in the same row that it is divided by.
         kind: `'percent'` (0 to 100), `'log'`, `'share'` (up to 1) or `'plain'` (from 0 on).
     """
 
@@ -101,7 +101,7 @@ def plot_runs(
 
 
 def scale(axis: Axes, panel: Panel, found: Mapping[str, Band]) -> None:
-    """Title and axes of a panel; a log scale only where every value is above 0."""
+    """Set title and axes of a panel; a log scale only if every value is above 0."""
     axis.set_title(panel.title, fontsize=10)
     axis.set_xlabel('iteration')
     lowest = min(min(each.low) for each in found.values() if each.x)

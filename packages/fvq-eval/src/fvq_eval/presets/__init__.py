@@ -1,4 +1,4 @@
-"""Protocol presets: everything that decides on a number, declared once and printed with it."""
+"""Protocol presets: everything that a number depends on, declared once and printed with it."""
 
 from .find_preset import PRESETS, find_preset
 from .preset import Crop, Preset

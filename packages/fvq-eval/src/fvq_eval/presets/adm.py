@@ -1,4 +1,4 @@
-"""ADM's evaluator (Dhariwal & Nichol, 2021): what FIDs of generators on ImageNet are taken with."""
+"""ADM's evaluator (Dhariwal & Nichol, 2021), which published FIDs of generators on ImageNet come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ADM = Preset(
     name='adm',
     source='openai/guided-diffusion evaluations/evaluator.py, on npz files of 8-bit images',
     crop=Crop('ADMCenterCrop', upsample=True),
-    rounding='round',  # the evaluator reads 8 bits; how they came to be is the sampler's matter
+    rounding='round',  # the evaluator reads 8 bits; how images are rounded is up to the sampler
     reference='external',
     reference_words='VIRTUAL_imagenet256_labeled.npz, statistics of the training set',
     features=ADM_FEATURES,

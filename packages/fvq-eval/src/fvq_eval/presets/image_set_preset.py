@@ -1,4 +1,4 @@
-"""What of a preset is applied to images that were made elsewhere and lie in files."""
+"""The part of a preset that applies to image files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ AS_THEY_ARE = 'none, pixels as the files hold them'
 
 @dataclass(frozen=True)
 class ImageSetPreset(Declared):
-    """A preset as `tools/evaluate.py` applies it: the files' own pixels, and scores of features alone.
+    """A preset as `tools/evaluate.py` applies it: the files' own pixels, and only scores of features.
 
     Attributes:
-        name: Of the preset.
-        source: Of the preset.
+        name: Name of the preset.
+        source: Source of the preset.
         crop: What files were cut to, in words.
-        codec: What both sides go through before features are taken.
+        codec: Codec that samples and reference go through before features are extracted.
         reference: What the images were compared with, in words; None for nothing.
-        extractor: Name of the network that features were taken with.
+        extractor: Name of the network of the features.
         preprocessing: How pixels reached it, in words.
         features: The scores that were asked for, and their conventions.
         samples: Images of a whole evaluation.
@@ -56,8 +56,8 @@ class ImageSetPreset(Declared):
             preset: The preset.
             crop: What the samples' files were cut to, in words.
             reference: What the images were compared with, in words.
-            network: What features were taken with, with the preset's input.
-            metrics: What was asked for, of `FeatureConventions.metrics`.
+            network: The network of the features, with the preset's preprocessing.
+            metrics: The entries of `FeatureConventions.metrics` that were asked for.
         """
         return cls(
             name=preset.name,

@@ -1,4 +1,4 @@
-"""What a protocol preset is: everything that decides on a number beside the images and the model, declared and printable."""
+"""A protocol preset: everything that a number depends on beside the images and the model."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Preset(Declared):
 
     Attributes:
         name: What every number's protocol starts with.
-        source: Whose way it is, and where that is written.
+        source: Whose protocol it is, and the script that defines it.
         crop: What is reconstructed of each image.
         rounding: How the networks' images become the pixels whose features are taken; see `to_pixels`.
         codec: `'jpeg'`: both sides go through PIL's JPEG of default quality before features are taken, in memory.
@@ -64,15 +64,15 @@ class Preset(Declared):
         reference_words: Which reference that is, for people.
         extractor: Name of the feature extractor that makes the distance an FID.
         preprocessing: How pixels reach it: `'tf1'`, the resize of the 2015 graph and (x - 128) / 128; `'half-pixel'`,
-            pytorch-fid's resize and 2 x / 255 - 1. Another network has its own, and a preset that was applied says in words
-            what was done.
+            pytorch-fid's resize and 2 x / 255 - 1. Another network has its own; a preset that was applied
+            describes it in words.
         features: Which scores of features the protocol gives, and their conventions.
         psnr: Conventions, for each PSNR that the protocol gives.
-        ssim: Conventions; None where it gives none.
+        ssim: Conventions; None if it gives none.
         ms_ssim: Whether it gives MS-SSIM.
         lpips: Conventions, for each LPIPS that it gives.
         samples: Images of a whole evaluation; numbers of fewer are marked partial.
-        samples_from: Who says so: the protocol, or the user of another data set; every number says the latter.
+        samples_from: Who set that number: the protocol, or the user for another data set, which every number states.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Preset(Declared):
             raise UserError(f"preset '{self.name}': samples must be 1 or more, got {self.samples}.")
 
     def pixels(self, images_BCHW: Tensor, original: bool = False) -> Tensor:
-        """What features are taken of: uint8, or float32 in [0, 255] where the protocol does not round, (B, 3, H, W).
+        """The pixels of features, (B, 3, H, W): uint8, or float32 in [0, 255] if the protocol does not round.
 
         Args:
             images_BCHW: RGB floats, nominally in [-1, 1].

@@ -14,14 +14,14 @@ class Declared:
     """A base of frozen dataclasses with a `name`, which print every field."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, JSON-ready, in words where it has any."""
+        """Every field, JSON-ready; conventions as their sentence."""
         return {field.name: in_words(getattr(self, field.name)) for field in fields(self)}
 
     def difference(self, other: Declared) -> dict[str, tuple[str, str]]:
         """The fields in which another one is declared otherwise: in the words of this one and of the other.
 
         Args:
-            other: Of the same kind.
+            other: A value of the same class.
         """
         own, others = self.to_dict(), other.to_dict()
         differing = [key for key in own if key not in NOT_CONVENTIONS and own[key] != others[key]]

@@ -1,4 +1,4 @@
-"""RQ-VAE's evaluation (Lee et al., 2022): rFID alone."""
+"""RQ-VAE's evaluation (Lee et al., 2022): only rFID."""
 
 from __future__ import annotations
 

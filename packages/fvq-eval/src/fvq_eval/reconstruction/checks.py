@@ -1,4 +1,4 @@
-"""What an evaluation refuses before a number is made of it."""
+"""Checks of data, crops and reconstructions before they are scored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def image_files(files: Dataset) -> ImageDataset:
 
 
 def check_size(tokenizer: Tokenizer, presets: Sequence[Preset]) -> None:
-    """Refuse crops that the tokenizer cannot encode, before the first image is read.
+    """Raise if the tokenizer cannot encode a preset's crops, before the first image is read.
 
     Raises:
         UserError: Naming the preset.
@@ -44,7 +44,7 @@ def check_size(tokenizer: Tokenizer, presets: Sequence[Preset]) -> None:
 
 
 def check_output(images: Tensor, reconstructions: Tensor, names: Sequence[str]) -> None:
-    """Refuse reconstructions that cannot be compared.
+    """Raise if reconstructions cannot be compared with the images.
 
     Raises:
         UserError: Another size than the images, or values that are not finite, with the name of the first image.
@@ -60,5 +60,5 @@ def check_output(images: Tensor, reconstructions: Tensor, names: Sequence[str]) 
         first = names[int(broken.nonzero()[0])]
         raise UserError(
             f'{first}: the reconstruction is not finite, and {int(broken.sum())} of its batch are not; the tokenizer is '
-            'broken, and no number is made of the rest.'
+            'broken, and nothing is scored.'
         )

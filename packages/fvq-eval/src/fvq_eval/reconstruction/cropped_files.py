@@ -21,7 +21,7 @@ from ..samples.decoding import check_mode
 
 
 class Cropped(TypedDict):
-    """One image: its place in the set, and its crops as uint8 (3, S, S) by crop; None if it could not be read."""
+    """One image: its position in the set, and its crops as uint8 (3, S, S) by crop; None if it could not be read."""
 
     number: int
     crops: dict[Crop, Tensor] | None

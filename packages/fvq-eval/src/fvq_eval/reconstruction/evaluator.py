@@ -46,8 +46,8 @@ class PresetEvaluator:
             weights no scores of features; False for none of these scores.
         lpips_weights: File or folder of the networks of LPIPS; see `fvq_core.losses.perceptual.LPIPS`.
         reference: File of statistics that presets with an external reference compare with; see `fvq_eval.generation.reference`.
-        image_size: Side of the crops in place of the presets' 256 pixels.
-        images: Images of a whole evaluation in place of the presets' number, for another data set.
+        image_size: Side of the crops instead of the presets' 256 pixels.
+        images: Images of a whole evaluation instead of the presets' number, for another data set.
         cache: Folder for statistics of images that a reference lists, as ADM's does; see `ImageSetEvaluator`.
 
     Attributes:
@@ -158,7 +158,7 @@ class PresetEvaluator:
     def metrics(self, tokenizer: Tokenizer) -> dict[str, list[Metric]]:
         """The metrics of each preset, started; those that have no weights or too small an image are left out."""
         kept: dict[str, list[Metric]] = {}
-        for place, preset in enumerate(self.declared):
+        for position, preset in enumerate(self.declared):
             kept[preset.name], without_weights = [], {}
             for config in preset.metric_configs(self.lpips_weights):
                 metric, reason = built_on_all_ranks(lambda config=config: METRICS.build(config))
@@ -171,7 +171,7 @@ class PresetEvaluator:
                         without_weights[number_name(config)] = reason
                     else:
                         self.leave_out(f'{preset.name}: no {number_name(config)}: {reason}')
-                    self.presets[place] = without(self.presets[place], config)
+                    self.presets[position] = without(self.presets[position], config)
                     continue
                 metric.reset(tokenizer)
                 kept[preset.name].append(metric)
@@ -198,7 +198,7 @@ class PresetEvaluator:
         return None if network is None else FeatureSets(self.presets, network, external)
 
     def network(self) -> FeatureExtractor | None:
-        """What features are taken with; None, with a line, where the default has no weights."""
+        """The network of the features; None, with a line, if the default has no weights here."""
         network: FeatureExtractor | None
         if isinstance(self.extractor, Mapping):  # asked for by name: what is wrong with it is an error
             network = FEATURE_EXTRACTORS.build(self.extractor)
@@ -223,7 +223,7 @@ class PresetEvaluator:
         if not is_main_process():
             return {}
         values: dict[str, MetricValue] = {}
-        for place, preset in enumerate(list(self.presets)):
+        for position, preset in enumerate(list(self.presets)):
             for metric in metrics[preset.name]:
                 for key, value in metric.compute().items():
                     protocol = f'{preset.declared}{preset.crop}; {value.protocol}'
@@ -235,7 +235,7 @@ class PresetEvaluator:
                 values.update({f'{preset.name}/{key}': value for key, value in found.items()})
                 for line in features.reasons(preset, missing):
                     self.leave_out(f'{preset.name}: no {line}')
-                self.presets[place] = computed(preset, missing, features.preprocessing(preset))
+                self.presets[position] = computed(preset, missing, features.preprocessing(preset))
         return values
 
     def leave_out_networks(self, preset: Preset, reasons: Mapping[str, str]) -> None:

@@ -61,7 +61,7 @@ class FeatureSets:
         }
 
     def update(self, crop: Crop, images_BCHW: Tensor, reconstructions_BCHW: Tensor, numbers_B: Tensor) -> None:
-        """Add a batch of a crop: originals and reconstructions in [-1, 1], and the images' places in the whole set."""
+        """Add a batch of a crop: originals and reconstructions in [-1, 1], and the images' positions in the whole set."""
         for key, statistics in self.sets.items():
             if key.crop == crop:
                 images = images_BCHW if key.original else reconstructions_BCHW
@@ -89,7 +89,7 @@ class FeatureSets:
         return () if external is None else external.cannot_give
 
     def reasons(self, preset: Preset, missing: Sequence[str]) -> list[str]:
-        """Why scores are missing, a line for each reason; none where there is nothing to compare with."""
+        """Why scores are missing, one line for each reason; none without a reference."""
         reference, samples = self.reference(preset), self.sets[set_key(preset, False)]
         if reference is None:
             return []

@@ -1,4 +1,4 @@
-"""Reconstructions that depend on the image alone: not on its batch, not on the rank, not on TF32, not on threads."""
+"""Reconstructions that depend only on the image: not on its batch, the rank, TF32 or threads."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def read_references(
 
 
 def applied(preset: Preset, network: FeatureExtractor | None, reference: Reference | None) -> Preset:
-    """A preset that says what is used.
+    """A preset with the network and reference that are used.
 
     Args:
         preset: As declared.
@@ -57,7 +57,7 @@ def applied(preset: Preset, network: FeatureExtractor | None, reference: Referen
 
 
 def computed(preset: Preset, missing: Collection[str], preprocessing: str) -> Preset:
-    """A preset that says what was computed of features.
+    """A preset with the scores of features that were computed.
 
     Args:
         preset: As it is applied.
@@ -73,7 +73,7 @@ def without(preset: Preset, config: Mapping[str, Any]) -> Preset:
 
     Args:
         preset: As it is.
-        config: Of `Preset.metric_configs`.
+        config: An entry of `Preset.metric_configs`.
     """
     match config['type']:
         case 'MSSSIM':
@@ -90,7 +90,7 @@ def number_name(config: Mapping[str, Any]) -> str:
     """What the number of a metric of images is called.
 
     Args:
-        config: Of `Preset.metric_configs`.
+        config: An entry of `Preset.metric_configs`.
     """
     names = {'MSSSIM': 'ms_ssim', 'SSIM': 'ssim', 'PSNR': 'psnr'}
     return names.get(config['type']) or f'lpips_{config["conventions"].net}'

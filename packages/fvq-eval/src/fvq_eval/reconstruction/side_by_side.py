@@ -20,7 +20,7 @@ def side_by_side(presets: Sequence[Preset], values: Mapping[str, MetricValue]) -
         values: Numbers by `preset/name`.
 
     Returns:
-        Lines; none where there are fewer than two presets or no metric that two of them give.
+        Lines; none for fewer than two presets, or if no metric is given by two of them.
     """
     given = [key.partition('/')[2] for key in values]
     metrics = [metric for metric in dict.fromkeys(given) if given.count(metric) > 1]
@@ -55,7 +55,7 @@ def counted(presets: Sequence[Preset], values: Mapping[str, MetricValue]) -> str
 
 
 def cell(value: MetricValue | None, base: MetricValue | None, is_base: bool) -> str:
-    """A number, marked where it is of too few images, and how far it is from that of the first preset."""
+    """A number, marked if it is of too few images, and its difference from the first preset's."""
     if value is None:
         return NOTHING
     text = f'{value}{TOO_FEW_MARK if value.too_few else ""}'

@@ -1,4 +1,4 @@
-"""Runs as they lie on the disk: found, named by their config, and grouped over seeds."""
+"""Runs in their work dirs: found, named by their config, and grouped over seeds."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def read_seed(config: Mapping[str, Any], path: Path) -> int:
 
 
 def without_seed(work_dir: Path, seed: int) -> str:
-    """`fvq-2`, `fvq_seed2` and `fvq/seed_2` are all `fvq` where 2 is the seed."""
+    """`fvq-2`, `fvq_seed2` and `fvq/seed_2` are all `fvq` if 2 is the seed."""
     pattern = rf'[-_.]?(seed[-_]?)?{seed}'
     return (
         re.sub(f'(?<=.){pattern}$', '', work_dir.name)
@@ -122,13 +122,13 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 
 def final_mean(run: Run, split: str, keys: Iterable[str], share: float = 0.1) -> float | None:
-    """The sum of some values, as a mean over the last rows of a split; None where a run has none of them.
+    """The sum of some values, as a mean over the last rows of a split; None if a run has none of them.
 
     Args:
         run: The run.
-        split: Of the rows.
-        keys: Those that are summed; a row need not have them all.
-        share: Of the rows that count, from the end; at least one.
+        split: Split of the rows.
+        keys: Keys of the values that are summed; a row need not have them all.
+        share: Share of the rows that count, from the end; at least one row.
     """
     keys = tuple(keys)
     sums = [

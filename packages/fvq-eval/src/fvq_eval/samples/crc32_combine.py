@@ -12,11 +12,11 @@ BITS = 32
 def joined_crc(crcs: Sequence[int], sizes: Sequence[int]) -> int:
     """What `zlib.crc32` gives for the parts one after another.
 
-    A CRC is linear over bits: that of A and B together is that of A followed by zeros in place of B, but for B's own.
+    A CRC is linear over bits: that of A and B together is that of A followed by as many zeros as B has bytes, xor that of B.
 
     Args:
-        crcs: Of each part alone.
-        sizes: Of each part, in bytes.
+        crcs: CRC of each part.
+        sizes: Size of each part, in bytes.
     """
     whole = 0
     for crc, size in zip(crcs, sizes, strict=True):
@@ -32,5 +32,5 @@ def joined_crc(crcs: Sequence[int], sizes: Sequence[int]) -> int:
 def after_zeros(size: int) -> tuple[int, ...]:
     """What each bit of a CRC becomes when so many zero bytes follow."""
     zeros = bytes(size)
-    alone = zlib.crc32(zeros)
-    return tuple(zlib.crc32(zeros, 1 << bit) ^ alone for bit in range(BITS))
+    of_zeros = zlib.crc32(zeros)
+    return tuple(zlib.crc32(zeros, 1 << bit) ^ of_zeros for bit in range(BITS))

@@ -1,4 +1,4 @@
-"""What is scored as it lies in its file: what is not plain 8-bit RGB is refused, or converted when asked to."""
+"""Decoding of image files: what is not plain 8-bit RGB is refused, or converted if asked to."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_mode(image: Image.Image, name: str, convert: bool) -> bool:
     depth = bits(image)
     if depth > 8:
         raise UserError(
-            f'{name}: expected 8 bits a channel, got {depth}; write it as 8-bit RGB, rounding as your protocol says.'
+            f'{name}: expected 8 bits a channel, got {depth}; write it as 8-bit RGB, rounded as your protocol requires.'
         )
     with naming(name):
         check_range(image)

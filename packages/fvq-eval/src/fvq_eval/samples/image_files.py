@@ -26,7 +26,7 @@ AHEAD = 2  # blocks that are decoded before they are asked for
 
 
 class ImageFileSamples(Samples):
-    """The images of a dataset of files, in its order; as they are, where no crop is asked for.
+    """The images of a dataset of files, in its order; not cropped unless a crop is given.
 
     Args:
         path: What the user named.
@@ -74,7 +74,7 @@ class ImageFileSamples(Samples):
             yield digest.hexdigest()
 
     def check(self, number: int, data: bytes) -> bool:
-        """Refuse an image by its header; whether it must be converted.
+        """Check the header of an image, and return whether it must be converted.
 
         Raises:
             UserError: Another size than the first image, or another mode than RGB.

@@ -1,4 +1,4 @@
-"""Arrays of an npz file, read in parts: mapped where they are stored as they are, streamed where they are compressed.
+"""Arrays of an npz file, read in parts: memory-mapped if they are stored uncompressed, streamed if they are compressed.
 
 `np.load` reads a whole array before it gives the first row, and 50,000 images of 256 pixels are 9.8 GB.
 """
@@ -31,14 +31,14 @@ class Member:
 
     Attributes:
         name: Key of the array.
-        shape: Of the array.
-        dtype: Of the array.
+        shape: Shape of the array.
+        dtype: Type of the array.
         start: Bytes of the npy header.
         size: Bytes of header and array.
         stored: Whether the bytes are in the file as they are.
-        offset: Of the zip member's local header in the file.
+        offset: Offset of the zip member's local header in the file.
         fortran: Whether the array is in column-major order.
-        crc: Of header and array, as the zip has it.
+        crc: CRC of header and array, from the zip.
     """
 
     name: str
@@ -59,7 +59,7 @@ class NpzFile:
         path: The file.
 
     Raises:
-        UserError: It is no npz file, truncated, or holds pickled objects.
+        UserError: It is not an npz file, is truncated, or holds pickled objects.
     """
 
     def __init__(self, path: str) -> None:
@@ -77,7 +77,7 @@ class NpzFile:
         self.members = {member.name: member for member in found}
 
     def member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-        """What the header of an array says."""
+        """The entry of an array, from its header."""
         with archive.open(info) as stream:
             shape, fortran, dtype = read_header(stream)
             start = stream.tell()
@@ -107,7 +107,7 @@ class NpzFile:
         """Rows of an array, in row-major order.
 
         Args:
-            name: Of the array.
+            name: Name of the array.
             ranges: Ascending, without overlap.
 
         Raises:
@@ -129,12 +129,12 @@ class NpzFile:
                 yield np.frombuffer(data, member.dtype).reshape(len(rows), *member.shape[1:])
 
     def check_crc(self, name: str, crcs: Sequence[int], sizes: Sequence[int]) -> None:
-        """Refuse an array that is not the one that was written.
+        """Raise if an array is not the one that was written.
 
         Args:
-            name: Of the array.
-            crcs: Of all its parts in order, each as `zlib.crc32` gives it.
-            sizes: Of the parts, in bytes.
+            name: Name of the array.
+            crcs: `zlib.crc32` of all its parts, in order.
+            sizes: Sizes of the parts, in bytes.
 
         Raises:
             UserError: The file is damaged.

@@ -27,7 +27,7 @@ class NpzImages(Samples):
         path: The file.
 
     Raises:
-        UserError: It is no npz file of uint8 RGB images.
+        UserError: It is not an npz file of uint8 RGB images.
     """
 
     kind = 'npz'
@@ -55,7 +55,7 @@ class NpzImages(Samples):
 
 
 def check_images(file: NpzFile) -> None:
-    """Refuse an npz without uint8 RGB images, saying what its `arr_0` is instead.
+    """Raise if an npz has no uint8 RGB images, naming what its `arr_0` is instead.
 
     Raises:
         UserError: Wrong keys, type, shape, or no image at all.
@@ -69,7 +69,7 @@ def check_images(file: NpzFile) -> None:
     if member.dtype != np.uint8:
         raise UserError(
             f"{file.path}: expected uint8 pixels in '{IMAGES}', got {describe(file)}; round them to uint8 in [0, 255] as "
-            'your protocol says.'
+            'your protocol requires.'
         )
     if len(member.shape) != 4 or member.shape[3] != 3 or member.fortran:
         kind = {1: 'greyscale', 4: 'with an alpha channel'}.get(member.shape[-1] if len(member.shape) == 4 else 0, '')
@@ -94,10 +94,10 @@ def describe(file: NpzFile) -> str:
 
 
 def read_labels(file: NpzFile, count: int) -> np.ndarray:
-    """The classes of the images, int64 (N,); -1 where the file has none.
+    """The classes of the images, int64 (N,); -1 if the file has none.
 
     Raises:
-        UserError: They are no whole numbers, or not one for each image.
+        UserError: They are not whole numbers, or not one for each image.
     """
     member = file.members.get(LABELS)
     if member is None:
@@ -122,13 +122,13 @@ def has_moments(file: NpzFile) -> bool:
             check_moments(file, *names)
     if found and MOMENTS[0] not in found:
         raise UserError(
-            f'{file.path}: expected mu and sigma, got only {", ".join(found)}; save both layers, or pool alone.'
+            f'{file.path}: expected mu and sigma, got only {", ".join(found)}; save both layers, or only pool.'
         )
     return bool(found)
 
 
 def check_moments(file: NpzFile, mean: str, covariance: str) -> None:
-    """Refuse a mean and a covariance that are not of one set of features.
+    """Raise if a mean and a covariance are not of one set of features.
 
     Raises:
         UserError: One is missing, shapes that do not fit, or values that are not finite.

@@ -25,7 +25,7 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
         path: A folder of images (class folders inside give labels) or of .tar shards, an npz with `arr_0`, a .tar file,
             a pattern of tar files such as `samples-{00..07}.tar`, or `bundled` for crops of the ten bundled photos. The
             order is that of names in a folder, and that of the file elsewhere.
-        convert: Make greyscale, palette, CMYK and opaque RGBA files RGB in place of refusing them.
+        convert: Make greyscale, palette, CMYK and opaque RGBA files RGB instead of refusing them.
         crop: Config of a transform of `size` pixels that files are cut with, so that they need not be of one size.
         workers: Threads that decode files.
 
@@ -35,7 +35,7 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
     path = expand_home(path)
     if path == BUNDLED:
         if not crop:
-            raise UserError('bundled: expected a size, got none; say it with --crop 64.')
+            raise UserError('bundled: expected a size, got none; set it with --crop 64.')
         return BundledSamples(crop['size'])
     if os.path.isdir(path):
         return open_folder(path, convert, crop, workers)
@@ -51,7 +51,7 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
         )
     samples = NpzImages(path)
     if crop and (samples.height, samples.width) != (crop['size'], crop['size']):
-        own = f'say --crop {samples.height}' if samples.height == samples.width else 'leave out --crop'
+        own = f'use --crop {samples.height}' if samples.height == samples.width else 'leave out --crop'
         raise UserError(
             f'{path}: expected {crop["size"]}x{crop["size"]} images, got {samples.height}x{samples.width}; an npz is not '
             f'cropped: {own}, or give image files.'

@@ -16,12 +16,12 @@ BLOCK = 64  # images that are read, hashed and given to one rank together
 class Samples:
     """A set of images.
 
-    Blocks are `BLOCK` images in a row, the last one fewer; they depend on the set alone, never on batches or ranks.
+    Blocks are `BLOCK` images in a row, the last one fewer; they depend only on the set, never on batches or ranks.
 
     Args:
         path: What the user named.
-        height: Of every image, in pixels.
-        width: Of every image, in pixels.
+        height: Height of every image, in pixels.
+        width: Width of every image, in pixels.
         labels_N: int64 class of every image, -1 without one.
     """
 
@@ -44,7 +44,7 @@ class Samples:
         return range(block * BLOCK, min((block + 1) * BLOCK, len(self)))
 
     def digests(self, blocks: Sequence[int]) -> Iterator[str]:
-        """The sha256 of what each block holds as it lies in the file or files; refuses what cannot be scored.
+        """The sha256 of each block as it is stored; raises if an image cannot be scored.
 
         Args:
             blocks: Ascending.
@@ -55,10 +55,10 @@ class Samples:
         raise NotImplementedError
 
     def check_whole(self, digests: Sequence[str]) -> None:
-        """Refuse a file whose blocks, each whole by itself, are together not what was written; most can tell block by block.
+        """Raise if the blocks, each valid by itself, are not the file that was written; most kinds can tell block by block.
 
         Args:
-            digests: Of all blocks, in order.
+            digests: Digests of all blocks, in order.
 
         Raises:
             UserError: A damaged file.

@@ -1,4 +1,4 @@
-"""Statistics of image sets that were computed before, found again only where everything is the same."""
+"""Cached statistics of image sets, used again only if everything is the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StatisticsCache:
     is reported and not used.
 
     Args:
-        folder: Made where it is missing.
+        folder: Made if it is missing.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -32,19 +32,19 @@ class StatisticsCache:
         return self.folder / f'{hashlib.sha256(note(content, preset, fingerprint).encode()).hexdigest()}.npz'
 
     def find(self, content: str, preset: str, fingerprint: str) -> ImageSetStatistics | None:
-        """The statistics of a set; None where they are not here, with a warning where a file is not what its name says.
+        """The statistics of a set; None if they are not here, with a warning if a file does not match its name.
 
         Args:
             content: Hash of the images.
-            preset: All that is done to them, in words.
-            fingerprint: Of the extractor.
+            preset: Everything that is done to them, in words.
+            fingerprint: Fingerprint of the extractor.
         """
         path = self.path(content, preset, fingerprint)
         if not path.is_file():
             return None
         logger = logging.getLogger('fvq')
         if read_note(path) != note(content, preset, fingerprint):
-            logger.warning('%s is not the statistics its name says; they are computed again.', path)
+            logger.warning('%s does not hold the statistics of its name; they are computed again.', path)
             return None
         try:
             found = ImageSetStatistics.load(path)
@@ -60,12 +60,10 @@ class StatisticsCache:
         """Keep the statistics of a set.
 
         Raises:
-            UserError: They do not say which extractor they are of.
+            UserError: They do not name their extractor.
         """
         if statistics.fingerprint is None:
-            raise UserError(
-                'StatisticsCache: these statistics do not say which extractor they are of; do not cache them.'
-            )
+            raise UserError('StatisticsCache: these statistics do not name their extractor; do not cache them.')
         path = self.path(content, preset, statistics.fingerprint)
         statistics.save(path, note=note(content, preset, statistics.fingerprint))
         return path

@@ -23,7 +23,7 @@ class FeatureConventions:
     """The free choices of the metrics on features; the defaults are torch-fidelity's.
 
     Attributes:
-        metrics: Which of `METRICS` are computed where the image sets can give them.
+        metrics: Which of `METRICS` are computed, if the image sets can give them.
         is_splits: Splits of the Inception score; None with `is_split_size`.
         is_split_size: Images a split, the last one fewer; None with `is_splits`.
         is_shuffle_seed: Seed of one shuffle before splitting; None keeps the order of the images' numbers.
@@ -34,9 +34,9 @@ class FeatureConventions:
         density_neighbours: k of density and coverage.
         kid_subsets: Random subsets whose mean is the KID.
         kid_subset_size: Images a subset; of smaller sets, all images.
-        kid_degree: Of the kernel (x.y / D + kid_coef0)^kid_degree.
-        kid_coef0: Of the kernel.
-        kid_seed: Of the subsets.
+        kid_degree: Degree of the kernel (x.y / D + kid_coef0)^kid_degree.
+        kid_coef0: Constant of the kernel.
+        kid_seed: Seed of the subsets.
     """
 
     metrics: tuple[str, ...] = METRICS

@@ -1,4 +1,4 @@
-"""What a set of images comes to for Frechet distances, Inception score, precision and recall: never the images."""
+"""Statistics of an image set for Frechet distances, Inception score, precision and recall; images are never kept."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from .moments import Gaussian, Moments, sum_moments
 from .statistics_file import read_statistics, write_statistics
 
 MOMENTS = ('pool', 'spatial')  # features whose mean and covariance are kept
-ROWS = ('pool', 'logits')  # features that are kept one by one where nothing else is asked for
+ROWS = ('pool', 'logits')  # features that are kept of every image by default
 KIND = ('extractor_name', 'provenance', 'fingerprint', 'logit_bias_C')  # the arguments of `describe`
 
 
 class ImageSetStatistics:
-    """Streaming statistics of one set of images, in float64 where they are sums.
+    """Streaming statistics of one set of images; sums are in float64.
 
-    Images carry their number, their place in the whole set. What depends on order (splits of the Inception score, blocks of
+    Images carry their number, their position in the whole set. What depends on order (splits of the Inception score, blocks of
     precision and recall) follows the numbers, never batches or ranks, and an image that comes twice counts once.
 
     Args:
         extractor: Where features come from; on the device of the images that will come.
         keep_features: True keeps `pool` and `logits` of every image in float32 on the CPU, 4 bytes a number; False keeps
-            nothing, which leaves Frechet distances alone; names keep those features. Distributed processes keep all of
+            nothing, which is enough for Frechet distances; names keep those features. Distributed processes keep all of
             them until `reduce`, so that an image that two ranks saw can be taken out again.
         shifts: Means about which sums are kept, by feature: those of the reference.
 
     Attributes:
         moments: `Moments` by feature; empty in loaded statistics and subsets, see `gaussian`.
-        extractor_name: See `FeatureExtractor`; None where a file does not say it.
+        extractor_name: See `FeatureExtractor`; None if a file does not state it.
         provenance: See `FeatureExtractor`.
-        fingerprint: See `FeatureExtractor`; None where a file does not say it.
+        fingerprint: See `FeatureExtractor`; None if a file does not state it.
         logit_bias_C: See `FeatureExtractor`.
     """
 
@@ -110,7 +110,7 @@ class ImageSetStatistics:
 
     @property
     def count(self) -> int | None:
-        """Number of images behind the moments; None where a file of statistics does not say it."""
+        """Number of images behind the moments; None if a file of statistics does not state it."""
         return self.moments['pool'].count if self.moments else self.gaussians['pool'].count
 
     @torch.no_grad()
@@ -119,7 +119,7 @@ class ImageSetStatistics:
 
         Args:
             pixels_BCHW: uint8, or float32 in [0, 255].
-            numbers_B: int64, the images' places in the whole set.
+            numbers_B: int64, the images' positions in the whole set.
 
         Raises:
             UserError: Numbers that are not one for each image, bad pixels, or statistics that are finished.
@@ -132,10 +132,10 @@ class ImageSetStatistics:
                 f'{numbers_B.dtype} {tuple(numbers_B.shape)}.'
             )
         fresh = []
-        for place, number in enumerate(numbers_B.tolist()):
+        for position, number in enumerate(numbers_B.tolist()):
             if number not in self.seen:
                 self.seen.add(number)
-                fresh.append(place)
+                fresh.append(position)
         if not fresh:
             return
         features = self.extractor(pixels_BCHW[fresh])
@@ -187,7 +187,7 @@ class ImageSetStatistics:
             self.rows[name] = [row_ND if order is None else row_ND[order]]
 
     def gaussian(self, name: str) -> Gaussian | None:
-        """Mean and covariance of a feature, kept with its factor; None where these statistics lack it.
+        """Mean and covariance of a feature, kept with its factor; None if these statistics lack it.
 
         Raises:
             UserError: Fewer than two images.
@@ -197,17 +197,17 @@ class ImageSetStatistics:
         return self.gaussians.get(name)
 
     def features(self, name: str = 'pool') -> Tensor | None:
-        """Features of all images in order of number, (N, D) float32; None where they were not kept."""
+        """Features of all images in order of number, (N, D) float32; None if they were not kept."""
         if name not in self.kept:
             return None
         self.settle()
         return self.rows[name][0]
 
     def subset(self, numbers: Collection[int] | Tensor) -> ImageSetStatistics:
-        """Statistics of some of the images, one class for instance; of the features that are kept alone.
+        """Statistics of some of the images, such as one class, for the features that are kept.
 
         Args:
-            numbers: Of the images wanted.
+            numbers: Numbers of the images wanted.
 
         Raises:
             UserError: Features were not kept, or an image is not in the set.
@@ -221,11 +221,11 @@ class ImageSetStatistics:
         missing = wanted[~torch.isin(wanted, self.numbers[0])]
         if len(missing):
             raise UserError(f'ImageSetStatistics.subset: image {int(missing[0])} is not in this set of {self.count}.')
-        places = torch.searchsorted(self.numbers[0], wanted)
-        rows = {name: self.rows[name][0][places] for name in self.kept}
+        positions = torch.searchsorted(self.numbers[0], wanted)
+        rows = {name: self.rows[name][0][positions] for name in self.kept}
         gaussians = {}
         for name in MOMENTS:
-            if name in rows and len(places) > 1:
+            if name in rows and len(positions) > 1:
                 moments = Moments(rows[name].shape[1])
                 moments.update(rows[name])
                 gaussians[name] = moments.gaussian()
@@ -246,9 +246,9 @@ class ImageSetStatistics:
         """Write an npz file; see `statistics_file`.
 
         Args:
-            path: Of the file.
-            features: Write what is kept of every image too.
-            note: What to find again by `statistics_file.read_note`.
+            path: The file.
+            features: Also write the features that are kept of every image.
+            note: Text for `statistics_file.read_note`.
         """
         self.settle()
         write_statistics(
@@ -272,5 +272,5 @@ class ImageSetStatistics:
 
 
 def in_one_piece(parts: list[Tensor], nothing: Tensor) -> Tensor:
-    """The parts one after another, without a copy where there is one."""
+    """The parts one after another; a single part is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else nothing

@@ -22,7 +22,7 @@ class Gaussian:
     Attributes:
         mean_D: float64.
         covariance_DD: float64, with N - 1 below.
-        count: Number of images, None where a file of statistics does not say it.
+        count: Number of images, None if a file of statistics does not state it.
     """
 
     mean_D: Tensor
@@ -31,7 +31,7 @@ class Gaussian:
 
     @cached_property
     def factor(self) -> Tensor:
-        """L with L L^T = covariance, (D, R), computed once; R is below D where the covariance is singular."""
+        """L with L L^T = covariance, (D, R), computed once; R is below D if the covariance is singular."""
         return square_root_factor(self.covariance_DD)
 
 

@@ -26,7 +26,7 @@ from .moments import Gaussian
 
 __all__ = ['ADM', 'TORCH_FIDELITY', 'WITHOUT_REFERENCE', 'FeatureConventions', 'compare']
 
-WITHOUT_REFERENCE = ('inception_score',)  # metrics that are of the samples alone
+WITHOUT_REFERENCE = ('inception_score',)  # metrics of the samples only
 # Images a split of the Inception score, at least. The mean distribution over the network's 1,008 classes is taken within a
 # split, so the score can never exceed the number of its images, and of fewer images than classes it comes out far too low.
 # Published scores have splits of 5,000: ADM's, and torch-fidelity's 10 of 50,000.
@@ -46,8 +46,8 @@ def compare(
 
     With the 2015 Inception network: `fid`, `sfid`, `kid`, `kid_std`, `kid_all` (from all images at once),
     `inception_score`, `inception_score_std`, `precision`, `recall`, `density`, `coverage`. With another network the
-    names cannot be mistaken: `fd_NAME`, `sfd_NAME`, `kd_NAME`, `is_NAME`, `precision_NAME` and so on. What a set lacks is
-    left out: features of single images where they were not kept, everything but the Inception score without a reference.
+    names are different: `fd_NAME`, `sfd_NAME`, `kd_NAME`, `is_NAME`, `precision_NAME` and so on. What a set lacks is
+    left out: scores of single images if their features were not kept, everything but the Inception score without a reference.
     Sets that are too small for a number still give it, with `too_few` saying why; numbers that do not exist for so few
     images are left out, such as every distance of a single image.
 
@@ -94,14 +94,14 @@ class Score:
 
 
 def reference_words(reference: ImageSetStatistics, samples: ImageSetStatistics) -> list[str]:
-    """How many images the reference is of, and its network if that is known by another name."""
+    """Images of the reference, and its network if its statistics are of another program."""
     count = 'an unstated number of' if reference.count is None else reference.count
     other = [f'reference statistics from {reference.provenance}'] * (reference.fingerprint != samples.fingerprint)
     return [f'reference of {count} images', *other]
 
 
 def key(name: str, other: str, samples: ImageSetStatistics) -> str:
-    """`name` is for the 2015 Inception network alone; another gives `other` and its own name."""
+    """`name` with the 2015 Inception network; with another one `other` and the network's name."""
     return name if samples.extractor_name in (INCEPTION, None) else f'{other}_{samples.extractor_name}'
 
 
@@ -124,7 +124,7 @@ def frechet(feature: str, name: str, other: str) -> Callable[..., dict[str, Scor
 
 
 def gaussian_of(statistics: ImageSetStatistics | None, feature: str) -> Gaussian | None:
-    """Mean and covariance of a feature; None where a set lacks it or has fewer than two images."""
+    """Mean and covariance of a feature; None if a set lacks it or has fewer than two images."""
     moments = None if statistics is None else statistics.moments.get(feature)
     if statistics is None or (moments is not None and moments.count < 2):
         return None
@@ -242,7 +242,7 @@ def spread(
 def features_of_both(
     reference: ImageSetStatistics | None, samples: ImageSetStatistics, least: int
 ) -> tuple[Tensor, Tensor] | None:
-    """Pooled features of reference and samples; None where a set has not kept them or has fewer than `least` images."""
+    """Pooled features of reference and samples; None if a set has not kept them or has fewer than `least` images."""
     real_ND = None if reference is None else reference.features('pool')
     made_MD = None if real_ND is None else samples.features('pool')
     if real_ND is None or made_MD is None or min(len(real_ND), len(made_MD)) < least:

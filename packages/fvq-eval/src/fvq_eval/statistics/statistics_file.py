@@ -33,12 +33,12 @@ def write_statistics(
     kind: Mapping[str, Any],
     note: str = '',
 ) -> None:
-    """Write moments, features and a header that says what they are of; the file is whole or not there.
+    """Write moments, features and a header that describes them; the file is whole or not there.
 
     Args:
-        path: Of the file, ending in `.npz`.
+        path: The file, ending in `.npz`.
         gaussians: By feature.
-        numbers_N: Of the images whose features are given.
+        numbers_N: Numbers of the images whose features are given.
         rows: Features of every image by name.
         kind: `extractor_name`, `provenance`, `fingerprint`, `logit_bias_C`.
         note: Anything to find again.
@@ -94,7 +94,7 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
     bias = torch.from_numpy(arrays[BIAS]) if BIAS in arrays else None
     kind = {
         'extractor_name': header.get('extractor_name'),
-        'provenance': header.get('provenance', f'{path.name}, which does not say its network'),
+        'provenance': header.get('provenance', f'{path.name}, which does not name its network'),
         'fingerprint': header.get('fingerprint'),
         'logit_bias_C': bias,
     }
@@ -105,21 +105,21 @@ def read_header(path: Path) -> dict[str, Any]:
     """The header of a file; empty for a file of another program.
 
     Raises:
-        UserError: It is no npz file, another version wrote it, or its header is damaged.
+        UserError: It is not an npz file, another version wrote it, or its header is damaged.
     """
     found = read_npz(path, lambda name: name == HEADER)
     if not found:
         return {}
     header = parse_json(str(found[HEADER]), f'{path}: its header', 'make the statistics again')
     if not isinstance(header, dict) or not isinstance(header.get('counts', {}), dict):
-        raise UserError(f'{path}: its header is no JSON object; make the statistics again.')
+        raise UserError(f'{path}: its header is not a JSON object; make the statistics again.')
     if header.get('version', VERSION) != VERSION:
         raise UserError(f'{path}: statistics of version {header["version"]}, expected {VERSION}; make them again.')
     return header
 
 
 def read_note(path: Path) -> str | None:
-    """The note of a file; None where there is no readable file of ours."""
+    """The note of a file; None if it is not a readable file of ours."""
     try:
         return read_header(path).get('note')
     except UserError:
