@@ -3,7 +3,8 @@
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.visualization import TensorboardVisBackend, Visualizer
 
-from fvq_core.training.hooks import CheckpointHook, ProgressHook, ReportHook, TrainingLogHook
+from fvq_core.training.hooks import CheckpointHook, ProgressHook, TrainingLogHook
+from fvq_eval.hooks import CurvesHook, ReportHook
 
 default_hooks = dict(
     runtime_info=None,
@@ -16,6 +17,7 @@ default_hooks = dict(
     probe=None,  # for instance default_hooks.probe.type=GradientProbeHook
     ema=None,  # for instance --cfg-options default_hooks.ema.type=EMAHook default_hooks.ema.decay=0.999
     checkpoint=dict(type=CheckpointHook, interval=1000, max_keep=3),
+    curves=dict(type=CurvesHook),
     report=dict(type=ReportHook),
 )
 visualizer = dict(type=Visualizer, vis_backends=[dict(type=TensorboardVisBackend)])

@@ -11,9 +11,9 @@ import pytest
 from fvq_core.config.read import load_config
 from fvq_core.data import BundledPhotos
 from fvq_core.errors import UserError
-from fvq_core.training.hooks import ReportHook
 from fvq_core.training.runner import Runner
 from fvq_core.training.tasks import TokenizerTask
+from fvq_eval.hooks import ReportHook
 
 TINY = {
     'train_dataloader.dataset.crops': 8,

@@ -24,13 +24,7 @@ from fvq_core.saving.weights import cpu_copy, weights_digest
 from fvq_core.tokenizer import Tokenizer
 
 from .out_of_memory import memory_advice
-from .pretrained import (
-    GENERATOR,
-    TOKENIZER_FOLDER,
-    checkpoint_generator,
-    generator_contents,
-    load_generator,
-)
+from .pretrained import GENERATOR, TOKENIZER_FOLDER, checkpoint_generator, generator_contents, load_generator
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 DECODED_AT_ONCE = 16  # images; a decoder needs far more memory for one than the codes do

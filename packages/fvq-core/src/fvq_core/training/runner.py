@@ -32,12 +32,7 @@ from ..files.json import write_json
 from ..ops.distributed import choose_device, join_group
 from ..registry import RUNNERS, SCOPE
 from ..saving.weights import load_weights
-from .checkpoint import (
-    CheckpointError,
-    newest_readable,
-    read_checkpoint,
-    write_checkpoint,
-)
+from .checkpoint import CheckpointError, newest_readable, read_checkpoint, write_checkpoint
 from .optim_wrapper import build_optim_wrappers
 from .resume import check_resumable, resume_optimizer, resume_schedulers
 from .run_parts import RunParts, build_run_parts

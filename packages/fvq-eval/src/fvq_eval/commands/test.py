@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.files.json import write_json
     from fvq_core.ops.distributed import find_launcher, join_group
     from fvq_core.training.evaluation import evaluate_checkpoint
-    from fvq_core.training.hooks.report_hook import metrics_document
+    from fvq_core.training.metrics_file import metrics_document
 
     cfg = load_config(args.config, args.cfg_options, size=args.size)
     if cfg.get('val_dataloader') is not None:

@@ -1,7 +1,9 @@
-"""Hooks that measure what the studies need while a run trains."""
+"""Hooks of studies and reports: what is measured while a run trains, and what a finished one leaves behind."""
 
+from .curves_hook import CurvesHook
 from .gradient_probe_hook import GradientProbeHook
 from .latent_error_hook import LatentErrorHook
 from .per_image_hook import PerImageHook
+from .report_hook import ReportHook
 
-__all__ = ['GradientProbeHook', 'LatentErrorHook', 'PerImageHook']
+__all__ = ['CurvesHook', 'GradientProbeHook', 'LatentErrorHook', 'PerImageHook', 'ReportHook']

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from fvq_core.plots.figure import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED
+from .figure import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED
 
 LINES = tuple((color, style) for style, color in product(('-', '--', ':'), (BLUE, ORANGE, GREEN, RED, PURPLE, BROWN)))
 LINES += ((PINK, '-'), (GREY, '-'))

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from matplotlib import colormaps
 
-from fvq_core.plots.figure import new_figure, save
-
 from ..analysis.codebook_size import VQ_TERMS, Line
 from ..runs.run import Run, final_mean
 from .bands import band, band_of, draw_band, lines
+from .figure import new_figure, save
 from .run_curves_plot import legend_below
 
 FINAL = (

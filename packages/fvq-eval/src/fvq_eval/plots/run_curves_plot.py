@@ -11,9 +11,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fvq_core.plots.figure import new_figure, save
-
 from .bands import Band, band, draw_band, lines
+from .figure import new_figure, save
 
 Rows = Sequence[Mapping[str, Any]]
 

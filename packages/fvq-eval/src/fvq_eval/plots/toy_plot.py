@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 
-from fvq_core.plots.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, new_figure, save
-
 from ..analysis.toy import Trajectory
 from .bands import band, draw_band, lines
+from .figure import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, new_figure, save
 from .run_curves_plot import legend_below
 
 SNAPSHOTS = (0.0, 0.05, 0.25, 1.0)  # shares of the run

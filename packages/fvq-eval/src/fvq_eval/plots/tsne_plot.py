@@ -7,9 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from fvq_core.plots.figure import BLUE, GREY, RED, new_figure, save
-
 from ..analysis.tsne import Map
+from .figure import BLUE, GREY, RED, new_figure, save
 from .run_curves_plot import legend_below
 
 

@@ -1,4 +1,4 @@
-"""What a finished generator's run leaves behind: `metrics.json`, curves, and the generator as a folder."""
+"""What a finished generator's run leaves behind: `metrics.json` and the generator as a folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from mmengine.hooks import Hook
 
 from fvq_core.errors import UserError
 from fvq_core.files.json import write_json
-from fvq_core.plots.curves_plot import plot_curves
 from fvq_core.registry import HOOKS, describe
-from fvq_core.training.hooks.history import HISTORY_NAME, History
-from fvq_core.training.hooks.report_hook import metrics_document
+from fvq_core.training.metrics_file import metrics_document
 
 from ..pretrained import save_generator
 
@@ -96,7 +94,6 @@ class GeneratorReportHook(Hook):
         }
         document = metrics_document({}, runner.cfg, runner.seed, name, last)
         write_json(work_dir / 'metrics.json', document)
-        plot_curves(History(work_dir / HISTORY_NAME).rows(), work_dir / 'curves.png')
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
         folder = save_generator(
             describe(task.generator),

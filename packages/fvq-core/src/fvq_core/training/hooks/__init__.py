@@ -4,7 +4,6 @@ from .checkpoint_hook import CheckpointHook
 from .ema_hook import EMAHook
 from .fold_hook import FoldHook
 from .progress_hook import ProgressHook
-from .report_hook import ReportHook
 from .training_log_hook import TrainingLogHook
 
 __all__ = [
@@ -12,6 +11,5 @@ __all__ = [
     'EMAHook',
     'FoldHook',
     'ProgressHook',
-    'ReportHook',
     'TrainingLogHook',
 ]

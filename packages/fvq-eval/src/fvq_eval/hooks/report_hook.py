@@ -1,8 +1,7 @@
-"""The report of a finished run: `metrics.json`, three pictures and the folded tokenizer."""
+"""The report of a finished run: `metrics.json`, pictures and the folded tokenizer."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,15 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from ...config.data import config_data
-from ...errors import UserError
-from ...files.json import write_json
-from ...metric import MetricValue
-from ...plots.codebook_plot import plot_codebook
-from ...plots.curves_plot import plot_curves
-from ...plots.reconstruction_grid import save_reconstruction_grid
-from ...plots.reconstruction_pairs import save_reconstruction_pairs
-from ...registry import DATASETS, HOOKS
-from ...stamp import short_stamp, versions
-from .history import HISTORY_NAME, History
+from fvq_core.errors import UserError
+from fvq_core.files.json import write_json
+from fvq_core.registry import DATASETS, HOOKS
+from fvq_core.stamp import short_stamp
+from fvq_core.training.metrics_file import metrics_document
 
-
-def metrics_document(
-    metrics: Mapping[str, MetricValue], cfg: Any, seed: int, weights: str, extra: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The contents of `metrics.json`: stamped metrics, config, seed and versions."""
-    stamped = {name: {**metric.to_dict(), 'weights': weights} for name, metric in metrics.items()}
-    return {
-        'metrics': {**stamped, **(extra or {})},
-        'config': cfg.filename and os.path.relpath(cfg.filename),
-        'resolved_config': config_data(cfg.to_dict()),
-        'seed': seed,
-        'versions': versions(),
-    }
+from ..plots.codebook_plot import plot_codebook
+from ..plots.reconstruction_grid import save_reconstruction_grid
+from ..plots.reconstruction_pairs import save_reconstruction_pairs
 
 
 @HOOKS.register_module()
@@ -64,8 +47,6 @@ class ReportHook(Hook):
         work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth{runner.task.weights_note}'
         document = metrics_document(results, runner.cfg, runner.seed, name, self._window_metrics(runner, name))
         write_json(work_dir / 'metrics.json', document)
-        rows = History(work_dir / HISTORY_NAME).rows()
-        plot_curves(rows, work_dir / 'curves.png')
         task = runner.task.eval()
         self._pictures(runner, task, work_dir)
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}

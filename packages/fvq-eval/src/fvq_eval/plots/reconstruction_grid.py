@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-from ..images import to_uint8
+from fvq_core.images import to_uint8
 
 SMALLEST_SIDE = 128  # pixels; smaller images are enlarged by a whole factor
 

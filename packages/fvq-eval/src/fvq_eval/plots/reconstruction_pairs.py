@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..images import to_uint8
+from fvq_core.images import to_uint8
+
 from .figure import GREY, ORANGE
 
 BETWEEN, GAP, BAR, LETTERS = 2, 12, 5, 22  # pixels: in a pair, between pairs, height of the bar, size of the caption

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops.codebook_statistics import perplexity
+from fvq_core.ops.codebook_statistics import perplexity
+
 from .figure import BLUE, GREY, RED, new_figure, save
 
 

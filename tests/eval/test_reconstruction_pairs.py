@@ -15,9 +15,9 @@ from PIL import Image
 
 from fvq_core.data.whole_photos import WholePhotos
 from fvq_core.images import device_images, from_uint8, to_uint8
-from fvq_core.plots.reconstruction_pairs import BAR, BETWEEN, GAP, fill_rows, save_reconstruction_pairs
-from fvq_core.training.hooks import ReportHook
 from fvq_core.training.tasks import Reconstructed
+from fvq_eval.hooks import ReportHook
+from fvq_eval.plots.reconstruction_pairs import BAR, BETWEEN, GAP, fill_rows, save_reconstruction_pairs
 from tests.tiny import tiny_tokenizer
 
 ORANGE = (224, 138, 60)
