@@ -146,3 +146,13 @@ def test_what_cannot_work_costs_one_line(
 def test_an_evaluation_set_that_is_cropped_already_needs_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert test.main([PHOTOS, str(place / 'tokenizer'), '--preset', 'strict', '--extractor', 'none']) == 2
     assert 'BundledPhotos gives crops of its own; pass --data DIR' in capsys.readouterr().err
+
+
+def test_a_preset_does_without_the_crop_of_the_config(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd, out = ['--cfg-options', 'val_dataloader.dataset.crop_size=65'], place / 'odd.json'
+    assert run(place, *odd) == 2
+    assert 'images are 65x65, the tokenizer needs sides that are multiples of 2' in capsys.readouterr().err
+    assert run(place, *odd, '--preset', 'strict', *RANDOM, '--out', str(out)) == 0
+    assert 'ADMCenterCrop to 64x64' in capsys.readouterr().out
+    (crop,) = json.loads(out.read_text())['resolved_config']['val_dataloader']['dataset']['transforms']
+    assert crop['size'] == 65  # the config is kept as it is
