@@ -356,7 +356,7 @@ def test_an_average_that_does_not_fit_is_an_error_and_not_a_reason_to_take_the_r
 @pytest.mark.parametrize(
     ('tensor', 'said'),
     [
-        (torch.full((16, 8), float('nan')), 'numbers that are not finite, the first is quantizer.embedding'),
+        (torch.full((16, 8), float('nan')), 'values that are not finite, the first is quantizer.embedding'),
         (torch.ones(16, 8, dtype=torch.int64), r'quantizer\.embedding is torch\.int64, expected torch\.float32'),
         (torch.ones(16, 8, dtype=torch.complex64), r'quantizer\.embedding is torch\.complex64'),
         (torch.ones(0, 8), r'the tensor quantizer\.embedding is empty'),
@@ -374,7 +374,7 @@ def test_tensors_that_are_not_weights_are_refused(tensor: Tensor, said: str, tmp
 
 @pytest.mark.parametrize('peer', ['var', 'fvq'])
 def test_a_tokenizer_of_one_scale_is_not_one_of_many(peer: str):
-    with pytest.raises(UserError, match='not a tokenizer of VAR, but one of a single scale'):
+    with pytest.raises(UserError, match='not a tokenizer of VAR, but one with a single scale'):
         build_from_peer(peer, peer_state(tokenizer(VECTOR)))
 
 

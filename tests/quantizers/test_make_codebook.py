@@ -169,7 +169,7 @@ def test_same_seed_gives_the_same_codebook_and_vectors_are_drawn_evenly(photos: 
 @pytest.mark.parametrize(
     ('out', 'options', 'message'),
     [
-        ('codes.pt', [], 'is no .safetensors file'),
+        ('codes.pt', [], 'is not a .safetensors file'),
         ('codes.safetensors', ['--codebook-size', '501'], '5 images of 100 patches give 500 vectors for 501 codes'),
         ('codes.safetensors', ['--codebook-size', '0'], 'must be 1 or more'),
     ],

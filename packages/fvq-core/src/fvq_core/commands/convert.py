@@ -1,4 +1,4 @@
-"""Import a peer's checkpoint: read its tensors, rename them, write a folder of ours."""
+"""Import another project's checkpoint: read its tensors, rename them, write an FVQ folder."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--l2-norm',
         action=argparse.BooleanOptionalAction,
-        help='codes and latents are l2-normalised, or not; without either, as that project does by default (LlamaGen does)',
+        help='whether codes and latents are l2-normalized; by default as in that project (LlamaGen does)',
     )
     parser.add_argument(
         '--fold-label',
         type=int,
-        help="the class whose codebook counts, for FVQ's class-conditional bridge; 1000 means no class",
+        help="the class whose codebook counts, for FVQ's class-conditional bridge; 1000 is the null class",
     )
-    parser.add_argument('--depth', type=int, help="codes of a position in FVQ's residual variant, 4 as released")
+    parser.add_argument('--depth', type=int, help="codes per position in FVQ's residual variant, 4 as released")
     parser.add_argument(
         '--scales',
         type=int,

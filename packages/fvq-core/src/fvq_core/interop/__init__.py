@@ -1,1 +1,1 @@
-"""The checkpoint layouts of other projects: pure maps from their keys to ours, and configs read off their shapes."""
+"""Checkpoints of other projects: maps from their keys to ours, and configs read off their shapes."""

@@ -1,4 +1,4 @@
-"""From a peer's file to a folder of ours."""
+"""From a peer's checkpoint to a folder of ours."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .importer import Importer
 from .key_map import LayoutError
 
 T = TypeVar('T')
-# What indexing and unpacking shapes raise where a file has the keys of a layout and other tensors.
-OTHER_SHAPES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+# What reading shapes raises if a file has the keys of a layout but other tensors.
+SHAPE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 def first_fit(content: Any, use: Callable[[Weights], T], choice: Literal['ema', 'raw'] | None = None) -> T:
-    """What `use` makes of the first state dict in a file that has the layout it expects: an average before raw weights.
+    """`use` of the first state dict in a file with the layout that it expects, averages of weights before raw ones.
 
     Args:
         content: What `read_weights_file` returned.
-        use: Takes a state dict, and raises LayoutError where it is of another model.
+        use: Takes a state dict; raises LayoutError if it is of another model.
         choice: Only averages of the weights, or only raw ones; by default either.
 
     Raises:
-        UserError: There is none; what `use` raises otherwise.
+        UserError: There is none, or `use` raises another error.
     """
     first: UserError | None = None
     for each in candidates(content):
@@ -46,7 +46,7 @@ def first_fit(content: Any, use: Callable[[Weights], T], choice: Literal['ema', 
                 first = first or error
             except UserError:
                 raise
-            except OTHER_SHAPES as error:
+            except SHAPE_ERRORS as error:
                 reason = ' '.join(str(error).split())[:120]
                 raise UserError(f'a tensor has another shape than in the released checkpoints ({reason}).') from error
     if choice is not None and candidates(content):
@@ -57,8 +57,8 @@ def first_fit(content: Any, use: Callable[[Weights], T], choice: Literal['ema', 
 
 
 @contextmanager
-def errors_name(path: str | Path) -> Iterator[None]:
-    """Errors inside begin with the file that they are about."""
+def errors_about(path: str | Path) -> Iterator[None]:
+    """Prefix errors inside with the file that they are about."""
     try:
         yield
     except UserError as error:
@@ -68,7 +68,7 @@ def errors_name(path: str | Path) -> Iterator[None]:
 
 
 def find_importer(peer: str, options: Mapping[str, Any]) -> type[Importer]:
-    """The importer of a peer, which must have these options."""
+    """The importer of a peer; raises if it lacks one of these options."""
     importer = IMPORTERS.registered(peer)
     if importer is None:
         raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, IMPORTERS.names())}")
@@ -83,9 +83,9 @@ def build_from_peer(peer: str, content: Any, **options: Any) -> Any:
     """Our model with a peer's weights, in eval mode.
 
     Args:
-        peer: A name of `IMPORTERS`.
-        content: The peer's state dict, or whatever holds it: see `first_fit`.
-        options: Of the peer's importer.
+        peer: A name in `IMPORTERS`.
+        content: The peer's state dict, or what contains it; see `first_fit`.
+        options: Options of the peer's importer.
 
     Raises:
         UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
@@ -96,10 +96,10 @@ def build_from_peer(peer: str, content: Any, **options: Any) -> Any:
 def import_from_peer(
     peer: str, content: Any, choice: Literal['ema', 'raw'] | None = None, **options: Any
 ) -> tuple[Any, Weights]:
-    """Our model with a peer's weights, in eval mode, and where in the file they are."""
+    """Our model with a peer's weights, in eval mode, and which weights of the file they are."""
     importer = find_importer(peer, options)
     (config, renamed), weights = first_fit(content, lambda each: (importer.read(each.state, **options), each), choice)
-    refuse_empty(renamed)
+    check_not_empty(renamed)
     with torch.device('meta'):
         skeleton = importer.kind.registry.build(config)
     model = skeleton.to_empty(device='cpu')
@@ -109,37 +109,38 @@ def import_from_peer(
     return model.eval(), weights
 
 
-def refuse_empty(state: Mapping[str, Tensor]) -> None:
-    """Raise if a tensor has no elements, before a model of no channels is built."""
+def check_not_empty(state: Mapping[str, Tensor]) -> None:
+    """Raise if a tensor has no elements, before a model without channels is built."""
     for key, value in state.items():
         if not value.numel():
             raise UserError(f'the tensor {key} is empty, of shape {tuple(value.shape)}.')
 
 
 def check_numbers(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise if a tensor is not of the kind of the module's, or has numbers that are NaN or infinite."""
+    """Raise if a tensor is not floating-point where the module's is (or vice versa), or has NaN or infinite values."""
     own = module.state_dict()
-    other = [
+    mismatched = [
         key for key, value in state.items() if key in own and own[key].is_floating_point() != value.is_floating_point()
     ]
-    if other:
-        raise UserError(f'{source}: {other[0]} is {state[other[0]].dtype}, expected {own[other[0]].dtype}.')
+    if mismatched:
+        key = mismatched[0]
+        raise UserError(f'{source}: {key} is {state[key].dtype}, expected {own[key].dtype}.')
     broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
-        raise UserError(f'{source}: {len(broken)} tensors have numbers that are not finite, the first is {broken[0]}.')
+        raise UserError(f'{source}: {len(broken)} tensors have values that are not finite, the first is {broken[0]}.')
 
 
 def convert_file(
     peer: str, path: str | Path, out: str | Path, choice: Literal['ema', 'raw'] | None = None, **options: Any
 ) -> Any:
-    """Read a peer's checkpoint and write a folder, whose card tells what was taken of the file; returns the model.
+    """Read a peer's checkpoint and write a folder, whose card names the weights used; returns the model.
 
     Args:
-        peer: A name of `IMPORTERS`.
+        peer: A name in `IMPORTERS`.
         path: The peer's file.
         out: The folder.
         choice: The average of the weights, or the raw ones; by default the average if there is one.
-        options: What the file does not tell, as arguments of the peer's importer; None is not given.
+        options: What the file does not store, as arguments of the peer's importer; None counts as not given.
 
     Raises:
         UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
@@ -148,12 +149,12 @@ def convert_file(
     importer = find_importer(peer, given)  # before a large file is read
     path, folder = expand_home(path), Path(expand_home(out))
     refuse_foreign_folder(folder, importer.kind)
-    with errors_name(path):
+    with errors_about(path):
         model, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
     importer.save(model, folder, {'weights': origin(peer, path, weights)})
     return model
 
 
 def origin(peer: str, path: str | Path, weights: Weights) -> str:
-    """Where weights come from, as a saved folder tells it."""
+    """Where weights come from, in the words of a saved folder."""
     return ', '.join(part for part in (f'{peer}: {Path(path).name}', weights.note()) if part)

@@ -1,4 +1,4 @@
-"""LlamaGen's discriminators, which FVQ's release shares; its PatchGAN has our keys."""
+"""LlamaGen's discriminators, which FVQ's release shares; the PatchGAN has our keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BLOCK_RULES: Rules = (
     (r'net\.2\.(.*)', r'conv2.\1'),
     (r'(downsample\.1\..*)', r'\1'),
 )
-# The first two entries of the peer's `blocks` are the convolution on the image and its activation.
+# The peer's `blocks` begin with the convolution on the image and its activation.
 STYLEGAN_RULES: Rules = (
     (r'blocks\.0\.(.*)', r'conv_in.\1'),
     *(

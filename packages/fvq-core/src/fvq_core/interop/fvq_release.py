@@ -1,4 +1,4 @@
-"""The released FVQ checkpoints: LlamaGen's layout, with a bridge under `quantize.qbridge` or already folded away."""
+"""The released FVQ checkpoints: LlamaGen's layout, with a bridge under `quantize.qbridge` or already folded."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def import_projector(
     """Config and state dict of our projector from a `qbridge` module of the release.
 
     Args:
-        state: Keys without prefix; empty for the release's bridge that does nothing.
-        num_heads: Of the blocks' attention, which no shape tells; 4 in the released scripts.
-        fold_label: Of a class-conditional DiT bridge: the label of evaluation and folding, see `DiTBridge`.
+        state: Keys without prefix; empty for the release's identity bridge.
+        num_heads: Attention heads, which no shape tells; 4 in the released scripts.
+        fold_label: For a class-conditional DiT bridge, the label for evaluation and folding; see `DiTBridge`.
     """
     labels = len(state.get('y_embedder.embedding_table.weight', ()))
     if fold_label is not None and labels < 2:
@@ -65,7 +65,7 @@ def import_projector(
 
 
 def block_options(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
-    """What the shapes of either block bridge tell: its compression is a strided convolution over the square codebook."""
+    """The options of either block bridge, read off shapes: it compresses the square codebook by a strided convolution."""
     hidden_dim, _, patch, _ = state['x_embedder.proj.weight'].shape
     mlp_dim = state['blocks.0.mlp.fc1.weight'].shape[0]
     mlp_ratio = mlp_dim / hidden_dim
@@ -82,7 +82,7 @@ def block_options(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]
 
 
 def rename_blocks(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """The convolution sums over (channel, row, column); our linear map over (row, column, channel)."""
+    """Rename, and reorder the convolution's inputs (channel, row, column) to our linear map's (row, column, channel)."""
     renamed = rename(state, rules, 'FVQ bridge')
     renamed['compress.weight'] = renamed['compress.weight'].permute(0, 2, 3, 1).flatten(1)
     return renamed
@@ -97,43 +97,43 @@ def import_tokenizer(
     phi_ratio: float | None = None,
     heads: int | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and state dict of our tokenizer from the release's; without a bridge in the file it is a folded one.
+    """Config and state dict of our tokenizer from the release's; a file without a bridge is folded.
 
-    The release's VAR variant has VAR's layout, by which it is known. Its residual variant has the same keys as the plain
-    one, so that the caller must say which it is.
+    The release's VAR variant is recognized by VAR's layout. Its residual variant has the same keys as the plain one, so
+    the caller must say which it is.
 
     Args:
         state: The peer's state dict.
-        l2_norm: False unless given: FVQ does not normalize.
+        l2_norm: Whether codes and latents are normalized; by default not, as in FVQ.
         fold_label: See `import_projector`.
-        depth: Codes of each position in the residual variant, 4 as released; None for the plain one.
-        scales: Of the VAR variant, see `var.import_tokenizer`.
-        phi_ratio: Of the VAR variant, see `var.import_tokenizer`.
-        heads: Of the bridge's attention, which no shape tells; 4, as in the released scripts, by default.
+        depth: Codes per position in the residual variant, 4 as released; None for the plain one.
+        scales: For the VAR variant; see `var.import_tokenizer`.
+        phi_ratio: For the VAR variant; see `var.import_tokenizer`.
+        heads: Attention heads of the bridge, which no shape tells; 4 by default, as in the released scripts.
     """
     bridge = {key.removeprefix(BRIDGE_PREFIX): value for key, value in state.items() if key.startswith(BRIDGE_PREFIX)}
-    rest = {key: value for key, value in state.items() if not key.startswith(BRIDGE_PREFIX)}
-    multi_scale = 'encoder.down.0.block.0.conv2.weight' in rest
-    of_scales = dict(scales=scales, phi_ratio=phi_ratio)
-    given: dict[str, Any] = {name: value for name, value in of_scales.items() if value is not None}
+    tokenizer = {key: value for key, value in state.items() if not key.startswith(BRIDGE_PREFIX)}
+    multi_scale = 'encoder.down.0.block.0.conv2.weight' in tokenizer
+    scale_options = dict(scales=scales, phi_ratio=phi_ratio)
+    given: dict[str, Any] = {name: value for name, value in scale_options.items() if value is not None}
     if (given and not multi_scale) or (depth is not None and multi_scale):
         layout = 'VAR' if multi_scale else 'LlamaGen'
         raise UserError(
             'FVQ: scales and phi_ratio belong to the VAR variant and depth to the residual one, got '
-            f'{dict(of_scales, depth=depth)} for a file in the layout of {layout}; drop what does not fit.'
+            f'{dict(scale_options, depth=depth)} for a file in the layout of {layout}; drop what does not fit.'
         )
     if multi_scale:
-        config, renamed = var.import_tokenizer(rest, bool(l2_norm), **given)
+        config, renamed = var.import_tokenizer(tokenizer, bool(l2_norm), **given)
         vector_quantizer, prefix = config['quantizer']['quantizer'], 'quantizer.quantizer.'
     else:
-        config, renamed = llamagen.import_tokenizer(rest, l2_norm=bool(l2_norm))
+        config, renamed = llamagen.import_tokenizer(tokenizer, l2_norm=bool(l2_norm))
         vector_quantizer, prefix = config['quantizer'], 'quantizer.'
     if depth is not None:
         config['quantizer'] = dict(type='ResidualQuantizer', quantizer=vector_quantizer, depth=depth)
         prefix = 'quantizer.quantizers.0.'
         renamed[f'{prefix}embedding'] = renamed.pop('quantizer.embedding')
     if heads is not None and 'x_embedder.proj.weight' not in bridge:
-        raise UserError(f'FVQ bridge: it has no attention and takes no heads, got {heads}; drop it.')
+        raise UserError(f'FVQ bridge: it has no attention and takes no heads, got {heads}; drop them.')
     if bridge or fold_label is not None:
         projector, projector_state = import_projector(bridge, 4 if heads is None else heads, fold_label)
         side = math.isqrt(vector_quantizer['codebook_size'])

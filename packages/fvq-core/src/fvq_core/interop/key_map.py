@@ -13,11 +13,11 @@ Rules = Sequence[tuple[str, str]]
 
 
 class LayoutError(UserError):
-    """A state dict that is not that of the peer's model at all."""
+    """The state dict of another model than the peer's."""
 
 
 def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Every key by the first rule (a full-match regular expression and its replacement) that fits.
+    """Rename every key by the first rule, a regular expression and its replacement, that matches all of it.
 
     Args:
         state: The peer's state dict.
@@ -26,7 +26,7 @@ def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequenc
         drop: Regular expressions of keys to leave out.
 
     Raises:
-        UserError: A key that no rule knows.
+        UserError: A key that no rule matches.
     """
     renamed = {}
     for key, tensor in state.items():

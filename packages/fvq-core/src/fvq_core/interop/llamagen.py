@@ -22,7 +22,7 @@ AUTOENCODER_RULES: Rules = (
 )
 QUANTIZER_RULES: Rules = ((r'quantize\.embedding\.weight', 'quantizer.embedding'),)
 MARKERS = ('encoder.conv_in.weight', 'quantize.embedding.weight', 'encoder.conv_blocks.0.res.0.conv2.weight')
-# A ring buffer of the last 65,536 codes, from which the peer shows its usage while training.
+# A ring buffer of the last 65,536 codes, for the peer's usage statistics in training.
 NOT_WEIGHTS = (r'quantize\.codebook_used',)
 
 
@@ -53,8 +53,8 @@ def import_tokenizer(
 
     Args:
         state: The peer's state dict.
-        l2_norm: Whether codes and latents are normalized, which the file does not say. All released LlamaGen
-            tokenizers are; that is the default.
+        l2_norm: Whether codes and latents are normalized, which the file does not store; by default they are, as in all
+            released LlamaGen tokenizers.
     """
     codebook_size, code_dim = (
         state['quantize.embedding.weight'].shape if 'quantize.embedding.weight' in state else (0, 0)

@@ -26,22 +26,22 @@ def import_tokenizer(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from RQ-VAE's.
 
-    A shared codebook stands in the file once for each depth; codebooks are taken as shared where all are equal.
+    The file repeats a shared codebook for each depth; codebooks count as shared if all are equal.
 
     Args:
         state: The peer's state dict.
-        space_to_depth: (rows, columns) of the latent that one code covers, which no file says where it is not a square;
-            by default the square that fits the width of the codes.
+        space_to_depth: (rows, columns) of the latent that one code covers, which no file stores; by default the square
+            that fits the width of the codes.
     """
     codebooks = {key: value for key, value in state.items() if key.startswith('quantizer.codebooks.')}
-    rest = {key: value for key, value in state.items() if key not in codebooks}
-    config, renamed = import_autoencoder(rest, 'RQ-VAE')
+    autoencoder = {key: value for key, value in state.items() if key not in codebooks}
+    config, renamed = import_autoencoder(autoencoder, 'RQ-VAE')
     depth = 1 + max(
         (int(m[1]) for key in codebooks if (m := re.match(r'quantizer\.codebooks\.(\d+)\.', key))), default=-1
     )
     if not depth:
         raise LayoutError('RQ-VAE: not a tokenizer of RQ-VAE: no quantizer.codebooks.0.weight.')
-    # The last row of each codebook is a row of zeros that pads shorter stacks of codes.
+    # The last row of each codebook is zeros, for padding shorter stacks of codes.
     codebooks = {key: value[:-1] if key.endswith('.weight') else value for key, value in codebooks.items()}
     embeddings = [codebooks[f'quantizer.codebooks.{d}.weight'] for d in range(depth)]
     shared = all(torch.equal(embeddings[0], other) for other in embeddings[1:])
@@ -68,6 +68,6 @@ def import_tokenizer(
     if min(space_to_depth) < 1 or math.prod(space_to_depth) * D != joined:
         raise UserError(
             f'RQ-VAE: codes of {joined} channels cover several latents of {D}, but not {space_to_depth[0]}x'
-            f'{space_to_depth[1]} of them; give the rows and columns (space_to_depth).'
+            f'{space_to_depth[1]} of them; pass the rows and columns (space_to_depth).'
         )
     return dict(type='Tokenizer', **config, quantizer=wrapper), renamed

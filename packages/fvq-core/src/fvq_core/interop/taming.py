@@ -18,27 +18,27 @@ QUANTIZER_RULES: Rules = (
     (r'quantize\.embed\.weight', 'quantizer.embedding'),  # Gumbel
     (r'quantize\.proj\.(weight|bias)', r'quantizer.to_logits.\1'),
 )
-# Discriminator and perceptual network, an average of the weights under other names, colours for segmentation maps.
+# Discriminator and perceptual network; an average of the weights under other names; colours for segmentation maps.
 NOT_WEIGHTS = (r'loss\..*', r'model_ema\..*', r'colorize')
 
 
 def import_tokenizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from VQGAN's.
 
-    The loss is the one they were trained with, whose beta stands on the codebook term (`VQLoss(legacy=True)`).
+    The loss is the one they were trained with, which has beta on the codebook term (`VQLoss(legacy=True)`).
 
     Args:
         state: The peer's state dict.
     """
     quantizer_state = {key: value for key, value in state.items() if key.startswith('quantize.')}
-    rest = {key: value for key, value in state.items() if key not in quantizer_state}
-    config, renamed = import_autoencoder(rest, 'VQGAN', NOT_WEIGHTS)
+    autoencoder = {key: value for key, value in state.items() if key not in quantizer_state}
+    config, renamed = import_autoencoder(autoencoder, 'VQGAN', NOT_WEIGHTS)
     quantizer, quantizer_renamed = import_quantizer(quantizer_state)
     return dict(type='Tokenizer', **config, quantizer=quantizer), renamed | quantizer_renamed
 
 
 def import_quantizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and state dict of the quantizer, whose kind the keys tell.
+    """Config and state dict of the quantizer, whose kind follows from the keys.
 
     Args:
         state: The peer's keys that start with `quantize.`.

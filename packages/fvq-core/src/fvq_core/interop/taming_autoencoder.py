@@ -25,7 +25,7 @@ MID_RULES: Rules = (
 def import_autoencoder(
     state: Mapping[str, Tensor], source: str, drop: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments of `Tokenizer` but the quantizer, and the state dict that goes with them.
+    """The arguments of `Tokenizer` except the quantizer, and their state dict.
 
     Args:
         state: The peer's state dict without the keys of its quantizer.
@@ -41,7 +41,7 @@ def import_autoencoder(
 
 
 def autoencoder_rules(last: int) -> Rules:
-    """Levels of the peer's decoder are counted from the image, of ours in the order they run.
+    """The rules for both halves. The peer counts decoder levels from the image, we in the order they run.
 
     Args:
         last: The index of the coarsest level.
@@ -64,7 +64,7 @@ def autoencoder_rules(last: int) -> Rules:
 
 
 def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """VAR computes queries, keys and values by one convolution; here each has its own."""
+    """Split VAR's joint convolution for queries, keys and values into three."""
     found = {}
     for key, value in state.items():
         if '.qkv.' in key:
@@ -94,7 +94,7 @@ def autoencoder_config(state: Mapping[str, Tensor], source: str) -> dict[str, An
     ch_mult, counts = halves['encoder']
     extra = {theirs - ours for theirs, ours in zip(halves['decoder'][1], counts, strict=False)}
     if halves['decoder'][0] != ch_mult or len(extra) != 1:
-        raise UserError(f'{source}: encoder and decoder have different levels, {halves}; this layout is not known.')
+        raise UserError(f'{source}: encoder and decoder have different levels, {halves}; this layout is not supported.')
     common = dict(ch=ch, ch_mult=ch_mult, num_res_blocks=counts[0] if len(set(counts)) == 1 else counts)
     return dict(
         encoder=dict(
@@ -117,7 +117,7 @@ def autoencoder_config(state: Mapping[str, Tensor], source: str) -> dict[str, An
 
 
 def attention(state: Mapping[str, Tensor], half: str, levels_of: str, levels: int) -> bool | list[int]:
-    """The `attention` of `VQGANEncoder` and `VQGANDecoder`: which levels have it beside the middle, or none at all."""
+    """The `attention` of `VQGANEncoder` and `VQGANDecoder`: the levels that have it besides the middle, or False."""
     if not any(key.startswith(f'{half}.mid.attn_1.') for key in state):
         return False
     prefix = f'{half}.{levels_of}'

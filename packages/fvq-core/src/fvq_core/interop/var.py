@@ -17,10 +17,10 @@ QUANTIZER_RULES: Rules = (
     (r'quant_resi\.qresi\.(weight|bias)', r'phis.0.\1'),  # one for all scales
     (r'quant_resi\.(?:qresi_ls\.)?(\d+)\.(weight|bias)', r'phis.\1.\2'),
 )
-# How often each code was chosen at each scale while training, and FVQ's window of the last codes.
+# How often each code was used at each scale in training, and FVQ's window of the last codes.
 HITS = 'ema_vocab_hit_SV'
 NOT_WEIGHTS = (HITS, r'codebook_used')
-OF_SCALES = rf'{HITS}|codebook_used|quant_resi\.'
+SCALE_KEYS = rf'{HITS}|codebook_used|quant_resi\.'
 PREFIX = 'quantize.'
 SCALES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 
@@ -75,11 +75,11 @@ def import_tokenizer(
         phi_ratio: The size of the peer's `quant_resi`, which no file stores; 0.5 in the released ones.
     """
     quantizer = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-    rest = {key: value for key, value in state.items() if not key.startswith(PREFIX)}
-    config, renamed = import_autoencoder(rest, 'VAR')
-    if not any(re.match(OF_SCALES, key) for key in quantizer):
+    autoencoder = {key: value for key, value in state.items() if not key.startswith(PREFIX)}
+    config, renamed = import_autoencoder(autoencoder, 'VAR')
+    if not any(re.match(SCALE_KEYS, key) for key in quantizer):
         raise LayoutError(
-            'VAR: not a tokenizer of VAR, but one of a single scale: no quantize.ema_vocab_hit_SV or quant_resi.'
+            'VAR: not a tokenizer of VAR, but one with a single scale: no quantize.ema_vocab_hit_SV or quant_resi.'
         )
     quantizer_config, quantizer_state = import_quantizer(quantizer, scales, l2_norm, phi_ratio)
     renamed.update({f'quantizer.{key}': value for key, value in quantizer_state.items()})

@@ -1,4 +1,4 @@
-"""Codebooks of image features: the k-means centres of patch features over a data set (VQGAN-LC, section 3.2)."""
+"""Codebooks of image features: k-means centres of patch features over a data set (VQGAN-LC, section 3.2)."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ def make_codebook(
     batch_size: int = 64,
     num_workers: int = 0,
 ) -> dict[str, str]:
-    """Extract, cluster and write; progress bars say how long each takes.
+    """Extract features, cluster them and write the centres, with progress bars.
 
-    The vectors that are clustered lie in a temporary file beside `out`, so that memory holds codebook, sums and chunks
-    alone. The same number of patches is drawn from every image.
+    The vectors to cluster are kept in a temporary file next to `out`, so that memory holds only codebook, sums and chunks.
+    The same number of patches is drawn from every image.
 
     Args:
-        out: The .safetensors file to write: `codebook` (K, channels) float32, and facts as metadata.
-        dataset: Config of an image data set, whose transforms give square images of `features.image_size`.
-        features: The extractor.
+        out: The .safetensors file to write: `codebook` (K, channels) float32, with metadata.
+        dataset: Config of an image data set whose transforms give square images of `features.image_size`.
+        features: The feature extractor.
         codebook_size: K.
-        facts: What to note in the metadata besides the numbers of this run.
-        vectors_per_code: Vectors to cluster for each code, as far as the images have them.
-        iterations: Of Lloyd's algorithm, at most; it stops when the inertia falls by less than 1e-4 of itself.
-        seed: Of drawn patches and of k-means.
+        facts: Metadata besides the numbers of this run.
+        vectors_per_code: Vectors to cluster per code, if the images have that many.
+        iterations: Most iterations of Lloyd's algorithm; it stops when the inertia falls by less than 1e-4 of itself.
+        seed: Seed of the drawn patches and of k-means.
         device: `'auto'`, `'cpu'` or `'cuda'`.
-        batch_size: Images at once.
+        batch_size: Images per batch.
         num_workers: Processes that read images.
 
     Returns:
         The metadata.
 
     Raises:
-        UserError: `out` exists or is no .safetensors file, too few patches for the codes, or no room on the disk.
+        UserError: `out` exists or is not a .safetensors file, too few patches for the codes, or too little disk space.
     """
     out = Path(out)
     if out.suffix != '.safetensors' or out.exists():
-        raise UserError(f'{out} exists or is no .safetensors file; choose another name.')
+        raise UserError(f'{out} exists or is not a .safetensors file; choose another name.')
     if codebook_size < 1 or vectors_per_code < 1:
         raise UserError(
             f'codebook_size and vectors_per_code must be 1 or more, got {codebook_size} and {vectors_per_code}.'
@@ -83,7 +83,7 @@ def make_codebook(
     wanted = min(images * patches, codebook_size * vectors_per_code)
     if wanted < codebook_size:
         raise UserError(
-            f'{images} images of {patches} patches give {wanted} vectors for {codebook_size} codes; add images or ask for '
+            f'{images} images of {patches} patches give {wanted} vectors for {codebook_size} codes; add images or request '
             'fewer codes.'
         )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def make_codebook(
 
 
 def draw_vectors(loader: Any, features: PatchFeatures, wanted: int, images: int, seed: int) -> Iterator[Tensor]:
-    """Features of random patches, a batch of images at a time: `wanted` (N, D) where every image can be read."""
+    """Features of random patches, image by image, (n, D); `wanted` in total if every image can be read."""
     generator = torch.Generator().manual_seed(seed)
     unreadable = UnreadableImages(images, 0.1, logging.getLogger('fvq'))
     device, number = features.mean.device, 0

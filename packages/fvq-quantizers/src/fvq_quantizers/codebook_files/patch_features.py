@@ -1,4 +1,4 @@
-"""Features of image patches from a frozen network of timm, for codebooks made of them (VQGAN-LC)."""
+"""Features of image patches from a frozen timm model, to make codebooks of (VQGAN-LC)."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from fvq_core.saving.hub_errors import FAILURES, brief
 class PatchFeatures(nn.Module):
     """The last feature map of an image classifier or image-text encoder, without class and register tokens.
 
-    VQGAN-LC takes CLIP ViT-L/14: `vit_large_patch14_clip_224.openai` with `projected=True, pool=4`.
+    VQGAN-LC uses CLIP ViT-L/14: `vit_large_patch14_clip_224.openai` with `projected=True, pool=4`.
 
     Args:
-        name: Of a timm model.
+        name: Name of a timm model.
         weights: `'pretrained'` (timm downloads them once), a local file of that model's weights, or `'random'`: weights
             drawn from `seed`, for tests and as a baseline.
-        projected: Apply the model's last linear map to each patch: for CLIP the one into the space shared with text.
-        pool: Side of the squares of patches that are averaged.
-        seed: Of random weights.
+        projected: Apply the model's last linear map to each patch; for CLIP, into the space shared with text.
+        pool: Side of the squares of patches to average.
+        seed: Seed of random weights.
 
     Raises:
-        UserError: timm is missing or has no such model, no weights, or a model without patches or without such a map.
+        UserError: timm is missing or has no such model; no weights; or a model without patches or without such a map.
 
     Attributes:
-        image_size: Side of the images in pixels.
+        image_size: Height and width of the images in pixels.
     """
 
     mean: Tensor
     std: Tensor
-    model: Any  # of timm, whose models have more in common than their types say
+    model: Any  # timm's models share more than their types tell
 
     def __init__(
         self, name: str, weights: str = 'pretrained', projected: bool = False, pool: int = 1, seed: int = 0
@@ -53,12 +53,12 @@ class PatchFeatures(nn.Module):
         self.register_buffer('std', torch.tensor(data['std']).view(3, 1, 1))
         head = self.model.get_classifier() if projected else nn.Identity()
         if projected and not isinstance(head, nn.Linear):
-            raise UserError(f'PatchFeatures: {name} ends with no linear map; drop the projection.')
+            raise UserError(f'PatchFeatures: {name} does not end with a linear map; drop the projection.')
         self.head = cast(nn.Module, head)
 
     @torch.no_grad()
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """(B, 3, S, S) in [-1, 1] to (B, patches, channels) in reading order; resized where S is not `image_size`."""
+        """(B, 3, S, S) in [-1, 1], resized to `image_size`, to (B, patches, channels) in reading order."""
         if images_BCHW.shape[-1] != self.image_size:
             side = (self.image_size, self.image_size)
             images_BCHW = F.interpolate(images_BCHW, side, mode='bicubic', antialias=True).clamp(-1, 1)
@@ -72,7 +72,7 @@ class PatchFeatures(nn.Module):
         return self.head(maps.flatten(2).transpose(1, 2))
 
     def _map(self, features: Tensor) -> Tensor:
-        """What the model gives, as (B, C, h, w)."""
+        """The model's features as (B, C, h, w)."""
         if features.dim() == 4:
             last = str(getattr(self.model, 'output_fmt', 'NCHW')).endswith('NHWC')
             return features.permute(0, 3, 1, 2) if last else features
@@ -81,11 +81,11 @@ class PatchFeatures(nn.Module):
             side = math.isqrt(tokens.shape[1])
             if side * side == tokens.shape[1]:
                 return tokens.transpose(1, 2).unflatten(2, (side, side))
-        raise UserError(f'PatchFeatures: {self.name} gives features {tuple(features.shape)}, no square of patches.')
+        raise UserError(f'PatchFeatures: {self.name} gives features {tuple(features.shape)}, not a square of patches.')
 
 
 def load_model(name: str, weights: str, seed: int) -> Any:
-    """A model of timm with its weights; see `PatchFeatures`."""
+    """A timm model with its weights; see `PatchFeatures`."""
     try:
         import timm
     except ImportError as error:
@@ -94,7 +94,7 @@ def load_model(name: str, weights: str, seed: int) -> Any:
         raise UserError(f"PatchFeatures: timm has no model '{name}'; {nearest_hint(name, timm.list_models())}")
     if weights == 'random':
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed the GPUs too
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed GPUs too
             return timm.create_model(name)
     options: dict[str, Any] = {}
     if weights != 'pretrained':
@@ -105,5 +105,5 @@ def load_model(name: str, weights: str, seed: int) -> Any:
         return timm.create_model(name, pretrained=True, **options)
     except (*FAILURES, RuntimeError, KeyError, ValueError) as error:
         raise UserError(
-            f"PatchFeatures: no weights for {name} from {weights}: {brief(error)}; give a file that holds that model's."
+            f"PatchFeatures: no weights for {name} from {weights}: {brief(error)}; pass a file with that model's weights."
         ) from error

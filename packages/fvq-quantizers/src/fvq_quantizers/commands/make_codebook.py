@@ -1,4 +1,4 @@
-"""Make a codebook of image features by k-means, for a quantizer whose codes are frozen (VQGAN-LC)."""
+"""Make a codebook of image features by k-means, for a quantizer with frozen codes (VQGAN-LC)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ then, in a config:
   quantizer.update(codebook_size=100000, init=dict(type='FileInit', path='clip_100k.safetensors'),
                    projector=dict(type='LinearProjector', source_dim=768), update=dict(type='Frozen'))"""
 
-BUNDLED, BUNDLED_CROP, BUNDLED_CROPS = 'bundled', 224, 1000  # the smallest photo's training part is 300 pixels high
+BUNDLED = 'bundled'
+BUNDLED_CROP, BUNDLED_CROPS = 224, 1000  # the training part of the smallest photo is 300 pixels high
 
 
 @command
@@ -25,20 +26,20 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('make_codebook.py', __doc__ or '', EXAMPLE)
     parser.add_argument(
         'images',
-        help='a folder of images, tar shards (a path, a pattern, a folder of them), or `bundled`: training parts of its photos',
+        help='a folder of images, tar shards (a path, a pattern, a folder of them), or `bundled` photos (their training parts)',
     )
     parser.add_argument('out', help='the .safetensors file to write')
     parser.add_argument('--codebook-size', type=int, required=True, help='K, number of codes')
     parser.add_argument('--model', default='vit_large_patch14_clip_224.openai', help='a timm model; default CLIP L/14')
     parser.add_argument(
-        '--weights', default='pretrained', help="'pretrained' (downloads them), a file, or 'random'; default pretrained"
+        '--weights', default='pretrained', help="'pretrained' (downloaded), a file, or 'random'; default pretrained"
     )
     parser.add_argument('--projected', action='store_true', help="apply the model's last linear map to each patch")
-    parser.add_argument('--pool', type=int, default=1, help='average squares of this many patches a side; default 1')
+    parser.add_argument('--pool', type=int, default=1, help='side of the squares of patches to average; default 1')
     parser.add_argument('--vectors-per-code', type=int, default=64, help='vectors clustered for each code; default 64')
-    parser.add_argument('--iterations', type=int, default=20, help='of k-means, at most; default 20')
-    parser.add_argument('--seed', type=int, default=0, help='of drawn patches, k-means and random weights')
-    parser.add_argument('--batch-size', type=int, default=64, help='images at once; default 64')
+    parser.add_argument('--iterations', type=int, default=20, help='most k-means iterations; default 20')
+    parser.add_argument('--seed', type=int, default=0, help='seed of drawn patches, k-means and random weights')
+    parser.add_argument('--batch-size', type=int, default=64, help='images per batch; default 64')
     parser.add_argument('--num-workers', type=int, default=4, help='processes that read images; default 4')
     add_device(parser)
     args = parser.parse_args(argv)
@@ -73,11 +74,11 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def image_source(images: str, size: int) -> dict[str, Any]:
-    """The config of a data set of `size` x `size` images, or of smaller crops where the images are the bundled photos.
+    """The config of a data set of `size` x `size` images, or of smaller crops of the bundled photos.
 
     Args:
         images: See the command.
-        size: Side in pixels.
+        size: Height and width in pixels.
     """
     if images == BUNDLED:
         return dict(type='BundledPhotos', split='train', crop_size=min(size, BUNDLED_CROP), crops=BUNDLED_CROPS)
