@@ -42,6 +42,10 @@ class CodeLayout:
         object.__setattr__(self, 'positions', positions)
         object.__setattr__(self, 'vocabularies', tuple(check_size('CodeLayout', size) for size in sizes))
 
+    def __str__(self) -> str:
+        sizes = ' x '.join(f'{size:,}' for size in self.vocabularies)
+        return f'{self.positions} of {sizes} codes'
+
     @property
     def slots(self) -> int:
         """The number of codes at each position: 1, residual depth or product groups."""
