@@ -107,7 +107,7 @@ def measure(tokenizer: Tokenizer, images: ImageFolder, folder: Path, kind: str, 
     crops = parse_crops([crop], args.size, flip=flip)
 
     def store(out: Path) -> None:
-        options = dict(batch_size=args.batch_size, num_workers=args.workers, say=lambda line: None)
+        options = dict(batch_size=args.batch_size, num_workers=args.workers, log=lambda line: None)
         extract_codes(tokenizer, images, out, crops, names=dict(tokenizer='', source=''), **options)
 
     def plain(together: bool) -> Callable[[Path], None]:

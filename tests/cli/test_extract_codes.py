@@ -58,7 +58,7 @@ def test_the_command_prints_what_it_made(
     out = tmp_path / 'codes'
     assert extract_codes.main([tokenizer, photos, str(out), *SMALL, '--crop-range', '1.1', '1.05']) == 0
     store = CodesStore(out)
-    assert (len(store), store.views, store.manifest.crops['ranges']) == (24, 20, [1.1, 1.05])
+    assert (len(store), store.num_crops, store.manifest.crops['ranges']) == (24, 20, [1.1, 1.05])
     said = capsys.readouterr().out
     assert f'24 images x 20 crops x 36 codes of 16, as uint16, of tokenizer {store.tokenizer_hash[:12]}' in said
 
@@ -85,7 +85,7 @@ def test_the_bundled_photos_and_the_photo_tokenizer_go_together(tmp_path: Path):
     out, options = tmp_path / 'codes', ['--size', '64', '--crops', 'random', '2', '--flip', '--workers', '0']
     assert extract_codes.main([str(tmp_path / 'tokenizer'), 'bundled', str(out), *options]) == 0
     store = CodesStore(out)
-    assert (len(store), store.views, [store.label(n) for n in range(10)]) == (10, 4, list(range(10)))
+    assert (len(store), store.num_crops, [store.label(n) for n in range(10)]) == (10, 4, list(range(10)))
 
 
 @pytest.mark.parametrize(

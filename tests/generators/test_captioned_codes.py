@@ -228,7 +228,7 @@ def extract(pictures: Path, out: Path) -> CodesStore:
     source = image_source(str(pictures / 'images'))
     names = dict(tokenizer='tiny', source=str(pictures / 'images'))
     crop = SeparateCrops(ADMCenterCrop(8))
-    extract_codes(tiny_tokenizer(), source, out, crop, names=names, max_unreadable=0.2, say=lambda line: None)
+    extract_codes(tiny_tokenizer(), source, out, crop, names=names, max_unreadable=0.2, log=lambda line: None)
     return CodesStore(out)
 
 
@@ -278,7 +278,7 @@ def test_images_in_tars_have_their_captions_in_a_folder_a_tar(pictures: Path, tm
                 write(tmp_path / f't5/a:b {number}/{path.stem}.npy', 1, int(path.stem))
     source = image_source(str(tmp_path / 'tars'), 'shard')
     extract_codes(tiny_tokenizer(), source, tmp_path / 'codes', SeparateCrops(ADMCenterCrop(8)),
-                  names=dict(tokenizer='tiny', source='tars'), say=lambda line: None)  # fmt: skip
+                  names=dict(tokenizer='tiny', source='tars'), log=lambda line: None)  # fmt: skip
     options = dict(images=str(tmp_path / 'tars'), tar_labels='shard', tokens=T, channels=C)
     dataset = CaptionedCodes(str(tmp_path / 'codes'), str(tmp_path / 't5'), **options)
     labels = [dataset[image]['label'] for image in range(12)]

@@ -71,7 +71,7 @@ def test_codes_come_back_and_take_as_few_bits_as_they_need(tmp_path: Path, codeb
     codes[0, 0, 0] = codebook_size - 1
     write(tmp_path / 'store', planned, codes)
     read = CodesStore(tmp_path / 'store')
-    assert (len(read), read.views, read.layout, read.manifest.dtype) == (IMAGES, VIEWS, planned.layout, dtype)
+    assert (len(read), read.num_crops, read.layout, read.manifest.dtype) == (IMAGES, VIEWS, planned.layout, dtype)
     for image in range(IMAGES):
         assert torch.equal(read.all_codes(image), torch.from_numpy(codes[image]))
         assert torch.equal(read.codes(image, 2), torch.from_numpy(codes[image, 2]))
@@ -263,7 +263,7 @@ def test_folders_with_other_files_and_files_are_left_alone(tmp_path: Path):
 def test_two_extractions_never_write_to_one_folder(tmp_path: Path):
     first, second = (CodesWriter(tmp_path / 'store', plan()) for _ in range(2))
     first.open()
-    with pytest.raises(UserError, match='another extraction writes to'):
+    with pytest.raises(UserError, match='another call extracts codes into'):
         second.open()
     first.close()
     assert second.open() == [0, 1, 2]
@@ -379,7 +379,7 @@ def test_llamagens_files_are_read_through_the_same_interface(llamagen: Path):
     for root in (llamagen, llamagen / 'imagenet256_codes'):
         read = open_codes(root, LAYOUT.to_dict())
         assert isinstance(read, LlamaGenFolder)
-        assert (len(read), read.views, read.layout) == (3, VIEWS, LAYOUT)
+        assert (len(read), read.num_crops, read.layout) == (3, VIEWS, LAYOUT)
         assert torch.equal(read.codes(2, 1), torch.full((6,), 2))
         assert torch.equal(read.all_codes(1), torch.ones(VIEWS, 6, dtype=torch.int64))
         assert [read.label(image) for image in range(3)] == [5, 6, 7]

@@ -69,7 +69,7 @@ def test_the_ten_crops_are_torchvisions_of_a_centre_crop(size: int, crop_range: 
     ten = TenCrop(size, [crop_range])
     assert ten.crops[0].size == side
     image = ADMCenterCrop(side)(gradient(400, 300), sample_rng(0, 0))
-    views = ten.views([to_tensor(image)[None]])
+    views = ten.from_windows([to_tensor(image)[None]])
     wanted = torch.stack([to_tensor(crop) for crop in TorchvisionTenCrop(size)(image)])
     assert torch.equal(views, wanted[None])
 
@@ -78,12 +78,12 @@ def test_several_ranges_give_ten_crops_each_and_the_others_mirror_last():
     first, second = (torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8) for side in (13, 12))
     both = TenCrop(12, [1.1, 1.05])
     assert both.count == 20
-    wanted = [TenCrop(12, [1.1]).views([first]), TenCrop(12, [1.05]).views([second])]
-    assert torch.equal(both.views([first, second]), torch.cat(wanted, 1))
+    wanted = [TenCrop(12, [1.1]).from_windows([first]), TenCrop(12, [1.05]).from_windows([second])]
+    assert torch.equal(both.from_windows([first, second]), torch.cat(wanted, 1))
     windows = list(torch.randint(0, 256, (3, 2, 3, 12, 12), dtype=torch.uint8))
     three = parse_crops(['random', '3'], 12, flip=True)
     assert three.count == 6
-    assert torch.equal(three.views(windows), torch.stack([*windows, *(w.flip(-1) for w in windows)], 1))
+    assert torch.equal(three.from_windows(windows), torch.stack([*windows, *(w.flip(-1) for w in windows)], 1))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_crops_that_cannot_be_are_refused(crops: list[str], options: dict, messa
 def test_ten_crops_of_every_image_are_encoded(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
     manifest = extract(photos, tmp_path / 'store', tokenizer, ['ten'])
     store = CodesStore(tmp_path / 'store')
-    assert (len(store), store.views, store.tokenizer_hash) == (6, 10, tokenizer_hash(tokenizer))
+    assert (len(store), store.num_crops, store.tokenizer_hash) == (6, 10, tokenizer_hash(tokenizer))
     assert manifest.source == 'pictures'
     assert [store.label(number) for number in range(6)] == [0, 0, 0, 1, 1, 1]
     for number, path in enumerate(classes_in_order(photos)):
@@ -120,7 +120,7 @@ def test_centre_crops_and_their_mirror_images(photos: Path, tmp_path: Path, toke
     extract(photos, tmp_path / 'plain', tokenizer, ['center'])
     extract(photos, tmp_path / 'flip', tokenizer, ['center'], flip=True)
     plain, flip = CodesStore(tmp_path / 'plain'), CodesStore(tmp_path / 'flip')
-    assert (plain.views, flip.views) == (1, 2)
+    assert (plain.num_crops, flip.num_crops) == (1, 2)
     for number, path in enumerate(classes_in_order(photos)):
         crop = ADMCenterCrop(12)(Image.open(path).convert('RGB'), sample_rng(0, 0))
         pair = [crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
@@ -144,9 +144,9 @@ def test_random_crops_depend_only_on_the_seed_and_the_image(photos: Path, tmp_pa
 
 def test_a_store_without_classes_is_reported_at_its_end(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
     said: list[str] = []
-    extract(photos, tmp_path / 'with', tokenizer, ['center'], say=said.append)
+    extract(photos, tmp_path / 'with', tokenizer, ['center'], log=said.append)
     assert said == []
-    extract(photos / 'class0', tmp_path / 'without', tokenizer, ['center'], say=said.append)
+    extract(photos / 'class0', tmp_path / 'without', tokenizer, ['center'], log=said.append)
     (line,) = said
     assert line.startswith(f'{tmp_path}/without: its images have no classes (label -1)')
     assert 'put the images into a folder a class' in line
@@ -198,7 +198,7 @@ def test_an_extraction_that_was_stopped_goes_on(
         with pytest.raises(KeyboardInterrupt):
             extract(photos, tmp_path / 'stopped', tokenizer, ['ten'], **options)
     monkeypatch.setattr(library.CodesWriter, 'write', lambda self, *a: (said.append(a[0]), write(self, *a))[0])
-    extract(photos, tmp_path / 'stopped', tokenizer, ['ten'], **options, say=said.append)
+    extract(photos, tmp_path / 'stopped', tokenizer, ['ten'], **options, log=said.append)
     assert said == [f'{tmp_path}/stopped: 1 of 3 shards are there already', 1, 2]
     assert_same_files(tmp_path / 'straight', tmp_path / 'stopped')
 

@@ -105,5 +105,5 @@ def test_the_cache_gives_back_what_it_was_given_in_either_way():
     assert torch.equal(values[:, :, :4], v)
     assert cache.keys[0].abs().max() == 0
     assert cache.nbytes == 2 * 2 * 3 * 2 * 5 * 4 * 4
-    with pytest.raises(UserError, match='places 4 to 5 are wanted and there are 5'):
+    with pytest.raises(UserError, match='positions 4 to 5 are wanted and there are 5'):
         cache.check_room(4, 2)

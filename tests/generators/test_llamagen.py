@@ -376,7 +376,7 @@ def test_layouts_and_codes_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match='13 codes do not fit a layout of 12'):
         generator.features(torch.zeros(1, 13, dtype=torch.int64), torch.tensor([0]))
     cache = generator.new_cache(1)
-    with pytest.raises(UserError, match='places 12 to 12 are wanted and there are 12'), torch.no_grad():
+    with pytest.raises(UserError, match='positions 12 to 12 are wanted and there are 12'), torch.no_grad():
         generator.step(torch.tensor([0]), cache, 12)
     with pytest.raises(UserError, match="unknown positions 'rotery'; did you mean 'rotary'"):
         GENERATORS.build(generator_config(positions='rotery'))

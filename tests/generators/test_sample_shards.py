@@ -27,7 +27,6 @@ from fvq_generators.image_sets import (
     check_request,
     draw_samples,
     parse_classes,
-    wait_for_all,
     write_npz,
 )
 from fvq_generators.image_sets.sample_grid import choose_samples
@@ -59,7 +58,7 @@ def drawn_to(root: Path, of: SamplePlan, painter: Painter | None = None, batch_s
     """What one process does."""
     shards = SampleShards(root, of)
     try:
-        draw_samples(painter or Painter(), shards, shards.follow(shards.open()), {}, batch_size)
+        draw_samples(painter or Painter(), shards, shards.open(), {}, batch_size)
     finally:
         shards.close()
     return shards
@@ -77,8 +76,8 @@ def test_neither_batches_nor_ranks_nor_a_kill_change_an_image(tmp_path: Path) ->
     first, second = (SampleShards(tmp_path / 'b', plan()) for _ in range(2))
     opened = first.open()
     for rank, shards in ((1, second), (0, first)):
-        draw_samples(Painter(), shards, shards.follow(opened)[rank::2], {}, batch_size=4)
-    wait_for_all(first, opened[1])
+        draw_samples(Painter(), shards, opened[rank::2], {}, batch_size=4)
+    first.wait(opened)
     assert np.array_equal(images(tmp_path / 'b', plan()), expected)
     with pytest.raises(KeyboardInterrupt):
         drawn_to(tmp_path / 'c', plan(), Painter(dies_after=9), batch_size=3)
@@ -106,7 +105,7 @@ def test_files_are_small_where_images_are_few_and_hold_every_image_once(count: i
     assert of.shards >= min(count / 20, 50), 'work for several processes'
     assert of.shards <= count / 64 + 25, 'and not a file for every image'
     for image in (0, count // 2, count - 1):
-        shard, row = of.place(image)
+        shard, row = of.row(image)
         assert files[shard][row] == image
 
 
@@ -261,7 +260,7 @@ def test_a_full_disk_costs_the_file_that_did_not_fit(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(UserError, match=r'No space left on device.*drawn before are kept: make room'):
-        draw_samples(Painter(), shards, shards.open()[1], {}, batch_size=6)
+        draw_samples(Painter(), shards, shards.open(), {}, batch_size=6)
     with pytest.raises(UserError, match='samples themselves are kept'):
         write_npz(tmp_path / 'a.npz', [np.zeros((1, 4, 5, 3), dtype=np.uint8)], (1, 4, 5, 3), np.zeros(1))
     assert shards.missing() == [1, 2, 3]

@@ -7,7 +7,7 @@ from .llamagen import LlamaGen
 __version__ = '0.2.0'
 __all__ = ['LlamaGen']
 
-# What training alone needs is imported when its registry is first read, as core does with its own.
+# What only training needs is imported when its registry is first read, as core does with its own.
 for registry, module in (
     (MODELS, 'tasks'),
     (MODELS, 'image_generator'),

@@ -14,8 +14,8 @@ from .layers.kv_cache import KVCache
 from .packed_linears import PackedLinears
 from .sampling import Guidance, guide
 
-SIZES = 2  # of batches whose compiled steps are kept
-WORTH_PACKING = 16  # codes: packing takes about as long as a step or two
+KEPT_SIZES = 2  # of batches whose compiled steps are kept
+MIN_CODES_TO_PACK = 16  # codes: packing takes about as long as a step or two
 
 # Logits float32 (B, V) and one number in [0, 1) a row -> tokens (B,). A frozen dataclass such as `Sampler`, so that compiled
 # steps can be found again.
@@ -36,7 +36,7 @@ class CachedModel(Protocol):
     def step(
         self, tokens_B: Tensor, cache: KVCache, position: int | Tensor, visible_BT: Tensor | None = None
     ) -> Tensor:
-        """Read one code at a place of the cache; float32 logits (B, V) of the next."""
+        """Read one code at a position of the cache; float32 logits (B, V) of the next."""
         ...
 
 
@@ -58,12 +58,12 @@ def decode(
 
     Args:
         model: In eval mode.
-        cond: (B, ...), or (2B, ...) with the null conditions behind, where `guidance` is active.
-        prefix: Places that the condition takes.
+        cond: (B, ...), or (2B, ...) with the null conditions behind, if `guidance` is active.
+        prefix: Positions of the condition.
         uniforms_BL: One number in [0, 1) for each code, on the model's device.
         pick: How a token is chosen.
         guidance: Of how many codes, and how strong.
-        visible_BT: bool, which places of the condition and the codes may be looked at, as `cond` has rows; None for all.
+        visible_BT: bool, which positions of the condition and the codes may be attended to, as `cond` has rows; None for all.
         steps: Compiled steps; None runs each operation by itself.
 
     Raises:
@@ -92,7 +92,7 @@ def decode(
                 run = steps.find(model, cache, guided, pick, visible_BT)
                 tokens_B = run(tokens_B, position, uniform_B, scale)
             else:
-                packed.use(cache.batch if L >= WORTH_PACKING else 0)
+                packed.use(cache.batch if L >= MIN_CODES_TO_PACK else 0)
                 logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT)
                 tokens_B = pick(logits_BV if scale is None else guide(logits_BV, scale), uniform_B)
             codes_BL[:, number] = tokens_B
@@ -158,7 +158,7 @@ class StaticStep:
         return self.result_B
 
     def _record(self) -> None:
-        """A step is repeatable: it writes its own place of the cache and nothing else."""
+        """A step is repeatable: it writes its own position of the cache and nothing else."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -173,7 +173,7 @@ class StaticStep:
 class StaticSteps:
     """The compiled steps and caches of one model, kept from one batch to the next. A copy of the model starts without.
 
-    Two sizes of batches are kept, the usual one and that of a last batch; a third takes the place of the older one.
+    Two sizes of batches are kept, the usual one and that of a last batch; a third replaces the older one.
 
     Args:
         backend: Of `torch.compile`.
@@ -200,7 +200,7 @@ class StaticSteps:
         """A cache of that many rows; its memory is the same each time."""
         cache = self.caches.pop(rows, None)  # and to the end, as the one used last
         if cache is None:
-            while len(self.caches) >= SIZES:
+            while len(self.caches) >= KEPT_SIZES:
                 old = self.caches.pop(next(iter(self.caches)))
                 self.steps = {key: step for key, step in self.steps.items() if key[0] != old.keys.data_ptr()}
             cache = model.new_cache(rows)

@@ -115,7 +115,7 @@ class ImageGenerator(SavedModel, nn.Module):
     def identity(self) -> dict[str, str]:
         """Whose images these are: digests of the generator's weights and of its tokenizer.
 
-        Each call reads the weights that are there now, one or two seconds a gigabyte, whatever a file says of them. On
+        Each call reads the weights that are there now, one or two seconds a gigabyte, whatever a file tells about them. On
         another device they are the same; if `load` changed their type, they are those that it found.
         """
         digest = self._digest()

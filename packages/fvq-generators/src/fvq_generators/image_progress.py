@@ -22,17 +22,17 @@ class ImageProgress:
         total: Images of this process.
         rank: Its number.
         world_size: Number of processes.
-        say: Gets the lines.
+        log: Takes the lines.
     """
 
-    def __init__(self, doing: str, total: int, rank: int, world_size: int, say: Callable[[str], Any]) -> None:
-        self.total, self.say, self.done = total, say, 0
+    def __init__(self, doing: str, total: int, rank: int, world_size: int, log: Callable[[str], Any]) -> None:
+        self.total, self.log, self.done = total, log, 0
         self.text = doing if world_size == 1 else f'{doing}, process 1 of {world_size}'
         self.shown = rank == 0
         self.bar: tqdm | None = None
 
     def __enter__(self) -> ImageProgress:
-        self.started = self.said = time.perf_counter()
+        self.started = self.logged = time.perf_counter()
         if self.shown and sys.stderr.isatty():
             self.bar = tqdm(total=self.total, desc=self.text, unit='image', dynamic_ncols=True)
         return self
@@ -42,13 +42,13 @@ class ImageProgress:
             self.bar.close()
 
     def advance(self, images: int) -> None:
-        """Some more are done."""
+        """Advance the bar."""
         self.done += images
         if self.bar is not None:
             self.bar.update(images)
             return
         now = time.perf_counter()
-        if self.shown and now - self.said >= SECONDS_BETWEEN_LINES:
-            self.said, rate = now, self.done / (now - self.started)
+        if self.shown and now - self.logged >= SECONDS_BETWEEN_LINES:
+            self.logged, rate = now, self.done / (now - self.started)
             left = clock((self.total - self.done) / rate)
-            self.say(f'{self.text}: {self.done:,} of {self.total:,} images, {rate:.1f} images/s, time left {left}')
+            self.log(f'{self.text}: {self.done:,} of {self.total:,} images, {rate:.1f} images/s, time left {left}')

@@ -21,11 +21,11 @@ def memory_advice(
     release: Callable[[], None] | None = None,
     doing: str = 'sampling',
 ) -> Iterator[None]:
-    """Around work on a batch: where memory runs out, say how large a batch fits.
+    """Around work on a batch: if memory runs out, the error names a batch that fits.
 
     Args:
         batch: Images at once.
-        device: Where.
+        device: The device of the work.
         bytes_per_image: What a cache keeps of each; 0 where there is none.
         release: Lets go of memory that outlives the work.
         doing: The work, for the message.
@@ -50,7 +50,7 @@ def memory_advice(
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory was the reason; of a CPU torch says so in words alone."""
+    """Whether memory was the reason; on a CPU only the message tells."""
     return isinstance(error, torch.OutOfMemoryError) or 'DefaultCPUAllocator' in str(error)
 
 

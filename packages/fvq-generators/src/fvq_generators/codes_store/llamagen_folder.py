@@ -45,7 +45,7 @@ def twin(codes: Path) -> Path:
 class LlamaGenFolder:
     """Reads `imagenet256_codes/0.npy`, 1.npy, ..., each int64 (1, A, L), and `imagenet256_labels` beside it, each (1,).
 
-    These files say neither which tokenizer made them nor how many codes it has, so the user does.
+    These files tell neither which tokenizer made them nor how many codes it has, so the user does.
 
     Args:
         root: The folder of both, or that of the codes.
@@ -55,7 +55,7 @@ class LlamaGenFolder:
 
     Attributes:
         layout: How the L codes of a crop lie.
-        views: A, the crops of each image, mirrored ones included.
+        num_crops: A, the crops of each image, mirrored ones included.
         tokenizer_hash: As given.
 
     Raises:
@@ -73,7 +73,7 @@ class LlamaGenFolder:
         labels = count_numbered(self.labels_folder)
         if labels != self.size:
             raise UserError(f'{root}: {self.size:,} files of codes but {labels:,} of labels; extract them again.')
-        self.views = self._read(0).shape[0]
+        self.num_crops = self._read(0).shape[0]
 
     def __len__(self) -> int:
         return self.size
@@ -92,15 +92,15 @@ class LlamaGenFolder:
             raise UserError(f'{path} holds {found.dtype} of shape {found.shape}, expected one whole number.')
         return int(found.item())
 
-    def codes(self, image: int, view: int) -> Tensor:
+    def codes(self, image: int, crop: int) -> Tensor:
         """The codes of one crop of an image, int64 (L,).
 
         Raises:
             UserError: They are outside the vocabulary, or their file is damaged.
             IndexError: There is no such image or crop.
         """
-        check_index(view, self.views, 'crop', self.root)
-        return checked_codes(self._read(image)[view], self.layout, str(self.codes_folder / f'{image}.npy'))
+        check_index(crop, self.num_crops, 'crop', self.root)
+        return checked_codes(self._read(image)[crop], self.layout, str(self.codes_folder / f'{image}.npy'))
 
     def all_codes(self, image: int) -> Tensor:
         """The codes of every crop of an image, int64 (A, L).
@@ -112,10 +112,10 @@ class LlamaGenFolder:
         return checked_codes(self._read(image), self.layout, str(self.codes_folder / f'{image}.npy'))
 
     def check_tokenizer(self, tokenizer: Tokenizer | str) -> None:
-        """Refuse a tokenizer that did not make these codes.
+        """Raise if another tokenizer made these codes.
 
         Raises:
-            UserError: It is another, or whose codes these are was not said.
+            UserError: Another did, or it is not known which did.
         """
         given = tokenizer if isinstance(tokenizer, str) else hash_of(tokenizer)
         if not self.tokenizer_hash:
@@ -128,8 +128,8 @@ class LlamaGenFolder:
         check_index(image, self.size, 'image', self.root)
         path = self.codes_folder / f'{image}.npy'
         found = load(path)
-        L, views = self.layout.length, getattr(self, 'views', found.shape[1] if found.ndim == 3 else 0)
-        if found.dtype.kind not in 'iu' or found.shape != (1, views, L) or not views:
+        L, num_crops = self.layout.length, getattr(self, 'num_crops', found.shape[1] if found.ndim == 3 else 0)
+        if found.dtype.kind not in 'iu' or found.shape != (1, num_crops, L) or not num_crops:
             raise UserError(
                 f'{path} holds {found.dtype} of shape {found.shape}, expected whole numbers of shape (1, crops, {L}); '
                 'is the layout right?'

@@ -79,7 +79,7 @@ class Manifest:
         return sum(shard.images for shard in self.shards)
 
     @property
-    def views(self) -> int:
+    def num_crops(self) -> int:
         """A, the crops of an image."""
         return int(self.crops['count'])
 
@@ -130,7 +130,7 @@ class Manifest:
                 wrong.append('shards')
             if any(Path(shard.file).name != shard.file for shard in manifest.shards):
                 wrong.append('file')
-            if manifest.views < 1:
+            if manifest.num_crops < 1:
                 wrong.append('crops')
         except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
             raise UserError(
@@ -141,7 +141,7 @@ class Manifest:
         return manifest
 
     def refuse_difference(self, other: Manifest, where: str | Path) -> None:
-        """Refuse to continue an extraction with other settings.
+        """Raise if an extraction would continue with other settings.
 
         Args:
             other: What is there.
@@ -177,5 +177,7 @@ def read_manifest(root: str | Path) -> Manifest:
     """
     path = Path(root) / MANIFEST_NAME
     if not path.exists():
-        raise UserError(f'{root} is no codes store: it has no {MANIFEST_NAME}; make one with tools/extract_codes.py.')
+        raise UserError(
+            f'{root} is not a codes store: it has no {MANIFEST_NAME}; make one with tools/extract_codes.py.'
+        )
     return Manifest.from_dict(read_json_object(path, 'extract the codes again'), path)

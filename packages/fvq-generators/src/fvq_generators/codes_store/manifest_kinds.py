@@ -22,11 +22,11 @@ KINDS: dict[str, type] = dict(
     labels_sha256=str,
 )
 SHARD_KINDS: dict[str, type] = dict(file=str, images=int, bytes=int, sha256=str)
-WORDS = {str: 'text', int: 'a whole number from 0', bool: 'true or false', list: 'a list', dict: 'an object'}
+KIND_NAMES = {str: 'text', int: 'a whole number from 0', bool: 'true or false', list: 'a list', dict: 'an object'}
 
 
 def check_kinds(given: Mapping[str, Any]) -> None:
-    """Refuse a manifest, as JSON gives it, with a value of another kind.
+    """Raise if a value of a manifest, as JSON gives it, is of another kind.
 
     Raises:
         TypeError: Naming the first.
@@ -47,13 +47,13 @@ def check_kinds(given: Mapping[str, Any]) -> None:
 
 
 def check(what: str, value: Any, kind: type, negative: bool = False) -> None:
-    """Refuse a value of another kind; True is no number.
+    """Raise if a value is of another kind; True is not a number.
 
     Raises:
         TypeError: Saying what was expected.
     """
     if type(value) is not kind or (kind is int and value < 0 and not negative):
-        raise TypeError(f"'{what}' is {value!r}, expected {WORDS[kind]}")
+        raise TypeError(f"'{what}' is {value!r}, expected {KIND_NAMES[kind]}")
 
 
 def flat(value: Any) -> list[Any]:

@@ -21,7 +21,7 @@ def open_codes(
 
     Args:
         root: The folder.
-        layout: For LlamaGen's files, what they do not say; a store must agree with it.
+        layout: For LlamaGen's files, which do not hold it; a store must agree with it.
         tokenizer_hash: Likewise.
 
     Raises:

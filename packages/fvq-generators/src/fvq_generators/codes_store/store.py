@@ -19,7 +19,7 @@ from .manifest import LABELS_NAME, read_manifest
 if TYPE_CHECKING:
     from fvq_core.tokenizer import Tokenizer
 
-AGAIN = 'extract the codes again, or copy the store again'
+REMEDY = 'extract the codes again, or copy the store again'
 
 
 class CodesStore:
@@ -29,9 +29,9 @@ class CodesStore:
         root: The folder.
 
     Attributes:
-        manifest: What the folder says of itself.
+        manifest: The contents of its `manifest.json`.
         layout: How the L codes of a crop lie.
-        views: A, the crops of each image.
+        num_crops: A, the crops of each image.
         tokenizer_hash: Whose codes they are.
 
     Raises:
@@ -46,10 +46,10 @@ class CodesStore:
             path = self.root / shard.file
             size = path.stat().st_size if path.is_file() else None
             if size is None:
-                raise UserError(f'{path} is missing, one of {len(self.manifest.shards)} shards; {AGAIN}.')
+                raise UserError(f'{path} is missing, one of {len(self.manifest.shards)} shards; {REMEDY}.')
             if size != shard.bytes:
-                raise UserError(f'{path} has {size:,} bytes, its manifest says {shard.bytes:,}; {AGAIN}.')
-        self.layout, self.views = self.manifest.layout, self.manifest.views
+                raise UserError(f'{path} has {size:,} bytes, its manifest says {shard.bytes:,}; {REMEDY}.')
+        self.layout, self.num_crops = self.manifest.layout, self.manifest.num_crops
         self.tokenizer_hash: str = self.manifest.tokenizer_hash
         self.ends = np.cumsum([shard.images for shard in self.manifest.shards])
         self.labels: np.ndarray = self._map(LABELS_NAME, (self.manifest.images,), np.dtype(np.int64))
@@ -71,7 +71,7 @@ class CodesStore:
         check_index(image, len(self.labels), 'image', self.root)
         return int(self.labels[image])
 
-    def codes(self, image: int, view: int) -> Tensor:
+    def codes(self, image: int, crop: int) -> Tensor:
         """The codes of one crop of an image, int64 (L,).
 
         Raises:
@@ -79,8 +79,8 @@ class CodesStore:
             IndexError: There is no such image or crop.
         """
         codes_AL, where = self._image(image)
-        check_index(view, self.views, 'crop', where)
-        return checked_codes(codes_AL[view], self.layout, where)
+        check_index(crop, self.num_crops, 'crop', where)
+        return checked_codes(codes_AL[crop], self.layout, where)
 
     def all_codes(self, image: int) -> Tensor:
         """The codes of every crop of an image, int64 (A, L).
@@ -93,7 +93,7 @@ class CodesStore:
         return checked_codes(codes_AL, self.layout, where)
 
     def check_tokenizer(self, tokenizer: Tokenizer | str) -> None:
-        """Refuse a tokenizer that did not make these codes.
+        """Raise if another tokenizer made these codes.
 
         Args:
             tokenizer: The tokenizer, or its hash.
@@ -114,7 +114,7 @@ class CodesStore:
         for name, digest in {**wanted, LABELS_NAME: self.manifest.labels_sha256}.items():
             with open(self.root / name, 'rb') as file:
                 if hashlib.file_digest(file, 'sha256').hexdigest() != digest:
-                    raise UserError(f'{self.root / name} is not what was written; {AGAIN}.')
+                    raise UserError(f'{self.root / name} is not what was written; {REMEDY}.')
 
     def _image(self, image: int) -> tuple[np.ndarray, str]:
         """The codes (A, L) of an image, and what they are called."""
@@ -122,7 +122,7 @@ class CodesStore:
         number = int(np.searchsorted(self.ends, image, side='right'))
         shard = self.manifest.shards[number]
         if number not in self.maps:
-            shape = (shard.images, self.views, self.layout.length)
+            shape = (shard.images, self.num_crops, self.layout.length)
             self.maps[number] = self._map(shard.file, shape, self.manifest.dtype)
         row = image - (int(self.ends[number - 1]) if number else 0)
         return self.maps[number][row], f'{self.root / shard.file}, image {row}'
@@ -132,16 +132,16 @@ class CodesStore:
         try:
             found = map_npy(path)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f'{path} cannot be read ({" ".join(str(error).split())}); {AGAIN}.') from error
+            raise UserError(f'{path} cannot be read ({" ".join(str(error).split())}); {REMEDY}.') from error
         if found.shape != shape or found.dtype != dtype:
             raise UserError(
-                f'{path} holds {found.dtype} of shape {found.shape}, expected {dtype} of shape {shape}; {AGAIN}.'
+                f'{path} holds {found.dtype} of shape {found.shape}, expected {dtype} of shape {shape}; {REMEDY}.'
             )
         return found
 
 
 def check_index(index: int, size: int, what: str, where: str | Path) -> None:
-    """Refuse a number that is none of an image or a crop; a negative one would count from the end or name another file.
+    """Raise if there is no image or crop of a number; a negative one would count from the end or name another file.
 
     Raises:
         IndexError: Saying which there are; a loop over a data set ends with it.
@@ -165,7 +165,7 @@ def checked_codes(codes: np.ndarray, layout: Any, where: str) -> Tensor:
 
 
 def refuse_other_tokenizer(store: str, made_by: str, given: str, note: str) -> None:
-    """Refuse a tokenizer whose hash is not the one that made the codes.
+    """Raise if a tokenizer's hash is not that of the one that made the codes.
 
     Raises:
         UserError: With the start of both.

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import filelock
 import numpy as np
 
 from fvq_core.errors import UserError
-from fvq_core.files.atomic import remove_leftovers, write_atomically
 from fvq_core.files.json import read_json
 
+from ..planned_folder import LOCK_NAME, PlannedFolder
 from .manifest import LABELS_NAME, MANIFEST_NAME, Manifest, Shard, read_manifest
 
-KEPT = 'What was written before is kept: make room and run the same command again.'
-LOCK_NAME = '.lock'
 
-
-class CodesWriter:
+class CodesWriter(PlannedFolder):
     """A folder that becomes a store.
 
     A shard covers a fixed range of the source's images and is written whole: first the codes, then a note of which
     images they belong to, which is what counts as done. `finish` turns the notes into labels and manifest and removes
-    them. What a store holds so depends on neither the number of processes nor on how often they were killed.
+    them. So what a store holds depends neither on the number of processes nor on how often they were killed.
 
     Args:
         root: The folder.
         plan: The manifest of the store to be, not complete.
     """
 
-    def __init__(self, root: str | Path, plan: Manifest) -> None:
-        self.root, self.plan = Path(root), plan
-        self.lock = filelock.FileLock(self.root / LOCK_NAME, blocking=False)
+    activity = 'extracts codes into'
+    intact = 'What was written before is kept: make room and run the same command again.'
+    plan: Manifest
+
+    def files(self) -> int:
+        return self.plan.number_of_shards
+
+    def is_done(self, number: int) -> bool:
+        return self._note(number).exists()
 
     def open(self) -> list[int]:
         """Prepare the folder, for one process before all others start.
 
         Returns:
-            The shards to be made; none where the store is complete.
+            The shards to be made; none if the store is complete.
 
         Raises:
             UserError: The folder holds something else, or codes made with other settings, or another extraction runs.
@@ -57,19 +57,12 @@ class CodesWriter:
         if self._complete():
             self._remove_notes()
             return []
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self.lock.acquire()
-        except filelock.Timeout as error:
-            raise UserError(f'another extraction writes to {self.root}; wait for it, or stop it.') from error
-        except OSError as error:
-            raise UserError(f'{self.root} cannot be written to ({error.strerror or error}).') from error
+        self.acquire()
         if self._complete():  # another extraction ended in between
             return []
-        remove_leftovers(self.root)
         if not (self.root / MANIFEST_NAME).exists():
             self._write_manifest(self.plan)
-        return [shard for shard in range(self.plan.number_of_shards) if not self._note(shard).exists()]
+        return self.missing()
 
     def write(self, shard: int, codes_NAL: np.ndarray, images: Sequence[int], labels: Sequence[int]) -> None:
         """Write a shard.
@@ -83,25 +76,9 @@ class CodesWriter:
         Raises:
             UserError: The disk is full; shards that were written before are kept.
         """
-        buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(codes_NAL, dtype=self.plan.dtype), allow_pickle=False)
-        data = buffer.getvalue()
+        data = self.write_array(shard_name(shard), codes_NAL.astype(self.plan.dtype))
         facts = dict(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        write_atomically(self.root / shard_name(shard), data, KEPT)
-        note = dict(facts, images=list(images), labels=list(labels))
-        write_atomically(self._note(shard), json.dumps(note).encode(), KEPT)
-
-    def missing(self) -> int:
-        """Shards that no process has finished yet."""
-        return sum(not self._note(shard).exists() for shard in range(self.plan.number_of_shards))
-
-    def wait(self, seconds: float = 0.2) -> None:
-        """Wait for the shards of other processes: by looking, since a collective would give up on a late one.
-
-        When a process dies, its launcher ends them all.
-        """
-        while self.missing():
-            time.sleep(seconds)
+        self.write_json(self._note(shard).name, dict(facts, images=list(images), labels=list(labels)))
 
     def wait_complete(self, seconds: float = 0.2) -> None:
         """Wait for the process that calls `finish`."""
@@ -128,19 +105,11 @@ class CodesWriter:
             read = set(note['images'])
             unreadable += [name(image) for image in self.plan.shard_images(number) if image not in read]
         refuse_unreadable(unreadable, self.plan.source_images, allowed)
-        buffer = io.BytesIO()
-        np.save(buffer, np.array(labels, dtype=np.int64), allow_pickle=False)
-        write_atomically(self.root / LABELS_NAME, buffer.getvalue(), KEPT)
-        manifest = self.plan.finished(shards, unreadable, hashlib.sha256(buffer.getvalue()).hexdigest())
+        data = self.write_array(LABELS_NAME, np.array(labels, dtype=np.int64))
+        manifest = self.plan.finished(shards, unreadable, hashlib.sha256(data).hexdigest())
         self._write_manifest(manifest)
         self._remove_notes()
         return manifest
-
-    def close(self) -> None:
-        """Let another process have the folder."""
-        if self.lock.is_locked:
-            self.lock.release()
-            (self.root / LOCK_NAME).unlink(missing_ok=True)
 
     def _complete(self) -> bool:
         """Whether the store is there, made as planned."""
@@ -158,8 +127,7 @@ class CodesWriter:
         return self.root / f'shard-{shard:05d}.json'
 
     def _write_manifest(self, manifest: Manifest) -> None:
-        text = json.dumps(manifest.to_dict(), indent=2) + '\n'
-        write_atomically(self.root / MANIFEST_NAME, text.encode(), KEPT)
+        self.write_json(MANIFEST_NAME, manifest.to_dict(), indent=2)
 
 
 def shard_name(shard: int) -> str:
@@ -168,7 +136,7 @@ def shard_name(shard: int) -> str:
 
 
 def refuse_unreadable(names: Sequence[str], images: int, allowed: float) -> None:
-    """Stop where too many images cannot be read.
+    """Raise if too many images cannot be read.
 
     Raises:
         UserError: With their number and the last one's name.

@@ -67,7 +67,6 @@ def main(argv: Sequence[str] | None) -> None:
 
     from fvq_core.errors import UserError
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
-    from fvq_core.ops.ranks import broadcast_result
 
     from ..image_generator import ImageGenerator
     from ..image_progress import ImageProgress
@@ -80,7 +79,6 @@ def main(argv: Sequence[str] | None) -> None:
         check_request,
         draw_samples,
         parse_classes,
-        wait_for_all,
     )
 
     model = ImageGenerator.load(args.generator, args.tokenizer, precision=args.precision, weights=args.weights)
@@ -104,15 +102,14 @@ def main(argv: Sequence[str] | None) -> None:
     rank, world_size = get_dist_info()
     shards = SampleShards(Path(args.out) / 'shards', plan)
     try:
-        missing = shards.follow(broadcast_result(shards.open if rank == 0 else None))
-        own = missing[rank::world_size]
+        missing, own = shards.open_together()
         total = sum(len(shards.plan.shard(number)) for number in own)
         with ImageProgress('sampling', total, rank, world_size, print) as progress:
             draw_samples(model, shards, own, options, args.batch_size, progress.advance, captions)
         if dist.is_initialized():
             dist.destroy_process_group()
         if rank == 0:
-            wait_for_all(shards, missing)
+            shards.wait(missing)
             for line in SampleOutputs(Path(args.out), shards).write(npz=args.npz, images=args.images):
                 print(line)
     finally:

@@ -55,7 +55,7 @@ def read_features(path: str | Path, tokens: int, channels: int) -> np.ndarray:
 
 
 def pad_left(features_nC: np.ndarray, tokens: int) -> tuple[Tensor, Tensor]:
-    """Features at the end of T places.
+    """Features at the end of T positions.
 
     Returns:
         float32 (T, C), zeros before the caption, and bool (T,), True where the caption is.

@@ -19,7 +19,7 @@ class NumberedCaptions:
     """`NUMBER.npy`, where NUMBER is that of the image in its codes.
 
     `tools/extract_codes.py` numbers the images of a folder by their sorted paths (10.jpg comes before 2.jpg), and those of
-    tars by tar and place; LlamaGen's folders of codes are numbered themselves.
+    tars by tar and position; LlamaGen's folders of codes are numbered themselves.
 
     Raises:
         UserError: A store that left out images: the numbers of the others are no longer those of the data set.
@@ -59,7 +59,7 @@ class CaptionsByName:
         for store in stores:
             if not isinstance(store, CodesStore):
                 raise UserError(
-                    f'{store.root} does not say which images its codes are of; name the captions 0.npy, 1.npy, ... and '
+                    f'{store.root} does not tell which images its codes are of; name the captions 0.npy, 1.npy, ... and '
                     'leave out images.'
                 )
             if store.manifest.source_digest != digest:
@@ -128,4 +128,4 @@ def left_out(manifest: Manifest, name: Any) -> set[int]:
 
 def starts(path: str) -> list[int]:
     """Where the ends of a path start, the longest first."""
-    return [0, *(place + 1 for place, letter in enumerate(path) if letter == '/')]
+    return [0, *(index + 1 for index, letter in enumerate(path) if letter == '/')]

@@ -40,17 +40,17 @@ class CaptionedCodes(CodesDataset):
     were made of is checked. LlamaGen's `LIST/LINE.npy` fit images `LIST/LINE.jpg`.
 
     Each is a `.npy` file of floats (1, n, C), as LlamaGen writes them, or (n, C). As released, captions stand at the end of T
-    places; of longer ones the first T vectors are kept; and an image whose file is missing, damaged or empty stays in its
+    positions; of longer ones the first T vectors are kept; and an image whose file is missing, damaged or empty stays in its
     batch with `valid` 0, by which the loss leaves it out. So it is with features that are not finite. Such files are counted
     and logged like unreadable images, and end the run where there are too many (`max_unreadable` of the data loader).
 
-    What an item holds is a function of seed and position alone, as in `CodesDataset`.
+    What an item holds is a function only of seed and position, as in `CodesDataset`.
 
     Args:
         root: See `CodesDataset`.
         captions: The folder of features.
         images: What the codes were extracted from, for captions that are named like their images.
-        tokens: T, the places of a caption; `caption_tokens` of the generator.
+        tokens: T, the positions of a caption; `caption_tokens` of the generator.
         channels: C, the channels of the text encoder; `caption_dim` of the generator. Flan-T5-XL has 2,048.
         short_captions: A second folder with features of shorter captions, as in LlamaGen's second stage.
         short_share: How often an image comes with the short one.

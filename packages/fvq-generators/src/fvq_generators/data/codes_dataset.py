@@ -30,7 +30,7 @@ class CodesSample(TypedDict):
 class CodesDataset(Dataset):
     """The codes of a store, or of several stores of the same images, mixed evenly as LlamaGen mixes two crop ranges.
 
-    Which crop is shown is a function of the seed and the position in the data order alone, so a run resumes exactly
+    Which crop is shown is a function only of the seed and the position in the data order, so a run resumes exactly
     from any position, with any number of workers. Without a position (in an evaluation) it is fixed for each image.
 
     Args:
@@ -41,7 +41,7 @@ class CodesDataset(Dataset):
 
     Attributes:
         layout: The `CodeLayout` of every item.
-        tokenizer_hash: Whose codes they are; empty where a LlamaGen folder does not say.
+        tokenizer_hash: Whose codes they are; empty for a LlamaGen folder, which does not tell.
 
     Raises:
         UserError: See `CodesStore`; or stores that do not belong together.
@@ -88,12 +88,12 @@ class CodesDataset(Dataset):
                     f'CodesDataset: image {number} has label {label} in {self.stores[0].root} and {store.label(number)} '
                     f'in {store.root}; mix stores of the same images.'
                 )
-            return CodesSample(codes=store.codes(number, rng.randrange(store.views)), label=label)
+            return CodesSample(codes=store.codes(number, rng.randrange(store.num_crops)), label=label)
         except UserError as error:
             return CodesSample(codes=None, label=-1, error=str(error))
 
     def check_tokenizer(self, tokenizer: Any) -> None:
-        """Refuse a tokenizer, or its hash, that did not make these codes.
+        """Raise if a tokenizer, or its hash, is not that of these codes.
 
         Raises:
             UserError: It is another.

@@ -24,7 +24,7 @@ class RandomCaptionedCodes(RandomCodes):
         layout: How codes lie, as a dict.
         images: Number of images.
         classes: Labels go round them.
-        tokens: T, the places of a caption.
+        tokens: T, the positions of a caption.
         channels: C, of its features.
     """
 

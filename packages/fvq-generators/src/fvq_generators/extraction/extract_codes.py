@@ -13,7 +13,6 @@ from mmengine.dist import get_dist_info
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
-from fvq_core.ops.ranks import broadcast_result
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint
@@ -36,7 +35,7 @@ def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) ->
         weights: Of a checkpoint: the moving average or the weights as trained; see `load_task`.
 
     Raises:
-        UserError: There is none, or it is no tokenizer.
+        UserError: There is none, or it is not a tokenizer.
     """
     if not source.endswith('.pth'):
         if weights is not None:
@@ -96,7 +95,7 @@ def extract_codes(
     precision: str = 'float32',
     max_unreadable: float = 0.1,
     seed: int = 0,
-    say: Callable[[str], Any] = print,
+    log: Callable[[str], Any] = print,
 ) -> Manifest:
     """Encode every crop of every image into a store, or continue where an earlier call was stopped.
 
@@ -115,7 +114,7 @@ def extract_codes(
         precision: Of the encoder, `'float32'` or `'bfloat16'`.
         max_unreadable: Largest tolerated share of images that cannot be read.
         seed: Of random crops.
-        say: Gets a line for people.
+        log: Takes lines of progress.
 
     Returns:
         The manifest of the complete store.
@@ -134,14 +133,13 @@ def extract_codes(
     plan = plan_store(tokenizer, images, multi_crop, names, shard_size, precision, seed)
     writer, (rank, world_size) = CodesWriter(out, plan), get_dist_info()
     try:
-        pending = broadcast_result(writer.open if rank == 0 else None)
+        pending, own = writer.open_together()
         done = plan.number_of_shards - len(pending)
         if done and rank == 0:
-            say(f'{out}: {done:,} of {plan.number_of_shards:,} shards are there already')
+            log(f'{out}: {done:,} of {plan.number_of_shards:,} shards are there already')
         reader = ShardReader(ImageWindows(images, multi_crop, seed), plan, max_unreadable, batch_size, num_workers)
-        own = pending[rank::world_size]
         total = sum(len(plan.shard_images(shard)) for shard in own)
-        with ImageProgress('extracting', total, rank, world_size, say) as progress:
+        with ImageProgress('extracting', total, rank, world_size, log) as progress:
             for shard, numbers, codes_NAL in reader.read(own, tokenizer, precision, progress.advance):
                 writer.write(shard, codes_NAL, numbers, [images.label(number) for number in numbers])
         if rank == 0 and not read_manifest(out).complete:
@@ -151,7 +149,7 @@ def extract_codes(
         nameless = int((np.asarray(images.labels) < 0).sum())
         if nameless and rank == 0:
             which = 'its images have no classes' if nameless == len(images) else f'{nameless:,} images have no class'
-            say(
+            log(
                 f'{out}: {which} (label -1), so no class-conditional generator can train on it; put the images into a folder a '
                 'class (in tars: .cls members, or --tar-labels shard) and extract again for one'
             )

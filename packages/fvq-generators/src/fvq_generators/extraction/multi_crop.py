@@ -1,6 +1,6 @@
 """Several crops of one image: what a generator is trained on, since its codes are made once and cannot be augmented.
 
-A loader process cuts *windows*, as few pixels as the crops need; the *views* are sliced out of them and mirrored on the
+A loader process cuts *windows*, as few pixels as the crops need; the *crops* are sliced out of them and mirrored on the
 device. The ten crops of an image are then one window, an eighth of their bytes.
 """
 
@@ -28,15 +28,15 @@ class MultiCrop(Protocol):
     """Which crops are taken of an image.
 
     Attributes:
-        count: A, the views of one image, mirrored ones included.
+        count: A, the crops of one image, mirrored ones included.
         crops: What cuts the windows, in order.
     """
 
     count: int
     crops: list[ADMCrop]
 
-    def views(self, windows: Sequence[Tensor]) -> Tensor:
-        """The windows of n images, uint8 (n, 3, s, s) each, to their views, uint8 (n, A, 3, size, size)."""
+    def from_windows(self, windows: Sequence[Tensor]) -> Tensor:
+        """The windows of n images, uint8 (n, 3, s, s) each, to their crops, uint8 (n, A, 3, size, size)."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ class TenCrop:
         self.size, self.ranges, self.count = size, tuple(ranges), 10 * len(ranges)
         self.crops: list[ADMCrop] = [ADMCenterCrop(int(size * value), upsample) for value in ranges]
 
-    def views(self, windows: Sequence[Tensor]) -> Tensor:
-        found = [view for window in windows for side in (window, window.flip(-1)) for view in self._five(side)]
+    def from_windows(self, windows: Sequence[Tensor]) -> Tensor:
+        found = [crop for window in windows for image in (window, window.flip(-1)) for crop in self._five(image)]
         return torch.stack(found, dim=1)
 
     def _five(self, window: Tensor) -> list[Tensor]:
@@ -92,9 +92,9 @@ class SeparateCrops:
         self.crop, self.flip, self.count = crop, flip, number * (1 + flip)
         self.crops = [crop] * number
 
-    def views(self, windows: Sequence[Tensor]) -> Tensor:
-        views = torch.stack(list(windows), dim=1)
-        return torch.cat([views, views.flip(-1)], dim=1) if self.flip else views
+    def from_windows(self, windows: Sequence[Tensor]) -> Tensor:
+        crops = torch.stack(list(windows), dim=1)
+        return torch.cat([crops, crops.flip(-1)], dim=1) if self.flip else crops
 
     def to_dict(self) -> dict[str, Any]:
         crop = self.crop
@@ -136,12 +136,12 @@ class ImageWindows(Dataset):
     """The windows of each image of a dataset, each file opened and decoded once.
 
     An item is `number`, `windows` (uint8 (3, s, s) each; None if the file cannot be read), the `reason` why it cannot, and
-    `error`, a user's mistake carried out of a loader process.
+    `error`, an error of the user carried out of a loader process.
 
     Args:
         images: The images; their own transforms are not used.
         multi_crop: What to cut.
-        seed: Of random crops: they depend on it and on the image's number alone.
+        seed: Of random crops: they depend only on it and on the image's number.
     """
 
     def __init__(self, images: ImageDataset, multi_crop: MultiCrop, seed: int = 0) -> None:
@@ -156,8 +156,8 @@ class ImageWindows(Dataset):
             windows = self._cut(image, sample_rng(self.seed, index))
         except UnreadableImageError as error:
             return dict(number=index, windows=None, reason=str(error), error=None)
-        except UserError as mistake:  # not the file's fault
-            return dict(number=index, windows=None, reason=None, error=f'{self.images.name(index)}: {mistake}')
+        except UserError as error:  # not the file's fault
+            return dict(number=index, windows=None, reason=None, error=f'{self.images.name(index)}: {error}')
         return dict(number=index, windows=windows, reason=None, error=None)
 
     def _cut(self, image: Image.Image, rng: random.Random) -> list[Tensor]:

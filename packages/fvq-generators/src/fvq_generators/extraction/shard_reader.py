@@ -24,15 +24,15 @@ logger = logging.getLogger('fvq')
 
 
 @torch.inference_mode()
-def encode_views(
-    tokenizer: Tokenizer, views_NCHW: Tensor, batch_size: int, precision: str = 'float32'
+def encode_crops(
+    tokenizer: Tokenizer, crops_NCHW: Tensor, batch_size: int, precision: str = 'float32'
 ) -> Iterator[Tensor]:
     """Codes (n, L) of crops, uint8 (N, 3, size, size), `batch_size` at a time.
 
     Codes are searched in float32 whatever the precision of the encoder.
     """
-    device = views_NCHW.device
-    for batch in views_NCHW.split(batch_size):
+    device = crops_NCHW.device
+    for batch in crops_NCHW.split(batch_size):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
             codes = tokenizer.encode(from_uint8(batch))
         yield codes.indices_BL
@@ -41,7 +41,7 @@ def encode_views(
 class ShardReader:
     """Shards of codes, one after another: images are read ahead by workers, across shards.
 
-    What is encoded together depends on shard and batch size alone, so a code never depends on which process made it.
+    What is encoded together depends only on shard and batch size, so a code never depends on which process made it.
 
     Args:
         windows: The images, cut.
@@ -66,14 +66,14 @@ class ShardReader:
         Args:
             shards: Which.
             tokenizer: Encodes them.
-            precision: Of its encoder.
-            advance: Told of images that are done.
+            precision: The encoder's, `float32` or `bfloat16`.
+            advance: Takes the number of images that are done.
 
         Raises:
-            UserError: A user's mistake in the data, or too many unreadable images.
+            UserError: An error of the user in the data, or too many unreadable images.
         """
         device = next(tokenizer.parameters()).device
-        together = max(1, self.batch_size // self.plan.views)
+        together = max(1, self.batch_size // self.plan.num_crops)
         batches = [
             (shard, list(numbers[start : start + together]))
             for shard in shards
@@ -94,9 +94,9 @@ class ShardReader:
             numbers += batch['numbers']
             if batch['numbers']:
                 on_device = [window.to(device, non_blocking=True) for window in batch['windows']]
-                views = self.windows.multi_crop.views(on_device).flatten(0, 1)
+                crops = self.windows.multi_crop.from_windows(on_device).flatten(0, 1)
                 try:
-                    codes += [c.int() for c in encode_views(tokenizer, views, self.batch_size, precision)]
+                    codes += [c.int() for c in encode_crops(tokenizer, crops, self.batch_size, precision)]
                 except NonFiniteError as error:
                     first, last = (self.windows.images.name(batch['numbers'][end]) for end in (0, -1))
                     raise NonFiniteError(f'images from {first} to {last}: {error}') from error
@@ -104,7 +104,7 @@ class ShardReader:
             if wanted[-1] + 1 == self.plan.shard_images(shard).stop:
                 found = torch.cat(codes).cpu() if codes else torch.empty(0, self.plan.layout.length, dtype=torch.int32)
                 self.plan.layout.check(found)
-                yield shard, numbers, found.reshape(len(numbers), self.plan.views, self.plan.layout.length).numpy()
+                yield shard, numbers, found.reshape(len(numbers), self.plan.num_crops, self.plan.layout.length).numpy()
                 numbers, codes = [], []
 
     def _check(self, batch: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from ..pretrained import save_generator
 
 @HOOKS.register_module()
 class GeneratorReportHook(Hook):
-    """Refuses training codes that the generator cannot model, and reports at the end.
+    """Checks that the generator can model the training codes, and reports at the end.
 
     The folder `generator` of the work dir holds the generator, and whose tokenizer's codes it has learned; so does every
     checkpoint.
@@ -61,7 +61,7 @@ class GeneratorReportHook(Hook):
             )
 
     def before_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with the codes of another tokenizer: the checkpoint would then claim to know it."""
+        """Raise if the run would go on with codes of another tokenizer: its checkpoints would then name that one."""
         self.learned, given = checkpoint.get('tokenizer_hash', ''), self.tokenizer_hash(runner)
         if self.learned and given not in ('', self.learned):
             raise UserError(

@@ -1,7 +1,7 @@
 """Image samples of a generator: planned, drawn by any number of processes, kept on the disk, gathered for evaluation."""
 
 from .caption_folder import CaptionFolder
-from .draw import check_request, draw_samples, wait_for_all
+from .draw import check_request, draw_samples
 from .npz_file import write_npz
 from .outputs import SampleOutputs
 from .sample_plan import SHARD_IMAGES, SamplePlan, parse_classes
@@ -16,6 +16,5 @@ __all__ = [
     'check_request',
     'draw_samples',
     'parse_classes',
-    'wait_for_all',
     'write_npz',
 ]

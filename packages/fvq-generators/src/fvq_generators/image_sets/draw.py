@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -19,13 +18,13 @@ from .sample_shards import SampleShards
 
 
 class ImageModel(Protocol):
-    """What draws images (B, 3, H, W) in [-1, 1], each from its class or caption and its seed alone."""
+    """What draws images (B, 3, H, W) in [-1, 1], each only from its class or caption and its seed."""
 
     def sample(self, classes: Any, *, seeds: list[int], **settings: Any) -> Tensor: ...
 
 
 def check_request(generator: Generator, settings: dict[str, Any], batch_size: int) -> None:
-    """Refuse what could not be drawn, before anything is written.
+    """Raise if a request could not be drawn, before anything is written.
 
     Args:
         generator: Draws codes.
@@ -50,7 +49,7 @@ def draw_samples(
     advance: Callable[[int], Any] = lambda images: None,
     captions: CaptionFolder | None = None,
 ) -> None:
-    """Draw shards. What is drawn together depends on shard and batch size alone, not on which process draws it.
+    """Draw shards. What is drawn together depends only on shard and batch size, not on which process draws it.
 
     Args:
         model: Draws.
@@ -58,8 +57,8 @@ def draw_samples(
         numbers: Which shards: this process's share of those that are missing.
         settings: For the model: guidance, temperature, filters.
         batch_size: Images at a time.
-        advance: Is told how many images were drawn.
-        captions: What the plan's classes are the numbers of; None where they are classes.
+        advance: Takes the number of images that were drawn.
+        captions: What the plan's classes are the numbers of; None if they are classes.
 
     Raises:
         UserError: The disk is full, or whatever the model refuses.
@@ -75,9 +74,3 @@ def draw_samples(
             blocks.append(to_uint8(drawn).permute(0, 2, 3, 1).cpu().numpy())
             advance(len(images))
         shards.write(number, np.concatenate(blocks))
-
-
-def wait_for_all(shards: SampleShards, numbers: Sequence[int], seconds: float = 0.2) -> None:
-    """Wait for the shards of other processes, by looking: a collective would give up on a late one."""
-    while numbers := shards.missing(numbers):
-        time.sleep(seconds)

@@ -11,7 +11,7 @@ import numpy as np
 from fvq_core.errors import UserError
 from fvq_core.files.atomic import staged
 
-KEPT = 'The samples themselves are kept: make room and run the same command again.'
+INTACT = 'The samples themselves are kept: make room and run the same command again.'
 
 
 def write_npz(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...], labels: np.ndarray) -> None:
@@ -27,7 +27,7 @@ def write_npz(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...], 
         UserError: The blocks do not add up to the shape, or the file cannot be written.
     """
     written = 0
-    with staged(path, KEPT) as staging, zipfile.ZipFile(staging, 'w', zipfile.ZIP_STORED) as archive:
+    with staged(path, INTACT) as staging, zipfile.ZipFile(staging, 'w', zipfile.ZIP_STORED) as archive:
         with archive.open('arr_0.npy', 'w', force_zip64=True) as member:
             np.lib.format.write_array_header_1_0(
                 member,

@@ -13,7 +13,7 @@ from PIL import Image
 from fvq_core.errors import UserError
 from fvq_core.files.atomic import remove_leftovers, write_atomically
 
-from .npz_file import KEPT, write_npz
+from .npz_file import INTACT, write_npz
 from .sample_grid import choose_samples, sample_grid
 from .sample_shards import SampleShards
 
@@ -74,17 +74,17 @@ class SampleOutputs:
             for name in there.difference(names):
                 (folder / name).unlink()
         except OSError as error:
-            raise UserError(f'{folder} could not be written to ({error.strerror or error}). {KEPT}') from error
+            raise UserError(f'{folder} could not be written to ({error.strerror or error}). {INTACT}') from error
         pixels = (image for block in self.shards.read() for image in block)
         for name, image in zip(names, pixels, strict=True):
-            write_atomically(folder / name, png(Image.fromarray(image)), KEPT, flush=False)
+            write_atomically(folder / name, png(Image.fromarray(image)), INTACT, flush=False)
         return f'{folder}: {len(names)} images'
 
     def _write_grid(self) -> str:
         path = self.out / GRID
         remove_leftovers(self.out, GRID)
         rows, of_classes = choose_samples(self.labels)
-        write_atomically(path, png(sample_grid([list(self.shards.images(row)) for row in rows])), KEPT)
+        write_atomically(path, png(sample_grid([list(self.shards.images(row)) for row in rows])), INTACT)
         if of_classes:
             left_out = len(np.unique(self.labels)) - len(rows)
             more = f', of {left_out + len(rows)}' if left_out else ''

@@ -1,4 +1,4 @@
-"""Which images are to be drawn: class and seed of each by its number alone, and the file that it goes to."""
+"""Which images are to be drawn: class and seed of each by its number only, and the file that it goes to."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class SamplePlan:
         """The images of a file."""
         return range(self._starts[number], self._starts[number + 1])
 
-    def place(self, image: int) -> tuple[int, int]:
+    def row(self, image: int) -> tuple[int, int]:
         """The file of an image, and its row there."""
         shard = bisect_right(self._starts, image) - 1
         return shard, image - self._starts[shard]

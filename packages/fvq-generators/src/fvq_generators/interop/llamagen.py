@@ -54,12 +54,12 @@ def import_generator(
 
     Args:
         state: The peer's state dict.
-        heads: Query heads, which no file says; by default those of the published size with these channels.
-        grid: Rows and columns of the codes, which no file says; 16 x 16 by default, the published 384-pixel models have 24.
+        heads: Query heads, which no file holds; by default those of the published size with these channels.
+        grid: Rows and columns of the codes, which no file holds; 16 x 16 by default, the published 384-pixel models have 24.
         num_classes: Of a model with classes whose table may or may not have a row for none; by default it has.
         cond_dropout: Of the training; 0 where the table has no row for none.
-        caption_tokens: Feature vectors of a caption, the first of those that the file has a caption for none of; all by
-            default. The peer calls it `cls_token_num`.
+        caption_tokens: Feature vectors of a caption: the first rows of the file's caption for none; all by default. The
+            peer calls it `cls_token_num`.
 
     Raises:
         UserError: Another layout of keys, heads that are not known, or that do not fit.

@@ -32,7 +32,7 @@ class CaptionEmbedding(nn.Module):
         self.register_buffer('unconditional_TC', torch.randn(tokens, caption_dim) / caption_dim**0.5)
 
     def check(self, captions_BTC: Tensor) -> None:
-        """Refuse what are no features; reads them from the device.
+        """Raise if captions are not features of this shape; reads them from the device.
 
         Raises:
             UserError: Another shape or dtype.

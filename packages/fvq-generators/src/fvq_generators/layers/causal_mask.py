@@ -1,4 +1,4 @@
-"""Which places of a sequence may look at which."""
+"""Which positions of a sequence may attend to which."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from torch import Tensor
 
 
 class CausalMask:
-    """Each place looks at itself, and at those before it that are not hidden.
+    """Each position attends to itself, and to those before it that are not hidden.
 
     Args:
-        places: Of a whole sequence, T.
-        prefix: Condition tokens at its start; no other place can be hidden.
+        positions: Of a whole sequence, T.
+        prefix: Condition tokens at its start; no other position can be hidden.
         device: Of the table.
     """
 
-    def __init__(self, places: int, prefix: int, device: torch.device) -> None:
+    def __init__(self, positions: int, prefix: int, device: torch.device) -> None:
         self.prefix = prefix
-        self.table_TT = torch.ones(places, places, dtype=torch.bool, device=device).tril()
+        self.table_TT = torch.ones(positions, positions, dtype=torch.bool, device=device).tril()
 
     def block(self, position: int, length: int, visible_BT: Tensor | None = None) -> Tensor:
-        """What `length` places from `position` on may look at, of all up to the last of them: bool (L, T), or (B, 1, L, T).
+        """What `length` positions from `position` on attend to, of all up to the last of them: bool (L, T), or (B, 1, L, T).
 
         Args:
             position: The first.
             length: L.
-            visible_BT: bool, False for hidden places.
+            visible_BT: bool, False for hidden positions.
         """
         end = position + length
         causal_LT = self.table_TT[position:end, :end]
@@ -37,7 +37,7 @@ class CausalMask:
         return ((causal_LT & visible_BT[:, None, :end]) | own_LT)[:, None]
 
     def rows(self, positions_L: Tensor, length: int, visible_BT: Tensor | None = None) -> Tensor:
-        """What some places may look at, of the first `length`: the same for positions that are known on the device alone."""
+        """What some positions may attend to, of the first `length`: the same if positions are known only on the device."""
         mask_LT = self.table_TT[positions_L, :length]
         if visible_BT is None:
             return mask_LT

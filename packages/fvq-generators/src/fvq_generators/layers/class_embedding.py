@@ -9,7 +9,7 @@ from fvq_core.errors import UserError
 
 
 class ClassEmbedding(nn.Module):
-    """A table of classes; where classes are dropped in training, class `num_classes` stands for none.
+    """A table of classes; if classes are dropped in training, class `num_classes` stands for none.
 
     Args:
         num_classes: Number of classes.
@@ -25,7 +25,7 @@ class ClassEmbedding(nn.Module):
         self.table = nn.Embedding(num_classes + (dropout > 0), dim)
 
     def check(self, labels_B: Tensor) -> None:
-        """Refuse what are no classes; reads the labels from the device.
+        """Raise if labels are not valid class ids; reads the labels from the device.
 
         Raises:
             UserError: Another shape or dtype, or a class out of range.

@@ -12,17 +12,17 @@ class KVCache:
     """Static memory for all layers of a transformer.
 
     A position is a whole number, and then what is returned ends with the newest entry, so that nothing is computed for
-    places that are still empty; or it is a tensor on the device, and then all places are returned, which keeps every
+    positions that are still empty; or it is a tensor on the device, and then all positions are returned, which keeps every
     shape the same (`torch.compile`, CUDA graphs) and needs a mask.
 
     Args:
         layers: Number of layers.
         batch: Sequences B.
         kv_heads: Heads of keys and values.
-        length: Places T.
+        length: Positions T.
         head_dim: Channels of a head.
         dtype: Of keys and values.
-        device: Where.
+        device: Of keys and values.
 
     Attributes:
         keys, values: (layers, B, kv_heads, T, head_dim).
@@ -39,7 +39,7 @@ class KVCache:
         device: torch.device | str = 'cpu',
     ) -> None:
         shape = (layers, batch, kv_heads, length, head_dim)
-        # Zeros, not garbage: a masked place is multiplied with weight 0, and 0 x NaN is NaN.
+        # Zeros, not garbage: a masked position is multiplied with weight 0, and 0 x NaN is NaN.
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
 
@@ -59,20 +59,20 @@ class KVCache:
         return self.keys.nbytes + self.values.nbytes
 
     def first(self, batch: int) -> KVCache:
-        """The cache of the first sequences alone, in the same memory."""
+        """The cache of only the first sequences, in the same memory."""
         part = object.__new__(KVCache)
         part.keys, part.values = self.keys[:, :batch], self.values[:, :batch]
         return part
 
     def check_room(self, start: int, new: int) -> None:
-        """Refuse what does not fit.
+        """Raise if new positions do not fit.
 
         Raises:
-            UserError: Saying how many places there are.
+            UserError: With the number of positions there are.
         """
         if start < 0 or start + new > self.length:
             raise UserError(
-                f'KVCache: places {start} to {start + new - 1} are wanted and there are {self.length}; '
+                f'KVCache: positions {start} to {start + new - 1} are wanted and there are {self.length}; '
                 'make a cache for the whole sequence: condition tokens and codes.'
             )
 
@@ -80,10 +80,10 @@ class KVCache:
         """Keep the keys and values of L new positions of one layer, and return all that attention should see.
 
         Args:
-            layer: Which.
+            layer: Number of the layer.
             k_BHLD: (B, kv_heads, L, head_dim).
             v_BHLD: The same shape.
-            position: The place of the first, or the places (L,) on the device.
+            position: Of the first, or of each (L,) on the device.
 
         Returns:
             Keys and values (B, kv_heads, T', head_dim); T' ends with the newest for a whole number, and is T otherwise.

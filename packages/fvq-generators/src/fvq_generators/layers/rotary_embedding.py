@@ -41,7 +41,7 @@ def grid_rotations(height: int, width: int, head_dim: int, base: float = 10000.0
         (height * width, head_dim / 2, 2).
 
     Raises:
-        UserError: `head_dim` is no multiple of 4.
+        UserError: `head_dim` is not a multiple of 4.
     """
     if head_dim % 4:
         raise UserError(
@@ -58,7 +58,7 @@ def with_condition_rows(table: Tensor, rows: int) -> Tensor:
     """Rows of zeros for the condition's tokens before the table.
 
     As released, they are zeros and not ones: cos and sin are both 0, so that query and key of a class or caption token
-    are the zero vector. Every code then weighs the condition's tokens alike, and their values alone tell them apart.
+    are the zero vector. Every code then weighs the condition's tokens alike, and only their values tell them apart.
     """
     return torch.cat([table.new_zeros(rows, *table.shape[1:]), table])
 

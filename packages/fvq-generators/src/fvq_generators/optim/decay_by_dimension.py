@@ -23,7 +23,7 @@ class DecayByDimension:
         paramwise_cfg: Must be empty: the split is all there is.
 
     Raises:
-        UserError: `paramwise_cfg` says something.
+        UserError: `paramwise_cfg` is not empty.
     """
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:

@@ -15,12 +15,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
 
-def shard_module(module: nn.Module, units: list[nn.Module], device: torch.device, dtype: torch.dtype) -> None:
+def shard_module(module: nn.Module, blocks: list[nn.Module], device: torch.device, dtype: torch.dtype) -> None:
     """Split the parameters over all processes, in place; every process begins with rank 0's.
 
     Args:
         module: On its device, the same on all processes in shape.
-        units: Modules inside that are gathered one after the other; the rest is one unit.
+        blocks: Modules inside that are gathered one after the other; the rest is gathered as one.
         device: Of the processes.
         dtype: In which parameters are gathered and used. They are kept, and gradients are averaged, in float32.
     """
@@ -31,8 +31,8 @@ def shard_module(module: nn.Module, units: list[nn.Module], device: torch.device
         mesh=init_device_mesh(device.type, (dist.get_world_size(),)),
         mp_policy=MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False),
     )
-    for unit in units:
-        fully_shard(unit, **options)
+    for block in blocks:
+        fully_shard(block, **options)
     fully_shard(module, **options)
 
 
