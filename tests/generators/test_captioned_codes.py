@@ -294,7 +294,7 @@ def test_llamagens_folders_of_codes_take_numbered_captions(tmp_path: Path):
     options: dict[str, Any] = dict(layout=LAYOUT.to_dict(), tokenizer_hash='x', tokens=T, channels=C)
     dataset = CaptionedCodes(str(tmp_path), str(tmp_path / 't5'), **options)
     assert dataset[0]['captions'][2, 0] == 7
-    with pytest.raises(UserError, match='does not say which images its codes are of'):
+    with pytest.raises(UserError, match='does not tell which images its codes are of'):
         CaptionedCodes(str(tmp_path), str(tmp_path / 't5'), images='bundled', **options)
 
 

@@ -154,7 +154,7 @@ def test_stores_with_other_labels_are_refused_where_they_differ(root: str, tmp_p
 def test_no_folder_and_no_store_are_refused(tmp_path: Path):
     with pytest.raises(UserError, match='root names no folder'):
         CodesDataset([])
-    with pytest.raises(UserError, match='is no codes store'):
+    with pytest.raises(UserError, match='is not a codes store'):
         CodesDataset(str(tmp_path / 'nowhere'))
 
 

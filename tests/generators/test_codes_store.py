@@ -136,7 +136,7 @@ def put(store: Path, file: str, array: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [
-        (lambda s: (s / 'manifest.json').unlink(), 'is no codes store: it has no manifest.json'),
+        (lambda s: (s / 'manifest.json').unlink(), 'is not a codes store: it has no manifest.json'),
         (lambda s: (s / 'manifest.json').write_text('{"format": "fvq co'), 'manifest.json is not valid JSON'),
         (lambda s: (s / 'manifest.json').write_text('{"tokenizer": 1}'), 'is not the manifest of a codes store'),
         (lambda s: edit_manifest(s, version=2), 'has version 2, this FVQ reads 1'),

@@ -19,7 +19,6 @@ from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.errors import UserError
 from fvq_core.files.atomic import staged
 from fvq_core.generator import Generator
-from fvq_core.ops.ranks import broadcast_result
 from fvq_generators.image_sets import (
     SampleOutputs,
     SamplePlan,
@@ -188,12 +187,15 @@ def test_two_calls_never_draw_into_one_folder(tmp_path: Path) -> None:
 def open_shards_on_rank(rank: int, folder: Path) -> list[Any]:
     """What one of two processes is told: the missing shards, and the error of other settings."""
     first, other = SampleShards(folder / 'shards', plan()), SampleShards(folder / 'shards', plan(seed=9))
-    told = [broadcast_result(first.open if rank == 0 else None)[1]]
-    if rank == 0:
-        draw_samples(Painter(), first, told[0], {}, batch_size=6)
-        first.close()
+    missing, own = first.open_together()
+    assert own == missing[rank::2]
+    told = [missing]
+    draw_samples(Painter(), first, own, {}, batch_size=6)
+    first.wait(missing)
+    assert first.missing() == []
+    first.close()
     try:
-        broadcast_result(other.open if rank == 0 else None)
+        other.open_together()
     except UserError as error:
         told.append(str(error))
     return told
