@@ -23,11 +23,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from fvq_core.autoencoder import AutoencoderOutput
 from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.photos import load_photos
 from fvq_core.metric import MetricValue
-from fvq_core.tokenizer import TokenizerOutput
+from fvq_core.quantizer import QuantizerOutput
 from fvq_eval.metrics.psnr import psnr
 from fvq_eval.metrics.rounding import truncated_levels
 from fvq_eval.presets import PRESETS
@@ -48,11 +49,11 @@ class Halved(nn.Module):
         codes = dict(codebook=lambda: self.codebook_KD, code_dim=1, rows=lambda codes: codes.indices_BL)
         self.quantizer: Any = SimpleNamespace(**codes)
 
-    def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
+    def forward(self, images_BCHW: Tensor) -> AutoencoderOutput:
         small = F.avg_pool2d(images_BCHW, 2)
         enlarged = F.interpolate(small, scale_factor=2, mode='bicubic', align_corners=False)
         codes = Codes(torch.zeros(len(images_BCHW), 1, dtype=torch.int64), CodeLayout(Grid(1, 1), 1))
-        return TokenizerOutput(enlarged, codes, None, small)
+        return AutoencoderOutput(enlarged, quantized=QuantizerOutput(small, codes, None))
 
 
 def evaluate(crop: str | None) -> dict[str, MetricValue]:

@@ -171,7 +171,7 @@ def test_kernel_zero_leaves_out_both_convolutions(tmp_path: Any):
     assert not [key for key in tokenizer.state_dict() if 'quant' in key]
     assert torch.equal(tokenizer.encode_latent(images), tokenizer.encoder(images))
     output = tokenizer(images)
-    assert torch.equal(output.reconstruction, tokenizer.decoder(output.z_q_BDHW))
+    assert torch.equal(output.reconstruction, tokenizer.decoder(output.quantized.z_q_BDHW))
     assert torch.equal(tokenizer.decode(tokenizer.encode(images)), output.reconstruction)
     tokenizer.save_pretrained(tmp_path / 'saved')
     assert torch.equal(Tokenizer.from_pretrained(tmp_path / 'saved')(images).reconstruction, output.reconstruction)

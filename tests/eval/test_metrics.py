@@ -13,11 +13,12 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from fvq_core.autoencoder import AutoencoderOutput
 from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.metric import Metric
 from fvq_core.ops.codebook_statistics import perplexity
+from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import METRICS
-from fvq_core.tokenizer import TokenizerOutput
 from fvq_eval.metrics.psnr import psnr
 from fvq_eval.metrics.ssim import ssim
 
@@ -39,18 +40,26 @@ def stand_in(codebook_KD: Tensor) -> Any:
     quantizer = SimpleNamespace(
         codebook=lambda: codebook_KD, code_dim=codebook_KD.shape[1], codebook_indices=lambda codes: codes.indices_BL
     )
-    return SimpleNamespace(quantizer=quantizer, parameters=lambda: iter([codebook_KD]))
+    return SimpleNamespace(
+        quantizer=quantizer,
+        require_quantizer=lambda owner: quantizer,
+        latent_channels=codebook_KD.shape[1],
+        parameters=lambda: iter([codebook_KD]),
+    )
 
 
-def output(indices_BL: Tensor, K: int, z_BDHW: Tensor | None = None, z_q_BDHW: Tensor | None = None) -> TokenizerOutput:
+def output(
+    indices_BL: Tensor, K: int, z_BDHW: Tensor | None = None, z_q_BDHW: Tensor | None = None
+) -> AutoencoderOutput:
     B, L = indices_BL.shape
     empty = torch.zeros(B, 2, 1, L)
     z_BDHW = empty if z_BDHW is None else z_BDHW
     codes = Codes(indices_BL, CodeLayout(Grid(1, L), K))
-    return TokenizerOutput(torch.zeros(B, 3, 2, 2), codes, z_BDHW, empty if z_q_BDHW is None else z_q_BDHW)
+    quantized = QuantizerOutput(empty if z_q_BDHW is None else z_q_BDHW, codes, z_BDHW)
+    return AutoencoderOutput(torch.zeros(B, 3, 2, 2), quantized=quantized)
 
 
-def evaluate(metric: Metric, tokenizer: Any, batches: list[tuple[Tensor, TokenizerOutput]]) -> dict[str, float]:
+def evaluate(metric: Metric, tokenizer: Any, batches: list[tuple[Tensor, AutoencoderOutput]]) -> dict[str, float]:
     metric.reset(tokenizer)
     for images, out in batches:
         metric.update(images, out, tokenizer)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fvq_core.autoencoder import AutoencoderOutput
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.photos import BundledPhotos
 from fvq_core.data.sample import to_tensor
@@ -22,7 +23,7 @@ from fvq_core.errors import UserError
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.losses.perceptual.weights import BACKBONES
 from fvq_core.registry import TRANSFORMS
-from fvq_core.tokenizer import Tokenizer, TokenizerOutput
+from fvq_core.tokenizer import Tokenizer
 from fvq_eval.features.each_image import one_thread
 from fvq_eval.features.inception_weights import FILE
 from fvq_eval.features.random_features import RandomFeatures
@@ -124,7 +125,7 @@ def test_psnr_is_that_of_the_crops_by_hand(files: ImageFolder, values: dict[str,
 
 def test_a_tokenizer_that_copies_has_no_distance_and_the_jpeg_does_not_count_against_it(files: ImageFolder) -> None:
     class Copy(Tokenizer):
-        def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> TokenizerOutput:
+        def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:
             return replace(super().forward(images_BCHW), reconstruction=images_BCHW)
 
     tokenizer = seeded_tokenizer()
@@ -309,7 +310,7 @@ class Broken(torch.nn.Module):
         super().__init__()
         self.decoder, self.spoil = decoder, spoil
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
         return self.spoil(self.decoder(z))
 
 

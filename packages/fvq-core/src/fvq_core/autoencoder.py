@@ -1,13 +1,24 @@
-"""The contract of autoencoders and of their halves."""
+"""The contract of autoencoders and of their halves: images to codes or continuous latents and back."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
-from .codes import Grid, Positions
+from .codes import CodeLayout, Codes, Grid, LatentLayout, Latents, Positions
 from .errors import UserError
+from .images import check_images
+from .quantizer import Quantizer, QuantizerOutput
+from .registry import TOKENIZERS
+from .saving.kind import Contents, SavedKind
+from .saving.read_folder import load_folder
+from .saving.saved_model import SavedModel
+from .tokenizer_card import autoencoder_card
 
 
 class Encoder(nn.Module):
@@ -40,7 +51,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features to images; what an encoder is, backwards.
+    """Features to images; the inverse of an encoder.
 
     Attributes:
         in_channels: Channels of the features.
@@ -63,3 +74,192 @@ class Decoder(nn.Module):
             z_q_BDHW: The quantized latent itself, for decoders that are modulated by it (MoVQ); others ignore it.
         """
         raise NotImplementedError
+
+
+@dataclass
+class AutoencoderOutput:
+    """What an autoencoder's forward pass returns.
+
+    Attributes:
+        reconstruction: Images, nominally in [-1, 1], not clamped.
+        losses: Weighted terms to add to the training loss, scalars by name; empty in eval.
+        quantized: What the quantizer of a tokenizer returned; None of a continuous autoencoder.
+        largest_latent: In training the largest magnitude that the encoder gave, a scalar: NaN or infinite if a latent is.
+    """
+
+    reconstruction: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    quantized: QuantizerOutput | None = None
+    largest_latent: Tensor | None = None
+
+    @property
+    def codes(self) -> Codes | None:
+        """The chosen codes; None of a continuous autoencoder."""
+        return None if self.quantized is None else self.quantized.codes
+
+
+class Autoencoder(SavedModel, nn.Module):
+    """Images to latents and back. A `Tokenizer` is the discrete one; a subclass without a quantizer is continuous (KL).
+
+    A continuous one has `encode_latent` and `decode_latent`, and a `forward` of its own if it draws latents or has losses.
+    In eval mode its latents must not be random. It trains through `TokenizerTask`, and is saved and loaded as tokenizers are.
+
+    Attributes:
+        encoder: Images to features.
+        decoder: Features to images.
+        quantizer: None of a continuous autoencoder.
+        latent_channels: D, channels of the latent.
+        latent_scale: Of a continuous one; see `LatentLayout`.
+        latent_shift: See `latent_scale`.
+        downsample_factor: f; image height and width must be multiples of it.
+    """
+
+    saved_kind = SavedKind('tokenizer', TOKENIZERS, remedy='export the tokenizer again with tools/export.py')
+    encoder: Encoder
+    decoder: Decoder
+    latent_channels: int
+    latent_scale: float = 1.0
+    latent_shift: float = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantizer: Any = None
+
+    @property
+    def downsample_factor(self) -> int:
+        return self.encoder.downsample_factor
+
+    def check_halves(self) -> None:
+        """Raise if the decoder does not give images of the encoder's size; for constructors."""
+        if self.decoder.upsample_factor != self.downsample_factor:
+            raise UserError(
+                f'{type(self).__name__}: the encoder divides the side by {self.downsample_factor}, the decoder multiplies '
+                f'it by {self.decoder.upsample_factor}; give both the same number of levels.'
+            )
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """What the encoder makes of checked images.
+
+        Raises:
+            UserError: See `encode`.
+        """
+        check_images(type(self).__name__, images_BCHW, self.encoder.in_channels, self._device)
+        self.encoder.positions(*images_BCHW.shape[-2:])  # checks their size
+        return self.encoder(images_BCHW.to(self._dtype))
+
+    def checked_latent(self, z_BDHW: Tensor) -> Tensor:
+        """A latent that can be decoded, in the type that the decoder computes in.
+
+        Raises:
+            UserError: Another type, shape or dtype.
+        """
+        D, grid = self.latent_channels, self.encoder.kind is Grid
+        tensor = isinstance(z_BDHW, Tensor)
+        if not tensor or z_BDHW.dim() != (4 if grid else 3) or z_BDHW.shape[1] != D or not z_BDHW.is_floating_point():
+            given = f'{z_BDHW.dtype} {tuple(z_BDHW.shape)}' if tensor else type(z_BDHW).__name__
+            shape = f'(B, {D}, H, W)' if grid else f'(B, {D}, L)'
+            raise UserError(
+                f'{type(self).__name__}: expected a float latent {shape}, got {given}; codes are decoded by decode().'
+            )
+        return z_BDHW.to(self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What encoder and decoder compute in; a quantizer stays float32."""
+        return next((parameter.dtype for parameter in self.decoder.parameters()), torch.float32)
+
+    @property
+    def _device(self) -> torch.device:
+        return next((parameter.device for parameter in self.decoder.parameters()), torch.device('cpu'))
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether training calls `forward(images_BCHW, labels_B)`, with the class of each image."""
+        return False
+
+    def require_quantizer(self, owner: str) -> Quantizer:
+        """The quantizer.
+
+        Args:
+            owner: Who needs it, for the message.
+
+        Raises:
+            UserError: This autoencoder is continuous.
+        """
+        if self.quantizer is None:
+            raise UserError(f'{owner}: needs the codes of a tokenizer, {type(self).__name__} has none; drop it.')
+        return self.quantizer
+
+    def layout(self, height: int, width: int) -> CodeLayout | LatentLayout:
+        """How the codes or the latent of an image of this size, in pixels, lie.
+
+        Raises:
+            UserError: Images of this size cannot be encoded.
+        """
+        positions = self.encoder.positions(height, width)
+        return LatentLayout(positions, self.latent_channels, self.latent_scale, self.latent_shift)
+
+    def encode_latent(self, images_BCHW: Tensor) -> Tensor:
+        """Float images (B, C, H, W) in [-1, 1] to the latent (B, D, H/f, W/f) or (B, D, L), before quantization."""
+        raise NotImplementedError
+
+    def decode_latent(self, z_BDHW: Tensor) -> Tensor:
+        """A latent, quantized if there is a quantizer, to images, nominally in [-1, 1], not clamped."""
+        raise NotImplementedError
+
+    def encode(self, images_BCHW: Tensor) -> Any:
+        """Images to `Latents`; a `Tokenizer` gives `Codes`.
+
+        Raises:
+            UserError: Something else than float images in [-1, 1] of a size that can be encoded.
+        """
+        layout = self.layout(*images_BCHW.shape[-2:])
+        assert isinstance(layout, LatentLayout)
+        return Latents(self.encode_latent(images_BCHW), layout)
+
+    def decode(self, encoded: Any) -> Tensor:
+        """What `encode` gave to images, nominally in [-1, 1], not clamped.
+
+        Raises:
+            UserError: Something else than `Latents`.
+        """
+        if not isinstance(encoded, Latents):
+            raise UserError(f'{type(self).__name__}: expected Latents, got {type(encoded).__name__}.')
+        return self.decode_latent(encoded.values)
+
+    def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:
+        """Images to reconstructions; `labels_B` only if `takes_labels`."""
+        z_BDHW = self.encode_latent(images_BCHW)
+        return AutoencoderOutput(self.decode_latent(z_BDHW), largest_latent=self.largest(z_BDHW))
+
+    def largest(self, z_BDHW: Tensor) -> Tensor | None:
+        """The `largest_latent` of an output."""
+        return z_BDHW.detach().abs().amax() if self.training and z_BDHW.numel() else None
+
+    def fold(self, label: int | None = None) -> Self:
+        """A copy for inference.
+
+        Args:
+            label: For the quantizer of a tokenizer.
+        """
+        return copy.deepcopy(self).eval()
+
+    def contents(self) -> Contents:
+        return Contents(
+            self.saved_kind,
+            self.saved_kind.describe(self),
+            self.state_dict(),
+            card=lambda name: autoencoder_card(self, name),
+            loaded_facts=self.loaded_facts,
+        )
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:  # pyrefly: ignore[bad-override]
+        autoencoder, config = load_folder(folder, cls.saved_kind)
+        if not isinstance(autoencoder, cls):
+            raise UserError(
+                f'{folder} holds a {type(autoencoder).__name__}, not a {cls.__name__}; load it with '
+                f'{type(autoencoder).__name__}.from_pretrained.'
+            )
+        autoencoder.loaded_facts = cls.saved_kind.facts(config)
+        return autoencoder

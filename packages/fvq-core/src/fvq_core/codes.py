@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
+from .latents import LatentLayout as LatentLayout
+from .latents import Latents as Latents
 from .positions import Grid as Grid
 from .positions import Positions, check_size, positions_from_dict
 from .positions import Pyramid as Pyramid
@@ -140,7 +142,20 @@ def layout_from_dict(description: Any) -> CodeLayout:
     """
     arguments = dict(description) if isinstance(description, Mapping) else {}
     sizes = arguments.pop('codebook_size', None)
-    return CodeLayout(positions_from_dict(arguments), sizes)
+    return CodeLayout(positions_from_dict(arguments), cast(Any, sizes))
+
+
+def any_layout_from_dict(description: Any) -> CodeLayout | LatentLayout:
+    """The layout of codes or of latents that `to_dict` described; that of latents has `channels`.
+
+    Raises:
+        UserError: See `layout_from_dict` and `LatentLayout`.
+    """
+    if not isinstance(description, Mapping) or 'channels' not in description:
+        return layout_from_dict(description)
+    arguments = dict(description)
+    own = {key: arguments.pop(key) for key in ('channels', 'scale', 'shift') if key in arguments}
+    return LatentLayout(positions_from_dict(arguments), **own)
 
 
 @dataclass(frozen=True)
@@ -176,44 +191,6 @@ class Codes:
     def unflatten(self) -> Tensor:
         """The indices in their human shape, (B, *layout.shape)."""
         return self.layout.unflatten(self.indices_BL)
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Continuous latents of a batch of images, as the autoencoder decodes them.
-
-    Args:
-        values: (B, D, H, W) of a grid or (B, D, L) of a sequence, float.
-        scale: s of the autoencoder; a generator sees s (values - shift), which has about unit variance.
-        shift: See `scale`.
-
-    Raises:
-        UserError: Values of another type or shape, or a scale of 0.
-    """
-
-    values: Tensor
-    scale: float = 1.0
-    shift: float = 0.0
-
-    def __post_init__(self) -> None:
-        values = self.values
-        if not isinstance(values, Tensor) or not values.is_floating_point() or values.dim() not in (3, 4):
-            given = f'{values.dtype} {tuple(values.shape)}' if isinstance(values, Tensor) else type(values).__name__
-            raise UserError(f'Latents: expected a float tensor (B, D, H, W) or (B, D, L), got {given}.')
-        if not self.scale:
-            raise UserError('Latents: scale is 0, which would erase the latents; use 1 for none.')
-
-    def __len__(self) -> int:
-        return self.values.shape[0]
-
-    def normalized(self) -> Tensor:
-        """What a generator models, scale (values - shift)."""
-        return (self.values - self.shift) * self.scale
-
-    @classmethod
-    def from_normalized(cls, values: Tensor, scale: float = 1.0, shift: float = 0.0) -> Latents:
-        """The inverse of `normalized`: what a generator drew, ready to be decoded."""
-        return cls(values / scale + shift, scale, shift)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.distributed as dist
 from torch import Tensor
 
+from .autoencoder import Autoencoder, AutoencoderOutput
+from .errors import UserError
 from .stamp import stamp
-from .tokenizer import Tokenizer, TokenizerOutput
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,19 @@ class Metric:
     """Accumulates sums over batches and computes named values.
 
     A metric holds float64 or int64 tensors, never images; `reduce` sums them over ranks.
+
+    Attributes:
+        needs_codes: Whether it is of codes or of a quantizer, so that a continuous autoencoder has no such value.
     """
 
-    def reset(self, tokenizer: Tokenizer) -> None:
-        """Start over, for this tokenizer."""
+    needs_codes: ClassVar[bool] = False
+
+    def reset(self, autoencoder: Autoencoder) -> None:
+        """Start over, for this autoencoder."""
         raise NotImplementedError
 
-    def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
-        """Add a batch: images in [-1, 1] and the output of the tokenizer in eval mode."""
+    def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
+        """Add a batch: images in [-1, 1] and the output of the autoencoder in eval mode."""
         raise NotImplementedError
 
     def statistics(self) -> list[Tensor]:
@@ -87,3 +94,17 @@ class Metric:
         if dist.is_initialized():
             for tensor in self.statistics():
                 dist.all_reduce(tensor)
+
+
+def check_metrics(metrics: Sequence[Metric], autoencoder: Autoencoder | None) -> None:
+    """Raise if a metric needs codes and an autoencoder has none.
+
+    Raises:
+        UserError: Naming the metrics.
+    """
+    names = [type(metric).__name__ for metric in metrics if metric.needs_codes]
+    if autoencoder is not None and autoencoder.quantizer is None and names:
+        raise UserError(
+            f'val_evaluator: {", ".join(names)} need codes, {type(autoencoder).__name__} has continuous latents; leave '
+            'them out.'
+        )

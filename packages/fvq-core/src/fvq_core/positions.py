@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from .errors import UserError
 
 _KINDS: dict[str, type[Positions]] = {}
 
 
-@dataclass(frozen=True)
 class Positions:
-    """The positions of one image, in reading order; `Grid`, `Sequence` or `Pyramid`. Encoders choose them.
+    """The positions of one image, in reading order; `Grid`, `Sequence` or `Pyramid`, frozen dataclasses. Encoders choose them.
+
+    Attributes:
+        length: The number of positions.
 
     Raises:
         UserError: A size that is not a whole number from 1 on.
     """
 
+    length: int
+
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in fields(cast(Any, self)):
             check_size(type(self).__name__, getattr(self, field.name))
 
     @property
@@ -33,7 +37,7 @@ class Positions:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description; `positions_from_dict` reads it."""
-        return {'type': type(self).__name__, **asdict(self)}
+        return {'type': type(self).__name__, **asdict(cast(Any, self))}
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,11 @@ class Grid(Positions):
     width: int
 
     @property
-    def length(self) -> int:
-        """The number of positions."""
+    def length(self) -> int:  # pyrefly: ignore[bad-override]
         return self.height * self.width
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int]:
         return (self.height, self.width)
 
 
@@ -83,8 +86,7 @@ class Pyramid(Positions):
         return tuple(height * width for height, width in self.scales)
 
     @property
-    def length(self) -> int:
-        """The number of positions of all scales."""
+    def length(self) -> int:  # pyrefly: ignore[bad-override]
         return sum(self.lengths)
 
     @property
@@ -113,7 +115,7 @@ def positions_from_dict(description: Any) -> Positions:
     cls = _KINDS.get(str(arguments.pop('type', '')))
     if cls is None:
         raise UserError(f'unknown code layout {description}; known: {", ".join(_KINDS)}.')
-    known = {field.name for field in fields(cls)}
+    known = {field.name for field in fields(cast(Any, cls))}
     if arguments.keys() != known:
         unknown, missing = sorted(arguments.keys() - known), sorted(known - arguments.keys())
         raise UserError(f'{cls.__name__}: unknown field(s) {unknown}, missing {missing}.')

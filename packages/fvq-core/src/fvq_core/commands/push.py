@@ -29,17 +29,17 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--dry-run', metavar='OUT', help='write the folder that would be pushed, and ask nobody')
     args = parser.parse_args(argv)
 
+    from ..autoencoder import Autoencoder
     from ..saving.hub import check_repo_id
     from ..saving.model_card import CardMetadata
     from ..saving.read_folder import read_config
-    from ..tokenizer import Tokenizer
 
     check_repo_id(args.repo_id)
-    kind = Tokenizer.saved_kind
+    kind = Autoencoder.saved_kind
     facts = dict(kind.facts(read_config(args.tokenizer, kind))[1])
     if args.metrics:
         facts['metrics'] = read_metrics(Path(args.metrics))
-    tokenizer = Tokenizer.from_pretrained(args.tokenizer)
+    tokenizer = Autoencoder.from_pretrained(args.tokenizer)
     card = CardMetadata(args.license, args.datasets, args.evaluated_on, name=args.repo_id)
     if args.dry_run:
         tokenizer.save_pretrained(args.dry_run, facts, card)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..autoencoder import AutoencoderOutput
 from ..data.read_image import read_image
 from ..data.sample import to_tensor
 from ..errors import UserError
@@ -23,7 +24,7 @@ from ..images import from_uint8, to_uint8
 from ..metric import Metric, MetricValue
 from ..ops.distributed import choose_device
 from ..registry import METRICS
-from ..tokenizer import Tokenizer, TokenizerOutput
+from ..tokenizer import Tokenizer
 
 SSIM_WINDOW = 11  # pixels; no side may be smaller
 
@@ -85,7 +86,7 @@ def reconstruct_files(
     return scores
 
 
-def score(tokenizer: Tokenizer, images: Tensor, output: TokenizerOutput) -> dict[str, MetricValue]:
+def score(tokenizer: Tokenizer, images: Tensor, output: AutoencoderOutput) -> dict[str, MetricValue]:
     """PSNR and SSIM of a batch of reconstructions."""
     values: dict[str, MetricValue] = {}
     for name in ('PSNR', 'SSIM'):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
+from ..autoencoder import Autoencoder
 from ..config.data import build_data, read_config_data
 from ..config.walk import components
 from ..errors import UserError, user_errors
@@ -18,7 +19,6 @@ from ..ops.distributed import choose_device
 from ..registry import MODELS, find_component
 from ..saving.folding import fold_for_training
 from ..saving.weights import build_skeleton, check_fit, load_weights
-from ..tokenizer import Tokenizer
 from .checkpoint import read_checkpoint
 from .evaluation_loop import evaluate
 from .run_parts import build_checked_loader, build_metrics, check_entries
@@ -110,7 +110,7 @@ def evaluation_task(cfg: Config, path: str, weights: Literal['ema', 'raw'] | Non
             )
         if Path(path).is_dir():
             task = inference_task(cfg.model)
-            task.tokenizer = Tokenizer.from_pretrained(path)
+            task.tokenizer = Autoencoder.from_pretrained(path)
         else:
             task = load_task(read_checkpoint(path), path, cfg, weights)
         return task.to(choose_device(cfg.get('device', 'auto'))).eval()
@@ -129,6 +129,6 @@ def evaluate_checkpoint(
     """
     task = evaluation_task(cfg, path, weights)
     with user_errors('this config cannot be used'):
-        metrics = build_metrics(cfg)
+        metrics = build_metrics(cfg, task)
         loader = build_checked_loader(cfg, 'val_dataloader', cfg.randomness.get('seed') or 0, task)
     return evaluate(task, loader, metrics, logging.getLogger('fvq')), f'{path}{task.weights_note}'

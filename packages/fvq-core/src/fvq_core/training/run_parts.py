@@ -18,7 +18,7 @@ from mmengine.runner.utils import set_random_seed
 from ..config.data import config_data
 from ..data.loader import Loader, build_loader
 from ..errors import UserError, nearest_hint, user_errors
-from ..metric import Metric
+from ..metric import Metric, check_metrics
 from ..ops.distributed import choose_device
 from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS
 from .optim_wrapper import build_optim_wrappers, check_step
@@ -80,7 +80,7 @@ def build_run_parts(cfg: Config) -> RunParts:
         if cfg.get('load_from') and not cfg.get('resume'):
             start = find_start_weights(task, cfg.load_from, cfg.get('load_weights'))
         validates = cfg.get('val_cfg') is not None
-        metrics = build_metrics(cfg) if validates else []
+        metrics = build_metrics(cfg, task) if validates else []
         train_loader = build_checked_loader(cfg, 'train_dataloader', seed, task)
         val_loader = build_checked_loader(cfg, 'val_dataloader', seed, task) if validates else None
         return RunParts(task, randomness, hooks, train_loader, val_loader, metrics, start)
@@ -158,9 +158,15 @@ def build_hook(config: Mapping[str, Any]) -> Hook:
     return hook
 
 
-def build_metrics(cfg: Config) -> list[Metric]:
-    """The metrics of `val_evaluator`."""
-    return [METRICS.build(metric) for metric in cfg.get('val_evaluator') or ()]
+def build_metrics(cfg: Config, task: Task) -> list[Metric]:
+    """The metrics of `val_evaluator`.
+
+    Raises:
+        UserError: One needs codes, and the task's autoencoder has none.
+    """
+    metrics = [METRICS.build(metric) for metric in cfg.get('val_evaluator') or ()]
+    check_metrics(metrics, getattr(task, 'tokenizer', None))
+    return metrics
 
 
 def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loader:

@@ -16,11 +16,11 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from fvq_core.autoencoder import AutoencoderOutput
 from fvq_core.errors import UserError
 from fvq_core.ops.ranks import average_over_ranks
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import HOOKS
-from fvq_core.tokenizer import TokenizerOutput
 from fvq_core.training.hooks.history import HISTORY_NAME, History
 
 from ..analysis.center_shift import Step, assignment_margin, chooses_nearest, largest_shift, shift_means
@@ -94,7 +94,7 @@ class GradientProbeHook(Hook):
 
             def task_loss(z_BDHW: Tensor) -> Tensor:
                 decoded = task.tokenizer.decode_latent(z_BDHW)
-                terms = task.losses(images, TokenizerOutput(decoded, output.codes, z_BDHW, z_BDHW))
+                terms = task.losses(images, AutoencoderOutput(decoded))
                 return torch.stack(list(terms.values())).sum()
 
             values = {
@@ -170,7 +170,7 @@ def quantize(task: Any, images_BCHW: Tensor) -> QuantizerOutput:
 
     `forward` itself is called, because other hooks on the quantizer are there for its training batches.
     """
-    return task.tokenizer.quantizer.forward(task.tokenizer.encode_latent(images_BCHW))
+    return task.tokenizer.require_quantizer('GradientProbeHook').forward(task.tokenizer.encode_latent(images_BCHW))
 
 
 def silent_copy(quantizer: Quantizer) -> Quantizer:

@@ -42,7 +42,9 @@ class LatentErrorHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
             self.sums = None
-            self.handle = runner.task.tokenizer.quantizer.register_forward_pre_hook(self._look)
+            self.handle = runner.task.tokenizer.require_quantizer('LatentErrorHook').register_forward_pre_hook(
+                self._look
+            )
 
     @torch.no_grad()
     def _look(self, quantizer: Quantizer, inputs: tuple[torch.Tensor, ...]) -> None:

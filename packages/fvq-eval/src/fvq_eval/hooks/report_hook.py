@@ -1,4 +1,4 @@
-"""The report of a finished run: `metrics.json`, pictures and the folded tokenizer."""
+"""The report of a finished run: `metrics.json`, pictures, and the folded tokenizer or the autoencoder."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class ReportHook(Hook):
         shown = {key: results[key] for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results}
         summary = ', '.join(f'{key} {metric}' for key, metric in shown.items())
         stamp = f' ({short_stamp(shown)})' if shown else ''
-        runner.logger.info(f'{summary}{stamp}; pictures, metrics.json and the folded tokenizer are in {work_dir}')
+        runner.logger.info(f'{summary}{stamp}; pictures, metrics.json and the exported model are in {work_dir}')
 
     @staticmethod
     def _window_metrics(runner: Any, weights: str) -> dict[str, Any]:
         window = runner.last_log
-        if not window:
+        if 'usage_window' not in window:
             return {}
         protocol = 'training window: codes of the training batches since the log before'
         stamp = {
@@ -87,9 +87,11 @@ class ReportHook(Hook):
             output = evaluated.output
             originals.append(evaluated.images.cpu())
             reconstructions.append(output.reconstruction.cpu())
-            if output.z_BDHW is not None:
-                latents.append(output.z_BDHW.permute(0, 2, 3, 1).flatten(0, 2).cpu())
-            shown, vectors = shown + len(originals[-1]), vectors + output.codes.indices_BL.numel()
+            quantized = output.quantized
+            if quantized is not None and quantized.z_BDHW is not None:
+                latents.append(quantized.z_BDHW.movedim(1, -1).flatten(0, -2).cpu())
+            shown += len(originals[-1])
+            vectors += self.latents if quantized is None else quantized.codes.indices_BL.numel()
             if shown >= self.pictures and vectors >= self.latents:
                 break
         if self.dataset is None:

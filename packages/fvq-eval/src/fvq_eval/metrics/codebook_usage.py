@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fvq_core.autoencoder import Autoencoder, AutoencoderOutput
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.registry import METRICS
-from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
 PROTOCOL = 'every code of the whole evaluation set, summed over ranks; a code is used if it occurs at least once'
 ONE_PERCENT = (
@@ -28,20 +28,21 @@ class CodebookUsage(Metric):
         preset: Name of the preset, which decides only which crops are encoded.
     """
 
+    needs_codes = True
     histogram_K: Tensor
     samples: Tensor
 
     def __init__(self, preset: str = 'strict') -> None:
         self.preset = preset
 
-    def reset(self, tokenizer: Tokenizer) -> None:
-        codebook_KD = tokenizer.quantizer.codebook()
+    def reset(self, autoencoder: Autoencoder) -> None:
+        codebook_KD = autoencoder.require_quantizer(type(self).__name__).codebook()
         self.histogram_K = torch.zeros(codebook_KD.shape[0], dtype=torch.int64, device=codebook_KD.device)
         self.samples = torch.zeros(1, dtype=torch.int64, device=codebook_KD.device)
 
-    def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
-        rows = tokenizer.quantizer.codebook_indices(output.codes).flatten()
-        self.histogram_K += torch.bincount(rows, minlength=len(self.histogram_K))
+    def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
+        indices = autoencoder.quantizer.codebook_indices(output.codes).flatten()
+        self.histogram_K += torch.bincount(indices, minlength=len(self.histogram_K))
         self.samples += len(images_BCHW)
 
     def dead(self) -> list[int]:

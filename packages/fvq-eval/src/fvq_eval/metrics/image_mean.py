@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fvq_core.autoencoder import Autoencoder, AutoencoderOutput
 from fvq_core.errors import UserError
 from fvq_core.metric import Metric, MetricValue
-from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
 from .rounding import Rounding, original_pixels, to_pixels
 
@@ -36,13 +36,13 @@ class ImageMean(Metric):
         """One number an image, (B,), from pixels (B, 3, H, W): uint8, or floats in [0, 255] if nothing is rounded."""
         raise NotImplementedError
 
-    def reset(self, tokenizer: Tokenizer) -> None:
-        device = next(tokenizer.parameters()).device
+    def reset(self, autoencoder: Autoencoder) -> None:
+        device = next(autoencoder.parameters()).device
         self.total = torch.zeros(1, dtype=torch.float64, device=device)
         self.samples = torch.zeros(1, dtype=torch.int64, device=device)
         self.scores: list[Tensor] = []
 
-    def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
+    def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
         if output.reconstruction.shape != images_BCHW.shape:
             raise UserError(
                 f'{type(self).__name__}: the reconstruction is {tuple(output.reconstruction.shape)}, the images are '

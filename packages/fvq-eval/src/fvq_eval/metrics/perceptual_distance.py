@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fvq_core.autoencoder import Autoencoder
 from fvq_core.errors import UserError
 from fvq_core.losses.perceptual.lpips import LPIPS, SMALLEST
 from fvq_core.metric import MetricValue
 from fvq_core.registry import METRICS
-from fvq_core.tokenizer import Tokenizer
 
 from ..features.each_image import each_image
 from .conventions import LPIPSConventions, make_conventions
@@ -63,8 +63,8 @@ class PerceptualDistance(ImageMean):
         kind = 'LPIPS 0.1' if self.is_lpips else 'unweighted features, not LPIPS'
         self.protocol = f'{self.conventions}; {kind}, {self.network.provenance}'
 
-    def reset(self, tokenizer: Tokenizer) -> None:
-        super().reset(tokenizer)
+    def reset(self, autoencoder: Autoencoder) -> None:
+        super().reset(autoencoder)
         self.network.to(self.total.device)
 
     def score(self, images: Tensor, reconstructions: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ import copy
 import torch
 from torch import Tensor
 
+from fvq_core.autoencoder import Autoencoder, AutoencoderOutput
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.projector import find_projectors
 from fvq_core.registry import METRICS
-from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
 PROTOCOL = 'as in table 10: multiply-accumulates of linear maps and matrix products, the codebook mapped once'
 
@@ -22,9 +22,11 @@ class ProjectorCost(Metric):
     Both are 0 for a quantizer without a projector and for the identity.
     """
 
-    def reset(self, tokenizer: Tokenizer) -> None:
+    needs_codes = True
+
+    def reset(self, autoencoder: Autoencoder) -> None:
         self.macs = self.parameters = 0
-        for projector in find_projectors(tokenizer.quantizer):
+        for projector in find_projectors(autoencoder.require_quantizer(type(self).__name__)):
             count = sum(parameter.numel() for parameter in projector.parameters())
             self.parameters += count
             if count:
@@ -33,7 +35,7 @@ class ProjectorCost(Metric):
                 with torch.random.fork_rng(devices=[]):
                     self.macs += projector_flops(copy.deepcopy(projector))
 
-    def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
+    def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
         """Nothing: the cost does not depend on images."""
 
     def statistics(self) -> list[Tensor]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fvq_core.autoencoder import Autoencoder, AutoencoderOutput
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import METRICS
-from fvq_core.tokenizer import Tokenizer, TokenizerOutput
 
 PROTOCOL = 'mean over the latents of the whole evaluation set of the squared distance to the chosen code'
 
@@ -23,19 +23,22 @@ class QuantizationError(Metric):
         preset: Name of the preset, which decides only which crops are encoded.
     """
 
+    needs_codes = True
+
     def __init__(self, preset: str = 'strict') -> None:
         self.preset = preset
 
-    def reset(self, tokenizer: Tokenizer) -> None:
-        device = next(tokenizer.parameters()).device
-        D = tokenizer.quantizer.code_dim
+    def reset(self, autoencoder: Autoencoder) -> None:
+        device = next(autoencoder.parameters()).device
+        D = autoencoder.latent_channels
         # squared error, sum of |z|^2, number of vectors, number of images, then the sum of z
         self.sums = torch.zeros(4 + D, dtype=torch.float64, device=device)
 
-    def update(self, images_BCHW: Tensor, output: TokenizerOutput, tokenizer: Tokenizer) -> None:
-        if output.z_BDHW is None:
+    def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
+        out = output.quantized
+        if out is None or out.z_BDHW is None:
             return
-        z_ND, z_q_ND = (x.permute(0, 2, 3, 1).flatten(0, 2).double() for x in (output.z_BDHW, output.z_q_BDHW))
+        z_ND, z_q_ND = (x.movedim(1, -1).flatten(0, -2).double() for x in (out.z_BDHW, out.z_q_BDHW))
         self.sums[0] += (z_ND - z_q_ND).square().sum()
         self.sums[1] += z_ND.square().sum()
         self.sums[2] += len(z_ND)

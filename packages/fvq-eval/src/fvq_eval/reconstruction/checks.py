@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fvq_core.autoencoder import Autoencoder
 from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.errors import UserError
-from fvq_core.tokenizer import Tokenizer
 
 from ..presets import Preset
 
@@ -29,7 +29,7 @@ def image_files(files: Dataset) -> ImageDataset:
     return files
 
 
-def check_size(tokenizer: Tokenizer, presets: Sequence[Preset]) -> None:
+def check_size(tokenizer: Autoencoder, presets: Sequence[Preset]) -> None:
     """Raise if the tokenizer cannot encode a preset's crops, before the first image is read.
 
     Raises:

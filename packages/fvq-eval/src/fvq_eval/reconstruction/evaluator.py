@@ -13,6 +13,7 @@ from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from fvq_core.autoencoder import Autoencoder
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
@@ -20,7 +21,6 @@ from fvq_core.losses.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.ops.ranks import sum_or_raise
 from fvq_core.registry import FEATURE_EXTRACTORS, METRICS
-from fvq_core.tokenizer import Tokenizer
 
 from ..features.exact_precision import exact_precision
 from ..features.feature_extractor import FeatureExtractor
@@ -92,7 +92,7 @@ class PresetEvaluator:
     @torch.no_grad()
     def evaluate(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: Autoencoder,
         files: Dataset,
         batch_size: int = 32,
         num_workers: int = 0,
@@ -135,7 +135,7 @@ class PresetEvaluator:
 
     def update(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: Autoencoder,
         batch: Mapping[str, Any],
         name_of: Callable[[int], str],
         batch_size: int,
@@ -155,8 +155,8 @@ class PresetEvaluator:
                 if features is not None:
                     features.update(crop, images, output.reconstruction, batch['numbers'])
 
-    def metrics(self, tokenizer: Tokenizer) -> dict[str, list[Metric]]:
-        """The metrics of each preset, started; those that have no weights or too small an image are left out."""
+    def metrics(self, tokenizer: Autoencoder) -> dict[str, list[Metric]]:
+        """The metrics of each preset, started; those without weights, codes or large enough images are left out by name."""
         kept: dict[str, list[Metric]] = {}
         for position, preset in enumerate(self.declared):
             kept[preset.name], without_weights = [], {}
@@ -166,6 +166,8 @@ class PresetEvaluator:
                 if metric is not None and preset.crop.size < smallest:
                     size = f'{preset.crop.size}x{preset.crop.size}'
                     reason = f'it needs {smallest} pixels, the crops are {size}'
+                if metric is not None and metric.needs_codes and tokenizer.quantizer is None:
+                    reason = f'it needs codes, {type(tokenizer).__name__} has continuous latents'
                 if metric is None or reason:
                     if metric is None:
                         without_weights[number_name(config)] = reason

@@ -184,8 +184,8 @@ class GeneratorTask(Task):
             losses = self(targets, *self.condition(batch, device))
         losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
         optimizers['generator'].backward(losses['total'] / micro_batches)
-        indices_BL = cast(Codes, targets.codes).indices_BL
-        return MicroBatch({name: value.detach() for name, value in losses.items()}, indices_BL)
+        indices_BL = None if targets.codes is None else targets.codes.indices_BL
+        return MicroBatch({name: value.detach() for name, value in losses.items()}, len(targets), indices_BL)
 
     def after_step(self, optimizers: Mapping[str, OptimWrapper]) -> None:
         optimizer = cast(ClippedOptimWrapper, optimizers['generator'])

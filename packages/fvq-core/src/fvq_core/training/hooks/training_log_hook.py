@@ -28,8 +28,9 @@ class TrainingLogHook(Hook):
     Losses are means over ranks, codes are counted over all ranks. Nothing is read from the device between logs. The sums
     of an unfinished interval are part of a checkpoint, so a resumed run logs the same numbers.
 
-    `usage_window` and `perplexity_window` are those of the codes of the interval's training batches, which is not the
-    evaluation set: with W codes drawn evenly over K, a window shows at most 1 - exp(-W / K) of them.
+    `usage_window` and `perplexity_window`, which only models of codes have, are those of the codes of the interval's
+    training batches, not of the evaluation set. With W codes drawn evenly over K, a window shows at most 1 - exp(-W / K)
+    of them.
 
     Args:
         interval: Iterations between logs.
@@ -52,8 +53,9 @@ class TrainingLogHook(Hook):
 
     @torch.no_grad()
     def before_train(self, runner: Any) -> None:
-        if self.histogram_K is None:
-            codebook_KD = runner.task.eval().tokenizer.quantizer.codebook()  # the loop switches to training afterwards
+        quantizer = runner.task.tokenizer.quantizer
+        if self.histogram_K is None and quantizer is not None:
+            codebook_KD = quantizer.eval().codebook()  # the loop switches to training afterwards
             self.histogram_K = torch.zeros(len(codebook_KD), dtype=torch.int64, device=codebook_KD.device)
         self.speed_from = (0, time.perf_counter())
 
@@ -65,10 +67,10 @@ class TrainingLogHook(Hook):
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
-        rows = outputs['codebook_indices'].reshape(-1)
-        assert self.histogram_K is not None
-        self.histogram_K.scatter_add_(0, rows, torch.ones_like(rows))  # bincount would wait for the device
-        self.images += len(outputs['codebook_indices']) * get_world_size()
+        if self.histogram_K is not None:
+            indices = outputs['codebook_indices'].reshape(-1)
+            self.histogram_K.scatter_add_(0, indices, torch.ones_like(indices))  # bincount would wait for the device
+        self.images += outputs['images'] * get_world_size()
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
             self._log(runner, runner.iter + 1)
 
@@ -86,16 +88,15 @@ class TrainingLogHook(Hook):
                 self.histogram_K.zero_()
 
     def _log(self, runner: Any, iteration: int) -> None:
-        histogram_K = self.histogram_K
-        assert histogram_K is not None
         average_over_ranks(list(self.sums.values()))
         means = torch.stack([total.double() / self.counts[name] for name, total in self.sums.items()])
         row: dict[str, Any] = {'iter': iteration, 'split': 'train', **dict(zip(self.sums, means.tolist(), strict=True))}
-        all_reduce(histogram_K)
-        tokens = int(histogram_K.sum())
-        row['usage_window'] = 100.0 * (histogram_K > 0).double().mean().item()
-        row['perplexity_window'] = perplexity(histogram_K)
-        row['tokens_window'] = tokens
+        if self.histogram_K is not None:
+            all_reduce(self.histogram_K)
+            row['usage_window'] = 100.0 * (self.histogram_K > 0).double().mean().item()
+            row['perplexity_window'] = perplexity(self.histogram_K)
+            row['tokens_window'] = int(self.histogram_K.sum())
+            self.histogram_K.zero_()
         for part, wrapper in runner.optim_wrapper.items():
             row[self._of_part('lr', part, runner)] = wrapper.get_lr()['lr'][0]
         now = time.perf_counter()
@@ -104,7 +105,6 @@ class TrainingLogHook(Hook):
         runner.last_log = row
         self.speed_from = (0, now)
         self.sums, self.counts, self.images = {}, {}, 0
-        histogram_K.zero_()
         self._publish(runner, row, 'train')
 
     def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:

@@ -23,12 +23,14 @@ class MicroBatch:
 
     Attributes:
         losses: Detached scalars by name, with `total`, what the main part minimises.
-        codebook_indices: Codes (B, L) that the batch used.
+        images: B, their number.
+        codebook_indices: Codes (B, L) that the batch used; None if there are none.
         watched: Other scalars that must be finite.
     """
 
     losses: Mapping[str, Tensor]
-    codebook_indices: Tensor
+    images: int
+    codebook_indices: Tensor | None = None
     watched: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -94,12 +96,13 @@ class Task(BaseModel):
             iteration: 0-based.
 
         Returns:
-            `losses`: means over the micro-batches by name; `watched`: maxima over them; `codebook_indices` (B, L) of all.
+            `losses`: means over the micro-batches by name; `watched`: maxima over them; `images`, the number, and
+            `codebook_indices` (B, L) of all, or None.
         """
         optimizers = {name: optim_wrapper[name] for name in self.parts_due(iteration)}
         losses: dict[str, Tensor] = {}
         watched: dict[str, Tensor] = {}
-        indices_BL = []
+        images, indices_BL = 0, []
         for number, batch in enumerate(data, 1):
             with self.no_sync_if(number < len(data)):
                 done = self.backward(batch, optimizers, len(data))
@@ -107,12 +110,15 @@ class Task(BaseModel):
                 losses[name] = losses.get(name, 0.0) + value / len(data)
             for name, value in done.watched.items():
                 watched[name] = torch.maximum(watched[name], value) if name in watched else value
-            indices_BL.append(done.codebook_indices)
+            images += done.images
+            if done.codebook_indices is not None:
+                indices_BL.append(done.codebook_indices)
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad()
         self.after_step(optimizers)
-        return {'losses': losses, 'watched': watched, 'codebook_indices': torch.cat(indices_BL)}
+        indices = torch.cat(indices_BL) if indices_BL else None
+        return {'losses': losses, 'watched': watched, 'images': images, 'codebook_indices': indices}
 
     def load_saved(self, source: str) -> nn.Module:
         """The main part as a saved folder or a repository on the hub holds it, for a run to start from.

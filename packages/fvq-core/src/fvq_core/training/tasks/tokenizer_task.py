@@ -11,12 +11,12 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from ...autoencoder import Autoencoder, AutoencoderOutput
 from ...errors import SmokeError
 from ...images import device_images
 from ...ops.finite import check_finite_images
 from ...ops.ranks import average_over_ranks
 from ...registry import LOSSES, MODELS, TOKENIZERS
-from ...tokenizer import Tokenizer, TokenizerOutput
 from .task import MicroBatch, Task
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class Reconstructed:
     """
 
     images: Tensor
-    output: TokenizerOutput
+    output: AutoencoderOutput
 
 
 @MODELS.register_module()
 class TokenizerTask(Task):
-    """A tokenizer with its losses. State-dict keys of the tokenizer start with `tokenizer.`.
+    """A tokenizer, or a continuous autoencoder, with its losses. State-dict keys of the tokenizer start with `tokenizer.`.
 
     Its parts are `tokenizer` and, with an adversarial loss, `discriminator`. Both step on the same batch, and the
     discriminator sees reconstructions from before the tokenizer's step, as in LlamaGen.
@@ -64,7 +64,7 @@ class TokenizerTask(Task):
         channels_last: bool = False,
     ) -> None:
         super().__init__(compile, channels_last)
-        self.tokenizer: Tokenizer = TOKENIZERS.build(tokenizer)
+        self.tokenizer: Autoencoder = TOKENIZERS.build(tokenizer)
         self.reconstruction_loss = LOSSES.build(reconstruction_loss)
         self.perceptual_loss = LOSSES.build(perceptual_loss) if perceptual_loss else None
         self.adversarial: AdversarialLoss | None = LOSSES.build(adversarial) if adversarial else None
@@ -89,34 +89,35 @@ class TokenizerTask(Task):
 
     def load_saved(self, source: str) -> nn.Module:
         """A saved tokenizer, folded if it has a projector or training state that the tokenizer of this task lacks."""
-        saved = Tokenizer.from_pretrained(source)
+        saved = Autoencoder.from_pretrained(source)
         fits = self.tokenizer.state_dict().keys() >= saved.state_dict().keys()
         return saved if fits else saved.fold()
 
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
         images = self.images(batch)
-        folded = Tokenizer.from_pretrained(work_dir / 'tokenizer', images.device)
+        folded = Autoencoder.from_pretrained(work_dir / 'tokenizer', images.device)
         one, other = self.tokenizer(images), folded(images)
-        if not torch.equal(one.codes.indices_BL, other.codes.indices_BL):
+        if one.codes is not None and not torch.equal(one.codes.indices_BL, other.codes.indices_BL):
             raise SmokeError('fold: codes differ from the training model.')
         if not torch.equal(one.reconstruction, other.reconstruction):
             raise SmokeError('fold: pixels differ from the training model.')
         if not torch.equal(folded.decode(folded.encode(images)), other.reconstruction):
             raise SmokeError('round trip: decode(encode(x)) differs from the reconstruction.')
-        return f'{work_dir / "tokenizer"}, folded, gives the same codes and the same pixels'
+        what = 'gives the same pixels' if one.codes is None else 'folded, gives the same codes and the same pixels'
+        return f'{work_dir / "tokenizer"}, {what}'
 
     def labels(self, data: Mapping[str, Any]) -> Tensor | None:
-        """The class labels of the batch, if the quantizer takes them."""
-        if not self.tokenizer.quantizer.takes_labels:
+        """The class labels of the batch, if the tokenizer takes them."""
+        if not self.tokenizer.takes_labels:
             return None
         return data['labels'].to(next(self.parameters()).device, non_blocking=True)
 
-    def forward(self, images_BCHW: Tensor) -> TokenizerOutput:
+    def forward(self, images_BCHW: Tensor) -> AutoencoderOutput:
         return self.tokenizer(images_BCHW)
 
     def losses(
-        self, images_BCHW: Tensor, out: TokenizerOutput, adversarial: AdversarialLoss | None = None
+        self, images_BCHW: Tensor, out: AutoencoderOutput, adversarial: AdversarialLoss | None = None
     ) -> dict[str, Tensor]:
         """The tokenizer's weighted loss terms by name."""
         reconstruction = out.reconstruction.float()
@@ -134,12 +135,12 @@ class TokenizerTask(Task):
     def initialize_from_data(self, batches: Iterator[Mapping[str, Any]]) -> None:
         """Initialize a quantizer that starts from latents with four of them for each code."""
         quantizer = self.tokenizer.quantizer
-        if not quantizer.needs_init:
+        if quantizer is None or not quantizer.needs_init:
             return
         wanted, gathered = 4 * quantizer.codebook().shape[0], []
         while sum(z_ND.shape[0] for z_ND in gathered) < wanted:
             z_BDHW = self.tokenizer.encode_latent(self.images(next(batches)))
-            gathered.append(z_BDHW.permute(0, 2, 3, 1).flatten(0, 2))
+            gathered.append(z_BDHW.movedim(1, -1).flatten(0, -2))
         quantizer.initialize(torch.cat(gathered))
 
     def parts_due(self, iteration: int) -> list[str]:
@@ -164,7 +165,8 @@ class TokenizerTask(Task):
             losses |= judged
         return MicroBatch(
             {name: value.detach() for name, value in losses.items()},
-            self.tokenizer.quantizer.codebook_indices(out.codes),
+            len(images),
+            None if out.codes is None else self.tokenizer.quantizer.codebook_indices(out.codes),
             {} if out.largest_latent is None else {'largest latent': out.largest_latent.detach()},
         )
 

@@ -1,0 +1,98 @@
+"""Continuous latents of images, and how they lie: what codes are to tokenizers, these are to other autoencoders."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from .errors import UserError
+from .positions import Grid, Positions, Sequence, check_size
+
+
+@dataclass(frozen=True)
+class LatentLayout:
+    """How the continuous latent of one image is arranged.
+
+    Args:
+        positions: A `Grid` or a `Sequence`; the encoder chooses.
+        channels: D.
+        scale: s of the autoencoder: a generator sees s (values - shift), which has about unit variance.
+        shift: See `scale`.
+
+    Raises:
+        UserError: Other positions, no positive number of channels, or a scale or shift that is not a finite number, or 0 as
+            the scale.
+    """
+
+    positions: Positions
+    channels: int
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.positions, Grid | Sequence):
+            raise UserError(f'LatentLayout: expected a Grid or a Sequence, got {self.positions!r}.')
+        check_size('LatentLayout', self.channels)
+        for name, value in (('scale', self.scale), ('shift', self.shift)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise UserError(f'LatentLayout: {name} is a finite number, got {value!r}.')
+        if not self.scale:
+            raise UserError('LatentLayout: scale is 0, which would erase the latents; use 1 for none.')
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image's latent, (D, H, W) or (D, L)."""
+        return (self.channels, *self.positions.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description; `layout_from_dict` reads it."""
+        return {**self.positions.to_dict(), 'channels': self.channels, 'scale': self.scale, 'shift': self.shift}
+
+    def check(self, values: Tensor) -> None:
+        """Raise if these are not latents of this layout.
+
+        Raises:
+            UserError: Another type or shape.
+        """
+        if not isinstance(values, Tensor) or not values.is_floating_point() or tuple(values.shape[1:]) != self.shape:
+            given = f'{values.dtype} {tuple(values.shape)}' if isinstance(values, Tensor) else type(values).__name__
+            raise UserError(f'Latents: expected a float tensor (B, {", ".join(map(str, self.shape))}), got {given}.')
+
+    def normalize(self, values: Tensor) -> Tensor:
+        """What a generator models, scale (values - shift)."""
+        return (values - self.shift) * self.scale
+
+    def denormalize(self, values: Tensor) -> Tensor:
+        """The inverse of `normalize`: from what a generator drew to what the autoencoder decodes."""
+        return values / self.scale + self.shift
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Continuous latents of a batch of images, as the autoencoder decodes them.
+
+    Args:
+        values: (B, D, H, W) of a grid or (B, D, L) of a sequence, float.
+        layout: How the latent of an image lies, with the autoencoder's scale and shift.
+
+    Raises:
+        UserError: Values of another type or shape than the layout's.
+    """
+
+    values: Tensor
+    layout: LatentLayout
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layout, LatentLayout):
+            raise UserError(f'Latents: expected a LatentLayout, got {type(self.layout).__name__}.')
+        self.layout.check(self.values)
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def normalized(self) -> Tensor:
+        """What a generator models; see `LatentLayout.normalize`."""
+        return self.layout.normalize(self.values)
