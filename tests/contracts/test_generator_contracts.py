@@ -1,9 +1,22 @@
 """What generators read of tokenizers: targets of a batch, and the protocols of quantizers that they bind to."""
 
+import json
+from typing import Any
+
 import pytest
 import torch
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Latents, Targets
+from fvq_core.codes import (
+    CodeLayout,
+    Codes,
+    Grid,
+    LatentLayout,
+    Latents,
+    Pyramid,
+    Sequence,
+    Targets,
+    any_layout_from_dict,
+)
 from fvq_core.errors import UserError
 from fvq_core.quantizer import DepthCodes, NextScale, Quantizer
 from fvq_core.registry import QUANTIZERS
@@ -35,7 +48,7 @@ def test_soft_targets_of_a_quantizer_fit_its_codes():
 def test_targets_name_what_is_missing():
     codes, latents = (
         Codes(torch.zeros(2, 4, dtype=torch.int64), CodeLayout(Grid(2, 2), 8)),
-        Latents(torch.zeros(3, 4, 2, 2)),
+        Latents(torch.zeros(3, 4, 2, 2), LatentLayout(Grid(2, 2), 4)),
     )
     assert len(Targets(latents=latents)) == 3
     with pytest.raises(UserError, match='expected codes, latents or both, got neither'):
@@ -47,15 +60,33 @@ def test_targets_name_what_is_missing():
 
 
 def test_latents_are_normalized_and_back():
-    values = torch.tensor([[[[1.0, 3.0]]]])
-    latents = Latents(values, scale=0.5, shift=1.0)
+    values, layout = torch.tensor([[[[1.0, 3.0]]]]), LatentLayout(Grid(1, 2), 1, scale=0.5, shift=1.0)
+    latents = Latents(values, layout)
     assert latents.normalized().flatten().tolist() == [0.0, 1.0]
-    assert torch.equal(Latents.from_normalized(latents.normalized(), 0.5, 1.0).values, values)
+    assert torch.equal(layout.denormalize(latents.normalized()), values)
 
 
-@pytest.mark.parametrize('values', [torch.zeros(1, 2), torch.zeros(1, 2, 3, dtype=torch.int64), [1.0]])
-def test_what_is_not_a_latent_is_refused(values: object):
-    with pytest.raises(UserError, match=r'Latents: expected a float tensor \(B, D, H, W\) or \(B, D, L\)'):
-        Latents(values)  # pyrefly: ignore[bad-argument-type]
-    with pytest.raises(UserError, match='scale is 0'):
-        Latents(torch.zeros(1, 2, 3), scale=0.0)
+@pytest.mark.parametrize('values', [torch.zeros(1, 2, 3), torch.zeros(1, 4, 3, dtype=torch.int64), [1.0]])
+def test_what_is_not_a_latent_is_refused(values: Any):
+    with pytest.raises(UserError, match=r'Latents: expected a float tensor \(B, 4, 3\), got'):
+        Latents(values, LatentLayout(Sequence(3), 4))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(scale=0.0), 'scale is 0'),
+        (dict(shift=float('nan')), 'shift is a finite number, got nan'),
+        (dict(scale='2'), "scale is a finite number, got '2'"),
+        (dict(channels=0), 'sizes are whole numbers from 1 on, got 0'),
+        (dict(positions=Pyramid(((1, 1),))), 'expected a Grid or a Sequence'),
+    ],
+)
+def test_wrong_layouts_of_latents_are_refused(arguments: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=f'LatentLayout: {message}'):
+        LatentLayout(**{**dict(positions=Grid(2, 2), channels=4), **arguments})
+
+
+@pytest.mark.parametrize('layout', [LatentLayout(Grid(2, 3), 4, 0.18215, -0.5), CodeLayout(Sequence(3), (8, 2))])
+def test_layouts_of_both_kinds_survive_json(layout: CodeLayout | LatentLayout):
+    assert any_layout_from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
