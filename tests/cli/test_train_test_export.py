@@ -61,7 +61,7 @@ def test_the_log_tells_what_its_numbers_are_of(run: Path) -> None:
     (log,) = (run / 'work_dirs/fvq_photos').rglob('*.log')
     lines = log.read_text().splitlines()
     assert sum(' iter 4 evaluation (4 images, strict conventions): ' in line for line in lines) == 1
-    (last,) = [line for line in lines if 'the folded tokenizer are in' in line]
+    (last,) = [line for line in lines if 'the exported model are in' in line]
     assert ' (4 images, strict conventions); pictures, ' in last
 
 
