@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.projector import Projector
+from fvq_core.projector import Projector, find_projectors
 from fvq_quantizers.regularizers import EntropyRegularizer
 
 from .matrix import VECTOR, D, K, build, latents, vectors
@@ -181,3 +181,10 @@ def test_cosine_search_chooses_by_angle_but_returns_the_raw_code():
 def test_a_projector_that_is_a_plain_module_is_refused_with_the_base_class():
     with pytest.raises(UserError, match=r'expected a projector derived from fvq_core.projector.Projector, got Linear'):
         build(VECTOR, projector=nn.Linear(D, D))
+
+
+def test_projectors_are_found_at_every_depth_but_not_inside_one_another():
+    quantizer, projector = counting(train=False)
+    wrapped = build(dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False))
+    assert list(find_projectors(quantizer)) == [projector]
+    assert list(find_projectors(wrapped)) == [part.projector for part in wrapped.quantizers]

@@ -29,7 +29,7 @@ def fold_vector_quantizer(quantizer: Any, label: int | None = None) -> Any:
     quantizer.eval()
     with torch.no_grad(), full_precision(quantizer.embedding.device.type):
         labels = () if label is None else (torch.tensor([label]),)
-        mapped_KD = quantizer.projector(quantizer.embedding, *labels).view(quantizer.codebook_size, -1).clone()
+        mapped_KD = quantizer.projector(quantizer.embedding, *labels).reshape(quantizer.codebook_size, -1).clone()
     quantizer.train(was_training)
     folded = copy.copy(quantizer)
     folded._modules = {**quantizer._modules, 'projector': None, 'update': None}

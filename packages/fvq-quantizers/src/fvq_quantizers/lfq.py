@@ -35,7 +35,7 @@ class LFQ(ImplicitQuantizer):
         spherical: Latents and codes on the sphere of radius v.
         commitment_weight: Weight of the commitment term; 0.25 in Open-MAGVIT2.
         entropy_weight: Weight of both entropies, 0.1 in Open-MAGVIT2; at 0 neither is computed.
-        temperature: Of the soft choice, 0.01 in both projects, whatever their arguments say.
+        temperature: Temperature of the soft choice; 0.01 in both projects, whatever their arguments say.
         sample_weight: Weight of the latents' own entropy; 1 in both.
         batch_weight: Weight of the mean choice's entropy; 1 in both.
         clamp_probabilities: Clamp probabilities at 1e-5 inside the logarithms (vector-quantize-pytorch) instead of adding

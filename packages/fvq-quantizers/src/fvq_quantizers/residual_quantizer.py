@@ -180,7 +180,7 @@ class ResidualQuantizer(Quantizer):
 
         Args:
             z_BDHW: The latent.
-            temperature: Of the softmax, above 0; 0.5 in RQ-Transformer.
+            temperature: Softmax temperature, above 0; 0.5 in RQ-Transformer.
             stochastic: Draw the codes from the soft choice instead of taking the best.
         """
         if not temperature > 0:

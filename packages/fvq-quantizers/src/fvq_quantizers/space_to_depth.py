@@ -45,7 +45,7 @@ class SpaceToDepth:
         """The joined positions of a latent.
 
         Raises:
-            UserError: Not a grid, or one that the sides do not divide.
+            UserError: Not a grid, or one that the block does not divide.
         """
         if self.is_identity:
             return positions

@@ -125,13 +125,11 @@ class VectorQuantizer(Quantizer):
 
     def shift(self, codebook_KD: Tensor) -> Tensor | None:
         """What `logits` may subtract from the codes as the search sees them; see the distance."""
-        find = getattr(self.distance, 'shift', None)
-        return None if find is None else find(self.normalize.for_search(codebook_KD))
+        return self.distance.shift(self.normalize.for_search(codebook_KD))
 
     def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
         """What `search` compares, up to a constant per row: (N, K), differentiable, largest for the best code."""
-        options = () if shift_D is None else (shift_D,)
-        return self.distance.logits(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), *options)
+        return self.distance.logits(self.normalize.for_search(z_ND), self.normalize.for_search(codebook_KD), shift_D)
 
     def regularization(self, z_ND: Tensor, codebook_KD: Tensor) -> dict[str, Tensor]:
         """The regularizer's weighted terms; it is not called at weight 0."""

@@ -16,7 +16,7 @@ class Importer:
     """One layout of checkpoints.
 
     Attributes:
-        kind: Of the folder that is written.
+        kind: What kind of folder is written.
         read: The peer's state dict, and options for what no file tells, to the config of our model and its state dict.
             Raises `LayoutError` if the state dict is of another model.
     """

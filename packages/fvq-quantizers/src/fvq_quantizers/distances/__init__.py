@@ -1,6 +1,7 @@
 """What makes a code the best one for a latent."""
 
+from .distance import Distance
 from .dot_product import DotProduct
 from .squared_l2 import SquaredL2
 
-__all__ = ['DotProduct', 'SquaredL2']
+__all__ = ['Distance', 'DotProduct', 'SquaredL2']

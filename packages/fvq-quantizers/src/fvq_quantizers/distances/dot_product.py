@@ -6,21 +6,15 @@ from torch import Tensor
 
 from fvq_core.registry import DISTANCES
 
-from .searched_distance import SearchedDistance
+from .distance import Distance
 
 
 @DISTANCES.register_module(name=['DotProduct', 'dot'])
-class DotProduct(SearchedDistance):
+class DotProduct(Distance):
     """The code with the largest dot product wins."""
 
     kind = 'dot'
 
     def logits(self, z_ND: Tensor, codebook_KD: Tensor, shift_D: Tensor | None = None) -> Tensor:
-        """z.e up to a constant per row, (N, K), differentiable.
-
-        Args:
-            z_ND: Latents.
-            codebook_KD: Codes.
-            shift_D: Subtracted from the codes: other constants per row, and less rounding far from zero.
-        """
+        """z.e up to a constant per row."""
         return z_ND @ (codebook_KD if shift_D is None else codebook_KD - shift_D).t()

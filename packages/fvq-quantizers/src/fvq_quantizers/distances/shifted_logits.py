@@ -10,15 +10,14 @@ from torch import Tensor
 
 
 def shifted_logits(distance: Any, codebook_KD: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """`distance.logits`, relative to the shift of the whole codebook if the distance has one.
+    """`distance.logits`, relative to the shift of the whole codebook, if there is one.
 
     Each row of these logits differs from the plain ones by a constant, which changes no softmax and no maximum. The shift
     depends only on the codes, so it is the same for every chunk, on every rank and in a backward pass.
 
     Args:
-        distance: Has `logits(z, codebook)`; if it has `shift(codebook)`, its logits take the result as `shift_D`.
+        distance: A `Distance`, or a vector quantizer.
         codebook_KD: All codes.
     """
-    find = getattr(distance, 'shift', None)
-    shift_D = None if find is None else find(codebook_KD.detach())
+    shift_D = distance.shift(codebook_KD.detach())
     return distance.logits if shift_D is None else partial(distance.logits, shift_D=shift_D)
