@@ -36,7 +36,7 @@ def one_line(text: str) -> str:
 
 
 def is_file_name_byte(char: str) -> bool:
-    """Whether a character stands for a byte of a file name that is not UTF-8, as `os.fsdecode` has it."""
+    """Whether a character encodes a byte of a file name that is not UTF-8, as from `os.fsdecode`."""
     return '\udc80' <= char <= '\udcff'
 
 

@@ -1,4 +1,4 @@
-"""What stands beside a number: the preset, how many images, and whether these were enough."""
+"""The stamp of a number: its preset, how many images, whether these were enough, and versions."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def build_run_parts(cfg: Config) -> RunParts:
     """Build everything that a run needs, and try what is only used later; the process group must have been joined.
 
     Raises:
-        UserError: What is wrong and how to mend it, in one line.
+        UserError: What is wrong and how to fix it, in one line.
     """
     with user_errors('this config cannot be used'):
         check_entries(cfg, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))

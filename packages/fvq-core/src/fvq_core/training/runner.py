@@ -152,7 +152,7 @@ class Runner(mmengine.runner.Runner):
         if isinstance(self._resume, str):  # the path of a checkpoint; `load_from` is where the run began
             self.resume(self._resume)
         elif not self._resume or not self._resume_newest():
-            # Read first: it may lie in the run that is set aside.
+            # Read first: it may be in the run that is set aside.
             start, self._start_weights = self._start_weights, None
             if start is None and self._load_from:
                 start = find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))

@@ -1,4 +1,4 @@
-"""`history.jsonl`: one JSON object a line for every logged training interval and every evaluation."""
+"""`history.jsonl`: one JSON object per line for every logged training interval and every evaluation."""
 
 from __future__ import annotations
 
