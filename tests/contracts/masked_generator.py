@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Grid, Targets, layout_from_dict
+from fvq_core.codes import Codes, Positions, Targets, layout_from_dict
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 from fvq_core.sampling_settings import setting
@@ -27,7 +27,7 @@ class TinyMasked(Generator):
         steps: int = setting(4, 'in how many steps all codes are revealed', least=1)
         choice_temperature: float = setting(1.0, 'of the noise on confidences', least=0)
 
-    positions = (Grid,)
+    positions = (Positions,)  # any: each code is one of a list
     position_numbers: Tensor
 
     def __init__(self, layout: Mapping[str, Any], dim: int = 16, num_classes: int = 5) -> None:

@@ -13,6 +13,11 @@ from .ops.ranks import copy_from_first_rank
 from .projector import find_projectors
 
 
+def to_vectors(z_BDHW: Tensor) -> Tensor:
+    """A latent (B, D, H, W) or (B, D, L) as vectors (N, D), in the order of its codes."""
+    return z_BDHW.movedim(1, -1).flatten(0, -2)
+
+
 @dataclass
 class QuantizerOutput:
     """What a quantizer returns.

@@ -11,6 +11,7 @@ from fvq_core.codes import Codes, Grid, Positions, Sequence, check_is_codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import all_finite, check_finite_images, may_look
 from fvq_core.quantizer import Quantizer
+from fvq_core.quantizer import to_vectors as to_vectors
 
 Q = TypeVar('Q', bound=Quantizer)
 
@@ -93,11 +94,6 @@ def folded_copy(quantizer: Q, label: int | None) -> Q:
     if label is not None:
         raise UserError(f'{type(quantizer).__name__} has no classes, so fold() takes no label, got {label}; drop it.')
     return copy.deepcopy(quantizer).eval()
-
-
-def to_vectors(z_BDHW: Tensor) -> Tensor:
-    """(B, D, H, W) or (B, D, L) to (N, D), positions in reading order."""
-    return z_BDHW.movedim(1, -1).flatten(0, -2)
 
 
 def to_latent(z_ND: Tensor, positions: Positions) -> Tensor:

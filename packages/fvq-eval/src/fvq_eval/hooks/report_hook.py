@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 
 from fvq_core.errors import UserError
 from fvq_core.files.json import write_json
+from fvq_core.quantizer import to_vectors
 from fvq_core.registry import DATASETS, HOOKS
 from fvq_core.stamp import short_stamp
 from fvq_core.training.metrics_file import metrics_document
@@ -89,7 +90,7 @@ class ReportHook(Hook):
             reconstructions.append(output.reconstruction.cpu())
             quantized = output.quantized
             if quantized is not None and quantized.z_BDHW is not None:
-                latents.append(quantized.z_BDHW.movedim(1, -1).flatten(0, -2).cpu())
+                latents.append(to_vectors(quantized.z_BDHW).cpu())
             shown += len(originals[-1])
             vectors += self.latents if quantized is None else quantized.codes.indices_BL.numel()
             if shown >= self.pictures and vectors >= self.latents:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fvq_core.autoencoder import Autoencoder, AutoencoderOutput
 from fvq_core.metric import Metric, MetricValue
+from fvq_core.quantizer import to_vectors
 from fvq_core.registry import METRICS
 
 PROTOCOL = 'mean over the latents of the whole evaluation set of the squared distance to the chosen code'
@@ -38,7 +39,7 @@ class QuantizationError(Metric):
         out = output.quantized
         if out is None or out.z_BDHW is None:
             return
-        z_ND, z_q_ND = (x.movedim(1, -1).flatten(0, -2).double() for x in (out.z_BDHW, out.z_q_BDHW))
+        z_ND, z_q_ND = (to_vectors(x).double() for x in (out.z_BDHW, out.z_q_BDHW))
         self.sums[0] += (z_ND - z_q_ND).square().sum()
         self.sums[1] += z_ND.square().sum()
         self.sums[2] += len(z_ND)

@@ -16,6 +16,7 @@ from ...errors import SmokeError
 from ...images import device_images
 from ...ops.finite import check_finite_images
 from ...ops.ranks import average_over_ranks
+from ...quantizer import to_vectors
 from ...registry import LOSSES, MODELS, TOKENIZERS
 from .task import MicroBatch, Task
 
@@ -140,7 +141,7 @@ class TokenizerTask(Task):
         wanted, gathered = 4 * quantizer.codebook().shape[0], []
         while sum(z_ND.shape[0] for z_ND in gathered) < wanted:
             z_BDHW = self.tokenizer.encode_latent(self.images(next(batches)))
-            gathered.append(z_BDHW.movedim(1, -1).flatten(0, -2))
+            gathered.append(to_vectors(z_BDHW))
         quantizer.initialize(torch.cat(gathered))
 
     def parts_due(self, iteration: int) -> list[str]:
