@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from fvq_core.saving.saved_model import SavedModel
 from fvq_core.saving.weights import cpu_copy, weights_digest
 from fvq_core.tokenizer import Tokenizer
 
+from .class_numbers import whole_numbers
 from .out_of_memory import memory_advice
 from .pretrained import GENERATOR, TOKENIZER_FOLDER, checkpoint_generator, generator_contents, load_generator
 
@@ -274,25 +274,3 @@ class ImageGenerator(SavedModel, nn.Module):
             tokenizer = Tokenizer.from_pretrained(tokenizer)
         facts = cls.saved_kind.facts(config)
         return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), facts)
-
-
-def whole_numbers(classes: Any) -> list[int]:
-    """The classes that a caller lists. 1.7 is not taken for 1.
-
-    Raises:
-        UserError: Naming what is not a whole number.
-    """
-    if not isinstance(classes, Sequence) or isinstance(classes, str):
-        raise UserError(f'sample: classes are a list of whole numbers, got {classes!r}; write classes=[207].')
-    numbers = []
-    for one in classes:
-        try:
-            number = None if isinstance(one, bool) else index(one)
-        except TypeError:
-            number = None
-        if number is None or abs(number) >= 2**63:
-            raise UserError(
-                f'sample: classes are whole numbers, got {one!r}; captions are a tensor of features (B, T, C).'
-            )
-        numbers.append(number)
-    return numbers
