@@ -60,7 +60,7 @@ class Grid(Positions):
 class Sequence(Positions):
     """The positions of a latent (B, D, length), which have no place on the image (TiTok)."""
 
-    length: int
+    length: int  # pyrefly: ignore[bad-override]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -165,7 +165,8 @@ def build_metrics(cfg: Config, task: Task) -> list[Metric]:
         UserError: One needs codes, and the task's autoencoder has none.
     """
     metrics = [METRICS.build(metric) for metric in cfg.get('val_evaluator') or ()]
-    check_metrics(metrics, getattr(task, 'tokenizer', None))
+    autoencoder: Any = getattr(task, 'tokenizer', None)
+    check_metrics(metrics, autoencoder)
     return metrics
 
 

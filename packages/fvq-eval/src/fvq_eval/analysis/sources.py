@@ -15,6 +15,7 @@ from fvq_core.data.read_image import read_image
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import device_images, from_uint8
+from fvq_core.quantizer import to_vectors
 from fvq_core.saving.kind import CONFIG_NAME
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import list_checkpoints, read_checkpoint
@@ -100,7 +101,7 @@ def latents_and_counts(tokenizer: Tokenizer, batches: Iterator[Tensor]) -> tuple
         if out.z_BDHW is None:
             name = type(tokenizer.quantizer).__name__
             raise UserError(f'{name} compares no latents with codes; there is nothing to draw.')
-        latents.append(out.z_BDHW.movedim(1, -1).flatten(0, -2))
+        latents.append(to_vectors(out.z_BDHW))
         histogram_K += torch.bincount(
             tokenizer.quantizer.codebook_indices(out.codes).flatten(), minlength=len(histogram_K)
         )

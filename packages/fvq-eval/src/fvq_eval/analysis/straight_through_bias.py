@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fvq_core.quantizer import to_vectors
+
 
 def estimation_error(z_BDHW: Tensor, z_q_BDHW: Tensor) -> dict[str, Tensor]:
     """How large the paper's estimation error delta = z_q - z_e is.
@@ -20,7 +22,7 @@ def estimation_error(z_BDHW: Tensor, z_q_BDHW: Tensor) -> dict[str, Tensor]:
         nearest code is chosen; `relative_estimation_error`, that over the total variance of the latents (1 is no better
         than one code at the mean); `latent_std`, the root of that variance.
     """
-    z_ND, delta_ND = (x.movedim(1, -1).flatten(0, -2).double() for x in (z_BDHW, z_q_BDHW - z_BDHW))
+    z_ND, delta_ND = (to_vectors(x).double() for x in (z_BDHW, z_q_BDHW - z_BDHW))
     error = delta_ND.square().sum(1).mean()
     variance = (z_ND - z_ND.mean(0)).square().sum(1).mean()
     return {

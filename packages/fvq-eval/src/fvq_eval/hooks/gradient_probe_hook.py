@@ -19,7 +19,7 @@ from torch import Tensor
 from fvq_core.autoencoder import AutoencoderOutput
 from fvq_core.errors import UserError
 from fvq_core.ops.ranks import average_over_ranks
-from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.quantizer import Quantizer, QuantizerOutput, to_vectors
 from fvq_core.registry import HOOKS
 from fvq_core.training.hooks.history import HISTORY_NAME, History
 
@@ -149,7 +149,7 @@ def compare(
         'switched_ND': before.quantizer.embed(after.codes),
         'kept_ND': quantizer.embed(old.codes),
     }
-    step = Step(**{name: grid.movedim(1, -1).flatten(0, -2).double() for name, grid in grids.items()})
+    step = Step(**{name: to_vectors(grid).double() for name, grid in grids.items()})
     means = shift_means(step)
     means['switched'] = 100.0 * (old.codes.indices_BL != after.codes.indices_BL).double().mean()
     maxima = {

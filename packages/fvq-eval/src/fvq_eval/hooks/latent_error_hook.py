@@ -10,7 +10,7 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 
 from fvq_core.errors import UserError
-from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.quantizer import Quantizer, QuantizerOutput, to_vectors
 from fvq_core.registry import HOOKS
 from fvq_core.training.hooks.history import HISTORY_NAME, History
 
@@ -51,7 +51,7 @@ class LatentErrorHook(Hook):
         output = quantize_as_in_evaluation(quantizer, inputs[0])
         if output.z_BDHW is None:
             return
-        z, codes = (x.movedim(1, -1).flatten(0, -2).double() for x in (output.z_BDHW, output.z_q_BDHW))
+        z, codes = (to_vectors(x).double() for x in (output.z_BDHW, output.z_q_BDHW))
         # squared error, sum of |z|^2, number of vectors, then the sum of z
         scalars = torch.stack([(z - codes).square().sum(), z.square().sum(), z.new_tensor(float(len(z)))])
         sums = torch.cat([scalars, z.sum(0)])

@@ -80,7 +80,7 @@ class TokenizerTask(Task):
         return self.tokenizer.downsample_factor
 
     def compiled_modules(self) -> list[nn.Module]:
-        modules = [self.tokenizer.encoder, self.tokenizer.decoder]
+        modules: list[nn.Module] = [self.tokenizer.encoder, self.tokenizer.decoder]
         return modules if self.adversarial is None else [*modules, self.adversarial.discriminator]
 
     def images(self, data: Mapping[str, Any]) -> Tensor:
