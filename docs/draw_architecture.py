@@ -18,6 +18,7 @@ ROOMS = {
         'distances': 'what makes a code the best one',
         'losses': 'pull codes and latents together',
         'codebook_files': 'codebooks of other networks',
+        'interop': "other tokenizers' checkpoints",
         'commands': 'make_codebook',
     },
     'fvq-generators': {
@@ -54,7 +55,7 @@ ROOMS = {
         'losses': 'pixels, LPIPS, GAN, discriminators',
         'saving': 'folders, model cards, the hub',
         'training': 'Runner, loops, tasks, hooks, resume',
-        'interop': "other tokenizers' checkpoints",
+        'interop': 'conversion of checkpoints, by peer',
         'plots': 'pictures of runs',
         'commands': 'train, export, convert, push, ...',
     },

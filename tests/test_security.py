@@ -38,7 +38,7 @@ RAW = {
 # These write, or read back what they have just written.
 OWN_BYTES = {
     'fvq_quantizers.codebook_files.make_codebook': {'np.memmap'},
-    'fvq_core.commands.reconstruct_files': {'zipfile.ZipFile'},
+    'fvq_eval.commands.reconstruct_files': {'zipfile.ZipFile'},
     'fvq_generators.image_sets.npz_file': {'zipfile.ZipFile'},
     'fvq_eval.presets.jpeg_codec': {'Image.open'},
 }

@@ -3,7 +3,7 @@
 
 import sys
 
-from fvq_core.commands.smoke import main
+from fvq_eval.commands.smoke import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.interop.discriminators import BLOCK_RULES, NOT_WEIGHTS, PATCHGAN_RULES, STYLEGAN_RULES
 from fvq_core.interop.key_map import Rules, rename
 from fvq_core.losses import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
 from fvq_core.losses.adversarial import AdversarialLoss
 from fvq_core.losses.adversarial.adaptive_weight import adaptive_weight
 from fvq_core.losses.discriminators.stylegan import Blur, DiscriminatorBlock
 from fvq_core.registry import DISCRIMINATORS, LOSSES
+from fvq_quantizers.interop.discriminators import BLOCK_RULES, NOT_WEIGHTS, PATCHGAN_RULES, STYLEGAN_RULES
 
 from ..case import Case
 from .gradients import peer_gradient

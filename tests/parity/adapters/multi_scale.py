@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from fvq_core.codes import Codes, Grid
-from fvq_core.interop import fvq_release, var
 from fvq_core.registry import QUANTIZERS, TOKENIZERS
 from fvq_core.saving.weights import load_weights
 from fvq_quantizers import MultiScaleQuantizer
+from fvq_quantizers.interop import fvq_release, var
 
 from ..case import Case
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvq_core.interop import fvq_release as importer
 from fvq_core.interop.key_map import rename
 from fvq_core.registry import PROJECTORS
+from fvq_quantizers.interop import fvq_release as importer
 
 from ..case import Case
 from .gradients import peer_gradient

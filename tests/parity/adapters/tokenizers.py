@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvq_core.interop import fvq_release as fvq_rules
-from fvq_core.interop import llamagen as llamagen_rules
 from fvq_core.interop.key_map import rename
 from fvq_core.registry import IMPORTERS, TOKENIZERS
 from fvq_core.saving.weights import load_weights
 from fvq_core.tokenizer import Tokenizer
+from fvq_quantizers.interop import fvq_release as fvq_rules
+from fvq_quantizers.interop import llamagen as llamagen_rules
 
 from ..case import Case
 from .gradients import peer_gradient

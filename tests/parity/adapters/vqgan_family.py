@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.interop.key_map import Rules, rename
-from fvq_core.interop.taming_autoencoder import autoencoder_rules, import_autoencoder
 from fvq_core.registry import QUANTIZERS, TOKENIZERS
 from fvq_core.saving.weights import load_weights
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers import VectorQuantizer
+from fvq_quantizers.interop.taming_autoencoder import autoencoder_rules, import_autoencoder
 
 from ..case import Case
 from .gradients import peer_gradient

@@ -1,1 +1,1 @@
-"""Checkpoints of other projects: maps from their keys to ours, and configs read off their shapes."""
+"""Checkpoints of other projects: what an importer gives, rules that rename keys, and the conversion to a folder of ours."""

@@ -71,7 +71,7 @@ def find_importer(peer: str, options: Mapping[str, Any]) -> type[Importer]:
     """The importer of a peer; raises if it lacks one of these options."""
     importer = IMPORTERS.registered(peer)
     if importer is None:
-        raise UserError(f"unknown peer '{peer}'; {nearest_hint(peer, IMPORTERS.names())}")
+        raise UserError(f"unknown peer '{peer}'; {IMPORTERS.hint(peer)}")
     known = constructor_arguments(importer.read) or {}
     for name in options:
         if name not in known:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..registry import IMPORTERS
 from ..saving.kind import SavedKind
 from ..tokenizer import Tokenizer
-from . import fvq_release, llamagen, rqvae, taming, var
 
 
 class Importer:
@@ -48,38 +46,3 @@ class TokenizerImporter(Importer):
     def summary(model: Tokenizer) -> str:
         quantizer = model.quantizer
         return f'{type(model).__name__} with {len(quantizer.codebook())} codes of {quantizer.code_dim} channels'
-
-
-@IMPORTERS.register_module(name='llamagen')
-class LlamaGenImporter(TokenizerImporter):
-    """LlamaGen's tokenizers."""
-
-    read = staticmethod(llamagen.import_tokenizer)
-
-
-@IMPORTERS.register_module(name='fvq')
-class FVQImporter(TokenizerImporter):
-    """The tokenizers of FVQ's release."""
-
-    read = staticmethod(fvq_release.import_tokenizer)
-
-
-@IMPORTERS.register_module(name='taming')
-class TamingImporter(TokenizerImporter):
-    """VQGANs."""
-
-    read = staticmethod(taming.import_tokenizer)
-
-
-@IMPORTERS.register_module(name='rqvae')
-class RQVAEImporter(TokenizerImporter):
-    """RQ-VAEs."""
-
-    read = staticmethod(rqvae.import_tokenizer)
-
-
-@IMPORTERS.register_module(name='var')
-class VARImporter(TokenizerImporter):
-    """VAR's multi-scale tokenizers."""
-
-    read = staticmethod(var.import_tokenizer)

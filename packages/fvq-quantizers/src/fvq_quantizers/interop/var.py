@@ -8,8 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UserError
-from .key_map import LayoutError, Rules, rename
+from fvq_core.errors import UserError
+from fvq_core.interop.importer import TokenizerImporter
+from fvq_core.interop.key_map import LayoutError, Rules, rename
+from fvq_core.registry import IMPORTERS
+from fvq_core.tokenizer import Tokenizer
+
 from .taming_autoencoder import import_autoencoder
 
 QUANTIZER_RULES: Rules = (
@@ -83,4 +87,11 @@ def import_tokenizer(
         )
     quantizer_config, quantizer_state = import_quantizer(quantizer, scales, l2_norm, phi_ratio)
     renamed.update({f'quantizer.{key}': value for key, value in quantizer_state.items()})
-    return dict(type='Tokenizer', **config, quantizer=quantizer_config), renamed
+    return dict(type=Tokenizer, **config, quantizer=quantizer_config), renamed
+
+
+@IMPORTERS.register_module(name='var')
+class VARImporter(TokenizerImporter):
+    """VAR's multi-scale tokenizers."""
+
+    read = staticmethod(import_tokenizer)

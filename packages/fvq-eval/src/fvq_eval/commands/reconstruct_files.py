@@ -14,19 +14,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..autoencoder import AutoencoderOutput
-from ..data.read_image import read_image
-from ..data.sample import to_tensor
-from ..errors import UserError
-from ..files.json import write_json
-from ..files.paths import expand_home, printable
-from ..images import from_uint8, to_uint8
-from ..metric import Metric, MetricValue
-from ..ops.distributed import choose_device
-from ..registry import METRICS
-from ..tokenizer import Tokenizer
+from fvq_core.autoencoder import AutoencoderOutput
+from fvq_core.data.read_image import read_image
+from fvq_core.data.sample import to_tensor
+from fvq_core.errors import UserError
+from fvq_core.files.json import write_json
+from fvq_core.files.paths import expand_home, printable
+from fvq_core.images import from_uint8, to_uint8
+from fvq_core.metric import MetricValue
+from fvq_core.ops.distributed import choose_device
+from fvq_core.tokenizer import Tokenizer
 
-SSIM_WINDOW = 11  # pixels; no side may be smaller
+from ..metrics import PSNR, SSIM
 
 
 @torch.no_grad()
@@ -48,10 +47,11 @@ def reconstruct_files(
     paths, out = [expand_home(path) for path in paths], expand_home(out)
     tokenizer = Tokenizer.from_pretrained(folder).to(choose_device(device))
     images = [read_image(path, tokenizer.downsample_factor, max_side) for path in paths]
+    window = SSIM().smallest
     for path, image in zip(paths, images, strict=True):
-        if min(image.size) < SSIM_WINDOW:
+        if min(image.size) < window:
             raise UserError(
-                f'{path} is {image.width}x{image.height} once cropped; SSIM needs {SSIM_WINDOW} pixels on each side.'
+                f'{path} is {image.width}x{image.height} once cropped; SSIM needs {window} pixels on each side.'
             )
     if Path(out).is_file():
         raise UserError(f'--out {out} is a file; name a folder.')
@@ -89,8 +89,7 @@ def reconstruct_files(
 def score(tokenizer: Tokenizer, images: Tensor, output: AutoencoderOutput) -> dict[str, MetricValue]:
     """PSNR and SSIM of a batch of reconstructions."""
     values: dict[str, MetricValue] = {}
-    for name in ('PSNR', 'SSIM'):
-        metric: Metric = METRICS.build(dict(type=name))
+    for metric in (PSNR(), SSIM()):
         metric.reset(tokenizer)
         metric.update(images, output, tokenizer)
         values |= metric.compute()

@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .key_map import LayoutError, Rules, rename
+from fvq_core.interop.importer import TokenizerImporter
+from fvq_core.interop.key_map import LayoutError, Rules, rename
+from fvq_core.registry import IMPORTERS
+from fvq_core.tokenizer import Tokenizer
+
 from .taming_autoencoder import import_autoencoder
 
 QUANTIZER_RULES: Rules = (
@@ -34,7 +38,7 @@ def import_tokenizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[
     autoencoder = {key: value for key, value in state.items() if key not in quantizer_state}
     config, renamed = import_autoencoder(autoencoder, 'VQGAN', NOT_WEIGHTS)
     quantizer, quantizer_renamed = import_quantizer(quantizer_state)
-    return dict(type='Tokenizer', **config, quantizer=quantizer), renamed | quantizer_renamed
+    return dict(type=Tokenizer, **config, quantizer=quantizer), renamed | quantizer_renamed
 
 
 def import_quantizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -57,3 +61,10 @@ def import_quantizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[
     else:
         config['loss'] = dict(type='VQLoss', legacy=True)
     return config, renamed
+
+
+@IMPORTERS.register_module(name='taming')
+class TamingImporter(TokenizerImporter):
+    """VQGANs."""
+
+    read = staticmethod(import_tokenizer)

@@ -9,9 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UserError
+from fvq_core.errors import UserError
+from fvq_core.interop.importer import TokenizerImporter
+from fvq_core.interop.key_map import Rules, rename
+from fvq_core.registry import IMPORTERS
+
 from . import llamagen, var
-from .key_map import Rules, rename
 
 BLOCK_RULE = (r'blocks\.(\d+)\.(.*)', r'blocks.\1.\2')
 VIT_BRIDGE_RULES: Rules = (
@@ -142,3 +145,10 @@ def import_tokenizer(
         vector_quantizer['projector'] = projector
         renamed.update({f'{prefix}projector.{key}': value for key, value in projector_state.items()})
     return config, renamed
+
+
+@IMPORTERS.register_module(name='fvq')
+class FVQImporter(TokenizerImporter):
+    """The tokenizers of FVQ's release."""
+
+    read = staticmethod(import_tokenizer)

@@ -10,8 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from .key_map import LayoutError, Rules, rename
+from fvq_core.errors import UserError
+from fvq_core.interop.importer import TokenizerImporter
+from fvq_core.interop.key_map import LayoutError, Rules, rename
+from fvq_core.registry import IMPORTERS
+from fvq_core.tokenizer import Tokenizer
+
 from .taming_autoencoder import import_autoencoder
 
 CODEBOOK_RULES: Rules = (
@@ -70,4 +74,11 @@ def import_tokenizer(
             f'RQ-VAE: codes of {joined} channels cover several latents of {D}, but not {space_to_depth[0]}x'
             f'{space_to_depth[1]} of them; pass the rows and columns (space_to_depth).'
         )
-    return dict(type='Tokenizer', **config, quantizer=wrapper), renamed
+    return dict(type=Tokenizer, **config, quantizer=wrapper), renamed
+
+
+@IMPORTERS.register_module(name='rqvae')
+class RQVAEImporter(TokenizerImporter):
+    """RQ-VAEs."""
+
+    read = staticmethod(import_tokenizer)

@@ -8,7 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .key_map import LayoutError, Rules, rename
+from fvq_core.autoencoders import VQGANDecoder, VQGANEncoder
+from fvq_core.interop.importer import TokenizerImporter
+from fvq_core.interop.key_map import LayoutError, Rules, rename
+from fvq_core.registry import IMPORTERS
+from fvq_core.tokenizer import Tokenizer
+
 from .taming_autoencoder import QUANT_CONV_RULES
 
 # In both halves: `conv_blocks.N.res.M` are the residual blocks of a level, `attn.M` its attention.
@@ -41,8 +46,8 @@ def autoencoder_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
         z_channels=state['encoder.conv_out.weight'].shape[0],
     )
     return dict(
-        encoder=dict(type='VQGANEncoder', **common, in_channels=in_channels),
-        decoder=dict(type='VQGANDecoder', **common, out_channels=state['decoder.conv_out.weight'].shape[0]),
+        encoder=dict(type=VQGANEncoder, **common, in_channels=in_channels),
+        decoder=dict(type=VQGANDecoder, **common, out_channels=state['decoder.conv_out.weight'].shape[0]),
     )
 
 
@@ -60,10 +65,17 @@ def import_tokenizer(
         state['quantize.embedding.weight'].shape if 'quantize.embedding.weight' in state else (0, 0)
     )
     config: dict[str, Any] = dict(
-        type='Tokenizer',
+        type=Tokenizer,
         **autoencoder_config(state),
         quantizer=dict(type='VectorQuantizer', codebook_size=codebook_size, code_dim=code_dim),
     )
     if l2_norm is None or l2_norm:
         config['quantizer']['normalize'] = dict(type='L2Normalize')
     return config, rename(state, (*AUTOENCODER_RULES, *QUANTIZER_RULES), 'LlamaGen', NOT_WEIGHTS)
+
+
+@IMPORTERS.register_module(name='llamagen')
+class LlamaGenImporter(TokenizerImporter):
+    """LlamaGen's tokenizers."""
+
+    read = staticmethod(import_tokenizer)

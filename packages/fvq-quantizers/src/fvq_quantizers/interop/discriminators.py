@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .key_map import Rules
+from fvq_core.interop.key_map import Rules
 
 BLOCK_RULES: Rules = (
     (r'conv_res\.(.*)', r'shortcut.\1'),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .command import command, make_parser
+from fvq_core.commands.command import command, make_parser
 
 EXAMPLE = """\
   tools/smoke.py                                  # every config under configs/
@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None) -> None:
 
     from tqdm import tqdm
 
-    from ..config.find import config_names
-    from ..errors import UserError
+    from fvq_core.config.find import config_names
+    from fvq_core.errors import UserError
 
     if args.jobs < 1:
         raise UserError(f'smoke: --jobs must be 1 or more, got {args.jobs}.')

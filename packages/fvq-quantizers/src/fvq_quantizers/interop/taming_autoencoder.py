@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UserError
-from .key_map import LayoutError, Rules, rename
+from fvq_core.autoencoders import VQGANDecoder, VQGANEncoder
+from fvq_core.errors import UserError
+from fvq_core.interop.key_map import LayoutError, Rules, rename
 
 QUANT_CONV_RULES: Rules = (
     (r'quant_conv\.(.*)', r'pre_quant.\1'),
@@ -98,14 +99,14 @@ def autoencoder_config(state: Mapping[str, Tensor], source: str) -> dict[str, An
     common = dict(ch=ch, ch_mult=ch_mult, num_res_blocks=counts[0] if len(set(counts)) == 1 else counts)
     return dict(
         encoder=dict(
-            type='VQGANEncoder',
+            type=VQGANEncoder,
             **common,
             in_channels=in_channels,
             z_channels=state['encoder.conv_out.weight'].shape[0],
             attention=attention(state, 'encoder', 'down', len(ch_mult)),
         ),
         decoder=dict(
-            type='VQGANDecoder',
+            type=VQGANDecoder,
             **common,
             extra_blocks=extra.pop(),
             out_channels=state['decoder.conv_out.weight'].shape[0],

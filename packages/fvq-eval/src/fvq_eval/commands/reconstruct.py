@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .command import add_device, command, make_parser
+from fvq_core.commands.command import add_device, command, make_parser
 
 EXAMPLE = '  tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed'
 
@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None) -> None:
     add_device(parser)
     args = parser.parse_args(argv)
 
-    from ..files.paths import printable
+    from fvq_core.files.paths import printable
+
     from .reconstruct_files import reconstruct_files
 
     for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
