@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from fvq_core import commands
-from fvq_core.commands import convert, export, reconstruct, train
+from fvq_core.commands import convert, export, train
 from fvq_eval.commands import list as list_configs
-from fvq_eval.commands import report, test
+from fvq_eval.commands import reconstruct, report, test
 from fvq_generators.commands import extract_codes
 
 from ..tiny import tiny_tokenizer
