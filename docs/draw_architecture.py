@@ -56,7 +56,6 @@ ROOMS = {
         'saving': 'folders, model cards, the hub',
         'training': 'Runner, loops, tasks, hooks, resume',
         'interop': 'conversion of checkpoints, by peer',
-        'plots': 'pictures of runs',
         'commands': 'train, export, convert, push, ...',
     },
 }
