@@ -4,7 +4,8 @@
 `frechet`: from means and covariances to the distance, with nothing prepared. `ratio` is torch-fidelity's time over ours,
 `ratio_scipy` that of SciPy's `sqrtm`; `_prepared` is where the reference is compared with another set once more.
 
-`precision_recall`: from features to both numbers; `ratio` is torch-fidelity's time over ours.
+`precision_recall`: from features to both numbers; `ratio` is torch-fidelity's time over ours, `ratio_plain` that of plain
+float32 products over ours, which are of bytes on a CPU with instructions for them.
 
 `one_pass`: see one_pass.py, which `ratio` and `ratio_with_ssim` are from.
 
@@ -37,6 +38,7 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from fvq_eval.distances import frechet_distance, precision_recall
+from fvq_eval.distances.precision_recall import inside_by_blocks
 from fvq_eval.statistics.moments import Gaussian
 
 
@@ -119,8 +121,13 @@ def neighbourhoods(count: int, dim: int, repeats: int) -> dict[str, Any]:
             found = prc_features_to_metric(made_ND, real_ND, verbose=False)
             return [found['precision'], found['recall']]
 
-        times = Times({'ours': ours, 'torch_fidelity': theirs}, repeats)
+        def plain(real_ND: Tensor = real_ND, made_ND: Tensor = made_ND) -> list[float]:
+            inside = inside_by_blocks(real_ND, made_ND, 3, 'float32')
+            return [part.double().mean().item() for part in inside]
+
+        times = Times({'ours': ours, 'plain': plain, 'torch_fidelity': theirs}, repeats)
         ratios |= times.ratios('torch_fidelity', 'ours', suffix)
+        ratios |= times.ratios('plain', 'ours', f'_plain{suffix}')
         details |= {f'{key}{suffix}': value for key, value in vars(times).items()}
     return ratios | details
 
