@@ -21,10 +21,10 @@ from fvq_eval.benchmark.scheduler import Benchmark, make_slots
 
 from .benchmark_runs import FVQ, OPTIONS, REPO, VQ
 
+pytestmark = pytest.mark.processes
+
 HOLD = """
 import fcntl, sys
-
-pytestmark = pytest.mark.processes
 file = open(sys.argv[1], 'w')
 fcntl.lockf(file, fcntl.LOCK_EX)
 print('held', flush=True)

@@ -89,28 +89,16 @@ def printed(paper: dict[str, Any]) -> str:
     """The paper's numbers of a config in one cell."""
     from ..paper.rows import COLUMNS
 
-    labels = {
-        'rfid_in1k': 'rFID',
-        'rfid_coco': 'COCO',
-        'lpips': 'LPIPS',
-        'psnr': 'PSNR',
-        'ssim': 'SSIM',
-        'usage': 'usage',
-        'fid': 'FID',
-        'inception_score': 'IS',
-        'precision': 'precision',
-        'recall': 'recall',
-    }
-    cells = [f'{labels[key]} {paper[key]}' for key in COLUMNS if key in paper]
+    cells = [f'{column.short_title} {paper[column.key]}' for column in COLUMNS.values() if column.key in paper]
     return ', '.join(cells) or (f'figure {paper["figure"]}' if 'figure' in paper else '')
 
 
 def measured(run: Measured) -> str:
-    """A finished run's numbers in one cell, with the evaluation set and how many of its images were seen."""
+    """A finished run's numbers in one cell, with how many images of which evaluation set they are of."""
     from ..paper.rows import COLUMNS
 
     numbers = dict(run.numbers)
-    ours = {metric: numbers[metric] for _, metric in COLUMNS.values() if metric in numbers}
-    cells = [f'{name.upper() if name != "usage" else name} {number.value:.4g}' for name, number in ours.items()]
-    samples = sorted({number.samples for number in ours.values()})
+    ours = {column.metrics[0]: column for column in COLUMNS.values() if column.metrics[0] in numbers}
+    cells = [f'{column.short_title} {numbers[metric].value:.4g}' for metric, column in ours.items()]
+    samples = sorted({numbers[metric].samples for metric in ours})
     return f'{", ".join(cells)} ({", ".join(map(str, samples))} images of {run.data})'

@@ -22,8 +22,6 @@ from ..statistics.image_set import ImageSetStatistics
 from ..statistics.statistics_file import read_note
 from .extraction import StatisticsExtraction
 
-PIECE = 2**24  # bytes of a file that are hashed at once
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -195,8 +193,5 @@ def describe(note: str | None) -> dict[str, Any]:
 
 def file_hash(path: str) -> str:
     """sha256 of a file."""
-    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fvq_core.config.find import find_config
@@ -12,18 +13,43 @@ from fvq_core.errors import UserError
 
 LABEL = re.compile(r't\d+(\.\d+)?|f(igure)?\d+')  # a row, a table, a figure
 RECONSTRUCTION, GENERATION = 'configs/paper/reconstruction.csv', 'configs/paper/generation.csv'
-# By key of `paper = dict(...)` in a config: the column of the CSV file, and our metric that it is compared with.
+IMAGENET, COCO = 'ImageNet', 'COCO'
+
+
+@dataclass(frozen=True)
+class PaperColumn:
+    """A column of the paper's tables.
+
+    Attributes:
+        key: Its key in `paper = dict(...)` of a config.
+        title: Its title in the paper.
+        data: The evaluation set of the paper's numbers.
+        metrics: Names of our metrics; several if the paper does not specify which of them it reports.
+    """
+
+    key: str
+    title: str
+    data: str
+    metrics: tuple[str, ...]
+
+    @property
+    def short_title(self) -> str:
+        """The title without unit, for a list of numbers."""
+        return self.title.removeprefix('rFID ').split()[0]
+
+
+# By column of the CSV files.
 COLUMNS = {
-    'rfid_in1k': ('rfid_in1k', 'rfid'),
-    'rfid_coco': ('rfid_coco', None),
-    'lpips': ('lpips', 'lpips'),
-    'psnr': ('psnr', 'psnr'),
-    'ssim': ('ssim', 'ssim'),
-    'usage': ('usage_pct', 'usage'),
-    'fid': ('fid', 'fid'),
-    'inception_score': ('is', 'inception_score'),
-    'precision': ('precision', 'precision'),
-    'recall': ('recall', 'recall'),
+    'rfid_in1k': PaperColumn('rfid_in1k', 'rFID', IMAGENET, ('rfid',)),
+    'rfid_coco': PaperColumn('rfid_coco', 'rFID COCO', COCO, ('rfid',)),
+    'lpips': PaperColumn('lpips', 'LPIPS', IMAGENET, ('lpips', 'lpips_alex', 'lpips_vgg', 'lpips_squeeze')),
+    'psnr': PaperColumn('psnr', 'PSNR dB', IMAGENET, ('psnr', 'psnr_y')),
+    'ssim': PaperColumn('ssim', 'SSIM', IMAGENET, ('ssim',)),
+    'usage_pct': PaperColumn('usage', 'usage %', IMAGENET, ('usage',)),
+    'fid': PaperColumn('fid', 'FID', IMAGENET, ('fid',)),
+    'is': PaperColumn('inception_score', 'IS', IMAGENET, ('inception_score',)),
+    'precision': PaperColumn('precision', 'precision', IMAGENET, ('precision',)),
+    'recall': PaperColumn('recall', 'recall', IMAGENET, ('recall',)),
 }
 # Rows whose architecture is not here yet.
 STILL_TO_COME = {
@@ -63,8 +89,9 @@ def check_numbers(name: str, paper: Mapping[str, Any], rows: Mapping[str, Mappin
     for row_id in paper['rows']:
         if row_id not in rows:
             raise UserError(f'{name}: the paper has no row {row_id}.')
-    for key, (column, _) in COLUMNS.items():
-        printed = {float(rows[row_id][column]) for row_id in paper['rows'] if rows[row_id].get(column)}
+    for name_in_csv, column in COLUMNS.items():
+        key = column.key
+        printed = {float(rows[row_id][name_in_csv]) for row_id in paper['rows'] if rows[row_id].get(name_in_csv)}
         stated = {float(paper[key])} if key in paper else set()
         if printed != stated:
             raise UserError(

@@ -1,4 +1,4 @@
-"""The paper's tables of numbers, as they are printed, beside the metrics of ours that they are compared with."""
+"""The rows of the paper's tables, as they are printed."""
 
 from __future__ import annotations
 
@@ -7,41 +7,8 @@ from dataclasses import dataclass
 
 from fvq_core.errors import UserError, nearest_hint
 
-from .rows import GENERATION, RECONSTRUCTION, read_table
+from .rows import COLUMNS, GENERATION, RECONSTRUCTION, PaperColumn, read_table
 
-IMAGENET, COCO = 'ImageNet', 'COCO'
-
-
-@dataclass(frozen=True)
-class PaperColumn:
-    """A column of the paper.
-
-    Attributes:
-        title: As the paper has it.
-        data: The evaluation set that the paper's numbers are of.
-        metrics: Names of our metrics; several if the paper does not specify which of them it reports.
-    """
-
-    title: str
-    data: str
-    metrics: tuple[str, ...]
-
-
-# By column of the CSV files.
-RECONSTRUCTION_COLUMNS = {
-    'rfid_in1k': PaperColumn('rFID', IMAGENET, ('rfid',)),
-    'rfid_coco': PaperColumn('rFID COCO', COCO, ('rfid',)),
-    'lpips': PaperColumn('LPIPS', IMAGENET, ('lpips', 'lpips_alex', 'lpips_vgg', 'lpips_squeeze')),
-    'psnr': PaperColumn('PSNR dB', IMAGENET, ('psnr', 'psnr_y')),
-    'ssim': PaperColumn('SSIM', IMAGENET, ('ssim',)),
-    'usage_pct': PaperColumn('usage %', IMAGENET, ('usage',)),
-}
-GENERATION_COLUMNS = {
-    'fid': PaperColumn('FID', IMAGENET, ('fid',)),
-    'is': PaperColumn('IS', IMAGENET, ('inception_score',)),
-    'precision': PaperColumn('precision', IMAGENET, ('precision',)),
-    'recall': PaperColumn('recall', IMAGENET, ('recall',)),
-}
 # Table 2 shows some rows of table 11.
 TABLE_2 = dict(
     zip(
@@ -80,11 +47,11 @@ def paper_table_rows() -> dict[str, PaperRow]:
         epochs = f'{line["epochs"]} epochs' if line['epochs'] else ''
         parts = (epochs, line['tokens'], f'K {line["codebook_size"]}' * bool(line['codebook_size']), dim(line))
         setting = ', '.join(part for part in parts if part)
-        printed = {column: line[key] for key, column in RECONSTRUCTION_COLUMNS.items() if line[key]}
+        printed = {column: line[key] for key, column in COLUMNS.items() if line.get(key)}
         found[row_id] = PaperRow(row_id, line['table'], line['method'], setting, printed, line['note'])
     for row_id, line in read_table(GENERATION).items():
         setting = ', '.join(part for part in (line['type'], line['params']) if part)
-        printed = {column: line[key] for key, column in GENERATION_COLUMNS.items() if line[key]}
+        printed = {column: line[key] for key, column in COLUMNS.items() if line.get(key)}
         table = row_id.removeprefix('t').split('.')[0]
         found[row_id] = PaperRow(row_id, table, line['model'], setting, printed, line['note'])
     return found

@@ -12,7 +12,8 @@ from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
 from fvq_core.stamp import PARTIAL_MARK, TOO_FEW_MARK
 
-from ..paper.tables import PaperColumn, PaperRow, paper_table_rows
+from ..paper.rows import PaperColumn
+from ..paper.tables import PaperRow, paper_table_rows
 from ..runs.measurements import Found, Measured
 from .blocks import Block, Code, Heading, Picture, Table, Text
 from .columns import OVERRIDES_MARK, Column, find_columns, label_columns, titles

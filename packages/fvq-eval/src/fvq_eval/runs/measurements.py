@@ -18,7 +18,8 @@ from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
 from fvq_core.metric import MetricValue
 
-from ..paper.tables import COCO, IMAGENET, find_row
+from ..paper.rows import COCO, IMAGENET
+from ..paper.tables import find_row
 from .find import run_files
 
 PATTERN = 'metrics*.json'
