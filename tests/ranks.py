@@ -22,7 +22,12 @@ RANKS = 2
 GRACE = 5.0  # seconds that a rank has to report its own error once the other has failed
 # Forked from a process that has imported torch, a rank starts in milliseconds. Elsewhere forking after imports is not safe.
 CONTEXT = multiprocessing.get_context('forkserver' if sys.platform == 'linux' else 'spawn')
-PRELOAD = ['mmengine.runner', 'fvq_core.tokenizer', 'fvq_core.training.runner']
+PRELOAD = [
+    'fvq_core.training.runner',
+    'fvq_eval.generation',
+    'fvq_generators.llamagen',
+    'fvq_quantizers.vector_quantizer',
+]
 
 
 class RankError(Exception):

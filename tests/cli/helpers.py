@@ -32,6 +32,8 @@ TINY = [
     'default_hooks.training_log.interval=2',
     'model.tokenizer.quantizer.codebook_size=64',
 ]
+# The same without metrics.json, pictures and a saved tokenizer, which take longer than the training itself.
+NO_REPORT = [*TINY, 'default_hooks.report=None']
 
 
 @dataclass(frozen=True)

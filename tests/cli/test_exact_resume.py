@@ -13,7 +13,7 @@ import pytest
 
 from fvq_core.training.smoke import identical, logged
 
-from .helpers import PHOTOS, REPO, TINY, checkpoint, start_tool, tool
+from .helpers import NO_REPORT, PHOTOS, REPO, checkpoint, start_tool, tool
 
 pytestmark = pytest.mark.processes
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.processes
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work dir of a run that never stopped."""
     cwd = tmp_path_factory.mktemp('straight')
-    done = tool('train', PHOTOS, '--work-dir', 'work', '--cfg-options', *TINY, cwd=cwd)
+    done = tool('train', PHOTOS, '--work-dir', 'work', '--cfg-options', *NO_REPORT, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return cwd / 'work'
 
@@ -31,7 +31,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work dir of a run that SIGKILL ended in mid-epoch, after iteration 6 of 9."""
     work_dir = tmp_path_factory.mktemp('killed') / 'work'
-    arguments = [PHOTOS, '--work-dir', str(work_dir), '--cfg-options', *TINY]
+    arguments = [PHOTOS, '--work-dir', str(work_dir), '--cfg-options', *NO_REPORT]
     command = [sys.executable, str(REPO / 'tools/train.py'), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -56,7 +56,9 @@ def assert_same_ending(one: Path, other: Path) -> None:
 
 def test_killed_in_mid_epoch_and_resumed(straight: Path, killed: Path, tmp_path: Path) -> None:
     work_dir = shutil.copytree(killed, tmp_path / 'work')
-    done = start_tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *TINY, cwd=tmp_path)
+    done = start_tool(
+        'train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *NO_REPORT, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert 'resumed' in done.stdout + done.stderr
     assert_same_ending(straight, work_dir)
@@ -69,7 +71,7 @@ def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(
     newest = work_dir / 'iter_6.pth'
     newest.write_bytes(newest.read_bytes()[:-5000])
     # workers must not change the data either
-    options = [*TINY, 'train_dataloader.num_workers=2']
+    options = [*NO_REPORT, 'train_dataloader.num_workers=2']
     done = start_tool('train', PHOTOS, '--work-dir', str(work_dir), '--resume', '--cfg-options', *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'iter_6.pth is truncated' in done.stdout + done.stderr

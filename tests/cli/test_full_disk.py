@@ -10,7 +10,7 @@ import pytest
 
 from fvq_core.commands import train
 
-from .helpers import PHOTOS, TINY, checkpoint
+from .helpers import NO_REPORT, PHOTOS, checkpoint
 
 
 def fill_disk_at(monkeypatch: pytest.MonkeyPatch, names: set[str]) -> None:
@@ -34,7 +34,7 @@ def test_a_checkpoint_that_cannot_be_written(
 ) -> None:
     fill_disk_at(monkeypatch, {full_at})
     work_dir = tmp_path / 'work'
-    assert train.main((PHOTOS, '--work-dir', str(work_dir), '--cfg-options', *TINY)) == code
+    assert train.main((PHOTOS, '--work-dir', str(work_dir), '--cfg-options', *NO_REPORT)) == code
     output = ''.join(capfd.readouterr())
     assert f'{full_at} could not be written' in output
     assert 'No space left' in output

@@ -11,7 +11,7 @@ from fvq_core.commands import train
 from fvq_core.config.read import load_config
 from fvq_core.training.schedules.warmup_hold_decay import lr_multiplier
 
-from .helpers import PHOTOS, TINY
+from .helpers import NO_REPORT, PHOTOS
 
 EVERY = ['default_hooks.training_log.interval=1', 'train_cfg.max_iters=6', 'train_cfg.val_interval=0']
 
@@ -22,7 +22,7 @@ EVERY = ['default_hooks.training_log.interval=1', 'train_cfg.max_iters=6', 'trai
 )
 def test_schedule_and_batch_scaling(scaling: list[str], factor: float, tmp_path: Path) -> None:
     base = load_config(PHOTOS).optim_wrapper.optimizer.lr * factor
-    code = train.main((PHOTOS, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *TINY, *EVERY, *scaling))
+    code = train.main((PHOTOS, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *NO_REPORT, *EVERY, *scaling))
     assert code == 0
     rows = [json.loads(line) for line in (tmp_path / 'work/history.jsonl').read_text().splitlines()]
     rates = [row['lr'] for row in rows if row['split'] == 'train']

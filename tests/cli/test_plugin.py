@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .helpers import REPO, TINY, start_tool, tool
+from .helpers import NO_REPORT, REPO, start_tool, tool
 
 pytestmark = pytest.mark.processes
 
@@ -40,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_package_of_the_docs_trains(site: Path, tmp_path: Path) -> None:
     (tmp_path / 'low_rank_photos.py').write_text(documented('low_rank_photos.py'))
     env = {**os.environ, 'PYTHONPATH': str(site)}
-    done = start_tool('train', 'low_rank_photos.py', '--cfg-options', *TINY, cwd=tmp_path, env=env)
+    done = start_tool('train', 'low_rank_photos.py', '--cfg-options', *NO_REPORT, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / 'work_dirs/low_rank_photos/iter_9.pth', weights_only=True)['state_dict']
     assert state['tokenizer.quantizer.projector.up.weight'].shape == (64, 8)

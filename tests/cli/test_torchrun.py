@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..ranks import TwoRanks
-from .helpers import REPO, TINY, tool_on_two_ranks
+from .helpers import NO_REPORT, REPO, tool_on_two_ranks
 from .test_exact_resume import assert_same_ending
 
 pytestmark = [
@@ -21,7 +21,7 @@ pytestmark = [
 
 # Everything that has a state: discriminator, moving average, micro-batches.
 CONFIG = str(REPO / 'configs/fvq/fvq_photos_gan.py')
-OPTIONS = [*TINY, 'model.adversarial.start=2', 'model.adversarial.discriminator.ch=8', 'train_cfg.accumulate=2']
+OPTIONS = [*NO_REPORT, 'model.adversarial.start=2', 'model.adversarial.discriminator.ch=8', 'train_cfg.accumulate=2']
 TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(REPO / 'tools/train.py')]
 
 
