@@ -41,8 +41,9 @@ ROOMS = {
         'reconstruction': 'tokenizers under presets',
         'generation': 'image sets under presets',
         'benchmark': 'methods under the same everything',
-        'analysis, hooks': 'what the paper measures',
-        'runs, paper, reports, plots': 'from runs to tables',
+        'analysis': 'what the paper measures',
+        'hooks, plots': 'reports and pictures of a run',
+        'runs, paper, reports': 'from runs to tables',
         'commands': 'test, evaluate, benchmark, ...',
     },
     'fvq-core': {
@@ -59,7 +60,7 @@ ROOMS = {
         'commands': 'train, export, convert, push, ...',
     },
 }
-CONTRACTS = 'codes    quantizer    projector    tokenizer    generator    metric'
+CONTRACTS = 'positions    codes    latents    quantizer    projector    autoencoder    tokenizer    generator    metric'
 COLOURS = {'fvq-quantizers': '#eef4fb', 'fvq-generators': '#f1f8ee', 'fvq-eval': '#fdf5e6', 'fvq-core': '#f3f1f8'}
 WIDTH, BOX, LINE, GAP = 1110, 350, 22, 20
 
