@@ -42,7 +42,7 @@ def test_every_move_of_the_centres_lowers_the_inertia():
 def test_chunks_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch):
     points = torch.randn(100, 3)
     whole = kmeans(points, 9)
-    monkeypatch.setattr(module, 'CHUNK', chunk)
+    monkeypatch.setattr(module, 'CHUNK_POINTS', chunk)
     seen: list[int] = []
     again = kmeans(points, 9, on_chunk=seen.append)
     torch.testing.assert_close(again.centres_KD, whole.centres_KD)
