@@ -1,4 +1,4 @@
-"""Every config loads, builds, survives a dump, and differs from its base in what its name says and in nothing else."""
+"""Every config loads, builds, survives a dump, and differs from its base in what its name claims and in nothing else."""
 
 from __future__ import annotations
 

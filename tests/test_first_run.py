@@ -1,4 +1,4 @@
-"""What docs/first_run.md says of `make train` is what the config does, and its table keeps the promise."""
+"""docs/first_run.md describes what the config of `make train` does, and its table keeps the promise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tools/evaluate.py`: a row from samples alone, stamped; one line for a mistake; the report reads what it wrote."""
+"""`tools/evaluate.py`: a stamped row from nothing but samples; errors are one line; the report reads what it wrote."""
 
 from __future__ import annotations
 

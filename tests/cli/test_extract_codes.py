@@ -1,4 +1,4 @@
-"""`tools/extract_codes.py`: one process or two, killed or not, the same store; and what it says to bad input."""
+"""`tools/extract_codes.py`: one process or two, killed or not, write the same store; bad input costs one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that cannot be written says what to do about it, and only a full disk is called full."""
+"""An error of writing a file names the remedy, and only a full disk is called full."""
 
 from __future__ import annotations
 

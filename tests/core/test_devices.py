@@ -12,7 +12,7 @@ from fvq_eval.benchmark.scheduler import make_slots
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that says it has two GPUs, and an environment that does not choose."""
+    """A machine that claims to have two GPUs, and an environment that does not choose."""
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.delenv('FVQ_DEVICE')

@@ -27,7 +27,7 @@ CROP = (dict(type='ADMCenterCrop', size=8),)
 
 @pytest.fixture
 def class_folders(tmp_path: Path) -> Path:
-    """Two classes of three 8x8 images each, one of them in a nested folder, and a file that is no image."""
+    """Two classes of three 8x8 images each, one of them in a nested folder, and a file that is not an image."""
     for seed, name in enumerate(('cat/a.png', 'cat/b.png', 'cat/more/c.png', 'dog/d.png', 'dog/e.PNG', 'dog/f.png')):
         save(picture(8, 8, seed), tmp_path / name)
     (tmp_path / 'dog' / 'notes.txt').write_text('no image')

@@ -1,4 +1,4 @@
-"""Bundled photographs: disjoint splits, crops that depend on seed and position alone."""
+"""Bundled photographs: disjoint splits, crops that depend only on seed and position."""
 
 from __future__ import annotations
 

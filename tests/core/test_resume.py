@@ -1,4 +1,4 @@
-"""What `--resume` says of a config that has changed, and what it does with it."""
+"""What `--resume` reports of a config that has changed, and what it does with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tokenizer takes, and how it refuses everything else: in one line that says what to do."""
+"""What a tokenizer takes, and how it refuses everything else: in one line with the remedy."""
 
 from __future__ import annotations
 

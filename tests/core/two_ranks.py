@@ -63,7 +63,7 @@ def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
 
 
 def evaluate(rank: int, case: str) -> str:
-    """What the evaluation loop gives, or says, for three images, or one, of which this rank may not be able to read any."""
+    """The result or the error of the evaluation loop for a few images, of which this rank may be unable to read any."""
     images = [
         {'images': torch.full((1, 3, 16, 16), number, dtype=torch.uint8), 'unreadable': [], 'error': None}
         for number in range(4)

@@ -1,4 +1,4 @@
-"""Presets do what the released scripts do, say all of it, and are what the documentation says they are."""
+"""Presets do what the released scripts do, print all of it, and are what the documentation describes."""
 
 from __future__ import annotations
 

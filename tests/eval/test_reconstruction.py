@@ -1,4 +1,4 @@
-"""A tokenizer under presets: one pass over files, numbers that depend on the images alone, and clear words for bad input."""
+"""A tokenizer under presets: one pass over files, numbers that depend only on the images, and clear messages for bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reference is checked alike for generators and tokenizers, before the pass, and every number says which it was."""
+"""A reference is checked alike for generators and tokenizers, before the pass, and every number names it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def saved(path: Path, pixels: np.ndarray, **arguments: Any) -> str:
 
 
 def adms(path: Path, whole: np.ndarray, listed: np.ndarray | None = None, seed: int = 0) -> str:
-    """The layout of VIRTUAL_imagenet256_labeled.npz, which says nothing of itself; without images where none are given."""
+    """The layout of VIRTUAL_imagenet256_labeled.npz, which does not describe itself; without images if none are given."""
     statistics = ImageSetStatistics(PassesForInception(seed))
     statistics.update(torch.from_numpy(whole).permute(0, 3, 1, 2).contiguous(), torch.arange(len(whole)))
     arrays: dict[str, Any] = {} if listed is None else {'arr_0': listed}

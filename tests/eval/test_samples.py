@@ -1,4 +1,4 @@
-"""Image sets: every form gives the same pixels, any block can be read alone, and bad ones are refused by name."""
+"""Image sets: every form gives the same pixels, any block can be read on its own, and bad ones are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of two sets: what has no value is left out, what needs no reference names none, rounding is no distance."""
+"""Scores of two sets: what has no value is left out, what needs no reference names none, rounding is not a distance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of an image set do not depend on batches, order or ranks, and every number says what it is."""
+"""Statistics of an image set do not depend on batches, order or ranks, and every number is stamped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure 2's toy: what moves is what the paper says moves, and the numbers are those of the trajectories."""
+"""Figure 2's toy: what moves is what moves in the paper, and the numbers are those of the trajectories."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def start(case: dict[str, Any], seed: int) -> tuple[Any, Any, tuple[ShardingHook
 
 
 def checkpoint_of(task: Any, optimizers: Any, hooks: Any) -> dict[str, Any]:
-    """What the Runner writes: gathered by all, put together by rank 0 alone."""
+    """What the Runner writes: gathered by all, put together only by rank 0."""
     runner = SimpleNamespace(task=task, optim_wrapper=optimizers)
     for hook in hooks:
         hook.before_checkpoint(runner)

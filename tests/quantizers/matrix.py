@@ -151,7 +151,7 @@ UPDATES = [dict(type='EMAUpdate', decay=0.9), dict(type='EMAUpdate', decay=0.99)
 
 
 def others(registry: Registry, known: set[Any], *given: str) -> list[str]:
-    """Names of what is registered, not known, and can be built from the given arguments alone."""
+    """Names of what is registered, not known, and can be built from only the given arguments."""
     found = {}
     for name in registry.names():
         component = registry.get(name)
@@ -177,7 +177,7 @@ for axis, registry in REGISTRIES.items():
 
 
 def cases() -> dict[str, dict[str, Any]]:
-    """Configs by name: every quantizer alone, every quantizer around every projector, and the other axes."""
+    """Configs by name: every quantizer by itself, every quantizer around every projector, and the other axes."""
     found = {name: {'type': name, **options} for name, options in TINY_QUANTIZERS.items()}
     for name, options in TINY_PROJECTORS.items():
         projector = dict(type=name, **options)

@@ -118,7 +118,7 @@ def test_start_values_have_the_promised_spread():
 
 
 def write(path: Path, codes: Tensor, **others: Tensor) -> Path:
-    """A codebook file of the kind that its suffix says; .safetensors and .pth with names, .pt the tensor alone."""
+    """A codebook file of the kind of its suffix: .safetensors and .pth with names, .pt only the tensor."""
     if path.suffix == '.safetensors':
         save_file({'codebook': codes, **others}, path)
     elif path.suffix == '.npy':

@@ -21,7 +21,7 @@ REPLACED = re.compile(
 
 @contextmanager
 def stored_draws(case: Case) -> Iterator[None]:
-    """Inside, torch's functions give what the case's `determinism` says they gave the peer."""
+    """Inside, torch's functions give what they gave the peer, as the case's `determinism` records."""
     with ExitStack() as stack:
         for name, source in REPLACED.findall(case.description.get('determinism') or ''):
             stack.enter_context(patch.object(torch, name, replacement(case, name, source)))

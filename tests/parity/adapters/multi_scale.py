@@ -21,7 +21,7 @@ BRIDGE = 'qbridge.'
 
 
 def options(case: Case) -> dict[str, Any]:
-    """What no file says, in the importer's words."""
+    """What no file records, as options of the importer."""
     given = case.constructor
     return dict(
         scales=given['v_patch_nums'] if given.get('v_patch_nums') else None,
@@ -65,7 +65,7 @@ def var_quantizer(case: Case) -> dict[str, Tensor]:
 
 
 def hits(case: Case) -> Tensor:
-    """The peer's usage of each scale: codes whose decayed number of hits passes a margin. Counted by many ranks alone."""
+    """The peer's usage of each scale: codes whose decayed number of hits passes a margin. Counted only with several ranks."""
     f, size = case.inputs['f'], case.constructor['vocab_size']
     margin = f.numel() / f.shape[1] / size * 0.08
     return 100.0 * (case.state['ema_vocab_hit_SV'] >= margin).float().mean(1)

@@ -1,4 +1,4 @@
-"""The release's bridges alone."""
+"""The release's bridges without a tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers' vector quantizers alone."""
+"""Peers' vector quantizers without a tokenizer."""
 
 from __future__ import annotations
 
