@@ -205,5 +205,6 @@ def test_several_codes_a_position_have_shifts_and_no_margin(tmp_path: Path) -> N
 def test_other_tasks_and_intervals_of_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='interval and images must be 1 or more'):
         GradientProbeHook(interval=0)
+    other = SimpleNamespace(autoencoder=lambda: None)
     with pytest.raises(UserError, match='trains no tokenizer'):
-        GradientProbeHook().before_run(SimpleNamespace(task=object(), work_dir=tmp_path))
+        GradientProbeHook().before_run(SimpleNamespace(task=other, work_dir=tmp_path))

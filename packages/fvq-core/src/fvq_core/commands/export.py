@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None) -> None:
     checkpoint = read_checkpoint(args.checkpoint)
     cfg = load_config(args.config) if args.config else None
     task = load_task(checkpoint, args.checkpoint, cfg, args.weights).eval()
-    if not hasattr(task, 'tokenizer'):
+    tokenizer = task.autoencoder()
+    if tokenizer is None:
         raise UserError(f'{args.checkpoint} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')
     weights = f'{args.checkpoint}{task.weights_note}'
     meta = checkpoint.get('meta', {})
@@ -43,5 +44,5 @@ def main(argv: Sequence[str] | None) -> None:
         'seed': meta.get('seed'),
         'versions': {'fvq': meta.get('fvq_version'), 'torch': meta.get('torch_version')},
     }
-    task.tokenizer.fold(args.fold_label).save_pretrained(args.out, facts)
+    tokenizer.fold(args.fold_label).save_pretrained(args.out, facts)
     print(f'{args.out}: folded tokenizer of {weights}')

@@ -165,8 +165,7 @@ def build_metrics(cfg: Config, task: Task) -> list[Metric]:
         UserError: One needs codes, and the task's autoencoder has none.
     """
     metrics = [METRICS.build(metric) for metric in cfg.get('val_evaluator') or ()]
-    autoencoder: Any = getattr(task, 'tokenizer', None)
-    check_metrics(metrics, autoencoder)
+    check_metrics(metrics, task.autoencoder())
     return metrics
 
 
@@ -190,7 +189,8 @@ def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loade
     sample: Mapping[str, Any] = loader.dataset[0]
     if sample.get('error'):
         raise UserError(f'{name}: {sample["error"]}')
-    image, multiple = sample.get('image'), task.image_multiple()
+    image, autoencoder = sample.get('image'), task.autoencoder()
+    multiple = 1 if autoencoder is None else autoencoder.downsample_factor
     if image is not None and (image.shape[1] % multiple or image.shape[2] % multiple):
         height, width = image.shape[1:]
         raise UserError(

@@ -78,7 +78,7 @@ class GradientProbeHook(Hook):
         self.before: Before | None = None
 
     def before_run(self, runner: Any) -> None:
-        if not hasattr(runner.task, 'tokenizer'):
+        if runner.task.autoencoder() is None:
             name = type(runner.task).__name__
             raise UserError(f'GradientProbeHook: {name} trains no tokenizer; set default_hooks.probe=None.')
         self.history = History(Path(runner.work_dir) / HISTORY_NAME)

@@ -14,6 +14,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ...autoencoder import Autoencoder
 from ...errors import UserError
 
 
@@ -66,9 +67,9 @@ class Task(BaseModel):
     def initialize_from_data(self, batches: Iterator[Any]) -> None:
         """Called once before the first step of a fresh run, with batches that training will see again."""
 
-    def image_multiple(self) -> int:
-        """What height and width of the images must be multiples of."""
-        return 1
+    def autoencoder(self) -> Autoencoder | None:
+        """The model of images that is trained and evaluated; None for tasks on codes."""
+        return None
 
     def parts_due(self, iteration: int) -> list[str]:
         """Names of the parts whose optimizers step in a 0-based iteration."""

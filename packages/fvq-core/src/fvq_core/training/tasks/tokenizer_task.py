@@ -76,8 +76,8 @@ class TokenizerTask(Task):
             parts['discriminator'] = self.adversarial
         return parts
 
-    def image_multiple(self) -> int:
-        return self.tokenizer.downsample_factor
+    def autoencoder(self) -> Autoencoder:
+        return self.tokenizer
 
     def compiled_modules(self) -> list[nn.Module]:
         modules: list[nn.Module] = [self.tokenizer.encoder, self.tokenizer.decoder]
