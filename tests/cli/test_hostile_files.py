@@ -33,7 +33,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def save_checkpoint(config: Any) -> str:
     """A checkpoint of a tiny tokenizer that carries this as its config."""
-    meta = dict(config=config, iter=1, seed=0, fvq_version='0.2.0', torch_version='2.11.0')
+    meta = dict(config=config, iter=1, seed=0, format_version=2, fvq_version='0.2.0', torch_version='2.11.0')
     torch.save({'state_dict': MODELS.build(MODEL).state_dict(), 'meta': meta}, 'iter_1.pth')
     return 'iter_1.pth'
 

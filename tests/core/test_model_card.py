@@ -71,9 +71,7 @@ def test_facts_of_the_run_are_on_the_card(tmp_path: Path):
     assert facts['versions'] == [f'saved with fvq {__version__}, torch 2.11.0']
     assert facts['training config'] == ['configs/fvq/fvq_16k.py']
     assert facts['image sides'] == ['multiples of 2 pixels']
-    assert facts['codes of a 256x256 image'] == [
-        '16384 codes, `CodeLayout(positions=Grid(height=128, width=128), vocabularies=(16,))`'
-    ]
+    assert facts['codes of a 256x256 image'] == ['16384 codes, `Grid(height=128, width=128) of 16 codes`']
 
 
 @pytest.mark.parametrize('depth', [1, 2])

@@ -80,7 +80,7 @@ def nothing(_: Any) -> None:
 def make_checkpoint(folder: Path) -> None:
     config = config_data(dict(model=MODEL, randomness=dict(seed=0)))
     state = MODELS.build(MODEL).state_dict()
-    meta = dict(config=config, iter=1, seed=0, fvq_version='0.2.0', torch_version='2.11.0')
+    meta = dict(config=config, iter=1, seed=0, format_version=2, fvq_version='0.2.0', torch_version='2.11.0')
     write_checkpoint({'state_dict': state, 'ema_state_dict': state, 'meta': meta}, folder / 'iter_1.pth')
 
 

@@ -139,7 +139,11 @@ def put(store: Path, file: str, array: np.ndarray) -> None:
         (lambda s: (s / 'manifest.json').unlink(), 'is not a codes store: it has no manifest.json'),
         (lambda s: (s / 'manifest.json').write_text('{"format": "fvq co'), 'manifest.json is not valid JSON'),
         (lambda s: (s / 'manifest.json').write_text('{"tokenizer": 1}'), 'is not the manifest of a codes store'),
-        (lambda s: edit_manifest(s, version=2), 'has version 2, this FVQ reads 1'),
+        (lambda s: edit_manifest(s, version=3), 'has version 3 of a newer FVQ, this one reads version 2; update FVQ'),
+        (
+            lambda s: edit_manifest(s, version=1),
+            'has version 1 of an earlier FVQ, this one reads version 2; extract the codes again with tools/extract_codes.py',
+        ),
         (lambda s: edit_manifest(s, layout=dict(type='Hexagons')), 'unknown code layout'),
         (lambda s: edit_manifest(s, layout=None), 'damaged'),
         (lambda s: edit_manifest(s, shard_size=0), 'damaged'),

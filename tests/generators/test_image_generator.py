@@ -141,7 +141,7 @@ def test_nothing_foreign_is_replaced_or_loaded(model: ImageGenerator, tmp_path: 
     model.tokenizer.save_pretrained(tmp_path / 'tokenizer')
     with pytest.raises(UserError, match='describes no generator'):
         model.save_pretrained(tmp_path / 'tokenizer')
-    with pytest.raises(UserError, match='describes no generator; its keys are fvq_version, tokenizer'):
+    with pytest.raises(UserError, match='describes no generator; its keys are format_version, fvq_version, tokenizer'):
         ImageGenerator.from_pretrained(tmp_path / 'tokenizer')
     saved = model.save_pretrained(tmp_path / 'model')
     config = json.loads((saved / 'config.json').read_text())

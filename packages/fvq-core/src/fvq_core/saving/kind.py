@@ -15,9 +15,9 @@ from .model_card import CardText
 
 CONFIG_NAME, WEIGHTS_NAME, CARD_NAME = 'config.json', 'model.safetensors', 'README.md'
 # Keys of every `config.json` that are read or printed, and of what type their values are; a kind adds its own.
-KEY_TYPES: dict[str, type] = dict(fvq_version=str, weights_digest=str, metrics=dict, versions=dict)
+KEY_TYPES: dict[str, type] = dict(format_version=int, fvq_version=str, weights_digest=str, metrics=dict, versions=dict)
 FACTS = ('metrics', 'versions')  # of these, what the caller tells
-TYPE_NAMES = {dict: 'an object', str: 'text'}
+TYPE_NAMES = {dict: 'an object', str: 'text', int: 'a whole number'}
 
 # The digest of a model's weights, and what is known of those weights.
 Facts = tuple[str | None, Mapping[str, Any]]

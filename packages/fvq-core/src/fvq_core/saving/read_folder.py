@@ -13,6 +13,7 @@ from torch import nn
 
 from ..config.data import build_data
 from ..errors import UserError
+from ..files.format_version import check_format_version
 from ..files.json import read_json_object
 from ..files.paths import expand_home
 from ..files.safetensors import read_safetensors
@@ -24,7 +25,7 @@ def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
     """The `config.json` of a saved model.
 
     Raises:
-        UserError: There is none, it describes no model of this kind, or a key holds what it cannot.
+        UserError: There is none, it describes no model of this kind, is of another version, or a key holds what it cannot.
     """
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():
@@ -32,6 +33,7 @@ def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
     config = read_json_object(path, kind.remedy)
     if kind.name not in config:
         raise UserError(f'{path} describes no {kind.name}; its keys are {", ".join(config)}.')
+    check_format_version(config.get('format_version'), path, kind.remedy)
     for key, type_ in {**KEY_TYPES, kind.name: dict, **kind.keys}.items():
         if key in config and not isinstance(config[key], type_):
             raise UserError(

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from .. import __version__
 from ..errors import UserError
+from ..files.format_version import FORMAT_VERSION
 from ..files.json import read_json
 from ..files.paths import check_parents, expand_home
 from ..ops.finite import warn_of_weights
@@ -63,7 +64,13 @@ def save_folder(
         if extra is None:
             extra = contents.loaded_facts[1] if contents.loaded_facts[0] == digest else {}
         own = {kind.name: by_name(dict(contents.description)), **contents.keys}
-        config: dict[str, Any] = {'fvq_version': __version__, **own, 'weights_digest': digest, **extra}
+        config: dict[str, Any] = {
+            'format_version': FORMAT_VERSION,
+            'fvq_version': __version__,
+            **own,
+            'weights_digest': digest,
+            **extra,
+        }
         (staging / CONFIG_NAME).write_text(json.dumps(config, indent=2) + '\n')
         card = card or CardMetadata()
         card = replace(card, name=card.name or folder.as_posix())

@@ -15,6 +15,7 @@ import torch
 
 from ..errors import BAD_VALUE_ERRORS, UserError
 from ..files.atomic import staged
+from ..files.format_version import check_format_version
 from ..files.torch_weights.unreadable import CheckpointError
 
 PICKLE_START = pickle.PROTO
@@ -105,6 +106,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: See `load_tensors`; or it has no `state_dict`, or an entry of the wrong type.
+        UserError: It is of another version.
     """
     checkpoint = load_tensors(path)
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
@@ -112,6 +114,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     for key in ('meta', 'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
         if not isinstance(checkpoint.get(key, {}), dict):
             raise CheckpointError(f"{path}: '{key}' is {type(checkpoint[key]).__name__}, which no run writes.")
+    if 'fvq_version' in (meta := checkpoint.get('meta', {})):
+        check_format_version(meta.get('format_version'), path, 'train again with tools/train.py')
     for name, state in (
         ('state_dict', checkpoint['state_dict']),
         ('ema_state_dict', checkpoint.get('ema_state_dict', {})),

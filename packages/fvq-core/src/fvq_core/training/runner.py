@@ -28,6 +28,7 @@ from .. import __version__
 from ..config.data import RESOLVED_CONFIG, config_data, config_text
 from ..errors import UserError, user_errors
 from ..files.atomic import write_atomically
+from ..files.format_version import FORMAT_VERSION
 from ..files.json import write_json
 from ..ops.distributed import choose_device, join_group
 from ..registry import RUNNERS, SCOPE
@@ -222,6 +223,7 @@ class Runner(mmengine.runner.Runner):
                 'iter': self.iter,
                 'seed': self.seed,
                 'world_size': self.world_size,
+                'format_version': FORMAT_VERSION,
                 'fvq_version': __version__,
                 'torch_version': str(torch.__version__),
                 'config': self.config_data,

@@ -12,12 +12,13 @@ import numpy as np
 
 from fvq_core.codes import CodeLayout, layout_from_dict
 from fvq_core.errors import UserError
+from fvq_core.files.format_version import check_format_version
 from fvq_core.files.json import parse_json, read_json_object
 
 from .manifest_kinds import check_kinds
 
 MANIFEST_NAME, LABELS_NAME = 'manifest.json', 'labels.npy'
-FORMAT, VERSION = 'fvq codes', 1
+FORMAT, VERSION = 'fvq codes', 2
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ class Manifest:
         """
         if not isinstance(document, Mapping) or document.get('format') != FORMAT:
             raise UserError(f'{where} is not the manifest of a codes store; make one with tools/extract_codes.py.')
-        if document.get('version') != VERSION:
-            raise UserError(f'{where} has version {document.get("version")!r}, this FVQ reads {VERSION}; update FVQ.')
+        remedy = 'extract the codes again with tools/extract_codes.py'
+        check_format_version(document.get('version'), where, remedy, VERSION)
         known = cls.__dataclass_fields__
         try:
             given = {key: document[key] for key in known}

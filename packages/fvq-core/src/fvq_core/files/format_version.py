@@ -1,0 +1,32 @@
+"""The version of what is written to files, so that one of another version is refused and never misread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import UserError
+
+FORMAT_VERSION = 2  # of saved models and of checkpoints; 1 wrote none
+
+
+def check_format_version(found: Any, where: Any, remedy: str, version: int = FORMAT_VERSION) -> None:
+    """Raise if a file is of another version than this FVQ reads.
+
+    Args:
+        found: The version in the file; None if it has none.
+        where: The file, for the message.
+        remedy: What makes an older file again, as in `export it again with tools/export.py`.
+        version: What this FVQ reads.
+
+    Raises:
+        UserError: Naming both versions and the remedy.
+    """
+    if type(found) is int and found == version:
+        return
+    newer = type(found) is int and found > version
+    age = (
+        f'version {found} of a newer FVQ'
+        if newer
+        else f'version {1 if found is None else repr(found)} of an earlier FVQ'
+    )
+    raise UserError(f'{where} has {age}, this one reads version {version}; {"update FVQ" if newer else remedy}.')

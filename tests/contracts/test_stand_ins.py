@@ -1,0 +1,182 @@
+"""Kinds of models that are still to come train, save, load and extract through what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fvq_core.autoencoder import Autoencoder
+from fvq_core.codes import CodeLayout, Grid, LatentLayout, Latents, Sequence
+from fvq_core.config.read import load_config
+from fvq_core.errors import UserError
+from fvq_core.images import from_uint8
+from fvq_core.quantizer import DepthCodes
+from fvq_core.registry import TOKENIZERS
+from fvq_core.saving.fingerprint import tokenizer_hash
+from fvq_core.tokenizer import Tokenizer
+from fvq_core.training.runner import Runner
+from fvq_eval.presets import find_preset
+from fvq_eval.reconstruction import PresetEvaluator
+from fvq_generators.codes_store import CodesStore
+from fvq_generators.extraction.extract_codes import PhotoParts, extract_codes
+from fvq_generators.extraction.multi_crop import MultiCrop
+from tests.tiny import HALF
+
+from .stand_ins import DIM, SIDE, TOKENS
+
+CONFIG = str(Path(__file__).parents[2] / 'configs/mini/vq.py')
+SEQUENCE = dict(
+    type='Tokenizer',
+    encoder=dict(type='SequenceEncoderStandIn'),
+    quantizer=dict(
+        type='ResidualQuantizer', depth=2, quantizer=dict(type='VectorQuantizer', codebook_size=16, code_dim=DIM)
+    ),
+    decoder=dict(type='SequenceDecoderStandIn'),
+    quant_kernel=0,
+)
+CONTINUOUS = dict(
+    type='ContinuousAutoencoderStandIn',
+    encoder=dict(type='VQGANEncoder', **HALF),
+    decoder=dict(type='VQGANDecoder', **{**HALF, 'z_channels': 4}),
+)
+OF_PIXELS = [dict(type='PSNR'), dict(type='SSIM')]
+
+
+def run(tokenizer: dict[str, Any], work_dir: Path, metrics: list[dict[str, Any]] | None = None) -> Runner:
+    cfg = load_config(CONFIG, {'train_cfg.max_iters': 3, 'train_dataloader.batch_size': 2}, work_dir=str(work_dir))
+    cfg.model.tokenizer = tokenizer
+    cfg.val_dataloader.dataset.crops = 4
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.crop_size = SIDE
+    if metrics is not None:
+        cfg.val_evaluator = metrics
+    return Runner.from_cfg(cfg)
+
+
+def images(batch: int = 2) -> Tensor:
+    return from_uint8(torch.randint(256, (batch, 3, SIDE, SIDE), dtype=torch.uint8))
+
+
+@pytest.fixture(scope='module')
+def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a run of the 1-D tokenizer."""
+    folder = tmp_path_factory.mktemp('sequences')
+    run(SEQUENCE, folder).train()
+    return folder
+
+
+@pytest.fixture(scope='module')
+def continuous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a run of the continuous autoencoder."""
+    folder = tmp_path_factory.mktemp('continuous')
+    run(CONTINUOUS, folder, OF_PIXELS).train()
+    return folder
+
+
+def extract(folder: Path, store: Path) -> CodesStore:
+    autoencoder = Autoencoder.from_pretrained(folder)
+    names = dict(tokenizer='a stand-in', source='bundled photos')
+    extract_codes(autoencoder, PhotoParts(), store, MultiCrop(SIDE, 'center'), names=names, say=lambda line: None)
+    return CodesStore(store)
+
+
+@torch.no_grad()
+def test_a_1d_tokenizer_with_residual_codes_trains_and_is_saved(sequences: Path):
+    metrics = json.loads((sequences / 'metrics.json').read_text())['metrics']
+    assert {'psnr', 'usage', 'quantization_error', 'usage_window'} <= metrics.keys()
+    assert (sequences / 'codebook.png').is_file()
+    tokenizer = Tokenizer.from_pretrained(sequences / 'tokenizer')
+    codes = tokenizer.encode(images())
+    assert codes.layout == tokenizer.layout(SIDE, SIDE) == CodeLayout(Sequence(TOKENS), (16, 16))
+    assert codes.unflatten().shape == (2, TOKENS, 2)
+    batch = images()
+    assert torch.equal(tokenizer.decode(tokenizer.encode(batch)), tokenizer(batch).reconstruction)
+    assert isinstance(tokenizer.quantizer, DepthCodes)
+    assert tokenizer.quantizer.embed_depth(codes).shape == (2, 2, DIM, TOKENS)
+
+
+def test_codes_of_a_1d_tokenizer_go_into_a_store(sequences: Path, tmp_path: Path):
+    store = extract(sequences / 'tokenizer', tmp_path / 'store')
+    tokenizer = Tokenizer.from_pretrained(sequences / 'tokenizer')
+    assert store.layout == CodeLayout(Sequence(TOKENS), (16, 16))
+    assert store.tokenizer_hash == tokenizer_hash(tokenizer)
+    assert store.all_codes(3).shape == (1, 2 * TOKENS)
+    store.verify()
+
+
+def test_1d_tokenizers_name_sizes_and_latents_that_do_not_fit(sequences: Path):
+    tokenizer = Tokenizer.from_pretrained(sequences / 'tokenizer')
+    with pytest.raises(UserError, match=f'images are {SIDE}x{SIDE}, got 64x64'):
+        tokenizer.encode(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(UserError, match=rf'expected a float latent \(B, {DIM}, L\), got'):
+        tokenizer.decode_latent(torch.zeros(1, DIM, 2, 2))
+    with pytest.raises(UserError, match='its codes lie on a Sequence'):
+        tokenizer.check_layout(CodeLayout(Grid(1, TOKENS), (16, 16)))
+    with pytest.raises(UserError, match='gives a sequence; use quant_kernel=0'):
+        TOKENIZERS.build({**SEQUENCE, 'quant_kernel': 1})
+
+
+def test_a_continuous_autoencoder_trains_with_metrics_of_pixels_and_a_report(continuous: Path):
+    metrics = json.loads((continuous / 'metrics.json').read_text())['metrics']
+    assert metrics.keys() == {'psnr', 'ssim'}
+    rows = [json.loads(line) for line in (continuous / 'history.jsonl').read_text().splitlines()]
+    train = [row for row in rows if row['split'] == 'train']
+    assert all('loss/kl' in row and 'usage_window' not in row for row in train)
+    assert (continuous / 'reconstructions.png').is_file()
+    assert not (continuous / 'codebook.png').exists()
+
+
+@torch.no_grad()
+def test_a_continuous_autoencoder_is_saved_with_a_card_and_loaded(continuous: Path):
+    autoencoder = Autoencoder.from_pretrained(continuous / 'tokenizer')
+    batch = images()
+    latents = autoencoder.encode(batch)
+    assert isinstance(latents, Latents)
+    assert latents.layout == autoencoder.layout(SIDE, SIDE) == LatentLayout(Grid(16, 16), 4, 0.5, 0.25)
+    assert torch.equal(autoencoder.decode(latents), autoencoder(batch).reconstruction)
+    card = (continuous / 'tokenizer/README.md').read_text()
+    assert 'continuous latents' in card
+    assert 'latents = autoencoder.encode(' in card
+    assert 'codes' not in card.split('## Metrics')[0].replace('discrete-codes', '')
+    with pytest.raises(UserError, match='holds a ContinuousAutoencoderStandIn, not a Tokenizer'):
+        Tokenizer.from_pretrained(continuous / 'tokenizer')
+    with pytest.raises(UserError, match='expected Latents, got Tensor'):
+        autoencoder.decode(latents.values)
+
+
+def test_metrics_of_codes_are_refused_before_a_continuous_autoencoder_trains(tmp_path: Path):
+    with pytest.raises(
+        UserError, match='CodebookUsage.* need codes, ContinuousAutoencoderStandIn has continuous latents'
+    ):
+        run(CONTINUOUS, tmp_path / 'run', [*OF_PIXELS, dict(type='CodebookUsage')])
+    assert not (tmp_path / 'run').exists()
+    with pytest.raises(UserError, match='FoldHook: needs the codes of a tokenizer'):
+        Autoencoder.from_pretrained.__self__.require_quantizer(TOKENIZERS.build(CONTINUOUS), 'FoldHook')
+
+
+def test_presets_leave_out_metrics_of_codes_by_name(continuous: Path):
+    evaluator = PresetEvaluator([find_preset('strict')], extractor=False, image_size=SIDE)
+    values = evaluator.evaluate(Autoencoder.from_pretrained(continuous / 'tokenizer'), PhotoParts(), batch_size=4)
+    assert 'strict/psnr' in values
+    assert not any(key.startswith('strict/usage') for key in values)
+    assert any('it needs codes, ContinuousAutoencoderStandIn has' in line for line in evaluator.left_out)
+
+
+@torch.no_grad()
+def test_latents_of_a_continuous_autoencoder_go_into_a_store(continuous: Path, tmp_path: Path):
+    store = extract(continuous / 'tokenizer', tmp_path / 'store')
+    assert store.layout == LatentLayout(Grid(16, 16), 4, 0.5, 0.25)
+    assert store.manifest.dtype == np.dtype(np.float32)
+    latents = store.latents(3, 0)
+    assert latents.shape == (4, 16, 16)
+    again = CodesStore(tmp_path / 'store')
+    assert torch.equal(again.latents(3, 0), latents)
+    again.verify()
+    with pytest.raises(UserError, match='holds latents, not codes'):
+        again.codes(3, 0)
