@@ -24,8 +24,9 @@ from fvq_core.training.runner import Runner
 from fvq_eval.presets import find_preset
 from fvq_eval.reconstruction import PresetEvaluator
 from fvq_generators.codes_store import CodesStore
-from fvq_generators.extraction.extract_codes import PhotoParts, extract_codes
-from fvq_generators.extraction.multi_crop import MultiCrop
+from fvq_generators.extraction.extract_codes import extract_codes
+from fvq_generators.extraction.images import PhotoParts
+from fvq_generators.extraction.multi_crop import parse_crops
 from tests.tiny import HALF
 
 from .stand_ins import DIM, SIDE, TOKENS
@@ -82,7 +83,7 @@ def continuous(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def extract(folder: Path, store: Path) -> CodesStore:
     autoencoder = Autoencoder.from_pretrained(folder)
     names = dict(tokenizer='a stand-in', source='bundled photos')
-    extract_codes(autoencoder, PhotoParts(), store, MultiCrop(SIDE, 'center'), names=names, say=lambda line: None)
+    extract_codes(autoencoder, PhotoParts(), store, parse_crops(['center'], SIDE), names=names, log=lambda line: None)
     return CodesStore(store)
 
 
@@ -152,12 +153,12 @@ def test_a_continuous_autoencoder_is_saved_with_a_card_and_loaded(continuous: Pa
 
 def test_metrics_of_codes_are_refused_before_a_continuous_autoencoder_trains(tmp_path: Path):
     with pytest.raises(
-        UserError, match='CodebookUsage.* need codes, ContinuousAutoencoderStandIn has continuous latents'
+        UserError, match=r'CodebookUsage.* need codes, ContinuousAutoencoderStandIn has continuous latents'
     ):
         run(CONTINUOUS, tmp_path / 'run', [*OF_PIXELS, dict(type='CodebookUsage')])
     assert not (tmp_path / 'run').exists()
     with pytest.raises(UserError, match='FoldHook: needs the codes of a tokenizer'):
-        Autoencoder.from_pretrained.__self__.require_quantizer(TOKENIZERS.build(CONTINUOUS), 'FoldHook')
+        TOKENIZERS.build(CONTINUOUS).require_quantizer('FoldHook')
 
 
 def test_presets_leave_out_metrics_of_codes_by_name(continuous: Path):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .codes import CodeLayout, Codes, Grid, LatentLayout, Latents, Positions
 from .errors import UserError
 from .images import check_images
+from .ops.finite import check_finite_images, may_look
 from .quantizer import Quantizer, QuantizerOutput
 from .registry import TOKENIZERS
 from .saving.kind import Contents, SavedKind
@@ -212,10 +213,15 @@ class Autoencoder(SavedModel, nn.Module):
 
         Raises:
             UserError: Something else than float images in [-1, 1] of a size that can be encoded.
+            NonFiniteError: Pixels (looked at on a CPU) or latents that are NaN or infinite.
         """
         layout = self.layout(*images_BCHW.shape[-2:])
         assert isinstance(layout, LatentLayout)
-        return Latents(self.encode_latent(images_BCHW), layout)
+        z_BDHW = self.encode_latent(images_BCHW)
+        if may_look(z_BDHW):
+            cause = 'the weights are broken, or overflow in this precision'
+            check_finite_images(z_BDHW, f'{type(self).__name__}: the latents', len(z_BDHW), cause)
+        return Latents(z_BDHW, layout)
 
     def decode(self, encoded: Any) -> Tensor:
         """What `encode` gave to images, nominally in [-1, 1], not clamped.

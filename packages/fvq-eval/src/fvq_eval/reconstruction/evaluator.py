@@ -167,7 +167,9 @@ class PresetEvaluator:
                     size = f'{preset.crop.size}x{preset.crop.size}'
                     reason = f'it needs {smallest} pixels, the crops are {size}'
                 if metric is not None and metric.needs_codes and tokenizer.quantizer is None:
-                    reason = f'it needs codes, {type(tokenizer).__name__} has continuous latents'
+                    why = f'it needs codes, {type(tokenizer).__name__} has continuous latents'
+                    self.leave_out(f'{preset.name}: no {type(metric).__name__}: {why}')
+                    continue
                 if metric is None or reason:
                     if metric is None:
                         without_weights[number_name(config)] = reason

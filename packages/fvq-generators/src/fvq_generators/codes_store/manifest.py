@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fvq_core.codes import CodeLayout, layout_from_dict
+from fvq_core.codes import CodeLayout, LatentLayout, any_layout_from_dict
 from fvq_core.errors import UserError
 from fvq_core.files.format_version import check_format_version
 from fvq_core.files.json import parse_json, read_json_object
@@ -23,7 +23,7 @@ FORMAT, VERSION = 'fvq codes', 2
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of codes (n, A, L).
+    """One file of codes (n, A, L) or of latents (n, A, ...).
 
     Attributes:
         file: Its name.
@@ -43,7 +43,7 @@ class Manifest:
     """The description of a store. All but the last four fields are fixed before the first image is encoded.
 
     Attributes:
-        layout: How the L codes of a crop lie.
+        layout: How the L codes, or the continuous latent, of a crop lie.
         tokenizer_hash: Whose codes they are; see `fvq_core.saving.fingerprint`.
         tokenizer: Where that tokenizer came from, in words.
         crops: What was cut from each image; `count` is A.
@@ -59,7 +59,7 @@ class Manifest:
         labels_sha256: Of the file of labels.
     """
 
-    layout: CodeLayout
+    layout: CodeLayout | LatentLayout
     tokenizer_hash: str
     tokenizer: str
     crops: Mapping[str, Any]
@@ -86,8 +86,22 @@ class Manifest:
 
     @property
     def dtype(self) -> np.dtype:
-        """16 bits where every code fits."""
+        """Of codes 16 bits if every one fits; of latents float32."""
+        if isinstance(self.layout, LatentLayout):
+            return np.dtype(np.float32)
         return np.dtype(np.uint16 if self.layout.vocab_size <= 2**16 else np.int32)
+
+    @property
+    def contents(self) -> str:
+        """What a crop has, in words."""
+        if isinstance(self.layout, LatentLayout):
+            return f'a latent {self.layout.shape}'
+        return f'{self.layout.length} codes of {self.layout.vocab_size:,}'
+
+    @property
+    def crop_shape(self) -> tuple[int, ...]:
+        """Of what a crop has in a shard: (L,) codes, or a latent (D, H, W) or (D, L)."""
+        return self.layout.shape if isinstance(self.layout, LatentLayout) else (self.layout.length,)
 
     @property
     def number_of_shards(self) -> int:
@@ -103,7 +117,8 @@ class Manifest:
         """JSON-ready."""
         fields = {**vars(self), 'layout': self.layout.to_dict(), 'crops': dict(self.crops)}
         fields['unreadable'], fields['shards'] = list(self.unreadable), [vars(shard) for shard in self.shards]
-        counts = dict(images=self.images, vocabulary=self.layout.vocab_size, dtype=str(self.dtype))
+        vocabulary = None if isinstance(self.layout, LatentLayout) else self.layout.vocab_size
+        counts = dict(images=self.images, vocabulary=vocabulary, dtype=str(self.dtype))
         return {'format': FORMAT, 'version': VERSION, **counts, **fields}
 
     @classmethod
@@ -121,7 +136,7 @@ class Manifest:
         try:
             given = {key: document[key] for key in known}
             check_kinds(given)
-            given['layout'] = layout_from_dict(given['layout'])
+            given['layout'] = any_layout_from_dict(given['layout'])
             given['shards'] = tuple(Shard(**shard) for shard in given['shards'])
             given['unreadable'] = tuple(given['unreadable'])
             manifest = cls(**given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Of each field but the layout, whose numbers are looked at one by one.
+# Of each field but the layout, whose sizes are looked at one by one.
 KINDS: dict[str, type] = dict(
     tokenizer_hash=str,
     tokenizer=str,
@@ -42,7 +42,7 @@ def check_kinds(given: Mapping[str, Any]) -> None:
             check(f'{key} of a shard', shard.get(key), kind)
     check('layout', given['layout'], dict)
     for key, value in given['layout'].items():
-        for number in flat(value) if key != 'type' else []:
+        for number in flat(value) if key not in ('type', 'scale', 'shift') else []:
             check(f'{key} of the layout', number, int)
 
 

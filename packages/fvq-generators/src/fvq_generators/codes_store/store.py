@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fvq_core.codes import LatentLayout
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import map_npy
 from fvq_core.saving.fingerprint import tokenizer_hash
@@ -30,7 +31,7 @@ class CodesStore:
 
     Attributes:
         manifest: The contents of its `manifest.json`.
-        layout: How the L codes of a crop lie.
+        layout: How the L codes, or the continuous latent, of a crop lie.
         num_crops: A, the crops of each image.
         tokenizer_hash: Whose codes they are.
 
@@ -92,6 +93,19 @@ class CodesStore:
         codes_AL, where = self._image(image)
         return checked_codes(codes_AL, self.layout, where)
 
+    def latents(self, image: int, crop: int) -> Tensor:
+        """The continuous latent of one crop of an image, float32 (D, H, W) or (D, L).
+
+        Raises:
+            UserError: The store holds codes, or its shard is damaged.
+            IndexError: There is no such image or crop.
+        """
+        if not isinstance(self.layout, LatentLayout):
+            raise UserError(f'{self.root} holds codes, not latents; read them with codes().')
+        latents, where = self._image(image)
+        check_index(crop, self.num_crops, 'crop', where)
+        return torch.from_numpy(np.array(latents[crop]))
+
     def check_tokenizer(self, tokenizer: Tokenizer | str) -> None:
         """Raise if another tokenizer made these codes.
 
@@ -122,7 +136,7 @@ class CodesStore:
         number = int(np.searchsorted(self.ends, image, side='right'))
         shard = self.manifest.shards[number]
         if number not in self.maps:
-            shape = (shard.images, self.num_crops, self.layout.length)
+            shape = (shard.images, self.num_crops, *self.manifest.crop_shape)
             self.maps[number] = self._map(shard.file, shape, self.manifest.dtype)
         row = image - (int(self.ends[number - 1]) if number else 0)
         return self.maps[number][row], f'{self.root / shard.file}, image {row}'
@@ -151,11 +165,13 @@ def check_index(index: int, size: int, what: str, where: str | Path) -> None:
 
 
 def checked_codes(codes: np.ndarray, layout: Any, where: str) -> Tensor:
-    """Codes (L,) or (A, L) as int64, refused where the layout cannot hold them.
+    """Codes (L,) or (A, L) as int64, refused if the layout cannot hold them.
 
     Raises:
         UserError: Saying where they are.
     """
+    if isinstance(layout, LatentLayout):
+        raise UserError(f'{where} holds latents, not codes; read them with latents().')
     found = torch.from_numpy(codes.astype(np.int64))
     try:
         layout.check(found.reshape(-1, found.shape[-1]))

@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None) -> None:
         dist.destroy_process_group()
     if rank == 0:
         print(
-            f'{args.out}: {manifest.images:,} images x {manifest.num_crops} crops x {manifest.layout.length} codes of '
-            f'{manifest.layout.vocab_size:,}, as {manifest.dtype}, of tokenizer {manifest.tokenizer_hash[:12]}'
+            f'{args.out}: {manifest.images:,} images x {manifest.num_crops} crops x {manifest.contents}, as '
+            f'{manifest.dtype}, of tokenizer {manifest.tokenizer_hash[:12]}'
             + (f'; {len(manifest.unreadable)} unreadable images left out' if manifest.unreadable else '')
         )

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 
+from fvq_core.autoencoder import Autoencoder
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 from fvq_core.saving.fingerprint import tokenizer_hash
-from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.evaluation import load_task
 
@@ -27,7 +27,7 @@ from .shard_reader import ShardReader
 PRECISIONS = ('float32', 'bfloat16')
 
 
-def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) -> Tokenizer:
+def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) -> Autoencoder:
     """The tokenizer of a checkpoint `iter_N.pth`, of a folder, or of a repository on the hub; folded, in eval mode.
 
     Args:
@@ -40,15 +40,15 @@ def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) ->
     if not source.endswith('.pth'):
         if weights is not None:
             raise UserError(f'--weights is for checkpoints; {source} holds one set of weights.')
-        return Tokenizer.from_pretrained(source).fold()
+        return Autoencoder.from_pretrained(source).fold()
     task = load_task(read_checkpoint(source), source, weights=weights)
-    if not isinstance(getattr(task, 'tokenizer', None), Tokenizer):
+    if not isinstance(getattr(task, 'tokenizer', None), Autoencoder):
         raise UserError(f'{source} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')
     return task.tokenizer.eval().fold()
 
 
 def plan_store(
-    tokenizer: Tokenizer,
+    tokenizer: Autoencoder,
     images: ImageFolder | TarShards | PhotoParts,
     multi_crop: MultiCrop,
     names: dict[str, str],
@@ -82,7 +82,7 @@ def default_shard_size(images: int) -> int:
 
 
 def extract_codes(
-    tokenizer: Tokenizer,
+    tokenizer: Autoencoder,
     images: ImageFolder | TarShards | PhotoParts,
     out: str | Path,
     multi_crop: MultiCrop,

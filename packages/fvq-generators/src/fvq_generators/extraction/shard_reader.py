@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fvq_core.autoencoder import Autoencoder
+from fvq_core.codes import Codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.files.paths import printable
 from fvq_core.images import from_uint8
-from fvq_core.tokenizer import Tokenizer
 
 from ..codes_store.manifest import Manifest
 from ..codes_store.writer import refuse_unreadable
@@ -25,17 +26,17 @@ logger = logging.getLogger('fvq')
 
 @torch.inference_mode()
 def encode_crops(
-    tokenizer: Tokenizer, crops_NCHW: Tensor, batch_size: int, precision: str = 'float32'
+    tokenizer: Autoencoder, crops_NCHW: Tensor, batch_size: int, precision: str = 'float32'
 ) -> Iterator[Tensor]:
-    """Codes (n, L) of crops, uint8 (N, 3, size, size), `batch_size` at a time.
+    """Codes (n, L) or latents (n, ...) of crops, uint8 (N, 3, size, size), `batch_size` at a time.
 
     Codes are searched in float32 whatever the precision of the encoder.
     """
     device = crops_NCHW.device
     for batch in crops_NCHW.split(batch_size):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
-            codes = tokenizer.encode(from_uint8(batch))
-        yield codes.indices_BL
+            encoded = tokenizer.encode(from_uint8(batch))
+        yield encoded.indices_BL.int() if isinstance(encoded, Codes) else encoded.values.float()
 
 
 class ShardReader:
@@ -59,9 +60,9 @@ class ShardReader:
         self.unreadable: list[str] = []
 
     def read(
-        self, shards: Sequence[int], tokenizer: Tokenizer, precision: str, advance: Callable[[int], None]
+        self, shards: Sequence[int], tokenizer: Autoencoder, precision: str, advance: Callable[[int], None]
     ) -> Iterator[tuple[int, list[int], np.ndarray]]:
-        """For each shard its number, the images that could be read, and their codes (n, A, L).
+        """For each shard its number, the images that could be read, and their codes (n, A, L) or latents (n, A, ...).
 
         Args:
             shards: Which.
@@ -87,8 +88,9 @@ class ShardReader:
             collate_fn=self.windows.collate,
             pin_memory=device.type == 'cuda',
         )
+        shape = self.plan.crop_shape
         numbers: list[int] = []
-        codes: list[Tensor] = []
+        encoded: list[Tensor] = []
         for (shard, wanted), batch in zip(batches, loader, strict=True):
             self._check(batch)
             numbers += batch['numbers']
@@ -96,16 +98,16 @@ class ShardReader:
                 on_device = [window.to(device, non_blocking=True) for window in batch['windows']]
                 crops = self.windows.multi_crop.from_windows(on_device).flatten(0, 1)
                 try:
-                    codes += [c.int() for c in encode_crops(tokenizer, crops, self.batch_size, precision)]
+                    encoded += encode_crops(tokenizer, crops, self.batch_size, precision)
                 except NonFiniteError as error:
                     first, last = (self.windows.images.name(batch['numbers'][end]) for end in (0, -1))
                     raise NonFiniteError(f'images from {first} to {last}: {error}') from error
             advance(len(wanted))
             if wanted[-1] + 1 == self.plan.shard_images(shard).stop:
-                found = torch.cat(codes).cpu() if codes else torch.empty(0, self.plan.layout.length, dtype=torch.int32)
-                self.plan.layout.check(found)
-                yield shard, numbers, found.reshape(len(numbers), self.plan.num_crops, self.plan.layout.length).numpy()
-                numbers, codes = [], []
+                found = torch.cat(encoded).cpu().numpy() if encoded else np.empty((0, *shape), self.plan.dtype)
+                self.plan.layout.check(torch.from_numpy(found))
+                yield shard, numbers, found.reshape(len(numbers), self.plan.num_crops, *shape)
+                numbers, encoded = [], []
 
     def _check(self, batch: dict[str, Any]) -> None:
         if batch['error']:
