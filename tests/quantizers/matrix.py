@@ -108,7 +108,7 @@ PHIS: dict[str, dict[str, Any]] = {
     'more phis than scales': dict(num_phi=5),
     'identity phi': dict(phi_ratio=0.0),
 }
-# Configs beyond the tiny one of quantizers that are no composition of axes.
+# More configs, besides the tiny one, of quantizers that are not a composition of parts.
 VARIANTS: dict[str, dict[str, Any]] = {
     'LFQ, plain': dict(type='LFQ', codebook_size=2**D),
     'LFQ, factorized': dict(type='LFQ', codebook_size=2**D, factorized_bits=(3, 5), order='big'),
@@ -199,7 +199,7 @@ def cases() -> dict[str, dict[str, Any]]:
         f'MultiScaleQuantizer, {name}': dict(TINY_QUANTIZERS['MultiScaleQuantizer'], **options)
         for name, options in PHIS.items()
     }
-    for name in ('cosine', 'ema', 'simvq'):  # the codebook term trains the phis, also where EMA writes the codes
+    for name in ('cosine', 'ema', 'simvq'):  # the codebook term trains the phis, even if EMA writes the codes
         found[f'MultiScaleQuantizer, {name}'] = dict(
             TINY_QUANTIZERS['MultiScaleQuantizer'], quantizer={**VECTOR, **AXES[name], 'loss': dict(type='VQLoss')}
         )

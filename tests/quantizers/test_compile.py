@@ -20,7 +20,7 @@ from fvq_core.registry import PROJECTORS, Registry
 from .matrix import REGISTRIES, TINY_PROJECTORS, TINY_QUANTIZERS, VECTOR, build, latents, listed, others
 
 pytestmark = [
-    # Matrix products are switched to full float32 by global state, where Dynamo splits the graph and says so.
+    # Matrix products are switched to full float32 by global state, at which Dynamo breaks the graph, with a warning.
     pytest.mark.filterwarnings('ignore:Dynamo does not know how to trace:UserWarning'),
     # Where it goes on with a tensor in the middle of a graph, it looks at its gradient itself.
     pytest.mark.filterwarnings('ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning'),

@@ -17,11 +17,11 @@ from .matrix import acts_first, build, cases, latents
 CASES = cases()
 every_case = pytest.mark.parametrize('name', list(CASES))
 
-# What a term's value says about its gradient: a term in which one side is a constant differs with the other side alone.
+# What a term's value says about its gradient: a term with a constant side changes only with the other side.
 OF_THE_LATENT, OF_THE_CODES = ('commitment',), ('codebook', 'contrastive', 'orthogonal')
 # No finite difference shows a surrogate: IBQ's first term passes the estimator, Reg-VQ's hard counts are a step function.
 SURROGATES = ('double', 'prior')
-# Sums of codes hold the codes before them constant where they take a residual, which a difference does not.
+# Residuals take earlier codes as constants, which a finite difference does not.
 SUMS = ('ResidualQuantizer', 'MultiScaleQuantizer')
 STEP = 2e-4
 

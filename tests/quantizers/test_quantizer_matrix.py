@@ -265,7 +265,7 @@ def test_losses_reach_the_latent_and_whatever_is_trainable_and_nothing_else(name
     losses = output.losses
     assert all(loss.dim() == 0 and loss > 0 for key, loss in losses.items() if key != 'entropy')
     total = sum(losses.values())
-    if isinstance(quantizer, ImplicitQuantizer) or 'Gumbel' in name:  # what a code becomes is trained by z_q alone
+    if isinstance(quantizer, ImplicitQuantizer) or 'Gumbel' in name:  # only z_q trains what a code becomes
         total = total + (output.z_q_BDHW * torch.randn_like(z)).sum()
     total.backward()
     assert z.grad.abs().sum() > 0

@@ -128,7 +128,7 @@ def fvq_folded(case: Case) -> dict[str, Tensor]:
     output = folded(image)
     return {
         'baked_embedding': folded.quantizer.embedding,
-        'baked_quant': output.z_q_BDHW,
+        'baked_quant': output.quantized.z_q_BDHW,
         'baked_indices': output.codes.indices_BL.flatten(),
         'baked_dec': output.reconstruction,
         'dec': tokenizer(image).reconstruction,
