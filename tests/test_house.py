@@ -7,7 +7,7 @@ from pathlib import Path
 PACKAGES = Path(__file__).parents[1] / 'packages'
 CORE = PACKAGES / 'fvq-core/src/fvq_core'
 LINES_OF_A_FILE = 300
-LINES_OF_CORE = 12_500  # outside the rooms that grow with every system; the aim is 10,000
+LINES_OF_CORE = 11_700  # outside the rooms that grow with every system; the aim is 10,000
 GROWING = ('autoencoders', 'losses', 'ops')
 ROOMS_OF_CORE = 11
 
