@@ -143,9 +143,11 @@ class ImageSetEvaluator:
         words = self.words(made)
         applied = self.applied(made, against)
         facts = {**self.facts(made, hashed, reference, against), 'preset': applied.to_dict()}
-        scored = ScoredImages(
-            self.scores(statistics, against, f'{self.preset.declared}{words}'), facts, [], preset=applied
-        )
+        names = [name for name in self.names if against is None or name not in against.cannot_give]
+        both = (None if against is None else against.statistics, statistics)
+        compared = '' if against is None else against.words
+        found = self.compare(*both, names, f'{self.preset.declared}{words}', compared)
+        scored = ScoredImages(found, facts, [], preset=applied)
         scored.notes += evaluation_notes(
             made, statistics, against, self.extraction.extractor, self.preset, self.names, scored.metrics
         )
@@ -181,15 +183,6 @@ class ImageSetEvaluator:
         """What was done to the pixels of the samples, for the protocol."""
         converted = f', {image_count(made.converted)} converted to RGB' if made.converted else ''
         return f'{cut_words(made, self.crop)}, {made.height}x{made.width}{converted}; {self.extraction.extractor.preprocessing}'
-
-    def scores(
-        self, statistics: ImageSetStatistics, against: Reference | None, protocol: str
-    ) -> dict[str, MetricValue]:
-        """The scores that were asked for and can be computed."""
-        if against is None:
-            return self.compare(None, statistics, self.names, protocol)
-        names = [name for name in self.names if name not in against.cannot_give]
-        return self.compare(against.statistics, statistics, names, protocol, against.words)
 
     def compare(
         self,
@@ -228,10 +221,19 @@ class ImageSetEvaluator:
 
     def applied(self, made: Samples, against: Reference | None) -> ImageSetPreset:
         """The preset as it was applied."""
-        crop = cut_words(made, self.crop)
-        crop = AS_THEY_ARE if crop == UNCUT else crop.removeprefix('cut: ')
-        words = None if against is None else against.words
-        return ImageSetPreset.of(self.preset, crop, words, self.extraction.extractor, groups(self.names))
+        crop, preset, network = cut_words(made, self.crop), self.preset, self.extraction.extractor
+        return ImageSetPreset(
+            name=preset.name,
+            source=preset.source,
+            crop=AS_THEY_ARE if crop == UNCUT else crop.removeprefix('cut: '),
+            codec=preset.codec,
+            reference=None if against is None else against.words,
+            extractor=network.name,
+            preprocessing=network.preprocessing,
+            features=replace(preset.features, metrics=groups(self.names)),
+            samples=preset.samples,
+            samples_from=preset.samples_from,
+        )
 
     def facts(self, made: Samples, hashed: str, reference: str | None, against: Reference | None) -> dict[str, Any]:
         """What was scored, and with what, JSON-ready."""

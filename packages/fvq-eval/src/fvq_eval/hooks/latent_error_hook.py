@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 
 from fvq_core.errors import UserError
-from fvq_core.quantizer import Quantizer, QuantizerOutput, to_vectors
+from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import HOOKS
 from fvq_core.training.hooks.history import HISTORY_NAME, History
+
+from ..metrics.quantization_error import error_sums, errors
 
 
 @HOOKS.register_module()
@@ -51,10 +54,7 @@ class LatentErrorHook(Hook):
         output = quantize_as_in_evaluation(quantizer, inputs[0])
         if output.z_BDHW is None:
             return
-        z, codes = (to_vectors(x).double() for x in (output.z_BDHW, output.z_q_BDHW))
-        # squared error, sum of |z|^2, number of vectors, then the sum of z
-        scalars = torch.stack([(z - codes).square().sum(), z.square().sum(), z.new_tensor(float(len(z)))])
-        sums = torch.cat([scalars, z.sum(0)])
+        sums = error_sums(output.z_BDHW, output.z_q_BDHW)
         self.sums = sums if self.sums is None else self.sums + sums  # several micro-batches of one iteration
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -65,11 +65,10 @@ class LatentErrorHook(Hook):
         if self.sums is None:
             return
         all_reduce(self.sums)
-        error, square, vectors = self.sums[:3].tolist()
-        variance = square / vectors - (self.sums[3:] / vectors).square().sum().item()
-        row = {'iter': runner.iter + 1, 'split': 'latents', 'quantization_error_batch': error / vectors}
-        if variance > 0:
-            row['relative_quantization_error_batch'] = error / vectors / variance
+        error, relative = errors(self.sums)
+        row = {'iter': runner.iter + 1, 'split': 'latents', 'quantization_error_batch': error}
+        if math.isfinite(relative):
+            row['relative_quantization_error_batch'] = relative
         if is_main_process():
             self.history.append(row)
 

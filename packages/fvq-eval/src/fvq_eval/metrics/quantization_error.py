@@ -31,35 +31,40 @@ class QuantizationError(Metric):
 
     def reset(self, autoencoder: Autoencoder) -> None:
         device = next(autoencoder.parameters()).device
-        D = autoencoder.latent_channels
-        # squared error, sum of |z|^2, number of vectors, number of images, then the sum of z
-        self.sums = torch.zeros(4 + D, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(3 + autoencoder.latent_channels, dtype=torch.float64, device=device)
+        self.samples = torch.zeros(1, dtype=torch.int64, device=device)
 
     def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
         out = output.quantized
-        if out is None or out.z_BDHW is None:
-            return
-        z_ND, z_q_ND = (to_vectors(x).double() for x in (out.z_BDHW, out.z_q_BDHW))
-        self.sums[0] += (z_ND - z_q_ND).square().sum()
-        self.sums[1] += z_ND.square().sum()
-        self.sums[2] += len(z_ND)
-        self.sums[3] += len(images_BCHW)
-        self.sums[4:] += z_ND.sum(0)
+        if out is not None and out.z_BDHW is not None:
+            self.sums += error_sums(out.z_BDHW, out.z_q_BDHW)
+            self.samples += len(images_BCHW)
 
     def statistics(self) -> list[Tensor]:
-        return [self.sums]
+        return [self.sums, self.samples]
 
     def compute(self) -> dict[str, MetricValue]:
-        error, square, vectors, samples = self.sums[:4].tolist()
+        vectors = int(self.sums[2])
         if not vectors:
             return {}
-        mean_D = self.sums[4:] / vectors
-        variance = square / vectors - mean_D.square().sum().item()
-        relative = error / vectors / variance if variance > 0 else float('nan')
-        counts = (int(samples), int(vectors), self.preset)
+        error, relative = errors(self.sums)
+        counts = (int(self.samples), vectors, self.preset)
+        words = f'{PROTOCOL}, over the total variance of the latents'
         return {
-            'quantization_error': MetricValue(error / vectors, '', PROTOCOL, *counts),
-            'relative_quantization_error': MetricValue(
-                relative, '', f'{PROTOCOL}, over the total variance of the latents', *counts
-            ),
+            'quantization_error': MetricValue(error, '', PROTOCOL, *counts),
+            'relative_quantization_error': MetricValue(relative, '', words, *counts),
         }
+
+
+def error_sums(z_BDHW: Tensor, z_q_BDHW: Tensor) -> Tensor:
+    """Sums over latents, float64 (3 + D,): squared error, squared length, number, then the latents themselves."""
+    z_ND, z_q_ND = (to_vectors(x).double() for x in (z_BDHW, z_q_BDHW))
+    scalars = ((z_ND - z_q_ND).square().sum(), z_ND.square().sum(), z_ND.new_tensor(float(len(z_ND))))
+    return torch.cat([torch.stack(scalars), z_ND.sum(0)])
+
+
+def errors(sums: Tensor) -> tuple[float, float]:
+    """D(P_z, C), and that over the latents' total variance, NaN if they do not vary; see `error_sums`."""
+    error, square, vectors = sums[:3].tolist()
+    variance = square / vectors - (sums[3:] / vectors).square().sum().item()
+    return error / vectors, error / vectors / variance if variance > 0 else float('nan')

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from ..features.feature_extractor import FeatureExtractor
 from ..statistics.conventions import FeatureConventions
-from .preset import Preset
 from .protocol_facts import Declared
 
 AS_THEY_ARE = 'none, pixels as the files hold them'
@@ -40,34 +38,3 @@ class ImageSetPreset(Declared):
     features: FeatureConventions
     samples: int
     samples_from: Literal['protocol', 'user']
-
-    @classmethod
-    def of(
-        cls,
-        preset: Preset,
-        crop: str,
-        reference: str | None,
-        network: FeatureExtractor,
-        metrics: tuple[str, ...],
-    ) -> ImageSetPreset:
-        """A preset on an image set.
-
-        Args:
-            preset: The preset.
-            crop: What the samples' files were cut to, in words.
-            reference: What the images were compared with, in words.
-            network: The network of the features, with the preset's preprocessing.
-            metrics: The entries of `FeatureConventions.metrics` that were asked for.
-        """
-        return cls(
-            name=preset.name,
-            source=preset.source,
-            crop=crop,
-            codec=preset.codec,
-            reference=reference,
-            extractor=network.name,
-            preprocessing=network.preprocessing,
-            features=replace(preset.features, metrics=metrics),
-            samples=preset.samples,
-            samples_from=preset.samples_from,
-        )

@@ -1,4 +1,4 @@
-"""Printing and comparing what is declared field by field."""
+"""Dataclasses that print every field, and compare field by field."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Declared:
         return {field.name: in_words(getattr(self, field.name)) for field in fields(self)}
 
     def difference(self, other: Declared) -> dict[str, tuple[str, str]]:
-        """The fields in which another one is declared otherwise: in the words of this one and of the other.
+        """The fields in which another one differs, in words: this one's and the other's.
 
         Args:
             other: A value of the same class.
@@ -28,9 +28,13 @@ class Declared:
         return {key: (text(own[key]), text(others[key])) for key in differing}
 
     def __str__(self) -> str:
-        words = self.to_dict()
-        name = words.pop('name')
-        return '\n'.join([f'preset {name}', *(f'  {key}: {text(value)}' for key, value in words.items())])
+        return facts_text(self.to_dict())
+
+
+def facts_text(facts: Mapping[str, Any]) -> str:
+    """The fields of `to_dict`, a line each."""
+    lines = [f'  {key}: {text(value)}' for key, value in facts.items() if key != 'name']
+    return '\n'.join([f'preset {facts["name"]}', *lines])
 
 
 def in_words(value: Any) -> Any:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 from fvq_core.errors import UserError
 
 INCEPTION = 'inception-2015'
 
 
-class FeatureKind(Protocol):
-    """Where features come from; see `ImageSetStatistics`."""
-
-    extractor_name: str | None
-    provenance: str
-    fingerprint: str | None
-
-
-def check_comparable(one: FeatureKind, other: FeatureKind) -> None:
+def check_comparable(one: Any, other: Any) -> None:
     """Raise if features are of different networks or preprocessing.
 
     ADM's files do not name their network; it is the 2015 Inception network.
+
+    Args:
+        one: `ImageSetStatistics`.
+        other: `ImageSetStatistics`.
 
     Raises:
         UserError: The two are not of the same network.

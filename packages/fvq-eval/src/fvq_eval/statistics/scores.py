@@ -212,16 +212,13 @@ def smallest_split(N: int, splits: int | None, size: int | None) -> int:
 def neighbours(
     reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
 ) -> dict[str, Score]:
-    k = conventions.pr_neighbours
+    k, distances = conventions.pr_neighbours, conventions.pr_distances
     pair = features_of_both(reference, samples, least=k + 1)
     if pair is None:
         return {}
-    precision, recall = precision_recall(*pair, k, conventions.pr_distances)
-    details = f'k = {k}, distances up to and with the k-th count, {conventions.pr_distances}, {len(pair[0])} reference features'
-    return {
-        key('precision', 'precision', samples): Score(precision, details),
-        key('recall', 'recall', samples): Score(recall, details),
-    }
+    values = dict(zip(('precision', 'recall'), precision_recall(*pair, k, distances), strict=True))
+    details = f'k = {k}, distances up to and with the k-th count, {distances}, {len(pair[0])} reference features'
+    return {key(name, name, samples): Score(value, details) for name, value in values.items()}
 
 
 def spread(
@@ -231,12 +228,9 @@ def spread(
     pair = features_of_both(reference, samples, least=k + 1)
     if pair is None:
         return {}
-    density, coverage = density_coverage(*pair, k)
+    values = dict(zip(('density', 'coverage'), density_coverage(*pair, k), strict=True))
     details = f'k = {k}, distances below the k-th count, float32, {len(pair[0])} reference features'
-    return {
-        key('density', 'density', samples): Score(density, details),
-        key('coverage', 'coverage', samples): Score(coverage, details),
-    }
+    return {key(name, name, samples): Score(value, details) for name, value in values.items()}
 
 
 def features_of_both(
