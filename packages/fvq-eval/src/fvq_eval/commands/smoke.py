@@ -14,7 +14,7 @@ from fvq_core.commands.command import command, make_parser
 
 EXAMPLE = """\
   tools/smoke.py                                  # every config under configs/
-  tools/smoke.py fvq/ baselines/ibq               # those whose path below configs/ starts so
+  tools/smoke.py fvq/ baselines/ibq               # those whose paths below configs/ start like this
   tools/smoke.py --jobs 8"""
 STEPS = ('trains', 'saves', 'tests', 'resumes', 'exports')
 
@@ -22,8 +22,8 @@ STEPS = ('trains', 'saves', 'tests', 'resumes', 'exports')
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('smoke.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('only', nargs='*', help='starts of paths below configs/; all by default')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='configs at a time, one thread each')
+    parser.add_argument('only', nargs='*', help='starts of paths below configs/; default all')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='configs at a time, with one thread each')
     args = parser.parse_args(argv)
 
     from tqdm import tqdm
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def smoke(name: str) -> tuple[set[str], float, str]:
-    """What the smoke run of a config proved, its seconds, and its last line of output if it failed."""
+    """What the smoke run of a config proved, its seconds, and the last line of its errors if it failed."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         program = 'import sys; from fvq_core.commands.train import main; sys.exit(main(sys.argv[1:]))'
@@ -66,6 +66,6 @@ def smoke(name: str) -> tuple[set[str], float, str]:
             check=False,
         )
     proven = {line.split(': ')[1] for line in done.stdout.splitlines() if line.startswith('smoke: ')}
-    words = [line for line in done.stderr.splitlines() if line.strip()]
-    reason = (words[-1] if words else f'exit code {done.returncode}') if done.returncode else ''
+    errors = [line for line in done.stderr.splitlines() if line.strip()]
+    reason = (errors[-1] if errors else f'exit code {done.returncode}') if done.returncode else ''
     return proven, time.monotonic() - started, reason
