@@ -17,6 +17,7 @@ from fvq_core.config.data import config_data
 from fvq_core.config.read import load_config, read_config_file
 from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
+from fvq_eval.commands.list import main as list_rows
 from fvq_eval.commands.report import main
 from fvq_eval.paper.rows import RECONSTRUCTION
 from fvq_eval.paper.tables import GENERATION, TABLE_2, find_row, paper_table_rows, read_table
@@ -191,6 +192,17 @@ def test_a_run_is_compared_with_its_config_at_the_same_size(
     (tmp_path / 'metrics.json').write_text(json.dumps(document))
     (found,) = find_measurements([str(tmp_path)]).measured
     assert found.overrides == differs
+
+
+def test_the_list_shows_runs_of_a_config_and_counts_those_with_overrides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_run(tmp_path / 'run', {'rfid': stamp(1.3), 'usage': stamp(99.87)})
+    save_run(tmp_path / 'other', {'rfid': stamp(2.0)}, {'train_dataloader.batch_size': 3})
+    assert list_rows(['t3.6', '--work-dirs', str(tmp_path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ['rFID', '1.3,', 'usage', '99.87', '(50000', 'images', 'of', 'ImageNet)', str(tmp_path / 'run')] in lines
+    assert ['1', 'other', 'run', 'with', 'overrides:', 'not', 'comparable', '(train_dataloader.batch_size)'] in lines
 
 
 def test_smoke_runs_and_training_windows_are_no_measurements(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ..samples import Samples
 from ..samples.image_files import ImageFileSamples
 from ..statistics.image_set import ImageSetStatistics
 from ..statistics.scores import WITHOUT_REFERENCE
-from .absent_values import reasons
+from .missing_scores import why_missing
 from .reference import Reference
 from .score_names import is_wanted
 
@@ -47,7 +47,7 @@ def evaluation_notes(
         notes += [f'without --reference there is no {", ".join(needing)}'] if needing else []
         notes += [f'{name}: the extractor has no logits features' for name in missing if name not in needing]
     elif reference is not None and reference.statistics is not None and missing:
-        notes += reasons(
+        notes += why_missing(
             missing, reference.statistics, statistics, network.sizes, preset.features, reference.cannot_give
         )
     both = [samples, *([reference.images] if reference is not None and reference.images is not None else [])]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..statistics.conventions import FeatureConventions
-from .protocol_facts import Declared
+from .protocol_facts import ProtocolFacts
 
 AS_THEY_ARE = 'none, pixels as the files hold them'
 
 
 @dataclass(frozen=True)
-class ImageSetPreset(Declared):
+class ImageSetPreset(ProtocolFacts):
     """A preset as `tools/evaluate.py` applies it: the files' own pixels, and only scores of features.
 
     Attributes:

@@ -16,7 +16,7 @@ from ..metrics.conventions import LPIPSConventions, PSNRConventions, SSIMConvent
 from ..metrics.rounding import IN_WORDS, Rounding, check_rounding, original_pixels, to_pixels
 from ..statistics.conventions import FeatureConventions
 from .jpeg_codec import jpeg
-from .protocol_facts import Declared
+from .protocol_facts import ProtocolFacts
 
 VALIDATION_IMAGES = 50_000  # of ImageNet
 KERNELS = {
@@ -50,7 +50,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Preset(Declared):
+class Preset(ProtocolFacts):
     """One way to evaluate.
 
     Attributes:

@@ -10,14 +10,14 @@ NOT_CONVENTIONS = ('name', 'source')  # fields that tell two protocols apart and
 
 
 @dataclass(frozen=True)
-class Declared:
+class ProtocolFacts:
     """A base of frozen dataclasses with a `name`, which print every field."""
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, JSON-ready; conventions as their sentence."""
         return {field.name: in_words(getattr(self, field.name)) for field in fields(self)}
 
-    def difference(self, other: Declared) -> dict[str, tuple[str, str]]:
+    def difference(self, other: ProtocolFacts) -> dict[str, tuple[str, str]]:
         """The fields in which another one differs, in words: this one's and the other's.
 
         Args:

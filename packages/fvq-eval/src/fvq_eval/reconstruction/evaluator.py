@@ -27,11 +27,11 @@ from ..features.feature_extractor import FeatureExtractor
 from ..generation.evaluator import cache_folder
 from ..metrics.codebook_usage import CodebookUsage
 from ..presets import Preset, find_preset
+from .applied_preset import applied, computed, number_name, read_references, without
 from .checks import check_output, check_size, image_files
 from .cropped_files import CroppedFiles, load
 from .feature_sets import FeatureSets
 from .forward import reconstruct
-from .preset_transform import applied, computed, number_name, read_references, without
 from .side_by_side import side_by_side
 
 Built = TypeVar('Built')

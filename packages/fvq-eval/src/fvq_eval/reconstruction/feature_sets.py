@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.metric import MetricValue
 
 from ..features.feature_extractor import FeatureExtractor
-from ..generation.absent_values import reasons
+from ..generation.missing_scores import why_missing
 from ..generation.reference import Reference
 from ..generation.score_names import features_needed, is_wanted, scores_of
 from ..metrics.rounding import Rounding
@@ -93,7 +93,7 @@ class FeatureSets:
         reference, samples = self.reference(preset), self.sets[set_key(preset, False)]
         if reference is None:
             return []
-        return reasons(missing, reference, samples, self.network.sizes, preset.features, self.cannot_give(preset))
+        return why_missing(missing, reference, samples, self.network.sizes, preset.features, self.cannot_give(preset))
 
     def scores(self, preset: Preset) -> tuple[dict[str, MetricValue], list[str]]:
         """What a preset gives of its sets, and the names of the scores that it should give and these sets cannot.

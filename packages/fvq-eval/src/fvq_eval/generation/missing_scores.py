@@ -19,7 +19,7 @@ NEIGHBOURS = {
 }
 
 
-def reasons(
+def why_missing(
     names: Sequence[str],
     reference: ImageSetStatistics,
     samples: ImageSetStatistics,
