@@ -258,7 +258,7 @@ def test_metrics_of_a_later_test_take_the_place_of_those_saved(saved: Path):
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (['nowhere', 'ada/tiny'], 'nowhere is not a saved tokenizer'),
+        (['nowhere', 'ada/tiny'], 'nowhere is not a saved model: it has no config.json'),
         (['saved', 'tiny'], "'tiny' is not a repository id"),
         (['saved', 'ada/tiny', '--metrics', 'absent.json'], 'absent.json cannot be read: No such file'),
         (['saved', 'ada/tiny', '--metrics', 'bare.json'], 'psnr has no value, protocol or weights'),

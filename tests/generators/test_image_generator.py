@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fvq_core.codes import CodeLayout, Codes, Grid
+from fvq_core.commands import push
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
 from fvq_core.interop.convert import build_from_peer
@@ -169,6 +170,24 @@ def test_a_push_sends_generator_and_tokenizer_in_one_commit(model: ImageGenerato
     assert "from_pretrained('ada/tiny')" in sent['card']
     with pytest.raises(UserError, match='is not a repository id'):
         model.push_to_hub('tiny')
+
+
+def test_the_command_pushes_a_generator_with_its_tokenizer(model: ImageGenerator, tmp_path: Path):
+    folder = model.save_pretrained(tmp_path / 'model', {'weights': 'iter_7.pth'})
+    assert push.main([str(folder), 'ada/tiny', '--license', 'mit', '--dry-run', str(tmp_path / 'dry')]) == 0
+    names = ('config.json', 'model.safetensors', 'tokenizer/config.json', 'tokenizer/model.safetensors')
+    assert all((tmp_path / 'dry' / name).read_bytes() == (folder / name).read_bytes() for name in names)
+    card = (tmp_path / 'dry/README.md').read_text()
+    assert 'license: mit' in card
+    assert "ImageGenerator.from_pretrained('ada/tiny')" in card
+
+
+def test_a_folder_inside_that_holds_other_files_is_not_replaced(model: ImageGenerator, tmp_path: Path):
+    folder = model.save_pretrained(tmp_path / 'model')
+    (folder / 'tokenizer/notes.txt').write_text('keep')
+    with pytest.raises(UserError, match=r'model/tokenizer exists and is not a saved tokenizer'):
+        model.save_pretrained(folder)
+    assert (folder / 'tokenizer/notes.txt').read_text() == 'keep'
 
 
 def test_a_repository_in_the_cache_is_loaded_and_a_missing_one_explained(

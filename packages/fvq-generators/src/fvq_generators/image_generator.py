@@ -19,7 +19,7 @@ from fvq_core.sampling_settings import SamplingSettings
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.kind import Contents, Facts
 from fvq_core.saving.saved_model import SavedModel
-from fvq_core.saving.weights import cpu_copy, weights_digest
+from fvq_core.saving.weights import weights_digest
 from fvq_core.tokenizer import Tokenizer
 
 from .class_numbers import whole_numbers
@@ -200,7 +200,7 @@ class ImageGenerator(SavedModel, nn.Module):
     def contents(self) -> Contents:
         return generator_contents(
             self.saved_kind.describe(self.generator),
-            cpu_copy(self.generator.state_dict()),
+            self.generator.state_dict(),
             self.tokenizer_hash,
             self.sampling,
             self.tokenizer,

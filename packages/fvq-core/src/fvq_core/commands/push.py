@@ -1,4 +1,4 @@
-"""Share a saved tokenizer on the Hugging Face hub, with a model card."""
+"""Share a saved tokenizer or generator on the Hugging Face hub, with a model card of what is known about it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .command import command, make_parser
 EXAMPLE = """\
   tools/push.py work_dirs/fvq_photos/tokenizer ada/fvq-photos --license apache-2.0 --private
   tools/push.py work_dirs/fvq_photos/tokenizer ada/fvq-photos --dry-run look_first
+  tools/push.py work_dirs/llamagen_photos/generator ada/llamagen-photos
   python -c "from fvq_core.tokenizer import Tokenizer; print(Tokenizer.from_pretrained('ada/fvq-photos'))\""""
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('push.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('tokenizer', help='a folder that a training run, tools/export.py or tools/convert.py wrote')
+    parser.add_argument('folder', help='what a training run, tools/export.py or tools/convert.py wrote')
     parser.add_argument('repo_id', help='user/name; made if there is none. The token is that of `hf auth login`')
     parser.add_argument('--private', action='store_true', help='a new repository is private')
     parser.add_argument('--license', metavar='ID', help="the weights' licence on the card, such as apache-2.0")
@@ -29,23 +30,23 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--dry-run', metavar='OUT', help='write the folder that would be pushed, and ask nobody')
     args = parser.parse_args(argv)
 
-    from ..autoencoder import Autoencoder
     from ..saving.hub import check_repo_id
     from ..saving.model_card import CardMetadata
     from ..saving.read_folder import read_config
+    from ..saving.saved_model import find_saved_class
 
     check_repo_id(args.repo_id)
-    kind = Autoencoder.saved_kind
-    facts = dict(kind.facts(read_config(args.tokenizer, kind))[1])
+    saved = find_saved_class(args.folder)
+    facts = dict(saved.saved_kind.facts(read_config(args.folder, saved.saved_kind))[1])
     if args.metrics:
         facts['metrics'] = read_metrics(Path(args.metrics))
-    tokenizer = Autoencoder.from_pretrained(args.tokenizer)
+    model = saved.from_pretrained(args.folder)
     card = CardMetadata(args.license, args.datasets, args.evaluated_on, name=args.repo_id)
     if args.dry_run:
-        tokenizer.save_pretrained(args.dry_run, facts, card)
+        model.save_pretrained(args.dry_run, facts, card)
         print(f'{args.dry_run}: what would be pushed to {args.repo_id}')
         return
-    print(tokenizer.push_to_hub(args.repo_id, facts, card, private=args.private or None))
+    print(model.push_to_hub(args.repo_id, facts, card, private=args.private or None))
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
