@@ -26,7 +26,7 @@ def memory_advice(
     Args:
         batch: Images at once.
         device: The device of the work.
-        bytes_per_image: What a cache keeps of each; 0 where there is none.
+        bytes_per_image: What a cache keeps of each; 0 if there is none.
         release: Lets go of memory that outlives the work.
         doing: The work, for the message.
 

@@ -20,7 +20,7 @@ class HasModules(Protocol):
 
 
 class PackedLinears:
-    """Inside its `with`, the linear layers of a module use packed copies of their weights where that is faster.
+    """Inside its `with`, the linear layers of a module use packed copies of their weights if that is faster.
 
     For a batch of few rows, MKL's product spends most of its time on bringing the weights into its own order, again at each
     step of decoding. This does it once. On other devices, in other dtypes, without MKL, under autocast and for other numbers

@@ -44,7 +44,7 @@ def generator_contents(
         description: See `fvq_core.registry.describe`.
         weights: Its state dict.
         tokenizer_hash: Whose codes it has learned (`fvq_core.saving.fingerprint`); '' if that is not known.
-        sampling: Settings that were found good, used where a caller gives none.
+        sampling: Settings that were found good, used if a caller gives none.
         tokenizer: Saved with it, folded.
         loaded_facts: See `Contents`.
     """

@@ -168,7 +168,7 @@ def checked_codes(codes: np.ndarray, layout: Any, where: str) -> Tensor:
     """Codes (L,) or (A, L) as int64, refused if the layout cannot hold them.
 
     Raises:
-        UserError: Saying where they are.
+        UserError: Naming their file.
     """
     if isinstance(layout, LatentLayout):
         raise UserError(f'{where} holds latents, not codes; read them with latents().')

@@ -17,14 +17,14 @@ EXAMPLE = """\
   torchrun --nproc-per-node 8 -- tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
   tools/sample.py llamagen_xl_t2i vq16 --captions t5_features --num 32 --cfg 7.5 --out from_text
   tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
-write `--` before tools/sample.py where torchrun starts it: torchrun takes --num as an option of its own otherwise.
+write `--` before tools/sample.py if torchrun starts it: torchrun takes --num as an option of its own otherwise.
 
 the same command again continues what was stopped, with a larger --num it draws the rest. The random numbers of an image
 depend only on --seed and its number, and on one kind of machine any number of processes draws the same images. Another
 --batch-size may round logits and pixels otherwise: a grey level here and there; in bfloat16 or on a GPU a draw that lies
 between two codes can fall the other way too, and the rest of that image with it.
 
-grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; where
+grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; if
 there are fewer than two samples a class, samples spread over all of them, ordered by class.
 
 generators differ in their settings: `tools/sample.py GENERATOR --help` shows only those of a saved generator."""
@@ -34,7 +34,7 @@ generators differ in their settings: `tools/sample.py GENERATOR --help` shows on
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('sample.py', __doc__ or '', EXAMPLE)
     parser.add_argument('generator', help='a saved generator (folder, or user/name on the hub) or an iter_N.pth')
-    parser.add_argument('tokenizer', nargs='?', help='a saved tokenizer; not needed where the generator has it with it')
+    parser.add_argument('tokenizer', nargs='?', help='a saved tokenizer; not needed if the generator is saved with it')
     parser.add_argument('--out', required=True, help='folder for grid.png and samples; an interrupted call continues')
     parser.add_argument('--num', type=int, default=64, help='images in all; default 64')
     parser.add_argument(

@@ -58,7 +58,7 @@ def pad_left(features_nC: np.ndarray, tokens: int) -> tuple[Tensor, Tensor]:
     """Features at the end of T positions.
 
     Returns:
-        float32 (T, C), zeros before the caption, and bool (T,), True where the caption is.
+        float32 (T, C), zeros before the caption, and bool (T,), True for the caption.
     """
     captions_TC = torch.zeros(tokens, features_nC.shape[1])
     mask_T = torch.zeros(tokens, dtype=torch.bool)

@@ -88,7 +88,7 @@ class CaptionsByName:
         return name
 
     def _numbers(self, stores: list[CodesStore | LlamaGenFolder]) -> np.ndarray | None:
-        """The number in the source of each image with codes; None where every image has them."""
+        """The number in the source of each image with codes; None if every image has them."""
         found = [left_out(store.manifest, self._name) for store in stores if isinstance(store, CodesStore)]
         for store, numbers in zip(stores[1:], found[1:], strict=True):
             if numbers != found[0]:

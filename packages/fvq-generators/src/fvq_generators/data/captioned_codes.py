@@ -42,7 +42,7 @@ class CaptionedCodes(CodesDataset):
     Each is a `.npy` file of floats (1, n, C), as LlamaGen writes them, or (n, C). As released, captions stand at the end of T
     positions; of longer ones the first T vectors are kept; and an image whose file is missing, damaged or empty stays in its
     batch with `valid` 0, by which the loss leaves it out. So it is with features that are not finite. Such files are counted
-    and logged like unreadable images, and end the run where there are too many (`max_unreadable` of the data loader).
+    and logged like unreadable images, and end the run if there are too many (`max_unreadable` of the data loader).
 
     What an item holds is a function only of seed and position, as in `CodesDataset`.
 

@@ -36,7 +36,7 @@ class CodesDataset(Dataset):
     Args:
         root: A folder that `tools/extract_codes.py` wrote, or LlamaGen's with `NAME_codes` and `NAME_labels`; or a list.
         layout: For LlamaGen's folders: how codes lie, as a dict; see `LlamaGenFolder`.
-        tokenizer_hash: For LlamaGen's folders: whose codes they are, where that is known.
+        tokenizer_hash: For LlamaGen's folders: whose codes they are, if that is known.
         seed: Of the choice of crops.
 
     Attributes:

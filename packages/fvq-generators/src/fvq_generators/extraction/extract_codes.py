@@ -77,7 +77,7 @@ def plan_store(
 
 
 def default_shard_size(images: int) -> int:
-    """Images of a shard: at most 1,024, so that little is lost with a process, and few where there are few images."""
+    """Images of a shard: at most 1,024, so that little is lost with a process, and few if there are few images."""
     return max(16, min(1024, -(-images // 256)))
 
 

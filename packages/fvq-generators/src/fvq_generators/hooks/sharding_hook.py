@@ -16,7 +16,7 @@ from ..tasks.sharding import split_optimizer_state, whole_optimizer_state
 class ShardingHook(Hook):
     """Gathers weights and optimizer state before rank 0 writes a checkpoint, and splits them when a run resumes.
 
-    A checkpoint is whole: a run may go on with another number of processes, or with one. Does nothing where the task is not
+    A checkpoint is whole: a run may go on with another number of processes, or with one. Does nothing if the task is not
     sharded.
     """
 

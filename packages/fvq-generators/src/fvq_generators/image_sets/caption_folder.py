@@ -39,7 +39,7 @@ class CaptionFolder:
         return len(self.files)
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Captions by number: float32 (B, T, C), and bool (B, T), False where they are padded.
+        """Captions by number: float32 (B, T, C), and bool (B, T), False for padding.
 
         Raises:
             UserError: A file without a usable caption, or of another text encoder.

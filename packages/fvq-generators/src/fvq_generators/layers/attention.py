@@ -55,7 +55,7 @@ class Attention(nn.Module):
         Args:
             x_BLD: The new positions.
             rotations_LP2: Rows of a rotary table for these positions; None for none.
-            mask: bool, broadcastable to (B, heads, L, T), True where attention may look.
+            mask: bool, broadcastable to (B, heads, L, T), True for what may be attended to.
             causal: Position i sees those up to i; without a mask, and without earlier positions in the cache.
             cache: Where earlier keys and values are, and these go.
             layer: Which layer of the cache.

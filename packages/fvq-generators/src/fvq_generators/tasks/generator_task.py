@@ -38,7 +38,7 @@ class GeneratorTask(Task):
     Args:
         generator: Config of a component of `GENERATORS`; `checkpointing` is an argument of it.
         compile: See `Task`; compiles the blocks, each alike, so that one compilation serves all.
-        shard: Split weights, gradients and optimizer state over the processes of the run (FSDP2) where one device cannot
+        shard: Split weights, gradients and optimizer state over the processes of the run (FSDP2) if one device cannot
             hold them: `'float32'` or `'bfloat16'`, the type in which weights are gathered; needs `ShardingHook`, which is in
             `configs/_base_/schedules/llamagen_300e.py`. None copies the weights to each process (DDP).
 
