@@ -51,5 +51,5 @@ def test_samples_are_the_same_with_packing_and_without(monkeypatch: pytest.Monke
 
     packed = draw()
     assert set(used) == {8, 4}
-    monkeypatch.setattr(decoding, 'WORTH_PACKING', 1000)
+    monkeypatch.setattr(decoding, 'MIN_CODES_TO_PACK', 1000)
     assert torch.equal(draw(), packed)
