@@ -119,7 +119,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     said = capsys.readouterr().err
     assert message in said
     assert said.count('\n') == 1
-    with pytest.raises(ValueError, match=r'unfinished|no codes store'):
+    with pytest.raises(ValueError, match=r'unfinished|not a codes store'):
         CodesStore(tmp_path / 'out')
 
 
