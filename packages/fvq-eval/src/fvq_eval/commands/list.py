@@ -97,8 +97,10 @@ def measured(run: Measured) -> str:
     """A finished run's numbers in one cell, with how many images of which evaluation set they are of."""
     from ..paper.rows import COLUMNS
 
-    numbers = dict(run.numbers)
-    ours = {column.metrics[0]: column for column in COLUMNS.values() if column.metrics[0] in numbers}
-    cells = [f'{column.short_title} {numbers[metric].value:.4g}' for metric, column in ours.items()]
-    samples = sorted({numbers[metric].samples for metric in ours})
+    numbers, titles = dict(run.numbers), {}
+    for column in COLUMNS.values():
+        if column.metrics[0] in numbers:
+            titles.setdefault(column.metrics[0], column.short_title)  # two columns are of rFID
+    cells = [f'{title} {numbers[metric].value:.4g}' for metric, title in titles.items()]
+    samples = sorted({numbers[metric].samples for metric in titles})
     return f'{", ".join(cells)} ({", ".join(map(str, samples))} images of {run.data})'
