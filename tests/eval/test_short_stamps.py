@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fvq_core.commands import reconstruct
 from fvq_core.metric import MetricValue
 from fvq_core.stamp import image_count, short_stamp
+from fvq_eval.commands import reconstruct
 from tests.pictures import picture, save
 from tests.tiny import tiny_tokenizer
 
