@@ -27,7 +27,7 @@ class TinyMasked(Generator):
         steps: int = setting(4, 'in how many steps all codes are revealed', least=1)
         choice_temperature: float = setting(1.0, 'of the noise on confidences', least=0)
 
-    positions = (Positions,)  # any: each code is one of a list
+    position_kinds = (Positions,)  # any: each code is one of a list
     position_numbers: Tensor
 
     def __init__(self, layout: Mapping[str, Any], dim: int = 16, num_classes: int = 5) -> None:

@@ -133,7 +133,7 @@ class TinyNextScale(Generator):
     class Sampling(SamplingSettings):
         temperature: float = setting(1.0, 'of the softmax', above=0)
 
-    positions = (Pyramid,)
+    position_kinds = (Pyramid,)
     quantizer: NextScale
 
     def __init__(self, layout: dict[str, Any], num_classes: int = 5) -> None:

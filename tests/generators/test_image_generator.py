@@ -378,7 +378,7 @@ def test_an_argument_of_the_generator_of_another_type_names_the_file(
 def test_a_generator_with_only_the_contract_is_told_what_is_in_it(tokenizer: Tokenizer):
     class Plain(Generator):
         Sampling = Guidance
-        positions, layout, num_classes = (Grid,), CodeLayout(Grid(3, 4), 16), 5
+        position_kinds, layout, num_classes = (Grid,), CodeLayout(Grid(3, 4), 16), 5
 
         def __init__(self) -> None:
             super().__init__()

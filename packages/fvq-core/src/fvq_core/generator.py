@@ -20,7 +20,7 @@ class Generator(nn.Module):
     Attributes:
         Sampling: The settings of `sample`: a frozen dataclass, from which the options of `tools/sample.py`, what may be
             saved, and the model card are derived.
-        positions: The kinds of positions it can model.
+        position_kinds: The kinds of positions it can model.
         takes_slots: Whether it models several codes a position.
         layout: What this one models.
         num_classes: Its classes; None if its conditions are captions.
@@ -29,7 +29,7 @@ class Generator(nn.Module):
     """
 
     Sampling: ClassVar[type[SamplingSettings]] = SamplingSettings
-    positions: ClassVar[tuple[type[Positions], ...]] = ()
+    position_kinds: ClassVar[tuple[type[Positions], ...]] = ()
     takes_slots: ClassVar[bool] = False
     layout: CodeLayout
     num_classes: int | None
@@ -102,7 +102,7 @@ class Generator(nn.Module):
         Raises:
             UserError: Naming the layouts it takes.
         """
-        if not isinstance(layout.positions, cls.positions) or (layout.slots > 1 and not cls.takes_slots):
-            takes = ' or '.join(known.__name__ for known in cls.positions)
+        if not isinstance(layout.positions, cls.position_kinds) or (layout.slots > 1 and not cls.takes_slots):
+            takes = ' or '.join(known.__name__ for known in cls.position_kinds)
             slots = '' if cls.takes_slots else ' with one code a position'
             raise UserError(f'{cls.__name__} takes a {takes}{slots}, got {layout}.')

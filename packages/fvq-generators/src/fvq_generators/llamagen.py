@@ -69,7 +69,7 @@ class LlamaGen(CachedGenerator):
         UserError: A layout that it cannot model, or sizes that do not fit each other.
     """
 
-    positions = (Grid, CodeSequence)
+    position_kinds = (Grid, CodeSequence)
 
     def __init__(
         self,
