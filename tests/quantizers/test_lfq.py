@@ -137,7 +137,7 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str):
 
 def test_sub_tokens_of_another_split_are_refused():
     codes = lfq(factorized_bits=(3, 5))(latents()).codes
-    with pytest.raises(UserError, match='LFQ: cannot embed CodeLayout'):
+    with pytest.raises(UserError, match='LFQ: cannot embed Grid'):
         lfq(factorized_bits=(5, 3)).embed(codes)
     with pytest.raises(UserError, match='codes must lie in'):
         lfq(factorized_bits=(3, 5)).embed(Codes(torch.full((1, 2), 8), CodeLayout(Grid(1, 1), (8, 32))))
