@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from fvq_core.autoencoder import Autoencoder
+from fvq_core.autoencoders.vqgan import VQGANDecoder
 from fvq_core.codes import CodeLayout, Grid, LatentLayout, Latents, Sequence
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 from fvq_core.quantizer import DepthCodes
-from fvq_core.registry import TOKENIZERS
+from fvq_core.registry import DECODERS, TOKENIZERS
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.runner import Runner
@@ -27,7 +28,7 @@ from fvq_generators.codes_store import CodesStore
 from fvq_generators.extraction.extract_codes import extract_codes
 from fvq_generators.extraction.images import PhotoParts
 from fvq_generators.extraction.multi_crop import parse_crops
-from tests.tiny import HALF
+from tests.tiny import HALF, tokenizer_config
 
 from .stand_ins import DIM, SIDE, TOKENS
 
@@ -181,3 +182,25 @@ def test_latents_of_a_continuous_autoencoder_go_into_a_store(continuous: Path, t
     again.verify()
     with pytest.raises(UserError, match='holds latents, not codes'):
         again.codes(3, 0)
+
+
+@DECODERS.register_module()
+class ModulatedDecoderStandIn(VQGANDecoder):
+    """Scales its result by the mean of the quantized latent, as a MoVQ decoder's norms are modulated by it."""
+
+    def forward(self, features_BEHW: Tensor, z_q_BDHW: Tensor | None = None) -> Tensor:
+        assert z_q_BDHW is not None
+        return super().forward(features_BEHW) * (1 + z_q_BDHW.mean((1, 2, 3), keepdim=True))
+
+
+@torch.no_grad()
+def test_a_decoder_is_given_the_quantized_latent_before_the_convolution_behind_the_quantizer():
+    config = tokenizer_config(dict(type='VectorQuantizer', codebook_size=16, code_dim=8))
+    tokenizer = TOKENIZERS.build({**config, 'decoder': dict(type='ModulatedDecoderStandIn', **HALF)}).eval()
+    z_q_BDHW = torch.randn(2, 8, 4, 4)
+    plain = VQGANDecoder.forward(tokenizer.decoder, tokenizer.post_quant(z_q_BDHW))
+    expected = plain * (1 + z_q_BDHW.mean((1, 2, 3), keepdim=True))
+    assert torch.equal(tokenizer.decode_latent(z_q_BDHW), expected)
+    assert not torch.equal(expected, plain)
+    batch = images()
+    assert torch.equal(tokenizer.decode(tokenizer.encode(batch)), tokenizer(batch).reconstruction)
