@@ -69,12 +69,7 @@ def largest_shift(old_ND: Tensor, new_ND: Tensor) -> Tensor:
 
 
 def chooses_nearest(step: Step, codebook_KD: Tensor) -> bool:
-    """Whether z_q^(t) holds the nearest of at least two codes, up to float32's rounding: what appendix E assumes.
-
-    Args:
-        step: The step.
-        codebook_KD: C^(t-1).
-    """
+    """Whether z_q^(t) holds the nearest of at least two codes C^(t-1), up to float32's rounding: what appendix E assumes."""
     if len(codebook_KD) < 2 or codebook_KD.shape[1] != step.z_old_ND.shape[1]:
         return False
     nearest_ND = codebook_KD[nearest_code(step.z_old_ND, codebook_KD)]

@@ -30,11 +30,7 @@ class Line:
 
 
 def size_lines(runs: Iterable[Run]) -> list[Line]:
-    """Lines of runs, sorted by name.
-
-    Raises:
-        UserError: A run's quantizer has no codebook of a given size.
-    """
+    """Lines of runs, sorted by name."""
     lines: dict[str, list[Run]] = {}
     for run in runs:
         config = copy.deepcopy(run.config)

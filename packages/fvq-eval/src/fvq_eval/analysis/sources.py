@@ -61,9 +61,7 @@ def image_batches(
     """Batches of images (B, 3, H, W) in [-1, 1]: of the files if any are named, else the first of a loader's data.
 
     Args:
-        loader: Config of an evaluation loader.
         files: Images of any size; each is a batch of its own.
-        limit: Images of the loader, at most.
         multiple: Sides of the files are cropped to multiples of it.
     """
     if files:

@@ -25,11 +25,7 @@ def estimation_error(z_BDHW: Tensor, z_q_BDHW: Tensor) -> dict[str, Tensor]:
     z_ND, delta_ND = (to_vectors(x).double() for x in (z_BDHW, z_q_BDHW - z_BDHW))
     error = delta_ND.square().sum(1).mean()
     variance = (z_ND - z_ND.mean(0)).square().sum(1).mean()
-    return {
-        'estimation_error': error,
-        'relative_estimation_error': error / variance,
-        'latent_std': variance.sqrt(),
-    }
+    return {'estimation_error': error, 'relative_estimation_error': error / variance, 'latent_std': variance.sqrt()}
 
 
 def gradient_bias(loss_of: Callable[[Tensor], Tensor], z_BDHW: Tensor, z_q_BDHW: Tensor) -> dict[str, Tensor]:

@@ -19,14 +19,10 @@ class Map:
     """Codes and latents of one tokenizer in two dimensions.
 
     Attributes:
-        name: Name of the tokenizer.
-        codes_M2: The drawn codes.
         used_M: Which of them were chosen by any latent of the images, drawn or not.
-        latents_S2: The drawn latents.
         codes: K.
         used: Number of used codes among all K.
         tokens: Number of codes that the images were encoded to.
-        images: Number of images.
     """
 
     name: str
@@ -51,11 +47,9 @@ def make_map(
     """One joint t-SNE of codes and latents, the same for a seed every time.
 
     Args:
-        name: Name of the tokenizer.
         tokenizer: In eval mode, on the CPU.
         batches: Images; usage is counted over all of them.
         codes: Codes that are drawn, at most; a random choice, so used and unused ones keep their shares.
-        latents: Latents that are drawn, at most; a random choice.
         perplexity: t-SNE's: about how many neighbours count; below the number of points.
         seed: Seed of the random choices and of t-SNE.
 

@@ -44,8 +44,6 @@ def paired_bootstrap(
         scores: A number an image, (N,).
         reference: The other method's number for the same images, (N,).
         photos: The number of the photo that each image was cut from, (N,); a negative one makes an image a photo of its own.
-        resamples: Bootstrap samples.
-        seed: Seed of the draws.
 
     Raises:
         UserError: The arrays are not of one length.

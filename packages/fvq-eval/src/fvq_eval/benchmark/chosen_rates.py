@@ -49,7 +49,6 @@ def chosen_rates(folder: Path, rows: Iterable[Row], seed: int) -> ChosenRates:
 
     Args:
         folder: The `--work-dir` of that benchmark.
-        rows: To be looked up by their keys.
         seed: The first of `--seeds`, which rates are chosen with.
 
     Raises:

@@ -24,12 +24,6 @@ def compare(
 ) -> tuple[PairedDifference | None, str]:
     """PSNR of a row minus that of its reference, over the seeds that both finished.
 
-    Args:
-        row: The row.
-        runs: Its finished runs.
-        reference: What it is compared with.
-        against: The finished runs of that.
-
     Returns:
         The difference, or None; and why there is none, or which seeds it covers if more were trained, else ''.
     """

@@ -20,13 +20,9 @@ def fix_crop_list(target: Path, photos: Sequence[str], crops: int, fixed: bool) 
     A label is the number of the photo.
 
     Args:
-        target: The list file.
         photos: Paths below the evaluation folder.
         crops: Fewest crops wanted in all; a list with more of them is kept, with the same number of each photo.
         fixed: Whether runs were scored on the list that is there, or nothing may be written.
-
-    Returns:
-        The text of the list.
 
     Raises:
         UserError: The list is fixed, and is not there, lists other photos, or has too few crops.

@@ -42,11 +42,7 @@ PART_OF_THE_METHOD = re.compile(
 
 
 def check_fairness(rows: Sequence[Row]) -> None:
-    """Raise if rows differ in more than their method.
-
-    Raises:
-        UserError: Naming the first two rows and every entry in which they differ.
-    """
+    """Raise if rows differ in more than their method."""
     trained = trainable(rows)
     for row, cfg in trained[1:]:
         pairs = differing(fixed_entries(trained[0][1]), fixed_entries(cfg))

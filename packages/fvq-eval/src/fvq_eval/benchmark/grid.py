@@ -18,12 +18,9 @@ SMALLEST_SIDE = 128  # smaller images are enlarged by whole pixels
 
 
 def draw_grid(summaries: Sequence[RowSummary], path: Path) -> bool:
-    """Write a picture: originals in the first row, then each method's reconstructions of them.
+    """Write originals and, below them, each method's reconstructions; False if there is nothing to draw.
 
     The first seed of each row is shown, in the order of the table.
-
-    Returns:
-        Whether there was anything to draw.
     """
     shown = [(row, read_npz(row.runs[0].folder / SAMPLES_NAME)) for row in summaries if row.runs]
     if not shown:

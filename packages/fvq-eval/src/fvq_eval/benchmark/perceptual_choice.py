@@ -22,9 +22,6 @@ def perceptual_metrics(choice: str, weights: str | None) -> list[dict[str, Any]]
     Args:
         choice: A network; `auto` for one whose published weights are on this machine already, if there is one; `none`.
         weights: A file of trained weights for the network that `choice` names.
-
-    Raises:
-        UserError: Weights without a network, or a network without weights.
     """
     if weights is not None and choice not in BACKBONES:
         raise UserError(f'benchmark: --perceptual-weights needs --perceptual {"|".join(BACKBONES)}.')

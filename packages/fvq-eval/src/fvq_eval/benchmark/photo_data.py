@@ -21,11 +21,7 @@ FRACTIONS = dict(min_fraction=0.25, max_fraction=0.5)
 
 
 def photo_folders(root: str) -> tuple[Path, Path]:
-    """The training and evaluation folders of `--data`.
-
-    Raises:
-        UserError: One of them is missing.
-    """
+    """The training and evaluation folders of `--data`."""
     folder = Path(root).expanduser()
     train = folder / 'train'
     evaluation = next((folder / name for name in ('val', 'eval') if (folder / name).is_dir()), None)
@@ -44,7 +40,6 @@ def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path,
 
     Args:
         configs: Changed in place.
-        root: See `photo_folders`.
         crops: Fewest evaluation crops.
         work_dir: Where the list of evaluation crops lies; it stays as it is once a run was made.
         write: Whether the list may be written.
@@ -83,11 +78,7 @@ def labels_are_photos(dataset: Any) -> bool:
 
 
 def crop_size(dataset: Any) -> int:
-    """The side of the crops of a data set's config.
-
-    Raises:
-        UserError: It has none.
-    """
+    """The side of the crops of a data set's config."""
     sizes = [dataset.get('crop_size'), *(transform.get('size') for transform in dataset.get('transforms', ()))]
     found = next((size for size in sizes if size), None)
     if found is None:

@@ -15,11 +15,7 @@ LISTED_DUPLICATES = 3  # in a message
 
 
 def photo_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every photo by its path below the folder.
-
-    Raises:
-        UserError: There is none.
-    """
+    """Bytes of every photo by its path below the folder."""
     sizes = {name: (folder / name).stat().st_size for name, _ in list_folder(str(folder)).images}
     if not sizes:
         raise UserError(f'benchmark: {folder} holds no image; put photographs there.')
@@ -35,13 +31,7 @@ def check_apart(train: Path, evaluation: Path, of_train: Mapping[str, int], of_e
     """Raise if a training photo is also in the evaluation set, under any name.
 
     Args:
-        train: The folder of the training photos, resolved.
-        evaluation: The folder of the evaluation photos, resolved.
         of_train: `photo_sizes` of the first; contents are read only if a size occurs in both.
-        of_evaluation: `photo_sizes` of the second.
-
-    Raises:
-        UserError: Naming the folders, or the first photos.
     """
     if train == evaluation:
         raise UserError(f'benchmark: training and evaluation photos are both in {train}; give each their own folder.')

@@ -17,7 +17,6 @@ class Progress:
 
     Args:
         total: Runs in all, finished ones included.
-        log: Called with each line.
     """
 
     def __init__(self, total: int, log: Callable[[str], None]) -> None:

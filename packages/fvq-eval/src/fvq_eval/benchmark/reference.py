@@ -22,7 +22,6 @@ def references(rows: Sequence[Row], name: str | None = None) -> dict[str, str]:
     codes, else the folder's `fvq` for all that.
 
     Args:
-        rows: All of them.
         name: The reference of every row, instead of all this.
     """
     built = [row for row in rows if row.codebook_size and not row.refusal]

@@ -24,13 +24,8 @@ def write_report(benchmark: Benchmark, reference: str | None, command: str, note
     """Write every file of the report into the benchmark's folder.
 
     Args:
-        benchmark: The benchmark whose runs are read; unfinished ones are marked.
         reference: Name of the row that PSNR is compared with; by default each row has its own, see `references`.
-        command: What was called, to be repeated.
         notes: Sentences about data, perceptual network, and where rates come from.
-
-    Returns:
-        The rows.
     """
     folder = benchmark.work_dir
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,6 @@ def read_rows(paths: Sequence[str], options: Mapping[str, Any], sizes: Sequence[
     """The rows of some configs; one that cannot be built becomes a refused row and disturbs no other.
 
     Args:
-        paths: Paths of the configs.
         options: Overrides for every row alike.
         sizes: Each config is a row at each of these; None is the config as it stands.
 
@@ -114,13 +113,10 @@ def cell_row(
     """One combination of a sweep's values.
 
     Args:
-        key: Key of the row.
-        path: Path of the config.
         size: Size of the config; settings of the cell come last.
         cell: The value's name for each axis.
         sweep: For each axis, for each value's name, what it sets by dotted path. A dict replaces what is there.
         refused: Combinations that mean nothing: axes with their values, and a `reason`.
-        options: Overrides for every row alike.
     """
     for entry in refused:
         if all(cell[axis] == value for axis, value in entry.items() if axis != 'reason'):

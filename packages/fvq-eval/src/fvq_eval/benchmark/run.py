@@ -35,11 +35,8 @@ class BenchmarkRun:
     """A row with a learning-rate factor and a seed.
 
     Attributes:
-        row: Key of the row.
         factor: On the config's learning rate.
         seed: Seed of start values and data order.
-        folder: Where everything of the run lies.
-        source: Path of the row's config.
         cfg: The row's config; the run's own is made from it by `run_config`.
     """
 
@@ -110,11 +107,7 @@ def holds_another(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> boo
 
 
 def check_folder(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> None:
-    """Raise if a folder holds a run of another config.
-
-    Raises:
-        UserError: The folder holds a run of another config.
-    """
+    """Raise if a folder holds a run of another config."""
     if holds_another(run, extra_metrics):
         raise UserError(
             f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
@@ -133,15 +126,7 @@ def prepare(run: BenchmarkRun, extra_metrics: list[dict[str, Any]], jobs: int = 
 
 
 def execute(run: BenchmarkRun, env: Mapping[str, str]) -> dict[str, Any]:
-    """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process.
-
-    Args:
-        run: Prepared.
-        env: Added to this process's environment: threads, and the device it may see.
-
-    Returns:
-        The result: finished, or failed and why.
-    """
+    """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process."""
     (run.folder / RESULT).unlink(missing_ok=True)
     command = [sys.executable, '-m', 'fvq_eval.benchmark.worker', str(run.folder), WATCHED]
     streams: Any = dict(stdin=subprocess.PIPE, stderr=subprocess.STDOUT)  # the first is never written to

@@ -39,10 +39,8 @@ class Benchmark:
     """All runs of some rows.
 
     Args:
-        rows: Rows; refused ones are skipped.
         seeds: The first is the one that learning rates are chosen with.
         factors: On each config's learning rate.
-        work_dir: Runs lie in its `runs`.
         extra_metrics: Configs of metrics beside those that every report has.
         chosen: One factor for each row's key, from another benchmark, instead of `factors`.
     """
@@ -168,11 +166,7 @@ def prepare_and_execute(
 
 
 def make_slots(jobs: str, threads: int) -> list[dict[str, str]]:
-    """Environments of the runs that go on at the same time: one a GPU, or `jobs` of them.
-
-    Raises:
-        UserError: No usable number.
-    """
+    """Environments of the runs that go on at the same time: one a GPU, or `jobs` of them."""
     gpus = torch.cuda.device_count() if choose_device('auto').type == 'cuda' else 0
     if jobs == 'auto':
         count = max(1, gpus)

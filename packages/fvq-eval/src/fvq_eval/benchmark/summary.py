@@ -53,11 +53,7 @@ SCALES = {'projector_macs': 1e-6}
 
 @dataclass
 class Cell:
-    """A number of a row.
-
-    Attributes:
-        values: The value of each seed.
-    """
+    """A number of a row: its value for each seed."""
 
     values: list[float]
 
@@ -81,11 +77,8 @@ class RowSummary:
     """A row of the report.
 
     Attributes:
-        row: What it is.
         runs: Its finished runs with the chosen learning rate, one a seed.
         tried: Every run of it, with its result.
-        factor: The chosen learning-rate factor.
-        cells: By column key.
         reference: Name of the row that PSNR is compared with; '' for that row itself.
         difference: PSNR against the reference row; None if the two cannot be compared.
         difference_note: Why not, or which seeds count if not all of those shown do; else ''.
@@ -138,12 +131,7 @@ class RowSummary:
 
 
 def summarize(benchmark: Benchmark, references: Mapping[str, str]) -> list[RowSummary]:
-    """All rows: finished ones by falling PSNR, then those without a number.
-
-    Args:
-        benchmark: Whose runs to read.
-        references: For each row's name that of the row it is compared with.
-    """
+    """All rows: finished ones by falling PSNR, then those without a number; `references` are names by rows' names."""
     summaries = {row.name: summarize_row(benchmark, row) for row in benchmark.rows}
     for name, summary in summaries.items():
         reference = references.get(name, name)

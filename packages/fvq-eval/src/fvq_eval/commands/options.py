@@ -13,8 +13,6 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
     """Make the folder of an output file, and check that a file can be written there before anything is computed.
 
     Args:
-        option: For messages.
-        path: Of the file; None for no file.
         suffix: The ending its name must have.
 
     Raises:
@@ -40,10 +38,6 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
 
 
 def check_least(option: str, value: int | None, least: int) -> None:
-    """Raise if a number is below its minimum.
-
-    Raises:
-        UserError: Naming the option.
-    """
+    """Raise if a number is below its minimum."""
     if value is not None and value < least:
         raise UserError(f'{option}: expected {least} or more, got {value}.')

@@ -35,11 +35,8 @@ def reconstruct_files(
     """Write a side-by-side PNG of each image, `codes.npz` and `scores.json`.
 
     Args:
-        folder: A saved tokenizer.
         paths: Image files; all are opened before anything is written.
-        out: Folder to write to.
         max_side: Larger images are shrunk to this.
-        device: `auto`, `cpu` or `cuda`.
 
     Returns:
         For each file: `psnr` (dB), `ssim`, `codes` (count), `layout`, `picture`.

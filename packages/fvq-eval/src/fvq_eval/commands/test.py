@@ -169,12 +169,7 @@ def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) ->
 
 
 def use_image_folder(loader: ConfigDict, folder: str) -> None:
-    """Make an evaluation loader read a folder of images or tar files, with the config's own crop.
-
-    Args:
-        loader: `val_dataloader` of a config, changed in place.
-        folder: See `source_config`.
-    """
+    """Make an evaluation loader, changed in place, read a folder of images or tar files, with the config's own crop."""
     from fvq_core.data.image_source import source_config
 
     old = loader.dataset

@@ -19,8 +19,6 @@ def blocks(x_ND: Tensor, y_MD: Tensor, distances: str = 'float32') -> Iterator[t
     """Squared distances of all pairs, at least 0: rows of x, rows of y, and the block between them in float32.
 
     Args:
-        x_ND: Features.
-        y_MD: Features.
         distances: `'float32'`, or `'float16'` as guided-diffusion's evaluator has it: features, squares, norms, products and
             both sums are rounded to float16, sums along a feature vector are kept in float32 before. Where a distance among
             10,000 x 10,000 is not finite then, all of these are in float32.
@@ -85,14 +83,6 @@ def squared_radii(x_ND: Tensor, neighbours: int, distances: str = 'float32') -> 
     """Squared distance of each vector to its k-th nearest neighbour among the others, (N,) float32.
 
     It is the (k + 1)-th smallest of a row that holds the vector's distance to itself, so copies of a vector are neighbours.
-
-    Args:
-        x_ND: Features.
-        neighbours: k.
-        distances: See `blocks`.
-
-    Raises:
-        UserError: No more than k vectors.
     """
     need_neighbours(len(x_ND), neighbours)
     nearest: dict[int, list[Tensor]] = {}
@@ -103,11 +93,7 @@ def squared_radii(x_ND: Tensor, neighbours: int, distances: str = 'float32') -> 
 
 
 def need_neighbours(N: int, neighbours: int) -> None:
-    """Raise if a set has too few vectors for the neighbours that are asked for.
-
-    Raises:
-        UserError: No more than k vectors.
-    """
+    """Raise if a set has too few vectors for the neighbours that are asked for."""
     if neighbours >= N:
         raise UserError(
             f'neighbourhoods: {N} images have no {neighbours} neighbours each; give more images or a smaller k.'

@@ -20,8 +20,6 @@ def density_coverage(reference_ND: Tensor, samples_MD: Tensor, neighbours: int =
     Density may exceed 1.
 
     Args:
-        reference_ND: Features of the reference.
-        samples_MD: Features of the samples.
         neighbours: k.
 
     Raises:
@@ -48,11 +46,7 @@ def samples_by_blocks(reference_ND: Tensor, samples_MD: Tensor, neighbours: int)
 
 
 def samples_by_bytes(reference_ND: Tensor, samples_MD: Tensor, neighbours: int) -> Tensor:
-    """The same by products of bytes, measuring only pairs near a ball's edge in float32.
-
-    Raises:
-        TooManyNearPairs: See there.
-    """
+    """The same by products of bytes, measuring only pairs near a ball's edge in float32."""
     real, made = byte_vectors(reference_ND.float(), samples_MD.float())
     real_N = squared_radii_by_bytes(real, neighbours)
     samples_N = torch.zeros(len(reference_ND), dtype=torch.int64)

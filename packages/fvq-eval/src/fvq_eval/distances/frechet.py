@@ -70,10 +70,6 @@ def trace_of_root(factor_DR: Tensor, covariance_DD: Tensor) -> Tensor:
 
     The product L L^T B itself has the same eigenvalues and is not symmetric: its root costs ten times as much and turns
     complex if a covariance is singular.
-
-    Args:
-        factor_DR: L, of `square_root_factor`.
-        covariance_DD: B.
     """
     D, R = factor_DR.shape
     if not R:

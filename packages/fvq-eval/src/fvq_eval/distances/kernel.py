@@ -26,13 +26,9 @@ def kernel_distance(
     torch-fidelity computes in the type of the features, float32, which leaves a KID of 1e-3 three right digits.
 
     Args:
-        reference_ND: Features of the reference.
-        samples_MD: Features of the samples.
-        subsets: Number of subsets.
         subset_size: Vectors a subset, drawn without replacement from each set.
         degree: Degree of the kernel (gamma x.y + coef0)^degree.
         gamma: By default 1 / D.
-        coef0: Constant of the kernel.
         seed: Seed of NumPy's `RandomState`.
 
     Raises:
@@ -53,14 +49,7 @@ def kernel_distance(
 def kernel_distance_of_all(
     reference_ND: Tensor, samples_MD: Tensor, degree: int = 3, gamma: float | None = None, coef0: float = 1.0
 ) -> float:
-    """The unbiased estimate from all vectors at once; nothing is drawn, so it has no spread.
-
-    Args:
-        reference_ND: Features of the reference.
-        samples_MD: Features of the samples.
-        degree: Degree of the kernel (gamma x.y + coef0)^degree.
-        gamma: By default 1 / D.
-        coef0: Constant of the kernel.
+    """The unbiased estimate from all vectors at once, arguments as in `kernel_distance`; nothing is drawn, so it has no spread.
 
     Raises:
         UserError: A set of fewer than two vectors.

@@ -44,9 +44,6 @@ def squared_radii(x: ByteVectors, neighbours: int) -> Tensor:
 
     Each pair is multiplied once. A vector's bound is the k-th smallest of what its distances can be at most; pairs that can
     be below the bound of either side are kept, and when all bounds are known, those still below them are measured.
-
-    Raises:
-        TooManyNearPairs: See there.
     """
     N, k, buffer, parts = len(x), neighbours, new_buffer(), tiles(len(x))
     smallest_Nk, bound_N = torch.full((N, k), torch.inf), torch.full((N,), torch.inf)
@@ -110,11 +107,7 @@ def group_values(value_M: Tensor, padding: float) -> Tensor:
 def near_positions(
     products_NM: Tensor, low_N: Tensor, low_M: Tensor, bound_N: Tensor, bound_M: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Positions where low_i + low_j - product <= the larger of bound_i and bound_j.
-
-    Raises:
-        TooManyNearPairs: They are more than `DENSE` of the block.
-    """
+    """Positions where low_i + low_j - product <= the larger of bound_i and bound_j."""
     M = products_NM.shape[1]
     ours_N, ours_M, theirs_M = low_N - bound_N, low_M, low_M - bound_M
     ours_G, theirs_G = (group_values(value_M, torch.inf).amin(1) for value_M in (ours_M, theirs_M))

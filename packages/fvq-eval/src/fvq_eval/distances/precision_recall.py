@@ -21,8 +21,6 @@ def precision_recall(
     A set's manifold is the union of balls around its vectors, each up to and with its k-th nearest neighbour in the set.
 
     Args:
-        reference_ND: Features of the reference.
-        samples_MD: Features of the samples.
         neighbours: k.
         distances: `'float32'`, or `'float16'` as ADM computes them; see `blocks`.
 
@@ -56,11 +54,7 @@ def inside_by_blocks(
 
 
 def inside_by_bytes(reference_ND: Tensor, samples_MD: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    """The same by products of bytes, measuring only pairs that can decide something in float32.
-
-    Raises:
-        TooManyNearPairs: See there.
-    """
+    """The same by products of bytes, measuring only pairs that can decide something in float32."""
     real, made = byte_vectors(reference_ND.float(), samples_MD.float())
     real_N, made_M = squared_radii_by_bytes(real, neighbours), squared_radii_by_bytes(made, neighbours)
     inside_real_M = torch.zeros(len(samples_MD), dtype=torch.bool)

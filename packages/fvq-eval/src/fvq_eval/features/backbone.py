@@ -84,11 +84,7 @@ class Backbone(FeatureExtractor):
 
 
 def timm_network(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any], str]:
-    """A network of timm, what it wants of images, and what its published weights are called.
-
-    Raises:
-        UserError: timm knows no such network.
-    """
+    """A network of timm, what it wants of images, and what its published weights are called."""
     import timm  # seconds that only those who need it shall pay
 
     if not timm.is_model(name):
@@ -102,11 +98,7 @@ def timm_network(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]
 
 
 def torchvision_network(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any], str]:
-    """The same of torchvision.
-
-    Raises:
-        UserError: torchvision knows no such network.
-    """
+    """The same of torchvision."""
     from torchvision import models  # seconds that only those who need it shall pay
 
     if name not in models.list_models(module=models):
@@ -120,11 +112,7 @@ def torchvision_network(name: str, pretrained: bool) -> tuple[nn.Module, dict[st
 
 
 def drop_head(network: nn.Module, name: str) -> None:
-    """Replace the last layer, which makes class scores, by nothing.
-
-    Raises:
-        UserError: The network ends in something else.
-    """
+    """Replace the last layer, which makes class scores, by nothing."""
     if hasattr(network, 'reset_classifier'):
         network.reset_classifier(0)  # pyrefly: ignore[not-callable]
         return
@@ -136,11 +124,7 @@ def drop_head(network: nn.Module, name: str) -> None:
 
 
 def check_hash(path: Path, wanted: str | None) -> str:
-    """The sha256 of a file.
-
-    Raises:
-        UserError: It does not start as wanted.
-    """
+    """The sha256 of a file, which must start as wanted."""
     with path.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     if wanted is not None and not digest.startswith(wanted.lower()):

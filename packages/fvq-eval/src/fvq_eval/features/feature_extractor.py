@@ -44,11 +44,7 @@ class FeatureExtractor(nn.Module):
         raise NotImplementedError
 
     def freeze(self) -> None:
-        """No gradient, eval mode for good.
-
-        Raises:
-            UserError: A name that could be taken for a preset and another network's number.
-        """
+        """No gradient, eval mode for good."""
         if not NAME.fullmatch(self.name):
             raise UserError(
                 f"{type(self).__name__}: expected a name of letters, digits and . _ + -, got '{self.name}'; name it otherwise."
@@ -105,11 +101,7 @@ class FeatureExtractor(nn.Module):
 
 
 def check_pixels(name: str, pixels_BCHW: Tensor) -> None:
-    """Raise if pixels are not a batch of RGB images in [0, 255].
-
-    Raises:
-        UserError: Another shape or type, or floats that are not finite or outside of the range.
-    """
+    """Raise if pixels are not a batch of RGB images in [0, 255]."""
     if pixels_BCHW.ndim != 4 or pixels_BCHW.shape[1] != 3:
         raise UserError(f'{name}: expected RGB images (B, 3, H, W), got {tuple(pixels_BCHW.shape)}.')
     if pixels_BCHW.dtype not in (torch.uint8, torch.float32):

@@ -63,11 +63,7 @@ def download(path: Path) -> None:
 
 
 def read_inception(path: Path) -> dict[str, Tensor]:
-    """The weights of the published file. Nothing is unpickled before the hash is checked, and then only tensors.
-
-    Raises:
-        UserError: Another file; a number made with other weights is not an FID.
-    """
+    """The weights of the published file. Nothing is unpickled before the hash is checked, and then only tensors."""
     with path.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     if digest != SHA256:

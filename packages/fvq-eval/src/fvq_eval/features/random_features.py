@@ -23,7 +23,6 @@ class RandomFeatures(FeatureExtractor):
     Args:
         pool: Pooled features, which are also the channels of the last map.
         spatial: Spatial features, a multiple of 16.
-        logits: Classes.
         seed: Seed of the weights; the global random state is not changed.
     """
 

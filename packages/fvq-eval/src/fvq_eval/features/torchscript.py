@@ -78,11 +78,7 @@ class TorchScriptFeatures(FeatureExtractor):
 
     @torch.no_grad()
     def probe(self, path: Path) -> int:
-        """Length of the vector.
-
-        Raises:
-            UserError: The module gives something else for an image.
-        """
+        """Length of the vector."""
         try:
             features_BD = self.network(torch.zeros(1, 3, self.side or 256, self.side or 256))
         except RuntimeError as error:
@@ -101,11 +97,7 @@ class TorchScriptFeatures(FeatureExtractor):
 
 
 def per_channel(name: str, value: float | Sequence[float]) -> Tensor:
-    """One number, or one a channel, as (1, C, 1, 1).
-
-    Raises:
-        UserError: Anything else, or a divisor of 0.
-    """
+    """One number, or one a channel, as (1, C, 1, 1)."""
     try:
         numbers = torch.tensor(value, dtype=torch.float32).flatten()
     except (TypeError, ValueError, RuntimeError):

@@ -47,7 +47,6 @@ class ImageSetEvaluator:
     A preset with a codec encodes samples and reference in memory, after the crop, whatever files they come from.
 
     Args:
-        preset: Name of the preset.
         extractor: Config of a component of `FEATURE_EXTRACTORS` instead of the preset's.
         metrics: Names of scores instead of the preset's; see `score_names`.
         classes: Also score each class against the reference's images of that class.
@@ -55,14 +54,9 @@ class ImageSetEvaluator:
         images: Images of a whole evaluation instead of the preset's number.
         convert: Make greyscale, palette, CMYK and opaque RGBA files RGB instead of refusing them.
         batch_size: Images that the network sees at a time; it changes no printed digit.
-        workers: Threads that decode.
-        device: Device of the network.
         cache: Folder for statistics; `'default'` is `fvq/statistics` in the user's cache folder, None keeps none.
         save_every: Seconds between saves of unfinished statistics.
         log: Called with a line whenever results of an earlier run are used.
-
-    Attributes:
-        preset: The preset as it was asked for; `ScoredImages.preset` is what was applied.
 
     Raises:
         UserError: An unknown preset or score, or a batch size below 1.
@@ -97,11 +91,7 @@ class ImageSetEvaluator:
 
     @cached_property
     def extraction(self) -> StatisticsExtraction:
-        """Takes statistics with the network, which is built when it is first needed.
-
-        Raises:
-            UserError: The extractor cannot be built.
-        """
+        """Takes statistics with the network, which is built when it is first needed."""
         network: FeatureExtractor = FEATURE_EXTRACTORS.build(self.extractor)
         kept = features_needed(self.names) | ({'pool'} if self.classes else set())
         built = for_image_sets(network, self.preset).to(self.device)
@@ -166,11 +156,7 @@ class ImageSetEvaluator:
         return open_samples(path, self.convert, self.crop.config() if self.crop else None, self.workers)
 
     def check_classes(self, made: Samples, real: Samples | None, reference: str | None) -> None:
-        """Raise if classes are asked for and a set has none, before hours are spent.
-
-        Raises:
-            UserError: The samples or the reference have no classes.
-        """
+        """Raise if classes are asked for and a set has none, before hours are spent."""
         if not self.classes:
             return
         if reference is None:

@@ -37,9 +37,6 @@ class StatisticsExtraction:
         folder: Folder of finished and unfinished statistics; None to keep none.
         log: Called with a line whenever results of an earlier run are used.
         save_every: Seconds between saves of unfinished statistics; see `StatisticsCheckpoint`.
-
-    Raises:
-        UserError: A batch size below 1.
     """
 
     def __init__(
@@ -180,10 +177,6 @@ class StatisticsExtraction:
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Raise if a batch size is below 1.
-
-    Raises:
-        UserError: Naming it.
-    """
+    """Raise if a batch size is below 1."""
     if batch_size < 1:
         raise UserError(f'evaluate: the batch size must be 1 or more, got {batch_size}.')

@@ -30,12 +30,7 @@ def why_missing(
     """One line for each reason, with the scores that are missing for it.
 
     Args:
-        names: Names of the missing scores.
-        reference: What the samples are compared with.
-        samples: The generated or reconstructed images.
         sizes: Names of the features that the network gives.
-        conventions: Conventions of the scores.
-        cannot_give: Scores that the reference cannot give.
     """
     found: dict[str, list[str]] = {}
     for name in names:

@@ -27,17 +27,7 @@ def evaluation_notes(
     names: Sequence[str],
     found: Mapping[str, MetricValue],
 ) -> list[str]:
-    """One line each: partial sets, another network, missing scores, JPEG files coded twice, and too few images.
-
-    Args:
-        samples: The images that were scored.
-        statistics: Their statistics.
-        reference: What they were compared with.
-        network: The extractor of the features.
-        preset: The preset.
-        names: Scores that were asked for.
-        found: Scores that were computed.
-    """
+    """One line each: partial sets, another network, missing scores, JPEG files coded twice, and too few images."""
     notes = count_notes(len(samples), preset)
     if network.name != preset.extractor:
         notes.append(f"{network.name} is not the preset's {preset.extractor}: not comparable with it")

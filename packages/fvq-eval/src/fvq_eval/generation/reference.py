@@ -54,11 +54,7 @@ class Reference:
 
 
 def is_statistics(path: str) -> bool:
-    """Whether a file holds statistics, not only images.
-
-    Raises:
-        UserError: It is a broken npz, or holds broken statistics.
-    """
+    """Whether a file holds statistics, not only images."""
     return path.lower().endswith('.npz') and os.path.isfile(path) and has_moments(NpzFile(path))
 
 
@@ -67,10 +63,6 @@ def read_reference(path: str, extraction: StatisticsExtraction, height: int, wid
 
     Args:
         path: npz with `mu` and `sigma`, maybe `mu_s` and `sigma_s`, maybe `arr_0`.
-        extraction: Takes statistics of the images.
-        height: Height of the samples, in pixels.
-        width: Width of the samples, in pixels.
-        preset: What the samples are scored under.
 
     Raises:
         UserError: Another extractor, preset or resolution.
@@ -105,14 +97,7 @@ def extract_reference(
     """A set of images.
 
     Args:
-        images: The set.
-        extraction: Takes its statistics.
-        height: Height of the samples, in pixels.
-        width: Width of the samples, in pixels.
         cut: What the images were cut to, in words; '' if neither side is cut.
-
-    Raises:
-        UserError: Its resolution is not that of the samples, or an image cannot be scored.
     """
     check_size(images.path, (images.height, images.width), (height, width))
     statistics, hashed = extraction_for(images, extraction).run(images)
@@ -129,11 +114,7 @@ def extraction_for(images: Samples, extraction: StatisticsExtraction) -> Statist
 
 
 def check_kind(path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction) -> None:
-    """Raise if statistics are of another network or have another number of features.
-
-    Raises:
-        UserError: Naming both.
-    """
+    """Raise if statistics are of another network or have another number of features."""
     try:
         check_comparable(loaded, ImageSetStatistics(extraction.extractor, False))
     except UserError as error:
@@ -151,9 +132,6 @@ def check_unstated(path: str, loaded: ImageSetStatistics, extraction: Statistics
     """Raise if a file does not state how its images were prepared and the preset prepares them differently from ADM.
 
     Files of other programs, such as ADM's, are of the 2015 Inception network behind its own resize, without a codec.
-
-    Raises:
-        UserError: The preset has another resize, or a codec.
     """
     other_resize = loaded.fingerprint is None and preset.preprocessing != 'tf1'
     if other_resize or preset.codec is not None:
@@ -165,11 +143,7 @@ def check_unstated(path: str, loaded: ImageSetStatistics, extraction: Statistics
 
 
 def check_size(path: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-    """Raise if a reference has another resolution than the samples.
-
-    Raises:
-        UserError: Naming both.
-    """
+    """Raise if a reference has another resolution than the samples."""
     if size != wanted:
         raise UserError(
             f'{path}: expected a reference of {wanted[0]}x{wanted[1]} pixels like the samples, got {size[0]}x{size[1]}; '

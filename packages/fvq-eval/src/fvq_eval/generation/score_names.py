@@ -21,11 +21,7 @@ SCORES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 
 def check_scores(names: Sequence[str]) -> None:
-    """Raise if a score does not exist.
-
-    Raises:
-        UserError: With the nearest valid one.
-    """
+    """Raise if a score does not exist."""
     for name in names:
         if name not in SCORES:
             raise UserError(f"there is no metric '{name}'; {nearest_hint(name, SCORES)}")

@@ -35,7 +35,6 @@ class StatisticsCheckpoint:
     own names.
 
     Args:
-        folder: Folder of the checkpoint.
         identity: Path of the image set, preset, extractor, features that are kept, rank and number of ranks.
         every: Seconds between saves, at least; 0 saves whenever it can.
     """
@@ -50,10 +49,6 @@ class StatisticsCheckpoint:
         """Put what was saved into empty statistics, and return how many of this rank's blocks it covers.
 
         0 if nothing fits. A damaged checkpoint is ignored with a warning.
-
-        Args:
-            statistics: Empty statistics.
-            digests: Digests of all blocks of this rank as they are now.
         """
         if not self.index.is_file():
             return 0
@@ -73,13 +68,7 @@ class StatisticsCheckpoint:
         return len(done)
 
     def save(self, statistics: ImageSetStatistics, digests: Sequence[str], now: bool = False) -> None:
-        """Save atomically, if it is time.
-
-        Args:
-            statistics: Statistics of the blocks so far.
-            digests: Digests of these blocks.
-            now: Save even if the last save was a moment ago.
-        """
+        """Save atomically what `digests` lists, if it is time or `now`."""
         started = time.monotonic()
         wait = max(self.every, self.cost / LARGEST_SHARE) if self.every else 0.0
         if not now and started - self.saved_at < wait:
@@ -132,12 +121,7 @@ def state_of(statistics: ImageSetStatistics) -> dict[str, np.ndarray]:
 
 
 def check_state(statistics: ImageSetStatistics, state: dict[str, np.ndarray]) -> None:
-    """Raise if a state is of other features than empty statistics.
-
-    Raises:
-        ValueError: Names or shapes of the arrays differ.
-        KeyError: It lacks the numbers of the images.
-    """
+    """Raise if a state is of other features than empty statistics."""
     count, wanted = len(state['numbers']), {'numbers': (len(state['numbers']),)}
     for name in statistics.moments:
         size = statistics.sizes[name]

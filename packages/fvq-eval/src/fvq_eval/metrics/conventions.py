@@ -14,11 +14,7 @@ Conventions = TypeVar('Conventions')
 
 
 def make_conventions(kind: type[Conventions], value: Conventions | Mapping[str, Any] | None) -> Conventions:
-    """Conventions from a config's mapping; without one the defaults, which are those of `strict`.
-
-    Raises:
-        UserError: An unknown key, with the nearest valid one.
-    """
+    """Conventions from a config's mapping; without one the defaults, which are those of `strict`."""
     if not isinstance(value, Mapping):
         return kind() if value is None else value
     valid = [field.name for field in fields(kind)]  # pyrefly: ignore[bad-argument-type]

@@ -20,7 +20,6 @@ class ImageMean(Metric):
     Attributes:
         name: What the value is called.
         protocol: How the value is computed, in words.
-        preset: Name of the preset.
         rounding: How floats become the pixels that are compared.
         smallest: Images with a shorter side have no score.
     """

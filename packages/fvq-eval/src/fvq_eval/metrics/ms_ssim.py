@@ -27,7 +27,6 @@ def ms_ssim(images: Tensor, reconstructions: Tensor) -> Tensor:
 
     Args:
         images: Pixels in [0, 255], (B, 3, H, W), any type.
-        reconstructions: The same.
 
     Raises:
         UserError: A side is shorter than 161 pixels.
@@ -55,11 +54,7 @@ def halve(x_BCHW: Tensor) -> Tensor:
 
 @METRICS.register_module()
 class MSSSIM(ImageMean):
-    """Mean over images: `ms_ssim`.
-
-    Args:
-        preset: Name of the preset.
-    """
+    """Mean over images: `ms_ssim`."""
 
     name = 'ms_ssim'
     smallest = SMALLEST

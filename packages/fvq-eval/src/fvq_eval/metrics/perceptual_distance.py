@@ -32,7 +32,6 @@ class PerceptualDistance(ImageMean):
         net: `'alex'` (what LPIPS is mostly reported with), `'vgg'` or `'squeeze'`.
         weights: See `fvq_core.losses.perceptual.LPIPS`.
         conventions: Arguments of `LPIPSConventions`, instead of `net`.
-        preset: Name of the preset.
         name_net: Call the value `lpips_alex` and so on, for protocols with several networks.
 
     Raises:

@@ -21,7 +21,6 @@ def psnr(images: Tensor, reconstructions: Tensor, conventions: PSNRConventions |
 
     Args:
         images: Pixels in [0, 255], (B, 3, H, W), any type.
-        reconstructions: The same.
         conventions: `rounding` is the caller's; it has made the pixels.
     """
     conventions = conventions or PSNRConventions()
@@ -42,7 +41,6 @@ class PSNR(ImageMean):
 
     Args:
         conventions: Arguments of `PSNRConventions`; by default those of `strict`.
-        preset: Name of the preset.
     """
 
     unit: ClassVar[str] = 'dB'

@@ -22,11 +22,7 @@ IN_WORDS: dict[Rounding, str] = {
 
 
 def check_rounding(who: str, rounding: str) -> None:
-    """Raise if a rounding does not exist.
-
-    Raises:
-        UserError: With the nearest valid one.
-    """
+    """Raise if a rounding does not exist."""
     if rounding not in get_args(Rounding):
         raise UserError(f"{who}: no rounding '{rounding}'; {nearest_hint(rounding, get_args(Rounding))}")
 
@@ -40,7 +36,6 @@ def to_pixels(images: Tensor, rounding: Rounding) -> Tensor:
 
     Args:
         images: RGB floats, nominally in [-1, 1], any shape.
-        rounding: Which.
 
     Raises:
         UserError: The images are not floats, so they are pixels already.
@@ -62,7 +57,6 @@ def original_pixels(images: Tensor, rounding: Rounding) -> Tensor:
 
     Args:
         images: Floats in [-1, 1] that came from uint8 pixels, any shape.
-        rounding: Which; only `truncate` makes a difference.
     """
     pixels = to_uint8(images)
     return truncated_levels().to(pixels.device)[pixels.long()] if rounding == 'truncate' else pixels

@@ -29,7 +29,6 @@ def ssim(images: Tensor, reconstructions: Tensor, conventions: SSIMConventions |
 
     Args:
         images: Pixels in [0, 255], (B, 3, H, W), any type.
-        reconstructions: The same.
         conventions: `rounding` is the caller's; it has made the pixels.
 
     Raises:
@@ -49,11 +48,6 @@ def similarity_maps(x: Tensor, y: Tensor, conventions: SSIMConventions) -> tuple
 
     Args:
         x: Pixels in [0, 255], float64 (B, C, H, W).
-        y: The same.
-        conventions: Window, covariance and range.
-
-    Raises:
-        UserError: An image is smaller than the window.
     """
     size = conventions.window_size
     if min(x.shape[-2:]) < size:
@@ -114,7 +108,6 @@ class SSIM(ImageMean):
 
     Args:
         conventions: Arguments of `SSIMConventions`; by default those of `strict`.
-        preset: Name of the preset.
     """
 
     name = 'ssim'

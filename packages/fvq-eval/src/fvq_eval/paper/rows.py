@@ -76,16 +76,7 @@ def read_table(path: str) -> dict[str, dict[str, str]]:
 
 
 def check_numbers(name: str, paper: Mapping[str, Any], rows: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise if a config's `paper` differs from the tables.
-
-    Args:
-        name: Name of the config, for messages.
-        paper: Its `paper`.
-        rows: See `paper_rows`.
-
-    Raises:
-        UserError: An unknown id, a number that differs, one that no table has or that is left out.
-    """
+    """Raise if a config's `paper` differs from the tables."""
     for row_id in paper['rows']:
         if row_id not in rows:
             raise UserError(f'{name}: the paper has no row {row_id}.')
@@ -105,9 +96,6 @@ def is_chosen(only: Sequence[str], name: str, rows: Iterable[str], figure: int |
     Args:
         only: Ids of rows (`t1.1`), tables (`t1`), figures (`f6`, `figure6`), or starts of paths with or without
             `configs/`; none for all.
-        name: The config, as `config_names` lists it.
-        rows: Ids of its rows.
-        figure: The number of its figure, if it has one.
     """
     labels = {part for row_id in rows for part in (row_id, row_id.split('.')[0])}
     if figure is not None:

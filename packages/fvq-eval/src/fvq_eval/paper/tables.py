@@ -25,11 +25,8 @@ class PaperRow:
 
     Attributes:
         id: Such as `t3.8`.
-        table: Number of the table.
-        system: What was measured.
         setting: What tells it from rows of the same system.
         printed: The numbers as printed, by column.
-        note: On the row.
     """
 
     id: str
@@ -63,11 +60,7 @@ def dim(line: Mapping[str, str]) -> str:
 
 
 def find_row(row_id: str) -> str:
-    """The id of a row as the tables here have it; rows of table 2 are rows of table 11.
-
-    Raises:
-        UserError: The paper has no such row.
-    """
+    """The id of a row as the tables here have it; rows of table 2 are rows of table 11."""
     known = paper_table_rows()
     row_id = TABLE_2.get(row_id, row_id)
     if row_id not in known:

@@ -20,10 +20,6 @@ class Band:
     """Mean, lowest and highest value at each x.
 
     Attributes:
-        x: Positions, ascending.
-        mean: Means over runs.
-        low: Lowest values.
-        high: Highest values.
         runs: Number of runs at the x that has most.
     """
 

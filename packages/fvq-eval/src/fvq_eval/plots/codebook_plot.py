@@ -18,9 +18,7 @@ def plot_codebook(histogram_K: Tensor, codebook_KD: Tensor, z_ND: Tensor | None,
 
     Args:
         histogram_K: Counts over the evaluation set, int64.
-        codebook_KD: The mapped codebook.
         z_ND: Some latents, as the quantizer compares them with codes; None if it does not.
-        path: The PNG to write.
     """
     K, tokens = len(histogram_K), int(histogram_K.sum())
     used_K = histogram_K > 0

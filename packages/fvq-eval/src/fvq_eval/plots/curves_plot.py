@@ -14,12 +14,7 @@ TERM_COLORS = (ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY)
 
 
 def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the rows of `history.jsonl`.
-
-    Args:
-        rows: Rows of split `train` and `eval`.
-        path: The PNG to write.
-    """
+    """Draw the rows of splits `train` and `eval` of a `history.jsonl`."""
     train = [row for row in rows if row['split'] == 'train']
     evaluation = [row for row in rows if row['split'] == 'eval']
     figure, (loss, usage, perplexity, lr) = new_figure(10, 6.2, 2, 2)

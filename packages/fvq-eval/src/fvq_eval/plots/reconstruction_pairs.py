@@ -39,10 +39,7 @@ def save_reconstruction_pairs(
 
     Args:
         pairs: An image (3, H, W) in [-1, 1] and its reconstruction.
-        path: The PNG to write.
         unseen: The columns of each image that training did not see, as a range; a bar below marks them.
-        caption: A line at the bottom.
-        row_width: Largest width of a row in pixels.
     """
     widths = [2 * image.shape[-1] + BETWEEN for image, _ in pairs]
     rows = fill_rows(widths, row_width, GAP)

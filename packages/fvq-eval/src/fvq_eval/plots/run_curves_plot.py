@@ -80,7 +80,6 @@ def plot_runs(
     Args:
         groups: Rows of `history.jsonl` of each run of a group, by the group's name.
         panels: What to draw; one that no run has values for is left out.
-        path: The PNG to write.
         black: The group to draw in black, that the others are compared with.
     """
     bands = run_bands(groups, panels)

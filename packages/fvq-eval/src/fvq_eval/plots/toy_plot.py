@@ -83,12 +83,7 @@ def draw_ways(axis: Axes, run: Trajectory) -> None:
 
 
 def plot_toy_curves(rows: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: Path) -> None:
-    """Draw the numbers over the steps, a line a method.
-
-    Args:
-        rows: What `Trajectory.rows` gives, for each seed of each method.
-        path: The PNG to write.
-    """
+    """Draw the numbers over the steps, a line a method, from `Trajectory.rows` of each seed of each method."""
     figure, axes = new_figure(11.5, 6.4, 2, 3)
     chosen = lines(list(rows))
     for axis, (title, key, kind) in zip(axes, CURVES, strict=True):

@@ -58,9 +58,6 @@ def half_pixel(pixels_BCHW: Tensor) -> Tensor:
     pytorch-fid resizes to 299 pixels by the bilinear kernel between pixel centres, without antialiasing, and scales to
     2 x / 255 - 1; the graph of 2015 scales to (x - 128) / 128. So x becomes 256 x / 255.
 
-    Args:
-        pixels_BCHW: uint8, or floats in [0, 255].
-
     Returns:
         float32 (B, 3, 299, 299) in [0, 256].
     """
@@ -80,10 +77,5 @@ def preparation(network: FeatureExtractor, preset: Preset) -> str:
 
 
 def prepared(network: FeatureExtractor, preprocessing: str) -> FeatureExtractor:
-    """The network with a preset's preprocessing; another one than Inception keeps its own.
-
-    Args:
-        network: What features are taken with.
-        preprocessing: The preset's.
-    """
+    """The network with a preset's preprocessing; another one than Inception keeps its own."""
     return HalfPixelInput(network) if preprocessing == 'half-pixel' and isinstance(network, InceptionV3) else network

@@ -16,11 +16,7 @@ PRESETS = {preset.name: preset for preset in (ADM, LLAMAGEN, FVQ_RELEASE, IBQ, R
 
 
 def find_preset(name: str) -> Preset:
-    """A preset of ours.
-
-    Raises:
-        UserError: There is none of that name; the nearest is named.
-    """
+    """The preset of that name; the error for an unknown one names the nearest."""
     if name not in PRESETS:
         raise UserError(f"there is no preset '{name}'; {nearest_hint(name, PRESETS)}")
     return PRESETS[name]

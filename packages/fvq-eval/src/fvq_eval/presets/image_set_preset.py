@@ -16,16 +16,10 @@ class ImageSetPreset(ProtocolFacts):
     """A preset as `tools/evaluate.py` applies it: the files' own pixels, and only scores of features.
 
     Attributes:
-        name: Name of the preset.
-        source: Source of the preset.
         crop: What files were cut to, in words.
         codec: Codec that samples and reference go through before features are extracted.
         reference: What the images were compared with, in words; None for nothing.
-        extractor: Name of the network of the features.
         preprocessing: How pixels reached it, in words.
-        features: The scores that were asked for, and their conventions.
-        samples: Images of a whole evaluation.
-        samples_from: See `Preset`.
     """
 
     name: str

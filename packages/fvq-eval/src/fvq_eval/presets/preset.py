@@ -115,11 +115,7 @@ class Preset(ProtocolFacts):
         return changed if samples in (None, self.samples) else replace(changed, samples=samples, samples_from='user')
 
     def metric_configs(self, lpips_weights: str | None = None) -> list[dict[str, Any]]:
-        """Configs of the components of `METRICS` that compare image by image, and of those that read codes.
-
-        Args:
-            lpips_weights: See `PerceptualDistance`.
-        """
+        """Configs of the components of `METRICS` that compare image by image, and of those that read codes."""
         configs: list[dict[str, Any]] = [dict(type='PSNR', conventions=c) for c in self.psnr]
         configs += [dict(type='SSIM', conventions=self.ssim)] if self.ssim else []
         configs += [dict(type='MSSSIM')] if self.ms_ssim else []

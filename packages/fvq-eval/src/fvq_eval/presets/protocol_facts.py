@@ -18,11 +18,7 @@ class ProtocolFacts:
         return {field.name: in_words(getattr(self, field.name)) for field in fields(self)}
 
     def difference(self, other: ProtocolFacts) -> dict[str, tuple[str, str]]:
-        """The fields in which another one differs, in words: this one's and the other's.
-
-        Args:
-            other: A value of the same class.
-        """
+        """The fields in which another one differs, in words: this one's and the other's."""
         own, others = self.to_dict(), other.to_dict()
         differing = [key for key in own if key not in NOT_CONVENTIONS and own[key] != others[key]]
         return {key: (text(own[key]), text(others[key])) for key in differing}

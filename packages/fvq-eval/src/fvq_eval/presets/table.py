@@ -74,11 +74,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 @command
 def main(names: Sequence[str] | None) -> None:
-    """Print all presets, one, or the difference of two.
-
-    Raises:
-        UserError: More names, or an unknown one.
-    """
+    """Print all presets, one, or the difference of two."""
     match list(names or ()):
         case []:
             shown = lines()

@@ -18,18 +18,7 @@ from ..presets.preset import Preset
 def read_references(
     path: str | None, presets: Sequence[Preset], network: FeatureExtractor, batch_size: int, cache: Path | None
 ) -> dict[str, Reference]:
-    """What each preset with a reference of its own compares with, by its name, checked as `tools/evaluate.py` does.
-
-    Args:
-        path: File of statistics; None for none.
-        presets: All.
-        network: On its device.
-        batch_size: Images that it sees at a time, of those that a file such as ADM's lists.
-        cache: Where statistics of these are kept.
-
-    Raises:
-        UserError: Another network, preset or resolution.
-    """
+    """What each preset with a reference of its own compares with, by its name, checked as `tools/evaluate.py` does."""
     found: dict[str, Reference] = {}
     for preset in presets:
         if path is not None and preset.reference == 'external':
@@ -41,13 +30,7 @@ def read_references(
 
 
 def applied(preset: Preset, network: FeatureExtractor | None, reference: Reference | None) -> Preset:
-    """A preset with the network and reference that are used.
-
-    Args:
-        preset: As declared.
-        network: What features are taken with; None for no features.
-        reference: What a preset with an external reference compares with, if anything.
-    """
+    """A preset with the network and the external reference that are used; without a network, without scores of features."""
     if network is None:
         return replace(preset, extractor='none', preprocessing='none', features=replace(preset.features, metrics=()))
     words = preset.reference_words
@@ -57,24 +40,13 @@ def applied(preset: Preset, network: FeatureExtractor | None, reference: Referen
 
 
 def computed(preset: Preset, missing: Collection[str], preprocessing: str) -> Preset:
-    """A preset with the scores of features that were computed.
-
-    Args:
-        preset: As it is applied.
-        missing: Scores that it should give and that could not be had.
-        preprocessing: How pixels reached the network, in words.
-    """
+    """A preset with the scores of features that were computed, and how pixels reached the network, in words."""
     given = groups([name for name in scores_of(preset.features.metrics) if name not in missing])
     return replace(preset, features=replace(preset.features, metrics=given), preprocessing=preprocessing)
 
 
 def without(preset: Preset, config: Mapping[str, Any]) -> Preset:
-    """A preset without one of its metrics of images.
-
-    Args:
-        preset: As it is.
-        config: An entry of `Preset.metric_configs`.
-    """
+    """A preset without one of its metrics of images, an entry of `Preset.metric_configs`."""
     match config['type']:
         case 'MSSSIM':
             return replace(preset, ms_ssim=False)
@@ -87,10 +59,6 @@ def without(preset: Preset, config: Mapping[str, Any]) -> Preset:
 
 
 def number_name(config: Mapping[str, Any]) -> str:
-    """What the number of a metric of images is called.
-
-    Args:
-        config: An entry of `Preset.metric_configs`.
-    """
+    """What the number of a metric of images, an entry of `Preset.metric_configs`, is called."""
     names = {'MSSSIM': 'ms_ssim', 'SSIM': 'ssim', 'PSNR': 'psnr'}
     return names.get(config['type']) or f'lpips_{config["conventions"].net}'

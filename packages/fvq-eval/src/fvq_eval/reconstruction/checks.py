@@ -16,11 +16,7 @@ from ..presets import Preset
 
 
 def image_files(files: Dataset) -> ImageDataset:
-    """The data set, if it is one of image files.
-
-    Raises:
-        UserError: It gives images that are cropped already.
-    """
+    """The data set, if it is one of image files."""
     if not isinstance(files, ImageDataset):
         raise UserError(
             f'PresetEvaluator: a preset crops whole image files, and {type(files).__name__} gives crops of its own; pass '
@@ -30,11 +26,7 @@ def image_files(files: Dataset) -> ImageDataset:
 
 
 def check_size(tokenizer: Autoencoder, presets: Sequence[Preset]) -> None:
-    """Raise if the tokenizer cannot encode a preset's crops, before the first image is read.
-
-    Raises:
-        UserError: Naming the preset.
-    """
+    """Raise if the tokenizer cannot encode a preset's crops, before the first image is read."""
     for preset in presets:
         if preset.crop.size % tokenizer.downsample_factor:
             raise UserError(
@@ -44,11 +36,7 @@ def check_size(tokenizer: Autoencoder, presets: Sequence[Preset]) -> None:
 
 
 def check_output(images: Tensor, reconstructions: Tensor, names: Sequence[str]) -> None:
-    """Raise if reconstructions cannot be compared with the images.
-
-    Raises:
-        UserError: Another size than the images, or values that are not finite, with the name of the first image.
-    """
+    """Raise if reconstructions cannot be compared with the images."""
     if reconstructions.shape != images.shape:
         raise UserError(
             f'the tokenizer made {tuple(reconstructions.shape)} of images {tuple(images.shape)}; it must keep the size.'

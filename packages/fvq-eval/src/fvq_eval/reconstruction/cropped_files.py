@@ -39,7 +39,6 @@ class CroppedFiles(Dataset):
 
     Args:
         files: Where the files are; its own transforms are left out.
-        crops: The distinct crops.
     """
 
     def __init__(self, files: ImageDataset, crops: Sequence[Crop]) -> None:

@@ -103,11 +103,8 @@ class PresetEvaluator:
 
         Args:
             tokenizer: In eval mode, on its device.
-            files: A data set of whole image files.
             batch_size: Images that a network sees at a time; it changes no printed digit.
-            num_workers: Processes that decode and crop.
             max_unreadable: Largest tolerated share of unreadable files.
-            logger: Where these are named.
 
         Raises:
             UserError: Other data than image files, files that cannot be scored, or a tokenizer that breaks.
@@ -183,11 +180,7 @@ class PresetEvaluator:
         return kept
 
     def features(self, device: torch.device, batch_size: int) -> FeatureSets | None:
-        """What takes features, with the references checked; None without an extractor.
-
-        Raises:
-            UserError: A reference of another network, preset or resolution.
-        """
+        """What takes features, with the references checked; None without an extractor."""
         network, external = None if self.extractor is False else self.network(), {}
         if network is not None:
             external = read_references(self.reference, self.declared, network.to(device), batch_size, self.cache)
@@ -243,12 +236,7 @@ class PresetEvaluator:
         return values
 
     def leave_out_networks(self, preset: Preset, reasons: Mapping[str, str]) -> None:
-        """Remember in one line which LPIPS a preset does not give for want of weights.
-
-        Args:
-            preset: The preset.
-            reasons: By the numbers' names.
-        """
+        """Remember in one line which LPIPS a preset does not give for want of weights; reasons are by the numbers' names."""
         if reasons:
             others = ', '.join(BACKBONES[name.removeprefix('lpips_')] for name in list(reasons)[1:])
             likewise = f' Likewise {others}.' if others else ''

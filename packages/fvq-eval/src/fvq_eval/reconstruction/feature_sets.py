@@ -41,8 +41,6 @@ class FeatureSets:
     """Streams images into the sets of some presets.
 
     Args:
-        presets: The presets.
-        network: On the device of the images.
         external: What presets with a reference of their own compare with, by their names.
     """
 

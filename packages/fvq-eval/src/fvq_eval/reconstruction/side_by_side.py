@@ -15,10 +15,6 @@ NOTHING = '-'
 def side_by_side(presets: Sequence[Preset], values: Mapping[str, MetricValue]) -> list[str]:
     """A table of metrics by preset with differences against the first, then the declared fields behind them.
 
-    Args:
-        presets: In the order of the columns.
-        values: Numbers by `preset/name`.
-
     Returns:
         Lines; none for fewer than two presets, or if no metric is given by two of them.
     """

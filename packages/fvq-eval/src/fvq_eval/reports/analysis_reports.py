@@ -22,12 +22,6 @@ from .output_files import make_folder, write_csv
 def report_toy(toy: Toy, methods: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], out: str) -> dict[str, Any]:
     """Run the toy; write `toy.png` (the first seed), `toy_curves.png`, `toy.csv` and `toy.json`.
 
-    Args:
-        toy: The task.
-        methods: Quantizer configs by name.
-        seeds: Every method runs with each.
-        out: Folder to write to.
-
     Returns:
         What `toy.json` holds: `toy`, `methods`, and `results`, one entry a method and seed.
 
@@ -59,11 +53,7 @@ def report_toy(toy: Toy, methods: Mapping[str, Mapping[str, Any]], seeds: Sequen
 
 
 def report_curves(runs: Sequence[Run], panels: Sequence[Panel], name: str, out: str) -> list[str]:
-    """Write `NAME.png` and `NAME.csv` of runs, one line a config; return the names of the lines.
-
-    Raises:
-        UserError: No run has any of the values.
-    """
+    """Write `NAME.png` and `NAME.csv` of runs, one line a config; return the names of the lines."""
     groups = {label: [run.rows for run in group] for label, group in group_runs(runs).items()}
     bands = run_bands(groups, panels)
     if not bands:

@@ -19,10 +19,7 @@ class Column:
     """Numbers that may stand below one another.
 
     Attributes:
-        metric: Name of the metric.
-        preset: Name of the preset.
         protocol: How the numbers were computed: two numbers of one preset whose protocols differ are kept apart too.
-        data: The evaluation set.
     """
 
     metric: str
@@ -36,11 +33,7 @@ class Column:
         return cls(metric, number.preset, number.protocol, data)
 
     def cell(self, metric: str, number: MetricValue, data: str, overrides: bool = False) -> str:
-        """The text of a cell, marked if it is partial, of too few images, or of a run with overrides.
-
-        Raises:
-            UserError: The number belongs in another column.
-        """
+        """The text of a cell, marked if it is partial, of too few images, or of a run with overrides."""
         if self != Column.of(metric, number, data):
             raise UserError(
                 f'report: the column holds {self.metric} under {self.preset} on {self.data or "its reference"} '

@@ -11,11 +11,7 @@ from fvq_core.errors import UserError
 
 
 def make_folder(out: str) -> Path:
-    """The folder of `--out`, created if missing.
-
-    Raises:
-        UserError: It is a file.
-    """
+    """The folder of `--out`, created if missing."""
     folder = Path(out)
     if folder.is_file():
         raise UserError(f'--out {out} is a file; name a folder.')

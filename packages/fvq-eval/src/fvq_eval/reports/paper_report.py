@@ -34,16 +34,11 @@ LEGEND = (
 
 
 def write_paper_report(found: Found, out: str, command: str, only: Sequence[str] = ()) -> dict[str, Path]:
-    """Write `report.md`, `report.csv`, `report.html` and copies of the runs' pictures.
+    """Write `report.md`, `report.csv`, `report.html` and copies of the runs' pictures; return the files by suffix.
 
     Args:
-        found: What was measured.
-        out: Folder to write to.
         command: What was called, to be repeated.
         only: Tables (`t5`) and rows (`t11.31`) of the paper; all by default.
-
-    Returns:
-        The files by suffix.
 
     Raises:
         UserError: None of those rows exists.
@@ -66,11 +61,7 @@ def write_paper_report(found: Found, out: str, command: str, only: Sequence[str]
 
 
 def chosen_rows(only: Sequence[str]) -> list[PaperRow]:
-    """The rows asked for.
-
-    Raises:
-        UserError: There is none.
-    """
+    """The rows asked for."""
     rows = [row for row in paper_table_rows().values() if not only or {row.id, f't{row.table}'} & set(only)]
     if not rows:
         raise UserError(f'report: no row or table is called {", ".join(only)}; such are t5 and t11.31.')

@@ -49,10 +49,8 @@ class Measured:
     """One file of numbers.
 
     Attributes:
-        path: The file.
         source: Config, or image set.
         rows: Ids of the paper's rows that it stands for.
-        data: The evaluation set.
         numbers: Names of metrics, without their presets, and the values.
         overrides: Settings in which a run differs from its config file.
         presets: Every field of each preset, if the file holds them.
@@ -75,12 +73,7 @@ class Measured:
 
 @dataclass
 class Found:
-    """Everything below some paths.
-
-    Attributes:
-        measured: Files with numbers.
-        left_out: Files that cannot be used, and why.
-    """
+    """Files with numbers, and those that cannot be used, with the reason."""
 
     measured: list[Measured] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -138,11 +131,7 @@ def is_smoke(document: Mapping[str, Any]) -> bool:
 
 
 def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[str, str]]) -> Measured:
-    """One file; numbers that cannot be compared go to `left_out`, except those that no preset applies to.
-
-    Raises:
-        UserError: It stands for a row that the paper does not have, or its config cannot be read.
-    """
+    """One file; numbers that cannot be compared go to `left_out`, except those that no preset applies to."""
     numbers = []
     for name, fields in document['metrics'].items():
         if isinstance(fields, Mapping) and fields.get('preset') == '':
@@ -173,12 +162,7 @@ def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[
 
 
 def read_value(fields: Any, samples: str | None) -> MetricValue | None:
-    """A number of a file; None if its fields are not those of a `MetricValue`.
-
-    Args:
-        fields: The entry under its name.
-        samples: The images that were scored, for files of image sets.
-    """
+    """A number of a file, with the scored images in place of weights; None if its fields are not those of a `MetricValue`."""
     if not isinstance(fields, Mapping):
         return None
     found: dict[str, Any] = {
@@ -205,11 +189,7 @@ def config_name(path: str) -> str:
 
 
 def evaluation_set(resolved: Mapping[str, Any]) -> str:
-    """The evaluation set of a config: `ImageNet` or `COCO` if the folder's name has that in it, else the folder or dataset.
-
-    Raises:
-        UserError: It describes no dataset.
-    """
+    """The evaluation set of a config: `ImageNet` or `COCO` if the folder's name has that in it, else the folder or dataset."""
     loader = resolved.get('val_dataloader') or {}
     dataset = (loader.get('dataset') or {}) if isinstance(loader, Mapping) else None
     if not isinstance(dataset, Mapping):

@@ -23,11 +23,8 @@ class Run:
     """One work dir.
 
     Attributes:
-        path: The work dir.
         name: Name of its config file if the run is finished, else of the work dir without the seed.
-        seed: The seed in its config.
         config: The resolved config, without what another seed may differ in.
-        rows: The rows of `history.jsonl`.
     """
 
     path: Path
@@ -55,11 +52,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def read_run(work_dir: Path) -> Run:
-    """One run, finished or not.
-
-    Raises:
-        UserError: Its `resolved_config.json` or `metrics.json` is missing or broken.
-    """
+    """One run, finished or not."""
     path = work_dir / RESOLVED_CONFIG
     remedy = f'tools/train.py {work_dir / "config.py"} --resume --work-dir {work_dir} writes it again'
     config: dict[str, Any] = read_config_data(
@@ -78,11 +71,7 @@ def read_run(work_dir: Path) -> Run:
 
 
 def read_seed(config: Mapping[str, Any], path: Path) -> int:
-    """The seed of a resolved config, 0 without one.
-
-    Raises:
-        UserError: It is not a whole number.
-    """
+    """The seed of a resolved config, 0 without one."""
     randomness = config.get('randomness') or {}
     seed = (randomness.get('seed') or 0) if isinstance(randomness, Mapping) else randomness
     if not isinstance(seed, int):
@@ -125,8 +114,6 @@ def final_mean(run: Run, split: str, keys: Iterable[str], share: float = 0.1) ->
     """The sum of some values, as a mean over the last rows of a split; None if a run has none of them.
 
     Args:
-        run: The run.
-        split: Split of the rows.
         keys: Keys of the values that are summed; a row need not have them all.
         share: Share of the rows that count, from the end; at least one row.
     """

@@ -13,10 +13,6 @@ def joined_crc(crcs: Sequence[int], sizes: Sequence[int]) -> int:
     """What `zlib.crc32` gives for the parts one after another.
 
     A CRC is linear over bits: that of A and B together is that of A followed by as many zeros as B has bytes, xor that of B.
-
-    Args:
-        crcs: CRC of each part.
-        sizes: Size of each part, in bytes.
     """
     whole = 0
     for crc, size in zip(crcs, sizes, strict=True):

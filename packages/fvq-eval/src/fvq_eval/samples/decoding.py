@@ -24,11 +24,7 @@ KINDS = {'1': 'black and white', 'L': 'greyscale', 'P': 'palette', 'CMYK': 'CMYK
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Put the file's name before the reason why it gives no image.
-
-    Raises:
-        UserError: With both.
-    """
+    """Put the file's name before the reason why it gives no image."""
     try:
         yield
     except UnreadableImageError as error:
@@ -40,11 +36,7 @@ def check_mode(image: Image.Image, name: str, convert: bool) -> bool:
 
     Args:
         image: From `open_image`; its pixels are read only if it has an alpha channel.
-        name: For messages.
         convert: Allow what PIL converts without loss of levels: greyscale, palette, CMYK, opaque alpha.
-
-    Raises:
-        UserError: It is not RGB, and conversion was not asked for or would be a guess.
     """
     depth = bits(image)
     if depth > 8:
@@ -67,10 +59,6 @@ def check_mode(image: Image.Image, name: str, convert: bool) -> bool:
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """The pixels of a file that `check_mode` let pass, as they are stored: uint8 (H, W, 3).
-
-    Raises:
-        UserError: It is truncated or damaged.
-    """
+    """The pixels of a file that `check_mode` let pass, as they are stored: uint8 (H, W, 3)."""
     with naming(name):
         return np.asarray(to_rgb(open_image(data), 'ignore'))

@@ -29,16 +29,10 @@ class ImageFileSamples(Samples):
     """The images of a dataset of files, in its order; not cropped unless a crop is given.
 
     Args:
-        path: What the user named.
         kind: `'folder'` or `'tar'`.
-        dataset: Finds and reads the files.
         labels_N: int64 class of every image, -1 without one.
         convert: See `check_mode`.
         crop: Config of a transform that cuts squares of `size` pixels; None for images that all have one size already.
-        workers: Threads that decode.
-
-    Raises:
-        UserError: The first image cannot be read.
     """
 
     def __init__(
@@ -74,11 +68,7 @@ class ImageFileSamples(Samples):
             yield digest.hexdigest()
 
     def check(self, number: int, data: bytes) -> bool:
-        """Check the header of an image, and return whether it must be converted.
-
-        Raises:
-            UserError: Another size than the first image, or another mode than RGB.
-        """
+        """Check the header of an image, and return whether it must be converted."""
         name = self.dataset.name(number)
         with naming(name):
             image = open_image(data)

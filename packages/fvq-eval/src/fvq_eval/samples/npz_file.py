@@ -30,14 +30,10 @@ class Member:
     """One array of an npz.
 
     Attributes:
-        name: Key of the array.
-        shape: Shape of the array.
-        dtype: Type of the array.
         start: Bytes of the npy header.
         size: Bytes of header and array.
         stored: Whether the bytes are in the file as they are.
         offset: Offset of the zip member's local header in the file.
-        fortran: Whether the array is in column-major order.
         crc: CRC of header and array, from the zip.
     """
 
@@ -54,9 +50,6 @@ class Member:
 
 class NpzFile:
     """The arrays of an npz file by name; nothing is unpickled, ever.
-
-    Args:
-        path: The file.
 
     Raises:
         UserError: It is not an npz file, is truncated, or holds pickled objects.
@@ -104,15 +97,7 @@ class NpzFile:
         return flat.reshape(member.shape, order='F' if member.fortran else 'C')
 
     def parts(self, name: str, ranges: Sequence[range]) -> Iterator[np.ndarray]:
-        """Rows of an array, in row-major order.
-
-        Args:
-            name: Name of the array.
-            ranges: Ascending, without overlap.
-
-        Raises:
-            UserError: The file is damaged.
-        """
+        """Rows of an array, in row-major order; `ranges` ascend without overlap."""
         member = self.members[name]
         if member.stored and member.size > member.start:
             mapped = np.memmap(self.path, member.dtype, 'r', self.data_offset(member), member.shape)
@@ -129,16 +114,7 @@ class NpzFile:
                 yield np.frombuffer(data, member.dtype).reshape(len(rows), *member.shape[1:])
 
     def check_crc(self, name: str, crcs: Sequence[int], sizes: Sequence[int]) -> None:
-        """Raise if an array is not the one that was written.
-
-        Args:
-            name: Name of the array.
-            crcs: `zlib.crc32` of all its parts, in order.
-            sizes: Sizes of the parts, in bytes.
-
-        Raises:
-            UserError: The file is damaged.
-        """
+        """Raise if an array is not the one that was written; `crcs` and `sizes`, in bytes, are of all its parts in order."""
         member = self.members[name]
         with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
             header = zlib.crc32(stream.read(member.start))

@@ -21,14 +21,7 @@ MOMENTS_OF_SPATIAL = ('mu_s', 'sigma_s')
 
 
 class NpzImages(Samples):
-    """The images of an npz file, a block at a time.
-
-    Args:
-        path: The file.
-
-    Raises:
-        UserError: It is not an npz file of uint8 RGB images.
-    """
+    """The images of an npz file, a block at a time."""
 
     kind = 'npz'
 
@@ -55,11 +48,7 @@ class NpzImages(Samples):
 
 
 def check_images(file: NpzFile) -> None:
-    """Raise if an npz has no uint8 RGB images, naming what its `arr_0` is instead.
-
-    Raises:
-        UserError: Wrong keys, type, shape, or no image at all.
-    """
+    """Raise if an npz has no uint8 RGB images, naming what its `arr_0` is instead."""
     member = file.members.get(IMAGES)
     if member is None:
         raise UserError(
@@ -94,11 +83,7 @@ def describe(file: NpzFile) -> str:
 
 
 def read_labels(file: NpzFile, count: int) -> np.ndarray:
-    """The classes of the images, int64 (N,); -1 if the file has none.
-
-    Raises:
-        UserError: They are not whole numbers, or not one for each image.
-    """
+    """The classes of the images, int64 (N,); -1 if the file has none."""
     member = file.members.get(LABELS)
     if member is None:
         return np.full(count, -1, dtype=np.int64)
@@ -111,11 +96,7 @@ def read_labels(file: NpzFile, count: int) -> np.ndarray:
 
 
 def has_moments(file: NpzFile) -> bool:
-    """Whether an npz holds statistics of features.
-
-    Raises:
-        UserError: A mean without its covariance, shapes that do not fit, or NaN.
-    """
+    """Whether an npz holds statistics of features."""
     found = [name for name in (*MOMENTS, *MOMENTS_OF_SPATIAL) if name in file.members]
     for names in (MOMENTS, MOMENTS_OF_SPATIAL):
         if names[0] in found or names[1] in found:
@@ -128,11 +109,7 @@ def has_moments(file: NpzFile) -> bool:
 
 
 def check_moments(file: NpzFile, mean: str, covariance: str) -> None:
-    """Raise if a mean and a covariance are not of one set of features.
-
-    Raises:
-        UserError: One is missing, shapes that do not fit, or values that are not finite.
-    """
+    """Raise if a mean and a covariance are not of one set of features."""
     for name in (mean, covariance):
         if name not in file.members:
             raise UserError(

@@ -27,7 +27,6 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
             order is that of names in a folder, and that of the file elsewhere.
         convert: Make greyscale, palette, CMYK and opaque RGBA files RGB instead of refusing them.
         crop: Config of a transform of `size` pixels that files are cut with, so that they need not be of one size.
-        workers: Threads that decode files.
 
     Raises:
         UserError: It does not exist, is none of these, or holds no usable image.

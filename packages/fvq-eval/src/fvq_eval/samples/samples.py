@@ -19,7 +19,6 @@ class Samples:
     Blocks are `BLOCK` images in a row, the last one fewer; they depend only on the set, never on batches or ranks.
 
     Args:
-        path: What the user named.
         height: Height of every image, in pixels.
         width: Width of every image, in pixels.
         labels_N: int64 class of every image, -1 without one.
@@ -44,10 +43,7 @@ class Samples:
         return range(block * BLOCK, min((block + 1) * BLOCK, len(self)))
 
     def digests(self, blocks: Sequence[int]) -> Iterator[str]:
-        """The sha256 of each block as it is stored; raises if an image cannot be scored.
-
-        Args:
-            blocks: Ascending.
+        """The sha256 of each of these ascending blocks as it is stored.
 
         Raises:
             UserError: An image of another size or mode, or a file that cannot be read.
@@ -55,20 +51,10 @@ class Samples:
         raise NotImplementedError
 
     def check_whole(self, digests: Sequence[str]) -> None:
-        """Raise if the blocks, each valid by itself, are not the file that was written; most kinds can tell block by block.
-
-        Args:
-            digests: Digests of all blocks, in order.
-
-        Raises:
-            UserError: A damaged file.
-        """
+        """Raise if the blocks, each valid by itself, are not the file that was written; most kinds can tell block by block."""
 
     def read(self, blocks: Sequence[int]) -> Iterator[Tensor]:
-        """The images of each block, uint8 (n, 3, H, W).
-
-        Args:
-            blocks: Ascending.
+        """The images of each of these ascending blocks, uint8 (n, 3, H, W).
 
         Raises:
             UserError: A damaged file.

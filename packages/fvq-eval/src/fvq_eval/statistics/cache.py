@@ -19,9 +19,6 @@ class StatisticsCache:
     The name of a file is the sha256 of three things: the content of the image set, the preset in words, and the extractor's
     fingerprint. The file carries the three as well, and a checksum of its arrays; one that was renamed, edited or half written
     is reported and not used.
-
-    Args:
-        folder: Made if it is missing.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -32,13 +29,7 @@ class StatisticsCache:
         return self.folder / f'{hashlib.sha256(note(content, preset, fingerprint).encode()).hexdigest()}.npz'
 
     def find(self, content: str, preset: str, fingerprint: str) -> ImageSetStatistics | None:
-        """The statistics of a set; None if they are not here, with a warning if a file does not match its name.
-
-        Args:
-            content: Hash of the images.
-            preset: Everything that is done to them, in words.
-            fingerprint: Fingerprint of the extractor.
-        """
+        """The statistics of a set; None if they are not here, with a warning if a file does not match its name."""
         path = self.path(content, preset, fingerprint)
         if not path.is_file():
             return None
@@ -57,11 +48,7 @@ class StatisticsCache:
         return found
 
     def put(self, content: str, preset: str, statistics: ImageSetStatistics) -> Path:
-        """Keep the statistics of a set.
-
-        Raises:
-            UserError: They do not name their extractor.
-        """
+        """Keep the statistics of a set."""
         if statistics.fingerprint is None:
             raise UserError('StatisticsCache: these statistics do not name their extractor; do not cache them.')
         path = self.path(content, preset, statistics.fingerprint)

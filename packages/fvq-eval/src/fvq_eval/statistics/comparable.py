@@ -10,16 +10,9 @@ INCEPTION = 'inception-2015'
 
 
 def check_comparable(one: Any, other: Any) -> None:
-    """Raise if features are of different networks or preprocessing.
+    """Raise if two `ImageSetStatistics` are of different networks or preprocessing.
 
     ADM's files do not name their network; it is the 2015 Inception network.
-
-    Args:
-        one: `ImageSetStatistics`.
-        other: `ImageSetStatistics`.
-
-    Raises:
-        UserError: The two are not of the same network.
     """
     if one.fingerprint is None or other.fingerprint is None:
         names = {one.extractor_name or INCEPTION, other.extractor_name or INCEPTION}

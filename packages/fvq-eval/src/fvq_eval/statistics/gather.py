@@ -25,12 +25,7 @@ def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def gather_rows(mine_ND: Tensor, counts: Sequence[int]) -> Tensor:
-    """The rows of all ranks, rank 0's first, on the CPU; ranks may hold different numbers of them.
-
-    Args:
-        mine_ND: This rank's rows.
-        counts: How many each rank holds.
-    """
+    """The rows of all ranks, rank 0's first, on the CPU; `counts` are how many each rank holds."""
     if not dist.is_initialized():
         return mine_ND
     padded = torch.zeros(max(counts), *mine_ND.shape[1:], dtype=mine_ND.dtype, device=message_device())

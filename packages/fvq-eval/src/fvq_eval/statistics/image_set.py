@@ -94,9 +94,7 @@ class ImageSetStatistics:
 
         Args:
             like: Whose kind of features they are; a mapping has the arguments of `describe`.
-            gaussians: By feature.
             numbers_N: int64, ascending, of the images whose features are here.
-            rows: Features of these images by name, (N, D).
         """
         self = cls.__new__(cls)
         if isinstance(like, ImageSetStatistics):
@@ -166,11 +164,7 @@ class ImageSetStatistics:
         self.extractor = None
 
     def gather_features(self, own_N: Tensor) -> None:
-        """Collect the features that are kept from all ranks, in order of the images' numbers.
-
-        Args:
-            own_N: Whether each image of this rank counts here, bool.
-        """
+        """Collect the features that are kept from all ranks, in order of number; `own_N` is whether an image counts here."""
         counts = all_gather_object(int(own_N.sum()))
         self.numbers = [gather_rows(self.numbers[0][own_N], counts)]
         self.rows = {name: [gather_rows(self.rows[name][0][own_N], counts)] for name in self.kept}
@@ -187,11 +181,7 @@ class ImageSetStatistics:
             self.rows[name] = [row_ND if order is None else row_ND[order]]
 
     def gaussian(self, name: str) -> Gaussian | None:
-        """Mean and covariance of a feature, kept with its factor; None if these statistics lack it.
-
-        Raises:
-            UserError: Fewer than two images.
-        """
+        """Mean and covariance of a feature, kept with its factor; None if these statistics lack it."""
         if name not in self.gaussians and name in self.moments:
             self.gaussians[name] = self.moments[name].gaussian()
         return self.gaussians.get(name)
@@ -205,9 +195,6 @@ class ImageSetStatistics:
 
     def subset(self, numbers: Collection[int] | Tensor) -> ImageSetStatistics:
         """Statistics of some of the images, such as one class, for the features that are kept.
-
-        Args:
-            numbers: Numbers of the images wanted.
 
         Raises:
             UserError: Features were not kept, or an image is not in the set.
@@ -232,11 +219,7 @@ class ImageSetStatistics:
         return ImageSetStatistics.finished(self, gaussians, wanted, rows)
 
     def with_features_of(self, other: ImageSetStatistics) -> ImageSetStatistics:
-        """These moments with the features of other images: a reference whose moments are of more images than are listed.
-
-        Raises:
-            UserError: The two are not of the same network.
-        """
+        """These moments with the features of other images: a reference whose moments are of more images than are listed."""
         check_comparable(self, other)
         gaussians = {name: found for name in MOMENTS if (found := self.gaussian(name)) is not None}
         rows = {name: row_ND for name in other.kept if (row_ND := other.features(name)) is not None}
@@ -246,7 +229,6 @@ class ImageSetStatistics:
         """Write an npz file; see `statistics_file`.
 
         Args:
-            path: The file.
             features: Also write the features that are kept of every image.
             note: Text for `statistics_file.read_note`.
         """

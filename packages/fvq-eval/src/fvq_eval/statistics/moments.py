@@ -39,7 +39,6 @@ class Moments:
     """Streaming sums of x and x x^T in float64, shifted so that no digits cancel.
 
     Args:
-        dim: Length D of a feature vector.
         shift_D: What is subtracted from every vector first, the mean of the reference for instance; by default the mean of
             the first batch.
     """
@@ -118,32 +117,20 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """(D,) float64.
-
-        Raises:
-            UserError: No vectors.
-        """
+        """(D,) float64."""
         self.need(1, 'mean')
         assert self.shift_D is not None
         return self.shift_D + self.sum_D / self.count
 
     @property
     def covariance(self) -> Tensor:
-        """(D, D) float64, with N - 1 below, as `numpy.cov` has it.
-
-        Raises:
-            UserError: Fewer than two vectors.
-        """
+        """(D, D) float64, with N - 1 below, as `numpy.cov` has it."""
         self.need(2, 'covariance')
         covariance_DD = self.products_DD - torch.outer(self.sum_D, self.sum_D) / self.count
         return covariance_DD / (self.count - 1)
 
     def gaussian(self) -> Gaussian:
-        """Mean and covariance on the CPU.
-
-        Raises:
-            UserError: Fewer than two vectors.
-        """
+        """Mean and covariance on the CPU."""
         return Gaussian(self.mean.cpu(), self.covariance.cpu(), self.count)
 
     def need(self, count: int, what: str) -> None:
@@ -152,12 +139,7 @@ class Moments:
 
 
 def sum_moments(moments: Mapping[str, Moments], shifts: Sequence[Mapping[str, Tensor | None]]) -> None:
-    """Sum moments over ranks, in place, about one shift.
-
-    Args:
-        moments: This rank's, by feature.
-        shifts: The shifts of every rank, by feature; rank 0's first.
-    """
+    """Sum moments over ranks, in place, about one shift; `shifts` are those of every rank, rank 0's first."""
     for name, each in moments.items():
         shift_D = next((shift[name] for shift in shifts if shift[name] is not None), None)
         if shift_D is not None:

@@ -52,9 +52,6 @@ def compare(
     images are left out, such as every distance of a single image.
 
     Args:
-        reference: The real images, or None.
-        samples: The generated or reconstructed images.
-        conventions: The choices that are free.
         preset: Name of the preset that pixels and conventions come from.
         protocol: What was done to the pixels, in words; every protocol starts with it.
         against: What the reference is, in words, for the protocols of scores that compare with it.

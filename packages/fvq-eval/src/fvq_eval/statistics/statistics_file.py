@@ -36,12 +36,7 @@ def write_statistics(
     """Write moments, features and a header that describes them; the file is whole or not there.
 
     Args:
-        path: The file, ending in `.npz`.
-        gaussians: By feature.
-        numbers_N: Numbers of the images whose features are given.
-        rows: Features of every image by name.
         kind: `extractor_name`, `provenance`, `fingerprint`, `logit_bias_C`.
-        note: Anything to find again.
     """
     bias_C = kind['logit_bias_C']
     header = {key: value for key, value in kind.items() if key != 'logit_bias_C'}
@@ -71,9 +66,6 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
 
     Returns:
         Gaussians by feature, numbers and features of images, and the kind.
-
-    Raises:
-        UserError: The file holds no statistics, broken ones, or pickled objects, which are never read.
     """
     header, names, arrays = read_header(path), npz_names(path), read_npz(path, is_statistic)
     if header and header.pop('sha256', None) != checksum(header, arrays):
@@ -102,11 +94,7 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a file; empty for a file of another program.
-
-    Raises:
-        UserError: It is not an npz file, another version wrote it, or its header is damaged.
-    """
+    """The header of a file; empty for a file of another program."""
     found = read_npz(path, lambda name: name == HEADER)
     if not found:
         return {}
@@ -142,11 +130,7 @@ def checksum(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str
 
 
 def checked(path: Path, key: str, mean: np.ndarray, covariance: np.ndarray, count: int | None) -> Gaussian:
-    """Mean and covariance as float64.
-
-    Raises:
-        UserError: Shapes that do not fit, or numbers that are not finite.
-    """
+    """Mean and covariance as float64."""
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise UserError(
             f"{path}: '{key}' {mean.shape} and its covariance {covariance.shape} do not fit; expected (D,) and (D, D)."
