@@ -34,165 +34,125 @@ COCO_VAL_IMAGES = 5000
 
 @dataclass
 class Report:
-    """What a check found.
+    """What a check found."""
 
-    Attributes:
-        lines: What to tell the user.
-        dataset: Config of the data set, without transforms.
-        train: Whether it is meant for training.
-    """
-
-    lines: list[str]
-    dataset: dict[str, Any]
-    train: bool
+    lines: list[str]  # what to tell the user
+    dataset: dict[str, Any]  # config of the data set, without transforms
+    train: bool  # whether it is meant for training
 
     def config_lines(self) -> list[str]:
         """The data loader to put into a config."""
         dataset = ', '.join(f'{key}={value!r}' for key, value in self.dataset.items())
-        if not self.train:
-            return [
-                'val_dataloader = dict(',
-                '    batch_size=32, num_workers=8, pin_memory=True,',
-                f"    dataset=dict({dataset}, transforms=[dict(type='ADMCenterCrop', size=256, upsample=True)]),",
-                ')',
+        split, batch_size = ('train', 16) if self.train else ('val', 32)
+        if self.train:
+            lines = [
+                f"    dataset=dict({dataset}, decoder='auto', transforms=[",
+                "        dict(type='ADMRandomCrop', size=256, upsample=True), dict(type='HorizontalFlip')]),",
             ]
-        return [
-            'train_dataloader = dict(',
-            '    batch_size=16, num_workers=8, pin_memory=True,',
-            f"    dataset=dict({dataset}, decoder='auto', transforms=[",
-            "        dict(type='ADMRandomCrop', size=256, upsample=True), dict(type='HorizontalFlip')]),",
-            ')',
-        ]
+        else:
+            lines = [f"    dataset=dict({dataset}, transforms=[dict(type='ADMCenterCrop', size=256, upsample=True)]),"]
+        start = [f'{split}_dataloader = dict(', f'    batch_size={batch_size}, num_workers=8, pin_memory=True,']
+        return [*start, *lines, ')']
+
+
+def folder_report(listing: FolderListing, where: str, train: bool, **options: Any) -> Report:
+    """A report on an `ImageFolder`, with what is left out or may be unintended, as training logs it."""
+    line = f'{listing.root}: {len(listing.images):,} images{where}'
+    dataset = dict(type='ImageFolder', root=os.path.abspath(listing.root), **options)
+    return Report([line, *(f'odd: {odd}' for odd in listing.odd())], dataset, train)
+
+
+def list_part(path: str, name: str) -> FolderListing:
+    """List the folder `name` in a folder, or the folder itself if there is none."""
+    path = expand_home(path)
+    inside = os.path.join(path, name)
+    return list_folder(inside if os.path.isdir(inside) else path)
 
 
 def check_imagenet(path: str, split: Literal['train', 'val']) -> Report:
     """A split of ImageNet (ILSVRC 2012): `train/<wnid>/*.JPEG`; `val` with or without class folders.
 
-    Args:
-        path: The folder of both splits, or of this one.
-        split: The split.
-
-    Raises:
-        UserError: Anything other than the complete set.
+    `path` is the folder of both splits, or of this one. Raises unless the set is complete, as the other checks do.
     """
-    path = expand_home(path)
-    inside = os.path.join(path, split)
-    listing = list_folder(inside if os.path.isdir(inside) else path)
-    root, expected = listing.root, IMAGENET[split]
+    listing = list_part(path, split)
+    flat = split == 'val' and not listing.classes
+    problem = imagenet_problem(listing, IMAGENET[split], flat)
+    if problem:
+        raise UserError(f'{listing.root}: {problem}')
+    where = ', no class folders' if flat else f' in {len(listing.classes):,} classes'
+    # Pixels as stored, as the released scripts for ImageNet read them.
+    return folder_report(listing, where, split == 'train', exif_orientation='ignore')
+
+
+def imagenet_problem(listing: FolderListing, expected: ImageNetSplit, flat: bool) -> str | None:
+    """What is wrong with a split of ImageNet, `flat` if its images are not in class folders; None if it is complete."""
     packed = [name for name in listing.archives if WNID.fullmatch(Path(name).stem)]
     if packed:
-        raise UserError(
-            f'{root}: {len(packed):,} class archives are still packed ({few(packed)}); unpack each into a folder of its '
+        return (
+            f'{len(packed):,} class archives are still packed ({few(packed)}); unpack each into a folder of its '
             'name, or use them as they are: docs/data.md, TarShards.'
         )
-    if split == 'val' and not listing.classes:
+    if flat:
+        found = set(listing.flat)
         wanted = {f'ILSVRC2012_val_{number:08d}.JPEG' for number in range(1, expected.images + 1)}
-        check_names(root, set(listing.flat), wanted)
-        return Report([f'{root}: {len(listing.images):,} images, no class folders', *odd(listing)], stored(root), False)
+        for names, what in ((wanted - found, 'missing'), (found - wanted, 'not of the set')):
+            if names:
+                return f'{len(found):,} images, expected {len(wanted):,}; {what}: {few(sorted(names))}.'
+        return None
     strange = [name for name in listing.classes if not WNID.fullmatch(name)]
     if strange:
-        raise UserError(
-            f'{root}: no ImageNet class (n and eight digits), and every folder takes a label: {few(strange)}; name the '
+        return (
+            f'no ImageNet class (n and eight digits), and every folder takes a label: {few(strange)}; name the '
             'folder that holds the classes, or move these away.'
         )
     if len(listing.classes) != expected.classes:
-        raise UserError(
-            f'{root}: {len(listing.classes):,} class folders, expected {expected.classes:,}; unpack them all.'
-        )
+        return f'{len(listing.classes):,} class folders, expected {expected.classes:,}; unpack them all.'
     if listing.flat:
-        raise UserError(
-            f'{root}: {len(listing.flat):,} images lie beside the class folders: {few(listing.flat)}; sort them in.'
-        )
+        return f'{len(listing.flat):,} images lie beside the class folders: {few(listing.flat)}; sort them in.'
     wrong = [f'{n} ({k})' for n, k in listing.classes.items() if not expected.smallest <= k <= expected.largest]
     if wrong or len(listing.images) != expected.images:
         which = f'; not between {expected.smallest} and {expected.largest}: {few(wrong)}' if wrong else ''
-        raise UserError(
-            f'{root}: {len(listing.images):,} images, expected {expected.images:,}{which}; unpack them again.'
-        )
-    line = f'{root}: {len(listing.images):,} images in {len(listing.classes):,} classes'
-    return Report([line, *odd(listing)], stored(root), split == 'train')
-
-
-def check_names(root: str, found: set[str], wanted: set[str]) -> None:
-    """Raise if a folder does not hold exactly these images.
-
-    Raises:
-        UserError: Naming images that are missing or do not belong there.
-    """
-    for names, what in ((wanted - found, 'missing'), (found - wanted, 'not of the set')):
-        if names:
-            raise UserError(f'{root}: {len(found):,} images, expected {len(wanted):,}; {what}: {few(sorted(names))}.')
+        return f'{len(listing.images):,} images, expected {expected.images:,}{which}; unpack them again.'
+    return None
 
 
 def check_coco(path: str) -> Report:
-    """COCO val2017: 5,000 images directly in `path/val2017`, or `path`.
-
-    Raises:
-        UserError: Anything other than the complete set.
-    """
-    path = expand_home(path)
-    inside = os.path.join(path, 'val2017')
-    listing = list_folder(inside if os.path.isdir(inside) else path)
+    """COCO val2017: 5,000 images directly in `path/val2017`, or `path`."""
+    listing = list_part(path, 'val2017')
+    strange = [name for name in listing.flat if not re.fullmatch(r'\d{12}\.jpg', name)] + list(listing.classes)
+    problem, count = None, len(listing.images)
     if not listing.flat and 'val2017.zip' in listing.archives:
-        raise UserError(f'{listing.root}: val2017.zip is still packed; unzip it there.')
-    strange = [name for name in listing.flat if not re.fullmatch(r'\d{12}\.jpg', name)]
-    if strange or listing.classes:
-        raise UserError(
-            f'{listing.root}: not of COCO val2017: {few([*strange, *listing.classes])}; name its own folder.'
-        )
-    if len(listing.images) != COCO_VAL_IMAGES:
-        raise UserError(
-            f'{listing.root}: {len(listing.images):,} images, expected {COCO_VAL_IMAGES:,}; unzip them again.'
-        )
-    return Report([f'{listing.root}: {len(listing.images):,} images', *odd(listing)], folder(listing.root), False)
+        problem = 'val2017.zip is still packed; unzip it there.'
+    elif strange:
+        problem = f'not of COCO val2017: {few(strange)}; name its own folder.'
+    elif count != COCO_VAL_IMAGES:
+        problem = f'{count:,} images, expected {COCO_VAL_IMAGES:,}; unzip them again.'
+    if problem:
+        raise UserError(f'{listing.root}: {problem}')
+    return folder_report(listing, '', train=False)
 
 
 def check_folder(path: str) -> Report:
-    """Any folder that `ImageFolder` takes.
-
-    Raises:
-        UserError: It does not hold an image.
-    """
-    path = expand_home(path)
-    listing = list_folder(path)
+    """Any folder that `ImageFolder` takes."""
+    listing = list_folder(expand_home(path))
     if not listing.images:
         left_out = ''.join(f'; {line}' for line in listing.odd())
-        raise UserError(f'{path}: no image ({", ".join(EXTENSIONS)}) in it{left_out}.')
-    line, counts = f'{path}: {len(listing.images):,} images', listing.classes.values()
-    if counts:
-        line += f' in {len(counts):,} class folders of {min(counts):,} to {max(counts):,}'
-    return Report([line, *odd(listing)], folder(path), True)
+        raise UserError(f'{listing.root}: no image ({", ".join(EXTENSIONS)}) in it{left_out}.')
+    counts = listing.classes.values()
+    where = f' in {len(counts):,} class folders of {min(counts):,} to {max(counts):,}' if counts else ''
+    return folder_report(listing, where, train=True)
 
 
 def check_tar(shards: str) -> Report:
-    """Tar shards; their index is cached, so that a run starts at once.
-
-    Raises:
-        UserError: See `TarShards`.
-    """
+    """Tar shards; their index is cached, so that a run starts at once."""
     shards = expand_home(shards)
     dataset = TarShards(shards)
     labelled = int((dataset.labels >= 0).sum())
     lines = [f'{shards}: {len(dataset):,} images in {len(dataset.shards):,} tar files, {labelled:,} with a label']
     if dataset.others:
         lines.append(f'odd: {dataset.others:,} members are neither image nor label, or hidden, and are left out')
-    names = [os.path.abspath(shards)] if os.path.exists(shards) else [shards]
-    return Report(lines, dict(type='TarShards', shards=names[0]), True)
-
-
-def odd(listing: FolderListing) -> list[str]:
-    """What is left out of a folder or may be unintended, as training logs it."""
-    return [f'odd: {line}' for line in listing.odd()]
-
-
-def folder(root: str) -> dict[str, Any]:
-    """The config of an image folder."""
-    return dict(type='ImageFolder', root=os.path.abspath(root))
-
-
-def stored(root: str) -> dict[str, Any]:
-    """The same with pixels as stored, ignoring EXIF orientation, as the released scripts for ImageNet read them."""
-    return dict(folder(root), exif_orientation='ignore')
+    named = os.path.abspath(shards) if os.path.exists(shards) else shards
+    return Report(lines, dict(type='TarShards', shards=named), True)
 
 
 def decode_some(dataset: ImageDataset, count: int) -> list[str]:
@@ -201,15 +161,14 @@ def decode_some(dataset: ImageDataset, count: int) -> list[str]:
     sides: list[int] = []
     unreadable: list[str] = []
     for sample in map(dataset.__getitem__, numbers):
-        unreadable += [
-            f'{name} ({reason})' for name, reason in zip(sample['unreadable'], sample['reasons'], strict=True)
-        ]
+        named = zip(sample['unreadable'], sample['reasons'], strict=True)
+        unreadable += [f'{name} ({reason})' for name, reason in named]
         if sample['image'] is not None:
             sides.append(min(sample['image'].shape[1:]))
-    line = f'decoded {len(numbers):,}, {len(unreadable):,} unreadable'
+    lines = [f'decoded {len(numbers):,}, {len(unreadable):,} unreadable']
     if sides:
-        small = sum(side < 256 for side in sides)
-        line += (
-            f'; short sides {min(sides)} to {max(sides)}, median {statistics.median_low(sides)}, {small:,} below 256'
-        )
-    return [line, *([f'odd: unreadable, and skipped by a run: {"; ".join(unreadable[:5])}'] if unreadable else [])]
+        median, small = statistics.median_low(sides), sum(side < 256 for side in sides)
+        lines[0] += f'; short sides {min(sides)} to {max(sides)}, median {median}, {small:,} below 256'
+    if unreadable:
+        lines.append(f'odd: unreadable, and skipped by a run: {"; ".join(unreadable[:5])}')
+    return lines

@@ -49,11 +49,7 @@ class RefusedImageError(UnreadableImageError):
 
 @contextmanager
 def decoding_errors() -> Iterator[None]:
-    """Turn whatever PIL raises into an `UnreadableImageError`.
-
-    Raises:
-        UnreadableImageError: The file is truncated or damaged.
-    """
+    """Turn whatever PIL raises into an `UnreadableImageError`."""
     try:
         yield
     except (UserError, MemoryError):
@@ -67,12 +63,7 @@ def decoding_errors() -> Iterator[None]:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of an image file.
-
-    Raises:
-        OSError: It cannot be read.
-        UnreadableImageError: It is a pipe or a device, or larger than `MAX_BYTES`.
-    """
+    """The bytes of an image file; an `UnreadableImageError` if it is a pipe, a device, or larger than `MAX_BYTES`."""
     # Opening a pipe would wait for someone to write to it.
     with open(path, 'rb', opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         status = os.fstat(file.fileno())
@@ -83,20 +74,13 @@ def read_file(path: str | Path) -> bytes:
 
 
 def check_bytes(size: int) -> None:
-    """Raise if a file is too large to be an image.
-
-    Raises:
-        RefusedImageError: It has more than `MAX_BYTES`.
-    """
+    """Raise if a file is too large to be an image."""
     if size > MAX_BYTES:
         raise RefusedImageError(f'it has {size:,} bytes, more than the {MAX_BYTES:,} that an image file may have.')
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Read the header of an image file; the pixels are decoded by `to_rgb`.
-
-    Args:
-        data: The whole file.
+    """Read the header of an image file from all of its bytes; the pixels are decoded by `to_rgb`.
 
     Raises:
         UnreadableImageError: Not a file of `FORMATS`, damaged, an animation, or larger than `MAX_PIXELS` or `MAX_ASPECT`.
@@ -105,22 +89,18 @@ def open_image(data: bytes) -> Image.Image:
     opener = next((Image.OPEN[name][0] for name in FORMATS if name in Image.OPEN and accepts(name, data)), None)
     if opener is None:
         known = what_it_is(data)
-        raise UnreadableImageError(
-            f'expected an image file, got {known}.' if known else damaged('cannot identify image file')
-        )
+        message = f'expected an image file, got {known}.' if known else damaged('cannot identify image file')
+        raise UnreadableImageError(message)
     if data.startswith(b'\x89PNG') and any(kind in data for kind in PNG_TEXT):
         data = without_text(data)
     with decoding_errors():
         # Not Image.open: its own limit of pixels is a warning from 89 million on and an error from 179 million on.
         image = cast(Image.Image, opener(io.BytesIO(data), ''))
+        has = f'it has {image.width}x{image.height} pixels, more than'
         if image.width * image.height > MAX_PIXELS:
-            raise RefusedImageError(
-                f'it has {image.width}x{image.height} pixels, more than the {MAX_PIXELS:,} that an image may have; shrink it.'
-            )
+            raise RefusedImageError(f'{has} the {MAX_PIXELS:,} that an image may have; shrink it.')
         if max(image.size) > MAX_ASPECT * min(image.size):
-            raise RefusedImageError(
-                f'it has {image.width}x{image.height} pixels, more than 1 to {MAX_ASPECT:,}; cut it up.'
-            )
+            raise RefusedImageError(f'{has} 1 to {MAX_ASPECT:,}; cut it up.')
         if image.format != 'MPO' and getattr(image, 'is_animated', False):  # MPO: a photo and its previews
             raise RefusedImageError('it has several frames or pages; write each picture into a file of its own.')
     return image
@@ -177,9 +157,6 @@ def to_rgb(image: Image.Image, exif_orientation: Orientation = 'apply') -> Image
         exif_orientation: `'apply'` rotates a photo as its EXIF tag says; `'ignore'` keeps it as stored, as
             `Image.open(path).convert('RGB')` of released scripts does.
 
-    Returns:
-        Mode RGB.
-
     Raises:
         UnreadableImageError: Damaged; floats, signed or 32-bit integers, whose range is unknown; or
             transparent pixels, whose colour depends on a background.
@@ -194,11 +171,10 @@ def to_rgb(image: Image.Image, exif_orientation: Orientation = 'apply') -> Image
             )
         image.load()
         if image.mode.startswith('I'):
-            rgb = high_bytes(image).convert('RGB')
+            image = high_bytes(image)
         elif has_alpha(image):
-            rgb = image.convert('RGBA').convert('RGB')
-        else:
-            rgb = image if image.mode == 'RGB' else image.convert('RGB')
+            image = image.convert('RGBA')
+        rgb = image if image.mode == 'RGB' else image.convert('RGB')
     turn = EXIF_TRANSPOSES.get(orientation(image)) if exif_orientation == 'apply' else None
     return rgb if turn is None else rgb.transpose(turn)
 
@@ -209,16 +185,11 @@ def decode(data: bytes, exif_orientation: Orientation = 'apply') -> Image.Image:
 
 
 def check_range(image: Image.Image) -> None:
-    """Raise if the pixels are of a type whose range of brightness is not known.
-
-    Raises:
-        RefusedImageError: Floats, or integers that are signed or have 32 bits.
-    """
-    formats = tiff_tag(image, SAMPLE_FORMAT, (1,))
+    """Raise if the range of brightness is not known: floats, and integers that are signed or have 32 bits."""
     got = None
     if image.mode == 'F':
         got = 'floats'
-    elif any(value not in UNSIGNED for value in formats):
+    elif any(value not in UNSIGNED for value in tiff_tag(image, SAMPLE_FORMAT, (1,))):
         got = 'signed integers'
     elif image.mode == 'I' and image.format != 'PPM':  # PIL scales PPM to 16 bits
         got = '32-bit integers'

@@ -25,7 +25,6 @@ class FolderListing:
     """The images of a folder, and what is left out.
 
     Attributes:
-        root: The folder.
         images: Path below the root and label of each image: those of class folders sorted by path, then those directly in
             the root, which have label -1.
         classes: Number of images by class folder, sorted by name. The label is the position in this order. A class folder
@@ -57,20 +56,18 @@ class FolderListing:
     def odd(self) -> list[str]:
         """What is left out, or may be unintended, in lines."""
         empty = [name for name, count in self.classes.items() if not count]
-        found = []
-        if empty:
-            found.append(f'{len(empty):,} class folders without an image still take a label: {few(empty)}')
-        if self.classes and self.flat:
-            found.append(f'{len(self.flat):,} images beside the class folders get the label -1: {few(self.flat)}')
-        if self.hidden:
-            found.append(f'{len(self.hidden):,} hidden files and folders are left out: {few(self.hidden)}')
-        if self.loops:
-            found.append(f'{len(self.loops):,} linked folders lead back and are left out: {few(self.loops)}')
+        kinds = [
+            (empty, 'class folders without an image still take a label'),
+            (self.flat if self.classes else [], 'images beside the class folders get the label -1'),
+            (self.hidden, 'hidden files and folders are left out'),
+            (self.loops, 'linked folders lead back and are left out'),
+        ]
+        found = [f'{len(names):,} {what}: {few(names)}' for names, what in kinds if names]
         if self.archives:
             found.append(f'archives are left out: {few(self.archives)}')
         if self.others:
-            kinds = few(f'{count:,} {kind}' for kind, count in self.others.most_common())
-            found.append(f'{self.others.total():,} files are not images and are left out: {kinds}')
+            others = few(f'{count:,} {extension}' for extension, count in self.others.most_common())
+            found.append(f'{self.others.total():,} files are not images and are left out: {others}')
         return found
 
 
@@ -117,13 +114,9 @@ def list_folder(root: str) -> FolderListing:
 
 
 def walk(listing: FolderListing, top: str, real_top: str, above: tuple[str, ...]) -> Iterator[str]:
-    """The images of a class folder, in no particular order; what is left out is added to the listing.
+    """The images of a class folder, in no particular order; what is left out is added to the listing of the root.
 
-    Args:
-        listing: The listing of the root.
-        top: Path of the class folder below the root.
-        real_top: Its real path.
-        above: Real paths of it and the folders above it.
+    `top` is the path of the class folder below the root, `above` holds the real paths of it and the folders above it.
     """
     linked = {real_top}
     folders = [(top, real_top, above)]
@@ -150,11 +143,7 @@ def walk(listing: FolderListing, top: str, real_top: str, above: tuple[str, ...]
 
 
 def scan(folder: str) -> list[os.DirEntry[str]]:
-    """The entries of a folder, sorted by name.
-
-    Raises:
-        UserError: It cannot be listed.
-    """
+    """The entries of a folder, sorted by name; raises if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)

@@ -31,9 +31,6 @@ class ImageDataset(Dataset):
         seed: Seed of the random transforms.
         exif_orientation: `'apply'` rotates photos upright as their EXIF tag says. `'ignore'` takes the pixels as stored,
             as the released training and evaluation scripts for ImageNet do.
-
-    Raises:
-        UserError: Transforms that cannot be combined like this.
     """
 
     def __init__(
@@ -43,10 +40,9 @@ class ImageDataset(Dataset):
         seed: int = 0,
         exif_orientation: Orientation = 'apply',
     ) -> None:
+        kind = type(self).__name__
         if exif_orientation not in ('apply', 'ignore'):
-            raise UserError(
-                f"{type(self).__name__}: exif_orientation must be 'apply' or 'ignore', got '{exif_orientation}'."
-            )
+            raise UserError(f"{kind}: exif_orientation must be 'apply' or 'ignore', got '{exif_orientation}'.")
         self.exif_orientation: Orientation = exif_orientation
         built = [TRANSFORMS.build(transform) for transform in transforms]
         names = ', '.join(type(transform).__name__ for transform in built) or 'none'
@@ -61,14 +57,14 @@ class ImageDataset(Dataset):
             crops = built and isinstance(built[0], ADMCrop)
             if not crops or not all(isinstance(transform, HorizontalFlip) for transform in built[1:]):
                 raise UserError(
-                    f"{type(self).__name__}: decoder='auto' needs an ADM crop as the first transform and nothing but "
-                    f"flips after it, got {names}; use decoder='pil'."
+                    f"{kind}: decoder='auto' needs an ADM crop as the first transform and nothing but flips after it, "
+                    f"got {names}; use decoder='pil'."
                 )
             from .jpeg import JPEGCrop  # importing torchvision takes seconds, and loading a tokenizer does not need it
 
             self.jpeg_crop = JPEGCrop(built.pop(0), exif_orientation)
         elif decoder != 'pil':
-            raise UserError(f"{type(self).__name__}: decoder must be 'pil' or 'auto', got '{decoder}'.")
+            raise UserError(f"{kind}: decoder must be 'pil' or 'auto', got '{decoder}'.")
         self.transforms, self.seed = built, seed
 
     def __len__(self) -> int:
@@ -83,19 +79,11 @@ class ImageDataset(Dataset):
         raise NotImplementedError
 
     def read(self, number: int) -> bytes:
-        """The bytes of an image file.
-
-        Raises:
-            OSError: It cannot be read.
-        """
+        """The bytes of an image file; an OSError if it cannot be read."""
         raise NotImplementedError
 
     def data(self, number: int) -> bytes:
-        """`read`, with its failure as an `UnreadableImageError`.
-
-        Raises:
-            UnreadableImageError: The file cannot be read.
-        """
+        """`read`, with its failure as an `UnreadableImageError`."""
         try:
             return self.read(number)
         except OSError as error:
@@ -105,27 +93,24 @@ class ImageDataset(Dataset):
         """The image at an index, or in training at (index, position in the data order).
 
         An unreadable image is reported; in training the next readable neighbour takes its place.
-
-        Raises:
-            IndexError: Past the last image.
         """
         check_index(self, index)
         first, position = index if isinstance(index, tuple) else (index, index)
-        unreadable: list[str] = []
         reasons: list[str] = []
+        sample = Sample(image=None, label=-1, unreadable=[], reasons=reasons, error=None)
         for step in range(MAX_SUBSTITUTES if isinstance(index, tuple) else 1):
             number = (first + step) % len(self)
-            name, label = self.name(number), self.label(number)
             try:
-                image, flip = self._load(self.data(number), sample_rng(self.seed, position))
+                sample['image'], sample['flip'] = self._load(self.data(number), sample_rng(self.seed, position))
             except UnreadableImageError as error:
-                unreadable.append(name)
+                sample['unreadable'].append(self.name(number))
                 reasons.append(str(error))
+                continue
             except UserError as error:  # not because of the file
-                return Sample(image=None, label=label, unreadable=unreadable, reasons=reasons, error=f'{name}: {error}')
-            else:
-                return Sample(image=image, label=label, unreadable=unreadable, reasons=reasons, error=None, flip=flip)
-        return Sample(image=None, label=-1, unreadable=unreadable, reasons=reasons, error=None)
+                sample['error'] = f'{self.name(number)}: {error}'
+            sample['label'] = self.label(number)
+            break
+        return sample
 
     def _load(self, data: bytes, rng: random.Random) -> tuple[Tensor, bool]:
         """The transformed image, uint8 (3, H, W), and whether the device should mirror it."""

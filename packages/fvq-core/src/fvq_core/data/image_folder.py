@@ -25,14 +25,8 @@ class ImageFolder(ImageDataset):
     Args:
         root: The folder. Class folders give labels; images directly in it have label -1. See `list_folder` for what is
             left out.
-        transforms: See `ImageDataset`.
         list_file: A text file of paths relative to `root`, one per line, optionally with a label; see `read_list`.
-        decoder: See `ImageDataset`.
-        seed: Seed of the random transforms.
-        exif_orientation: See `ImageDataset`.
-
-    Raises:
-        UserError: The folder or the list does not exist, or is empty.
+        transforms, decoder, seed, exif_orientation: See `ImageDataset`.
     """
 
     def __init__(
@@ -59,18 +53,12 @@ class ImageFolder(ImageDataset):
         self.labels = np.array([label for _, label in entries], dtype=np.int64)
 
     def list_root(self) -> list[tuple[str, int]]:
-        """Path and label of every image below the root; what is left out is logged.
-
-        Raises:
-            UserError: There are no images.
-        """
+        """Path and label of every image below the root; what is left out is logged."""
         listing = list_folder(self.root)
         odd = '; '.join(listing.odd())
         if not listing.images:
-            hint = '; TarShards reads tar files' if listing.tars else ''
-            raise UserError(
-                f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {self.root}{f": {odd}" if odd else ""}{hint}.'
-            )
+            why = (f': {odd}' if odd else '') + ('; TarShards reads tar files' if listing.tars else '')
+            raise UserError(f'ImageFolder: no image ({", ".join(EXTENSIONS)}) in {self.root}{why}.')
         if odd:
             warn_left_out(f'{self.root}: {odd}')
         return listing.images

@@ -11,29 +11,19 @@ from .folder_listing import few, list_folder
 
 
 def source_config(path: str) -> dict[str, Any]:
-    """The config of the images that a path names.
-
-    Args:
-        path: A folder of images, a folder of .tar files, or a .tar path or pattern.
-
-    Returns:
-        The config of an `ImageFolder` or `TarShards`, without transforms.
-
-    Raises:
-        UserError: A folder of both images and tar files.
-    """
+    """The config, without transforms, of a folder of either images or .tar files, or of a .tar path or pattern."""
     path = expand_home(path)
     if not os.path.isdir(path):
-        is_tar = path.lower().endswith('.tar') and (path.endswith('.tar') or os.path.isfile(path))
-        return dict(type='TarShards', shards=path) if is_tar else dict(type='ImageFolder', root=path)
-    with os.scandir(path) as entries:
-        if not any(entry.name.lower().endswith('.tar') for entry in entries):
-            return dict(type='ImageFolder', root=path)  # which lists it, so that a large one is listed once
-    listing = list_folder(path)
-    if listing.images and listing.tars:
-        raise UserError(
-            f'{path}: expected images or tar files, got both: {len(listing.images):,} images ({listing.images[0][0]}, ...) and '
-            f'{len(listing.tars):,} tar files ({few(listing.tars)}); move one kind away, or name the tar files: '
-            f"'{os.path.join(path, '*.tar')}'."
-        )
-    return dict(type='TarShards', shards=path) if listing.tars else dict(type='ImageFolder', root=path)
+        is_tar = path.endswith('.tar') or (path.lower().endswith('.tar') and os.path.isfile(path))
+    elif not any(name.lower().endswith('.tar') for name in os.listdir(path)):
+        is_tar = False  # without `list_folder`, so that a large folder is listed once
+    else:
+        listing = list_folder(path)
+        if listing.images and listing.tars:
+            raise UserError(
+                f'{path}: expected images or tar files, got both: {len(listing.images):,} images '
+                f'({listing.images[0][0]}, ...) and {len(listing.tars):,} tar files ({few(listing.tars)}); move one kind '
+                f"away, or name the tar files: '{os.path.join(path, '*.tar')}'."
+            )
+        is_tar = bool(listing.tars)
+    return dict(type='TarShards', shards=path) if is_tar else dict(type='ImageFolder', root=path)

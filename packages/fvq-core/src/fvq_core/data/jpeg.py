@@ -23,26 +23,13 @@ class JPEGCrop:
     2 of 255. PIL handles what torchvision does differently: grey and CMYK files, halving by a box filter, which ADM
     does to large images, images more than twice as high as wide, of which Pillow 13 filters the columns first, and photos that
     their EXIF tag rotates.
-
-    Args:
-        crop: The crop.
-        exif_orientation: See `to_rgb`.
     """
 
     def __init__(self, crop: ADMCrop, exif_orientation: Orientation = 'apply') -> None:
         self.crop, self.exif_orientation = crop, exif_orientation
 
     def __call__(self, opened: Image.Image, data: bytes, rng: random.Random) -> Image.Image | Tensor:
-        """Crop.
-
-        Args:
-            opened: The file from `open_image`; its pixels are decoded only if torchvision cannot be used.
-            data: The whole file.
-            rng: The random source of the sample.
-
-        Returns:
-            RGB; uint8 (3, size, size) from torchvision, an image from PIL.
-        """
+        """Crop `data`, a whole file, of which `open_image` gave `opened`; uint8 (3, size, size) if torchvision could."""
         if self.exif_orientation == 'apply' and orientation(opened) != 1:
             return self.crop(to_rgb(opened), rng)
         window = self.crop.window(opened.width, opened.height, rng)

@@ -25,9 +25,7 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
     start with # and do not end in an image's extension. Files are UTF-8, or UTF-16 with a byte-order mark; line ends may be
     those of any system. A backslash stands for / unless a file's name contains it.
 
-    Args:
-        list_file: Path of the list.
-        root: The folder of the images; a few of them are looked up, and lines that are ambiguous.
+    A few of the images are looked up in `root`, and lines that are ambiguous.
 
     Returns:
         Path and label (-1 without one) of each image, in the order of the file.
@@ -51,10 +49,10 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
         if label is not None:
             first = first or (comma, number)
             if first[0] != comma:
-                kinds = {True: 'a comma', False: 'a space'}
+                this, that = ('a comma', 'a space') if comma else ('a space', 'a comma')
                 raise UserError(
-                    f'{list_file}: line {number}: the label comes after {kinds[comma]}, that of line {first[1]} after '
-                    f'{kinds[first[0]]}; use one of them.'
+                    f'{list_file}: line {number}: the label comes after {this}, that of line {first[1]} after {that}; '
+                    'use one of them.'
                 )
         entries.append((found, -1 if label is None else label))
     probed = [path for path, _ in entries[:: max(1, len(entries) // CHECKED_IMAGES)]]
@@ -67,11 +65,7 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
 
 
 def split_lines(list_file: str) -> list[bytes]:
-    """The lines of a text file, as bytes: UTF-8, or whatever encoding file names have.
-
-    Raises:
-        UserError: It is not a text file.
-    """
+    """The lines of a text file, as bytes: UTF-8, or whatever encoding file names have."""
     data = read_bounded(list_file, MAX_BYTES, 'name a text file')
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from mmengine.dist import get_dist_info
-from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
+from torch.utils.data import DataLoader, Dataset
 
 from ..config.schema import LOADER
 from ..errors import UserError, nearest_hint
@@ -15,13 +15,6 @@ from ..registry import DATASETS
 from ..registry.argument_types import check
 from .sample import collate_samples
 from .seekable_sampler import SeekableSampler
-
-
-class _Strided(SubsetRandomSampler):
-    """The indices of one rank in order, without padding, so that no image is counted twice."""
-
-    def __iter__(self):
-        return iter(self.indices)
 
 
 def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
@@ -52,13 +45,9 @@ def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
 
 
 class Loader(DataLoader):
-    """A `DataLoader` that knows how many of its images may be unreadable.
+    """A `DataLoader` that knows how many of its images may be unreadable."""
 
-    Attributes:
-        max_unreadable: Largest tolerated share, in [0, 1].
-    """
-
-    max_unreadable: float = 0.1
+    max_unreadable: float = 0.1  # largest tolerated share, in [0, 1]
 
 
 def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> Loader:
@@ -70,14 +59,12 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> Loader:
             `max_unreadable` (largest tolerated share of unreadable images, default 0.1).
         seed: Seed of the data order and of random transforms.
         train: Which of the two.
-
-    Raises:
-        UserError: See `build_dataset`.
     """
     dataset = build_dataset(cfg, seed)
     rank, world_size = get_dist_info()
     sized = cast(Sized, dataset)
-    sampler = SeekableSampler(sized, seed=seed) if train else _Strided(range(rank, len(sized), world_size))
+    # Evaluation: without padding, so that no image is counted twice.
+    sampler = SeekableSampler(sized, seed=seed) if train else range(rank, len(sized), world_size)
     workers = cfg.get('num_workers', 0)
     loader = Loader(
         dataset,

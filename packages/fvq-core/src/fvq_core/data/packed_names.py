@@ -13,14 +13,11 @@ class PackedNames:
 
     Loader processes share the memory of their parent until someone writes to it, and Python writes to an object whenever
     it is read, to count references: a list of a million names would be copied into every worker, page by page.
-
-    Args:
-        text: The encoded strings, one after another, uint8.
-        ends: Index behind the last byte of each, int64.
     """
 
     def __init__(self, text: np.ndarray, ends: np.ndarray) -> None:
-        self.text, self.ends = text, ends
+        self.text = text  # the encoded strings, one after another, uint8
+        self.ends = ends  # index behind the last byte of each, int64
 
     @classmethod
     def pack(cls, names: Iterable[str]) -> PackedNames:

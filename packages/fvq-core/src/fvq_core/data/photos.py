@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -18,7 +17,12 @@ from .sample import Sample, check_index, sample_rng
 RIGHT_QUARTER = 3  # held out for evaluation by default
 
 
-def _photo_sources() -> dict[str, Callable[[], np.ndarray]]:
+PHOTO_NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'motorcycle', 'hubble', 'ihc', 'retina', 'china', 'flower')
+
+
+@lru_cache(maxsize=1)
+def load_photos() -> dict[str, np.ndarray]:
+    """The photographs by name, uint8 (H, W, 3)."""
     try:
         from skimage import data
         from sklearn.datasets import load_sample_image
@@ -26,28 +30,12 @@ def _photo_sources() -> dict[str, Callable[[], np.ndarray]]:
         raise UserError(
             f'the bundled photos need scikit-image and scikit-learn ({error}); pip install "fvq-core[photos]".'
         ) from error
-    return {
-        'astronaut': data.astronaut,
-        'chelsea': data.chelsea,
-        'coffee': data.coffee,
-        'rocket': data.rocket,
-        'motorcycle': lambda: data.stereo_motorcycle()[0],
-        'hubble': data.hubble_deep_field,
-        'ihc': data.immunohistochemistry,
-        'retina': data.retina,
-        'china': lambda: load_sample_image('china.jpg'),
-        'flower': lambda: load_sample_image('flower.jpg'),
-    }
-
-
-PHOTO_NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'motorcycle', 'hubble', 'ihc', 'retina', 'china', 'flower')
-
-
-@lru_cache(maxsize=1)
-def load_photos() -> dict[str, np.ndarray]:
-    """The photographs by name, uint8 (H, W, 3)."""
-    sources = _photo_sources()
-    return {name: np.ascontiguousarray(sources[name]()[..., :3]) for name in PHOTO_NAMES}
+    photos = [
+        *(data.astronaut(), data.chelsea(), data.coffee(), data.rocket(), data.stereo_motorcycle()[0]),
+        *(data.hubble_deep_field(), data.immunohistochemistry(), data.retina()),
+        *(load_sample_image('china.jpg'), load_sample_image('flower.jpg')),
+    ]
+    return {name: np.ascontiguousarray(photo[..., :3]) for name, photo in zip(PHOTO_NAMES, photos, strict=True)}
 
 
 def held_out_columns(width: int, quarter: int) -> tuple[int, int]:
@@ -71,8 +59,7 @@ def shrunk(photo: np.ndarray, scale: float) -> np.ndarray:
     """A photo shrunk by a factor, with a box filter; unchanged if the factor is 1 or more."""
     if scale >= 1.0:
         return photo
-    height, width = photo.shape[:2]
-    size = (round(width * scale), round(height * scale))
+    size = (round(photo.shape[1] * scale), round(photo.shape[0] * scale))
     return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX))
 
 

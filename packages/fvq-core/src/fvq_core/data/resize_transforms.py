@@ -7,34 +7,12 @@ pair of transforms.
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
 from ..registry import TRANSFORMS
-
-
-class SquareCrop:
-    """A centred square of `size` pixels, without randomness.
-
-    Args:
-        size: Side of the crop in pixels.
-    """
-
-    def __init__(self, size: int) -> None:
-        if size < 1:
-            raise UserError(f'{type(self).__name__}: size must be 1 or more, got {size}.')
-        self.size = size
-
-    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        raise NotImplementedError
-
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """64-pixel crops."""
-        return dict(size=64)
+from .transforms import SquareCrop
 
 
 @TRANSFORMS.register_module()
@@ -79,10 +57,7 @@ class OpenCVCenterCrop(SquareCrop):
 
 def cut_center(image: Image.Image, size: int) -> Image.Image:
     """torchvision's centre crop: smaller images are padded with black, half pixels are rounded to even."""
-    missing_x, missing_y = max(size - image.width, 0), max(size - image.height, 0)
-    if missing_x or missing_y:
-        padded = Image.new(image.mode, (image.width + missing_x, image.height + missing_y))
-        padded.paste(image, (missing_x // 2, missing_y // 2))
-        image = padded
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    extra_x, extra_y = image.width - size, image.height - size
+    left = round(extra_x / 2) if extra_x > 0 else int(extra_x / 2)  # PIL fills what lies outside the image with black
+    top = round(extra_y / 2) if extra_y > 0 else int(extra_y / 2)
     return image.crop((left, top, left + size, top + size))

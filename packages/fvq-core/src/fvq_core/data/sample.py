@@ -44,11 +44,7 @@ def sample_rng(seed: int, position: int) -> random.Random:
 
 
 def check_index(dataset: Sized, index: int | tuple[int, int]) -> None:
-    """Raise if an index is out of range; otherwise `for sample in dataset` would not end.
-
-    Raises:
-        IndexError: It is out of range.
-    """
+    """Raise an IndexError if an index is out of range; otherwise `for sample in dataset` would not end."""
     number = index[0] if isinstance(index, tuple) else index
     if not -len(dataset) <= number < len(dataset):
         raise IndexError(f'{type(dataset).__name__}: there are {len(dataset)} samples, got index {number}')
@@ -61,9 +57,8 @@ def collate_samples(samples: list[Sample]) -> dict[str, Any]:
     sizes = {tuple(image.shape) for image, _ in read}
     error = next((sample['error'] for sample in samples if sample['error']), None)
     if len(sizes) > 1 and error is None:
-        error = (
-            f'images of one batch differ in size ({", ".join(map(str, sorted(sizes)))}); add a crop to the transforms.'
-        )
+        shapes = ', '.join(map(str, sorted(sizes)))
+        error = f'images of one batch differ in size ({shapes}); add a crop to the transforms.'
     return {
         'images': torch.stack([image for image, _ in read]) if read and error is None else None,
         'labels': torch.tensor([sample['label'] for _, sample in read], dtype=torch.int64),
@@ -80,7 +75,6 @@ class UnreadableImages:
     Args:
         dataset_size: Number of files.
         allowed: Largest tolerated share of unreadable files.
-        logger: Where each is logged.
     """
 
     def __init__(self, dataset_size: int, allowed: float, logger: Any) -> None:
@@ -106,13 +100,9 @@ class UnreadableImages:
         return batch.get('images', batch.get('codes')) is not None
 
     def check_share(self, unreadable: int) -> None:
-        """Raise if too many files are unreadable.
+        """Raise if more than `allowed` files are unreadable, or all of them: training would wait for an image forever.
 
-        Args:
-            unreadable: Number of distinct unreadable files, of this rank or of all.
-
-        Raises:
-            UserError: More than `allowed`, or all of them, with which training would wait for an image forever.
+        `unreadable` is the number of distinct unreadable files, of this rank or of all.
         """
         last = f', the last is {self.last}' if self.last else ''
         if 0 < unreadable == self.dataset_size:

@@ -31,23 +31,14 @@ logger = logging.getLogger('fvq')
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """The images of one tar file in its order.
-
-    Attributes:
-        names: Names of the members.
-        labels: int64, -1 without a `.cls` member.
-        offsets: int64, position of the first byte of each in the tar file.
-        sizes: int64, in bytes.
-        others: Number of members that are neither image nor label, or hidden; see `is_hidden`.
-        examples: Names of the first few of them.
-    """
+    """The images of one tar file in its order."""
 
     names: PackedNames
-    labels: np.ndarray
-    offsets: np.ndarray
-    sizes: np.ndarray
-    others: int
-    examples: tuple[str, ...]
+    labels: np.ndarray  # int64, -1 without a `.cls` member
+    offsets: np.ndarray  # int64, position of the first byte of each in the tar file
+    sizes: np.ndarray  # int64, in bytes
+    others: int  # number of members that are neither image nor label, or hidden; see `is_hidden`
+    examples: tuple[str, ...]  # names of the first few of them
 
 
 class BoundedReader(io.BufferedReader):
@@ -104,14 +95,10 @@ def scan_shard(path: str) -> ShardIndex:
             end = tar.offset
         check_end(path, end, len(images))
     except tarfile.ReadError as error:
+        problem = f'not a tar file, or is truncated after {len(images)} images ({error}); fetch or write it again.'
         if is_compressed(path):
-            raise UserError(
-                f'TarShards: {path} is compressed, so that nothing in it can be reached by its offset; decompress it.'
-            ) from error
-        raise UserError(
-            f'TarShards: {path} is not a tar file, or is truncated after {len(images)} images ({error}); '
-            'fetch or write it again.'
-        ) from error
+            problem = 'compressed, so that nothing in it can be reached by its offset; decompress it.'
+        raise UserError(f'TarShards: {path} is {problem}') from error
     except UserError:
         raise
     except (OSError, MemoryError, *BAD_VALUE_ERRORS) as error:  # impossible sizes, an endless chain of headers
@@ -127,24 +114,17 @@ def scan_shard(path: str) -> ShardIndex:
 
 
 def check_end(path: str, end: int, images: int) -> None:
-    """Raise if the last header of a tar file is not followed by zeros; `tarfile` accepts any end of file.
-
-    Raises:
-        UserError: Images may be missing.
-    """
+    """Raise if the last header of a tar file is not followed by zeros; `tarfile` accepts any end of file."""
     with open(path, 'rb') as file:
         file.seek(end)
         tail = file.read(TAIL_BYTES)
-    if not tail or (len(tail) < tarfile.BLOCKSIZE and tail.strip(b'\0')):
-        raise UserError(
-            f'TarShards: {path} is truncated: it stops without an end mark after {images} images; '
-            'fetch or write it again.'
-        )
-    if tail.strip(b'\0'):
-        raise UserError(
-            f'TarShards: {path} is damaged, or several tars in one: after {images} images, at byte {end}, there is '
-            'no header, and yet more data; write it again.'
-        )
+    if tail and not tail.strip(b'\0'):
+        return
+    problem = f'truncated: it stops without an end mark after {images} images; fetch or write it again.'
+    if len(tail) >= tarfile.BLOCKSIZE:
+        several = f'several tars in one: after {images} images, at byte {end}, there is no header, and yet more data'
+        problem = f'damaged, or {several}; write it again.'
+    raise UserError(f'TarShards: {path} is {problem}')
 
 
 def read_label(path: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
@@ -174,9 +154,6 @@ def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
     """The index of every shard, scanned if the cache has none for this path, size and modification time.
 
     A cache that cannot be written costs a warning: the next start scans again.
-
-    Raises:
-        UserError: See `scan_shard`.
     """
     indexes, writable = [], True
     for path in paths:

@@ -25,22 +25,16 @@ MAX_OPEN_FILES = 64  # per process; the limit of the system is often 1,024
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a{08..10}b` to a08b, a09b, a10b, and `{x,y}` to both: as in a shell and in WebDataset.
-
-    Raises:
-        UserError: A range that runs backwards.
-    """
+    """`a{08..10}b` to a08b, a09b, a10b, and `{x,y}` to both: as in a shell and in WebDataset."""
     pieces = re.split(r'\{([^{}]*)\}', pattern)
     choices = [[piece] for piece in pieces]
     for number in range(1, len(pieces), 2):
-        ends = re.fullmatch(r'(\d+)\.\.(\d+)', pieces[number])
-        if ends is None:
-            choices[number] = pieces[number].split(',')
-            continue
-        first, last = ends.groups()
-        if int(first) > int(last):
-            raise UserError(f'TarShards: {{{pieces[number]}}} in {pattern} runs backwards.')
-        choices[number] = [f'{value:0{len(first)}d}' for value in range(int(first), int(last) + 1)]
+        choices[number] = pieces[number].split(',')
+        if ends := re.fullmatch(r'(\d+)\.\.(\d+)', pieces[number]):
+            first, last = map(int, ends.groups())
+            if first > last:
+                raise UserError(f'TarShards: {{{pieces[number]}}} in {pattern} runs backwards.')
+            choices[number] = [f'{value:0{len(ends[1])}d}' for value in range(first, last + 1)]
     return [''.join(chosen) for chosen in itertools.product(*choices)]
 
 
@@ -48,20 +42,19 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
     """The tar files that a folder, a path, a pattern or a list of these names, in order.
 
     A pattern may have braces, and wildcards in the file name, which skip hidden files. Images beside the tar files of a folder
-    are not read; they are logged.
-
-    Raises:
-        UserError: One does not exist, or there is none.
+    are not read; they are logged. Raises if one does not exist, or there is none.
     """
     found: list[str] = []
-    for pattern in map(
-        expand_home, shards if isinstance(shards, Sequence) and not isinstance(shards, str) else [shards]
-    ):
+    patterns = shards if isinstance(shards, Sequence) and not isinstance(shards, str) else [shards]
+    for pattern in map(expand_home, patterns):
         if os.path.isdir(pattern):
-            found += tars_of_folder(pattern)
-            continue
-        for path in [pattern] if os.path.exists(pattern) else expand_braces(pattern):
-            found += [path] if os.path.exists(path) else wildcards(path) or [path]
+            listing = list_folder(pattern)
+            if listing.images:
+                warn_left_out(f'{pattern}: {len(listing.images):,} images beside the tar files are left out')
+            found += [os.path.join(pattern, name) for name in listing.tars]
+        else:
+            for path in [pattern] if os.path.exists(pattern) else expand_braces(pattern):
+                found += [path] if os.path.exists(path) else wildcards(path) or [path]
     if not found:
         raise UserError(f'TarShards: no .tar file in {shards}.')
     missing = [path for path in found if not os.path.isfile(path)]
@@ -70,20 +63,11 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
     return [os.path.abspath(path) for path in found]
 
 
-def tars_of_folder(folder: str) -> list[str]:
-    """The tar files directly in a folder, sorted."""
-    listing = list_folder(folder)
-    if listing.images:
-        warn_left_out(f'{folder}: {len(listing.images):,} images beside the tar files are left out')
-    return [os.path.join(folder, name) for name in listing.tars]
-
-
 def wildcards(path: str) -> list[str]:
     """The files that match a path with wildcards in its last part, sorted."""
     folder, name = Path(path).parent, Path(path).name
-    if not name:
-        return []
-    return sorted(str(file) for file in folder.glob(name) if name.startswith('.') or not is_hidden(file.name))
+    files = folder.glob(name) if name else ()
+    return sorted(str(file) for file in files if name.startswith('.') or not is_hidden(file.name))
 
 
 class OpenFiles:
@@ -96,11 +80,7 @@ class OpenFiles:
         self.descriptors: OrderedDict[str, int] = OrderedDict()
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        """Bytes of a file.
-
-        Raises:
-            OSError: It cannot be opened, or ends too early.
-        """
+        """Bytes of a file; an OSError if it cannot be opened or ends too early."""
         if path not in self.descriptors:
             self.descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             if len(self.descriptors) > MAX_OPEN_FILES:
@@ -129,13 +109,10 @@ class TarShards(ImageDataset):
 
     Args:
         shards: A folder of .tar files, a path, a pattern such as `train-{000000..000146}.tar` or `n*.tar`, or a list.
-        transforms: See `ImageDataset`.
         labels: `'cls'` takes them from the .cls members, -1 without one; `'shard'` is the number of the tar, for one tar
             per class as in ImageNet's archive.
         index_dir: Where the index is cached; default `fvq/tar_index` in the user's cache folder.
-        decoder: See `ImageDataset`.
-        seed: Seed of the random transforms.
-        exif_orientation: See `ImageDataset`.
+        transforms, decoder, seed, exif_orientation: See `ImageDataset`.
 
     Raises:
         UserError: A tar is missing, truncated, damaged or compressed, or none holds an image.

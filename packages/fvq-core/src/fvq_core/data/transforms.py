@@ -54,7 +54,24 @@ def cut(image: Image.Image, window: Window) -> Image.Image:
     return image.crop((window.left, window.top, window.left + window.size, window.top + window.size))
 
 
-class ADMCrop:
+class SquareCrop:
+    """A crop of `size` by `size` pixels."""
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise UserError(f'{type(self).__name__}: size must be 1 or more, got {size}.')
+        self.size = size
+
+    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
+        raise NotImplementedError
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """64-pixel crops."""
+        return dict(size=64)
+
+
+class ADMCrop(SquareCrop):
     """A square crop of the shrunk image; a subclass chooses its position.
 
     Args:
@@ -64,19 +81,14 @@ class ADMCrop:
     """
 
     def __init__(self, size: int, upsample: bool = False) -> None:
-        if size < 1:
-            raise UserError(f'{type(self).__name__}: size must be 1 or more, got {size}.')
-        self.size, self.upsample = size, upsample
+        super().__init__(size)
+        self.upsample = upsample
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         return cut(image, self.window(image.width, image.height, rng))
 
     def window(self, width: int, height: int, rng: random.Random) -> Window:
-        """The window of an image of this size.
-
-        Raises:
-            CropTooLargeError: The image is too small and `upsample` is False.
-        """
+        """The window of an image of this size; a `CropTooLargeError` if it is too small and `upsample` is False."""
         if min(width, height) < self.size and not self.upsample:
             raise CropTooLargeError(
                 f'{type(self).__name__}: the image is {width}x{height}, smaller than the '
@@ -86,11 +98,6 @@ class ADMCrop:
 
     def _window(self, width: int, height: int, rng: random.Random) -> Window:
         raise NotImplementedError
-
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """64-pixel crops."""
-        return dict(size=64)
 
 
 @TRANSFORMS.register_module()
@@ -109,10 +116,9 @@ class ADMRandomCrop(ADMCrop):
     The short side is drawn from ceil(size / max_fraction) to ceil(size / min_fraction), then the row, then the column.
 
     Args:
-        size: Side of the crop in pixels.
+        size, upsample: See `ADMCrop`.
         min_fraction: Smallest fraction of the short side that the crop covers.
         max_fraction: Largest fraction.
-        upsample: See `ADMCrop`.
     """
 
     def __init__(self, size: int, min_fraction: float = 0.8, max_fraction: float = 1.0, upsample: bool = False) -> None:
@@ -124,8 +130,7 @@ class ADMRandomCrop(ADMCrop):
         self.min_fraction, self.max_fraction = min_fraction, max_fraction
 
     def _window(self, width: int, height: int, rng: random.Random) -> Window:
-        shortest = math.ceil(self.size / self.max_fraction)
-        longest = math.ceil(self.size / self.min_fraction)
+        shortest, longest = math.ceil(self.size / self.max_fraction), math.ceil(self.size / self.min_fraction)
         halvings, width, height = shrunk_size(width, height, rng.randrange(shortest, longest + 1))
         top = rng.randrange(height - self.size + 1)
         left = rng.randrange(width - self.size + 1)
@@ -137,7 +142,6 @@ class HorizontalFlip:
     """Mirror with probability `p`.
 
     Args:
-        p: Probability.
         on_device: Only draw here; the batch carries the result as `flip`, and `fvq_core.images.device_images` mirrors.
             It must then be the last transform. Images are the same either way.
     """

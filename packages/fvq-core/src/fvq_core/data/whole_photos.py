@@ -22,9 +22,6 @@ class WholePhotos(Dataset):
         height: In pixels, a multiple of 16; the width follows, rounded to a multiple of 16.
         held_out: The quarter that training did not see, as `BundledPhotos` has it.
         seed: Unused.
-
-    Raises:
-        UserError: The height is not a multiple of 16.
     """
 
     caption = 'Each photo beside its reconstruction. The bar marks the quarter that training never saw.'

@@ -6,7 +6,8 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Literal
@@ -29,8 +30,7 @@ DAMAGED = (
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, column-major order and dtype from the start of `.npy` data; the stream is then at the first number.
 
-    Raises:
-        ValueError: It is not such a header, is one of objects, or has impossible sizes.
+    A header that is damaged or has impossible sizes is a ValueError.
     """
     try:
         version = np.lib.format.read_magic(stream)
@@ -53,11 +53,7 @@ def data_bytes(shape: Sequence[int], dtype: np.dtype) -> int:
 
 
 def map_npy(path: str | Path, mode: Literal['r', 'c'] = 'r') -> np.ndarray:
-    """The array of a `.npy` file, mapped into memory.
-
-    Args:
-        path: The file.
-        mode: `'r'` for a read-only array, `'c'` for one whose changes do not reach the file.
+    """The array of a `.npy` file, mapped into memory: read-only (`'r'`), or changes do not reach the file (`'c'`).
 
     Raises:
         ValueError: It is damaged, holds objects, or has fewer bytes than its header says. Callers name the file.
@@ -70,22 +66,14 @@ def map_npy(path: str | Path, mode: Literal['r', 'c'] = 'r') -> np.ndarray:
 
 
 def read_npy(path: str | Path) -> np.ndarray:
-    """The array of a small `.npy` file, read whole; faster than mapping it.
-
-    Raises:
-        ValueError, OSError: See `map_npy`.
-    """
+    """The array of a small `.npy` file, read whole; faster than mapping it. Raises as `map_npy` does."""
     shape, fortran, dtype, start = npy_position(path)
     flat = np.fromfile(path, dtype, math.prod(shape), offset=start)
     return flat.reshape(shape, order='F' if fortran else 'C')
 
 
 def npy_position(path: str | Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, column-major order and dtype of a `.npy` file, and the byte at which its numbers start.
-
-    Raises:
-        ValueError, OSError: See `map_npy`.
-    """
+    """Shape, column-major order and dtype of a `.npy` file, and the byte at which its numbers start."""
     size = size_of(path)
     with open(path, 'rb') as file:
         stream = io.BytesIO(file.read(MAX_HEADER))  # a header may claim gigabytes
@@ -99,44 +87,44 @@ def npy_position(path: str | Path) -> tuple[tuple[int, ...], bool, np.dtype, int
 
 
 def read_npz(path: str | Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
-    """Arrays of a `.npz` file by name.
-
-    Args:
-        path: The file.
-        wanted: Names of the arrays to read; of others only the names are read.
+    """Those arrays of a `.npz` file whose name is `wanted`, by name; of others only the names are read.
 
     Raises:
         UserError: It is missing, is not an npz, is damaged, holds objects, or would need far more memory than it has
             bytes.
     """
-    size = regular_size(path, 'name an .npz file')
+    with open_npz(path) as archive:
+        members = [each for each in archive.infolist() if wanted(each.filename.removesuffix('.npy'))]
+        check_ratio(sum(member.file_size for member in members), size_of(path))
+        return {each.filename.removesuffix('.npy'): read_member(archive, each) for each in members}
+
+
+def npz_names(path: str | Path) -> list[str]:
+    """The names of the arrays in a `.npz` file; raises as `read_npz` does."""
+    with open_npz(path) as archive:
+        return [name.removesuffix('.npy') for name in archive.namelist()]
+
+
+@contextmanager
+def open_npz(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """An `.npz` file; whatever is wrong with it becomes a UserError that names it."""
+    regular_size(path, 'name an .npz file')
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [each for each in archive.infolist() if wanted(each.filename.removesuffix('.npy'))]
-            total = sum(member.file_size for member in members)
-            check_ratio(total, size)
-            return {each.filename.removesuffix('.npy'): read_member(archive, each) for each in members}
+            yield archive
     except DAMAGED as error:
         reason = ' '.join(str(error).split())[:200]
         raise UserError(f'{path} cannot be read as npz: {reason}; write it again.') from error
 
 
 def check_ratio(unpacked: int, packed: int) -> None:
-    """Raise if arrays are small on the disk and huge in memory.
-
-    Raises:
-        ValueError: They are.
-    """
+    """Raise a ValueError if arrays are small on the disk and huge in memory."""
     if unpacked > max(FREE_BYTES, MAX_RATIO * packed):
         raise ValueError(f'{unpacked:,} bytes of arrays in a file of {packed:,}')
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """An array of a zip.
-
-    Raises:
-        ValueError: See `read_header`; or its size is not what its header says.
-    """
+    """An array of a zip; a ValueError as in `read_header`, or if its size is not what its header says."""
     with archive.open(member) as stream:
         shape, fortran, dtype = read_header(stream)
         if dtype.hasobject:
@@ -148,17 +136,3 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
             data += piece
     flat = np.frombuffer(data, dtype) if data else np.zeros(0, dtype)
     return flat.reshape(shape, order='F' if fortran else 'C')
-
-
-def npz_names(path: str | Path) -> list[str]:
-    """The names of the arrays in a `.npz` file.
-
-    Raises:
-        UserError: It is missing, or is not an npz.
-    """
-    regular_size(path, 'name an .npz file')
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix('.npy') for name in archive.namelist()]
-    except DAMAGED as error:
-        raise UserError(f'{path} cannot be read as npz: {" ".join(str(error).split())}; write it again.') from error

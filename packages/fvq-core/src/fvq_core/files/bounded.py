@@ -11,10 +11,6 @@ from ..errors import UserError
 def regular_size(path: str | Path, remedy: str) -> int:
     """The size of a file in bytes. Nothing is opened: opening a pipe would wait for its writer.
 
-    Args:
-        path: The file.
-        remedy: What to do about it, for messages.
-
     Raises:
         UserError: It does not exist, or is a folder, a pipe or a device.
     """
@@ -25,11 +21,7 @@ def regular_size(path: str | Path, remedy: str) -> int:
 
 
 def size_of(path: str | Path) -> int:
-    """`regular_size` for callers that name the file in their own messages.
-
-    Raises:
-        OSError: See `regular_size`.
-    """
+    """`regular_size` with an OSError, for callers that name the file in their own messages."""
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f'expected a file, got {"a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"}')
@@ -37,11 +29,7 @@ def size_of(path: str | Path) -> int:
 
 
 def read_bounded(path: str | Path, most: int, remedy: str) -> bytes:
-    """The contents of a file, which must not have more than `most` bytes.
-
-    Raises:
-        UserError: See `regular_size`; or it is too large, or cannot be read.
-    """
+    """The contents of a file; a UserError if it has more than `most` bytes, or cannot be read."""
     size = regular_size(path, remedy)
     if size > most:
         raise UserError(f'{path} cannot be read: it has {size:,} bytes, expected at most {most:,}; {remedy}.')

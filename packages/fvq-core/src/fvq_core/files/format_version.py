@@ -17,16 +17,11 @@ def check_format_version(found: Any, where: Any, remedy: str, version: int = FOR
         where: The file, for the message.
         remedy: What makes an older file again, as in `export it again with tools/export.py`.
         version: What this FVQ reads.
-
-    Raises:
-        UserError: Naming both versions and the remedy.
     """
     if type(found) is int and found == version:
         return
-    newer = type(found) is int and found > version
-    age = (
-        f'version {found} of a newer FVQ'
-        if newer
-        else f'version {1 if found is None else repr(found)} of an earlier FVQ'
-    )
-    raise UserError(f'{where} has {age}, this one reads version {version}; {"update FVQ" if newer else remedy}.')
+    if type(found) is int and found > version:
+        age, remedy = f'{found} of a newer', 'update FVQ'
+    else:
+        age = f'{1 if found is None else repr(found)} of an earlier'
+    raise UserError(f'{where} has version {age} FVQ, this one reads version {version}; {remedy}.')

@@ -17,12 +17,7 @@ DAMAGED = 'write it again'
 
 
 def parse_json(text: str | bytes, name: str, remedy: str = DAMAGED) -> Any:
-    """The value of a JSON text.
-
-    Args:
-        text: UTF-8 if bytes.
-        name: The file it is from, for messages.
-        remedy: What to do about it, for messages.
+    """The value of a JSON text from the file `name`; `remedy` is for messages.
 
     Raises:
         UserError: It is not JSON: cut short, not UTF-8, with a byte order mark, nested too deep, or with a number of
@@ -35,28 +30,21 @@ def parse_json(text: str | bytes, name: str, remedy: str = DAMAGED) -> Any:
     except UnicodeDecodeError as error:
         reason = f'byte {error.start} is not UTF-8'
     except json.JSONDecodeError as error:
-        mark = error.doc.startswith('\ufeff')
-        reason = 'it starts with a byte order mark' if mark else str(error)
-    except (ValueError, MemoryError) as error:
-        reason = 'a number has too many digits' if isinstance(error, ValueError) else 'it does not fit into memory'
+        reason = 'it starts with a byte order mark' if error.doc.startswith('\ufeff') else str(error)
+    except ValueError:
+        reason = 'a number has too many digits'
+    except MemoryError:
+        reason = 'it does not fit into memory'
     raise UserError(f'{name} is not valid JSON: {reason}; {remedy}.')
 
 
 def read_json_value(path: str | Path, remedy: str = DAMAGED) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        UserError: It is missing, not a file, larger than `MAX_BYTES`, or not valid JSON; see `parse_json`.
-    """
+    """The value in a JSON file; a UserError if it is missing, larger than `MAX_BYTES`, or not valid JSON."""
     return parse_json(read_bounded(path, MAX_BYTES, remedy), str(path), remedy)
 
 
 def read_json_object(path: str | Path, remedy: str = DAMAGED) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        UserError: See `read_json_value`; or it holds a list, text or a number.
-    """
+    """The object in a JSON file; a UserError as in `read_json_value`, or if it holds a list, text or a number."""
     found = read_json_value(path, remedy)
     if not isinstance(found, dict):
         raise UserError(f'{path}: expected a JSON object, got a {type(found).__name__}; {remedy}.')
@@ -72,11 +60,7 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write JSON, all or nothing; NaN and infinity, which are not JSON, become null.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
+    """Write JSON, all or nothing; NaN and infinity, which are not JSON, become null."""
     text = json.dumps(finite(document), indent=2, allow_nan=False)
     write_atomically(path, f'{text}\n'.encode(), 'What was there before is intact.', flush=False)
 

@@ -12,9 +12,6 @@ def expand_home(path: str | os.PathLike[str]) -> str:
     """A path that starts with `~` or `~name`, made absolute; others, and those of unknown users, unchanged.
 
     A shell does this, but not in a config and not within quotes.
-
-    Raises:
-        UserError: It is not a path.
     """
     if not isinstance(path, str | os.PathLike):
         raise UserError(f'expected a path, got {path!r}; give it as text.')
@@ -26,11 +23,7 @@ def expand_home(path: str | os.PathLike[str]) -> str:
 
 
 def check_parents(folder: Path) -> None:
-    """Raise if a folder cannot be made because a file is where one of the folders above it should be.
-
-    Raises:
-        UserError: Naming the file.
-    """
+    """Raise if a folder cannot be made because a file is where one of the folders above it should be."""
     above = next(path for path in folder.absolute().parents if path.exists())
     if not above.is_dir():
         raise UserError(f'{folder} cannot be made: {above} is a file; choose another folder.')

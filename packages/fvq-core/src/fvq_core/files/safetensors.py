@@ -21,10 +21,6 @@ DAMAGED = (SafetensorError, OSError, ValueError, LookupError, RuntimeError, Type
 def open_safetensors(path: str | Path, remedy: str = 'write it again') -> Iterator[Any]:
     """A safetensors file, mapped into memory; its `keys()` and `get_tensor(key)` read tensors on the CPU.
 
-    Args:
-        path: The file.
-        remedy: What to do about a damaged one, for messages.
-
     Raises:
         UserError: It is missing, not a file, or damaged, even if that shows only when a tensor is read.
     """
@@ -44,10 +40,6 @@ def open_safetensors(path: str | Path, remedy: str = 'write it again') -> Iterat
 
 
 def read_safetensors(path: str | Path, remedy: str = 'write it again') -> dict[str, Tensor]:
-    """All tensors of a safetensors file by name, on the CPU.
-
-    Raises:
-        UserError: See `open_safetensors`.
-    """
+    """All tensors of a safetensors file by name, on the CPU; raises as `open_safetensors` does."""
     with open_safetensors(path, remedy) as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

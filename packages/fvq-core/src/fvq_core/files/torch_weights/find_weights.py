@@ -16,27 +16,20 @@ from .unreadable import CheckpointError, printable
 # Modules that wrap another one and add their name to every key below it.
 WRAPPERS = frozenset(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
 AVERAGE = re.compile(r'(?<![a-z])(?:ema|swa)(?![a-z])|EMA|Ema(?![a-z])|averaged')
-NOT_WEIGHTS = re.compile(
-    r'optimizer|sched|scaler|(?<![a-z])(?:optim|opt|rng|loops?|args|config)(?![a-z])', re.IGNORECASE
-)
+NOT_WEIGHTS = re.compile(r'(?i)optimizer|sched|scaler|(?<![a-z])(?:optim|opt|rng|loops?|args|config)(?![a-z])')
 LIT_EMA = 'model_ema.'  # latent diffusion's average: the names of the weights, without their dots
 MAX_INDEX = 1000
 MAX_DEPTH, MAX_PARTS_DEPTH, MAX_CONTAINERS = 8, 4, 10_000
+KeyPath = tuple[str, ...]  # keys from the outside inwards
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict in a file.
-
-    Attributes:
-        state: The tensors; keys are without the prefixes of DistributedDataParallel, FSDP and torch.compile.
-        name: Where it is, such as `trainer.vae_local`; empty for the whole file.
-        left_out: Names of what else is in the file.
-    """
+    """A state dict in a file; keys are without the prefixes of DistributedDataParallel, FSDP and torch.compile."""
 
     state: dict[str, Tensor]
-    name: str
-    left_out: tuple[str, ...] = ()
+    name: str  # where it is, such as `trainer.vae_local`; empty for the whole file
+    left_out: tuple[str, ...] = ()  # names of what else is in the file
 
     @property
     def averaged(self) -> bool:
@@ -53,10 +46,8 @@ class Weights:
 def candidates(content: Any) -> list[Weights]:
     """Every state dict in a file's content, averages of weights first, then from the outside inwards.
 
-    An average that lacks tensors of the raw weights, such as buffers, takes them from there.
-
-    Args:
-        content: What `read_weights_file` returned, or any mapping of tensors.
+    An average that lacks tensors of the raw weights, such as buffers, takes them from there. `content` is what
+    `read_weights_file` returned, or any mapping of tensors.
     """
     found = [
         Weights(state, '.'.join(path), tuple(left_out(content, path)))
@@ -94,25 +85,21 @@ def plain_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for key, value in tensors.items():
-        parts = key.split('.')
+        parts, shown = key.split('.'), f"the key '{printable(key)}'"
         if any(part.isdecimal() and (len(part) > 9 or int(part) > max(MAX_INDEX, len(tensors))) for part in parts):
-            raise CheckpointError(
-                f"the key '{printable(key)}' counts further than the {len(tensors)} tensors beside it."
-            )
+            raise CheckpointError(f'{shown} counts further than the {len(tensors)} tensors beside it.')
         plain = '.'.join(part for part in parts if part not in WRAPPERS)
         if '.' not in plain and value.dim() == 0:  # `steps`, `n_averaged`, `num_updates`
             continue
         if plain in state:
-            raise CheckpointError(
-                f"the key '{printable(key)}' is there twice, under different names of wrapping modules."
-            )
+            raise CheckpointError(f'{shown} is there twice, under different names of wrapping modules.')
         state[plain] = value
     return state
 
 
-def state_dicts(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+def state_dicts(content: Any) -> Iterator[tuple[KeyPath, dict[str, Tensor]]]:
     """(path, tensors by key) of each container that holds tensors, breadth first."""
-    level: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    level: list[tuple[KeyPath, Any]] = [((), content)]
     seen: set[int] = set()
     for _ in range(MAX_DEPTH):
         below = []
@@ -160,17 +147,11 @@ def module_tensors(module: Inert) -> dict[str, Tensor]:
     return found
 
 
-def with_average(
-    path: tuple[str, ...], state: dict[str, Tensor]
-) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+def with_average(path: KeyPath, state: dict[str, Tensor]) -> Iterator[tuple[KeyPath, dict[str, Tensor]]]:
     """A state dict, and separately the average that latent diffusion keeps inside it."""
     raw = {key: value for key, value in state.items() if not key.startswith(LIT_EMA)}
-    names = {key.replace('.', ''): key for key in raw}
-    average = {
-        names[name]: value
-        for key, value in state.items()
-        if (name := key.removeprefix(LIT_EMA)) in names and name != key
-    }
+    names = {f'{LIT_EMA}{key.replace(".", "")}': key for key in raw}
+    average = {names[key]: value for key, value in state.items() if key in names}
     if average:
         yield (*path, LIT_EMA[:-1]), average
     yield path, raw
@@ -182,7 +163,7 @@ def completed(average: Weights, raw: Sequence[Weights]) -> Weights:
     return Weights(whole | average.state, average.name, average.left_out)
 
 
-def left_out(content: Any, path: tuple[str, ...]) -> Iterator[str]:
+def left_out(content: Any, path: KeyPath) -> Iterator[str]:
     """What is beside a container and the ones around it, with the class of what is not a plain value."""
     for depth, key in enumerate(path):
         for other, value in children_of(content) or ():

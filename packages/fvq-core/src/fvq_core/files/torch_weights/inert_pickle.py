@@ -64,14 +64,10 @@ def read_pickle(file: Any, storage: Callable[[Any], Any] | None = None) -> Any:
 class StackMachine:
     """The stack and memo of one pickle; `step` runs one opcode."""
 
-    PUSHES = frozenset(
-        name
-        for name in (opcode.name for opcode in pickletools.opcodes)
-        if re.fullmatch(
-            r'INT|BININT[12]?|LONG[14]?|FLOAT|BINFLOAT|(SHORT_)?BIN(STRING|BYTES|UNICODE)|STRING|UNICODE', name
-        )
-        or name in ('BINBYTES8', 'BYTEARRAY8', 'BINUNICODE8')
+    VALUE = (
+        r'INT|BININT[12]?|LONG[14]?|(BIN)?FLOAT|((SHORT_)?BIN)?(STRING|UNICODE)|(SHORT_)?BINBYTES|BIN\w+8|BYTEARRAY8'
     )
+    PUSHES = frozenset(filter(re.compile(VALUE).fullmatch, (opcode.name for opcode in pickletools.opcodes)))
     CONSTANTS: Mapping[str, Any] = dict(NONE=None, NEWTRUE=True, NEWFALSE=False)
     EMPTY: Mapping[str, Callable[[], Any]] = dict(EMPTY_DICT=dict, EMPTY_LIST=list, EMPTY_TUPLE=tuple, EMPTY_SET=list)
     TUPLES: Mapping[str, int] = dict(TUPLE1=1, TUPLE2=2, TUPLE3=3)
@@ -106,13 +102,13 @@ class StackMachine:
     def pop_many(self, count: int) -> list[Any]:
         if len(self.stack) < count:
             raise IndexError('the stack is empty')
-        taken = self.stack[len(self.stack) - count :]
-        del self.stack[len(self.stack) - count :]
-        return taken
+        return self.pop_from(len(self.stack) - count)
 
     def pop_mark(self) -> list[Any]:
         """The items above the topmost mark."""
-        start = self.marks.pop()
+        return self.pop_from(self.marks.pop())
+
+    def pop_from(self, start: int) -> list[Any]:
         taken = self.stack[start:]
         del self.stack[start:]
         return taken

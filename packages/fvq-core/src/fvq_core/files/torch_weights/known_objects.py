@@ -150,10 +150,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     'builtins.tuple': tuple_of,
     'copyreg._reconstructor': object_of,
     'copyreg.__newobj__': object_of,
-    **{
-        f'{module}.multiarray.{name}': make
-        for module in ('numpy.core', 'numpy._core')
-        for name, make in dict(_reconstruct=array_record, scalar=numpy_scalar).items()
-    },
-    **{f'{module}.numeric._frombuffer': array_from_buffer for module in ('numpy.core', 'numpy._core')},
 }
+for module in ('numpy.core', 'numpy._core'):
+    MAKERS[f'{module}.multiarray._reconstruct'] = array_record
+    MAKERS[f'{module}.multiarray.scalar'] = numpy_scalar
+    MAKERS[f'{module}.numeric._frombuffer'] = array_from_buffer

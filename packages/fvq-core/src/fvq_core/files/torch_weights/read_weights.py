@@ -15,6 +15,7 @@ from .torch_archive import read_torch_archive
 from .unreadable import CheckpointError, printable
 
 PICKLE_START = b'\x80'
+SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
 
 
 def read_weights_file(path: str | Path) -> Any:
@@ -28,9 +29,7 @@ def read_weights_file(path: str | Path) -> Any:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        found = sorted(
-            each.name for each in path.iterdir() if each.suffix in ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
-        )
+        found = sorted(each.name for each in path.iterdir() if each.suffix in SUFFIXES)
         hint = f'give one of the files in it: {", ".join(found)}' if found else 'it holds no weights'
         raise CheckpointError(f'{path} is a folder; {hint}.')
     if not path.is_file():
