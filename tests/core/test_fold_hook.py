@@ -13,9 +13,9 @@ from torch import nn
 
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.saving.folding import exchange_parameters, fold_for_training
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.evaluation import load_task
+from fvq_core.training.folding import exchange_parameters, fold_for_training
 from fvq_core.training.hooks import FoldHook
 from fvq_core.training.runner import Runner
 from fvq_core.training.smoke import identical

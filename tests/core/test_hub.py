@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants, errors, hub_mixin
+from huggingface_hub import constants, errors
 
 from fvq_core.commands import push
 from fvq_core.errors import UserError
@@ -28,7 +28,7 @@ FACTS = {
 
 
 class FakeApi:
-    """What the mixin asks of `HfApi`: a pushed folder lands in the cache, as if it had been downloaded again."""
+    """What a push asks of `HfApi`: a pushed folder lands in the cache, as if it had been downloaded again."""
 
     cache: Path
     calls: list[tuple[str, dict[str, Any]]]
@@ -55,7 +55,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[FakeApi]:
     monkeypatch.setattr(FakeApi, 'cache', tmp_path / 'cache', raising=False)
     monkeypatch.setattr(FakeApi, 'calls', [], raising=False)
-    monkeypatch.setattr(hub_mixin, 'HfApi', FakeApi)
+    monkeypatch.setattr(hub, 'HfApi', FakeApi)
     return FakeApi
 
 
@@ -220,7 +220,7 @@ def test_failure_of_a_push_is_one_line(error: Exception, said: str, monkeypatch:
     def fail(*arguments: Any, **options: Any) -> None:
         raise error
 
-    monkeypatch.setattr(hub_mixin, 'HfApi', lambda token: SimpleNamespace(create_repo=fail))
+    monkeypatch.setattr(hub, 'HfApi', lambda token: SimpleNamespace(create_repo=fail))
     with pytest.raises(UserError, match=f"'ada/tiny' was not pushed: .*{said}") as caught:
         tiny_tokenizer().push_to_hub('ada/tiny', branch='dev')
     assert '\n' not in str(caught.value)

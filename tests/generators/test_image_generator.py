@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -157,12 +158,17 @@ def test_nothing_foreign_is_replaced_or_loaded(model: ImageGenerator, tmp_path: 
 def test_a_push_sends_generator_and_tokenizer_in_one_commit(model: ImageGenerator, monkeypatch: pytest.MonkeyPatch):
     sent: dict[str, Any] = {}
 
-    def push(self: Any, repo_id: str, **options: Any) -> str:
-        files = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob('*') if path.is_file()}
-        sent.update(repo_id=repo_id, files=files, card=(self.folder / 'README.md').read_text(), **options)
+    def create_repo(repo_id: str, **options: Any) -> SimpleNamespace:
+        sent.update(options)
+        return SimpleNamespace(repo_id=repo_id)
+
+    def upload_folder(folder_path: Path, **options: Any) -> str:
+        files = {path.relative_to(folder_path).as_posix() for path in folder_path.rglob('*') if path.is_file()}
+        sent.update(files=files, card=(folder_path / 'README.md').read_text())
         return 'https://hub/ada/tiny'
 
-    monkeypatch.setattr(hub.SavedFolder, 'push_to_hub', push)
+    fake_api = SimpleNamespace(create_repo=create_repo, upload_folder=upload_folder)
+    monkeypatch.setattr(hub, 'HfApi', lambda token: fake_api)
     assert model.push_to_hub('ada/tiny', private=True) == 'https://hub/ada/tiny'
     tokenizer = {f'tokenizer/{name}' for name in ('README.md', 'config.json', 'model.safetensors')}
     assert sent['files'] == {'README.md', 'config.json', 'model.safetensors', *tokenizer}

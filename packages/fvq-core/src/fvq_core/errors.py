@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class UserError(ValueError):
@@ -68,6 +70,12 @@ def nearest_hint(name: str, valid: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f'valid: {", ".join(valid)}' if valid else 'there is none to choose from.'
+
+
+def shortened(value: Any) -> str:
+    """A value as a JSON file has it, cut if it is long."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else f'{text[:60]}...'
 
 
 class SmokeError(UserError):

@@ -74,12 +74,7 @@ class Generator(nn.Module):
         return self.loss(*batch)
 
     def sample(
-        self,
-        cond: Tensor,
-        *,
-        rng: torch.Generator | None = None,
-        seeds: Sequence[int] | None = None,
-        **settings: Any,
+        self, cond: Tensor, *, rng: torch.Generator | None = None, seeds: Sequence[int] | None = None, **settings: Any
     ) -> Codes:
         """Draw codes for each condition.
 

@@ -5,14 +5,13 @@ The options and `--help` of `tools/sample.py`, the saved `sampling` and its chec
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, Self, TypeVar
 
-from .errors import UserError, nearest_hint
+from .errors import UserError, nearest_hint, shortened
 
 Part = TypeVar('Part', bound='SamplingSettings')
 SAVED_FIRST = 'What is not given is as saved with the generator, or else the default.'
@@ -90,9 +89,8 @@ class SamplingSettings:
         for name, value in given.items():
             cls._check_name(name, f"{where}: 'sampling' has an unknown setting")
             if not fits(declared[name], value):
-                text = json.dumps(value, default=repr)
-                text = text if len(text) <= 60 else f'{text[:60]}...'
-                raise UserError(f"{where}: 'sampling.{name}' is {text}, expected {expected(declared[name])}.")
+                found, wanted = shortened(value), expected(declared[name])
+                raise UserError(f"{where}: 'sampling.{name}' is {found}, expected {wanted}.")
 
     @classmethod
     def _check_name(cls, name: str, message: str) -> None:

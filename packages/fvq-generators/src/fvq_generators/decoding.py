@@ -115,13 +115,7 @@ class StaticStep:
     """
 
     def __init__(
-        self,
-        model: CachedModel,
-        cache: KVCache,
-        guided: bool,
-        pick: Pick,
-        visible_BT: Tensor | None,
-        backend: str,
+        self, model: CachedModel, cache: KVCache, guided: bool, pick: Pick, visible_BT: Tensor | None, backend: str
     ) -> None:
         self.model, self.cache, self.guided, self.pick = model, cache, guided, pick
         device, rows = cache.keys.device, cache.batch // (2 if guided else 1)

@@ -189,11 +189,7 @@ class LlamaGen(CachedGenerator):
         return self.norm(x_BLD)
 
     def loss(
-        self,
-        targets: Targets,
-        cond: Tensor,
-        caption_mask_BT: Tensor | None = None,
-        valid_B: Tensor | None = None,
+        self, targets: Targets, cond: Tensor, caption_mask_BT: Tensor | None = None, valid_B: Tensor | None = None
     ) -> dict[str, Tensor]:
         """`cross_entropy` of the codes in nats, each from those before it.
 

@@ -16,7 +16,7 @@ from .model_card import CardText
 CONFIG_NAME, WEIGHTS_NAME, CARD_NAME = 'config.json', 'model.safetensors', 'README.md'
 # Keys of every `config.json` that are read or printed, and of what type their values are; a kind adds its own.
 KEY_TYPES: dict[str, type] = dict(format_version=int, fvq_version=str, weights_digest=str, metrics=dict, versions=dict)
-FACTS = ('metrics', 'versions')  # of these, what the caller tells
+FACTS = {'metrics', 'versions'}  # of these, what the caller tells
 TYPE_NAMES = {dict: 'an object', str: 'text', int: 'a whole number'}
 
 # The digest of a model's weights, and what is known of those weights.
@@ -45,26 +45,19 @@ class SavedKind:
     skips_start_values: bool = False
 
     @property
-    def own_keys(self) -> tuple[str, ...]:
+    def own_keys(self) -> set[str]:
         """The keys of `config.json` that are not facts about the weights."""
-        return tuple(key for key in (*KEY_TYPES, self.name, *self.keys) if key not in FACTS)
+        return {*KEY_TYPES, self.name, *self.keys} - FACTS
 
     def facts(self, config: Mapping[str, Any]) -> Facts:
         """The digest of the weights that a `config.json` was written with, and what it tells about them."""
-        facts = {key: value for key, value in config.items() if key not in self.own_keys}
-        return config.get('weights_digest'), facts
+        return config.get('weights_digest'), {key: config[key] for key in config if key not in self.own_keys}
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        """The model's config.
-
-        Raises:
-            UserError: It was not built from one.
-        """
+        """The model's config; a `UserError` if it was not built from one."""
         if not hasattr(model, 'component_config'):
-            registry = f'{self.name.upper()}S'
-            raise UserError(
-                f'save_pretrained: this {self.name} was not built from a config; use {registry}.build(config).'
-            )
+            remedy = f'use {self.name.upper()}S.build(config)'
+            raise UserError(f'save_pretrained: this {self.name} was not built from a config; {remedy}.')
         return describe(model)
 
 
@@ -75,7 +68,6 @@ class Contents:
     Attributes:
         kind: Of the model.
         description: Its config; see `fvq_core.registry.describe`.
-        weights: Its state dict.
         card: What its card says of it, given the name that it is loaded by.
         keys: Values of the kind's own keys of `config.json`.
         parts: Writes each part into the folder that it is given.

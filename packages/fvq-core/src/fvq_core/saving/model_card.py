@@ -62,13 +62,20 @@ def model_card(
 
     Args:
         text: What it tells of this model.
-        config: The contents of its `config.json`: `metrics`, `weights`, `seed` and `versions` are printed where present.
+        config: The contents of its `config.json`.
         description: The model's config, one of the values of `config`.
         metadata: What the owner says, with a name.
     """
     name, metrics = str(metadata.name), config.get('metrics') or {}
     title = line(name.rsplit('/', 1)[-1])
-    rows = [*text.facts, *common_facts(config)]
+    versions = {'saved with fvq': config['fvq_version'], **(config.get('versions') or {})}
+    rows = [
+        *text.facts,
+        ('weights', line(config.get('weights', ABSENT))),
+        ('seed', line(config.get('seed', ABSENT))),
+        ('training config', line(config.get('config') or ABSENT)),
+        ('versions', line(', '.join(f'{key} {value}' for key, value in versions.items()))),
+    ]
     sections = [
         f'---\n{front_matter(text, metrics, metadata, title)}\n---',
         f'# {title}',
@@ -81,45 +88,33 @@ def model_card(
     return '\n\n'.join(sections) + '\n'
 
 
-def common_facts(config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Rows of the table of facts that every card has."""
-    versions = {'saved with fvq': config['fvq_version'], **(config.get('versions') or {})}
-    return [
-        ('weights', line(config.get('weights', ABSENT))),
-        ('seed', line(config.get('seed', ABSENT))),
-        ('training config', line(config.get('config') or ABSENT)),
-        ('versions', line(', '.join(f'{key} {value}' for key, value in versions.items()))),
-    ]
-
-
 def front_matter(text: CardText, metrics: Mapping[str, Any], metadata: CardMetadata, title: str) -> str:
     """The YAML between the dashes."""
     # Imported here: huggingface_hub is needed to save, not to import this module.
     from huggingface_hub.repocard_data import EvalResult, ModelCardData
 
-    # What no evaluation images were counted for, such as usage over training batches, is no result on that data set.
-    counted = {key: metric for key, metric in stamped(metrics).items() if metric.get('samples') is not None}
+    data_set = metadata.evaluated_on
     results = [
         EvalResult(
             task_type=text.task,
-            dataset_type=metadata.evaluated_on,
-            dataset_name=metadata.evaluated_on,
+            dataset_type=data_set,
+            dataset_name=data_set,
             metric_type=key,
             metric_value=metric['value'],
             metric_args={part: metric[part] for part in metric if part != 'value'},
         )
-        for key, metric in counted.items()
-        if metadata.evaluated_on is not None and is_finite(metric['value'])
+        for key, metric in stamped(metrics).items()
+        # Without evaluation images, as for usage over training batches, it is not a result on that data set.
+        if data_set is not None and metric.get('samples') is not None and is_number(metric['value'])
     ]
-    data = ModelCardData(
+    return ModelCardData(
         library_name=LIBRARY,
         tags=list(text.tags),
         license=metadata.license,
         datasets=list(metadata.datasets) or None,
         model_name=title if results else None,
         eval_results=results or None,
-    )
-    return data.to_yaml()
+    ).to_yaml()
 
 
 def metrics_table(metrics: Mapping[str, Any], evaluated_on: str | None) -> str:
@@ -151,8 +146,7 @@ def stamped(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (header, ['---'] * len(header), *rows))
 
 
 def line(value: Any) -> str:
@@ -165,6 +159,6 @@ def number(value: Any) -> str:
     return f'{value:.6g}' if isinstance(value, float) else line(value)
 
 
-def is_finite(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether a metadata file may hold it as a number."""
     return isinstance(value, int | float) and math.isfinite(value)

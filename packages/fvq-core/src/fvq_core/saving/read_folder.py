@@ -5,20 +5,19 @@ This imports `mmengine.registry` and the installed components: no runner, no plo
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ..config.data import build_data
-from ..errors import UserError
+from ..errors import UserError, shortened
 from ..files.format_version import check_format_version
 from ..files.json import read_json_object
 from ..files.paths import expand_home
 from ..files.safetensors import read_safetensors
 from .kind import CONFIG_NAME, KEY_TYPES, TYPE_NAMES, WEIGHTS_NAME, SavedKind
-from .weights import build_skeleton, check_fit, load_weights, off_meta
+from .weights import build_skeleton, check_fit, off_meta
 
 
 def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
@@ -36,16 +35,9 @@ def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
     check_format_version(config.get('format_version'), path, kind.remedy)
     for key, type_ in {**KEY_TYPES, kind.name: dict, **kind.keys}.items():
         if key in config and not isinstance(config[key], type_):
-            raise UserError(
-                f"{path}: '{key}' is {shortened(config[key])}, expected {TYPE_NAMES[type_]}; {kind.remedy}."
-            )
+            found = shortened(config[key])
+            raise UserError(f"{path}: '{key}' is {found}, expected {TYPE_NAMES[type_]}; {kind.remedy}.")
     return config
-
-
-def shortened(value: Any) -> str:
-    """A value as a file has it, cut where it is long."""
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else f'{text[:60]}...'
 
 
 def load_folder(folder: str | Path, kind: SavedKind) -> tuple[Any, dict[str, Any]]:
@@ -62,12 +54,10 @@ def load_folder(folder: str | Path, kind: SavedKind) -> tuple[Any, dict[str, Any
     weights = read_safetensors(path, kind.remedy)
     skeleton: nn.Module = build_skeleton(kind.registry.build, config[kind.name], len(weights), source)
     check_fit(skeleton, weights, str(path))
-    model = None
-    if kind.skips_start_values:
-        model = off_meta(skeleton, {value.dtype for value in weights.values() if value.is_floating_point()})
+    model = off_meta(skeleton, weights) if kind.skips_start_values else None
     if model is None:
         model = build_data(kind.registry.build, config[kind.name], source)
-    load_weights(model, weights, str(path))
+    model.load_state_dict(weights)
     return model.eval(), config
 
 
@@ -82,13 +72,7 @@ def find_folder(
 ) -> Path:
     """A folder that exists, or else the one in the local cache with a repository of the Hugging Face hub.
 
-    Args:
-        source: A folder, or `user/name` of a repository; a folder that exists wins.
-        kind: What it should hold.
-        revision: Branch, tag or commit of the repository; `main` by default.
-        cache_dir: The hub's cache folder; by default huggingface_hub's.
-        token: For private repositories; by default the one of `hf auth login` or `HF_TOKEN`.
-        local_files_only: Take the repository from the cache without asking the hub.
+    The arguments are those of `SavedModel.from_pretrained`.
 
     Raises:
         UserError: No such folder and no such repository, or a revision of a folder.
@@ -97,8 +81,7 @@ def find_folder(
     if not folder.is_dir():
         from .hub import fetch  # a quarter of a second that a local folder does not need
 
-        options: dict[str, Any] = dict(cache_dir=cache_dir, token=token, local_files_only=local_files_only)
-        return fetch(source, kind, revision=revision, **options)
+        return fetch(source, kind, revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only)
     if revision is not None:
         raise UserError(f"'{source}' is a folder here, which has no revision '{revision}'; rename it or drop revision.")
     return folder

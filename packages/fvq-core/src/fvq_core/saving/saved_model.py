@@ -32,20 +32,12 @@ class SavedModel:
     loaded_facts: Facts = (None, {})
 
     def contents(self) -> Contents:
-        """What its folder is to hold.
-
-        Raises:
-            UserError: It was not built from a config.
-        """
+        """What its folder is to hold; a `UserError` if it was not built from a config."""
         raise NotImplementedError
 
     @classmethod
     def from_folder(cls, folder: Path, **options: Any) -> Self:
-        """The model of a folder, on the CPU.
-
-        Raises:
-            UserError: Broken files, unknown components, or weights of another config.
-        """
+        """The model of a folder, on the CPU; see `from_pretrained`."""
         raise NotImplementedError
 
     def save_pretrained(
@@ -66,22 +58,30 @@ class SavedModel:
         create_pr: bool = False,
         commit_message: str | None = None,
     ) -> str:
-        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub; see `fvq_core.saving.hub.push_folder`.
+        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub.
+
+        Args:
+            repo_id: `user/name`; the repository is made if there is none.
+            extra: See `save_pretrained`, as `card`.
+            private: Whether a new repository is private; None for the account's default.
+            token: By default the one of `hf auth login` or `HF_TOKEN`.
+            branch: An existing branch; the main one by default.
+            create_pr: Open a pull request instead of committing to the branch.
+            commit_message: First line of the commit.
 
         Returns:
             The address that the hub gives for it.
+
+        Raises:
+            UserError: A bad id, or the hub cannot be reached or refuses.
         """
         from .hub import push_folder
 
         named = replace(card or CardMetadata(), name=repo_id)
+        message = commit_message or f'{self.saved_kind.name.capitalize()} saved by fvq'
+        hub: dict[str, Any] = dict(private=private, token=token, branch=branch, create_pr=create_pr)
         return push_folder(
-            lambda folder: self.save_pretrained(folder, extra, named),
-            repo_id,
-            private=private,
-            token=token,
-            branch=branch,
-            create_pr=create_pr,
-            commit_message=commit_message or f'{self.saved_kind.name.capitalize()} saved by fvq',
+            lambda folder: self.save_pretrained(folder, extra, named), repo_id, commit_message=message, **hub
         )
 
     @classmethod

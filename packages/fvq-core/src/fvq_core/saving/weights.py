@@ -15,11 +15,6 @@ from ..errors import UserError
 from ..ops.finite import check_finite_weights
 
 
-def cpu_copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU that share no memory, as safetensors wants them."""
-    return {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
-
-
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
     """BLAKE2b, 128 bits, over names, types, shapes and bytes of tensors on the CPU."""
     digest = hashlib.blake2b(digest_size=16)
@@ -33,10 +28,8 @@ def build_skeleton(build: Callable[[Any], Built], description: Any, tensors: int
     """What a file describes, on the meta device: a trillion codes cost nothing there, and are seen not to fit the weights.
 
     Args:
-        build: See `build_data`.
-        description: As it stands in the file.
+        build: See `build_data`, as `description` and `source`.
         tensors: The number of tensors that came with it, which bounds the number of modules.
-        source: The file of the description, for messages.
 
     Raises:
         UserError: See `build_data`; or more modules than so many tensors can belong to.
@@ -57,43 +50,32 @@ def build_skeleton(build: Callable[[Any], Built], description: Any, tensors: int
         handle.remove()
 
 
-def off_meta(skeleton: nn.Module, dtypes: set[torch.dtype]) -> nn.Module | None:
+def off_meta(skeleton: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module | None:
     """A skeleton on the CPU, its parameters not set; None if it has constants that its state dict does not restore.
 
-    Args:
-        skeleton: On the meta device.
-        dtypes: Floating dtypes of the weights that it will take; a single one becomes its own.
+    If all weights that it will take are of one floating dtype, it has that.
     """
     restored = {id(tensor) for tensor in skeleton.state_dict(keep_vars=True).values()}
     if any(id(buffer) not in restored for buffer in skeleton.buffers()):
         return None
     model = skeleton.to_empty(device='cpu')
+    dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
     if len(dtypes) == 1:
-        model.to(next(iter(dtypes)))
+        model.to(dtypes.pop())
     attributes = (value for module in model.modules() for value in vars(module).values())
     return None if any(isinstance(value, Tensor) and value.is_meta for value in attributes) else model
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Load a state dict that must fit exactly.
-
-    Raises:
-        UserError: See `check_fit`.
-    """
+    """Load a state dict that must fit exactly; see `check_fit`."""
     check_fit(module, weights, source)
     module.load_state_dict(dict(weights))
 
 
 def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Refuse a state dict that is not exactly the module's in keys and shapes, or not finite.
-
-    Raises:
-        UserError: Naming the first that differ.
-        NonFiniteError: Naming the first tensor that holds NaN or infinite numbers.
-    """
+    """Raise if a state dict is not exactly the module's in keys and shapes (`UserError`), or not finite (`NonFiniteError`)."""
     own = module.state_dict()
-    missing = sorted(own.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - own.keys())
+    missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     shapes = [
         f'{key} is {tuple(weights[key].shape)} there and {tuple(own[key].shape)} here'
         for key in sorted(own.keys() & weights.keys())

@@ -22,64 +22,56 @@ from ..ops.finite import warn_of_weights
 from ..registry.registered_names import by_name
 from .kind import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, Contents, SavedKind
 from .model_card import LIBRARY, CardMetadata, model_card
-from .weights import cpu_copy, weights_digest
+from .weights import weights_digest
 
 
 def save_folder(
-    contents: Contents,
-    folder: str | Path,
-    extra: Mapping[str, Any] | None = None,
-    card: CardMetadata | None = None,
+    contents: Contents, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
 ) -> Path:
-    """Write a model to a folder, all or nothing; an existing one is overwritten.
+    """Write a model to a folder, all or nothing; an existing one is overwritten. Returns the folder.
 
     Args:
-        contents: What to write.
-        folder: Where to.
         extra: JSON-ready facts to keep beside the config and to print on the card: `weights` (where they come from),
             `metrics`, `seed`, `versions`. By default those that a loaded model came with, if its weights are still the
             same to the bit.
         card: What the owner says on the card: licence, data sets.
-
-    Returns:
-        The folder.
 
     Raises:
         UserError: The folder holds other files, or a fact has a key of ours.
     """
     kind, folder = contents.kind, Path(expand_home(folder))
     refuse_foreign_folder(folder, kind)
-    taken = [key for key in kind.own_keys if key in (extra or {})]
+    taken = [key for key in extra or {} if key in kind.own_keys]
     if taken:
         raise UserError(f"save_pretrained: '{taken[0]}' is a key of {CONFIG_NAME} itself; name that fact otherwise.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}-'))
     try:
         staging.chmod(0o755)
-        weights = cpu_copy(contents.weights)
+        # Contiguous copies on the CPU that share no memory, as safetensors wants them.
+        weights = {key: value.detach().cpu().contiguous().clone() for key, value in contents.weights.items()}
         warn_of_weights(weights, folder)
         # One entry: safetensors writes several in any order, and the same weights should give the same file.
         save_file(weights, staging / WEIGHTS_NAME, metadata={'format': 'pt'})
         digest = weights_digest(weights)
         if extra is None:
             extra = contents.loaded_facts[1] if contents.loaded_facts[0] == digest else {}
-        own = {kind.name: by_name(dict(contents.description)), **contents.keys}
         config: dict[str, Any] = {
             'format_version': FORMAT_VERSION,
             'fvq_version': __version__,
-            **own,
+            kind.name: by_name(dict(contents.description)),
+            **contents.keys,
             'weights_digest': digest,
             **extra,
         }
         (staging / CONFIG_NAME).write_text(json.dumps(config, indent=2) + '\n')
-        card = card or CardMetadata()
-        card = replace(card, name=card.name or folder.as_posix())
-        text = model_card(contents.card(str(card.name)), config, config[kind.name], card)
+        name = (card and card.name) or folder.as_posix()
+        text = model_card(contents.card(name), config, config[kind.name], replace(card or CardMetadata(), name=name))
         (staging / CARD_NAME).write_text(text, encoding='utf-8')
         # safetensors lets nobody but the owner read its file; a model is read by whoever may read the config.
         (staging / WEIGHTS_NAME).chmod((staging / CONFIG_NAME).stat().st_mode)
-        for name, save in contents.parts.items():
-            save(staging / name)
+        for part, save in contents.parts.items():
+            save(staging / part)
         replace_folder(folder, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -101,11 +93,7 @@ def replace_folder(folder: Path, staging: Path) -> None:
 
 
 def refuse_foreign_folder(folder: Path, kind: SavedKind) -> None:
-    """Raise if a folder holds anything but a saved model of this kind, or a README.md of one's own.
-
-    Raises:
-        UserError: It does.
-    """
+    """Raise a `UserError` if a folder holds anything but a saved model of this kind, or a README.md of one's own."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     foreign = names - {CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, *kind.parts}
     if CARD_NAME in names:

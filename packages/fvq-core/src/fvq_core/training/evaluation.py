@@ -17,10 +17,10 @@ from ..errors import UserError, user_errors
 from ..metric import MetricValue
 from ..ops.distributed import choose_device
 from ..registry import MODELS, find_component
-from ..saving.folding import fold_for_training
 from ..saving.weights import build_skeleton, check_fit, load_weights
 from .checkpoint import read_checkpoint
 from .evaluation_loop import evaluate
+from .folding import fold_for_training
 from .run_parts import build_checked_loader, build_metrics, check_entries
 
 

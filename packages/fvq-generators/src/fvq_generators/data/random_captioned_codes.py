@@ -31,12 +31,7 @@ class RandomCaptionedCodes(RandomCodes):
     collate = staticmethod(CaptionedCodes.collate)  # pyrefly: ignore[bad-override]
 
     def __init__(
-        self,
-        layout: Mapping[str, Any],
-        images: int = 32,
-        classes: int = 10,
-        tokens: int = 120,
-        channels: int = 2048,
+        self, layout: Mapping[str, Any], images: int = 32, classes: int = 10, tokens: int = 120, channels: int = 2048
     ) -> None:
         super().__init__(layout, images, classes)
         self.tokens, self.channels = tokens, channels

@@ -49,7 +49,4 @@ class ShardingHook(Hook):
             return
         for name, wrapper in runner.optim_wrapper.items():
             saved = checkpoint['optimizer'][name]
-            checkpoint['optimizer'][name] = {
-                **saved,
-                'state': split_optimizer_state(saved['state'], wrapper.optimizer),
-            }
+            checkpoint['optimizer'][name] = {**saved, 'state': split_optimizer_state(saved['state'], wrapper.optimizer)}

@@ -30,8 +30,7 @@ def write_npz(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...], 
     with staged(path, INTACT) as staging, zipfile.ZipFile(staging, 'w', zipfile.ZIP_STORED) as archive:
         with archive.open('arr_0.npy', 'w', force_zip64=True) as member:
             np.lib.format.write_array_header_1_0(
-                member,
-                dict(descr=np.lib.format.dtype_to_descr(np.dtype(np.uint8)), fortran_order=False, shape=shape),
+                member, dict(descr=np.lib.format.dtype_to_descr(np.dtype(np.uint8)), fortran_order=False, shape=shape)
             )
             for block in blocks:
                 if block.dtype != np.uint8 or block.shape[1:] != shape[1:]:

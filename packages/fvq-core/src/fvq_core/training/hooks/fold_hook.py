@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 
 from ...errors import UserError
 from ...registry import HOOKS
-from ...saving.folding import exchange_parameters, fold_for_training
+from ..folding import exchange_parameters, fold_for_training
 from .ema_hook import EMAHook
 
 

@@ -21,32 +21,29 @@ def fold_for_training(tokenizer: Any) -> None:
     """
     quantizer = tokenizer.quantizer
     if all(projector.is_identity for projector in find_projectors(quantizer)):
-        raise UserError(
-            f'FoldHook: {type(quantizer).__name__} has no projector to fold; drop the hook or give it a projector.'
-        )
+        name = type(quantizer).__name__
+        raise UserError(f'FoldHook: {name} has no projector to fold; drop the hook or give it a projector.')
     tokenizer.quantizer = quantizer.fold().train(quantizer.training)
 
 
 def exchange_parameters(optimizer: torch.optim.Optimizer, old: nn.Module, new: nn.Module) -> None:
-    """Make an optimizer train the parameters of `new` where it trained those of `old`.
+    """Make an optimizer train the parameters of `new` instead of those of `old`.
 
     A parameter that both have under one name takes the place of the old one in its group, and keeps its state if its
     values are the same. Those that only `old` has leave. The number of groups stays, because schedules count them; one
     may be left empty.
     """
     fresh = dict(new.named_parameters())
-    kept = {id(parameter) for parameter in fresh.values()}
-    by_old = {id(parameter): fresh.get(name) for name, parameter in old.named_parameters()}
+    successors = {parameter: fresh.get(name) for name, parameter in old.named_parameters()}
+    successors |= {parameter: parameter for parameter in fresh.values()}
     for group in optimizer.param_groups:
-        parameters = []
+        params = []
         for parameter in group['params']:
-            if id(parameter) in kept or id(parameter) not in by_old:
-                parameters.append(parameter)
-                continue
-            state, successor = optimizer.state.pop(parameter, None), by_old[id(parameter)]
-            if successor is None:
-                continue
-            parameters.append(successor)
-            if state is not None and torch.equal(parameter, successor):
-                optimizer.state[successor] = state
-        group['params'] = parameters
+            successor = successors.get(parameter, parameter)
+            if successor is not None:
+                params.append(successor)
+            if successor is not parameter:
+                state = optimizer.state.pop(parameter, None)
+                if successor is not None and state is not None and torch.equal(parameter, successor):
+                    optimizer.state[successor] = state
+        group['params'] = params
