@@ -201,7 +201,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     run_iter = TrainLoop.run_iter
 
     def interrupted(self: TrainLoop, batches: Any) -> None:
-        if self._iter == iteration:
+        if self.iter == iteration:
             raise KeyboardInterrupt
         run_iter(self, batches)
 

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -18,8 +18,8 @@ from ..files.atomic import staged
 from ..files.format_version import check_format_version
 from ..files.torch_weights.unreadable import CheckpointError
 
-PICKLE_START = pickle.PROTO
-CHECKPOINT_NAME = re.compile(r'iter_(\d+)\.pth')
+ZIP_START = b'P'
+NAME = re.compile(r'iter_\d+\.pth')
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
@@ -56,9 +56,12 @@ def load_tensors(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist.')
     try:
-        if first_byte(path) not in (b'P', PICKLE_START):  # torch might take it for a tar and unpack it into a folder
+        with open(path, 'rb') as file:
+            start = file.read(1)
+        if start not in (ZIP_START, pickle.PROTO):  # torch might take it for a tar and unpack it into a folder
             raise CheckpointError(f'{path} is not a checkpoint.')
-        check_packing(path)
+        if start == ZIP_START:
+            check_packing(path)
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', message='Detected pickle protocol')  # it is refused or read anyway
             return torch.load(path, map_location='cpu', weights_only=True)
@@ -69,36 +72,17 @@ def load_tensors(path: str | Path) -> Any:
         ) from error
     except CheckpointError:
         raise
-    except (
-        *BAD_VALUE_ERRORS,
-        EOFError,
-        OSError,
-        MemoryError,
-        struct.error,
-        zipfile.BadZipFile,
-    ) as error:  # torch.load on broken archives
+    except (*BAD_VALUE_ERRORS, EOFError, OSError, MemoryError, struct.error, zipfile.BadZipFile) as error:
         raise CheckpointError(f'{path} is truncated or not a checkpoint.') from error
 
 
 def check_packing(path: Path) -> None:
-    """Raise if an archive unpacks to more than its own size: torch would read each entry whole.
-
-    Raises:
-        CheckpointError: It is compressed, or its entries overlap.
-    """
-    if first_byte(path) != b'P':
-        return
+    """Raise if an archive is compressed or its entries overlap: torch would read each entry whole."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > path.stat().st_size or any(entry.compress_type for entry in entries):
         raise CheckpointError(f'{path} was refused: it is compressed, which torch.save never does; save it again.')
-
-
-def first_byte(path: Path) -> bytes:
-    """The first byte of a file, which tells a zip archive or a pickle from other files."""
-    with open(path, 'rb') as file:
-        return file.read(1)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -116,11 +100,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: '{key}' is {type(checkpoint[key]).__name__}, which no run writes.")
     if 'fvq_version' in (meta := checkpoint.get('meta', {})):
         check_format_version(meta.get('format_version'), path, 'train again with tools/train.py')
-    for name, state in (
-        ('state_dict', checkpoint['state_dict']),
-        ('ema_state_dict', checkpoint.get('ema_state_dict', {})),
-    ):
-        for key, value in state.items():
+    for name in ('state_dict', 'ema_state_dict'):
+        for key, value in checkpoint.get(name, {}).items():
             if not isinstance(key, str) or not isinstance(value, torch.Tensor):
                 raise CheckpointError(
                     f"{path}: '{name}' holds a {type(value).__name__} under {key!r}, not a tensor by name."
@@ -128,19 +109,30 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def choose_weights(
+    checkpoint: dict[str, Any], source: str, weights: Literal['ema', 'raw'] | None, remedy: str
+) -> tuple[dict[str, torch.Tensor], str]:
+    """The moving average of a checkpoint if it has one, else or with `'raw'` the weights as trained, and which it is.
+
+    The second value follows the checkpoint's name in messages and stamps; it is empty if there is no choice.
+    """
+    average = checkpoint.get('ema_state_dict')
+    if weights == 'ema' and average is None:
+        raise UserError(f'{source} has no moving average; {remedy}.')
+    if average is None:
+        return checkpoint['state_dict'], ''
+    return (checkpoint['state_dict'], ' (raw weights)') if weights == 'raw' else (average, ' (moving average)')
+
+
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """`iter_N.pth` files of a folder, newest (largest N) first."""
-    found = [
-        path for path in Path(folder).glob('iter_*.pth') if CHECKPOINT_NAME.fullmatch(path.name) and path.is_file()
-    ]
+    found = [path for path in Path(folder).glob('iter_*.pth') if NAME.fullmatch(path.name) and path.is_file()]
     return sorted(found, key=checkpoint_iteration, reverse=True)
 
 
 def checkpoint_iteration(path: Path) -> int:
     """The N of an `iter_N.pth`."""
-    match = CHECKPOINT_NAME.fullmatch(path.name)
-    assert match is not None
-    return int(match.group(1))
+    return int(path.stem.removeprefix('iter_'))
 
 
 def newest_readable(folder: str | Path, logger: Any) -> tuple[Path, dict[str, Any]] | None:

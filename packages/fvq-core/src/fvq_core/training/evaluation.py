@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import functools
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from ..metric import MetricValue
 from ..ops.distributed import choose_device
 from ..registry import MODELS, find_component
 from ..saving.weights import build_skeleton, check_fit, load_weights
-from .checkpoint import read_checkpoint
+from .checkpoint import choose_weights, read_checkpoint
 from .evaluation_loop import evaluate
 from .folding import fold_for_training
 from .run_parts import build_checked_loader, build_metrics, check_entries
@@ -27,9 +27,7 @@ from .run_parts import build_checked_loader, build_metrics, check_entries
 def inference_task(model: Any, folded: bool = False) -> Any:
     """The task of a config's `model` without what only training needs: perceptual network, discriminator, initial values.
 
-    Args:
-        model: The config.
-        folded: Whether its weights were folded during training.
+    With `folded`, it is that of weights that were folded during training.
     """
     model = copy.deepcopy(model)
     for name in getattr(find_component(model['type']), 'training_only', ()):
@@ -55,18 +53,13 @@ def load_task(
         source: Its path, for messages.
         cfg: A config with `model` that the user named; by default the data that the checkpoint carries, from which only
             registered names are built.
-        weights: `'ema'` for the moving average, `'raw'` for the weights as trained; by default the average if the
-            checkpoint has one.
+        weights: See `choose_weights`.
 
     Raises:
         UserError: The checkpoint lacks these weights, has those of another model, or carries an invalid config.
     """
-    average = checkpoint.get('ema_state_dict')
-    if weights == 'ema' and average is None:
-        raise UserError(f'{source} has no moving average; use --weights raw.')
-    chosen = checkpoint['state_dict'] if weights == 'raw' or average is None else average
-
-    build = functools.partial(inference_task, folded=bool(checkpoint.get('folded')))
+    chosen, note = choose_weights(checkpoint, source, weights, 'use --weights raw')
+    build = partial(inference_task, folded=bool(checkpoint.get('folded')))
     if cfg is None:
         model = checkpoint_config(checkpoint, source).get('model')
         skeleton = build_skeleton(build, model, len(chosen), source)
@@ -75,7 +68,7 @@ def load_task(
     else:
         task = build(cfg.model)
     load_weights(task, task_weights(task, chosen), source)
-    task.weights_note = '' if average is None else f' ({"raw weights" if chosen is not average else "moving average"})'
+    task.weights_note = note
     return task
 
 
@@ -119,10 +112,7 @@ def evaluation_task(cfg: Config, path: str, weights: Literal['ema', 'raw'] | Non
 def evaluate_checkpoint(
     cfg: Config, path: str, weights: Literal['ema', 'raw'] | None = None
 ) -> tuple[dict[str, MetricValue], str]:
-    """The config's metrics over its evaluation set, for an `iter_N.pth` or a saved tokenizer's folder.
-
-    Returns:
-        The values, and what the weights are called in their stamps.
+    """The config's metrics for an `iter_N.pth` or a saved tokenizer's folder, and what their stamps call the weights.
 
     Raises:
         UserError: See `evaluation_task`; or evaluation data that cannot be used.

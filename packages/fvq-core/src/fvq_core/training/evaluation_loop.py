@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -23,7 +24,7 @@ def evaluate(
     loader: Loader,
     metrics: Sequence[Metric],
     logger: logging.Logger,
-    after_batch: Callable[[int, Mapping[str, Any], Any], None] | None = None,
+    after_batch: Callable[..., None] | None = None,
 ) -> dict[str, MetricValue]:
     """The values of all metrics over a data set, by name; in eval mode and float32, on every rank.
 
@@ -32,7 +33,7 @@ def evaluate(
         loader: This rank's share of the data set.
         metrics: Started over before the first batch.
         logger: Where unreadable images are named.
-        after_batch: Called with the number of a batch, the batch, and what `val_step` made of it.
+        after_batch: Called with `batch_idx`, `data_batch`, and `outputs`, what `val_step` made of it.
 
     Raises:
         UserError: No image can be read, or too many cannot; a batch that `val_step` does not take.
@@ -51,7 +52,7 @@ def evaluate(
                 metric.update(evaluated.images, evaluated.output, task.tokenizer)
             images += len(evaluated.images)
             if after_batch is not None:
-                after_batch(number, batch, evaluated)
+                after_batch(batch_idx=number, data_batch=batch, outputs=evaluated)
     except UserError as caught:
         error = caught
     # A rank may have no images of its own, because there are fewer than ranks or it cannot read any: sum over all of them.
@@ -68,20 +69,11 @@ def evaluate(
 
 @LOOPS.register_module()
 class EvaluationLoop(BaseLoop):
-    """`evaluate` with the hooks of a run.
-
-    Args:
-        runner: The Runner.
-        dataloader: This rank's share of the evaluation data.
-        evaluator: The metrics.
-
-    Attributes:
-        results: Values of the last pass by name.
-    """
+    """`evaluate` with the hooks of a run; `results` are the values of the last pass by name."""
 
     def __init__(self, runner: Any, dataloader: Loader, evaluator: Sequence[Metric]) -> None:
         super().__init__(runner, dataloader)
-        self.loader, self.metrics = dataloader, list(evaluator)
+        self.metrics = list(evaluator)
         self.results: dict[str, MetricValue] = {}
 
     def run(self) -> dict[str, MetricValue]:
@@ -89,10 +81,9 @@ class EvaluationLoop(BaseLoop):
         runner.task.eval()
         runner.call_hook('before_val')
         runner.call_hook('before_val_epoch')
-        self.results = evaluate(runner.task, self.loader, self.metrics, runner.logger, self._after_batch)
+        after_batch = partial(runner.call_hook, 'after_val_iter')
+        loader = cast(Loader, self.dataloader)
+        self.results = evaluate(runner.task, loader, self.metrics, runner.logger, after_batch)
         runner.call_hook('after_val_epoch', metrics=self.results)
         runner.call_hook('after_val')
         return self.results
-
-    def _after_batch(self, number: int, batch: Mapping[str, Any], evaluated: Any) -> None:
-        self.runner.call_hook('after_val_iter', batch_idx=number, data_batch=batch, outputs=evaluated)

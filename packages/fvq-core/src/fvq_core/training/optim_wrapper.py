@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -49,11 +49,9 @@ class ClippedOptimWrapper(OptimWrapper):
         self.device_type = optimizer.param_groups[0]['params'][0].device.type
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=precision == 'float16')
 
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
+    def optim_context(self, model: nn.Module) -> Any:
         """Forward passes and losses are computed inside."""
-        with nullcontext() if self.dtype is None else torch.autocast(self.device_type, self.dtype):
-            yield
+        return nullcontext() if self.dtype is None else torch.autocast(self.device_type, self.dtype)
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         self.scaler.scale(loss).backward(**kwargs)
@@ -104,23 +102,17 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
             "mmengine's clip_grad and AmpOptimWrapper; micro-batches are train_cfg.accumulate."
         )
     common['optimizer']['type'] = OPTIMIZERS.resolve(common['optimizer']['type'])
-    special = dict(common.pop('parts', None) or {})
+    special = common.pop('parts', None) or {}
     for name in special:
         if name not in parts:
             raise UserError(f"optim_wrapper.parts: this task has no part '{name}'; {nearest_hint(name, parts)}")
     with user_errors('optim_wrapper'):
-        wrappers = {
-            name: build_optim_wrapper(part, merged(common, special.get(name, {}))) for name, part in parts.items()
-        }
-    return OptimWrapperDict(**wrappers)
+        configs = {name: merged(common, special.get(name, {})) for name in parts}
+        return OptimWrapperDict(**{name: build_optim_wrapper(part, configs[name]) for name, part in parts.items()})
 
 
 def check_step(optimizer: torch.optim.Optimizer) -> None:
-    """Take a step with zero gradients, on stand-in parameters.
-
-    Raises:
-        UserError: A step of the optimizer needs more than gradients, as LBFGS does, which evaluates the loss again.
-    """
+    """Take a step with zero gradients; raise if it needs more than gradients, as LBFGS's does, which evaluates the loss."""
     for group in optimizer.param_groups:
         for parameter in group['params']:
             parameter.grad = torch.zeros_like(parameter)

@@ -18,11 +18,7 @@ REPLACED = {
 
 
 def check_hook(hook: Hook) -> Hook:
-    """The hook, if it works with this Runner.
-
-    Raises:
-        UserError: It is one of `REPLACED`, or inherits from one.
-    """
+    """The hook; raises if it is one of `REPLACED`, or inherits from one."""
     for kind in type(hook).__mro__:
         if kind.__module__.startswith('mmengine.hooks.') and kind.__name__ in REPLACED:
             raise UserError(f"mmengine's {kind.__name__} does not work with this Runner; {REPLACED[kind.__name__]}.")

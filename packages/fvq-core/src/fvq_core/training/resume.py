@@ -24,8 +24,7 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
     Args:
         path: Path of the checkpoint.
         checkpoint: Its contents.
-        config: `config_data` of the run that continues it.
-        seed: The seed of that run.
+        config: `config_data` of the run that continues it, which has the seed `seed`.
 
     Raises:
         UserError: It holds only weights, or is of another task, optimizer or seed; its config is a program or damaged.
@@ -41,10 +40,8 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
     for key, (old, new) in differences.items():
         if REQUIRED_TO_RESUME.fullmatch(key):
             raise UserError(f'{path} was written with {key}={old}, this run has {new}; {afresh}.')
-    if meta.get('seed') != seed:
-        raise UserError(
-            f'{path} was made with seed {meta.get("seed")}, this run has {seed}; pass --seed {meta.get("seed")}.'
-        )
+    if meta['seed'] != seed:
+        raise UserError(f'{path} was made with seed {meta["seed"]}, this run has {seed}; pass --seed {meta["seed"]}.')
     world_size = get_world_size()
     if meta.get('world_size', world_size) != world_size:
         differences = {'processes': (meta['world_size'], world_size), **differences}
@@ -90,11 +87,7 @@ def resume_optimizer(wrapper: OptimWrapper, state: Mapping[str, Any], source: st
 
 
 def resume_schedulers(schedulers: Mapping[str, list[Any]], states: Mapping[str, Any], source: str) -> None:
-    """Set schedulers to the positions saved in a checkpoint.
-
-    Raises:
-        UserError: The checkpoint has other schedulers.
-    """
+    """Set schedulers to the positions saved in a checkpoint; raises if they are other schedulers."""
     for part, own in schedulers.items():
         saved = states.get(part, [])
         if len(saved) != len(own):

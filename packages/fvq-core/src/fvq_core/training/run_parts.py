@@ -42,10 +42,10 @@ class RunParts:
     Attributes:
         task: With its initial weights, on the CPU.
         randomness: The config's, with a seed drawn at random if it has none.
-        hooks: All hooks, in the order in which they are registered.
-        train_loader: Loader of the training data.
-        val_loader: Loader of the evaluation data; None if the run evaluates nothing.
-        metrics: Metrics of the evaluation.
+        hooks: In the order in which they are registered.
+        train_loader: Of the training data.
+        val_loader: Of the evaluation data; None if the run evaluates nothing.
+        metrics: Of the evaluation.
         start: The weights to start from; None without `load_from`, or if the run is to be resumed.
     """
 
@@ -87,11 +87,7 @@ def build_run_parts(cfg: Config) -> RunParts:
 
 
 def check_entries(cfg: Config, required: Sequence[str]) -> None:
-    """Raise if a top-level entry is missing or cannot be kept with a run, or if the device is not there.
-
-    Raises:
-        UserError: Naming it.
-    """
+    """Raise if a top-level entry is missing or cannot be kept with a run, or if the device is not there."""
     for name in required:
         if not cfg.get(name):
             raise UserError(f"the config has no '{name}'; start from one of configs/, for example with base = '...'.")
@@ -102,9 +98,7 @@ def check_entries(cfg: Config, required: Sequence[str]) -> None:
 def check_loops(cfg: Config) -> None:
     """Raise if a loop or visualizer is not registered, or if the length of the run is missing or invalid."""
     names = ('max_iters', 'max_epochs', 'accumulate', 'val_interval')
-    check_length(
-        **{'max_iters': None, 'max_epochs': None} | {key: cfg.train_cfg[key] for key in names if key in cfg.train_cfg}
-    )
+    check_length(**{name: cfg.train_cfg[name] for name in names if name in cfg.train_cfg})
     LOOPS.resolve(cfg.train_cfg.get('type', 'TrainLoop'))
     if cfg.get('val_cfg') is not None:
         LOOPS.resolve(cfg.val_cfg.get('type', 'EvaluationLoop'))
@@ -119,10 +113,6 @@ def try_optimization(cfg: Config, parts: Sequence[str]) -> None:
 
     The real ones are built when the model is on its device and the length of the run is known; some check their arguments
     only when they step.
-
-    Args:
-        cfg: The config.
-        parts: Names of the task's parts.
     """
     stand_in = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Linear(1, 1))
     optimizers = build_optim_wrappers(cfg.optim_wrapper, dict.fromkeys(parts, stand_in))
@@ -143,11 +133,7 @@ def build_hooks(cfg: Config) -> list[Hook]:
 
 
 def build_hook(config: Mapping[str, Any]) -> Hook:
-    """A hook that works here, with the priority of its config if that has one.
-
-    Raises:
-        UserError: An unknown priority, or a hook that does not work with this Runner.
-    """
+    """A hook that works with this Runner, with the priority of its config if that has one."""
     hook = check_hook(HOOKS.build({key: value for key, value in config.items() if key != 'priority'}))
     if 'priority' in config:
         hook.priority = config['priority']
@@ -159,24 +145,14 @@ def build_hook(config: Mapping[str, Any]) -> Hook:
 
 
 def build_metrics(cfg: Config, task: Task) -> list[Metric]:
-    """The metrics of `val_evaluator`.
-
-    Raises:
-        UserError: One needs codes, and the task's autoencoder has none.
-    """
+    """The metrics of `val_evaluator`; raises if one needs codes, and the task's autoencoder has none."""
     metrics = [METRICS.build(metric) for metric in cfg.get('val_evaluator') or ()]
     check_metrics(metrics, task.autoencoder())
     return metrics
 
 
 def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loader:
-    """A data loader of a config, after a look at its first image.
-
-    Args:
-        cfg: The config.
-        name: `train_dataloader` or `val_dataloader`.
-        seed: See `build_loader`.
-        task: The task that takes the images.
+    """A data loader of a config, `train_dataloader` or `val_dataloader`, after a look at its first image.
 
     Raises:
         UserError: The config has none, its dataset is empty or cannot be read, or the task does not take images of this size.
@@ -190,10 +166,11 @@ def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loade
     if sample.get('error'):
         raise UserError(f'{name}: {sample["error"]}')
     image, autoencoder = sample.get('image'), task.autoencoder()
-    multiple = 1 if autoencoder is None else autoencoder.downsample_factor
-    if image is not None and (image.shape[1] % multiple or image.shape[2] % multiple):
-        height, width = image.shape[1:]
-        raise UserError(
-            f'{name}: images are {height}x{width}, the tokenizer needs sides that are multiples of {multiple}; change the crop.'
-        )
+    if image is not None and autoencoder is not None:
+        height, width, multiple = *image.shape[1:], autoencoder.downsample_factor
+        if height % multiple or width % multiple:
+            raise UserError(
+                f'{name}: images are {height}x{width}, the tokenizer needs sides that are multiples of {multiple}; '
+                'change the crop.'
+            )
     return loader

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,13 +51,12 @@ _runs_of_this_process = itertools.count()
 class Runner(mmengine.runner.Runner):
     """Trains what `build_run_parts` built of a config.
 
-    Args:
-        cfg: The config.
-        parts: Built from it.
-
     Attributes:
         last_log: The last logged row of training figures, by name; empty before the first.
     """
+
+    optim_wrapper: Any  # an `OptimWrapperDict`
+    param_schedulers: Any  # a list for each part
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> Runner:  # pyrefly: ignore[bad-override]
@@ -70,7 +70,6 @@ class Runner(mmengine.runner.Runner):
         return cls(cfg, build_run_parts(cfg))
 
     def __init__(self, cfg: Config, parts: RunParts) -> None:
-        self._config_data: dict[str, Any] | None = None
         self._start_weights = parts.start
         self.last_log: dict[str, Any] = {}
         validates = parts.val_loader is not None
@@ -96,16 +95,13 @@ class Runner(mmengine.runner.Runner):
             randomness=parts.randomness,
             cfg=cfg,
         )
-        level = self.cfg.get('log_level', 'INFO')
-        self.logger.setLevel(level)
-        for handler in self.logger.handlers:
-            handler.setLevel(level)
+        for logger in (self.logger, *self.logger.handlers):
+            logger.setLevel(self.cfg.get('log_level', 'INFO'))
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         super().setup_env(env_cfg)
         # mmengine names its files by the second, and two runs of one process may start in the same second.
-        number = next(_runs_of_this_process)
-        if number:
+        if number := next(_runs_of_this_process):
             self._timestamp = f'{self._timestamp}_{number}'
 
     def register_default_hooks(self, hooks: Any = None) -> None:
@@ -144,15 +140,21 @@ class Runner(mmengine.runner.Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> dict[str, list[Any]]:  # pyrefly: ignore[bad-override]
         loop = cast(TrainLoop, self.train_loop)
-        optimizers = dict(cast(OptimWrapperDict, self.optim_wrapper).items())
-        return build_schedulers(scheduler, optimizers, loop.max_iters, loop.iters_per_epoch)
+        return build_schedulers(scheduler, dict(self.optim_wrapper.items()), loop.max_iters, loop.iters_per_epoch)
 
     def load_or_resume(self) -> None:
         if self._has_loaded:
             return
+        found = None
         if isinstance(self._resume, str):  # the path of a checkpoint; `load_from` is where the run began
-            self.resume(self._resume)
-        elif not self._resume or not self._resume_newest():
+            found = Path(self._resume), read_checkpoint(self._resume)
+        elif self._resume:
+            found = newest_readable(self.work_dir, self.logger)
+            if found is None:
+                self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts from scratch.')
+        if found is not None:
+            self._resume_checkpoint(*found)
+        else:
             # Read first: it may be in the run that is set aside.
             start, self._start_weights = self._start_weights, None
             if start is None and self._load_from:
@@ -163,15 +165,6 @@ class Runner(mmengine.runner.Runner):
                 start.load(self.task)
                 self.logger.info(start.summary)
         self._has_loaded = True
-
-    def _resume_newest(self) -> bool:
-        """Continue from the newest checkpoint of the work dir, if there is one."""
-        found = newest_readable(self.work_dir, self.logger)
-        if found is None:
-            self.logger.warning(f'--resume: no checkpoint in {self.work_dir} yet, so this run starts from scratch.')
-            return False
-        self._resume_checkpoint(*found)
-        return True
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue from a checkpoint file, exactly."""
@@ -201,17 +194,15 @@ class Runner(mmengine.runner.Runner):
         """Load weights, the states of optimizers and schedulers, and what hooks keep."""
         self.call_hook('before_resume', checkpoint=checkpoint)
         load_weights(self.task, checkpoint['state_dict'], source)
-        optimizers = cast(OptimWrapperDict, self.optim_wrapper)
-        if set(optimizers.keys()) != set(checkpoint['optimizer']):  # mmengine loads those that are there
+        saved, own = sorted(checkpoint['optimizer']), sorted(self.optim_wrapper.keys())
+        if saved != own:  # mmengine loads those that are there
             raise CheckpointError(
-                f'{source} has the state of optimizers {sorted(checkpoint["optimizer"])}, this run has '
-                f'{sorted(optimizers.keys())}; resume with the config of that run.'
+                f'{source} has the state of optimizers {saved}, this run has {own}; resume with the config of that run.'
             )
-        for name, wrapper in optimizers.items():
+        for name, wrapper in self.optim_wrapper.items():
             resume_optimizer(wrapper, checkpoint['optimizer'][name], source)
-        schedulers = cast(dict[str, list[Any]], self.param_schedulers or {})
-        resume_schedulers(schedulers, checkpoint['param_schedulers'], source)
-        cast(TrainLoop, self.train_loop)._iter = checkpoint['meta']['iter']
+        resume_schedulers(self.param_schedulers or {}, checkpoint['param_schedulers'], source)
+        cast(TrainLoop, self.train_loop).iter = checkpoint['meta']['iter']
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
 
     @master_only
@@ -229,27 +220,23 @@ class Runner(mmengine.runner.Runner):
                 'config': self.config_data,
             },
             'state_dict': {key: value.detach().cpu() for key, value in self.task.state_dict().items()},
-            'optimizer': cast(OptimWrapperDict, self.optim_wrapper).state_dict(),
+            'optimizer': self.optim_wrapper.state_dict(),
             'param_schedulers': {
                 name: [scheduler_state(scheduler) for scheduler in schedulers]
-                for name, schedulers in cast(dict[str, list[Any]], self.param_schedulers or {}).items()
+                for name, schedulers in (self.param_schedulers or {}).items()
             },
         }
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         write_checkpoint(checkpoint, Path(out_dir) / filename)
 
-    @property
+    @cached_property
     def config_data(self) -> dict[str, Any]:
         """The resolved config as data, which is what a run keeps of it."""
-        if self._config_data is None:
-            self._config_data = config_data(self.cfg.to_dict())
-        return self._config_data
+        return config_data(self.cfg.to_dict())
 
     def dump_config(self) -> None:
         """The resolved config: as data for other commands, and as `config.py` for people and `tools/train.py --resume`."""
         if self.rank == 0:
-            work_dir = Path(self.work_dir)
+            work_dir, text = Path(self.work_dir), config_text(self.cfg.to_dict())
             write_json(work_dir / RESOLVED_CONFIG, self.config_data)
-            write_atomically(
-                work_dir / 'config.py', config_text(self.cfg.to_dict()).encode(), 'Nothing was trained yet.'
-            )
+            write_atomically(work_dir / 'config.py', text.encode(), 'Nothing was trained yet.')

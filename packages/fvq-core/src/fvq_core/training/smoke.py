@@ -50,10 +50,10 @@ def shrink_config(cfg: Config) -> Config:
 
 
 def run_smoke(cfg: Config, report: Any = print) -> None:
-    """Train a shrunk config, test it, resume it halfway, load what it exports; everything must agree with the run.
+    """Train what `shrink_config` returned, test it, resume it halfway, load what it exports; all must agree with the run.
 
     Args:
-        cfg: What `shrink_config` returned.
+        cfg: The config.
         report: Called with a line for each thing that was proven.
 
     Raises:

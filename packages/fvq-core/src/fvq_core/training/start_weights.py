@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from ..files.paths import expand_home
 from ..ops.finite import check_finite_weights
 from ..quantizer import Quantizer
 from ..saving.weights import check_fit
-from .checkpoint import read_checkpoint
+from .checkpoint import choose_weights, read_checkpoint
 from .tasks.task import Task
 
 # State that a quantizer keeps for training beside its codebook: averages, momenta, whether it was initialized.
@@ -23,6 +23,7 @@ TRAINING_STATE = re.compile(r'(?:.*\.)?(?:update\..+|initialized)')
 # Parts in which a tokenizer may differ from the saved one and still be the same model.
 TRAINING_PARTS = frozenset(['update', 'init', 'loss', 'regularizer', 'estimator'])
 PLAIN_TYPES = (int, float, str, bool, tuple)
+NO_SETTINGS = ('training', 'checkpointing', 'loaded_facts')  # attributes of plain types that change no output
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
     Args:
         task: On any device, including the meta device.
         source: An `iter_N.pth`, the folder of a saved tokenizer or generator, or `user/name` on the Hugging Face hub.
-        weights: For a checkpoint with a moving average: the average (default) or the raw weights.
+        weights: See `choose_weights`.
 
     Raises:
         UserError: No such file or folder, or weights that do not fit.
@@ -65,45 +66,33 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
     main = next(iter(task.parts().values()))
     prefix = next(name for name, child in task.named_children() if child is main)
     if Path(source).is_file():
-        found, name = read_start_checkpoint(source, weights)
-        differences = []
+        checkpoint = read_checkpoint(source)
+        chosen, note = choose_weights(checkpoint, source, weights, "set load_weights='raw'")
+        found, name, differences = {**checkpoint['state_dict'], **chosen}, f'{source}{note}', []
     else:
         refuse_work_dir(Path(source))
         saved = task.load_saved(source)
         found, name = {f'{prefix}.{key}': value for key, value in saved.state_dict().items()}, source
         differences = list(different_settings(saved, main))
     own = task.state_dict()
-    parts = {name: part_of(own, name) for name in dict.fromkeys(key.split('.')[0] for key in own)}
-    state, restarted = fit_main_part(main, part_of(found, prefix), parts[prefix], source)
-    state = {f'{prefix}.{key}': value for key, value in state.items()}
-    loaded, fresh = [prefix], []
-    for part in parts.keys() - {prefix}:
+    parts = {key.split('.')[0] for key in own}
+    fitted, restarted = fit_main_part(main, part_of(found, prefix), part_of(own, prefix), source)
+    state = own | {f'{prefix}.{key}': value for key, value in fitted.items()}
+    loaded, fresh = [prefix], ["what the codebook's update keeps"] if restarted else []
+    for part in parts - {prefix}:
         there = part_of(found, part)
-        if there and shapes(there) == shapes(parts[part]):
+        if there and shapes(there) == shapes(part_of(own, part)):
             check_finite_weights(there, source)
             state |= {f'{part}.{key}': value for key, value in there.items()}
             loaded.append(part)
         else:
             fresh.append(f'{part} (another one is there)' if there else part)
     summary = f'started from {name}: {", ".join(sorted(loaded))}'
-    if restarted:
-        fresh.append("what the codebook's update keeps")
-    others = sorted({key.split('.')[0] for key in found} - parts.keys())
+    others = sorted({key.split('.')[0] for key in found} - parts)
     for what, names in (('starts afresh', sorted(fresh)), ('left out', others), ('unlike what was saved', differences)):
         if names:
             summary += f'; {what}: {", ".join(names)}'
-    return StartWeights({**own, **state}, restarted, summary)
-
-
-def read_start_checkpoint(path: str, weights: Literal['ema', 'raw'] | None) -> tuple[dict[str, Tensor], str]:
-    """The state dict of an `iter_N.pth`, with the average of the weights if there is one, and its name in messages."""
-    checkpoint = read_checkpoint(path)
-    average = checkpoint.get('ema_state_dict')
-    if weights == 'ema' and average is None:
-        raise UserError(f"{path} has no moving average; set load_weights='raw'.")
-    if average is None or weights == 'raw':
-        return checkpoint['state_dict'], path if average is None else f'{path} (raw weights)'
-    return {**checkpoint['state_dict'], **average}, f'{path} (moving average)'
+    return StartWeights(state, restarted, summary)
 
 
 def refuse_work_dir(folder: Path) -> None:
@@ -124,11 +113,7 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def fit_main_part(
     module: nn.Module, there: dict[str, Tensor], own: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], bool]:
-    """The state that the main part loads, and whether the state of the codebook's update is missing from it.
-
-    Raises:
-        UserError: It is of another model, or folded although this one has a projector.
-    """
+    """The state that the main part loads, and whether the state of the codebook's update is missing from it."""
     projects, projected = (any('projector' in key.split('.') for key in state) for state in (own, there))
     if projects and there and not projected:
         raise UserError(
@@ -151,15 +136,7 @@ def different_settings(saved: nn.Module, own: nn.Module) -> Iterator[str]:
         if type(here) is not type(there):
             yield f'{name} is {type(there).__name__} there and {type(here).__name__} here'
             continue
-        for key, value in plain_attributes(there).items():
-            if getattr(here, key, value) != value:
+        for key, value in vars(there).items():
+            plain = isinstance(value, PLAIN_TYPES) and not key.startswith('_') and key not in NO_SETTINGS
+            if plain and getattr(here, key, value) != value:
                 yield f'{name}.{key} is {value} there and {getattr(here, key)} here'.lstrip('.')
-
-
-def plain_attributes(module: nn.Module) -> dict[str, Any]:
-    hidden = ('training', 'checkpointing', 'loaded_facts')
-    return {
-        key: value
-        for key, value in vars(module).items()
-        if isinstance(value, PLAIN_TYPES) and not key.startswith('_') and key not in hidden
-    }

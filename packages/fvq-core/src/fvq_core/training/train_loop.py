@@ -35,7 +35,7 @@ def seed_iteration(seed: int, rank: int, iteration: int) -> None:
 
 @LOOPS.register_module()
 class TrainLoop(BaseLoop):
-    """Runs `max_iters` iterations over an endless loader.
+    """Runs `max_iters` iterations over an endless loader. Runs are counted in iterations: `epoch` is always 0.
 
     Args:
         runner: The Runner.
@@ -61,32 +61,12 @@ class TrainLoop(BaseLoop):
         images = len(cast(Sized, dataloader.dataset))
         self.accumulate = accumulate
         self.global_batch_size = cast(int, dataloader.batch_size) * get_dist_info()[1] * accumulate
-        self._max_iters = max_iters or max(1, round(cast(float, max_epochs) * images / self.global_batch_size))
+        self.max_iters = max_iters or max(1, round(cast(float, max_epochs) * images / self.global_batch_size))
         self.iters_per_epoch = max(1, round(images / self.global_batch_size))
         self.val_interval, self.val_begin = val_interval, 1
-        self._iter, self._epoch, self._max_epochs = 0, 0, 1
+        self.iter, self.epoch, self.max_epochs = 0, 0, 1  # of iterations and epochs, done and to do
         self.unreadable = UnreadableImages(images, dataloader.max_unreadable, runner.logger)
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
-
-    @property
-    def iter(self) -> int:
-        """Iterations done."""
-        return self._iter
-
-    @property
-    def max_iters(self) -> int:
-        """Iterations to do."""
-        return self._max_iters
-
-    @property
-    def epoch(self) -> int:
-        """Always 0: runs are counted in iterations."""
-        return self._epoch
-
-    @property
-    def max_epochs(self) -> int:
-        """Always 1."""
-        return self._max_epochs
 
     def batches(self, start_iter: int) -> Iterator[dict[str, Any]]:
         """Micro-batches from an iteration on."""
@@ -97,18 +77,18 @@ class TrainLoop(BaseLoop):
         runner, rank = self.runner, get_dist_info()[0]
         runner.call_hook('before_train')
         task: Task = runner.task
-        if self._iter == 0:
+        if self.iter == 0:
             seed_iteration(runner.seed, 0, -1)
             task.initialize_from_data(self.batches(0))
             copy_from_first_rank(task)  # each rank initialized from its own data
         runner.call_hook('before_train_epoch')
-        batches = self.batches(self._iter)
+        batches = self.batches(self.iter)
         task.train()
-        while self._iter < self._max_iters:
+        while self.iter < self.max_iters:
             micro_batches = [next(batches) for _ in range(self.accumulate)]
-            seed_iteration(runner.seed, rank, self._iter)
+            seed_iteration(runner.seed, rank, self.iter)
             self.run_iter(micro_batches)
-            due = self._iter == self._max_iters or (self.val_interval and self._iter % self.val_interval == 0)
+            due = self.iter == self.max_iters or (self.val_interval and self.iter % self.val_interval == 0)
             if due and runner.val_loop is not None:
                 self.check_finite()
                 runner.val_loop.run()
@@ -122,23 +102,23 @@ class TrainLoop(BaseLoop):
     def run_iter(self, micro_batches: list[dict[str, Any]]) -> None:
         """One step of the optimizers with its hooks."""
         runner = self.runner
-        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=micro_batches)
+        runner.call_hook('before_train_iter', batch_idx=self.iter, data_batch=micro_batches)
         try:
-            outputs = runner.task.train_step(micro_batches, runner.optim_wrapper, self._iter)
+            outputs = runner.task.train_step(micro_batches, runner.optim_wrapper, self.iter)
         except NonFiniteError as error:
             self.check_finite()  # an earlier iteration may be to blame
-            raise self.diverged(self._iter, str(error)) from error
+            raise self.diverged(self.iter, str(error)) from error
         norms = {
             f'gradient norm of {name}': wrapper.grad_norm
             for name, wrapper in runner.optim_wrapper.items()
             if wrapper.grad_norm is not None and not wrapper.overflow_is_expected
         }
-        self.unchecked.append((self._iter, {**outputs['losses'], **outputs.get('watched', {}), **norms}))
+        self.unchecked.append((self.iter, {**outputs['losses'], **outputs.get('watched', {}), **norms}))
         on_gpu = outputs['losses']['total'].is_cuda
-        if not on_gpu or len(self.unchecked) >= FINITE_CHECK_INTERVAL or self._iter + 1 == self._max_iters:
+        if not on_gpu or len(self.unchecked) >= FINITE_CHECK_INTERVAL or self.iter + 1 == self.max_iters:
             self.check_finite()
-        runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=micro_batches, outputs=outputs)
-        self._iter += 1
+        runner.call_hook('after_train_iter', batch_idx=self.iter, data_batch=micro_batches, outputs=outputs)
+        self.iter += 1
 
     def check_finite(self) -> None:
         """Check losses, gradient norms and what else the task watches, of all iterations since the last check.
@@ -157,9 +137,8 @@ class TrainLoop(BaseLoop):
             return
         iteration, names, values = read[finite.index(False)]
         terms = dict(zip(names, values.tolist(), strict=True))
-        what = (
-            'loss' if not math.isfinite(terms['total']) else next(n for n, v in terms.items() if not math.isfinite(v))
-        )
+        broken = [name for name, value in terms.items() if not math.isfinite(value)]
+        what = 'loss' if 'total' in broken else broken[0]
         listed = ', '.join(f'{name} {value:g}' for name, value in terms.items())
         raise self.diverged(iteration, f'the {what} is not finite ({listed})')
 
@@ -172,12 +151,8 @@ class TrainLoop(BaseLoop):
         )
 
 
-def check_length(max_iters: Any, max_epochs: Any, accumulate: Any = 1, val_interval: Any = 0) -> None:
-    """Raise if the length of a run is missing or invalid.
-
-    Raises:
-        UserError: Neither `max_iters` nor `max_epochs` is given, or a value is below its minimum.
-    """
+def check_length(max_iters: Any = None, max_epochs: Any = None, accumulate: Any = 1, val_interval: Any = 0) -> None:
+    """Raise if the length of a run is missing, or a value is below its minimum."""
     if max_iters is None and max_epochs is None:
         raise UserError('train_cfg: set max_iters or max_epochs.')
     if max_iters is not None and (not isinstance(max_iters, int) or max_iters < 1):

@@ -6,10 +6,4 @@ from .fold_hook import FoldHook
 from .progress_hook import ProgressHook
 from .training_log_hook import TrainingLogHook
 
-__all__ = [
-    'CheckpointHook',
-    'EMAHook',
-    'FoldHook',
-    'ProgressHook',
-    'TrainingLogHook',
-]
+__all__ = ['CheckpointHook', 'EMAHook', 'FoldHook', 'ProgressHook', 'TrainingLogHook']

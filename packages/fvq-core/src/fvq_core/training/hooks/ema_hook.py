@@ -52,9 +52,8 @@ class EMAHook(Hook):
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         weights = self._weights(runner)
         floating = [key for key, value in weights.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.average[key] for key in floating], [weights[key] for key in floating], 1.0 - self.decay
-        )
+        averages = [self.average[key] for key in floating]
+        torch._foreach_lerp_(averages, [weights[key] for key in floating], 1.0 - self.decay)
         for key in weights.keys() - set(floating):
             self.average[key].copy_(weights[key])
 

@@ -20,12 +20,10 @@ class FoldHook(Hook):
     Codes do not change at that moment. The optimizer's state of the projector is dropped; the codebook starts with a fresh one
     in the group of the raw codebook, under the same schedule. A checkpoint records whether it is folded, so a run
     resumes exactly before and after, and evaluation and export read either.
+    It works with one process and without a moving average of the weights.
 
     Args:
         at: Fraction of the run, in (0, 1]. At 1 the fold comes after the last step, as it does without this hook.
-
-    Raises:
-        UserError: A fraction out of range; several processes, or a moving average of the weights.
     """
 
     priority = 'HIGH'  # before the averages, logs and evaluations of its iteration
@@ -47,9 +45,8 @@ class FoldHook(Hook):
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if not self.folded and runner.iter + 1 >= max(1, round(self.at * runner.max_iters)):
             self._fold(runner)
-            runner.logger.info(
-                f'iter {runner.iter + 1}: the projector is folded; the mapped codebook is trained from here'
-            )
+            done = f'iter {runner.iter + 1}'
+            runner.logger.info(f'{done}: the projector is folded; the mapped codebook is trained from here')
 
     def _fold(self, runner: Any) -> None:
         tokenizer = runner.task.tokenizer

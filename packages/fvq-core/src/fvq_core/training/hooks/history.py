@@ -17,11 +17,7 @@ MAX_BYTES = 2**30
 
 
 class History:
-    """Append-only, except that resuming drops the rows after the resumed iteration.
-
-    Args:
-        path: The file.
-    """
+    """Append-only, except that resuming drops the rows after the resumed iteration."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,14 +34,9 @@ class History:
         return self._read()[0]
 
     def truncate(self, iteration: int) -> int:
-        """Keep the rows up to an iteration.
-
-        Returns:
-            The number of damaged lines, which are dropped.
-        """
+        """Keep the rows up to an iteration; returns the number of damaged lines, which are dropped."""
         rows, damaged = self._read()
-        kept = [row for row in rows if row['iter'] <= iteration]
-        text = ''.join(json.dumps(row) + '\n' for row in kept)
+        text = ''.join(json.dumps(row) + '\n' for row in rows if row['iter'] <= iteration)
         write_atomically(self.path, text.encode(), 'The history is unchanged.')
         return damaged
 

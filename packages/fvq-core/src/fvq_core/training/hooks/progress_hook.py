@@ -44,11 +44,8 @@ class ProgressHook(Hook):
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         done = runner.iter + 1
-        shown = {
-            name: f'{runner.last_log[key]:.4g}{unit}'
-            for name, key, unit in (('loss', 'loss', ''), ('usage_window', 'usage_window', '%'), ('lr', 'lr', ''))
-            if key in runner.last_log
-        }
+        units, log = {'loss': '', 'usage_window': '%', 'lr': ''}, runner.last_log
+        shown = {name: f'{log[name]:.4g}{unit}' for name, unit in units.items() if name in log}
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update()
@@ -61,4 +58,3 @@ class ProgressHook(Hook):
     def after_train(self, runner: Any) -> None:
         if self.bar is not None:
             self.bar.close()
-            self.bar = None

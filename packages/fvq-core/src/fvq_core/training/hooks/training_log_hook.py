@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from torch import Tensor
 
@@ -105,25 +105,24 @@ class TrainingLogHook(Hook):
         runner.last_log = row
         self.speed_from = (0, now)
         self.sums, self.counts, self.images = {}, {}, 0
-        self._publish(runner, row, 'train')
+        self._publish(runner, row)
 
     def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
         if runner._train_loop is None or isinstance(runner._train_loop, dict):
             return  # tools/test.py: an evaluation without a run
         row = {'iter': runner.iter, 'split': 'eval', **{name: metric.value for name, metric in metrics.items()}}
         if not any(old['iter'] == row['iter'] and old['split'] == 'eval' for old in self.history.rows()):
-            self._publish(runner, row, 'eval')  # a finished run that is resumed evaluates again, but logs once
+            self._publish(runner, row)  # a finished run that is resumed evaluates again, but logs once
         if is_main_process():
             stamp = short_stamp(metrics)
             numbers = ', '.join(f'{name} {metric}' for name, metric in metrics.items())
             runner.logger.info(f'iter {runner.iter} evaluation{f" ({stamp})" if stamp else ""}: {numbers}')
         self.speed_from = (0, time.perf_counter())
 
-    def _publish(self, runner: Any, row: dict[str, Any], split: str) -> None:
-        if not is_main_process():
-            return
+    @master_only
+    def _publish(self, runner: Any, row: dict[str, Any]) -> None:
         self.history.append(row)
-        scalars = {f'{split}/{name}': value for name, value in row.items() if name not in ('iter', 'split')}
+        scalars = {f'{row["split"]}/{name}': value for name, value in row.items() if name not in ('iter', 'split')}
         runner.visualizer.add_scalars(scalars, step=row['iter'])
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -143,9 +142,8 @@ class TrainingLogHook(Hook):
         self.sums = {name: value.to(device) for name, value in state['sums'].items()}
         self.counts, self.images, runner.last_log = state['counts'], state['images'], state['last_log']
         self.histogram_K = None if state['histogram_K'] is None else state['histogram_K'].to(device)
-        if self.histogram_K is not None and not is_main_process():
-            self.histogram_K.zero_()
         if is_main_process():
-            damaged = self.history.truncate(checkpoint['meta']['iter'])
-            if damaged:
+            if damaged := self.history.truncate(checkpoint['meta']['iter']):
                 runner.logger.warning(f'{self.history.path}: {damaged} damaged line(s) are left out.')
+        elif self.histogram_K is not None:
+            self.histogram_K.zero_()

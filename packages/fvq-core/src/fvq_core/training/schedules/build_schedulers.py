@@ -13,19 +13,6 @@ from ...registry import PARAM_SCHEDULERS, build_component
 from .run_lr import POSITION, RunLR
 
 
-def schedulers_of_part(config: Any, part: str) -> list[Mapping[str, Any]]:
-    """The configs of a part's schedulers; `config` is one or a list for all parts, or a dict of either by part.
-
-    Raises:
-        UserError: They are given by part, and this part has none.
-    """
-    if isinstance(config, Mapping) and 'type' not in config:
-        if part not in config:
-            raise UserError(f"param_scheduler: nothing for the part '{part}'; {nearest_hint(part, config)}")
-        config = config[part]
-    return list(config) if isinstance(config, list | tuple) else [config]
-
-
 def build_schedulers(
     config: Any, optimizers: Mapping[str, Any], total_iters: int, iters_per_epoch: int
 ) -> dict[str, list[_ParamScheduler]]:
@@ -34,25 +21,29 @@ def build_schedulers(
     A scheduler of mmengine ends with the run if it has no `end`; with `convert_to_iter_based=True` it counts epochs.
 
     Args:
-        config: `param_scheduler` of a config; see `schedulers_of_part`.
+        config: `param_scheduler` of a config: one or a list for all parts, or a dict of either by part.
         optimizers: The optimizer's wrapper of each part of the task.
         total_iters: Length of the run.
         iters_per_epoch: Iterations of one pass over the training set, rounded.
 
     Raises:
         UserError: A scheduler that counts epochs, waits for a metric, is not of mmengine's kind, or does not take its
-            arguments; one of ours beside another scheduler.
+            arguments; one of ours beside another scheduler; a part without any.
     """
+    by_part = isinstance(config, Mapping) and 'type' not in config
     built: dict[str, list[_ParamScheduler]] = {}
     for part, optimizer in optimizers.items():
-        configs = schedulers_of_part(config, part)
+        if by_part and part not in config:
+            raise UserError(f"param_scheduler: nothing for the part '{part}'; {nearest_hint(part, config)}")
+        configs = config[part] if by_part else config
+        configs = configs if isinstance(configs, list | tuple) else [configs]
         built[part] = [build_scheduler(each, optimizer, total_iters, iters_per_epoch) for each in configs]
         rates = [scheduler for scheduler in built[part] if scheduler.param_name == 'lr']
-        for scheduler in rates:
-            if isinstance(scheduler, RunLR) and len(rates) > 1:
-                raise UserError(
-                    f'param_scheduler: {type(scheduler).__name__} sets the rate of the whole run and takes no other beside it.'
-                )
+        whole_run = [type(scheduler).__name__ for scheduler in rates if isinstance(scheduler, RunLR)]
+        if whole_run and len(rates) > 1:
+            raise UserError(
+                f'param_scheduler: {whole_run[0]} sets the rate of the whole run and takes no other beside it.'
+            )
         # A discriminator's optimizer does not step before its start, while its schedule goes on; without this mmengine would
         # warn about the order of `step` calls.
         optimizer._global_step = 0
@@ -78,8 +69,10 @@ def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epo
             'follows the iteration, such as CosineAnnealingLR.'
         )
     arguments = {key: value for key, value in config.items() if key not in ('type', '_scope_')}
-    if of_mmengine(component):
-        accepted = {*arguments_of(component), 'convert_to_iter_based'}
+    if of_mmengine(component):  # constructors that pass `**kwargs` on to those of their bases
+        constructors = [vars(kind)['__init__'] for kind in component.__mro__ if '__init__' in vars(kind)]
+        accepted = {name for each in constructors for name in inspect.signature(each).parameters}
+        accepted = accepted - {'self', 'optimizer', 'param_name', 'args', 'kwargs'} | {'convert_to_iter_based'}
         for key in arguments:
             if key not in accepted:
                 raise UserError(
@@ -88,9 +81,8 @@ def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epo
                 )
     build: Any = component
     if arguments.pop('convert_to_iter_based', False):
-        arguments.setdefault(
-            'end', (total_iters + 0.5) / iters_per_epoch
-        )  # mmengine multiplies, and cuts to an integer
+        # mmengine multiplies, and cuts to an integer.
+        arguments.setdefault('end', (total_iters + 0.5) / iters_per_epoch)
         arguments['epoch_length'] = iters_per_epoch
         build = build.build_iter_from_epoch
     elif arguments.get('by_epoch', True):
@@ -106,13 +98,6 @@ def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epo
 
 def of_mmengine(component: type) -> bool:
     return component.__module__.partition('.')[0] == 'mmengine'
-
-
-def arguments_of(component: type) -> list[str]:
-    """The arguments of a constructor and of those to which it passes `**kwargs`."""
-    constructors = [vars(kind)['__init__'] for kind in component.__mro__ if '__init__' in vars(kind)]
-    hidden = ('self', 'optimizer', 'param_name', 'args', 'kwargs')
-    return [name for each in constructors for name in inspect.signature(each).parameters if name not in hidden]
 
 
 def scheduler_state(scheduler: _ParamScheduler) -> dict[str, Any]:

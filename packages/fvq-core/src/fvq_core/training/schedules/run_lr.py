@@ -28,7 +28,7 @@ class RunLR(_ParamScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the schedule; its shape and length come from the config of the run that resumes."""
-        return {key: self.__dict__[key] for key in POSITION}
+        return {key: vars(self)[key] for key in POSITION}
 
     def _get_value(self) -> list[float]:
         factor = self.factor(self.last_step)

@@ -20,9 +20,6 @@ class StepDecayLR(RunLR):
         milestones: Parts of the run, each above 0 and below 1; IBQ's epochs 250 and 300 of 330 are `(250 / 330, 300 / 330)`.
         gamma: Factor at each; 0.1 in IBQ.
         last_step: For resuming.
-
-    Raises:
-        UserError: A milestone outside (0, 1).
     """
 
     def __init__(

@@ -122,25 +122,18 @@ class Task(BaseModel):
         return {'losses': losses, 'watched': watched, 'images': images, 'codebook_indices': indices}
 
     def load_saved(self, source: str) -> nn.Module:
-        """The main part as a saved folder or a repository on the hub holds it, for a run to start from.
-
-        Raises:
-            UserError: There is none, or this task does not start from one.
-        """
+        """The main part as a saved folder or a repository on the hub holds it, for a run to start from."""
         raise UserError(f'{type(self).__name__} starts from a checkpoint (iter_N.pth); {source} is not a file.')
 
     def check_export(self, work_dir: Path, batch: Any) -> str:
         """Load what a finished run exported and compare it with the trained task; called by a smoke run.
 
         Args:
-            work_dir: The work dir of the run.
-            batch: A batch of evaluation data, or of training data if there is none.
+            work_dir: Of the run.
+            batch: Of the evaluation data, or of the training data if there is none.
 
         Returns:
-            What was proven.
-
-        Raises:
-            SmokeError: They differ.
+            What was proven; a `SmokeError` is raised if they differ.
         """
         raise NotImplementedError
 

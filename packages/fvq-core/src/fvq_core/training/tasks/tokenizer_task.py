@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """A batch of evaluation.
-
-    Attributes:
-        images: (B, 3, H, W) in [-1, 1].
-        output: The tokenizer's output for them.
-    """
+    """A batch of evaluation: images (B, 3, H, W) in [-1, 1], and the tokenizer's output for them."""
 
     images: Tensor
     output: AutoencoderOutput
@@ -140,8 +135,7 @@ class TokenizerTask(Task):
             return
         wanted, gathered = 4 * quantizer.codebook().shape[0], []
         while sum(z_ND.shape[0] for z_ND in gathered) < wanted:
-            z_BDHW = self.tokenizer.encode_latent(self.images(next(batches)))
-            gathered.append(to_vectors(z_BDHW))
+            gathered.append(to_vectors(self.tokenizer.encode_latent(self.images(next(batches)))))
         quantizer.initialize(torch.cat(gathered))
 
     def parts_due(self, iteration: int) -> list[str]:
@@ -177,11 +171,7 @@ class TokenizerTask(Task):
             average_over_ranks([buffer for buffer in self.adversarial.buffers() if buffer.is_floating_point()])
 
     def val_step(self, data: Mapping[str, Any]) -> Reconstructed:
-        """A batch and its reconstruction, which metrics read.
-
-        Raises:
-            NonFiniteError: Latents, codes or reconstructions that are NaN or infinite.
-        """
+        """A batch and its reconstruction, which metrics read; raises if latents, codes or pixels are not finite."""
         images = self.images(data)
         output = self.tokenizer(images)
         check_finite_images(output.reconstruction, 'the pixels', len(images), 'no score is made of them')
