@@ -6,12 +6,14 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..registry import TRANSFORMS
 from .decoding import Orientation, UnreadableImageError, open_image, to_rgb
+from .packed_names import PackedNames
 from .sample import Sample, check_index, sample_rng, to_tensor
 from .transforms import ADMCrop, HorizontalFlip
 
@@ -22,7 +24,7 @@ MAX_SUBSTITUTES = 10  # neighbours tried as a substitute for an unreadable train
 
 
 class ImageDataset(Dataset):
-    """RGB images from files. A subclass has `__len__`, `name`, `label` and `read`.
+    """RGB images from files. A subclass sets `names` and `labels`, and has `read`.
 
     Args:
         transforms: Configs of components of `TRANSFORMS`, in order; end with a crop, so that images stack.
@@ -32,6 +34,9 @@ class ImageDataset(Dataset):
         exif_orientation: `'apply'` rotates photos upright as their EXIF tag says. `'ignore'` takes the pixels as stored,
             as the released training and evaluation scripts for ImageNet do.
     """
+
+    names: PackedNames
+    labels: np.ndarray  # int64, -1 without a label
 
     def __init__(
         self,
@@ -68,15 +73,15 @@ class ImageDataset(Dataset):
         self.transforms, self.seed = built, seed
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.names)
 
     def name(self, number: int) -> str:
         """The name of an image in messages."""
-        raise NotImplementedError
+        return self.names[number]
 
     def label(self, number: int) -> int:
         """The class id of an image, -1 without one."""
-        raise NotImplementedError
+        return int(self.labels[number])
 
     def read(self, number: int) -> bytes:
         """The bytes of an image file; an OSError if it cannot be read."""

@@ -63,14 +63,8 @@ class ImageFolder(ImageDataset):
             warn_left_out(f'{self.root}: {odd}')
         return listing.images
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     def name(self, number: int) -> str:
         return os.path.join(self.root, self.names[number])
-
-    def label(self, number: int) -> int:
-        return int(self.labels[number])
 
     def read(self, number: int) -> bytes:
         return read_file(self.name(number))

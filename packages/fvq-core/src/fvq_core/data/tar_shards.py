@@ -149,14 +149,8 @@ class TarShards(ImageDataset):
             warn_left_out(f'{self.shards[0]}: {self.others:,} members of tar files are left out, such as {examples}')
         self.files = OpenFiles()
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     def name(self, number: int) -> str:
         return f'{self.shards[self.shard_numbers[number]]}:{self.names[number]}'
-
-    def label(self, number: int) -> int:
-        return int(self.labels[number])
 
     def read(self, number: int) -> bytes:
         check_bytes(int(self.sizes[number]))

@@ -27,15 +27,6 @@ class PhotoParts(ImageDataset):
         super().__init__()
         self.names, self.labels = PackedNames.pack(PHOTO_NAMES), np.arange(len(PHOTO_NAMES))
 
-    def __len__(self) -> int:
-        return len(PHOTO_NAMES)
-
-    def name(self, number: int) -> str:
-        return self.names[number]
-
-    def label(self, number: int) -> int:
-        return number
-
     def read(self, number: int) -> bytes:
         file = io.BytesIO()
         Image.fromarray(photo_part(load_photos()[PHOTO_NAMES[number]], 'train')).save(file, 'png', compress_level=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickletools
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from .inert import Inert, hashable
@@ -68,10 +68,6 @@ class StackMachine:
         r'INT|BININT[12]?|LONG[14]?|(BIN)?FLOAT|((SHORT_)?BIN)?(STRING|UNICODE)|(SHORT_)?BINBYTES|BIN\w+8|BYTEARRAY8'
     )
     PUSHES = frozenset(filter(re.compile(VALUE).fullmatch, (opcode.name for opcode in pickletools.opcodes)))
-    CONSTANTS: Mapping[str, Any] = dict(NONE=None, NEWTRUE=True, NEWFALSE=False)
-    EMPTY: Mapping[str, Callable[[], Any]] = dict(EMPTY_DICT=dict, EMPTY_LIST=list, EMPTY_TUPLE=tuple, EMPTY_SET=list)
-    TUPLES: Mapping[str, int] = dict(TUPLE1=1, TUPLE2=2, TUPLE3=3)
-    IGNORED = frozenset(['PROTO', 'FRAME'])
 
     def __init__(self, storage: Callable[[Any], Any] | None = None) -> None:
         self.storage = storage
@@ -81,23 +77,69 @@ class StackMachine:
 
     def step(self, name: str, argument: Any) -> None:
         stack = self.stack
-        if name in self.PUSHES:
-            stack.append(argument)
-        elif name in ('MEMOIZE', 'BINPUT', 'LONG_BINPUT', 'PUT'):
-            self.memo[len(self.memo) if name == 'MEMOIZE' else argument] = stack[-1]
-        elif name in ('BINGET', 'LONG_BINGET', 'GET'):
-            stack.append(self.memo[argument])
-        elif name in self.CONSTANTS:
-            stack.append(self.CONSTANTS[name])
-        elif name in self.EMPTY:
-            stack.append(self.EMPTY[name]())
-        elif name in self.TUPLES:
-            stack.append(tuple(self.pop_many(self.TUPLES[name])))
-        elif name not in self.IGNORED:
-            run = getattr(self, f'run_{name.lower()}', None)
-            if run is None:
+        match name:
+            case _ if name in self.PUSHES:
+                stack.append(argument)
+            case 'MEMOIZE' | 'BINPUT' | 'LONG_BINPUT' | 'PUT':
+                self.memo[len(self.memo) if name == 'MEMOIZE' else argument] = stack[-1]
+            case 'BINGET' | 'LONG_BINGET' | 'GET':
+                stack.append(self.memo[argument])
+            case 'NONE' | 'NEWTRUE' | 'NEWFALSE':
+                stack.append(dict(NONE=None, NEWTRUE=True, NEWFALSE=False)[name])
+            case 'EMPTY_DICT':
+                stack.append({})
+            case 'EMPTY_LIST' | 'EMPTY_SET':
+                stack.append([])
+            case 'EMPTY_TUPLE':
+                stack.append(())
+            case 'TUPLE1' | 'TUPLE2' | 'TUPLE3':
+                stack.append(tuple(self.pop_many(int(name[-1]))))
+            case 'MARK':
+                self.marks.append(len(stack))
+            case 'POP' if not self.marks or self.marks[-1] != len(stack):
+                stack.pop()
+            case 'POP' | 'POP_MARK':
+                self.pop_mark()
+            case 'DUP':
+                stack.append(stack[-1])
+            case 'TUPLE':
+                stack.append(tuple(self.pop_mark()))
+            case 'LIST' | 'FROZENSET':
+                stack.append(self.pop_mark())
+            case 'DICT':
+                pairs = self.pop_mark()
+                stack.append({})
+                self.set_items(pairs)
+            case 'SETITEM' | 'SETITEMS':
+                self.set_items(self.pop_many(2) if name == 'SETITEM' else self.pop_mark())
+            case 'APPEND' | 'APPENDS' | 'ADDITEMS':
+                values, target = self.pop_many(1) if name == 'APPEND' else self.pop_mark(), stack[-1]
+                (target.values if isinstance(target, Inert) else target).extend(values)
+            case 'GLOBAL':
+                stack.append(named(*argument.split(' ', 1)))
+            case 'STACK_GLOBAL':
+                stack.append(named(*self.pop_many(2)))
+            case 'INST':
+                stack.append(call(named(*argument.split(' ', 1)), tuple(self.pop_mark())))
+            case 'OBJ':
+                target, *arguments = self.pop_mark()
+                stack.append(call(target, tuple(arguments)))
+            case 'REDUCE' | 'NEWOBJ':
+                stack.append(call(*self.pop_many(2)))
+            case 'NEWOBJ_EX':
+                target, arguments, _options = self.pop_many(3)
+                stack.append(call(target, arguments))
+            case 'BUILD':
+                (state,) = self.pop_many(1)
+                if isinstance(stack[-1], Inert):  # attributes of a dict, such as a state dict's _metadata, are ignored
+                    stack[-1].state = state
+            case 'PERSID' | 'BINPERSID':
+                key = argument if name == 'PERSID' else self.pop_many(1)[0]
+                stack.append(Inert('persistent id') if self.storage is None else self.storage(key))
+            case 'PROTO' | 'FRAME':
+                pass
+            case _:
                 raise CheckpointError(f'its pickle has the opcode {name}, which no weights file needs')
-            run(argument)
 
     def pop_many(self, count: int) -> list[Any]:
         if len(self.stack) < count:
@@ -113,91 +155,11 @@ class StackMachine:
         del self.stack[start:]
         return taken
 
-    def run_mark(self, _: Any) -> None:
-        self.marks.append(len(self.stack))
-
-    def run_pop(self, _: Any) -> None:
-        if self.marks and self.marks[-1] == len(self.stack):
-            self.marks.pop()
-        else:
-            self.stack.pop()
-
-    def run_pop_mark(self, _: Any) -> None:
-        self.pop_mark()
-
-    def run_dup(self, _: Any) -> None:
-        self.stack.append(self.stack[-1])
-
-    def run_tuple(self, _: Any) -> None:
-        self.stack.append(tuple(self.pop_mark()))
-
-    def run_list(self, _: Any) -> None:
-        self.stack.append(self.pop_mark())
-
-    run_frozenset = run_list
-
-    def run_dict(self, _: Any) -> None:
-        pairs = self.pop_mark()
-        self.stack.append({})
-        self.set_items(pairs)
-
-    def run_append(self, _: Any) -> None:
-        self.extend(self.pop_many(1))
-
-    def run_appends(self, _: Any) -> None:
-        self.extend(self.pop_mark())
-
-    run_additems = run_appends
-
-    def extend(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        (target.values if isinstance(target, Inert) else target).extend(values)
-
-    def run_setitem(self, _: Any) -> None:
-        self.set_items(self.pop_many(2))
-
-    def run_setitems(self, _: Any) -> None:
-        self.set_items(self.pop_mark())
-
     def set_items(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
         items = target.items if isinstance(target, Inert) else target
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             items[hashable(key)] = value
-
-    def run_global(self, argument: str) -> None:
-        self.stack.append(named(*argument.split(' ', 1)))
-
-    def run_stack_global(self, _: Any) -> None:
-        self.stack.append(named(*self.pop_many(2)))
-
-    def run_inst(self, argument: str) -> None:
-        self.stack.append(call(named(*argument.split(' ', 1)), tuple(self.pop_mark())))
-
-    def run_obj(self, _: Any) -> None:
-        target, *arguments = self.pop_mark()
-        self.stack.append(call(target, tuple(arguments)))
-
-    def run_reduce(self, _: Any) -> None:
-        self.stack.append(call(*self.pop_many(2)))
-
-    run_newobj = run_reduce
-
-    def run_newobj_ex(self, _: Any) -> None:
-        target, arguments, _options = self.pop_many(3)
-        self.stack.append(call(target, arguments))
-
-    def run_build(self, _: Any) -> None:
-        (state,) = self.pop_many(1)
-        target = self.stack[-1]
-        if isinstance(target, Inert):  # attributes of a dict, such as a state dict's _metadata, are ignored
-            target.state = state
-
-    def run_persid(self, argument: Any) -> None:
-        self.stack.append(Inert('persistent id') if self.storage is None else self.storage(argument))
-
-    def run_binpersid(self, _: Any) -> None:
-        self.run_persid(*self.pop_many(1))
 
 
 def named(module: str, name: str) -> Inert:

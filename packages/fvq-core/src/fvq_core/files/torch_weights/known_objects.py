@@ -60,10 +60,6 @@ def dict_of(*arguments: Any) -> dict[Any, Any]:
     return {hashable(key): value for key, value in pairs}
 
 
-def default_dict_of(_factory: Any = None, *arguments: Any) -> dict[Any, Any]:
-    return dict_of(*arguments)
-
-
 def list_of(values: Any = (), *_: Any) -> list[Any]:
     if not isinstance(values, list | tuple):
         raise TypeError(type(values).__name__)
@@ -140,7 +136,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     'torch.Size': tuple_of,
     '_codecs.encode': bytes_of,
     'collections.OrderedDict': dict_of,
-    'collections.defaultdict': default_dict_of,
+    'collections.defaultdict': lambda factory=None, *arguments: dict_of(*arguments),
     'collections.Counter': dict_of,
     'collections.deque': list_of,
     'builtins.dict': dict_of,

@@ -7,6 +7,7 @@ import mmap
 import re
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,9 @@ from .unreadable import CheckpointError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LOCAL_HEADER = struct.Struct('<4s22xHH')  # of a zip entry: its signature, the lengths of its name and extra field
-DTYPES = {
-    'Double': torch.float64,
-    'Float': torch.float32,
-    'Half': torch.float16,
-    'BFloat16': torch.bfloat16,
-    'Long': torch.int64,
-    'Int': torch.int32,
-    'Short': torch.int16,
-    'Char': torch.int8,
-    'Byte': torch.uint8,
-    'Bool': torch.bool,
-    'ComplexDouble': torch.complex128,
-    'ComplexFloat': torch.complex64,
-    'Untyped': torch.uint8,
-}
+DTYPES = dict(Double=torch.float64, Float=torch.float32, Half=torch.float16, BFloat16=torch.bfloat16)
+DTYPES |= dict(Long=torch.int64, Int=torch.int32, Short=torch.int16, Char=torch.int8, Byte=torch.uint8)
+DTYPES |= dict(Bool=torch.bool, ComplexDouble=torch.complex128, ComplexFloat=torch.complex64, Untyped=torch.uint8)
 
 
 def read_torch_archive(path: Path) -> Any:
@@ -82,14 +71,10 @@ def read_zip(content: mmap.mmap) -> Any:
     if f'{root}byteorder' in entries and content[slice(*record('byteorder'))] != b'little':
         raise CheckpointError('it was written on a big-endian machine; save it again on another one')
 
-    def storage(persistent: Any) -> Any:
-        if persistent[0] == 'module':  # the class of a module that was saved whole, with its source
-            return persistent[1]
-        dtype, key, numel = storage_id(persistent)
-        start, end = record(f'data/{key}')
-        return flat_tensor(content, dtype, numel, start, end)
+    def storage(dtype: torch.dtype, key: str, numel: int, _view: Any) -> Tensor:
+        return flat_tensor(content, dtype, numel, *record(f'data/{key}'))
 
-    return read_pickle(io.BytesIO(content[slice(*record('data.pkl'))]), storage)
+    return read_object(io.BytesIO(content[slice(*record('data.pkl'))]), storage)
 
 
 def read_legacy(content: mmap.mmap) -> Any:
@@ -101,13 +86,11 @@ def read_legacy(content: mmap.mmap) -> Any:
     start = content.tell()
     dtypes: dict[str, torch.dtype] = {}
 
-    def note(persistent: Any) -> None:
-        if persistent[0] != 'module':
-            dtype, key, _ = storage_id(persistent)
-            dtypes[key] = dtype
+    def note(dtype: torch.dtype, key: str, _numel: int, _view: Any) -> None:
+        dtypes[key] = dtype
 
-    read_pickle(content, note)
-    places, position = {}, 0
+    read_object(content, note)
+    places = {}
     keys = read_pickle(content)
     position = content.tell()
     for key in keys if isinstance(keys, list) else []:
@@ -117,25 +100,27 @@ def read_legacy(content: mmap.mmap) -> Any:
         places[key] = position + 8, position + 8 + numel * dtypes[key].itemsize
         position = places[key][1]
 
-    def storage(persistent: Any) -> Any:
-        if persistent[0] == 'module':
-            return persistent[1]
-        dtype, key, numel = storage_id(persistent)
-        view = persistent[5] if len(persistent) > 5 else None  # (key, offset, size) of a part of a storage
+    def storage(dtype: torch.dtype, key: str, numel: int, view: Any) -> Tensor:
         flat = flat_tensor(content, dtype, numel, *places[key])
         return flat if view is None else flat[int(view[1]) :][: int(view[2])]
 
     content.seek(start)
-    return read_pickle(content, storage)
+    return read_object(content, storage)
 
 
-def storage_id(persistent: Any) -> tuple[torch.dtype, str, int]:
-    """Type, key and number of elements from a persistent id, `('storage', type, key, device, numel)`."""
-    kind, storage_type, key, _device, numel = persistent[:5]
-    name = storage_type.name.rsplit('.', 1)[-1].removesuffix('Storage') if isinstance(storage_type, Inert) else ''
-    if kind != 'storage' or name not in DTYPES or not isinstance(key, str):
-        raise CheckpointError(f'it has a storage of an unknown kind ({name or type(storage_type).__name__})')
-    return DTYPES[name], key, int(numel)
+def read_object(file: Any, storage: Callable[[torch.dtype, str, int, Any], Any]) -> Any:
+    """The next pickle of a file, with storages by dtype, key, number of elements, and (key, offset, size) of a view."""
+
+    def load(persistent: Any) -> Any:
+        if persistent[0] == 'module':  # the class of a module that was saved whole, with its source
+            return persistent[1]
+        kind, storage_type, key, _device, numel = persistent[:5]
+        name = storage_type.name.rsplit('.', 1)[-1].removesuffix('Storage') if isinstance(storage_type, Inert) else ''
+        if kind != 'storage' or name not in DTYPES or not isinstance(key, str):
+            raise CheckpointError(f'it has a storage of an unknown kind ({name or type(storage_type).__name__})')
+        return storage(DTYPES[name], key, int(numel), persistent[5] if len(persistent) > 5 else None)
+
+    return read_pickle(file, load)
 
 
 def flat_tensor(content: mmap.mmap, dtype: torch.dtype, numel: int, start: int, end: int) -> Tensor:
