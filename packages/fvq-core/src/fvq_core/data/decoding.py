@@ -86,10 +86,11 @@ def open_image(data: bytes) -> Image.Image:
         UnreadableImageError: Not a file of `FORMATS`, damaged, an animation, or larger than `MAX_PIXELS` or `MAX_ASPECT`.
     """
     Image.init()
-    opener = next((Image.OPEN[name][0] for name in FORMATS if name in Image.OPEN and accepts(name, data)), None)
+    known = (Image.OPEN[name] for name in FORMATS if name in Image.OPEN)
+    opener = next((factory for factory, accept in known if accept is not None and accept(data[:16]) is True), None)
     if opener is None:
-        known = what_it_is(data)
-        message = f'expected an image file, got {known}.' if known else damaged('cannot identify image file')
+        got = what_it_is(data)
+        message = f'expected an image file, got {got}.' if got else damaged('cannot identify image file')
         raise UnreadableImageError(message)
     if data.startswith(b'\x89PNG') and any(kind in data for kind in PNG_TEXT):
         data = without_text(data)
@@ -104,12 +105,6 @@ def open_image(data: bytes) -> Image.Image:
         if image.format != 'MPO' and getattr(image, 'is_animated', False):  # MPO: a photo and its previews
             raise RefusedImageError('it has several frames or pages; write each picture into a file of its own.')
     return image
-
-
-def accepts(name: str, data: bytes) -> bool:
-    """Whether a file starts like one of a format."""
-    accept = Image.OPEN[name][1]
-    return accept is not None and accept(data[:16]) is True
 
 
 def damaged(reason: str) -> str:

@@ -22,26 +22,20 @@ SYSTEM_FOLDERS = ('__macosx', '@eadir', 'lost+found', '$recycle.bin', 'system vo
 
 @dataclass
 class FolderListing:
-    """The images of a folder, and what is left out.
+    """The images of a folder, and what is left out. Paths are below the root.
 
-    Attributes:
-        images: Path below the root and label of each image: those of class folders sorted by path, then those directly in
-            the root, which have label -1.
-        classes: Number of images by class folder, sorted by name. The label is the position in this order. A class folder
-            without images keeps its label.
-        archives: Names of archives directly in the root.
-        hidden: Paths of hidden files and folders (`.ipynb_checkpoints`, `._x.jpg`), and of `SYSTEM_FOLDERS` folders.
-        loops: Paths of linked folders that lead to a folder above them, or to one that was linked before.
-        others: Number of files that are not images, by extension.
+    `images` has the path and label of each: those of class folders sorted by path, then those directly in the root, which
+    have label -1. `classes` counts them by class folder, sorted by name; the label is the position in this order, and a
+    class folder without images keeps its label.
     """
 
     root: str
     images: list[tuple[str, int]] = field(default_factory=list)
     classes: dict[str, int] = field(default_factory=dict)
-    archives: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    loops: list[str] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
+    archives: list[str] = field(default_factory=list)  # directly in the root
+    hidden: list[str] = field(default_factory=list)  # `.ipynb_checkpoints`, `._x.jpg`, and `SYSTEM_FOLDERS`
+    loops: list[str] = field(default_factory=list)  # links to a folder above, or to one that was linked before
+    others: Counter[str] = field(default_factory=Counter)  # files that are not images, by extension
 
     @property
     def flat(self) -> list[str]:

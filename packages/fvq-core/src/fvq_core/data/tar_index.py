@@ -145,16 +145,13 @@ def is_compressed(path: str) -> bool:
         return file.read(6).startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'\x28\xb5\x2f\xfd'))
 
 
-def default_cache() -> Path:
-    """`fvq/tar_index` in the user's cache folder."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fvq' / 'tar_index'
-
-
-def index_shards(paths: Sequence[str], cache: Path) -> list[ShardIndex]:
+def index_shards(paths: Sequence[str], index_dir: str | None) -> list[ShardIndex]:
     """The index of every shard, scanned if the cache has none for this path, size and modification time.
 
     A cache that cannot be written costs a warning: the next start scans again.
     """
+    user_cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    cache = Path(index_dir or Path(user_cache, 'fvq', 'tar_index'))
     indexes, writable = [], True
     for path in paths:
         status = Path(path).stat()

@@ -19,7 +19,7 @@ from .decoding import Orientation, check_bytes
 from .folder_listing import EXTENSIONS, is_hidden, list_folder, warn_left_out
 from .image_dataset import ImageDataset
 from .packed_names import PackedNames
-from .tar_index import default_cache, index_shards
+from .tar_index import index_shards
 
 MAX_OPEN_FILES = 64  # per process; the limit of the system is often 1,024
 
@@ -132,7 +132,7 @@ class TarShards(ImageDataset):
         if labels not in ('cls', 'shard'):
             raise UserError(f"TarShards: labels must be 'cls' or 'shard', got '{labels}'.")
         self.shards = find_shards(shards)
-        indexes = index_shards(self.shards, Path(index_dir) if index_dir else default_cache())
+        indexes = index_shards(self.shards, index_dir)
         counts = [len(index.names) for index in indexes]
         if not sum(counts):
             raise UserError(
