@@ -90,3 +90,34 @@ def test_settings_become_options_in_groups_of_the_generators_that_have_them():
     assert vars(parser.parse_args([])) == dict.fromkeys(['scale', 'kind', 'steps', 'share', 'fixed'])
     given = vars(parser.parse_args(['--noise', '2', '--kind', 'normal', '--steps', '4', '--fixed']))
     assert given == dict(scale=2.0, kind='normal', steps=4, share=None, fixed=True)
+
+
+@dataclass(frozen=True)
+class Seeded(SamplingSettings):
+    """A setting that the command has an option for."""
+
+    seed: int = setting(0, 'of the noise', least=0)
+
+
+@dataclass(frozen=True)
+class WholeNoise(SamplingSettings):
+    """The option of `Noise.scale` with another type."""
+
+    scale: int = setting(1, 'of the noise', least=0, flag='--noise')
+
+
+@pytest.mark.parametrize(
+    ('generators', 'problem'),
+    [
+        ({'Plain': Noise, 'Seeded': Seeded}, "setting 'seed' of Seeded is named like an option of the command"),
+        (
+            {'Plain': Noise, 'Whole': WholeNoise},
+            'Plain and Whole have settings of different names or types for --noise',
+        ),
+    ],
+)
+def test_options_that_mean_two_things_are_refused(generators: dict[str, type[SamplingSettings]], problem: str):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--seed', type=int)
+    with pytest.raises(UserError, match=problem):
+        add_settings(parser, generators)

@@ -110,8 +110,7 @@ class Autoencoder(SavedModel, nn.Module):
         decoder: Features to images.
         quantizer: None of a continuous autoencoder.
         latent_channels: D, channels of the latent.
-        latent_scale: Of a continuous one; see `LatentLayout`.
-        latent_shift: See `latent_scale`.
+        latent_scale, latent_shift: Of a continuous one; see `LatentLayout`.
         downsample_factor: f; image height and width must be multiples of it.
     """
 
@@ -139,21 +138,13 @@ class Autoencoder(SavedModel, nn.Module):
             )
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        """What the encoder makes of checked images.
-
-        Raises:
-            UserError: See `encode`.
-        """
+        """What the encoder makes of checked images."""
         check_images(type(self).__name__, images_BCHW, self.encoder.in_channels, self._device)
         self.encoder.positions(*images_BCHW.shape[-2:])  # checks their size
         return self.encoder(images_BCHW.to(self._dtype))
 
     def checked_latent(self, z_BDHW: Tensor) -> Tensor:
-        """A latent that can be decoded, in the type that the decoder computes in.
-
-        Raises:
-            UserError: Another type, shape or dtype.
-        """
+        """A latent in the type that the decoder computes in; raises if it is of another shape or not of floats."""
         D, grid = self.latent_channels, self.encoder.kind is Grid
         tensor = isinstance(z_BDHW, Tensor)
         if not tensor or z_BDHW.dim() != (4 if grid else 3) or z_BDHW.shape[1] != D or not z_BDHW.is_floating_point():
@@ -179,14 +170,7 @@ class Autoencoder(SavedModel, nn.Module):
         return False
 
     def require_quantizer(self, owner: str) -> Quantizer:
-        """The quantizer.
-
-        Args:
-            owner: Who needs it, for the message.
-
-        Raises:
-            UserError: This autoencoder is continuous.
-        """
+        """The quantizer; raises on behalf of `owner`, who needs it, if this autoencoder is continuous."""
         if self.quantizer is None:
             raise UserError(f'{owner}: needs the codes of a tokenizer, {type(self).__name__} has none; drop it.')
         return self.quantizer
@@ -224,11 +208,7 @@ class Autoencoder(SavedModel, nn.Module):
         return Latents(z_BDHW, layout)
 
     def decode(self, encoded: Any) -> Tensor:
-        """What `encode` gave to images, nominally in [-1, 1], not clamped.
-
-        Raises:
-            UserError: Something else than `Latents`.
-        """
+        """What `encode` gave to images, nominally in [-1, 1], not clamped."""
         if not isinstance(encoded, Latents):
             raise UserError(f'{type(self).__name__}: expected Latents, got {type(encoded).__name__}.')
         return self.decode_latent(encoded.values)
@@ -243,11 +223,7 @@ class Autoencoder(SavedModel, nn.Module):
         return z_BDHW.detach().abs().amax() if self.training and z_BDHW.numel() else None
 
     def fold(self, label: int | None = None) -> Self:
-        """A copy for inference.
-
-        Args:
-            label: For the quantizer of a tokenizer.
-        """
+        """A copy for inference; `label` is for the quantizer of a tokenizer."""
         return copy.deepcopy(self).eval()
 
     def contents(self) -> Contents:
@@ -263,9 +239,7 @@ class Autoencoder(SavedModel, nn.Module):
     def from_folder(cls, folder: Path) -> Self:  # pyrefly: ignore[bad-override]
         autoencoder, config = load_folder(folder, cls.saved_kind)
         if not isinstance(autoencoder, cls):
-            raise UserError(
-                f'{folder} holds a {type(autoencoder).__name__}, not a {cls.__name__}; load it with '
-                f'{type(autoencoder).__name__}.from_pretrained.'
-            )
+            name = type(autoencoder).__name__
+            raise UserError(f'{folder} holds a {name}, not a {cls.__name__}; load it with {name}.from_pretrained.')
         autoencoder.loaded_facts = cls.saved_kind.facts(config)
         return autoencoder

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
-from .latents import LatentLayout as LatentLayout
-from .latents import Latents as Latents
-from .positions import Grid as Grid
-from .positions import Positions, check_size, positions_from_dict
-from .positions import Pyramid as Pyramid
-from .positions import Sequence as Sequence
+from .latents import LatentLayout, Latents
+from .positions import Grid, Positions, Pyramid, Sequence, check_size, positions_from_dict
+
+__all__ = ['CodeLayout', 'Codes', 'Grid', 'LatentLayout', 'Latents', 'Positions', 'Pyramid', 'Sequence', 'Targets']
 
 
 @dataclass(frozen=True, init=False)
@@ -87,11 +85,7 @@ class CodeLayout:
             )
 
     def check(self, indices_BL: Tensor) -> None:
-        """Raise if this layout cannot hold these codes.
-
-        Raises:
-            UserError: Wrong length, wrong dtype or a code outside its slot's vocabulary.
-        """
+        """Raise if codes are not integers (B, L), or one lies outside its slot's vocabulary."""
         name = type(self.positions).__name__
         check_integers(name, indices_BL)
         indices_BL = indices_BL.to(torch.int64)  # sizes may lie beyond a narrow type, and uint16 has no maximum
@@ -106,10 +100,7 @@ class CodeLayout:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; `layout_from_dict` reads it.
-
-        That of the positions, with `codebook_size`: one number, or a list if there are several slots.
-        """
+        """The JSON-ready description that `layout_from_dict` reads; `codebook_size` is a list if there are several slots."""
         sizes = list(self.vocabularies)
         return {**self.positions.to_dict(), 'codebook_size': sizes if len(sizes) > 1 else sizes[0]}
 
@@ -117,9 +108,8 @@ class CodeLayout:
 def check_integers(owner: str, indices: Any) -> None:
     """Raise if these are not a tensor of integers; `owner` begins the message."""
     if not isinstance(indices, Tensor):
-        raise UserError(
-            f'{owner}: codes are an integer tensor (B, L), got {type(indices).__name__}; use torch.as_tensor.'
-        )
+        given = type(indices).__name__
+        raise UserError(f'{owner}: codes are an integer tensor (B, L), got {given}; use torch.as_tensor.')
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise UserError(f'{owner}: codes are integers, got {indices.dtype}; if they are whole numbers, use .long().')
 
@@ -178,9 +168,8 @@ class Codes:
 
     def __post_init__(self) -> None:
         if not isinstance(self.layout, CodeLayout):
-            raise UserError(
-                f'Codes: expected a CodeLayout such as CodeLayout(Grid(16, 16), 1024), got {type(self.layout).__name__}.'
-            )
+            given = type(self.layout).__name__
+            raise UserError(f'Codes: expected a CodeLayout such as CodeLayout(Grid(16, 16), 1024), got {given}.')
         check_integers('Codes', self.indices_BL)
         if self.indices_BL.dtype != torch.int64:
             object.__setattr__(self, 'indices_BL', self.indices_BL.to(torch.int64))

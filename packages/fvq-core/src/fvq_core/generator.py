@@ -55,11 +55,7 @@ class Generator(nn.Module):
         """
 
     def check_condition(self, cond: Tensor) -> None:
-        """Raise if conditions are not of the kind that it knows.
-
-        Raises:
-            UserError: Naming those that it knows.
-        """
+        """Raise if conditions are not of the kind that it knows."""
         raise NotImplementedError
 
     def loss(self, targets: Targets, cond: Tensor) -> dict[str, Tensor]:
@@ -92,11 +88,7 @@ class Generator(nn.Module):
 
     @classmethod
     def check_layout(cls, layout: CodeLayout) -> None:
-        """Raise if this generator cannot model a layout.
-
-        Raises:
-            UserError: Naming the layouts it takes.
-        """
+        """Raise if this generator cannot model a layout."""
         if not isinstance(layout.positions, cls.position_kinds) or (layout.slots > 1 and not cls.takes_slots):
             takes = ' or '.join(known.__name__ for known in cls.position_kinds)
             slots = '' if cls.takes_slots else ' with one code a position'

@@ -19,12 +19,10 @@ class LatentLayout:
     Args:
         positions: A `Grid` or a `Sequence`; the encoder chooses.
         channels: D.
-        scale: s of the autoencoder: a generator sees s (values - shift), which has about unit variance.
-        shift: See `scale`.
+        scale, shift: Of the autoencoder: a generator sees scale (values - shift), which has about unit variance.
 
     Raises:
-        UserError: Other positions, no positive number of channels, or a scale or shift that is not a finite number, or 0 as
-            the scale.
+        UserError: Other positions, channels below 1, a scale or shift that is not finite, or a scale of 0.
     """
 
     positions: Positions
@@ -52,11 +50,7 @@ class LatentLayout:
         return {**self.positions.to_dict(), 'channels': self.channels, 'scale': self.scale, 'shift': self.shift}
 
     def check(self, values: Tensor) -> None:
-        """Raise if these are not latents of this layout.
-
-        Raises:
-            UserError: Another type or shape.
-        """
+        """Raise if these are not latents of this layout."""
         if not isinstance(values, Tensor) or not values.is_floating_point() or tuple(values.shape[1:]) != self.shape:
             given = f'{values.dtype} {tuple(values.shape)}' if isinstance(values, Tensor) else type(values).__name__
             raise UserError(f'Latents: expected a float tensor (B, {", ".join(map(str, self.shape))}), got {given}.')

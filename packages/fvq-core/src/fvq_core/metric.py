@@ -97,14 +97,8 @@ class Metric:
 
 
 def check_metrics(metrics: Sequence[Metric], autoencoder: Autoencoder | None) -> None:
-    """Raise if a metric needs codes and an autoencoder has none.
-
-    Raises:
-        UserError: Naming the metrics.
-    """
-    names = [type(metric).__name__ for metric in metrics if metric.needs_codes]
+    """Raise if a metric needs codes and an autoencoder has none."""
+    names = ', '.join(type(metric).__name__ for metric in metrics if metric.needs_codes)
     if autoencoder is not None and autoencoder.quantizer is None and names:
-        raise UserError(
-            f'val_evaluator: {", ".join(names)} need codes, {type(autoencoder).__name__} has continuous latents; leave '
-            'them out.'
-        )
+        kind = type(autoencoder).__name__
+        raise UserError(f'val_evaluator: {names} need codes, {kind} has continuous latents; leave them out.')

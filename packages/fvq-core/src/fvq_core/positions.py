@@ -95,22 +95,14 @@ class Pyramid(Positions):
 
 
 def check_size(owner: str, value: Any) -> int:
-    """The value itself.
-
-    Raises:
-        UserError: It is not a whole number from 1 on.
-    """
+    """The value itself; raises if it is not a whole number from 1 on."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f'{owner}: sizes are whole numbers from 1 on, got {value!r}.')
     return value
 
 
 def positions_from_dict(description: Any) -> Positions:
-    """The positions that `Positions.to_dict` described.
-
-    Raises:
-        UserError: An unknown type, missing or unknown fields, or sizes that are not whole numbers from 1 on.
-    """
+    """The positions that `Positions.to_dict` described; raises if the type, a field or a size is wrong."""
     arguments = dict(description) if isinstance(description, Mapping) else {}
     cls = _KINDS.get(str(arguments.pop('type', '')))
     if cls is None:

@@ -46,12 +46,7 @@ class Projector(nn.Module):
         raise NotImplementedError
 
     def observe(self, z_ND: Tensor, codebook_KD: Tensor) -> None:
-        """Called with each training batch before the codebook is mapped; does nothing by default.
-
-        Args:
-            z_ND: Latents of this rank.
-            codebook_KD: The raw codebook.
-        """
+        """Called with this rank's latents and the raw codebook before a training batch is mapped; nothing by default."""
 
     def check_labels(self, labels_B: Tensor, batch: int) -> None:
         """Raise if labels are not what training passes to a projector with classes: one int64 label per image."""
@@ -67,10 +62,7 @@ class Projector(nn.Module):
             raise UserError(f'{name}: expected int64 labels ({batch},), one per image, got {given}.')
 
     def label_to_fold(self, label: int | None) -> int | None:
-        """The class whose codebook folding keeps; None without classes.
-
-        Args:
-            label: What the caller of `fold` asked for.
+        """The class whose codebook `fold(label)` keeps; None without classes.
 
         Raises:
             UserError: A label without classes. A projector with classes overrides this and raises if it has no label.

@@ -42,18 +42,13 @@ def setting(
         choices: The values of a text.
         flag: Its option of `tools/sample.py`, such as `--cfg`; by default the field's name with hyphens.
     """
-    known = None if choices is None else tuple(choices)
-    metadata = dict(help=help, least=least, above=above, most=most, also=tuple(also), choices=known, flag=flag)
-    return field(default=default, metadata=metadata)
+    bounds = dict(least=least, above=above, most=most, also=also, choices=choices and tuple(choices))
+    return field(default=default, metadata=dict(bounds, help=help, flag=flag))
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How a generator draws. Each field is declared with `setting`; generators share settings by inheriting them.
-
-    Raises:
-        UserError: A value of another type or out of range.
-    """
+    """How a generator draws. Each field is declared with `setting`; generators share settings by inheriting them."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -65,26 +60,14 @@ class SamplingSettings:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Settings by name, the others at their defaults.
-
-        Raises:
-            UserError: An unknown name, or a value of another type or out of range.
-        """
+        """Settings by name, the others at their defaults; raises for an unknown name, or a value out of range."""
         for name in given:
             cls._check_name(name, f'sampling: {cls.__qualname__} has no setting')
         return cls(**given)
 
     @classmethod
     def check(cls, given: Mapping[str, Any], where: str) -> None:
-        """Check settings that stand in a file or a config.
-
-        Args:
-            given: As found there.
-            where: The file, for messages.
-
-        Raises:
-            UserError: Naming file, key and value.
-        """
+        """Raise if the settings found in a file or a config are not valid; `where` names it in messages."""
         declared = {each.name: each for each in fields(cls)}
         for name, value in given.items():
             cls._check_name(name, f"{where}: 'sampling' has an unknown setting")
@@ -132,9 +115,8 @@ def expected(declared: Field[Any]) -> str:
         for bound, word in (('least', 'from'), ('above', 'above'), ('most', 'up to'))
         if of[bound] is not None
     ]
-    return ', or '.join(
-        [*(f'{value:g}' for value in of['also']), f'{KINDS[type(declared.default)]} {" and ".join(bounds)}'.rstrip()]
-    )
+    kind = ' '.join([KINDS[type(declared.default)], ' and '.join(bounds)]).rstrip()
+    return ', or '.join([*(f'{value:g}' for value in of['also']), kind])
 
 
 def option(declared: Field[Any]) -> str:
@@ -148,24 +130,27 @@ def add_settings(parser: ArgumentParser, generators: Mapping[str, type[SamplingS
     Args:
         parser: Of a command line.
         generators: Each generator's settings, by its name.
+
+    Raises:
+        UserError: A setting is named like an option of the command, or two generators mean different things by an option.
     """
-    owners: dict[str, list[str]] = {}
-    declared: dict[str, Field[Any]] = {}
+    declared: dict[str, dict[str, Field[Any]]] = {}  # by option, then by generator
     for name, settings in generators.items():
         for each in fields(settings):
-            owners.setdefault(option(each), []).append(name)
-            declared.setdefault(option(each), each)
-    groups: dict[tuple[str, ...], Any] = {}
-    for flag, names in owners.items():
-        key = tuple(names)
-        if key not in groups:
-            groups[key] = parser.add_argument_group(f'settings of {" and ".join(names)}', SAVED_FIRST)
-        each = declared[flag]
+            declared.setdefault(option(each), {})[name] = each
+    taken = {*parser._option_string_actions, *(action.dest for action in parser._actions)}
+    groups: dict[str, Any] = {}
+    for flag, by_generator in declared.items():
+        each, names = next(iter(by_generator.values())), ' and '.join(by_generator)
         kind, choices = type(each.default), each.metadata['choices']
+        if taken & {flag, each.name}:
+            raise UserError(f"setting '{each.name}' of {names} is named like an option of the command; rename it.")
+        if any((other.name, type(other.default)) != (each.name, kind) for other in by_generator.values()):
+            raise UserError(f'{names} have settings of different names or types for {flag}; rename one of them.')
+        if names not in groups:
+            groups[names] = parser.add_argument_group(f'settings of {names}', SAVED_FIRST)
         values = '' if choices or kind is bool else f'{expected(each)}; '
-        help = f'{each.metadata["help"]} ({values}default {each.default})'
-        if kind is bool:
-            groups[key].add_argument(flag, dest=each.name, action=BooleanOptionalAction, default=None, help=help)
-        else:
-            metavar = '{' + ','.join(choices) + '}' if choices else METAVARS[kind]
-            groups[key].add_argument(flag, dest=each.name, type=kind, metavar=metavar, help=help.replace('%', '%%'))
+        help = f'{each.metadata["help"]} ({values}default {each.default})'.replace('%', '%%')
+        metavar = '{' + ','.join(choices) + '}' if choices else METAVARS.get(kind)
+        how: dict[str, Any] = dict(action=BooleanOptionalAction) if kind is bool else dict(type=kind, metavar=metavar)
+        groups[names].add_argument(flag, dest=each.name, default=None, help=help, **how)

@@ -61,20 +61,12 @@ class Tokenizer(Autoencoder):
         return self.quantizer.takes_labels
 
     def layout(self, height: int, width: int) -> CodeLayout:
-        """How the codes of an image of this size, in pixels, lie: positions of the encoder x slots of the quantizer.
-
-        Raises:
-            UserError: Images of this size cannot be encoded.
-        """
+        """How the codes of an image of this size, in pixels, lie: positions of the encoder x slots of the quantizer."""
         return self.quantizer.layout(self.encoder.positions(height, width))
 
     @torch.no_grad()
     def check_layout(self, layout: CodeLayout) -> None:
-        """Raise if codes of this layout cannot be this tokenizer's.
-
-        Raises:
-            UserError: Other positions or vocabularies than it has.
-        """
+        """Raise if codes of this layout cannot be this tokenizer's."""
         one = Codes(torch.zeros(1, layout.length, dtype=torch.int64, device=self._device), layout)
         if self.quantizer.embed(one).dim() != (4 if self.encoder.kind is Grid else 3):
             raise UserError(f'Tokenizer: cannot decode {layout}; its codes lie on a {self.encoder.kind.__name__}.')
@@ -94,11 +86,7 @@ class Tokenizer(Autoencoder):
         return self.quantizer(self.encode_latent(images_BCHW)).codes
 
     def decode(self, encoded: Codes) -> Tensor:
-        """Codes to images, nominally in [-1, 1], not clamped.
-
-        Raises:
-            UserError: Something else than `Codes`, or codes of another layout or vocabulary.
-        """
+        """`Codes` of this tokenizer's vocabulary to images, nominally in [-1, 1], not clamped."""
         return self.decode_latent(self.quantizer.embed(encoded))
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:
@@ -108,11 +96,7 @@ class Tokenizer(Autoencoder):
         return AutoencoderOutput(self.decode_latent(out.z_q_BDHW), out.losses, out, self.largest(z_BDHW))
 
     def fold(self, label: int | None = None) -> Tokenizer:
-        """A copy for inference with the quantizer folded: same codes and same pixels, no projector.
-
-        Args:
-            label: The class whose codebook is kept, for a class-conditional projector; see the quantizer's `fold`.
-        """
+        """A copy for inference with the quantizer folded (see its `fold`): same codes and same pixels, no projector."""
         folded = copy.copy(self)
         folded._modules = {**self._modules, 'quantizer': None}
         folded = copy.deepcopy(folded)
@@ -121,11 +105,7 @@ class Tokenizer(Autoencoder):
 
 
 def quant_convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Module:
-    """The convolution between features and latent; the identity if its kernel is 0.
-
-    Raises:
-        UserError: An even kernel, or no convolution between channels that differ.
-    """
+    """The convolution between features and latent; the identity if its kernel is 0."""
     if kernel == 0 and in_channels == out_channels:
         return nn.Identity()
     if kernel % 2 == 0:

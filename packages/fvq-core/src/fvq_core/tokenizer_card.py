@@ -19,12 +19,9 @@ def autoencoder_card(autoencoder: Any, name: str) -> CardText:
         name: What `from_pretrained` is to load: a repository id, or a path.
     """
     discrete = autoencoder.quantizer is not None
+    what = 'A tokenizer of images to discrete codes' if discrete else 'An autoencoder of images to continuous latents'
     return CardText(
-        summary=(
-            'A tokenizer of images to discrete codes and back, made with FVQ.'
-            if discrete
-            else 'An autoencoder of images to continuous latents and back, made with FVQ.'
-        ),
+        summary=f'{what} and back, made with FVQ.',
         tags=('image-tokenizer', 'discrete-codes') if discrete else ('image-autoencoder', 'continuous-latents'),
         task='image-reconstruction',
         usage=how_to_load(autoencoder, name),
@@ -35,28 +32,20 @@ def autoencoder_card(autoencoder: Any, name: str) -> CardText:
 def how_to_load(autoencoder: Any, name: str) -> str:
     """Lines that work as they stand, and the packages they need."""
     side = example_side(autoencoder)
-    variable, encoded, class_name = (
-        ('tokenizer', 'codes', 'tokenizer.Tokenizer')
-        if autoencoder.quantizer is not None
-        else ('autoencoder', 'latents', 'autoencoder.Autoencoder')
-    )
-    module, class_name = class_name.split('.')
-    parts = [module for module in autoencoder.modules() if hasattr(module, 'component_config')]
-    packages = sorted({type(part).__module__.split('.')[0] for part in parts})
-    return '\n'.join(
-        [
-            '```python',
-            'import torch',
-            f'from fvq_core.{module} import {class_name}',
-            '',
-            f'{variable} = {class_name}.from_pretrained({name!r})',
-            f'{encoded} = {variable}.encode(torch.zeros(1, 3, {side}, {side}))  # RGB float images in [-1, 1]',
-            f'images = {variable}.decode({encoded})',
-            '```',
-            '',
-            f'Its parts come from the Python packages {", ".join(f"`{package}`" for package in packages)}.',
-        ]
-    )
+    kind, encoded = ('Tokenizer', 'codes') if autoencoder.quantizer is not None else ('Autoencoder', 'latents')
+    variable, parts = kind.lower(), [part for part in autoencoder.modules() if hasattr(part, 'component_config')]
+    packages = sorted({f'`{type(part).__module__.split(".")[0]}`' for part in parts})
+    return f"""\
+```python
+import torch
+from fvq_core.{variable} import {kind}
+
+{variable} = {kind}.from_pretrained({name!r})
+{encoded} = {variable}.encode(torch.zeros(1, 3, {side}, {side}))  # RGB float images in [-1, 1]
+images = {variable}.decode({encoded})
+```
+
+Its parts come from the Python packages {', '.join(packages)}."""
 
 
 def facts(autoencoder: Any) -> list[tuple[str, str]]:

@@ -75,9 +75,8 @@ def create_model(
     if pretrained is None:
         return config.build().to(device)
     class_ = config.registry.resolve(config.description['type'])
-    kind = getattr(class_, 'saved_kind', None) or SavedKind(
-        config.kind, config.registry, f'save the {config.kind} again'
-    )
+    other = SavedKind(config.kind, config.registry, f'save the {config.kind} again')
+    kind = getattr(class_, 'saved_kind', other)
     folder = find_folder(pretrained, kind, **hub)
     loaded = class_.from_folder(folder) if hasattr(class_, 'from_folder') else load_folder(folder, kind)[0]
     check_described(loaded, config, f'{pretrained} does not hold {name}')
@@ -99,11 +98,7 @@ def model_config(name: str, size: str | None = None) -> ModelConfig:
 
 
 def full_name(name: str) -> str:
-    """A name of `list_models`, from itself or from its last part.
-
-    Raises:
-        UserError: There is none, or there are several.
-    """
+    """A name of `list_models`, from itself or from its last part; raises if there is none, or there are several."""
     models = list_models()
     found = [model for model in models if name in (model, last_part(model))]
     if name in found or len(found) == 1:
@@ -120,13 +115,7 @@ def last_part(name: str) -> str:
 def check_described(loaded: nn.Module, config: ModelConfig, problem: str) -> None:
     """Raise if a loaded model is neither what a config describes nor, for a tokenizer, the same folded.
 
-    Args:
-        loaded: The model.
-        config: The config.
-        problem: The start of the message.
-
-    Raises:
-        UserError: Naming the first argument that differs.
+    The message starts with `problem` and names the first argument that differs.
     """
     with torch.device('meta'):  # neither memory nor time for weights that are not wanted
         expected = config.build()

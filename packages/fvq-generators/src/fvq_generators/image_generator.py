@@ -171,11 +171,7 @@ class ImageGenerator(SavedModel, nn.Module):
         return torch.cat([self._decode(Codes(indices_BL, codes.layout)) for indices_BL in pieces])
 
     def _condition(self, classes: Sequence[int] | np.ndarray | Tensor) -> Tensor:
-        """Classes as int64 (B,), or caption features in the type of the weights.
-
-        Raises:
-            UserError: Numbers that are not whole, or something else than a list.
-        """
+        """Classes as int64 (B,), or caption features in the type of the weights."""
         if isinstance(classes, np.ndarray) and classes.dtype.kind not in 'biuf':
             raise UserError(f'sample: classes are whole numbers, got a NumPy array of {classes.dtype}.')
         if isinstance(classes, Tensor | np.ndarray):

@@ -48,11 +48,7 @@ def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tens
 
 
 def check_filters(top_k: int, top_p: float) -> None:
-    """Raise if a filter keeps no token.
-
-    Raises:
-        UserError: `top_k` that is not a whole number or below 0, or `top_p` outside (0, 1].
-    """
+    """Raise if a filter keeps no token."""
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not isinstance(top_p, int | float):
         raise UserError(f'filter_logits: top_k is a whole number and top_p a number, got {top_k!r} and {top_p!r}.')
     if top_k < 0 or not 0.0 < top_p <= 1.0:

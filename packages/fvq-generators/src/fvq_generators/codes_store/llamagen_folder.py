@@ -112,11 +112,7 @@ class LlamaGenFolder:
         return checked_codes(self._read(image), self.layout, str(self.codes_folder / f'{image}.npy'))
 
     def check_tokenizer(self, tokenizer: Tokenizer | str) -> None:
-        """Raise if another tokenizer made these codes.
-
-        Raises:
-            UserError: Another did, or it is not known which did.
-        """
+        """Raise if another tokenizer made these codes."""
         given = tokenizer if isinstance(tokenizer, str) else hash_of(tokenizer)
         if not self.tokenizer_hash:
             raise UserError(

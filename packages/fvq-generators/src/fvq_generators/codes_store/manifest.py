@@ -162,9 +162,6 @@ class Manifest:
         Args:
             other: What is there.
             where: The folder.
-
-        Raises:
-            UserError: Naming the first setting that differs.
         """
         wanted, there = self.to_dict(), other.to_dict()
         fixed = [key for key in wanted if key not in ('tokenizer', 'source', 'images', *OUTCOME)]

@@ -111,9 +111,6 @@ class CodesStore:
 
         Args:
             tokenizer: The tokenizer, or its hash.
-
-        Raises:
-            UserError: It is another.
         """
         given = tokenizer if isinstance(tokenizer, str) else tokenizer_hash(tokenizer)
         refuse_other_tokenizer(str(self.root), self.tokenizer_hash, given, f' ({self.manifest.tokenizer})')
@@ -181,11 +178,7 @@ def checked_codes(codes: np.ndarray, layout: Any, where: str) -> Tensor:
 
 
 def refuse_other_tokenizer(store: str, made_by: str, given: str, note: str) -> None:
-    """Raise if a tokenizer's hash is not that of the one that made the codes.
-
-    Raises:
-        UserError: With the start of both.
-    """
+    """Raise if a tokenizer's hash is not that of the one that made the codes."""
     if given != made_by:
         raise UserError(
             f'the codes in {store} were made by tokenizer {made_by[:12]}{note}, this one is {given[:12]}; load that '

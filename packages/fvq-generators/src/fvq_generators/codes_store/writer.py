@@ -136,11 +136,7 @@ def shard_name(shard: int) -> str:
 
 
 def refuse_unreadable(names: Sequence[str], images: int, allowed: float) -> None:
-    """Raise if too many images cannot be read.
-
-    Raises:
-        UserError: With their number and the last one's name.
-    """
+    """Raise if too many images cannot be read."""
     if len(names) == images or len(names) > allowed * images:
         raise UserError(
             f'{len(names)} of {images} images cannot be read, more than --max-unreadable {allowed:g} allows, the last is '

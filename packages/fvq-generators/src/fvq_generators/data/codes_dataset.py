@@ -93,11 +93,7 @@ class CodesDataset(Dataset):
             return CodesSample(codes=None, label=-1, error=str(error))
 
     def check_tokenizer(self, tokenizer: Any) -> None:
-        """Raise if a tokenizer, or its hash, is not that of these codes.
-
-        Raises:
-            UserError: It is another.
-        """
+        """Raise if a tokenizer, or its hash, is not that of these codes."""
         for store in self.stores:
             store.check_tokenizer(tokenizer)
 

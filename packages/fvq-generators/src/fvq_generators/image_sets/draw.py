@@ -30,9 +30,6 @@ def check_request(generator: Generator, settings: dict[str, Any], batch_size: in
         generator: Draws codes.
         settings: For its `sample`; it is asked for no image with them.
         batch_size: Images at a time.
-
-    Raises:
-        UserError: A batch of none, or settings that the generator refuses.
     """
     if batch_size < 1:
         raise UserError(f'--batch-size takes 1 or more images, got {batch_size}; the default is 32.')

@@ -61,11 +61,7 @@ class SampleShards(PlannedFolder):
         return missing
 
     def _take_plan(self, there: Any) -> None:
-        """Go on with the plan of the folder, or write this one if there is none, or nothing drawn to it.
-
-        Raises:
-            UserError: There are samples of another plan, or of one that is not known.
-        """
+        """Go on with the plan of the folder, or write this one if there is none, or nothing drawn to it."""
         files = sorted(self.root.glob('shard-*.npy'))
         if there is None and files:
             raise UserError(

@@ -25,11 +25,7 @@ class ClassEmbedding(nn.Module):
         self.table = nn.Embedding(num_classes + (dropout > 0), dim)
 
     def check(self, labels_B: Tensor) -> None:
-        """Raise if labels are not valid class ids; reads the labels from the device.
-
-        Raises:
-            UserError: Another shape or dtype, or a class out of range.
-        """
+        """Raise if labels are not valid class ids; reads the labels from the device."""
         if labels_B.dim() != 1 or labels_B.is_floating_point() or labels_B.is_complex() or labels_B.dtype == torch.bool:
             raise UserError(
                 f'classes are whole numbers (B,), got {labels_B.dtype} of shape {tuple(labels_B.shape)}; '

@@ -65,11 +65,7 @@ class KVCache:
         return part
 
     def check_room(self, start: int, new: int) -> None:
-        """Raise if new positions do not fit.
-
-        Raises:
-            UserError: With the number of positions there are.
-        """
+        """Raise if new positions do not fit."""
         if start < 0 or start + new > self.length:
             raise UserError(
                 f'KVCache: positions {start} to {start + new - 1} are wanted and there are {self.length}; '
