@@ -14,8 +14,7 @@ from .config.find import config_names
 from .config.read import read_config_file
 from .config.walk import leaves
 from .errors import UserError, nearest_hint
-from .registry import GENERATORS, TOKENIZERS, Registry, describe
-from .registry.registered_names import by_name
+from .registry import GENERATORS, TOKENIZERS, Registry, by_name, describe
 from .saving.kind import SavedKind
 from .saving.read_folder import find_folder, load_folder
 

@@ -14,15 +14,11 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('export.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('checkpoint', help='an iter_N.pth; it carries its config as data')
-    parser.add_argument('out', help='folder to write: config.json, model.safetensors and a model card')
-    parser.add_argument(
-        '--fold-label', type=int, help='the class whose codebook is kept, for a class-conditional bridge'
-    )
-    parser.add_argument(
-        '--config',
-        help='its config file, if parts of the model are registered by that file and not by an installed plug-in',
-    )
+    add = parser.add_argument
+    add('checkpoint', help='an iter_N.pth; it carries its config as data')
+    add('out', help='folder to write: config.json, model.safetensors and a model card')
+    add('--fold-label', type=int, help='the class whose codebook is kept, for a class-conditional bridge')
+    add('--config', help='its config file, if that registers parts of the model and no installed plug-in does')
     add_weights(parser)
     args = parser.parse_args(argv)
 
@@ -39,10 +35,7 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError(f'{args.checkpoint} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')
     weights = f'{args.checkpoint}{task.weights_note}'
     meta = checkpoint.get('meta', {})
-    facts = {
-        'weights': weights,
-        'seed': meta.get('seed'),
-        'versions': {'fvq': meta.get('fvq_version'), 'torch': meta.get('torch_version')},
-    }
+    versions = {'fvq': meta.get('fvq_version'), 'torch': meta.get('torch_version')}
+    facts = {'weights': weights, 'seed': meta.get('seed'), 'versions': versions}
     tokenizer.fold(args.fold_label).save_pretrained(args.out, facts)
     print(f'{args.out}: folded tokenizer of {weights}')

@@ -15,11 +15,7 @@ from .walk import components
 
 
 def check_top_level(cfg: Config) -> None:
-    """Raise if a top-level entry has the wrong type.
-
-    Raises:
-        UserError: Naming it.
-    """
+    """Raise if a top-level entry has the wrong type."""
     for key, hint in TOP_LEVEL.items():
         if key in cfg:
             check(cfg[key], hint, key)
@@ -37,11 +33,7 @@ def check_top_level(cfg: Config) -> None:
 
 
 def check_arguments(cfg: Config) -> None:
-    """Raise if a component is given an argument that its constructor does not take, or one of the wrong type.
-
-    Raises:
-        UserError: With the nearest valid argument, or the type that is expected.
-    """
+    """Raise if a component is given an argument that its constructor does not take, or one of the wrong type."""
     for path, node in components(cfg._cfg_dict):
         check(node['type'], str | type, f'{path}.type')
         component = find_component(node['type'])

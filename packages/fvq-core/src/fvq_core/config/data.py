@@ -1,5 +1,4 @@
-"""A config as data: JSON of registered names and plain values, which can be kept, shared, and read without running
-code.
+"""A config as data: JSON of registered names and plain values, which can be kept, shared, and read without running code.
 
 A config file is a program. What a run keeps of it (in checkpoints, `metrics.json` and `resolved_config.json`) is
 data: no reader executes it, and components are built from it only inside `names_only`.
@@ -16,8 +15,8 @@ from typing import Any, TypeVar
 from mmengine.config import ConfigDict
 
 from ..errors import UserError
-from ..registry import names_only
-from ..registry.registered_names import registered_name
+from ..registry import by_name, names_only
+from .walk import components
 
 RESOLVED_CONFIG = 'resolved_config.json'  # in a work dir
 # JSON has no infinity and no NaN: `float('inf')` is kept as {"float": "inf"}.
@@ -45,15 +44,11 @@ def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = plain_values(config)
     start = {STARTED_FROM: values['load_from']} if values.get('load_from') else {}
-    return _named(values) | start
+    return by_name(values, REFUSED_KEYS) | start
 
 
 def plain_values(value: Any, path: str = '') -> Any:
-    """A config in JSON's types: classes and functions as import paths, tuples as lists, paths as text.
-
-    Raises:
-        UserError: See `config_data`.
-    """
+    """A config in JSON's types: classes and functions as import paths, tuples as lists, paths as text."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -72,16 +67,6 @@ def plain_values(value: Any, path: str = '') -> Any:
     raise UserError(
         f'{path}: a {type(value).__name__} cannot be kept with a run; use numbers, text, lists, dicts, or a registered name.'
     )
-
-
-def _named(values: Any) -> Any:
-    """Plain values with registered names as types, and without `REFUSED_KEYS`."""
-    if isinstance(values, list):
-        return [_named(value) for value in values]
-    if not isinstance(values, dict):
-        return values
-    named = {key: _named(value) for key, value in values.items() if key not in REFUSED_KEYS}
-    return {**named, 'type': registered_name(named['type'])} if isinstance(named.get('type'), str) else named
 
 
 def from_data(data: Any) -> Any:
@@ -116,11 +101,7 @@ def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
 
 
 def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
-    """Raise if a value is not plain data, or has `REFUSED_KEYS`.
-
-    Raises:
-        UserError: An object, a refused key or one that is not text, or nesting deeper than `MAX_DEPTH`.
-    """
+    """Raise for an object, a key that is refused or not text, or nesting deeper than `MAX_DEPTH`."""
     if depth == 0:
         raise UserError(f'{source}: its config is nested more than {MAX_DEPTH} deep; no config of ours is.')
     if isinstance(data, Mapping):
@@ -137,22 +118,6 @@ def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
         raise UserError(f'{source}: its config holds a {type(data).__name__}, expected JSON.')
 
 
-def refuse_import_paths(data: Any, source: str) -> None:
-    """Raise if a `type` is an import path.
-
-    Raises:
-        UserError: Naming the type.
-    """
-    if isinstance(data, Mapping) and '.' in str(data.get('type', '')):
-        raise UserError(
-            f"{source}: type '{data['type']}' is an import path, which could run any code, and is not followed; "
-            'register the class (docs/extending.md).'
-        )
-    if isinstance(data, Mapping | list):
-        for value in data.values() if isinstance(data, Mapping) else data:
-            refuse_import_paths(value, source)
-
-
 def build_data(build: Callable[[Any], Built], description: Any, source: str) -> Built:
     """Build what a file describes: registered names of the expected kind and plain values, at every depth.
 
@@ -165,7 +130,12 @@ def build_data(build: Callable[[Any], Built], description: Any, source: str) -> 
         UserError: Import paths, references, unknown names or arguments, or whatever a constructor raises.
     """
     check_data(description, source)
-    refuse_import_paths(description, source)
+    for _, node in components(description):
+        if '.' in str(node['type']):
+            raise UserError(
+                f"{source}: type '{node['type']}' is an import path, which could run any code, and is not followed; "
+                'register the class (docs/extending.md).'
+            )
     if not isinstance(description, Mapping):
         raise UserError(f"{source}: expected a description with a 'type', got {str(description)[:60]!r}.")
     try:
@@ -188,11 +158,9 @@ def config_text(config: Mapping[str, Any]) -> str:
 
 
 def _literal(value: Any, taken: int, indent: int = 0) -> str:
-    """A Python expression for a plain value; on one line if it fits behind the `taken` columns, else one entry per
-    line."""
-    named = isinstance(value, dict) and all(key.isidentifier() and not iskeyword(key) for key in value)
+    """A Python expression for a plain value; on one line if it fits behind the `taken` columns, else one entry a line."""
     inner = indent + 4
-    if named:
+    if isinstance(value, dict) and all(key.isidentifier() and not iskeyword(key) for key in value):
         entries = [f'{key}={_literal(each, inner + len(key) + 1, inner)}' for key, each in value.items()]
         start, end = 'dict(', ')'
     elif isinstance(value, dict):

@@ -40,16 +40,12 @@ REQUIRED_TO_RESUME = re.compile(r'model\.type|optim_wrapper\.(parts\.\w+\.)?opti
 def experiment(config: Mapping[str, Any], start: bool) -> dict[str, Any]:
     """A config in plain values without what two runs of one experiment may differ in.
 
-    Args:
-        config: The config.
-        start: Whether where the run starts from is part of the experiment.
+    With `start`, where the run starts from is part of the experiment.
     """
     left_out = RUN_ENTRIES if start else RUN_ENTRIES + START_ENTRIES
     kept = plain({key: value for key, value in config.items() if key not in left_out})
-    hooks = kept.get('default_hooks') or {}
-    kept['default_hooks'] = {
-        name: hook for name, hook in hooks.items() if name not in OBSERVER_HOOKS and hook is not None
-    }
+    hooks = (kept.get('default_hooks') or {}).items()
+    kept['default_hooks'] = {name: hook for name, hook in hooks if name not in OBSERVER_HOOKS and hook is not None}
     return kept
 
 
@@ -60,12 +56,7 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tup
 
 
 def overrides(run: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
-    """The settings, by dotted path, in which a run departs from its config file.
-
-    Args:
-        run: The resolved config of a run. Metrics that it adds do not count.
-        file: The config file's.
-    """
+    """The settings, by dotted path, in which the resolved config of a run departs from its file; added metrics don't count."""
     found, expected = experiment(run, start=True), experiment(file, start=True)
     known = expected['val_evaluator'] = expected.get('val_evaluator') or []
     found['val_evaluator'] = [metric for metric in found.get('val_evaluator') or [] if metric in known]
@@ -73,14 +64,9 @@ def overrides(run: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
 
 
 def changes_on_resume(saved: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What keeps a resumed run from ending like one that never stopped.
+    """What keeps a run with `config` that resumes a checkpoint with `saved` from ending like one that never stopped.
 
-    Args:
-        saved: The config of the checkpoint.
-        config: The config of the run that continues it.
-
-    Returns:
-        The two values by dotted path. A setting that is None counts as not set.
+    Both values by dotted path. A setting that is None counts as not set.
     """
     old, new = (
         {key: value for key, value in leaves(experiment(each, start=False)).items() if value is not None}

@@ -30,11 +30,11 @@ def find_config(path: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    folder, name = Path(path).parent, Path(path).name
     if any(map(is_sized_path, candidates)):
-        folder, name = Path(path).parent, Path(path).name
         raise UserError(f'config {path} does not exist; give {folder.parent / name} --size {folder.name}')
-    names = [p.name for candidate in candidates if candidate.parent.is_dir() for p in candidate.parent.glob('*.py')]
-    raise UserError(f'config {path} does not exist; {nearest_hint(Path(path).name, set(names))}')
+    names = {file.name for candidate in candidates for file in candidate.parent.glob('*.py')}
+    raise UserError(f'config {path} does not exist; {nearest_hint(name, names)}')
 
 
 def config_names() -> list[str]:

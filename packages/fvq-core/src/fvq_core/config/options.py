@@ -18,9 +18,6 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
     Args:
         cfg: Changed in place.
         options: By dotted path.
-
-    Raises:
-        UserError: A path that neither exists nor names an argument; see `check_option`.
     """
     types = [key for key in options if key.rpartition('.')[2] == 'type']
     others = [key for key in options if key not in types]
@@ -55,11 +52,7 @@ def set_option(cfg: Config, dotted: str, value: Any) -> None:
 
 
 def check_option(cfg: Config, dotted: str) -> None:
-    """Raise if the path of an override neither exists nor names an argument that its component takes.
-
-    Raises:
-        UserError: With the nearest valid key.
-    """
+    """Raise if the path of an override neither exists nor names an argument that its component takes."""
     node: Any = cfg._cfg_dict
     walked: list[str] = []
     for part in dotted.split('.'):

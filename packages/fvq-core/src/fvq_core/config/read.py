@@ -23,10 +23,6 @@ def read_config_file(path: str, size: str | None = None) -> Config:
     mmengine's own inheritance (`read_base`) works between files of one folder tree; `base = 'configs/...'` also works
     from another package. Dicts are merged; one with `_delete_=True` replaces what the base has.
 
-    Args:
-        path: Path of the file.
-        size: A name in the config's `sizes`; see `use_size`.
-
     Raises:
         UserError: The file does not exist or fails to load, or has no such size.
     """
@@ -40,10 +36,7 @@ def read_on_base(path: str) -> Config:
     file = find_config(path)
     try:
         cfg = Config.fromfile(str(file))
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a config is a program: anything can go wrong in it, and the user wrote it
+    except (Exception, SystemExit) as error:  # a config is a program that the user wrote: anything can go wrong in it
         raise UserError(f'config {file} cannot be loaded: {load_failure(error)}') from error
     if 'base' not in cfg:
         return cfg
@@ -57,10 +50,8 @@ def read_on_base(path: str) -> Config:
 
 def load_failure(error: BaseException) -> str:
     """Why a config file did not load, and in which line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame.lineno for frame in frames if frame.name == '<module>' and 'mmengine' not in Path(frame.filename).parts
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == '<module>']
+    own = [frame.lineno for frame in frames if 'mmengine' not in Path(frame.filename).parts]
     where = f'line {own[-1]}: ' if own else ''
     if isinstance(error, RuntimeError) and not str(error):  # how mmengine's lazy objects answer a call
         return f'{where}what a config imports is not imported yet while it loads, and cannot be called; write the value itself.'
@@ -68,8 +59,7 @@ def load_failure(error: BaseException) -> str:
 
 
 def _drop_nones(base: dict[str, Any], own: Mapping[str, Any]) -> None:
-    """Remove entries that a base sets to None, such as a hook that is off, if a dict replaces them; mmengine refuses
-    that."""
+    """Remove what a base sets to None, such as a hook that is off, if a dict replaces it; mmengine refuses that."""
     for key, value in own.items():
         if isinstance(value, Mapping):
             if base.get(key, {}) is None:

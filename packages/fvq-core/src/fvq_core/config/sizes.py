@@ -26,11 +26,6 @@ def use_size(cfg: Config, size: str | None, path: str) -> None:
 
     The name is kept as `size`, unless the size is the config as it stands.
 
-    Args:
-        cfg: Changed in place.
-        size: A name in `sizes`; None applies none.
-        path: Path of the config, for messages.
-
     Raises:
         UserError: The config has no such size, or the size sets no argument of its quantizer.
     """

@@ -7,6 +7,7 @@ from .registry import (
     Registry,
     all_registries,
     build_component,
+    by_name,
     component_name,
     constructor_arguments,
     describe,

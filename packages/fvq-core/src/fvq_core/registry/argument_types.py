@@ -24,6 +24,7 @@ NAMES = {
     type(None): 'None',
     type: 'a class',
 }
+SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 
 
 def check_types(component: Any, arguments: Mapping[str, Any], path: str) -> None:
@@ -36,9 +37,6 @@ def check_types(component: Any, arguments: Mapping[str, Any], path: str) -> None
         component: The class or function.
         arguments: By name; those that it does not take are passed over.
         path: Of the component in the config, for the message.
-
-    Raises:
-        UserError: Naming the argument by its dotted path, what was expected and what came.
     """
     if getattr(component, '__module__', '').partition('.')[0] == 'mmengine':
         return
@@ -50,11 +48,7 @@ def check_types(component: Any, arguments: Mapping[str, Any], path: str) -> None
 
 
 def check(value: Any, hint: Any, path: str) -> None:
-    """Raise if a value is not of a type.
-
-    Raises:
-        UserError: Naming its dotted path, what was expected and what came.
-    """
+    """Raise if a value is not of a type, naming its dotted path, what was expected and what came."""
     if not fits(value, hint):
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f'{shown[:57]}...'
@@ -64,15 +58,7 @@ def check(value: Any, hint: Any, path: str) -> None:
 
 
 def check_sizes(owner: str, **sizes: Any) -> None:
-    """Raise if a size, or one of a list of sizes, is below 1, or if the list is empty.
-
-    Args:
-        owner: Whose, for the message.
-        sizes: By the name of the argument.
-
-    Raises:
-        UserError: Naming the argument.
-    """
+    """Raise if a size of `owner`, or one of a list of sizes, is below 1, or if the list is empty."""
     for name, value in sizes.items():
         listed = [value] if isinstance(value, int) else list(value)
         if not listed or min(listed) < 1:
@@ -108,15 +94,9 @@ def fits(value: Any, hint: Any) -> bool:
         return True  # something built, a class, a tensor
     if origin is Literal:
         return any(type(value) is type(each) and value == each for each in arguments)
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is type:
-        return False
-    if hint in (str, type(None)):
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    if hint in (bool, str, type(None), type):
         return isinstance(value, hint)
     kind = origin or hint
     if not isinstance(kind, type):
@@ -125,7 +105,7 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping)
     if kind is tuple and arguments and Ellipsis not in arguments:
         return isinstance(value, list | tuple) and len(value) == len(arguments) and all(map(fits, value, arguments))
-    if kind in (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection):
+    if kind in SEQUENCES:
         return isinstance(value, list | tuple) and all(fits(each, arguments[0]) for each in value if arguments)
     if kind is object or kind is collections.abc.Callable:
         return True
@@ -148,7 +128,7 @@ def wording(hint: Any) -> str:
         return 'a dict'
     if kind is tuple and arguments and Ellipsis not in arguments:
         return f'{len(arguments)} values ({", ".join(map(wording, arguments))})'
-    if kind in (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection):
+    if kind in SEQUENCES:
         plural = PLURALS.get(arguments[0]) if arguments else None
         return f'a list of {plural}' if plural else 'a list'
     return 'Any' if hint is Any else f'a {getattr(kind, "__name__", kind)}'

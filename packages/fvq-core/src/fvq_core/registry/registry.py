@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -34,30 +34,25 @@ _ALL: list[Registry] = []
 
 
 def load_plugins() -> dict[str, str]:
-    """Import every package of the entry-point group once.
+    """Import every package of the entry-point group once; returns those that could not be imported, with the reason.
 
     A package that fails to import is a warning here, and is named again if a wanted component is then missing. A name
     that two packages register is always an error.
-
-    Returns:
-        The packages that could not be imported, with the reason.
     """
     global _plugins_loaded
     if _plugins_loaded:
         return _broken_plugins
     _plugins_loaded = True
     for point in entry_points(group=ENTRY_POINT_GROUP):
+        plugin = f"plug-in '{point.name}' ({point.value})"
         try:
             point.load()
         except Exception as error:  # a stranger's package may raise anything; ours must keep working
             if isinstance(error, KeyError) and 'already registered' in str(error):
                 _plugins_loaded = False
-                raise UserError(
-                    f"plug-in '{point.name}' ({point.value}): {error.args[0]}; rename one of them."
-                ) from error
-            reason = f'{type(error).__name__}: {error}'
-            _broken_plugins[point.name] = reason
-            warnings.warn(f"FVQ plug-in '{point.name}' ({point.value}) was not loaded: {reason}", stacklevel=2)
+                raise UserError(f'{plugin}: {error.args[0]}; rename one of them.') from error
+            reason = _broken_plugins[point.name] = f'{type(error).__name__}: {error}'
+            warnings.warn(f'FVQ {plugin} was not loaded: {reason}', stacklevel=2)
     return _broken_plugins
 
 
@@ -81,9 +76,9 @@ def constructor_arguments(component: Any) -> dict[str, inspect.Parameter] | None
         parameters = inspect.signature(component).parameters
     except (TypeError, ValueError):
         return None
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return None
-    return {name: p for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL}
+    return {name: p for name, p in parameters.items() if p.kind is not p.VAR_POSITIONAL}
 
 
 def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any) -> Any:
@@ -126,8 +121,7 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
     except UserError:
         raise
     except ValueError as error:
-        message = str(error)
-        raise UserError(message if message.startswith(name) else f'{name}: {message}') from error
+        raise UserError(str(error) if str(error).startswith(name) else f'{name}: {error}') from error
     except BAD_VALUE_ERRORS as error:
         check_types(component, arguments, name)
         raise as_user_error(error, name) from error
@@ -165,6 +159,31 @@ def component_name(component: Any) -> str:
     """The name under which any of our registries knows a class or function, else its import path."""
     names = (registry.name_of(component) for registry in _ALL)
     return next((name for name in names if name), f'{component.__module__}.{component.__qualname__}')
+
+
+def by_name(config: Any, leave_out: Collection[str] = ()) -> Any:
+    """A config with import paths of registered components, as lazy configs write them, replaced by their names.
+
+    The keys `leave_out` are dropped at every depth.
+    """
+    if isinstance(config, list):
+        return [by_name(entry, leave_out) for entry in config]
+    if not isinstance(config, Mapping):
+        return config
+    named = {key: by_name(value, leave_out) for key, value in config.items() if key not in leave_out}
+    return {**named, 'type': registered_name(named['type'])} if isinstance(named.get('type'), str) else named
+
+
+def registered_name(path: str) -> str:
+    """The name of the registered component that a path leads to, possibly through a package above it; else the path."""
+    package, _, last = path.rpartition('.')
+    if package in ('', SCOPE):
+        return last
+    for registry in _ALL:
+        for name, component in registry.known().items():
+            if getattr(component, '__name__', '') == last and f'{component.__module__}.'.startswith(f'{package}.'):
+                return name
+    return path
 
 
 class Registry(_Registry):
@@ -206,27 +225,20 @@ class Registry(_Registry):
     def resolve(self, type_: Any) -> Any:
         """The class or function behind a config's `type`: a registered name, an import path, or the thing itself.
 
-        Inside `names_only`, an import path is refused.
-
         Raises:
-            UserError: Nothing of that name is registered.
+            UserError: Nothing of that name is registered, or it is an import path inside `names_only`.
         """
         if not isinstance(type_, str):
             if not callable(type_):
                 raise UserError(f"{self.name}: expected a name or a class as 'type', got {type_!r}; {self.hint('')}")
             return type_
-        found = self.registered(type_)
-        if found is not None:
-            return found
-        if _names_only.get():
-            why = 'an import path, which is not followed here' if '.' in type_ else 'not registered'
-            raise UserError(f"{self.name}: '{type_}' is {why}; {self.hint(type_.rpartition('.')[2])}")
-        try:
-            found = self.get(type_)
-        except RuntimeError:
-            found = None
+        found, refused = self.registered(type_), _names_only.get()
+        if found is None and not refused:
+            with suppress(RuntimeError):
+                found = self.get(type_)
         if found is None or isinstance(found, ModuleType):  # a bare name may be that of an installed module
-            raise UserError(f"{self.name}: '{type_}' is not registered; {self.hint(type_.rpartition('.')[2])}")
+            why = 'an import path, which is not followed here' if refused and '.' in type_ else 'not registered'
+            raise UserError(f"{self.name}: '{type_}' is {why}; {self.hint(type_.rpartition('.')[2])}")
         return found
 
     def registered(self, name: str) -> Any | None:
@@ -257,14 +269,10 @@ def find_component(type_: Any) -> Any | None:
     """The class behind a config's `type` in whichever registry has it; None where none has."""
     if not isinstance(type_, str):
         return type_
-    load_plugins()
     for registry in _ALL:
-        found = registry.registered(type_)
-        if found is not None:
+        if (found := registry.registered(type_)) is not None:
             return found
     if '.' in type_ and not _names_only.get():
-        try:
+        with suppress(UserError):
             return _ALL[0].resolve(type_)
-        except UserError:
-            return None
     return None

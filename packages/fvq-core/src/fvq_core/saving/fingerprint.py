@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from ..registry import describe
-from ..registry.registered_names import by_name
+from ..registry import by_name, describe
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

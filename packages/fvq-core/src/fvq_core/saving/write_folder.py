@@ -19,7 +19,7 @@ from ..files.format_version import FORMAT_VERSION
 from ..files.json import read_json
 from ..files.paths import check_parents, expand_home
 from ..ops.finite import warn_of_weights
-from ..registry.registered_names import by_name
+from ..registry import by_name
 from .kind import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, Contents, SavedKind
 from .model_card import LIBRARY, CardMetadata, model_card
 from .weights import weights_digest
