@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
 from .codes import CodeLayout, Codes, Positions
+from .errors import UserError
 from .ops.ranks import copy_from_first_rank
 from .projector import find_projectors
 
@@ -81,13 +83,22 @@ class Quantizer(nn.Module):
         """
         return CodeLayout(positions, self.vocabularies)
 
-    def fold(self, label: int | None = None) -> Quantizer:
+    def fold(self, label: int | None = None) -> Self:
         """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes.
+
+        A quantizer made of others folds those; one with a projector overrides this.
 
         Args:
             label: For a projector that maps the codebook for each class: whose to keep.
+
+        Raises:
+            UserError: A label, but no projector with classes.
         """
-        raise NotImplementedError
+        parts = [module for module in self.modules() if isinstance(module, Quantizer) and module is not self]
+        if label is not None and not parts:
+            raise UserError(f'{type(self).__name__} has no classes, so fold() takes no label, got {label}; drop it.')
+        memo: dict[int, Any] = {id(part): part.fold(label) for part in parts}
+        return copy.deepcopy(self, memo).eval()
 
     @property
     def takes_labels(self) -> bool:

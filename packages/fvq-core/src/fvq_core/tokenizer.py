@@ -97,11 +97,8 @@ class Tokenizer(Autoencoder):
 
     def fold(self, label: int | None = None) -> Tokenizer:
         """A copy for inference with the quantizer folded (see its `fold`): same codes and same pixels, no projector."""
-        folded = copy.copy(self)
-        folded._modules = {**self._modules, 'quantizer': None}
-        folded = copy.deepcopy(folded)
-        folded.quantizer = self.quantizer.fold() if label is None else self.quantizer.fold(label)
-        return folded.eval()
+        quantizer = self.quantizer.fold() if label is None else self.quantizer.fold(label)
+        return copy.deepcopy(self, {id(self.quantizer): quantizer}).eval()
 
 
 def quant_convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Module:

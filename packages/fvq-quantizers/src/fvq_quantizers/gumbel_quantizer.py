@@ -16,7 +16,7 @@ from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
 from .chunked_softmax import over_row_chunks
-from .latents import check_codebook, check_codes, check_finite, check_latent, folded_copy, to_latent, to_vectors
+from .latents import check_codebook, check_codes, check_finite, check_latent, to_latent, to_vectors
 
 
 @QUANTIZERS.register_module()
@@ -138,9 +138,6 @@ class GumbelQuantizer(Quantizer):
     @property
     def vocabularies(self) -> tuple[int, ...]:
         return (self.codebook_size,)
-
-    def fold(self, label: int | None = None) -> GumbelQuantizer:
-        return folded_copy(self, label)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

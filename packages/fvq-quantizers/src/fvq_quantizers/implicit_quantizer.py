@@ -16,7 +16,7 @@ from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 
 from .digits import Order, digits_to_index, index_to_digits
-from .latents import check_codes, check_finite, check_latent, folded_copy, to_latent, to_vectors
+from .latents import check_codes, check_finite, check_latent, to_latent, to_vectors
 
 
 class ImplicitQuantizer(Quantizer):
@@ -182,6 +182,3 @@ class ImplicitQuantizer(Quantizer):
     @property
     def vocabularies(self) -> tuple[int, ...]:
         return tuple(prod(levels) for levels in self.token_levels) * self.groups
-
-    def fold(self, label: int | None = None) -> ImplicitQuantizer:
-        return folded_copy(self, label)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TypeVar
-
 from torch import Tensor
 
 from fvq_core.codes import Codes, Grid, Positions, Sequence, check_is_codes
@@ -12,8 +9,6 @@ from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import all_finite, check_finite_images, may_look
 from fvq_core.quantizer import Quantizer
 from fvq_core.quantizer import to_vectors as to_vectors
-
-Q = TypeVar('Q', bound=Quantizer)
 
 
 def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> Positions:
@@ -87,13 +82,6 @@ def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
         )
     layout.check(codes.indices_BL)
     return positions
-
-
-def folded_copy(quantizer: Q, label: int | None) -> Q:
-    """`fold()` of a quantizer without a projector: a copy in eval mode."""
-    if label is not None:
-        raise UserError(f'{type(quantizer).__name__} has no classes, so fold() takes no label, got {label}; drop it.')
-    return copy.deepcopy(quantizer).eval()
 
 
 def to_latent(z_ND: Tensor, positions: Positions) -> Tensor:

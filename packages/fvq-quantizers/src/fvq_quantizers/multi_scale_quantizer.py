@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -239,11 +238,6 @@ class MultiScaleQuantizer(Quantizer):
                 part_BDhw = self._enlarge(codes_BDhw, h, w, scale)
                 sums.append(F.interpolate(sums[-1], (h, w), mode='bicubic') + part_BDhw if sums else part_BDhw)
         return sums
-
-    def fold(self, label: int | None = None) -> MultiScaleQuantizer:
-        folded = copy.copy(self)
-        folded._modules = {'quantizer': self.quantizer.fold(label), 'phis': copy.deepcopy(self.phis)}
-        return folded.eval()
 
     @property
     def needs_init(self) -> bool:

@@ -115,11 +115,6 @@ class ProductQuantizer(Quantizer):
     def vocabularies(self) -> tuple[int, ...]:
         return (self.codebook_size,) * self.groups
 
-    def fold(self, label: int | None = None) -> ProductQuantizer:
-        folded = copy.copy(self)
-        folded._modules = {'quantizers': nn.ModuleList(quantizer.fold(label) for quantizer in self.quantizers)}
-        return folded.eval()
-
     @property
     def needs_init(self) -> bool:
         return self.quantizer.needs_init

@@ -63,10 +63,7 @@ class ResidualQuantizer(Quantizer):
             raise UserError(f'ResidualQuantizer: depth must be 1 or more, got {depth}.')
         self.depth, self.shared = depth, shared
         configs = [dict(copy.deepcopy(quantizer).items()) for _ in range(1 if shared else depth)]
-        for name, key, values in (
-            ('codebook_sizes', 'codebook_size', codebook_sizes),
-            ('updates', 'update', updates),
-        ):
+        for name, key, values in (('codebook_sizes', 'codebook_size', codebook_sizes), ('updates', 'update', updates)):
             if values is not None and (shared or len(values) != depth):
                 raise UserError(
                     f'ResidualQuantizer: {name} needs shared=False and one entry for each of the {depth} depths, got '
@@ -75,8 +72,7 @@ class ResidualQuantizer(Quantizer):
             for config, value in zip(configs, values or (), strict=False):
                 config[key] = value
         self.quantizers = cast(
-            Sequence[VectorQuantizer],
-            nn.ModuleList(build_wrapped('ResidualQuantizer', config) for config in configs),
+            Sequence[VectorQuantizer], nn.ModuleList(build_wrapped('ResidualQuantizer', config) for config in configs)
         )
         self.joined = SpaceToDepth(space_to_depth, self.quantizer.code_dim)
         self.code_dim = self.joined.channels
@@ -213,11 +209,9 @@ class ResidualQuantizer(Quantizer):
         return CodeLayout(self.joined.positions(positions), self.vocabularies)
 
     def fold(self, label: int | None = None) -> ResidualQuantizer:
-        folded = copy.copy(self)
-        folded._modules = {'quantizers': nn.ModuleList(q.fold(label) for q in self.quantizers)}
-        config = getattr(self, 'component_config', {})
-        folded.component_config = {key: value for key, value in config.items() if key != 'updates'}
-        return folded.eval()
+        folded = super().fold(label)
+        getattr(folded, 'component_config', {}).pop('updates', None)
+        return folded
 
     @property
     def needs_init(self) -> bool:

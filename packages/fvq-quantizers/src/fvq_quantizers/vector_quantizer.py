@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,6 @@ from fvq_core.registry import (
     REGULARIZERS,
 )
 
-from .fold import fold_vector_quantizer
 from .latents import check_codebook, check_codes, check_latent, to_latent, to_vectors
 from .parts import check_parts
 
@@ -198,8 +198,29 @@ class VectorQuantizer(Quantizer):
         return (self.codebook_size,)
 
     def fold(self, label: int | None = None) -> VectorQuantizer:
-        """A copy for inference; see `fold_vector_quantizer`."""
-        return fold_vector_quantizer(self, label)
+        label, training = self.projector.label_to_fold(label), self.projector.training
+        self.projector.eval()
+        with torch.no_grad(), full_precision(self.embedding.device.type):
+            labels = () if label is None else (torch.tensor([label]),)
+            mapped_KD = self.projector(self.embedding, *labels).reshape(self.codebook_size, -1).clone()
+        self.projector.train(training)
+        identity = PROJECTORS.build(
+            dict(type='IdentityProjector'), codebook_size=self.codebook_size, code_dim=self.code_dim
+        )
+        # Averages and momenta of the raw codebook, which update and init keep for training, are dropped.
+        memo: dict[int, Any] = {
+            id(self.projector): identity,
+            id(self.embedding): nn.Parameter(mapped_KD),
+            id(self.update): CODEBOOK_UPDATES.build(dict(type='GradientUpdate')),
+            id(self.init): CODEBOOK_INITS.build(dict(type='UniformInit')),
+        }
+        folded = copy.deepcopy(self, memo)
+        folded._buffers.clear()
+        folded._initialized = True
+        config = getattr(folded, 'component_config', {})
+        kept = {key: value for key, value in config.items() if key not in ('update', 'init')}
+        folded.component_config = {**kept, 'projector': {}}
+        return folded.eval()
 
     @property
     def needs_init(self) -> bool:

@@ -57,10 +57,7 @@ def import_tokenizer(
     if space_to_depth is None:
         space_to_depth = [math.isqrt(joined // D)] * 2
     quantizer: dict[str, Any] = dict(
-        type='VectorQuantizer',
-        codebook_size=sizes[0],
-        code_dim=joined,
-        loss=dict(type='VQLoss', codebook_weight=0.0),
+        type='VectorQuantizer', codebook_size=sizes[0], code_dim=joined, loss=dict(type='VQLoss', codebook_weight=0.0)
     )
     if any(key.endswith('.cluster_size_ema') for key in codebooks):
         quantizer['update'] = dict(type='EMAUpdate', restart=True)

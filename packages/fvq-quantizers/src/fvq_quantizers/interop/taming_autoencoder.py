@@ -12,10 +12,7 @@ from fvq_core.autoencoders import VQGANDecoder, VQGANEncoder
 from fvq_core.errors import UserError
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 
-QUANT_CONV_RULES: Rules = (
-    (r'quant_conv\.(.*)', r'pre_quant.\1'),
-    (r'post_quant_conv\.(.*)', r'post_quant.\1'),
-)
+QUANT_CONV_RULES: Rules = ((r'quant_conv\.(.*)', r'pre_quant.\1'), (r'post_quant_conv\.(.*)', r'post_quant.\1'))
 MID_RULES: Rules = (
     (r'(encoder|decoder)\.mid\.block_1\.(.*)', r'\1.mid.0.\2'),
     (r'(encoder|decoder)\.mid\.attn_1\.(.*)', r'\1.mid.1.\2'),
@@ -47,11 +44,7 @@ def autoencoder_rules(last: int) -> Rules:
     Args:
         last: The index of the coarsest level.
     """
-    rules = [
-        (r'((?:encoder|decoder)\.(?:conv_in|conv_out|norm_out)\..*)', r'\1'),
-        *MID_RULES,
-        *QUANT_CONV_RULES,
-    ]
+    rules = [(r'((?:encoder|decoder)\.(?:conv_in|conv_out|norm_out)\..*)', r'\1'), *MID_RULES, *QUANT_CONV_RULES]
     for level in range(last + 1):
         for theirs, ours in ((f'encoder.down.{level}', level), (f'decoder.up.{level}', last - level)):
             half, escaped = theirs.split('.')[0], re.escape(theirs)

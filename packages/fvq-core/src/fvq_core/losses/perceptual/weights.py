@@ -19,11 +19,7 @@ from ...errors import UserError
 from ...files.torch_weights import CheckpointError, read_state_dict
 
 DOWNLOADS = 'https://download.pytorch.org/models'
-BACKBONES = {
-    'vgg': 'vgg16-397923af.pth',
-    'alex': 'alexnet-owt-7be5be79.pth',
-    'squeeze': 'squeezenet1_1-b8a52dc0.pth',
-}
+BACKBONES = {'vgg': 'vgg16-397923af.pth', 'alex': 'alexnet-owt-7be5be79.pth', 'squeeze': 'squeezenet1_1-b8a52dc0.pth'}
 CONNECT_TIMEOUT = 10  # seconds, so that a machine without a network does not hang
 
 
