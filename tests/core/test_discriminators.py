@@ -14,7 +14,8 @@ from fvq_core.losses.discriminators import PatchGAN, StyleGANDiscriminator
 from fvq_core.losses.discriminators.act_norm import ActNorm
 from fvq_core.losses.discriminators.stylegan import Blur, DiscriminatorBlock
 from fvq_core.registry import DISCRIMINATORS
-from fvq_quantizers.interop.discriminators import NOT_WEIGHTS, STYLEGAN_RULES
+
+from ..discriminator_rules import NOT_WEIGHTS, STYLEGAN_RULES
 
 NORMS = ('batch', 'act', 'spectral', 'none')
 TINY: dict[str, dict[str, Any]] = {

@@ -15,8 +15,8 @@ from fvq_core.losses.adversarial import AdversarialLoss
 from fvq_core.losses.adversarial.adaptive_weight import adaptive_weight
 from fvq_core.losses.discriminators.stylegan import Blur, DiscriminatorBlock
 from fvq_core.registry import DISCRIMINATORS, LOSSES
-from fvq_quantizers.interop.discriminators import BLOCK_RULES, NOT_WEIGHTS, PATCHGAN_RULES, STYLEGAN_RULES
 
+from ...discriminator_rules import BLOCK_RULES, NOT_WEIGHTS, PATCHGAN_RULES, STYLEGAN_RULES
 from ..case import Case
 from .gradients import peer_gradient
 from .perceptual import lpips_from_peer

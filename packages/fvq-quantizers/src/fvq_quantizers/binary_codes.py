@@ -19,11 +19,7 @@ from .chunked_softmax import over_row_chunks
 
 
 def bits_of(owner: str, codebook_size: int) -> int:
-    """log2 K.
-
-    Raises:
-        UserError: A codebook size that is not a power of 2, at least 2; the message begins with `owner`.
-    """
+    """log2 K; raises unless K is a power of 2, at least 2."""
     if not isinstance(codebook_size, int) or codebook_size < 2 or codebook_size.bit_count() != 1:
         raise UserError(f'{owner}: codebook_size must be a power of 2, got {codebook_size}; 2^18 is {2**18}.')
     return codebook_size.bit_length() - 1

@@ -28,11 +28,7 @@ class BSQ(ImplicitQuantizer):
         code_dim: D; log2 K by default. Another D puts linear maps around the signs.
         commitment_weight: Weight of the commitment term, summed over channels, mean over latents.
         entropy_weight: Weight of both entropies; at 0 neither is computed.
-        inverse_temperature: Inverse temperature of the soft choice.
         project: See `ImplicitQuantizer`.
-
-    Raises:
-        UserError: A codebook size that is not a power of 2, a negative weight, or a temperature that is not above 0.
     """
 
     def __init__(

@@ -42,11 +42,7 @@ def soft_gradient(
     The forward pass costs nothing: an estimator that returns the chosen codes wants only the soft choice's gradient.
 
     Args:
-        z_ND: Latents.
-        codebook_KD: Codes.
         values_KD: What the soft choice averages; gets no gradient.
-        distance: Gives the logits.
-        temperature: Softmax temperature.
         seed: Seed of the Gumbel noise that `sampled_codes` drew; no noise by default.
     """
     return _SoftGradient.apply(z_ND, codebook_KD, values_KD.detach(), distance, temperature, seed)
@@ -70,10 +66,6 @@ def soft_choice(
     Both are means over the rows of this rank.
 
     Args:
-        z_ND: Latents.
-        codebook_KD: Codes.
-        distance: Gives the logits.
-        temperature: Softmax temperature.
         eps: Smallest probability inside the entropy's logarithm, log(max(p, eps)); 0 for the plain logarithm.
     """
     return _SoftChoice.apply(z_ND, codebook_KD, distance, temperature, eps)

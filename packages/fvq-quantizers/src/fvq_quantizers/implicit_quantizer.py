@@ -35,9 +35,6 @@ class ImplicitQuantizer(Quantizer):
         order: 'little': the first channel is the lowest digit of an index; 'big': the highest.
         project: Put linear maps around the codes; by default if D is not G x C.
         project_bias: Whether these maps have a bias.
-
-    Raises:
-        UserError: Sizes that do not fit together.
     """
 
     anchor: Tensor

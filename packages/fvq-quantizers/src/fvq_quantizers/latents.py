@@ -12,12 +12,7 @@ from fvq_core.quantizer import to_vectors as to_vectors
 
 
 def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> Positions:
-    """The positions of a latent that a quantizer takes.
-
-    Raises:
-        UserError: Another type, shape or dtype.
-        NonFiniteError: See `check_finite`.
-    """
+    """The positions of a latent; raises unless the quantizer takes it."""
     name = type(quantizer).__name__
     if not isinstance(z_BDHW, Tensor) or not z_BDHW.is_floating_point():
         given = z_BDHW.dtype if isinstance(z_BDHW, Tensor) else type(z_BDHW).__name__
@@ -33,19 +28,10 @@ def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> Positions:
 
 
 def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -> None:
-    """Raise if values that codes depend on are not finite: NaN would silently give some code.
+    """Raise a NonFiniteError naming the first image with values that are not finite: NaN would silently give some code.
 
     Nothing is checked in training off the CPU, which would wait for the device in each step (there the training loop checks
     the largest latent now and then), nor while a graph is traced or recorded.
-
-    Args:
-        quantizer: The quantizer, for its mode and name.
-        values: Rows in the order of the images, equally many for each.
-        what: What the values are, for the message.
-        images: B.
-
-    Raises:
-        NonFiniteError: Naming the first such image of the batch.
     """
     if may_look(values, wait=not quantizer.training):
         cause = 'the weights are broken, or overflow in this precision'
@@ -53,11 +39,7 @@ def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -
 
 
 def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
-    """The codebook itself, checked in eval mode.
-
-    Raises:
-        NonFiniteError: A code is not finite.
-    """
+    """The codebook itself; in eval mode raises if a code is not finite."""
     if not quantizer.training and may_look(codebook_KD) and not all_finite(codebook_KD):
         broken_K = ~codebook_KD.isfinite().all(1)
         raise NonFiniteError(
@@ -68,11 +50,7 @@ def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
 
 
 def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
-    """The positions of the latent of codes.
-
-    Raises:
-        UserError: Something else than codes that this quantizer could have made.
-    """
+    """The positions of the latent of codes; raises unless the quantizer could have made them."""
     check_is_codes(type(quantizer).__name__, codes)
     layout, positions = codes.layout, codes.layout.positions
     if not isinstance(positions, Grid | Sequence) or layout.vocabularies != quantizer.vocabularies:

@@ -43,9 +43,6 @@ class LFQ(ImplicitQuantizer):
         pool_groups: One mean choice over all groups (Open-MAGVIT2) instead of one per group (vector-quantize-pytorch).
         project: See `ImplicitQuantizer`.
         project_bias: See `ImplicitQuantizer`.
-
-    Raises:
-        UserError: A codebook size that is not a power of 2, a negative weight, or `factorized_bits` that do not add up.
     """
 
     def __init__(

@@ -201,24 +201,10 @@ class MultiScaleQuantizer(Quantizer):
             shrink(sums, *scale).flatten(2).transpose(1, 2)
             for scale, (_, sums) in zip(following, self._sums(codes), strict=False)
         ]
-        return (
-            torch.cat(inputs, 1)
-            if inputs
-            else torch.zeros(len(codes), 0, self.code_dim, device=codes.indices_BL.device)
-        )
+        return torch.cat([torch.zeros(len(codes), 0, self.code_dim, device=codes.indices_BL.device), *inputs], 1)
 
     def advance(self, sum_BDHW: Tensor, codes_BDhw: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-        """One step of next-scale sampling: add the codes of one scale to the running sum.
-
-        Args:
-            sum_BDHW: The sum of the scales before, zeros at first.
-            codes_BDhw: Codes of that scale, (B, D, h, w): rows of `codebook()`, or mixtures of rows.
-            scale: Its index, from 0.
-
-        Returns:
-            The new sum, and the sum shrunk to the next scale's size, which is the generator's next input; after the
-            last scale, the sum itself.
-        """
+        """See `NextScale`; after the last scale the next input is the sum itself."""
         H, W = sum_BDHW.shape[-2:]
         scales = self._pyramid(Grid(H, W)).scales
         with full_precision(sum_BDHW.device.type):

@@ -9,13 +9,7 @@ from fvq_core.projector import Projector
 
 
 def check_parts(projector: Any, estimator: Any, update: Any, init: Any) -> None:
-    """Raise if the parts of a vector quantizer do not work together.
-
-    Raises:
-        UserError: A projector that is not a `Projector`; an update or init that writes latents into the raw codebook, and
-            a projector that is not the identity; an update that acts before codes are assigned, which needs a single
-            codebook, and a projector with one per class; an estimator that gives codes a gradient, and nothing to train.
-    """
+    """Raise if the parts of a vector quantizer do not work together."""
     name = type(projector).__name__
     if not isinstance(projector, Projector):
         raise UserError(

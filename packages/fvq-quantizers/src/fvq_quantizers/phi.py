@@ -20,13 +20,9 @@ class Phi(nn.Conv2d):
 def phi_of_scales(scales: int, phis: int) -> list[int]:
     """Which phi each scale uses, by the rule in VAR's code.
 
-    Scale s of S lies at s / (S - 1) in [0, 1] and uses the phi with the nearest tick. Ticks are evenly spaced, 1 / (2 n)
-    from both ends, or 1 / (3 n) if there are four, as released. If two are equally near (scales 2 and 7 of VAR's ten),
-    float64 rounding decides, so the arithmetic here must stay that of the release.
-
-    Args:
-        scales: S, the number of scales.
-        phis: n, the number of phis.
+    Scale s of S lies at s / (S - 1) in [0, 1] and uses the phi with the nearest tick. The ticks of n phis are evenly
+    spaced, 1 / (2 n) from both ends, or 1 / (3 n) if there are four, as released. If two are equally near (scales 2 and 7
+    of VAR's ten), float64 rounding decides, so the arithmetic here must stay that of the release.
     """
     margin = 1 / 3 / phis if phis == 4 else 1 / 2 / phis
     ticks = np.linspace(margin, 1 - margin, phis)

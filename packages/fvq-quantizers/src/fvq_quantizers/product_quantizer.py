@@ -66,7 +66,6 @@ class ProductQuantizer(Quantizer):
         """Quantize a latent (B, D, H, W); the codes of a position are concatenated in z_q.
 
         Args:
-            z_BDHW: The latent.
             labels_B: In training, if `takes_labels`: the class of each image.
         """
         layout = self.layout(check_latent(self, z_BDHW))

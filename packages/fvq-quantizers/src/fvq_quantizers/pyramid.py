@@ -14,11 +14,7 @@ Scale = int | Sequence[int]
 
 
 def check_scales(scales: Sequence[Scale]) -> tuple[tuple[int, int], ...]:
-    """(height, width) of each scale.
-
-    Raises:
-        UserError: No scales, or one that is not a positive whole size or is larger than the last.
-    """
+    """(height, width) of each scale; raises unless all are positive and none is larger than the last."""
     try:
         pairs = tuple((scale, scale) if isinstance(scale, int) else tuple(scale) for scale in scales)
     except TypeError:

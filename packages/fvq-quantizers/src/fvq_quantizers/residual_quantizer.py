@@ -144,7 +144,6 @@ class ResidualQuantizer(Quantizer):
         """The latent (B, D, H, W) of the codes up to a depth, or only of that depth.
 
         Args:
-            codes: Codes of all depths.
             depth: The last depth, from 0.
             cumulative: Whether to add the depths before it.
         """
@@ -175,9 +174,7 @@ class ResidualQuantizer(Quantizer):
         If depths have codebooks of different sizes, V is the largest; codes that a depth lacks get 0.
 
         Args:
-            z_BDHW: The latent.
             temperature: Softmax temperature, above 0; 0.5 in RQ-Transformer.
-            stochastic: Draw the codes from the soft choice instead of taking the best.
         """
         if not temperature > 0:
             raise UserError(f'ResidualQuantizer: temperature must be above 0, got {temperature}.')

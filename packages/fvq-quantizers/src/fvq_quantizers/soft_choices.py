@@ -25,11 +25,6 @@ def entropies(
     """Mean entropy of the rows' soft choices, and entropy of their mean over the rows of every rank; scalars.
 
     Args:
-        z_ND: Latents.
-        codebook_KD: Codes.
-        distance: Gives the logits.
-        temperature: Softmax temperature.
-        eps: Used inside the logarithms.
         clamp: log(max(p, eps)) in both; otherwise log p for the rows and log(p + eps) for the mean. (MaskGIT, LlamaGen
             and IBQ add eps to all of a row's logits, which changes nothing.)
     """

@@ -21,9 +21,6 @@ class SpaceToDepth:
 
     Attributes:
         channels: Channels D of the latent: E / (rows * columns).
-
-    Raises:
-        UserError: Sizes below 1, or whose product does not divide E.
     """
 
     def __init__(self, block: int | Sequence[int], joined_dim: int) -> None:
@@ -42,11 +39,7 @@ class SpaceToDepth:
         return self.rows == self.columns == 1
 
     def positions(self, positions: Positions) -> Positions:
-        """The joined positions of a latent.
-
-        Raises:
-            UserError: Not a grid, or one that the block does not divide.
-        """
+        """The joined positions of a latent; raises unless it is a grid that the block divides."""
         if self.is_identity:
             return positions
         if not isinstance(positions, Grid):

@@ -141,7 +141,6 @@ class VectorQuantizer(Quantizer):
         """Quantize a latent (B, D, H, W) or (B, D, L).
 
         Args:
-            z_BDHW: The latent.
             labels_B: In training with a class-conditional projector: the class of each image, int64. Each image is then
                 quantized with the codebook of its class, as released.
         """

@@ -12,17 +12,7 @@ from .vector_quantizer import VectorQuantizer
 
 
 def build_wrapped(owner: str, config: Mapping[str, Any]) -> VectorQuantizer:
-    """Build a vector quantizer whose codes will be summed.
-
-    Args:
-        owner: Name of the quantizer around it, for messages.
-        config: Of a `VectorQuantizer`, with any projector.
-
-    Raises:
-        UserError: Another kind of quantizer, an estimator that needs the codebook of its value (index back-propagation),
-            a normalization that makes residuals unit vectors, a projector with classes or one that observes latents, or
-            an update that acts before codes are assigned.
-    """
+    """Build a vector quantizer whose codes `owner` will sum; raises if its parts do not allow that."""
     quantizer = QUANTIZERS.build(config)
     if not isinstance(quantizer, VectorQuantizer):
         raise UserError(f'{owner}: wraps a VectorQuantizer, got {type(quantizer).__name__}.')

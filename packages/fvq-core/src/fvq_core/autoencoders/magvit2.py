@@ -24,20 +24,7 @@ class MAGVIT2Encoder(Encoder):
 
     Unlike `VQGANEncoder` it has no attention, as many middle blocks as the coarsest level, no biases in the first
     convolution and the residual blocks, stride-2 convolutions padded on all sides, and a final 1x1 convolution. The release
-    has no convolution between encoder and LFQ: `Tokenizer(quant_kernel=0)`.
-
-    Args:
-        ch: Channels at full resolution.
-        ch_mult: Multiple of `ch` at each level; each level but the last halves the resolution.
-        num_res_blocks: Residual blocks per level: one number, or one for each level, finest first.
-        z_channels: Channels of the output.
-        in_channels: Channels of the image.
-        norm_groups: Groups of every GroupNorm; must divide every channel count.
-        checkpointing: As in `VQGANEncoder`.
-
-    Attributes:
-        out_channels: `z_channels`.
-        downsample_factor: f = 2^(levels - 1).
+    has no convolution between encoder and LFQ: `Tokenizer(quant_kernel=0)`. Arguments are those of `VQGANEncoder`.
     """
 
     def __init__(
@@ -86,20 +73,7 @@ class AdaptiveGroupNormDecoder(Decoder):
 
     Each level begins with an `AdaptiveGroupNorm` modulated by the decoder's input: with `Tokenizer(quant_kernel=0)`, as
     released, the quantized latent; otherwise that latent after a convolution.
-
-    Args:
-        ch: Channels at full resolution.
-        ch_mult: Multiple of `ch` at each level, finest first, as in the encoder; the levels run in reverse.
-        num_res_blocks: As in the encoder, finest first; the middle has as many as the coarsest level.
-        z_channels: Channels of the input.
-        out_channels: Channels of the image.
-        norm_groups: Groups of every GroupNorm; must divide every channel count.
-        checkpointing: As in the encoder.
-
-    Attributes:
-        in_channels: `z_channels`.
-        upsample_factor: f = 2^(levels - 1).
-        last_layer: The weight of the last convolution, for the adaptive adversarial weight.
+    Arguments are those of `VQGANDecoder`; the middle has as many blocks as the coarsest level.
     """
 
     def __init__(

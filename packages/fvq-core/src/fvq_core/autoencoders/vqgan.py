@@ -48,11 +48,6 @@ class VQGANEncoder(Encoder):
         norm_groups: Groups of every GroupNorm; must divide every channel count.
         checkpointing: Keep only the inputs of the residual and attention blocks, and recompute each block in the backward
             pass: less memory, about a third more time, the same gradients.
-
-    Attributes:
-        in_channels: Channels of the image.
-        out_channels: `z_channels`.
-        downsample_factor: f = 2^(levels - 1).
     """
 
     def __init__(
@@ -104,24 +99,11 @@ class VQGANEncoder(Encoder):
 
 @DECODERS.register_module()
 class VQGANDecoder(Decoder):
-    """Features to images.
+    """Features to images; arguments that are not listed are those of `VQGANEncoder`.
 
     Args:
-        ch: Channels at full resolution.
         ch_mult: Multiple of `ch` at each level, finest first, as in the encoder; the levels run in reverse.
-        num_res_blocks: As in the encoder, finest first.
         extra_blocks: How many more blocks each level has than the encoder's; 1 in VQGAN.
-        z_channels: Channels of the input.
-        out_channels: Channels of the image.
-        attention: As in the encoder; levels are counted in the order of `ch_mult`.
-        dropout: Dropout inside the residual blocks.
-        norm_groups: Groups of every GroupNorm; must divide every channel count.
-        checkpointing: As in the encoder.
-
-    Attributes:
-        in_channels: `z_channels`.
-        upsample_factor: f = 2^(levels - 1).
-        last_layer: The weight of the last convolution, for the adaptive adversarial weight.
     """
 
     def __init__(
@@ -180,11 +162,7 @@ class VQGANDecoder(Decoder):
 
 
 def levels_with_attention(attention: bool | Sequence[int], levels: int) -> set[int]:
-    """The levels whose blocks are followed by attention, finest 0.
-
-    Raises:
-        UserError: A level that does not exist.
-    """
+    """The levels whose blocks are followed by attention, finest 0; raises if one does not exist."""
     if isinstance(attention, bool):
         return {levels - 1} if attention else set()
     if not set(attention) <= set(range(levels)):

@@ -28,12 +28,8 @@ def first_fit(content: Any, use: Callable[[Weights], T], choice: Literal['ema', 
     """`use` of the first state dict in a file with the layout that it expects, averages of weights before raw ones.
 
     Args:
-        content: What `read_weights_file` returned.
         use: Takes a state dict; raises LayoutError if it is of another model.
         choice: Only averages of the weights, or only raw ones; by default either.
-
-    Raises:
-        UserError: There is none, or `use` raises another error.
     """
     first: UserError | None = None
     for each in candidates(content):
@@ -83,7 +79,6 @@ def build_from_peer(peer: str, content: Any, **options: Any) -> Any:
     """Our model with a peer's weights, in eval mode.
 
     Args:
-        peer: A name in `IMPORTERS`.
         content: The peer's state dict, or what contains it; see `first_fit`.
         options: Options of the peer's importer.
 
@@ -136,9 +131,6 @@ def convert_file(
     """Read a peer's checkpoint and write a folder, whose card names the weights used; returns the model.
 
     Args:
-        peer: A name in `IMPORTERS`.
-        path: The peer's file.
-        out: The folder.
         choice: The average of the weights, or the raw ones; by default the average if there is one.
         options: What the file does not store, as arguments of the peer's importer; None counts as not given.
 

@@ -20,9 +20,7 @@ def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequenc
     """Rename every key by the first rule, a regular expression and its replacement, that matches all of it.
 
     Args:
-        state: The peer's state dict.
         rules: In order of precedence.
-        source: The peer's name, for messages.
         drop: Regular expressions of keys to leave out.
 
     Raises:

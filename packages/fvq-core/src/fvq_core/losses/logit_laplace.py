@@ -29,12 +29,8 @@ class LogitLaplaceLoss(PixelLoss):
       |logit t - mu| plus a constant.
 
     Args:
-        weight: Weight of the term.
         eps: In (0, 0.5); 0.1 in DALL-E.
         scale: b, in logits; above 0.
-
-    Raises:
-        UserError: `eps` or `scale` out of range.
     """
 
     def __init__(self, weight: float = 1.0, eps: float = 0.1, scale: float = 1.0) -> None:

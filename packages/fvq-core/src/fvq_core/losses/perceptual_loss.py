@@ -22,12 +22,8 @@ class PerceptualLoss(nn.Module):
 
     Args:
         weight: Weight of the term.
-        net: The network; see `LPIPS`.
-        weights: File of the trained network.
-        lin_weights: File of the channel weights.
-        dropout: Whether LPIPS's dropout is on in train mode, as in the released loops.
+        net: The network; see `LPIPS`, also for `weights`, `lin_weights`, `dropout` and `check_hash`.
         random: Random weights, for smoke runs and timings; logged as a warning.
-        check_hash: Whether to refuse files that are not the published ones.
 
     Attributes:
         network: The `LPIPS`.

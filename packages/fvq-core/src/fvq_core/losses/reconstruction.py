@@ -9,11 +9,7 @@ from ..registry import LOSSES
 
 
 class PixelLoss(nn.Module):
-    """A weighted loss between reconstruction and image.
-
-    Args:
-        weight: Weight of the term.
-    """
+    """A weighted loss between reconstruction and image."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ def make_codebook(
     batch_size: int = 64,
     num_workers: int = 0,
 ) -> dict[str, str]:
-    """Extract features, cluster them and write the centres, with progress bars.
+    """Extract features, cluster them and write the centres, with progress bars; returns the metadata.
 
     The vectors to cluster are kept in a temporary file next to `out`, so that memory holds only codebook, sums and chunks.
     The same number of patches is drawn from every image.
@@ -50,18 +50,11 @@ def make_codebook(
     Args:
         out: The .safetensors file to write: `codebook` (K, channels) float32, with metadata.
         dataset: Config of an image data set whose transforms give square images of `features.image_size`.
-        features: The feature extractor.
-        codebook_size: K.
         facts: Metadata besides the numbers of this run.
         vectors_per_code: Vectors to cluster per code, if the images have that many.
         iterations: Most iterations of Lloyd's algorithm; it stops when the inertia falls by less than 1e-4 of itself.
         seed: Seed of the drawn patches and of k-means.
         device: `'auto'`, `'cpu'` or `'cuda'`.
-        batch_size: Images per batch.
-        num_workers: Processes that read images.
-
-    Returns:
-        The metadata.
 
     Raises:
         UserError: `out` exists or is not a .safetensors file, too few patches for the codes, or too little disk space.

@@ -25,7 +25,6 @@ class PatchFeatures(nn.Module):
             drawn from `seed`, for tests and as a baseline.
         projected: Apply the model's last linear map to each patch; for CLIP, into the space shared with text.
         pool: Side of the squares of patches to average.
-        seed: Seed of random weights.
 
     Raises:
         UserError: timm is missing or has no such model; no weights; or a model without patches or without such a map.

@@ -74,12 +74,7 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def image_source(images: str, size: int) -> dict[str, Any]:
-    """The config of a data set of `size` x `size` images, or of smaller crops of the bundled photos.
-
-    Args:
-        images: See the command.
-        size: Height and width in pixels.
-    """
+    """The config of a data set of `size` x `size` images, or of smaller crops of the bundled photos."""
     if images == BUNDLED:
         return dict(type='BundledPhotos', split='train', crop_size=min(size, BUNDLED_CROP), crops=BUNDLED_CROPS)
     return dict(source_config(images), transforms=[dict(type='ADMCenterCrop', size=size, upsample=True)])

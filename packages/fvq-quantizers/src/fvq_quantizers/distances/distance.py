@@ -30,8 +30,6 @@ class Distance(nn.Module):
         """What `search` compares, up to a constant per row: (N, K), differentiable, largest for the best code.
 
         Args:
-            z_ND: Latents.
-            codebook_KD: Codes.
             shift_D: What `shift` returned; it changes only the constants, and the rounding.
         """
         raise NotImplementedError

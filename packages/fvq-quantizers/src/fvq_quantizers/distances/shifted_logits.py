@@ -17,7 +17,6 @@ def shifted_logits(distance: Any, codebook_KD: Tensor) -> Callable[[Tensor, Tens
 
     Args:
         distance: A `Distance`, or a vector quantizer.
-        codebook_KD: All codes.
     """
     shift_D = distance.shift(codebook_KD.detach())
     return distance.logits if shift_D is None else partial(distance.logits, shift_D=shift_D)

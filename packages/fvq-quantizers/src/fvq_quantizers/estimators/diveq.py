@@ -26,9 +26,6 @@ class DiVeQ(Estimator):
     Args:
         noise_std: Standard deviation of the noise, 0 or more. The released code uses its `noise_var` = 0.001 as a standard
             deviation, which is the default here too; 0 is the released variant without noise (`detach`).
-
-    Raises:
-        UserError: A negative noise_std.
     """
 
     def __init__(self, noise_std: float = 1e-3) -> None:

@@ -29,7 +29,6 @@ class Estimator(nn.Module):
         """Attach the estimator's gradient to the quantized value.
 
         Args:
-            z_ND: Latents.
             z_q_ND: Their quantized value, with gradient to the codes; an estimator that gives codes none detaches it.
 
         Returns:

@@ -28,9 +28,6 @@ class StochasticMask(Estimator):
     Args:
         ratio: Share of masked positions, rounded to a whole number of them; 0.4, the best of the paper's figure 3.
         temperature: Temperature of both softmaxes, above 0.
-
-    Raises:
-        UserError: A ratio outside [0, 1], or a temperature that is not above 0.
     """
 
     pairwise = False

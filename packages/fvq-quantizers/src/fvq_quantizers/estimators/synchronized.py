@@ -19,9 +19,6 @@ class SynchronizedStraightThrough(Estimator):
 
     Args:
         nu: Share of the decoder's gradient that the codes get, 0 or more; 0 is `StraightThrough`.
-
-    Raises:
-        UserError: A negative nu.
     """
 
     def __init__(self, nu: float = 0.2) -> None:

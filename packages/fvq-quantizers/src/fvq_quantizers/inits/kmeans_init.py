@@ -21,9 +21,6 @@ class KMeansInit(CodebookInit):
     Args:
         iterations: Most iterations of Lloyd's algorithm.
         std: Until then the codes are N(0, std^2).
-
-    Raises:
-        UserError: No iterations, or a negative std.
     """
 
     needs_init = True

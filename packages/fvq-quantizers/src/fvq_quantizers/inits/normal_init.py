@@ -17,9 +17,6 @@ class NormalInit(CodebookInit):
 
     Args:
         std: Standard deviation; D^-1/2 if None.
-
-    Raises:
-        UserError: A negative std.
     """
 
     def __init__(self, std: float | None = None) -> None:

@@ -18,9 +18,6 @@ class UniformInit(CodebookInit):
     Args:
         scale: Largest magnitude; 1 / K if None.
         normalize: Divide each initial code by its norm, as LlamaGen does for its normalized codebook.
-
-    Raises:
-        UserError: A negative scale.
     """
 
     def __init__(self, scale: float | None = None, normalize: bool = False) -> None:

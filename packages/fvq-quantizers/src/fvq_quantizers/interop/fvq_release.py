@@ -106,7 +106,6 @@ def import_tokenizer(
     the caller must say which it is.
 
     Args:
-        state: The peer's state dict.
         l2_norm: Whether codes and latents are normalized; by default not, as in FVQ.
         fold_label: See `import_projector`.
         depth: Codes per position in the residual variant, 4 as released; None for the plain one.

@@ -57,7 +57,6 @@ def import_tokenizer(
     """Config and state dict of our tokenizer from LlamaGen's.
 
     Args:
-        state: The peer's state dict.
         l2_norm: Whether codes and latents are normalized, which the file does not store; by default they are, as in all
             released LlamaGen tokenizers.
     """

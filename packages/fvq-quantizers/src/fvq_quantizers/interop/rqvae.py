@@ -33,7 +33,6 @@ def import_tokenizer(
     The file repeats a shared codebook for each depth; codebooks count as shared if all are equal.
 
     Args:
-        state: The peer's state dict.
         space_to_depth: (rows, columns) of the latent that one code covers, which no file stores; by default the square
             that fits the width of the codes.
     """

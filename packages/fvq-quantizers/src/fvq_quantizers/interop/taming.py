@@ -30,9 +30,6 @@ def import_tokenizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[
     """Config and state dict of our tokenizer from VQGAN's.
 
     The loss is the one they were trained with, which has beta on the codebook term (`VQLoss(legacy=True)`).
-
-    Args:
-        state: The peer's state dict.
     """
     quantizer_state = {key: value for key, value in state.items() if key.startswith('quantize.')}
     autoencoder = {key: value for key, value in state.items() if key not in quantizer_state}
@@ -42,11 +39,7 @@ def import_tokenizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[
 
 
 def import_quantizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and state dict of the quantizer, whose kind follows from the keys.
-
-    Args:
-        state: The peer's keys that start with `quantize.`.
-    """
+    """Config and state dict of the quantizer, whose kind follows from the keys, all `quantize.*`."""
     renamed = rename(state, QUANTIZER_RULES, 'VQGAN')
     if 'quantizer.embedding' not in renamed:
         raise LayoutError('VQGAN: no quantize.embedding.weight or quantize.embed.weight, so no codebook.')

@@ -27,11 +27,6 @@ def import_autoencoder(
 
     Args:
         state: The peer's state dict without the keys of its quantizer.
-        source: The peer's name, for messages.
-        drop: Regular expressions of keys to leave out.
-
-    Raises:
-        UserError: Another layout.
     """
     config = autoencoder_config(state, source)
     last = len(config['encoder']['ch_mult']) - 1
@@ -39,11 +34,7 @@ def import_autoencoder(
 
 
 def autoencoder_rules(last: int) -> Rules:
-    """The rules for both halves. The peer counts decoder levels from the image, we in the order they run.
-
-    Args:
-        last: The index of the coarsest level.
-    """
+    """The rules for both halves: the peer counts decoder levels from the image, we from the coarsest, `last`."""
     rules = [(r'((?:encoder|decoder)\.(?:conv_in|conv_out|norm_out)\..*)', r'\1'), *MID_RULES, *QUANT_CONV_RULES]
     for level in range(last + 1):
         for theirs, ours in ((f'encoder.down.{level}', level), (f'decoder.up.{level}', last - level)):

@@ -35,14 +35,7 @@ def import_quantizer(
     l2_norm: bool | None = None,
     phi_ratio: float = 0.5,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and state dict of our quantizer from a `VectorQuantizer2` of VAR.
-
-    Args:
-        state: Keys without prefix.
-        scales: See `import_tokenizer`.
-        l2_norm: See `import_tokenizer`.
-        phi_ratio: See `import_tokenizer`.
-    """
+    """Config and state dict of our quantizer from a `VectorQuantizer2` of VAR, keys without prefix; see `import_tokenizer`."""
     if 'embedding.weight' not in state:
         raise LayoutError('VAR: not a tokenizer of VAR: no quantize.embedding.weight.')
     K, D = state['embedding.weight'].shape
@@ -71,7 +64,6 @@ def import_tokenizer(
     """Config and state dict of our tokenizer from VAR's.
 
     Args:
-        state: The peer's state dict.
         l2_norm: Whether codes are chosen by cosine (the peer's `using_znorm`), which no file stores; off in the released
             ones.
         scales: The peer's `v_patch_nums`, which no file stores; by default those of its 256-pixel models. A file with

@@ -15,9 +15,6 @@ class IBQLoss(nn.Module):
 
     Args:
         beta: Weight of the *codebook* term, as released.
-
-    Raises:
-        UserError: A weight below 0.
     """
 
     def __init__(self, beta: float = 0.25) -> None:

@@ -19,9 +19,6 @@ class VQLoss(nn.Module):
         beta: Weight of the commitment term; 0.25 in VQ-VAE, VQGAN, LlamaGen and FVQ.
         codebook_weight: Weight of the codebook term; 0 if an update writes the codes (EMA).
         legacy: Put beta on the codebook term instead of the commitment, the well-known slip of the first VQGAN code.
-
-    Raises:
-        UserError: A weight below 0.
     """
 
     def __init__(self, beta: float = 0.25, codebook_weight: float = 1.0, legacy: bool = False) -> None:
@@ -35,7 +32,6 @@ class VQLoss(nn.Module):
         """Weighted scalar terms; terms of weight 0 are left out.
 
         Args:
-            z_ND: Latents.
             code_vectors_ND: Their codes, with gradient to the codebook.
             z_q_ND: The estimator's output; not used here.
         """

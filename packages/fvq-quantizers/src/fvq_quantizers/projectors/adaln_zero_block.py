@@ -15,11 +15,6 @@ class AdaLNZeroBlock(nn.Module):
     """x + gate * attention(modulated x), then the same with an MLP; LayerNorms have no affine part.
 
     Shifts, scales and gates are one linear map of SiLU(condition). As long as that map is zero, the block is the identity.
-
-    Args:
-        hidden_dim: Width of the tokens.
-        num_heads: Attention heads.
-        mlp_ratio: Hidden width of the MLP over `hidden_dim`.
     """
 
     def __init__(self, hidden_dim: int, num_heads: int, mlp_ratio: float) -> None:

@@ -19,15 +19,10 @@ class AffineProjector(Projector):
     latents, channel by channel, from moving averages of both.
 
     Args:
-        codebook_size: K.
-        code_dim: D.
         lr: Learning rate of s and b relative to the optimizer's; both start at zero. 1 in vqtorch, 10 in its example.
         num_groups: Groups of consecutive codes, each with its own scale and bias.
         use_running_statistics: Take scale and bias from moments instead of gradients.
         momentum: Weight of a batch in the moving averages.
-
-    Raises:
-        UserError: Groups that do not divide K, or that would all have the same statistics; a momentum outside (0, 1].
     """
 
     latent_mean: Tensor
@@ -79,12 +74,7 @@ class AffineProjector(Projector):
 
     @torch.no_grad()
     def observe(self, z_ND: Tensor, codebook_KD: Tensor) -> None:
-        """Update the running statistics with a training batch; does nothing without them.
-
-        Args:
-            z_ND: Latents of this rank; their moments are averaged over ranks.
-            codebook_KD: The raw codebook.
-        """
+        """Update the running statistics with a training batch, its moments averaged over ranks."""
         if not self.use_running_statistics:
             return
         z_ND, codebook_KD = z_ND.detach().float(), codebook_KD.detach().float()

@@ -17,24 +17,7 @@ Patching = Literal['sequence', 'grid']
 
 
 class CodebookBridge(Projector):
-    """Base of `VQBridge` and `DiTBridge`, which add blocks between `compress` and `expand`.
-
-    Args:
-        codebook_size: K.
-        code_dim: D.
-        patch_size: p, codes per token.
-        hidden_dim: Width of the blocks.
-        depth: Number of blocks, 0 or more.
-        num_heads: Attention heads of a block.
-        mlp_ratio: Hidden width of a block's MLP over `hidden_dim`.
-        patching: `'sequence'`: p consecutive codes per token; `'grid'`: square patches of the codebook laid out as a square.
-        output_scale: Initial scale of the output map over Xavier-uniform, 0 or more.
-        slot_spread: Share of a slot's initial weights that is its own, 0 to 1.
-
-    Raises:
-        UserError: p does not divide K (or, for the grid, they are not fitting squares); heads do not divide `hidden_dim`;
-            a value out of range.
-    """
+    """Base of `VQBridge` and `DiTBridge`, which add blocks between `compress` and `expand`; its arguments are theirs."""
 
     blocks: nn.Sequential | nn.ModuleList
 
@@ -104,11 +87,7 @@ class CodebookBridge(Projector):
         return grid.transpose(-4, -3).reshape(shape)
 
     def sincos_table(self) -> Tensor:
-        """Fixed sine-cosine positions of the tokens, (K / p, hidden_dim): 2-D for square patches.
-
-        Raises:
-            UserError: The table needs a multiple of 2 (or 4, for 2-D) as `hidden_dim`.
-        """
+        """Fixed sine-cosine positions of the tokens, (K / p, hidden_dim): 2-D for square patches."""
         tokens, dim = self.codebook_size // self.patch_size, self.hidden_dim
         divisor = 4 if self.patching == 'grid' else 2
         if dim % divisor:
@@ -129,14 +108,7 @@ class CodebookBridge(Projector):
 
 
 def check_patches(name: str, codebook_size: int, patch_size: int, patching: str) -> None:
-    """Raise if a codebook cannot be cut into patches, naming sizes that can.
-
-    Args:
-        name: The bridge's name, for messages.
-        codebook_size: K.
-        patch_size: p.
-        patching: `'sequence'` or `'grid'`.
-    """
+    """Raise if a codebook cannot be cut into patches, naming sizes that can."""
     if patching not in ('sequence', 'grid'):
         raise UserError(f"{name}: patching must be 'sequence' or 'grid', got {patching!r}.")
     if patch_size < 1 or codebook_size % patch_size:

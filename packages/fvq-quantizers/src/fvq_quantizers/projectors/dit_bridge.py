@@ -34,26 +34,15 @@ class DiTBridge(CodebookBridge):
 
     All modulation starts at zero, so the blocks start as the identity and the first steps train only the two linear maps.
     By default the output map starts at zero too, as released: at step 0 all codes are equal and the raw codebook gets no
-    gradient. `output_scale` and `slot_spread` change that start, as in `VQBridge`.
+    gradient. `output_scale` and `slot_spread` change that start. Arguments that are not listed are those of `VQBridge`.
 
     Args:
-        codebook_size: K.
-        code_dim: D.
         patch_size: p, codes of one token; the release has 16 (4 x 4) at 16k and 64 (8 x 8) at 65k and 262k.
         hidden_dim: Width of the blocks, a multiple of 4 (grid) or 2 (sequence); `code_dim` by default, 256 as released.
-        depth: Number of blocks.
-        num_heads: Attention heads of a block.
-        mlp_ratio: Hidden width of a block's MLP over `hidden_dim`.
         patching: `'grid'`, square patches of the codebook laid out as a square with 2-D positions, as released; or
             `'sequence'`, p consecutive codes with 1-D positions, for any K that p divides.
         num_classes: Classes 0 to `num_classes` - 1; None for the unconditional bridge. 1000 in the release.
         class_dropout: Probability of the null class (label `num_classes`) in training. With 0 there is no null class.
-        fold_label: The label for evaluation and folding.
-        output_scale: See `VQBridge`.
-        slot_spread: See `VQBridge`.
-
-    Raises:
-        UserError: Sizes that do not fit together, labels out of range, or no label for evaluation.
     """
 
     def __init__(

@@ -14,14 +14,9 @@ class LinearProjector(Projector):
     """(K, source_dim) to (K, code_dim) by one `nn.Linear`.
 
     Args:
-        codebook_size: K.
-        code_dim: D.
         bias: As in SimVQ and the FVQ release (K x D^2 multiply-accumulates either way: the 1.07 G of table 10).
         source_dim: Width of the raw codebook; D by default, else e.g. the width of frozen features (VQGAN-LC).
         std: Initialize the weights from N(0, std^2), in VQGAN-LC with D^-1/2; torch's default otherwise.
-
-    Raises:
-        UserError: A width below 1, or a negative std.
     """
 
     def __init__(

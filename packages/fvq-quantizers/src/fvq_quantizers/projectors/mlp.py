@@ -18,14 +18,9 @@ class MLPProjector(Projector):
     VQGAN-LC's two-layer map is `depth=2, hidden_dim=256` with the width of its features as `source_dim`.
 
     Args:
-        codebook_size: K.
-        code_dim: D.
         depth: Number of linear maps; 5 in the paper.
         source_dim: Width of the raw codebook; D by default.
         hidden_dim: Width between the maps; D by default, as in the paper.
-
-    Raises:
-        UserError: A depth or a width below 1.
     """
 
     def __init__(

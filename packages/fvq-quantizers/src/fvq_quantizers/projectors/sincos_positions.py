@@ -9,22 +9,12 @@ MAX_PERIOD = 10000.0
 
 
 def sequence_positions(length: int, dim: int) -> Tensor:
-    """Table (length, dim), float32: sin(t w_i) in the first half, cos(t w_i) in the second, w_i = 10000^(-2i / dim).
-
-    Args:
-        length: Number of positions t = 0, 1, ...
-        dim: An even width.
-    """
+    """Table (length, dim), float32: sin(t w_i) in the first half, cos(t w_i) in the second, w_i = 10000^(-2i / dim)."""
     return encode(length, dim).float()
 
 
 def grid_positions(side: int, dim: int) -> Tensor:
-    """Table (side * side, dim), float32, in reading order: the first half encodes the column, the second the row.
-
-    Args:
-        side: Height and width of the grid.
-        dim: A multiple of 4.
-    """
+    """Table (side * side, dim), float32, in reading order: the first half encodes the column, the second the row."""
     lines = encode(side, dim // 2)
     columns, rows = lines.expand(side, side, -1), lines[:, None].expand(side, side, -1)
     return torch.cat([columns, rows], -1).flatten(0, 1).float()

@@ -42,15 +42,11 @@ class VQBridge(CodebookBridge):
       dropped afterwards. Not in the paper; they can hold what concerns the whole codebook if each code is a token (p = 1).
 
     Args:
-        codebook_size: K.
-        code_dim: D.
         patch_size: p, codes per token. The paper scales it with K: 4 at 4k, 16 at 16k, 64 at 65k and 262k (figure 6).
         hidden_dim: d', the width of the blocks; `code_dim` by default, the best choice of figure 6.
         depth: Number of blocks; 2 in the paper.
         num_heads: 4 in the paper.
         mlp_ratio: Hidden width of a block's MLP over `hidden_dim`; 2 in the paper.
-        patching: `'sequence'` or `'grid'`.
-        compression_norm: Whether a LayerNorm follows the compression.
         output_scale: Initial scale of the output map over Xavier-uniform, 0 or more.
         slot_spread: Share of a slot's initial weights that is its own, 0 (all slots equal) to 1 (independent).
         positions: Added to the tokens before the blocks: `'none'`, `'sincos'` (fixed; 2-D for the grid) or `'learned'`

@@ -28,9 +28,6 @@ class ContrastiveRegularizer(nn.Module):
     Args:
         weight: Weight of the term; 1 in CVQ, if used.
         temperature: Divides the scores; 0.07 as released.
-
-    Raises:
-        UserError: A weight below 0 or a temperature that is not above 0.
     """
 
     def __init__(self, weight: float = 1.0, temperature: float = 0.07) -> None:

@@ -34,9 +34,6 @@ class EntropyRegularizer(nn.Module):
         batch_weight: Weight of the mean choice's entropy; 1 in all of them.
         eps: Used inside the logarithms, above 0; 1e-5 in all of them.
         clamp: Clamp probabilities at eps instead of adding it.
-
-    Raises:
-        UserError: A weight below 0, or a temperature or eps that is not above 0.
     """
 
     def __init__(

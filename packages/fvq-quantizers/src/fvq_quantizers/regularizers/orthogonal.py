@@ -23,9 +23,6 @@ class OrthogonalRegularizer(nn.Module):
         active_only: Only the codes that this rank's batch uses (K is then their number). Costs another search, and waits
             for the device.
         max_codes: Draw at most this many codes at each step; all by default.
-
-    Raises:
-        UserError: A weight below 0, or max_codes below 1.
     """
 
     def __init__(self, weight: float, active_only: bool = False, max_codes: int | None = None) -> None:

@@ -30,13 +30,8 @@ class PriorRegularizer(nn.Module):
     The paper's stochastic mask is the estimator `StochasticMask`.
 
     Args:
-        weight: Weight of the term.
-        temperature: Softmax temperature.
         posterior: `'soft'` or `'hard'`, see above.
         eps: Smallest probability inside the logarithm.
-
-    Raises:
-        UserError: A weight below 0, a temperature or eps that is not above 0, an unknown posterior.
     """
 
     def __init__(

@@ -33,14 +33,10 @@ class AlternatingUpdate(GradientUpdate):
         optimizer: `'sgd'` or `'adam'`, as `torch.optim` defines them.
         lr: Inner learning rate. The loss is a mean over N and D, so useful rates are large: 50 in vqtorch's example.
         momentum: SGD's momentum; 0.9 in vqtorch's example.
-        betas: Adam's betas.
         search_again: Search again after the inner steps. False, as in vqtorch, saves a search and keeps the codes from
             before the step.
         trainable: Whether the outer optimizer moves the raw codebook too, which a gradient through the codes
             (`SynchronizedStraightThrough`) requires.
-
-    Raises:
-        UserError: No steps, an unknown optimizer, or a momentum or beta outside [0, 1).
     """
 
     overwrites = True

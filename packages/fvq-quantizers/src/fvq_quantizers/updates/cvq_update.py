@@ -41,9 +41,6 @@ class CVQUpdate(GradientUpdate):
             the backward pass (`ContrastiveRegularizer` under `CosineSearch`) then mixes old and new codes, so it is not
             a derivative of any loss; only to compare with the release.
 
-    Raises:
-        UserError: A decay outside [0, 1) or an unknown anchor.
-
     Attributes:
         usage_K: p.
     """

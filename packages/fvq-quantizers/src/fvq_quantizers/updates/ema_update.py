@@ -28,9 +28,6 @@ class EMAUpdate(GradientUpdate):
         restart: Replace a code whose count falls below 1 by a random latent of the batch, as RQ-VAE does. A batch with
             fewer latents than codes is repeated with a little noise.
 
-    Raises:
-        UserError: A decay, eps or start_count out of range.
-
     Attributes:
         counts_K: Decayed number of latents of each code.
         sums_KD: Decayed sum of latents of each code.

@@ -34,19 +34,12 @@ class GradientUpdate(nn.Module):
     takes_raw_latents = False
 
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
-        """Make buffers for this codebook; called when it is initialized, and again when it is re-initialized.
-
-        Args:
-            codebook_KD: The raw codebook.
-            normalize: The quantizer's normalization.
-            distance: The quantizer's distance.
-        """
+        """Make buffers for this codebook; called when it is initialized, and again when it is re-initialized."""
 
     def before_assignment(self, quantizer: VectorQuantizer, z_ND: Tensor) -> Tensor | None:
         """Called in training before latents (N, D) are assigned codes; may move the raw codebook.
 
-        Returns:
-            Indices (N,) of the codes to assign, or None for the usual search.
+        Returns indices (N,) if it assigns the codes itself, or None for the usual search.
         """
 
     def step(self, codebook_KD: Tensor, z_ND: Tensor, indices_N: Tensor) -> None:

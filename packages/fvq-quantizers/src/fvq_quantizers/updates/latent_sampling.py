@@ -26,10 +26,6 @@ def random_latents(z_ND: Tensor, count: int) -> Tensor:
     """`count` random latents (count, D) without repetition, drawn by rank 0 from its own and sent to the others.
 
     If there are fewer latents, all are repeated equally often, with a little noise so that no two are equal (as in RQ-VAE).
-
-    Args:
-        z_ND: Latents.
-        count: How many to draw.
     """
     N, D = z_ND.shape
     order = torch.randperm(-(-count // N) * N, device=z_ND.device)[:count]
@@ -49,13 +45,9 @@ def from_rank_zero(tensor: Tensor) -> Tensor:
 def best_latents(codebook_KD: Tensor, z_ND: Tensor, values_ND: Tensor, distance: Any, sample: bool = False) -> Tensor:
     """The best latent of each code, over all ranks, (K, D); no N x K matrix is made.
 
-    Args:
-        codebook_KD: Codes, as the search sees them.
-        z_ND: This rank's latents, as the search sees them.
-        values_ND: What to return for each latent.
-        distance: Its logits, with codes and latents exchanged, rank the latents of a code.
-        sample: Draw a latent from the softmax of these logits instead of taking the best, by adding Gumbel noise, which
-            each rank can do by itself.
+    Codes and latents are as the search sees them; `values_ND` is what to return for each latent. The distance's logits,
+    with codes and latents exchanged, rank the latents of a code; with `sample` one is drawn from their softmax instead,
+    by adding Gumbel noise, which each rank can do by itself.
     """
     scores, rows, logits_of = [], [], shifted_logits(distance, codebook_KD)
     for chunk in codebook_KD.split(max(1, MAX_SCORES // z_ND.shape[0])):

@@ -35,9 +35,6 @@ class ReplaceDeadCodes(GradientUpdate):
             log(1/2) / log(decay) steps (69 at 0.99).
         noise: Normal noise on a replacement, relative to its norm; 0.01 in vqtorch. Repeated latents get at least that.
 
-    Raises:
-        UserError: Both criteria, or values out of range.
-
     Attributes:
         idle_K: Steps since each code was last used (with `patience`).
         usage_K: Running average of each code's latents per step (with `threshold`).

@@ -13,11 +13,7 @@ from ...errors import UserError
 
 
 def blocks_per_level(num_res_blocks: int | Sequence[int], ch_mult: Sequence[int]) -> list[int]:
-    """The number of residual blocks of each level, finest first.
-
-    Raises:
-        UserError: A list with another length than `ch_mult`, or a negative number.
-    """
+    """The number of residual blocks of each level, finest first; raises unless there is one for each."""
     counts = [num_res_blocks] * len(ch_mult) if isinstance(num_res_blocks, int) else list(num_res_blocks)
     if len(counts) != len(ch_mult) or min(counts) < 0:
         raise UserError(f'num_res_blocks {num_res_blocks} does not give each of the {len(ch_mult)} levels a count.')

@@ -8,11 +8,7 @@ from ...errors import UserError
 
 
 def group_norm(channels: int, groups: int = 32, affine: bool = True) -> nn.GroupNorm:
-    """GroupNorm with eps 1e-6.
-
-    Raises:
-        UserError: `channels` is not a multiple of `groups`.
-    """
+    """GroupNorm with eps 1e-6; raises if `channels` is not a multiple of `groups`."""
     if channels % groups:
         raise UserError(
             f'group_norm: {channels} channels are not a multiple of {groups} groups; change ch or norm_groups.'

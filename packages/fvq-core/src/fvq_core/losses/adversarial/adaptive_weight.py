@@ -21,7 +21,6 @@ def adaptive_weight(reconstruction_terms: Tensor, generator_loss: Tensor, last_l
     Args:
         reconstruction_terms: Scalar: the weighted sum of pixel and perceptual losses.
         generator_loss: Scalar, unweighted.
-        last_layer: The weight of the decoder's last convolution.
     """
     gradients = [
         torch.autograd.grad(SCALE * loss, last_layer, retain_graph=True)[0].float() / SCALE

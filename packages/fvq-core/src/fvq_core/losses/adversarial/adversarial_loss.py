@@ -38,9 +38,6 @@ class AdversarialLoss(nn.Module):
 
     Raises:
         UserError: `r1` with a discriminator that has BatchNorm.
-
-    Attributes:
-        discriminator: The network.
     """
 
     def __init__(
@@ -81,13 +78,7 @@ class AdversarialLoss(nn.Module):
     def generator_weight(
         self, reconstruction_terms: Tensor, generator_loss: Tensor, last_layer: nn.Parameter
     ) -> Tensor:
-        """The weight of the generator's loss, a scalar without gradient.
-
-        Args:
-            reconstruction_terms: Scalar: the weighted sum of pixel and perceptual losses.
-            generator_loss: What `generator` returned.
-            last_layer: The weight of the decoder's last convolution, `decoder.last_layer`.
-        """
+        """The weight of the generator's loss, a scalar without gradient; takes the arguments of `adaptive_weight`."""
         if self.adaptive:
             return self.weight * adaptive_weight(reconstruction_terms, generator_loss, last_layer)
         return torch.full((), self.weight, device=generator_loss.device)

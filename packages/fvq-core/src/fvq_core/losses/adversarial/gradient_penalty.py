@@ -23,9 +23,6 @@ class R1Penalty(nn.Module):
         weight: 10 in MaskGIT. The usual gamma / 2: StyleGAN2's gamma 10 is 5 here.
         every: Compute it only on every n-th call, times n; 16 in StyleGAN2. Each micro-batch is a call.
 
-    Raises:
-        UserError: `every` is below 1.
-
     Attributes:
         calls: Number of calls so far, so that a resumed run continues in step.
     """
@@ -72,9 +69,6 @@ def check_no_batch_norm(discriminator: nn.Module) -> None:
     """Raise if a discriminator has BatchNorm.
 
     Logits would depend on the other images of the batch, and R1 would not be a gradient of D(x).
-
-    Raises:
-        UserError: It has BatchNorm.
     """
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
         raise UserError(

@@ -19,7 +19,6 @@ class LeCAM(nn.Module):
 
     Args:
         weight: Weight of the term; 0.05 in Open-MAGVIT2 and IBQ.
-        decay: Decay of the averages.
         one_sided: Penalize only real logits above a_fake and fake logits below a_real, as in the authors' code,
             Open-MAGVIT2 and IBQ; False is the paper's eq. 3.
 

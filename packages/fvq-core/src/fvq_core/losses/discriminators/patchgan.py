@@ -24,16 +24,12 @@ class PatchGAN(nn.Module):
     pix2pix, hence of every peer.
 
     Args:
-        in_channels: Channels of the images.
         ch: Channels after the first convolution; they double up to 8 times that.
         layers: Convolutions that halve the resolution. 3 in VQGAN, LlamaGen and FVQ, 2 in VQGAN-SD and RQ-VAE.
         norm: After every convolution but the first and the last: `'batch'`, over this rank's images only; or `'act'`, the
             ActNorm of VQGAN's `use_actnorm`. Without such layers: `'none'`, where two ranks equal one process with twice
             the batch; or `'spectral'`, which divides every convolution's weight by its largest singular value (Miyato et
             al., 2018).
-
-    Raises:
-        UserError: An unknown norm, or a negative number of layers.
     """
 
     def __init__(

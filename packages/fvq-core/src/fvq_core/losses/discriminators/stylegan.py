@@ -26,7 +26,6 @@ class StyleGANDiscriminator(nn.Module):
 
     Args:
         image_size: S; a power of two, 4 or more.
-        in_channels: Channels of the images.
         base_channels: Channels of features up to side 32; half as many at each doubling beyond.
         channel_multiplier: Multiplies the channels of features beyond side 32.
 
@@ -74,13 +73,7 @@ class StyleGANDiscriminator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, a blur and a strided convolution, plus a 1 x 1 shortcut, divided by sqrt(2).
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        downsample: Whether to halve the resolution.
-    """
+    """Two convolutions, a blur and a strided convolution, plus a 1 x 1 shortcut, divided by sqrt(2)."""
 
     def __init__(self, in_channels: int, out_channels: int, downsample: bool = True) -> None:
         super().__init__()

@@ -59,11 +59,5 @@ def through_normalization(grad_BCHW: Tensor, x_BCHW: Tensor, inverse_B1HW: Tenso
 
 
 def feature_distance(a_BCHW: Tensor, b_BCHW: Tensor, weight_BCHW: Tensor) -> Tensor:
-    """Mean over positions of sum over channels of w (a / |a| - b / |b|)^2: (B,), at least float32.
-
-    Args:
-        a_BCHW: Features, any float type.
-        b_BCHW: Features to compare with.
-        weight_BCHW: Channel weights w, broadcastable to the features; no gradient.
-    """
+    """Mean over positions of sum over channels of w (a / |a| - b / |b|)^2: (B,), at least float32; w gets no gradient."""
     return FeatureDistance.apply(a_BCHW, b_BCHW, weight_BCHW)  # pyrefly: ignore[bad-return]

@@ -74,8 +74,6 @@ def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[s
     """The weights in a file, and the file in words, for numbers measured with them.
 
     Args:
-        path: What `find_backbone` returned.
-        net: A key of `BACKBONES`.
         check_hash: Refuse files other than the published one.
 
     Raises:
