@@ -7,7 +7,7 @@ with read_base():
     from .._base_.models.vqgan_tiny import *
     from .._base_.schedules.annealed_400 import *
 
-from fvq_core.data import WholePhotos
+from fvq_eval.reports.whole_photos import WholePhotos
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.projectors import VQBridge
 

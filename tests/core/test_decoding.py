@@ -18,8 +18,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 from fvq_core.data import decoding
 from fvq_core.data.decoding import RefusedImageError, UnreadableImageError, decode, open_image
 from fvq_core.data.image_folder import ImageFolder
-from fvq_core.data.read_image import read_image
 from fvq_core.errors import UserError
+from fvq_eval.samples.read_image import read_image
 from fvq_generators.extraction.multi_crop import ImageWindows, parse_crops
 
 from ..pictures import picture, same_pixels

@@ -19,8 +19,8 @@ from fvq_core.data.photos import (
     photo_parts,
     shrunk,
 )
-from fvq_core.data.whole_photos import WholePhotos
 from fvq_core.errors import UserError
+from fvq_eval.reports.whole_photos import WholePhotos
 
 
 def contains(part: np.ndarray, crop: Tensor) -> bool:

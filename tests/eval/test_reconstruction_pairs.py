@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fvq_core.data.whole_photos import WholePhotos
 from fvq_core.images import device_images, from_uint8, to_uint8
 from fvq_core.training.tasks import Reconstructed
 from fvq_eval.hooks import ReportHook
 from fvq_eval.plots.reconstruction_pairs import BAR, BETWEEN, GAP, fill_rows, save_reconstruction_pairs
+from fvq_eval.reports.whole_photos import WholePhotos
 from tests.tiny import tiny_tokenizer
 
 ORANGE = (224, 138, 60)

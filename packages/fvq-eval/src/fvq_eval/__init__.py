@@ -1,9 +1,11 @@
-"""Scores, evaluation protocols and studies. Metrics, feature extractors and hooks are imported when first looked up."""
+"""Scores, evaluation protocols and studies. What it registers is imported when first looked up."""
 
-from fvq_core.registry import FEATURE_EXTRACTORS, HOOKS, METRICS
+from fvq_core.registry import DATASETS, FEATURE_EXTRACTORS, HOOKS, METRICS, TRANSFORMS
 
 __version__ = '0.2.0'
 
 METRICS.add_location(f'{__name__}.metrics')
 FEATURE_EXTRACTORS.add_location(f'{__name__}.features')
 HOOKS.add_location(f'{__name__}.hooks')
+TRANSFORMS.add_location(f'{__name__}.crops')
+DATASETS.add_location(f'{__name__}.reports.whole_photos')

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from fvq_core.config.data import build_data
 from fvq_core.data.loader import build_loader
-from fvq_core.data.read_image import read_image
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import device_images, from_uint8
@@ -20,6 +19,8 @@ from fvq_core.saving.kind import CONFIG_NAME
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import list_checkpoints, read_checkpoint
 from fvq_core.training.evaluation import checkpoint_config, load_task
+
+from ..samples.read_image import read_image
 
 # The images of a tokenizer that was saved without its data.
 PHOTOS = dict(batch_size=16, dataset=dict(type='BundledPhotos', split='eval', crop_size=64, crops=4096))

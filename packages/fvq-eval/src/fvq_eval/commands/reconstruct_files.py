@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 
 from fvq_core.autoencoder import AutoencoderOutput
-from fvq_core.data.read_image import read_image
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.files.json import write_json
@@ -26,6 +25,7 @@ from fvq_core.ops.distributed import choose_device
 from fvq_core.tokenizer import Tokenizer
 
 from ..metrics import PSNR, SSIM
+from ..samples.read_image import read_image
 
 
 @torch.no_grad()

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from fvq_core.data.resize_transforms import BilinearCenterCrop, CenterCrop, OpenCVCenterCrop
 from fvq_core.data.transforms import ADMCenterCrop
 from fvq_core.errors import UserError
 from fvq_core.registry import TRANSFORMS
 
+from ..crops import BilinearCenterCrop, CenterCrop, OpenCVCenterCrop
 from ..metrics.conventions import LPIPSConventions, PSNRConventions, SSIMConventions
 from ..metrics.rounding import IN_WORDS, Rounding, check_rounding, original_pixels, to_pixels
 from ..statistics.conventions import FeatureConventions

@@ -11,8 +11,8 @@ import random
 import numpy as np
 from PIL import Image
 
-from ..registry import TRANSFORMS
-from .transforms import SquareCrop
+from fvq_core.data.transforms import SquareCrop
+from fvq_core.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()

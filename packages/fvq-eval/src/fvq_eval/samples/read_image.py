@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import UserError
-from .decoding import UnreadableImageError, decode, read_file
+from fvq_core.data.decoding import UnreadableImageError, decode, read_file
+from fvq_core.errors import UserError
 
 
 def read_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from ..errors import UserError
-from ..registry import DATASETS
-from .photos import PHOTO_NAMES, RIGHT_QUARTER, held_out_columns, load_photos
-from .sample import Sample, to_tensor
+from fvq_core.data.photos import PHOTO_NAMES, RIGHT_QUARTER, held_out_columns, load_photos
+from fvq_core.data.sample import Sample, to_tensor
+from fvq_core.errors import UserError
+from fvq_core.registry import DATASETS
 
 SIDE_MULTIPLE = 16  # tokenizers that downsample by 16 or less take the photos as they are
 
