@@ -1,6 +1,6 @@
 """Vector quantizers and their axes. Importing the package registers every component of every module in it."""
 
-from fvq_core.registry import IMPORTERS
+from fvq_core.registry import HOOKS, IMPORTERS
 from fvq_core.registry.discovery import import_submodules
 
 from . import distances, estimators, inits, losses, normalizations, projectors, regularizers, updates
@@ -31,5 +31,6 @@ __all__ = [
     'updates',
 ]
 
-import_submodules(__name__, leave_out=('codebook_files', 'commands', 'interop', 'soft_choices'))
+import_submodules(__name__, leave_out=('codebook_files', 'commands', 'fold_hook', 'interop', 'soft_choices'))
+HOOKS.add_location(f'{__name__}.fold_hook')
 IMPORTERS.add_location(f'{__name__}.interop')

@@ -20,7 +20,6 @@ from ..registry import MODELS, find_component
 from ..saving.weights import build_skeleton, check_fit, load_weights
 from .checkpoint import choose_weights, read_checkpoint
 from .evaluation_loop import evaluate
-from .folding import fold_for_training
 from .run_parts import build_checked_loader, build_metrics, check_entries
 
 
@@ -39,7 +38,7 @@ def inference_task(model: Any, folded: bool = False) -> Any:
             node.update(saved_as)
     task = MODELS.build(model)
     if folded:
-        fold_for_training(task.tokenizer)
+        task.tokenizer.quantizer = task.tokenizer.quantizer.fold().train()
     return task
 
 

@@ -2,8 +2,7 @@
 
 from .checkpoint_hook import CheckpointHook
 from .ema_hook import EMAHook
-from .fold_hook import FoldHook
 from .progress_hook import ProgressHook
 from .training_log_hook import TrainingLogHook
 
-__all__ = ['CheckpointHook', 'EMAHook', 'FoldHook', 'ProgressHook', 'TrainingLogHook']
+__all__ = ['CheckpointHook', 'EMAHook', 'ProgressHook', 'TrainingLogHook']

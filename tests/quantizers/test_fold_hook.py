@@ -15,10 +15,9 @@ from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.evaluation import load_task
-from fvq_core.training.folding import exchange_parameters, fold_for_training
-from fvq_core.training.hooks import FoldHook
 from fvq_core.training.runner import Runner
 from fvq_core.training.smoke import identical
+from fvq_quantizers.fold_hook import FoldHook, exchange_parameters, fold_for_training
 from tests.tiny import FVQ, random_images, tiny_tokenizer
 
 FVQ_ROW = str(Path(__file__).parents[2] / 'configs/mini/fvq.py')
