@@ -110,12 +110,11 @@ class ImplicitQuantizer(Quantizer):
             check_finite(self, x_NGC, 'the bounded latents', B)
             digits_NGC = self.choose(x_NGC)
             codes_NGC = self.values(digits_NGC)
-            losses = self.losses(x_NGC, codes_NGC) if self.training else {}
-            z_q_ND = (
-                self.project_out(self.estimate(x_NGC, codes_NGC).flatten(1))
-                if self.training
-                else self._leave(codes_NGC)
-            )
+            if self.training:
+                losses = self.losses(x_NGC, codes_NGC)
+                z_q_ND = self.project_out(self.estimate(x_NGC, codes_NGC).flatten(1))
+            else:
+                losses, z_q_ND = {}, self._leave(codes_NGC)
             z_ND = self.project_out(x_NGC.flatten(1))
         split = zip(digits_NGC.split(self.token_channels, 2), self.token_levels, strict=True)
         tokens_NT = torch.stack([digits_to_index(digits, levels, self.order) for digits, levels in split], 2)

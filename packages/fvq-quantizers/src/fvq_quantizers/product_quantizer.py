@@ -97,9 +97,8 @@ class ProductQuantizer(Quantizer):
         indices_BGL = codes.indices_BL.unflatten(1, (-1, self.groups)).transpose(1, 2)
         if self.shared:
             layout = self.quantizer.layout(Sequence(self.groups * positions.length))
-            return self._unstack(self.quantizer.embed(Codes(indices_BGL.flatten(1), layout))).unflatten(
-                2, positions.shape
-            )
+            z = self.quantizer.embed(Codes(indices_BGL.flatten(1), layout))
+            return self._unstack(z).unflatten(2, positions.shape)
         layout = self.quantizer.layout(positions)
         groups = zip(self.quantizers, indices_BGL.unbind(1), strict=True)
         return torch.cat([quantizer.embed(Codes(indices_BL, layout)) for quantizer, indices_BL in groups], 1)

@@ -106,17 +106,15 @@ class VectorQuantizer(Quantizer):
         Each call maps it again: call it once per step. With a class-conditional projector it is the codebook of a single
         label for all images; see `DiTBridge`.
         """
-        return check_codebook(self, self.map(self._raw_codebook()))
+        # A copy if this step will overwrite the raw codebook, so that gradients are those of the values used.
+        raw_KD = self.embedding.clone() if self.training and self.update.overwrites else self.embedding
+        return check_codebook(self, self.map(raw_KD))
 
     def map(self, raw_KD: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """A raw codebook (K, source_dim) projected and normalized, float32: (K, D), or (B, K, D) with labels."""
         with full_precision(raw_KD.device.type):
             projected = self.projector(raw_KD) if labels_B is None else self.projector(raw_KD, labels_B)
             return self.normalize.codes(projected)
-
-    def _raw_codebook(self) -> Tensor:
-        """The raw codebook; a copy if this step will overwrite it, so that gradients are those of the values used."""
-        return self.embedding.clone() if self.training and self.update.overwrites else self.embedding
 
     def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
         """Indices (N,) of the best codes for latents after `normalize.latent`."""
@@ -152,17 +150,15 @@ class VectorQuantizer(Quantizer):
             if labels_B is not None:
                 indices_N, z_q_ND, losses = self._quantize_by_class(z_ND, labels_B, B)
             else:
-                indices_N = self._before_assignment(z_ND) if self.training else None
+                indices_N = None
+                if self.training:
+                    self.projector.observe(z_ND, self.embedding)
+                    indices_N = self.update.before_assignment(self, z_ND)
                 indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
             if self.training:
                 self.update.step(self.embedding, latents_ND if self.update.takes_raw_latents else z_ND, indices_N)
         codes = Codes(indices_N.view(B, -1), self.layout(positions))
         return QuantizerOutput(to_latent(z_q_ND, positions), codes, to_latent(z_ND, positions), losses)
-
-    def _before_assignment(self, z_ND: Tensor) -> Tensor | None:
-        """What precedes the assignment of a training batch; indices (N,) if the update assigns codes itself."""
-        self.projector.observe(z_ND, self.embedding)
-        return self.update.before_assignment(self, z_ND)
 
     def _quantize_by_class(
         self, z_ND: Tensor, labels_B: Tensor, batch: int

@@ -115,10 +115,7 @@ class AdaptiveGroupNormDecoder(Decoder):
             h = run_blocks(level, adaptive(h, features_BEHW), self.checkpointing)
         return self.conv_out(F.silu(self.norm_out(h)))
 
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """The mirror of the encoder's."""
-        return dict(ch=16, num_res_blocks=1, norm_groups=8)
+    smoke = staticmethod(MAGVIT2Encoder.smoke)
 
 
 def plain_blocks(in_channels: int, out_channels: int, count: int, norm_groups: int) -> nn.ModuleList:

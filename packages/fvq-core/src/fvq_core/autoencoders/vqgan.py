@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,15 +18,6 @@ from .layers.levels import blocks_per_level, run_block
 from .layers.norm import group_norm
 from .layers.resample import Downsample, Upsample
 from .layers.resnet_block import ResnetBlock
-
-
-class Level(TypedDict):
-    """The `nn.ModuleDict` of one level; its keys are part of the state dict's."""
-
-    blocks: nn.ModuleList
-    attention: nn.ModuleList
-    downsample: NotRequired[Downsample]
-    upsample: NotRequired[Upsample]
 
 
 @ENCODERS.register_module()
@@ -71,14 +62,13 @@ class VQGANEncoder(Encoder):
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
         channels = ch
         attentive = levels_with_attention(attention, len(ch_mult))
-        levels = nn.ModuleList()
+        self.levels: Any = nn.ModuleList()
         for index, (multiple, count) in enumerate(zip(ch_mult, blocks_per_level(num_res_blocks, ch_mult), strict=True)):
             level = make_level(channels, ch * multiple, count, index in attentive, dropout, norm_groups)
             channels = ch * multiple if count else channels
             if index < len(ch_mult) - 1:
                 level['downsample'] = Downsample(channels)
-            levels.append(level)
-        self.levels = cast(Sequence[Level], levels)
+            self.levels.append(level)
         self.mid = middle(channels, attention is not False, dropout, norm_groups)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, z_channels, 3, padding=1)
@@ -130,7 +120,7 @@ class VQGANDecoder(Decoder):
         self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
         self.mid = middle(channels, attention is not False, dropout, norm_groups)
         attentive = levels_with_attention(attention, len(ch_mult))
-        levels = nn.ModuleList()
+        self.levels: Any = nn.ModuleList()
         counts = blocks_per_level(num_res_blocks, ch_mult)
         for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
             count, attends = count + extra_blocks, len(ch_mult) - 1 - index in attentive
@@ -138,8 +128,7 @@ class VQGANDecoder(Decoder):
             channels = ch * multiple if count else channels
             if index < len(ch_mult) - 1:
                 level['upsample'] = Upsample(channels)
-            levels.append(level)
-        self.levels = cast(Sequence[Level], levels)
+            self.levels.append(level)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
 
@@ -155,10 +144,7 @@ class VQGANDecoder(Decoder):
                 h = level['upsample'](h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """The mirror of the encoder's."""
-        return dict(ch=16, num_res_blocks=1, z_channels=16, norm_groups=8)
+    smoke = staticmethod(VQGANEncoder.smoke)
 
 
 def levels_with_attention(attention: bool | Sequence[int], levels: int) -> set[int]:
@@ -173,7 +159,7 @@ def levels_with_attention(attention: bool | Sequence[int], levels: int) -> set[i
 def make_level(
     in_channels: int, out_channels: int, count: int, attention: bool, dropout: float, norm_groups: int
 ) -> nn.ModuleDict:
-    """`count` residual blocks, each followed by attention if the level has any; see `Level`."""
+    """`count` residual blocks, each followed by attention if the level has any."""
     blocks, mixers = nn.ModuleList(), nn.ModuleList()
     for before, after in pairwise([in_channels, *[out_channels] * count]):
         blocks.append(ResnetBlock(before, after, dropout=dropout, norm_groups=norm_groups))
@@ -189,7 +175,7 @@ def middle(channels: int, attention: bool, dropout: float, norm_groups: int) -> 
     return nn.Sequential(block, mixer, ResnetBlock(channels, channels, dropout=dropout, norm_groups=norm_groups))
 
 
-def run_level(level: Level, h: Tensor, checkpointing: bool) -> Tensor:
+def run_level(level: Any, h: Tensor, checkpointing: bool) -> Tensor:
     """The residual blocks of one level, each followed by its attention if the level has any."""
     for index, block in enumerate(level['blocks']):
         h = run_block(block, h, checkpointing)

@@ -94,7 +94,9 @@ def import_from_peer(
     """Our model with a peer's weights, in eval mode, and which weights of the file they are."""
     importer = find_importer(peer, options)
     (config, renamed), weights = first_fit(content, lambda each: (importer.read(each.state, **options), each), choice)
-    check_not_empty(renamed)
+    for key, value in renamed.items():
+        if not value.numel():  # before a model without channels is built
+            raise UserError(f'the tensor {key} is empty, of shape {tuple(value.shape)}.')
     with torch.device('meta'):
         skeleton = importer.kind.registry.build(config)
     model = skeleton.to_empty(device='cpu')
@@ -102,13 +104,6 @@ def import_from_peer(
     check_numbers(model, renamed, source)
     load_weights(model, renamed, source)
     return model.eval(), weights
-
-
-def check_not_empty(state: Mapping[str, Tensor]) -> None:
-    """Raise if a tensor has no elements, before a model without channels is built."""
-    for key, value in state.items():
-        if not value.numel():
-            raise UserError(f'the tensor {key} is empty, of shape {tuple(value.shape)}.')
 
 
 def check_numbers(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -143,10 +138,6 @@ def convert_file(
     refuse_foreign_folder(folder, importer.kind)
     with errors_about(path):
         model, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
-    importer.save(model, folder, {'weights': origin(peer, path, weights)})
+    origin = ', '.join(part for part in (f'{peer}: {Path(path).name}', weights.note()) if part)
+    importer.save(model, folder, {'weights': origin})
     return model
-
-
-def origin(peer: str, path: str | Path, weights: Weights) -> str:
-    """Where weights come from, in the words of a saved folder."""
-    return ', '.join(part for part in (f'{peer}: {Path(path).name}', weights.note()) if part)

@@ -48,18 +48,14 @@ def main(argv: Sequence[str] | None) -> None:
     from ..codebook_files.patch_features import PatchFeatures
 
     features = PatchFeatures(args.model, args.weights, args.projected, args.pool, args.seed)
+    facts = {name: str(getattr(args, name)) for name in ('model', 'weights', 'projected', 'pool')}
+    facts['dataset'] = args.images
     made = make_codebook(
         args.out,
         image_source(args.images, features.image_size),
         features,
         args.codebook_size,
-        dict(
-            model=args.model,
-            weights=args.weights,
-            projected=str(args.projected),
-            pool=str(args.pool),
-            dataset=args.images,
-        ),
+        facts,
         vectors_per_code=args.vectors_per_code,
         iterations=args.iterations,
         seed=args.seed,

@@ -76,7 +76,11 @@ class FileInit(CodebookInit):
 
     def _read(self) -> Tensor:
         """The tensor in the file; its values may still be on disk."""
-        find_file(self.path)
+        if not self.path.is_file():
+            raise UserError(
+                f'FileInit: the codebook {self.path} does not exist; make it with tools/make_codebook.py, or set the path '
+                "in the quantizer's init."
+            )
         try:
             if self.path.suffix == '.safetensors':
                 with open_safetensors(self.path) as file:
@@ -108,12 +112,3 @@ class FileInit(CodebookInit):
     def smoke(cfg: Mapping[str, Any]) -> dict[str, Any]:
         """Random codes of the same size instead, so no file is needed."""
         return dict(_replace_=True, type='NormalInit')
-
-
-def find_file(path: Path) -> None:
-    """Raise if there is no such file."""
-    if not path.is_file():
-        raise UserError(
-            f'FileInit: the codebook {path} does not exist; make it with tools/make_codebook.py, or set the path in '
-            "the quantizer's init."
-        )

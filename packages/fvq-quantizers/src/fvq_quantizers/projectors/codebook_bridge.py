@@ -112,10 +112,9 @@ def check_patches(name: str, codebook_size: int, patch_size: int, patching: str)
     if patching not in ('sequence', 'grid'):
         raise UserError(f"{name}: patching must be 'sequence' or 'grid', got {patching!r}.")
     if patch_size < 1 or codebook_size % patch_size:
-        fitting = sorted(
-            (d for d in range(1, codebook_size + 1) if codebook_size % d == 0), key=lambda d: abs(d - patch_size)
-        )
-        choices = ' or '.join(str(d) for d in sorted(fitting[:2]))
+        divisors = [d for d in range(1, codebook_size + 1) if codebook_size % d == 0]
+        nearest = sorted(divisors, key=lambda d: abs(d - patch_size))[:2]
+        choices = ' or '.join(str(d) for d in sorted(nearest))
         raise UserError(
             f'{name}: codebook_size {codebook_size} is not a multiple of patch_size {patch_size}; '
             f'choose a divisor such as {choices}.'

@@ -62,18 +62,8 @@ class DiTBridge(CodebookBridge):
         slot_spread: float = 0.3,
     ) -> None:
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
-        super().__init__(
-            codebook_size,
-            code_dim,
-            patch_size,
-            hidden_dim,
-            depth,
-            num_heads,
-            mlp_ratio,
-            patching,
-            output_scale,
-            slot_spread,
-        )
+        sizes = codebook_size, code_dim, patch_size, hidden_dim
+        super().__init__(*sizes, depth, num_heads, mlp_ratio, patching, output_scale, slot_spread)
         self.num_classes, self.class_dropout, self.fold_label = num_classes, class_dropout, fold_label
         labels = self._count_labels()
         self.register_buffer('positions', self.sincos_table())

@@ -77,18 +77,8 @@ class VQBridge(CodebookBridge):
         from timm.models.vision_transformer import Block  # seconds that a folded tokenizer does not need
 
         hidden_dim = code_dim if hidden_dim is None else hidden_dim
-        super().__init__(
-            codebook_size,
-            code_dim,
-            patch_size,
-            hidden_dim,
-            depth,
-            num_heads,
-            mlp_ratio,
-            patching,
-            output_scale,
-            slot_spread,
-        )
+        sizes = codebook_size, code_dim, patch_size, hidden_dim
+        super().__init__(*sizes, depth, num_heads, mlp_ratio, patching, output_scale, slot_spread)
         if positions not in ('none', 'sincos', 'learned'):
             raise UserError(f"VQBridge: positions must be 'none', 'sincos' or 'learned', got {positions!r}.")
         if registers < 0:
@@ -97,12 +87,8 @@ class VQBridge(CodebookBridge):
         norm: Any = partial(nn.LayerNorm, elementwise_affine=False, eps=1e-6)
         act: Any = partial(nn.GELU, approximate='tanh')
         self.compression_norm = norm(hidden_dim) if compression_norm else nn.Identity()
-        self.blocks = nn.Sequential(
-            *[
-                Block(hidden_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm, act_layer=act)
-                for _ in range(depth)
-            ]
-        )
+        block = partial(Block, hidden_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm, act_layer=act)
+        self.blocks = nn.Sequential(*[block() for _ in range(depth)])
         self.norm = norm(hidden_dim)
         self.add_output()
         self.registers = learned_tokens(registers, hidden_dim) if registers else None

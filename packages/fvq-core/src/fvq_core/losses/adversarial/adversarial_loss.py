@@ -63,7 +63,11 @@ class AdversarialLoss(nn.Module):
         if self.r1 is not None:
             check_no_batch_norm(self.discriminator)
         if adaptive:
-            keep_compiled_graphs()
+            import torch._functorch.config
+
+            # The adaptive weight runs compiled backward passes more than once. One compiled before `start`, when it ran
+            # once per step, would fail at `start`.
+            torch._functorch.config.donated_buffer = False
 
     def active(self, iteration: int) -> bool:
         """Whether an iteration (0-based) has an adversarial loss."""
@@ -131,13 +135,3 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def keep_compiled_graphs() -> None:
-    """Let compiled modules run their backward pass more than once, which the adaptive weight needs.
-
-    Otherwise a backward pass compiled before `start`, when it ran once per step, would fail at `start`.
-    """
-    import torch._functorch.config
-
-    torch._functorch.config.donated_buffer = False
