@@ -18,11 +18,7 @@ from .seekable_sampler import SeekableSampler
 
 
 def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
-    """The dataset of a loader's config, once the config is checked.
-
-    Raises:
-        UserError: Unknown keys, values out of range, or an error of the dataset itself.
-    """
+    """The dataset of a loader's config, once the config is checked."""
     for key in cfg:
         if key not in LOADER:
             raise UserError(f"data loader: unknown key '{key}'; {nearest_hint(key, LOADER)}")

@@ -15,8 +15,6 @@ from ..registry import DATASETS
 from .sample import Sample, check_index, sample_rng
 
 RIGHT_QUARTER = 3  # held out for evaluation by default
-
-
 PHOTO_NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'motorcycle', 'hubble', 'ihc', 'retina', 'china', 'flower')
 
 
@@ -70,7 +68,6 @@ class BundledPhotos(Dataset):
     Training crops are random and mirrored half the time. Evaluation crops are fixed, the same for every seed.
 
     Args:
-        split: `'train'` or `'eval'`.
         crop_size: Side in pixels.
         crops: Number of crops: the length of an epoch in training, of the evaluation set otherwise.
         seed: Seed of the training crops.

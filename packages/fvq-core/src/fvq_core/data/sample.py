@@ -83,11 +83,7 @@ class UnreadableImages:
         self.last = ''
 
     def check(self, batch: Mapping[str, Any]) -> bool:
-        """Whether the batch has any image.
-
-        Raises:
-            UserError: The error of a sample, or too many unreadable files.
-        """
+        """Whether the batch has any image; raises the error of a sample, or if too many files are unreadable."""
         if batch['error']:
             raise UserError(batch['error'])
         for name, reason in zip_longest(batch['unreadable'], batch.get('reasons', ())):

@@ -9,10 +9,9 @@ from ..errors import UserError
 
 
 def regular_size(path: str | Path, remedy: str) -> int:
-    """The size of a file in bytes. Nothing is opened: opening a pipe would wait for its writer.
+    """The size of a file in bytes; a UserError if it is missing, or is a folder, a pipe or a device.
 
-    Raises:
-        UserError: It does not exist, or is a folder, a pipe or a device.
+    Nothing is opened: opening a pipe would wait for its writer.
     """
     try:
         return size_of(path)

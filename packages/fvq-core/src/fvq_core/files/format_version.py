@@ -16,7 +16,6 @@ def check_format_version(found: Any, where: Any, remedy: str, version: int = FOR
         found: The version in the file; None if it has none.
         where: The file, for the message.
         remedy: What makes an older file again, as in `export it again with tools/export.py`.
-        version: What this FVQ reads.
     """
     if type(found) is int and found == version:
         return

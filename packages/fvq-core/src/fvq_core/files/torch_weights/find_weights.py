@@ -80,8 +80,7 @@ def submodules(weights: Weights) -> Iterator[Weights]:
 def plain_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without the names of wrapping modules in its keys, and without counters.
 
-    Raises:
-        CheckpointError: Two keys become one, or one of them names a layer of a model that is far larger than the file.
+    Raises if two keys become one, or one of them names a layer of a model that is far larger than the file.
     """
     state: dict[str, Tensor] = {}
     for key, value in tensors.items():

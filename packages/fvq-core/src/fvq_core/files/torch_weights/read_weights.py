@@ -21,8 +21,7 @@ SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
 def read_weights_file(path: str | Path) -> Any:
     """The contents of a torch or safetensors file, recognised by content and not by name; no code in it runs.
 
-    Returns:
-        Dicts, lists, plain values and tensors on the CPU; an `Inert` record for each other object.
+    They are dicts, lists, plain values and tensors on the CPU, and an `Inert` record for each other object.
 
     Raises:
         CheckpointError: It does not exist, is damaged, or asks for a program to be run.
@@ -52,11 +51,7 @@ def read_weights_file(path: str | Path) -> Any:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, from the first container in it that is a state dict; see `candidates`.
-
-    Raises:
-        CheckpointError: See `read_weights_file`; or it has no state dict.
-    """
+    """The tensors of a file by name, from the first container in it that is a state dict; see `candidates`."""
     found = candidates(read_weights_file(path))
     if not found:
         raise CheckpointError(f'{path} holds no state dict.')

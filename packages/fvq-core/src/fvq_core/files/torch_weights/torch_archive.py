@@ -28,8 +28,7 @@ DTYPES |= dict(Bool=torch.bool, ComplexDouble=torch.complex128, ComplexFloat=tor
 def read_torch_archive(path: Path) -> Any:
     """Dicts, lists, plain values and tensors on the CPU, mapped from the file; `Inert` records for other objects.
 
-    Raises:
-        CheckpointError: It is not such a file, is damaged, states wrong sizes, or asks for a program to be run.
+    Raises a `CheckpointError` if it is not such a file, is damaged, states wrong sizes, or asks for a program to be run.
     """
     with path.open('rb') as file:
         try:
