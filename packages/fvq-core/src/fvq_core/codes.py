@@ -28,8 +28,6 @@ class CodeLayout:
         vocabularies: The number of values of each slot of a position; the quantizer chooses. One number for one code a
             position; several for residual depths or product groups.
 
-    Raises:
-        UserError: Something else than `Positions`, or a size that is not a whole number from 1 on.
     """
 
     positions: Positions
@@ -125,22 +123,14 @@ def check_is_codes(owner: str, codes: Any) -> None:
 
 
 def layout_from_dict(description: Any) -> CodeLayout:
-    """The layout of a description such as `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
-
-    Raises:
-        UserError: Unknown positions, missing or unknown fields, or sizes that are not whole numbers from 1 on.
-    """
+    """The layout of a description such as `dict(type='Grid', height=16, width=16, codebook_size=16384)`."""
     arguments = dict(description) if isinstance(description, Mapping) else {}
     sizes = arguments.pop('codebook_size', None)
     return CodeLayout(positions_from_dict(arguments), cast(Any, sizes))
 
 
 def any_layout_from_dict(description: Any) -> CodeLayout | LatentLayout:
-    """The layout of codes or of latents that `to_dict` described; that of latents has `channels`.
-
-    Raises:
-        UserError: See `layout_from_dict` and `LatentLayout`.
-    """
+    """The layout of codes or of latents that `to_dict` described; that of latents has `channels`."""
     if not isinstance(description, Mapping) or 'channels' not in description:
         return layout_from_dict(description)
     arguments = dict(description)
@@ -159,8 +149,6 @@ class Codes:
     Attributes:
         indices_BL: int64. Shape and range are checked by `layout.check`, which whoever embeds codes calls.
 
-    Raises:
-        UserError: Indices that are not a tensor of integers, or no layout.
     """
 
     indices_BL: Tensor

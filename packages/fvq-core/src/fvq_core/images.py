@@ -17,17 +17,12 @@ MAX_NONNEGATIVE = 2.0  # nor this, if no pixel is below 0
 
 
 def from_uint8(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [-1, 1], any shape: x / 127.5 - 1.
-
-    Raises:
-        UserError: The tensor is not uint8.
-    """
+    """uint8 [0, 255] to float32 [-1, 1], any shape: x / 127.5 - 1. Raises for another dtype."""
     if not isinstance(images, Tensor):
         raise UserError(f'from_uint8: expected a uint8 tensor, got {type(images).__name__}; use torch.as_tensor first.')
     if images.dtype != torch.uint8:
-        raise UserError(
-            f'from_uint8: expected uint8 pixels, got {images.dtype}; pass float images in [-1, 1] as they are.'
-        )
+        given = images.dtype
+        raise UserError(f'from_uint8: expected uint8 pixels, got {given}; pass float images in [-1, 1] as they are.')
     return images.to(torch.float32).div_(127.5).sub_(1.0)
 
 
@@ -75,10 +70,6 @@ def check_images(owner: str, images: Any, channels: int | None, device: torch.de
         images: The argument of a caller.
         channels: Number of channels; None for any.
         device: Where they must be.
-
-    Raises:
-        UserError: Another type, shape, dtype or device, or values that are far outside [-1, 1].
-        NonFiniteError: Values that are NaN or infinite.
     """
     wanted = f'{owner}: expected float images (B, {channels or "C"}, H, W) in [-1, 1], got'
     if not isinstance(images, Tensor) or images.is_nested or images.layout != torch.strided:
@@ -89,17 +80,15 @@ def check_images(owner: str, images: Any, channels: int | None, device: torch.de
         )
     given = f'{wanted} {images.dtype} {tuple(images.shape)}'
     if not images.is_floating_point():
-        integer = 'from_uint8(images)' if images.dtype == torch.uint8 else 'from_uint8(images.to(torch.uint8))'
-        raise UserError(f'{given}; pixels from 0 to 255 are converted by fvq_core.images.{integer}.')
+        integer = 'images' if images.dtype == torch.uint8 else 'images.to(torch.uint8)'
+        raise UserError(f'{given}; pixels from 0 to 255 are converted by fvq_core.images.from_uint8({integer}).')
     if images.dim() != 4:
-        raise UserError(
-            f'{given}; {"a single image is images[None]" if images.dim() == 3 else "stack images into a batch"}.'
-        )
+        remedy = 'a single image is images[None]' if images.dim() == 3 else 'stack images into a batch'
+        raise UserError(f'{given}; {remedy}.')
     if channels is not None and images.shape[1] != channels:
         last = images.shape[3] == channels
-        raise UserError(
-            f'{given}; {"use images.permute(0, 3, 1, 2)" if last else f"convert them to {channels} channels"}.'
-        )
+        remedy = 'use images.permute(0, 3, 1, 2)' if last else f'convert them to {channels} channels'
+        raise UserError(f'{given}; {remedy}.')
     if images.device != device:
         raise UserError(
             f'{owner}: the images are on {images.device}, the weights on {device}; use images.to({str(device)!r}).'
@@ -112,20 +101,13 @@ def check_range(owner: str, images: Tensor) -> None:
     """Raise if values are not those of images in [-1, 1]; warn if they look like images in [0, 1]."""
     low, high = (bound.item() for bound in images.detach().float().aminmax())
     if not abs(low) + abs(high) < float('inf'):
-        broken_B = ~images.isfinite().flatten(1).all(1)
-        raise NonFiniteError(
-            f'{owner}: image {int(broken_B.nonzero()[0])} of {len(images)} holds NaN or infinite pixels; look at what made it.'
-        )
+        first = int((~images.isfinite().flatten(1).all(1)).nonzero()[0])
+        what = f'image {first} of {len(images)} holds NaN or infinite pixels'
+        raise NonFiniteError(f'{owner}: {what}; look at what made it.')
+    given = f'{owner}: expected images in [-1, 1], got values from {low:g} to {high:g}'
     if max(-low, high) > MAX_MAGNITUDE or (low >= 0 and high > MAX_NONNEGATIVE):
-        raise UserError(
-            f'{owner}: expected images in [-1, 1], got values from {low:g} to {high:g}; pixels x from 0 to 255 are '
-            'x / 127.5 - 1, or from_uint8(x) of uint8 ones.'
-        )
+        raise UserError(f'{given}; pixels x from 0 to 255 are x / 127.5 - 1, or from_uint8(x) of uint8 ones.')
     if 0 <= low < high <= 1:
         levels = (images.detach().float() + 1.0) * 127.5
         if (levels - levels.round()).abs().max() > 1e-3:
-            warnings.warn(
-                f'{owner}: expected images in [-1, 1], got values from {low:g} to {high:g}; are they in [0, 1]? Then use '
-                '2 * images - 1.',
-                stacklevel=5,
-            )
+            warnings.warn(f'{given}; are they in [0, 1]? Then use 2 * images - 1.', stacklevel=5)

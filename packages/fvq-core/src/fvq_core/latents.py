@@ -71,9 +71,6 @@ class Latents:
     Args:
         values: (B, D, H, W) of a grid or (B, D, L) of a sequence, float.
         layout: How the latent of an image lies, with the autoencoder's scale and shift.
-
-    Raises:
-        UserError: Values of another type or shape than the layout's.
     """
 
     values: Tensor

@@ -76,11 +76,7 @@ class Quantizer(nn.Module):
         raise NotImplementedError
 
     def layout(self, positions: Positions) -> CodeLayout:
-        """How the codes of a latent with these positions lie.
-
-        Raises:
-            UserError: Positions that it cannot quantize.
-        """
+        """How the codes of a latent with these positions lie; raises if it cannot quantize them."""
         return CodeLayout(positions, self.vocabularies)
 
     def fold(self, label: int | None = None) -> Self:

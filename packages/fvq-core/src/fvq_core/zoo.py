@@ -83,11 +83,7 @@ def create_model(
 
 
 def model_config(name: str, size: str | None = None) -> ModelConfig:
-    """The description of a model in its config; see `create_model`.
-
-    Raises:
-        UserError: No such config, several of that name, or one that trains neither a tokenizer nor a generator.
-    """
+    """The description of a model in its config; see `create_model`."""
     path = name if name.endswith('.py') else f'configs/{full_name(name)}.py'
     model = read_config_file(path, size).get('model', {})
     for kind, registry in REGISTRIES.items():

@@ -156,12 +156,11 @@ class CachedGenerator(Generator):
         pick: Pick | None = None,
         **settings: Any,
     ) -> Codes:
-        """Draw codes for each condition.
+        """Draw codes for each condition; see `Generator.sample`.
 
         Args:
             cond: Classes (B,) or caption features (B, T, C).
-            rng: Gives the seeds if there are none; torch's own by default.
-            seeds: One for each image. An image depends on its seed and its condition, not on the others of its batch.
+            rng, seeds: See `Generator.sample`.
             caption_mask_BT: bool, True for real caption tokens.
             compile: Compile the steps, and on a GPU record them as CUDA graphs; True, or a backend of `torch.compile`.
                 The first batch of each size is slow.

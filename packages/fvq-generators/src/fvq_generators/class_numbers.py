@@ -10,11 +10,7 @@ from fvq_core.errors import UserError
 
 
 def whole_numbers(classes: Any) -> list[int]:
-    """The classes that a caller lists. 1.7 is not taken for 1.
-
-    Raises:
-        UserError: Naming what is not a whole number.
-    """
+    """The classes that a caller lists; raises if one is not a whole number, for 1.7 is not taken for 1."""
     if not isinstance(classes, Sequence) or isinstance(classes, str):
         raise UserError(f'sample: classes are a list of whole numbers, got {classes!r}; write classes=[207].')
     numbers = []
@@ -24,8 +20,6 @@ def whole_numbers(classes: Any) -> list[int]:
         except TypeError:
             number = None
         if number is None or abs(number) >= 2**63:
-            raise UserError(
-                f'sample: classes are whole numbers, got {one!r}; captions are a tensor of features (B, T, C).'
-            )
+            raise UserError(f'sample: classes are whole numbers, got {one!r}; captions are a float tensor (B, T, C).')
         numbers.append(number)
     return numbers

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,6 @@ Pick = Callable[[Tensor, Tensor], Tensor]
 
 class CachedModel(Protocol):
     """What decoding asks of a model, which is a module."""
-
-    def modules(self) -> Iterator[nn.Module]: ...
 
     def new_cache(self, batch: int) -> KVCache: ...
 
@@ -80,7 +78,7 @@ def decode(
     tokens_B = pick(guide(logits_BV, guidance.scale_at(0, L)) if guidance.active else logits_BV, uniforms_BL[:, 0])
     codes_BL = tokens_B.new_empty(B, L)
     codes_BL[:, 0] = tokens_B
-    with PackedLinears(model) as packed:
+    with PackedLinears(cast(nn.Module, model)) as packed:
         for number in range(1, L):
             guided = guidance.at(number)
             if cache.batch != (2 if guided else 1) * B:
@@ -106,11 +104,9 @@ class StaticStep:
     64 rows of 16,384 tokens.
 
     Args:
-        model: See `decode`.
+        model: See `decode`, as `pick` and `visible_BT`.
         cache: Its cache; rows as the step has.
         guided: Whether rows come twice, with the condition and without.
-        pick: How a token is chosen.
-        visible_BT: See `decode`.
         backend: Of `torch.compile`.
     """
 
@@ -171,9 +167,6 @@ class StaticSteps:
 
     Args:
         backend: Of `torch.compile`.
-
-    Raises:
-        UserError: A backend that there is not.
     """
 
     def __init__(self, backend: str = 'inductor') -> None:
@@ -184,10 +177,7 @@ class StaticSteps:
         self.caches: dict[int, KVCache] = {}
         self.steps: dict[tuple[Any, ...], StaticStep] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> StaticSteps:
-        return StaticSteps(self.backend)
-
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:  # copies and pickles
         return StaticSteps, (self.backend,)
 
     def cache(self, model: CachedModel, rows: int) -> KVCache:

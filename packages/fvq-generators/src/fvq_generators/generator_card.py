@@ -25,26 +25,21 @@ def generator_card(
     sampling: Mapping[str, Any],
     with_tokenizer: bool,
 ) -> CardText:
-    """What the card tells of a generator.
+    """What the card tells of a generator; see `pretrained.generator_contents`.
 
     Args:
         name: What `from_pretrained` is to load: a repository id, or a path.
-        description: The generator's config.
-        weights: Its state dict.
-        tokenizer_hash: Whose codes it has learned.
-        sampling: Its own settings of sampling.
         with_tokenizer: Whether the tokenizer is saved beside it.
     """
     tokenizer = '' if with_tokenizer else ", tokenizer='FOLDER_OF_ITS_TOKENIZER'"
-    example = CLASSES_EXAMPLE
-    if description.get('caption_dim'):
-        example = CAPTIONS_EXAMPLE.format(
-            tokens=description.get('caption_tokens', 'T'), channels=description['caption_dim']
-        )
+    example, channels = CLASSES_EXAMPLE, description.get('caption_dim')
+    if channels:
+        example = CAPTIONS_EXAMPLE.format(tokens=description.get('caption_tokens', 'T'), channels=channels)
     usage = (
         '```python\nfrom fvq_generators.image_generator import ImageGenerator\n\n'
         f'model = ImageGenerator.from_pretrained({name!r}{tokenizer})\n{example}\n```'
     )
+    saved = ', saved beside it' if with_tokenizer else ', not saved with it'
     return CardText(
         summary='A generator of images by discrete codes, made with FVQ.',
         tags=('image-generation', 'discrete-codes'),
@@ -53,10 +48,7 @@ def generator_card(
         facts=[
             ('codes of an image', line(json.dumps(description.get('layout')))),
             ('numbers in its weights', f'{sum(value.numel() for value in weights.values()):,}'),
-            (
-                'tokenizer',
-                line(tokenizer_hash or ABSENT) + (', saved beside it' if with_tokenizer else ', not saved with it'),
-            ),
+            ('tokenizer', line(tokenizer_hash or ABSENT) + saved),
             ('sampling', line(json.dumps(dict(sampling))) if sampling else ABSENT),
         ],
     )

@@ -65,11 +65,7 @@ class ImageGenerator(SavedModel, nn.Module):
             self.attach(tokenizer)
 
     def attach(self, tokenizer: Tokenizer) -> None:
-        """Use this tokenizer for decoding.
-
-        Raises:
-            UserError: It is not the one whose codes the generator has learned, or cannot give what the generator asks for.
-        """
+        """Use this tokenizer for decoding; raises if it is not the one whose codes the generator has learned."""
         given = tokenizer_hash(tokenizer)
         if self.tokenizer_hash and given != self.tokenizer_hash:
             raise UserError(
@@ -94,21 +90,13 @@ class ImageGenerator(SavedModel, nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """Classes that it draws images of.
-
-        Raises:
-            UserError: It draws from captions.
-        """
+        """Classes that it draws images of; raises if it draws from captions."""
         if self.generator.num_classes is None:
             raise UserError(f'this {type(self.generator).__name__} has no classes: its conditions are captions.')
         return self.generator.num_classes
 
     def settings(self, **given: Any) -> SamplingSettings:
-        """All settings of sampling: what is given and not None, else what was saved with the model, else the default.
-
-        Raises:
-            UserError: Settings that the generator does not have, or out of range.
-        """
+        """All settings of sampling: what is given and not None, else what was saved with the model, else the default."""
         given = {name: value for name, value in given.items() if value is not None}
         return self.generator.Sampling.of({**self.sampling, **given})
 
@@ -188,9 +176,8 @@ class ImageGenerator(SavedModel, nn.Module):
         tokenizer: Any = self.tokenizer
         with memory_advice(len(codes), self.device, doing='decoding'):
             images = tokenizer.decode(codes).float()
-        check_finite_images(
-            images, 'the pixels', len(images), 'the tokenizer is broken, or overflows in this precision'
-        )
+        cause = 'the tokenizer is broken, or overflows in this precision'
+        check_finite_images(images, 'the pixels', len(images), cause)
         return images.clamp(-1.0, 1.0)
 
     def contents(self) -> Contents:
@@ -212,9 +199,6 @@ class ImageGenerator(SavedModel, nn.Module):
         Args:
             folder: What `save_pretrained` wrote.
             tokenizer: The tokenizer, its folder or its repository, if none is saved with the generator.
-
-        Raises:
-            UserError: Broken files, or another tokenizer than the one the generator has learned.
         """
         generator, config = load_generator(folder)
         if tokenizer is None and (folder / TOKENIZER_FOLDER).is_dir():

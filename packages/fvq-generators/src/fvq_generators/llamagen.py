@@ -14,6 +14,7 @@ from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.ops.finite import may_look
 from fvq_core.registry import GENERATORS
+from fvq_core.registry.argument_types import check_sizes
 
 from .cached_generator import CachedGenerator
 from .cross_entropy import chunked_cross_entropy
@@ -99,8 +100,12 @@ class LlamaGen(CachedGenerator):
         super().__init__()
         self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
         self.check_layout(self.layout)
-        check_sizes(dim=dim, depth=depth, heads=heads, num_classes=num_classes, hidden_multiple=hidden_multiple)
-        check_rates(drop_path=drop_path, cond_dropout=cond_dropout)
+        check_sizes(
+            'LlamaGen', dim=dim, depth=depth, heads=heads, num_classes=num_classes, hidden_multiple=hidden_multiple
+        )
+        for name, rate in dict(drop_path=drop_path, cond_dropout=cond_dropout).items():
+            if not 0.0 <= rate < 1.0:
+                raise UserError(f'LlamaGen: {name} must lie in [0, 1), got {rate}.')
         if positions not in POSITIONS:
             raise UserError(f"LlamaGen: unknown positions '{positions}'; {nearest_hint(positions, POSITIONS)}")
         self.rope_base, self.checkpointing, self.loss_rows = rope_base, checkpointing, loss_rows
@@ -154,7 +159,6 @@ class LlamaGen(CachedGenerator):
         return self
 
     def embed(self, indices_BL: Tensor, first: int | Tensor = 0) -> Tensor:
-        """Codes to tokens (B, L, D); `first` is the number of the first of them in the sequence, or each one's (L,)."""
         x_BLD = self.code_embedding(indices_BL)
         if self.position_embedding is None:
             return x_BLD
@@ -215,11 +219,7 @@ class LlamaGen(CachedGenerator):
         return {'cross_entropy': value}
 
     def check_codes(self, targets: Targets) -> Codes:
-        """The codes of targets, which must be of this model's layout; on a CPU also in its range.
-
-        Raises:
-            UserError: Naming both layouts, or the codes.
-        """
+        """The codes of targets, which must be of this model's layout; on a CPU also in its range."""
         if not isinstance(targets, Targets) or targets.codes is None:
             raise UserError('LlamaGen: a loss wants Targets with codes, got none; write Targets(codes).')
         codes = targets.codes
@@ -241,17 +241,3 @@ class LlamaGen(CachedGenerator):
 
         kv_heads = None if cfg.get('kv_heads') is None else 1
         return dict(layout=dict(SMOKE_LAYOUT), dim=64, depth=2, heads=2, kv_heads=kv_heads, hidden_multiple=32)
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise if a size is below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise UserError(f'LlamaGen: {name} must be 1 or more, got {size}.')
-
-
-def check_rates(**rates: float) -> None:
-    """Raise if a rate is not from 0 to below 1."""
-    for name, rate in rates.items():
-        if not 0.0 <= rate < 1.0:
-            raise UserError(f'LlamaGen: {name} must lie in [0, 1), got {rate}.')

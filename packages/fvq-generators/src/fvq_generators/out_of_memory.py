@@ -29,14 +29,11 @@ def memory_advice(
         bytes_per_image: What a cache keeps of each; 0 if there is none.
         release: Lets go of memory that outlives the work.
         doing: The work, for the message.
-
-    Raises:
-        UserError: Too little memory.
     """
     try:
         yield
     except RuntimeError as error:
-        if not ran_out_of_memory(error):
+        if not isinstance(error, torch.OutOfMemoryError) and 'DefaultCPUAllocator' not in str(error):
             raise
         # Frames of the failed work still hold its tensors, and the memory that is free is about to be read.
         traceback.clear_frames(error.__traceback__)
@@ -47,11 +44,6 @@ def memory_advice(
             f'{doing} {batch} images at once needs more memory than there is ({str(error).splitlines()[0]}); about '
             f'{batch_that_fits(batch, bytes_per_image, device)} should fit{cache}.'
         ) from error
-
-
-def ran_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory was the reason; on a CPU only the message tells."""
-    return isinstance(error, torch.OutOfMemoryError) or 'DefaultCPUAllocator' in str(error)
 
 
 def batch_that_fits(batch: int, bytes_per_image: int, device: torch.device) -> int:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 # For one or two rows the library multiplies by vectors, which needs no packing; for many rows, packing is lost in the rest.
 ROWS = range(3, 33)
-
-
-class HasModules(Protocol):
-    """A module, for those who know it by another contract."""
-
-    def modules(self) -> Iterator[nn.Module]: ...
 
 
 class PackedLinears:
@@ -30,16 +22,14 @@ class PackedLinears:
         module: In eval mode, in float32, and without gradients.
     """
 
-    def __init__(self, module: HasModules) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.linears = [part for part in module.modules() if type(part) is nn.Linear and part.bias is None]
         self.rows = 0
 
     def __enter__(self) -> PackedLinears:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.unpack()
 
     def use(self, rows: int) -> None:

@@ -58,12 +58,8 @@ class PlannedFolder:
     def open_together(self) -> tuple[list[int], list[int]]:
         """`open` by the first of several processes; each returns the files to be made, and its own share of them."""
         rank, world_size = get_dist_info()
-        self.plan, missing = broadcast_result(self._open if rank == 0 else None)
+        missing, self.plan = broadcast_result((lambda: (self.open(), self.plan)) if rank == 0 else None)
         return missing, missing[rank::world_size]
-
-    def _open(self) -> tuple[Any, list[int]]:
-        missing = self.open()
-        return self.plan, missing
 
     def acquire(self) -> None:
         """Make the folder, keep other calls out of it until `close`, and remove what killed ones left.
@@ -101,11 +97,7 @@ class PlannedFolder:
             numbers = self.missing(numbers)
 
     def write_array(self, name: str, array: np.ndarray) -> bytes:
-        """Write an array as a `.npy` file; returns the bytes of the file.
-
-        Raises:
-            UserError: The disk is full; files that were written before stay valid.
-        """
+        """Write an array as a `.npy` file, and return its bytes; a `UserError` if the disk is full."""
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
         write_atomically(self.root / name, buffer.getvalue(), self.intact)

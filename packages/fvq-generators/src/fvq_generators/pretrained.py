@@ -69,31 +69,12 @@ def save_generator(
     card: CardMetadata | None = None,
     **options: Any,
 ) -> Path:
-    """Write a generator to a folder.
-
-    Args:
-        description: See `generator_contents`.
-        weights: See `generator_contents`.
-        folder: See `save_folder`.
-        extra: See `save_folder`.
-        card: See `save_folder`.
-        options: Of `generator_contents`.
-
-    Returns:
-        The folder.
-
-    Raises:
-        UserError: The folder holds other files, or a fact has a key of ours.
-    """
+    """Write a generator to a folder, and return that; see `save_folder`. `options` are those of `generator_contents`."""
     return save_folder(generator_contents(description, weights, **options), folder, extra, card)
 
 
 def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
-    """A saved generator in eval mode on the CPU, and its `config.json`.
-
-    Raises:
-        UserError: Broken files, unknown components, or weights of another config.
-    """
+    """A saved generator in eval mode on the CPU, and its `config.json`; see `load_folder`."""
     generator, config = load_folder(folder, GENERATOR)
     generator.Sampling.check(config.get('sampling', {}), str(Path(folder) / CONFIG_NAME))
     return generator, config
@@ -104,9 +85,7 @@ def checkpoint_generator(
 ) -> tuple[Generator, dict[str, Any]]:
     """The generator of a Runner's `iter_N.pth`, and a config as `load_generator` gives it.
 
-    Args:
-        path: The checkpoint.
-        weights: See `fvq_core.training.evaluation.load_task`.
+    `weights` are chosen as in `fvq_core.training.evaluation.load_task`.
 
     Raises:
         UserError: No checkpoint, one of something else, or with settings of sampling that its generator does not have.

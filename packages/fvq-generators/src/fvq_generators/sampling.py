@@ -34,7 +34,10 @@ def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tens
     Raises:
         UserError: `top_k` below 0 or `top_p` outside (0, 1].
     """
-    check_filters(top_k, top_p)
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not isinstance(top_p, int | float):
+        raise UserError(f'filter_logits: top_k is a whole number and top_p a number, got {top_k!r} and {top_p!r}.')
+    if top_k < 0 or not 0.0 < top_p <= 1.0:
+        raise UserError(f'filter_logits: need top_k >= 0 and 0 < top_p <= 1, got {top_k} and {top_p}.')
     if 0 < top_k < logits_BV.shape[-1]:
         kth = logits_BV.topk(top_k, dim=-1).values[..., -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < kth, -torch.inf)
@@ -45,14 +48,6 @@ def filter_logits(logits_BV: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tens
         drop = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, before > top_p)
         logits_BV = logits_BV.masked_fill(drop, -torch.inf)
     return logits_BV
-
-
-def check_filters(top_k: int, top_p: float) -> None:
-    """Raise if a filter keeps no token."""
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not isinstance(top_p, int | float):
-        raise UserError(f'filter_logits: top_k is a whole number and top_p a number, got {top_k!r} and {top_p!r}.')
-    if top_k < 0 or not 0.0 < top_p <= 1.0:
-        raise UserError(f'filter_logits: need top_k >= 0 and 0 < top_p <= 1, got {top_k} and {top_p}.')
 
 
 def uniforms(seeds: Sequence[int], draws: int) -> Tensor:
@@ -71,11 +66,7 @@ def new_seeds(count: int, rng: torch.Generator | None) -> list[int]:
 
 
 def check_seeds(seeds: Sequence[int], count: int) -> list[int]:
-    """The seeds as Python numbers.
-
-    Raises:
-        UserError: Not one whole number of 64 bits for each sample.
-    """
+    """The seeds as Python numbers; raises unless they are one whole number of 64 bits for each sample."""
     try:
         numbers = [index(seed) for seed in seeds]
     except TypeError as error:
@@ -111,11 +102,7 @@ class Sampler(SamplingSettings):
     Args:
         temperature: Logits are divided by it; 0 takes the likeliest token. Below 1e-5, where the release cuts it off too,
             quotients leave float32's range.
-        top_k: See `filter_logits`.
-        top_p: See `filter_logits`.
-
-    Raises:
-        UserError: A value out of range.
+        top_k, top_p: See `filter_logits`.
     """
 
     temperature: float = setting(1.0, 'of the softmax; 0 takes the likeliest code', least=COLDEST, also=(0,))
@@ -146,9 +133,6 @@ class Guidance(SamplingSettings):
             does; -1 guides all.
         cfg_schedule: `'constant'`, as LlamaGen; or from 1 at the first code up to the whole scale at the last, `'linear'`
             as VAR raises it over its scales, or `'cosine'`, along half a wave.
-
-    Raises:
-        UserError: A value out of range.
     """
 
     cfg_scale: float = setting(1.0, 'classifier-free guidance; 1 is none', least=1, flag='--cfg')

@@ -12,16 +12,10 @@ from ..registry import by_name, describe
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """SHA-256 over config and weights of the folded tokenizer, 64 hexadecimal digits.
+    """SHA-256 over config and weights of a tokenizer, which is folded if it is not; 64 hexadecimal digits.
 
     A checkpoint, the tokenizer exported from it, and that one loaded again have the same hash, on any device. Codes mean
     the same pixels for two tokenizers of one hash, and for no others.
-
-    Args:
-        tokenizer: A `Tokenizer` that was built from a config; folded or not.
-
-    Raises:
-        UserError: A class-conditional projector that was not told which class to fold.
     """
     folded = tokenizer.fold()
     digest = hashlib.sha256(json.dumps(by_name(describe(folded)), sort_keys=True).encode())

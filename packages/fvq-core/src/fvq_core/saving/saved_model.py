@@ -117,11 +117,7 @@ class SavedModel:
 
 
 def find_saved_class(folder: str | Path) -> type[SavedModel]:
-    """The registered class that a folder holds a model of.
-
-    Raises:
-        UserError: It has no `config.json`, or one that describes nothing of ours.
-    """
+    """The registered class that a folder holds a model of; raises if there is none."""
     path = Path(expand_home(folder)) / CONFIG_NAME
     if not path.is_file():
         raise UserError(f'{folder} is not a saved model: it has no {CONFIG_NAME}; export or save one first.')

@@ -5,28 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from fvq_core.codes import layout_from_dict
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import read_npy
-from fvq_core.saving.fingerprint import tokenizer_hash as hash_of
 
-from .store import check_index, checked_codes, refuse_other_tokenizer
-
-if TYPE_CHECKING:
-    from fvq_core.tokenizer import Tokenizer
+from .reader import CodesReader, check_index
 
 
 def find_pair(root: Path) -> tuple[Path, Path] | None:
-    """The folders `NAME_codes` and `NAME_labels` in a folder; None without exactly one such pair.
-
-    Raises:
-        UserError: Several pairs.
-    """
+    """The folders `NAME_codes` and `NAME_labels` in a folder, or None; raises if there are several pairs."""
     found = sorted(path for path in root.glob('*_codes') if path.is_dir())
     pairs = [(codes, labels) for codes in found if (labels := twin(codes)).is_dir()]
     if len(pairs) > 1:
@@ -42,7 +33,7 @@ def twin(codes: Path) -> Path:
     return codes.with_name(f'{codes.name.removesuffix("_codes")}_labels')
 
 
-class LlamaGenFolder:
+class LlamaGenFolder(CodesReader):
     """Reads `imagenet256_codes/0.npy`, 1.npy, ..., each int64 (1, A, L), and `imagenet256_labels` beside it, each (1,).
 
     These files tell neither which tokenizer made them nor how many codes it has, so the user does.
@@ -52,11 +43,6 @@ class LlamaGenFolder:
         layout: `CodeLayout.to_dict` of a crop's codes, such as `dict(type='Grid', height=16, width=16,
             codebook_size=16384)`.
         tokenizer_hash: The hash of the tokenizer that made them; empty if it is not known.
-
-    Attributes:
-        layout: How the L codes of a crop lie.
-        num_crops: A, the crops of each image, mirrored ones included.
-        tokenizer_hash: As given.
 
     Raises:
         UserError: No such folders, numbers missing, or other files.
@@ -73,18 +59,12 @@ class LlamaGenFolder:
         labels = count_numbered(self.labels_folder)
         if labels != self.size:
             raise UserError(f'{root}: {self.size:,} files of codes but {labels:,} of labels; extract them again.')
-        self.num_crops = self._read(0).shape[0]
+        self.num_crops = self.image(0)[0].shape[0]
 
     def __len__(self) -> int:
         return self.size
 
     def label(self, image: int) -> int:
-        """The class of an image.
-
-        Raises:
-            UserError: Its file is damaged.
-            IndexError: There is no such image.
-        """
         check_index(image, self.size, 'image', self.root)
         path = self.labels_folder / f'{image}.npy'
         found = load(path)
@@ -92,35 +72,7 @@ class LlamaGenFolder:
             raise UserError(f'{path} holds {found.dtype} of shape {found.shape}, expected one whole number.')
         return int(found.item())
 
-    def codes(self, image: int, crop: int) -> Tensor:
-        """The codes of one crop of an image, int64 (L,).
-
-        Raises:
-            UserError: They are outside the vocabulary, or their file is damaged.
-            IndexError: There is no such image or crop.
-        """
-        check_index(crop, self.num_crops, 'crop', self.root)
-        return checked_codes(self._read(image)[crop], self.layout, str(self.codes_folder / f'{image}.npy'))
-
-    def all_codes(self, image: int) -> Tensor:
-        """The codes of every crop of an image, int64 (A, L).
-
-        Raises:
-            UserError: See `codes`.
-            IndexError: There is no such image.
-        """
-        return checked_codes(self._read(image), self.layout, str(self.codes_folder / f'{image}.npy'))
-
-    def check_tokenizer(self, tokenizer: Tokenizer | str) -> None:
-        """Raise if another tokenizer made these codes."""
-        given = tokenizer if isinstance(tokenizer, str) else hash_of(tokenizer)
-        if not self.tokenizer_hash:
-            raise UserError(
-                f"{self.root} does not say which tokenizer made its codes; if it was this one, set tokenizer_hash='{given}'."
-            )
-        refuse_other_tokenizer(str(self.root), self.tokenizer_hash, given, '')
-
-    def _read(self, image: int) -> np.ndarray:
+    def image(self, image: int) -> tuple[np.ndarray, str]:
         check_index(image, self.size, 'image', self.root)
         path = self.codes_folder / f'{image}.npy'
         found = load(path)
@@ -130,15 +82,11 @@ class LlamaGenFolder:
                 f'{path} holds {found.dtype} of shape {found.shape}, expected whole numbers of shape (1, crops, {L}); '
                 'is the layout right?'
             )
-        return found[0]
+        return found[0], str(path)
 
 
 def count_numbered(folder: Path) -> int:
-    """How many files 0.npy, 1.npy, ... a folder holds.
-
-    Raises:
-        UserError: None, or a number is missing.
-    """
+    """How many files 0.npy, 1.npy, ... a folder holds; raises if there is none, or a number is missing."""
     with os.scandir(folder) as entries:
         numbers = {int(e.name[:-4]) for e in entries if e.name.endswith('.npy') and e.name[:-4].isdigit()}
     if not numbers:
@@ -150,11 +98,7 @@ def count_numbered(folder: Path) -> int:
 
 
 def load(path: Path) -> np.ndarray:
-    """An array of a file.
-
-    Raises:
-        UserError: It cannot be read.
-    """
+    """The array of a file; raises if it cannot be read."""
     try:
         return read_npy(path)
     except (OSError, ValueError, EOFError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, document: Any, where: str | Path) -> Manifest:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            UserError: It is something else, or damaged.
-        """
+        """Read what `to_dict` wrote; raises if it is something else, or damaged."""
         if not isinstance(document, Mapping) or document.get('format') != FORMAT:
             raise UserError(f'{where} is not the manifest of a codes store; make one with tools/extract_codes.py.')
         remedy = 'extract the codes again with tools/extract_codes.py'
@@ -149,20 +145,14 @@ class Manifest:
             if manifest.num_crops < 1:
                 wrong.append('crops')
         except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
-            raise UserError(
-                f'{where} is damaged ({type(error).__name__}: {error}); extract the codes again.'
-            ) from error
+            reason = f'{type(error).__name__}: {error}'
+            raise UserError(f'{where} is damaged ({reason}); extract the codes again.') from error
         if wrong:
             raise UserError(f"{where} contradicts itself in '{wrong[0]}'; extract the codes again.")
         return manifest
 
     def refuse_difference(self, other: Manifest, where: str | Path) -> None:
-        """Raise if an extraction would continue with other settings.
-
-        Args:
-            other: What is there.
-            where: The folder.
-        """
+        """Raise if an extraction would continue the one in the folder `where` with other settings."""
         wanted, there = self.to_dict(), other.to_dict()
         fixed = [key for key in wanted if key not in ('tokenizer', 'source', 'images', *OUTCOME)]
         different = next((key for key in fixed if wanted[key] != there[key]), None)
@@ -172,22 +162,12 @@ class Manifest:
                 'name another folder, or delete that one.'
             )
 
-    def finished(self, shards: list[Shard], unreadable: list[str], labels_sha256: str) -> Manifest:
-        """The manifest of the complete store."""
-        return replace(
-            self, complete=True, shards=tuple(shards), unreadable=tuple(unreadable), labels_sha256=labels_sha256
-        )
-
 
 OUTCOME = ('complete', 'unreadable', 'shards', 'labels_sha256')
 
 
 def read_manifest(root: str | Path) -> Manifest:
-    """The manifest of a folder, complete or not.
-
-    Raises:
-        UserError: None there, or none that can be used.
-    """
+    """The manifest of a folder, complete or not; raises if there is none that can be used."""
     path = Path(root) / MANIFEST_NAME
     if not path.exists():
         raise UserError(

@@ -26,11 +26,7 @@ KIND_NAMES = {str: 'text', int: 'a whole number from 0', bool: 'true or false', 
 
 
 def check_kinds(given: Mapping[str, Any]) -> None:
-    """Raise if a value of a manifest, as JSON gives it, is of another kind.
-
-    Raises:
-        TypeError: Naming the first.
-    """
+    """Raise a `TypeError` if a value of a manifest, as JSON gives it, is of another kind."""
     for key, kind in KINDS.items():
         check(key, given[key], kind, negative=key == 'seed')
     check('count of crops', given['crops'].get('count'), int)
@@ -47,11 +43,7 @@ def check_kinds(given: Mapping[str, Any]) -> None:
 
 
 def check(what: str, value: Any, kind: type, negative: bool = False) -> None:
-    """Raise if a value is of another kind; True is not a number.
-
-    Raises:
-        TypeError: Saying what was expected.
-    """
+    """Raise a `TypeError` if a value is of another kind; True is not a number."""
     if type(value) is not kind or (kind is int and value < 0 and not negative):
         raise TypeError(f"'{what}' is {value!r}, expected {KIND_NAMES[kind]}")
 

@@ -11,12 +11,11 @@ from fvq_core.errors import UserError
 
 from .llamagen_folder import LlamaGenFolder, find_pair
 from .manifest import MANIFEST_NAME
+from .reader import CodesReader
 from .store import CodesStore
 
 
-def open_codes(
-    root: str | Path, layout: Mapping[str, Any] | None = None, tokenizer_hash: str = ''
-) -> CodesStore | LlamaGenFolder:
+def open_codes(root: str | Path, layout: Mapping[str, Any] | None = None, tokenizer_hash: str = '') -> CodesReader:
     """A reader for a folder: a store of ours, or LlamaGen's per-image files.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,17 +13,14 @@ from torch import Tensor
 from fvq_core.codes import LatentLayout
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import map_npy
-from fvq_core.saving.fingerprint import tokenizer_hash
 
 from .manifest import LABELS_NAME, read_manifest
-
-if TYPE_CHECKING:
-    from fvq_core.tokenizer import Tokenizer
+from .reader import CodesReader, check_index
 
 REMEDY = 'extract the codes again, or copy the store again'
 
 
-class CodesStore:
+class CodesStore(CodesReader):
     """A folder that `tools/extract_codes.py` wrote. Opening it reads no codes; processes share what they read.
 
     Args:
@@ -31,9 +28,6 @@ class CodesStore:
 
     Attributes:
         manifest: The contents of its `manifest.json`.
-        layout: How the L codes, or the continuous latent, of a crop lie.
-        num_crops: A, the crops of each image.
-        tokenizer_hash: Whose codes they are.
 
     Raises:
         UserError: No store, an unfinished one, or one with missing, truncated or foreign files.
@@ -51,7 +45,7 @@ class CodesStore:
             if size != shard.bytes:
                 raise UserError(f'{path} has {size:,} bytes, its manifest says {shard.bytes:,}; {REMEDY}.')
         self.layout, self.num_crops = self.manifest.layout, self.manifest.num_crops
-        self.tokenizer_hash: str = self.manifest.tokenizer_hash
+        self.tokenizer_hash, self.tokenizer_source = self.manifest.tokenizer_hash, self.manifest.tokenizer
         self.ends = np.cumsum([shard.images for shard in self.manifest.shards])
         self.labels: np.ndarray = self._map(LABELS_NAME, (self.manifest.images,), np.dtype(np.int64))
         self.maps: dict[int, np.ndarray] = {}
@@ -64,34 +58,8 @@ class CodesStore:
         return {**vars(self), 'maps': {}}
 
     def label(self, image: int) -> int:
-        """The class of an image, -1 without one.
-
-        Raises:
-            IndexError: There is no such image.
-        """
         check_index(image, len(self.labels), 'image', self.root)
         return int(self.labels[image])
-
-    def codes(self, image: int, crop: int) -> Tensor:
-        """The codes of one crop of an image, int64 (L,).
-
-        Raises:
-            UserError: They are outside the vocabulary, or their shard is damaged.
-            IndexError: There is no such image or crop.
-        """
-        codes_AL, where = self._image(image)
-        check_index(crop, self.num_crops, 'crop', where)
-        return checked_codes(codes_AL[crop], self.layout, where)
-
-    def all_codes(self, image: int) -> Tensor:
-        """The codes of every crop of an image, int64 (A, L).
-
-        Raises:
-            UserError: See `codes`.
-            IndexError: There is no such image.
-        """
-        codes_AL, where = self._image(image)
-        return checked_codes(codes_AL, self.layout, where)
 
     def latents(self, image: int, crop: int) -> Tensor:
         """The continuous latent of one crop of an image, float32 (D, H, W) or (D, L).
@@ -102,33 +70,19 @@ class CodesStore:
         """
         if not isinstance(self.layout, LatentLayout):
             raise UserError(f'{self.root} holds codes, not latents; read them with codes().')
-        latents, where = self._image(image)
+        latents, where = self.image(image)
         check_index(crop, self.num_crops, 'crop', where)
         return torch.from_numpy(np.array(latents[crop]))
 
-    def check_tokenizer(self, tokenizer: Tokenizer | str) -> None:
-        """Raise if another tokenizer made these codes.
-
-        Args:
-            tokenizer: The tokenizer, or its hash.
-        """
-        given = tokenizer if isinstance(tokenizer, str) else tokenizer_hash(tokenizer)
-        refuse_other_tokenizer(str(self.root), self.tokenizer_hash, given, f' ({self.manifest.tokenizer})')
-
     def verify(self) -> None:
-        """Read everything and compare it with the manifest's digests.
-
-        Raises:
-            UserError: Naming the first file that differs.
-        """
+        """Read everything, and raise if a file differs from the manifest's digest."""
         wanted = {shard.file: shard.sha256 for shard in self.manifest.shards}
         for name, digest in {**wanted, LABELS_NAME: self.manifest.labels_sha256}.items():
             with open(self.root / name, 'rb') as file:
                 if hashlib.file_digest(file, 'sha256').hexdigest() != digest:
                     raise UserError(f'{self.root / name} is not what was written; {REMEDY}.')
 
-    def _image(self, image: int) -> tuple[np.ndarray, str]:
-        """The codes (A, L) of an image, and what they are called."""
+    def image(self, image: int) -> tuple[np.ndarray, str]:
         check_index(image, len(self.labels), 'image', self.root)
         number = int(np.searchsorted(self.ends, image, side='right'))
         shard = self.manifest.shards[number]
@@ -149,38 +103,3 @@ class CodesStore:
                 f'{path} holds {found.dtype} of shape {found.shape}, expected {dtype} of shape {shape}; {REMEDY}.'
             )
         return found
-
-
-def check_index(index: int, size: int, what: str, where: str | Path) -> None:
-    """Raise if there is no image or crop of a number; a negative one would count from the end or name another file.
-
-    Raises:
-        IndexError: Saying which there are; a loop over a data set ends with it.
-    """
-    if not 0 <= index < size:
-        raise IndexError(f'{where} has {what}s 0 to {size - 1}, got {index}.')
-
-
-def checked_codes(codes: np.ndarray, layout: Any, where: str) -> Tensor:
-    """Codes (L,) or (A, L) as int64, refused if the layout cannot hold them.
-
-    Raises:
-        UserError: Naming their file.
-    """
-    if isinstance(layout, LatentLayout):
-        raise UserError(f'{where} holds latents, not codes; read them with latents().')
-    found = torch.from_numpy(codes.astype(np.int64))
-    try:
-        layout.check(found.reshape(-1, found.shape[-1]))
-    except UserError as error:
-        raise UserError(f'{where}: {error}') from error
-    return found
-
-
-def refuse_other_tokenizer(store: str, made_by: str, given: str, note: str) -> None:
-    """Raise if a tokenizer's hash is not that of the one that made the codes."""
-    if given != made_by:
-        raise UserError(
-            f'the codes in {store} were made by tokenizer {made_by[:12]}{note}, this one is {given[:12]}; load that '
-            'tokenizer, or extract the codes with this one.'
-        )

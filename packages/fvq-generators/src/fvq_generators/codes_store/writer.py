@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,14 +41,7 @@ class CodesWriter(PlannedFolder):
         return self._note(number).exists()
 
     def open(self) -> list[int]:
-        """Prepare the folder, for one process before all others start.
-
-        Returns:
-            The shards to be made; none if the store is complete.
-
-        Raises:
-            UserError: The folder holds something else, or codes made with other settings, or another extraction runs.
-        """
+        """See `PlannedFolder`; there is nothing to be made if the store is complete."""
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f'{self.root} is a file; name a folder for the codes.')
         names = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
@@ -65,17 +60,7 @@ class CodesWriter(PlannedFolder):
         return self.missing()
 
     def write(self, shard: int, codes_NAL: np.ndarray, images: Sequence[int], labels: Sequence[int]) -> None:
-        """Write a shard.
-
-        Args:
-            shard: Its number.
-            codes_NAL: Codes of the images that could be read, all crops of each.
-            images: Their numbers in the source.
-            labels: Their classes.
-
-        Raises:
-            UserError: The disk is full; shards that were written before are kept.
-        """
+        """Write a shard: the codes of those `images` (numbers in the source) that could be read, all crops of each."""
         data = self.write_array(shard_name(shard), codes_NAL.astype(self.plan.dtype))
         facts = dict(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         self.write_json(self._note(shard).name, dict(facts, images=list(images), labels=list(labels)))
@@ -93,7 +78,7 @@ class CodesWriter(PlannedFolder):
             allowed: Largest tolerated share of unreadable images.
 
         Raises:
-            UserError: Too many images were unreadable, a shard is gone, or the disk is full.
+            UserError: Too many images were unreadable, or a shard is gone.
         """
         shards, labels, unreadable = [], [], []
         for number in range(self.plan.number_of_shards):
@@ -106,7 +91,8 @@ class CodesWriter(PlannedFolder):
             unreadable += [name(image) for image in self.plan.shard_images(number) if image not in read]
         refuse_unreadable(unreadable, self.plan.source_images, allowed)
         data = self.write_array(LABELS_NAME, np.array(labels, dtype=np.int64))
-        manifest = self.plan.finished(shards, unreadable, hashlib.sha256(data).hexdigest())
+        outcome: dict[str, Any] = dict(shards=tuple(shards), unreadable=tuple(unreadable))
+        manifest = replace(self.plan, complete=True, labels_sha256=hashlib.sha256(data).hexdigest(), **outcome)
         self._write_manifest(manifest)
         self._remove_notes()
         return manifest

@@ -24,41 +24,38 @@ of the short side; --flip adds their mirror images. ImageNet has images smaller 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('extract_codes.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('tokenizer', help='a saved tokenizer (folder, or user/name on the hub) or an iter_N.pth')
-    parser.add_argument(
+    add = parser.add_argument
+    add('tokenizer', help='a saved tokenizer (folder, or user/name on the hub) or an iter_N.pth')
+    add(
         'data',
         help='a folder of images, tar shards (a .tar path, a pattern, a folder of them), or `bundled`: ten photos',
     )
-    parser.add_argument('out', help='folder to write; an interrupted extraction there is continued')
-    parser.add_argument(
-        '--crops', nargs='+', default=['ten'], metavar='KIND', help='ten, center, or random N; default ten'
-    )
-    parser.add_argument('--flip', action='store_true', help='mirror images too; the ten crops have theirs already')
-    parser.add_argument(
-        '--crop-range', type=float, nargs='+', metavar='R', help='of the ten crops; several are mixed; default 1.1'
-    )
-    parser.add_argument('--size', type=int, default=256, help='side of a crop in pixels; default 256')
-    parser.add_argument('--upsample', action='store_true', help='enlarge images smaller than the crop; else an error')
-    parser.add_argument('--batch-size', type=int, default=64, help='crops encoded at once; default 64')
-    parser.add_argument(
+    add('out', help='folder to write; an interrupted extraction there is continued')
+    add('--crops', nargs='+', default=['ten'], metavar='KIND', help='ten, center, or random N; default ten')
+    add('--flip', action='store_true', help='mirror images too; the ten crops have theirs already')
+    add('--crop-range', type=float, nargs='+', metavar='R', help='of the ten crops; several are mixed; default 1.1')
+    add('--size', type=int, default=256, help='side of a crop in pixels; default 256')
+    add('--upsample', action='store_true', help='enlarge images smaller than the crop; else an error')
+    add('--batch-size', type=int, default=64, help='crops encoded at once; default 64')
+    add(
         '--workers',
         type=int,
         default=min(4, os.cpu_count() or 1),
         help='processes that read and crop images; default 4, on a small machine as many as it has cores',
     )
-    parser.add_argument('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder')
-    parser.add_argument(
+    add('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder')
+    add(
         '--tar-labels', choices=('cls', 'shard'), default='cls', help="a tar's labels: .cls members, or one tar a class"
     )
-    parser.add_argument(
+    add(
         '--exif-orientation',
         choices=('apply', 'ignore'),
         default='apply',
         help="turn photos upright as their EXIF tag says, or ignore it as LlamaGen's extraction does; default apply",
     )
-    parser.add_argument('--max-unreadable', type=float, default=0.1, help='largest share to leave out; default 0.1')
-    parser.add_argument('--shard-size', type=int, help='images a shard: what a killed process loses; default by itself')
-    parser.add_argument('--seed', type=int, default=0, help='of random crops')
+    add('--max-unreadable', type=float, default=0.1, help='largest share to leave out; default 0.1')
+    add('--shard-size', type=int, help='images a shard: what a killed process loses; default by itself')
+    add('--seed', type=int, default=0, help='of random crops')
     add_device(parser)
     add_weights(parser)
     add_launcher(parser)

@@ -33,28 +33,23 @@ generators differ in their settings: `tools/sample.py GENERATOR --help` shows on
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('sample.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('generator', help='a saved generator (folder, or user/name on the hub) or an iter_N.pth')
-    parser.add_argument('tokenizer', nargs='?', help='a saved tokenizer; not needed if the generator is saved with it')
-    parser.add_argument('--out', required=True, help='folder for grid.png and samples; an interrupted call continues')
-    parser.add_argument('--num', type=int, default=64, help='images in all; default 64')
-    parser.add_argument(
-        '--classes', nargs='+', default=['all'], metavar='C', help='classes in turn, `all`, or `random`; default all'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('generator', help='a saved generator (folder, or user/name on the hub) or an iter_N.pth')
+    add('tokenizer', nargs='?', help='a saved tokenizer; not needed if the generator is saved with it')
+    add('--out', required=True, help='folder for grid.png and samples; an interrupted call continues')
+    add('--num', type=int, default=64, help='images in all; default 64')
+    add('--classes', nargs='+', default=['all'], metavar='C', help='classes in turn, `all`, or `random`; default all')
+    add(
         '--captions',
         metavar='FOLDER',
         help='.npy files of caption features, for a generator of captions; --classes then picks them by number',
     )
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
-    parser.add_argument('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
-    parser.add_argument(
-        '--batch-size', type=int, default=32, help='images at a time, of the first 256 at most 16; default 32'
-    )
-    parser.add_argument('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
-    parser.add_argument(
-        '--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights"
-    )
+    add('--seed', type=int, default=0)
+    add('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
+    add('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
+    add('--batch-size', type=int, default=32, help='images at a time, of the first 256 at most 16; default 32')
+    add('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
+    add('--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights")
     add_device(parser)
     add_weights(parser)
     add_launcher(parser)

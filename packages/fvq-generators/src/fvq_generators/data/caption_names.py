@@ -11,7 +11,8 @@ import numpy as np
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 
-from ..codes_store import CodesStore, LlamaGenFolder, Manifest
+from ..codes_store import CodesStore, Manifest
+from ..codes_store.reader import CodesReader
 from ..extraction.images import image_source, source_digest
 
 
@@ -25,7 +26,7 @@ class NumberedCaptions:
         UserError: A store that left out images: the numbers of the others are no longer those of the data set.
     """
 
-    def __init__(self, stores: list[CodesStore | LlamaGenFolder]) -> None:
+    def __init__(self, stores: list[CodesReader]) -> None:
         for store in stores:
             left_out = store.manifest.unreadable if isinstance(store, CodesStore) else ()
             if left_out:
@@ -51,9 +52,7 @@ class CaptionsByName:
         UserError: These are not the images that the codes were made of.
     """
 
-    def __init__(
-        self, images: str, stores: list[CodesStore | LlamaGenFolder], tar_labels: Literal['cls', 'shard'] = 'cls'
-    ) -> None:
+    def __init__(self, images: str, stores: list[CodesReader], tar_labels: Literal['cls', 'shard'] = 'cls') -> None:
         self.source: Any = image_source(images, tar_labels)
         digest = source_digest(self.source)
         for store in stores:
@@ -87,7 +86,7 @@ class CaptionsByName:
             return f'{PurePath(self._tar(number)).name}:{name}'
         return name
 
-    def _numbers(self, stores: list[CodesStore | LlamaGenFolder]) -> np.ndarray | None:
+    def _numbers(self, stores: list[CodesReader]) -> np.ndarray | None:
         """The number in the source of each image with codes; None if every image has them."""
         found = [left_out(store.manifest, self._name) for store in stores if isinstance(store, CodesStore)]
         for store, numbers in zip(stores[1:], found[1:], strict=True):
@@ -104,13 +103,7 @@ def left_out(manifest: Manifest, name: Any) -> set[int]:
     """The numbers in the source of the images that a store has no codes of.
 
     The manifest has their paths as they were then, so the longest end of each that is a name of the source counts.
-
-    Args:
-        manifest: Of the store.
-        name: What the source calls an image of a number.
-
-    Raises:
-        UserError: They cannot be told.
+    `name` gives the source's name of an image's number. Raises if an image cannot be told.
     """
     if not manifest.unreadable:
         return set()

@@ -55,12 +55,9 @@ class CaptionedCodes(CodesDataset):
         short_captions: A second folder with features of shorter captions, as in LlamaGen's second stage.
         short_share: How often an image comes with the short one.
         tar_labels: Of `images` in tars, as the codes were extracted.
-        layout: See `CodesDataset`.
-        tokenizer_hash: See `CodesDataset`.
+        layout, tokenizer_hash: See `CodesDataset`.
         seed: Of the choice of crops and captions.
 
-    Raises:
-        UserError: See `CodesDataset`, `NumberedCaptions` and `CaptionsByName`; or a folder without captions of these images.
     """
 
     def __init__(

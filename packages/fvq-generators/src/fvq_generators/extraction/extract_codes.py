@@ -33,9 +33,6 @@ def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) ->
     Args:
         source: Its path or name.
         weights: Of a checkpoint: the moving average or the weights as trained; see `load_task`.
-
-    Raises:
-        UserError: There is none, or it is not a tokenizer.
     """
     if not source.endswith('.pth'):
         if weights is not None:
@@ -56,11 +53,7 @@ def plan_store(
     precision: str,
     seed: int,
 ) -> Manifest:
-    """The manifest of the store to be.
-
-    Raises:
-        UserError: The tokenizer cannot take crops of this size.
-    """
+    """The manifest of the store to be; raises if the tokenizer cannot take crops of this size."""
     size = multi_crop.to_dict()['size']
     return Manifest(
         layout=tokenizer.layout(size, size),
@@ -72,13 +65,9 @@ def plan_store(
         source=names['source'],
         source_images=len(images),
         source_digest=source_digest(images),
-        shard_size=shard_size or default_shard_size(len(images)),
+        # At most 1,024 images, so that little is lost with a process, and few if there are few images.
+        shard_size=shard_size or max(16, min(1024, -(-len(images) // 256))),
     )
-
-
-def default_shard_size(images: int) -> int:
-    """Images of a shard: at most 1,024, so that little is lost with a process, and few if there are few images."""
-    return max(16, min(1024, -(-images // 256)))
 
 
 def extract_codes(
@@ -110,7 +99,7 @@ def extract_codes(
         device: Of the encoder.
         batch_size: Crops encoded at once.
         num_workers: Processes that read and crop images.
-        shard_size: Images of a shard; see `default_shard_size`.
+        shard_size: Images of a shard; by default 16 to 1,024.
         precision: Of the encoder, `'float32'` or `'bfloat16'`.
         max_unreadable: Largest tolerated share of images that cannot be read.
         seed: Of random crops.

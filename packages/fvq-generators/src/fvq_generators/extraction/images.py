@@ -42,9 +42,6 @@ def image_source(
         data: A folder of images, a .tar path or pattern, a folder of .tar files, or `bundled`.
         tar_labels: See `TarShards`.
         exif_orientation: See `ImageDataset`.
-
-    Raises:
-        UserError: See `source_config` and the data sets.
     """
     if data == BUNDLED:
         return PhotoParts()

@@ -116,8 +116,6 @@ def parse_crops(
         ranges: Of the ten crops; default 1.1.
         upsample: Enlarge images that are too small.
 
-    Raises:
-        UserError: Anything else.
     """
     kind, *rest = crops
     number = int(rest[0]) if len(rest) == 1 and rest[0].isdigit() else None

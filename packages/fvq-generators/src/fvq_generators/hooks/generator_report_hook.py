@@ -45,14 +45,12 @@ class GeneratorReportHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         runner.task.generator.Sampling.check(self.sampling, 'GeneratorReportHook')
-        layout = getattr(runner.train_loop.dataloader.dataset, 'layout', None)
-        own = runner.task.generator.layout
+        layout, own = getattr(runner.train_loop.dataloader.dataset, 'layout', None), runner.task.generator.layout
         if layout is not None and layout != own:
             raise UserError(
                 f'the training codes lie on {layout}, the model is made for {own}; set model.generator.layout to '
                 f'{layout.to_dict()}.'
             )
-
         bound = runner.task.tokenizer_hash
         if bound and self.tokenizer_hash(runner) != bound:
             raise UserError(

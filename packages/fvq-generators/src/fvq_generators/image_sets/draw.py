@@ -24,13 +24,7 @@ class ImageModel(Protocol):
 
 
 def check_request(generator: Generator, settings: dict[str, Any], batch_size: int) -> None:
-    """Raise if a request could not be drawn, before anything is written.
-
-    Args:
-        generator: Draws codes.
-        settings: For its `sample`; it is asked for no image with them.
-        batch_size: Images at a time.
-    """
+    """Raise if a request could not be drawn, before anything is written: the generator is asked for no image."""
     if batch_size < 1:
         raise UserError(f'--batch-size takes 1 or more images, got {batch_size}; the default is 32.')
     shape = generator.caption_shape
@@ -63,7 +57,9 @@ def draw_samples(
     plan = shards.plan
     for number in numbers:
         blocks = []
-        for images in plan.batches(plan.shard(number), batch_size):
+        shard = plan.shard(number)
+        for start in range(0, len(shard), batch_size):
+            images = shard[start : start + batch_size]
             classes, seeds, mask = [plan.label(i) for i in images], [plan.image_seed(i) for i in images], {}
             if captions is not None:
                 classes, mask['caption_mask_BT'] = captions.batch(classes)

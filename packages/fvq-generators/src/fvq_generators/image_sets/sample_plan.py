@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fvq_core.errors import UserError
+from fvq_core.errors import UserError, shortened
 
 # Images of the first files, then SHARD_IMAGES: a few images are spread over several processes too, and those that go on
 # from many are drawn in whole batches. The sizes know neither how many images nor how many processes there are.
@@ -90,10 +90,6 @@ class SamplePlan:
         shard = bisect_right(self._starts, image) - 1
         return shard, image - self._starts[shard]
 
-    def batches(self, images: Sequence[int], size: int) -> list[Sequence[int]]:
-        """Images of one file in groups of at most `size`."""
-        return [images[start : start + size] for start in range(0, len(images), size)]
-
     def to_dict(self) -> dict[str, Any]:
         """What decides the images, but for their number, and the size of the files."""
         facts = {**asdict(self), 'classes': list(self.classes), 'settings': dict(self.settings)}
@@ -104,7 +100,7 @@ class SamplePlan:
         """What another plan, as `to_dict` gives it, draws in another way; the size of files is nothing of the kind."""
         own, other = decisions(self.to_dict()), decisions(there)
         differ = sorted(key for key in own.keys() | other.keys() if own.get(key) != other.get(key))
-        return [f'{key} is {shown(other.get(key))} there, {shown(own.get(key))} now' for key in differ]
+        return [f'{key} is {shortened(other.get(key))} there, {shortened(own.get(key))} now' for key in differ]
 
 
 def decisions(plan: Any) -> dict[str, Any]:
@@ -112,12 +108,6 @@ def decisions(plan: Any) -> dict[str, Any]:
     if not isinstance(plan, Mapping) or not isinstance(plan.get('settings'), Mapping):
         return {}
     return {**{key: plan[key] for key in plan.keys() - {'settings', 'shard_images'}}, **plan['settings']}
-
-
-def shown(value: Any) -> str:
-    """The start of a value, since there may be a thousand classes."""
-    text = str(value)
-    return text if len(text) <= 40 else f'{text[:40]}...'
 
 
 def parse_classes(given: Sequence[str], num_classes: int) -> tuple[tuple[int, ...], bool]:

@@ -38,16 +38,10 @@ class SampleShards(PlannedFolder):
         return self._images(self.path(number))[0] >= len(self.plan.shard(number))
 
     def open(self, log: Callable[[str], Any] = print) -> list[int]:
-        """Prepare the folder and write the plan to it, for one process before all others start.
+        """See `PlannedFolder`; the plan then has files of the size that is there already.
 
         Args:
             log: Takes a line on each shard that is there but cannot be read.
-
-        Returns:
-            The shards to be drawn; the plan then has files of the size that is there already.
-
-        Raises:
-            UserError: The folder holds samples of another plan or of none, another call writes to it, or it cannot be made.
         """
         self.acquire()
         self._take_plan(read_json(self.root / PLAN_NAME))
@@ -94,11 +88,7 @@ class SampleShards(PlannedFolder):
             return 0, str(error)
 
     def write(self, shard: int, pixels_NHWC: np.ndarray) -> None:
-        """Write a shard.
-
-        Raises:
-            UserError: The disk is full; shards that were written before are kept.
-        """
+        """Write a shard."""
         self.write_array(self.path(shard).name, pixels_NHWC)
 
     def read(self) -> Iterator[np.ndarray]:
@@ -107,15 +97,10 @@ class SampleShards(PlannedFolder):
         Raises:
             UserError: One is missing or cannot be read.
         """
-        for shard in range(self.plan.shards):
-            yield self._shard(shard)
+        return map(self._shard, range(self.plan.shards))
 
     def images(self, numbers: Sequence[int]) -> np.ndarray:
-        """Some images, uint8 (n, H, W, 3).
-
-        Raises:
-            UserError: Their shard is missing or cannot be read.
-        """
+        """Some images, uint8 (n, H, W, 3); raises as `read` does."""
         rows = [self.plan.row(number) for number in numbers]
         return np.stack([self._shard(shard)[row] for shard, row in rows])
 
@@ -127,11 +112,7 @@ class SampleShards(PlannedFolder):
 
 
 def load(path: Path) -> np.ndarray:
-    """The images of a file, mapped into memory.
-
-    Raises:
-        UserError: It cannot be read; the message continues a sentence about it.
-    """
+    """The images of a file, mapped into memory; if it cannot be read, the error continues a sentence about it."""
     try:
         found = map_npy(path)
     except (OSError, ValueError, EOFError) as error:

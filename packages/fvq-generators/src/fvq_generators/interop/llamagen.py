@@ -73,9 +73,7 @@ def import_generator(
     heads = heads if heads is not None else HEADS.get(D)
     if heads is None or heads < 1 or D % heads:
         got = 'none of the published sizes has so many' if heads is None else f'got {heads}'
-        raise UserError(
-            f'LlamaGen: no file says how many heads its {D} channels have; {got}; give a divisor (--heads).'
-        )
+        raise UserError(f'LlamaGen: no file says how many heads {D} channels have; {got}; give a divisor (--heads).')
     head_dim = D // heads
     kv_heads = (len(state['layers.0.attention.wqkv.weight']) // head_dim - heads) // 2
     height, width = grid or (16, 16)

@@ -18,11 +18,9 @@ class KVCache:
     Args:
         layers: Number of layers.
         batch: Sequences B.
-        kv_heads: Heads of keys and values.
+        kv_heads, head_dim: Heads of keys and values, and channels of each.
         length: Positions T.
-        head_dim: Channels of a head.
-        dtype: Of keys and values.
-        device: Of keys and values.
+        dtype, device: Of keys and values.
 
     Attributes:
         keys, values: (layers, B, kv_heads, T, head_dim).

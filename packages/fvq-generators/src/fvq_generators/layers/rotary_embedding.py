@@ -22,26 +22,18 @@ def cos_sin(angles: Tensor) -> Tensor:
 
 
 def sequence_rotations(length: int, head_dim: int, base: float = 10000.0) -> Tensor:
-    """The table of a 1-D sequence: (length, head_dim / 2, 2).
-
-    Raises:
-        UserError: `head_dim` is odd.
-    """
+    """The table of a 1-D sequence, (length, head_dim / 2, 2); `head_dim` is even."""
     if head_dim % 2:
         raise UserError(
-            f'rotary embedding: a head needs an even number of channels, got {head_dim}; change dim or heads.'
+            f'rotary embedding: a head has an even number of channels, got {head_dim}; change dim or heads.'
         )
     return cos_sin(torch.outer(torch.arange(length).float(), angular_frequencies(head_dim, base)))
 
 
 def grid_rotations(height: int, width: int, head_dim: int, base: float = 10000.0) -> Tensor:
-    """The table of a grid in reading order: the first half of the pairs turns with the row, the second with the column.
+    """The table of a grid in reading order, (height * width, head_dim / 2, 2); `head_dim` is a multiple of 4.
 
-    Returns:
-        (height * width, head_dim / 2, 2).
-
-    Raises:
-        UserError: `head_dim` is not a multiple of 4.
+    The first half of the pairs turns with the row, the second with the column.
     """
     if head_dim % 4:
         raise UserError(

@@ -15,9 +15,7 @@ class TransformerBlock(nn.Module):
     """`x + attention(norm(x))`, then `x + feed_forward(norm(x))`; stochastic depth on both branches.
 
     Args:
-        dim: Channels D.
-        heads: Query heads.
-        kv_heads: Heads of keys and values.
+        dim, heads, kv_heads: See `Attention`.
         width: Hidden channels of the feed-forward layer.
         norm_eps: Of the norms.
         attention_dropout: Of the attention weights.

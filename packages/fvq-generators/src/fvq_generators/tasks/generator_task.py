@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -112,14 +112,11 @@ class GeneratorTask(Task):
         self.sharded = True
         return self
 
-    @contextmanager
-    def no_sync_if(self, stay: bool) -> Iterator[None]:
+    def no_sync_if(self, stay: bool) -> AbstractContextManager[None]:
         if not self.sharded:
-            with super().no_sync_if(stay):
-                yield
-            return
+            return super().no_sync_if(stay)
         cast(Any, self.generator).set_requires_gradient_sync(not stay)
-        yield
+        return nullcontext()
 
     def gather(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return sharding.gather(state, is_main_process()) if self.sharded else super().gather(state)
@@ -146,11 +143,7 @@ class GeneratorTask(Task):
         return super().load_state_dict(self.scatter(state_dict), strict)
 
     def condition(self, data: Mapping[str, Any], device: torch.device) -> tuple[Tensor | None, ...]:
-        """What the generator's loss takes beside codes: the condition, and for captions mask and weights.
-
-        Raises:
-            UserError: The batch has none of the kind that this generator takes, or classes out of range.
-        """
+        """What the generator's loss takes beside codes: the condition, and for captions mask and weights."""
         name = 'captions' if self.generator.num_classes is None else 'labels'
         if data.get(name) is None:
             raise UserError(f"GeneratorTask: the batch has no '{name}', its keys are {', '.join(data)}.")
@@ -163,11 +156,7 @@ class GeneratorTask(Task):
         return tuple(None if value is None else value.to(device, non_blocking=True) for value in given)
 
     def targets(self, data: Mapping[str, Any], device: torch.device) -> Targets:
-        """The batch's targets on the device.
-
-        Raises:
-            UserError: Codes that this generator's layout cannot hold.
-        """
+        """The batch's targets on the device; raises if this generator's layout cannot hold its codes."""
         indices_BL, soft_BLV = data['codes'], data.get('soft')
         if not indices_BL.is_cuda:
             self.generator.layout.check(indices_BL)
