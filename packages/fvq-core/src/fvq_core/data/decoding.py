@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from PIL import Image
+from PIL.Image import Transpose
 
 from ..errors import UserError
 
@@ -27,15 +28,8 @@ MAX_ASPECT = 1000  # long side to short side; crops scale the short side, and th
 PNG_TEXT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')  # PIL unpacks these and refuses the file if they are large
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, ORIENTATION = 258, 262, 339, 274  # TIFF tags; EXIF uses the last one too
 WHITE_IS_ZERO, UNSIGNED = 0, (1, 4)  # values of two of them; 4 is "undefined", which everyone reads as unsigned
-EXIF_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+EXIF_TRANSPOSES = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM}
+EXIF_TRANSPOSES |= {5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90}
 BYTES_IO_NAME = re.compile(r' *<_io\.BytesIO[^>]*>')  # how PIL names a file that it has not opened itself
 
 
@@ -236,8 +230,7 @@ def tiff_tag(image: Image.Image, tag: int, default: tuple[int, ...]) -> tuple[in
 
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation: 1 is upright, 2 to 8 are mirrored or rotated; 1 if the data are damaged."""
-    exif = b'' if image.format == 'TIFF' else image.info.get('exif', b'')
-    exif = exif.removeprefix(b'Exif\0\0')
+    exif = b'' if image.format == 'TIFF' else image.info.get('exif', b'').removeprefix(b'Exif\0\0')
     order = {b'II*\0': '<', b'MM\0*': '>'}.get(exif[:4])
     if order is None or len(exif) < 10:
         return 1

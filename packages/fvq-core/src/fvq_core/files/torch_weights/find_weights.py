@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .inert import Inert
-from .known_objects import tensor_or_none
+from .known_objects import Inert, tensor_or_none
 from .unreadable import CheckpointError, printable
 
 # Modules that wrap another one and add their name to every key below it.

@@ -13,8 +13,7 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from typing import Any
 
-from .inert import Inert, hashable
-from .known_objects import MAKERS
+from .known_objects import MAKERS, Inert, hashable
 from .unreadable import CheckpointError
 
 # An opcode of one byte may take a hundred bytes of memory. Optimizer states of ten thousand tensors have a million opcodes.

@@ -1,21 +1,41 @@
-"""Objects of a pickle that become plain values and tensors, by their names and arguments."""
+"""Objects of a pickle: those that become plain values and tensors, by name and arguments, and placeholders for others."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .inert import Inert, hashable
-
 # Elements beyond those that are stored; expanded masks and position tables have some.
 MAX_EXPANDED = 2**24
 MAX_DIMENSIONS = 32
+SCALARS = (str, bytes, int, float, bool, type(None))
+
+
+@dataclass(eq=False)
+class Inert:
+    """A class, a function, or an object of one: its dotted name, and its arguments and state in the pickle."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    values: list[Any] = field(default_factory=list)
+
+
+def hashable(key: Any) -> Any:
+    """The key itself if hashing it is cheap and safe, otherwise a placeholder."""
+    if isinstance(key, (*SCALARS, Inert)):
+        return key
+    if isinstance(key, tuple) and all(isinstance(part, SCALARS) for part in key):
+        return key
+    return Inert(type(key).__name__)
 
 
 def tensor_of(flat: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
@@ -54,8 +74,7 @@ def parameter_of(data: Tensor, *_: Any) -> Tensor:
     return data
 
 
-def dict_of(*arguments: Any) -> dict[Any, Any]:
-    pairs = arguments[0] if arguments else ()
+def dict_of(pairs: Any = (), *_: Any) -> dict[Any, Any]:
     pairs = pairs.items() if isinstance(pairs, dict) else pairs
     return {hashable(key): value for key, value in pairs}
 

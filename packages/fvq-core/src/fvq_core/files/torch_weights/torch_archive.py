@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .inert import Inert
 from .inert_pickle import read_pickle
+from .known_objects import Inert
 from .unreadable import CheckpointError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
