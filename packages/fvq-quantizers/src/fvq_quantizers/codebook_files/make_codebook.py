@@ -97,17 +97,10 @@ def make_codebook(
                 torch.from_numpy(vectors_ND[:filled]), codebook_size, iterations, seed, where, 1e-4, bar.update
             )
         del vectors_ND
-    metadata = {
-        **facts,
-        'codebook_size': str(codebook_size),
-        'images': str(images),
-        'vectors': str(filled),
-        'seed': str(seed),
-        'iterations': str(found.iterations),
-        'inertia': repr(found.inertia),
-        'unused': str(int((found.counts_K == 0).sum())),
-        'fvq_version': __version__,
-    }
+    unused = int((found.counts_K == 0).sum())
+    numbers = dict(codebook_size=codebook_size, images=images, vectors=filled, seed=seed)
+    numbers |= dict(iterations=found.iterations, inertia=found.inertia, unused=unused)
+    metadata = {**facts, **{name: str(value) for name, value in numbers.items()}, 'fvq_version': __version__}
     with staged(out, 'Nothing was written.') as staging:
         save_file({KEY: found.centres_KD.cpu().contiguous()}, staging, metadata)
     return metadata

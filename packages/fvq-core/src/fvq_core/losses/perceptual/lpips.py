@@ -126,12 +126,8 @@ class LPIPS(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.target_gradient):
             targets = self.features(target_BCHW)
         inputs = self.features(input_BCHW)
-        return torch.stack(
-            [
-                feature_distance(a_BCHW, b_BCHW, self.channel_weights(lin, a_BCHW))
-                for a_BCHW, b_BCHW, lin in zip(inputs, targets, self.lins, strict=True)
-            ]
-        ).sum(0)
+        slices = zip(inputs, targets, self.lins, strict=True)
+        return torch.stack([feature_distance(a, b, self.channel_weights(lin, a)) for a, b, lin in slices]).sum(0)
 
     def features(self, images_BCHW: Tensor) -> list[Tensor]:
         """Feature maps (B, C, H, W) of each slice of the network, in the convolutions' precision."""
