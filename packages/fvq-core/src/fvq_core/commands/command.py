@@ -65,12 +65,8 @@ def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentP
     # Warnings of third parties on import, which users cannot act on.
     warnings.filterwarnings('ignore', category=DeprecationWarning)
     warnings.filterwarnings('ignore', category=FutureWarning)
-    return Parser(
-        prog=prog,
-        description=description,
-        epilog=f'example:\n{example}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    style = argparse.RawDescriptionHelpFormatter
+    return Parser(prog=prog, description=description, epilog=f'example:\n{example}', formatter_class=style)
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +74,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--weights',
         choices=('ema', 'raw'),
-        help='the moving average, or the weights as trained; default: the average where the checkpoint has one',
+        help='the moving average, or the weights as trained; default: the average if the checkpoint has one',
     )
 
 
@@ -87,15 +83,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--device',
         default='auto',
-        help='auto, cpu, cuda or cuda:N; auto is what the variable FVQ_DEVICE says, else a GPU if there is one',
+        help='auto, cpu, cuda or cuda:N; auto is the variable FVQ_DEVICE, else a GPU if there is one',
     )
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     """`--size` for commands that read a config."""
-    parser.add_argument(
-        '--size', metavar='NAME', help="one of the config's sizes, such as k4096 or k16384 in configs/mini"
-    )
+    parser.add_argument('--size', metavar='NAME', help="one of the config's sizes, such as k4096 in configs/mini")
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:

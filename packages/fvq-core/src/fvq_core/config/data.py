@@ -21,8 +21,7 @@ from .walk import components
 RESOLVED_CONFIG = 'resolved_config.json'  # in a work dir
 # JSON has no infinity and no NaN: `float('inf')` is kept as {"float": "inf"}.
 NON_FINITE = 'float'
-# Keys that mmengine would follow: another scope, modules to import, files to load. Data never has them, at any
-# depth; that a run started from weights is kept under another name.
+# Keys that mmengine would follow: another scope, modules to import, files to load. Data never has them, at any depth.
 REFUSED_KEYS = ('_scope_', '_base_', 'custom_imports', 'load_from')
 STARTED_FROM = 'started_from'
 MAX_DEPTH = 64
@@ -35,9 +34,6 @@ def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config as data: `plain_values`, with registered names for components.
 
     What a config imports is left out, and `load_from` is kept as `started_from`.
-
-    Args:
-        config: `cfg.to_dict()` of an mmengine config, or a part of one.
 
     Raises:
         UserError: A value that JSON cannot hold; its dotted path is named.
@@ -121,10 +117,7 @@ def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
 def build_data(build: Callable[[Any], Built], description: Any, source: str) -> Built:
     """Build what a file describes: registered names of the expected kind and plain values, at every depth.
 
-    Args:
-        build: The `build` of a registry, or a function that ends in one.
-        description: `dict(type=..., **arguments)` from the file.
-        source: The file, for messages.
+    `build` is that of a registry, or a function that ends in one; `source` is the file, for messages.
 
     Raises:
         UserError: Import paths, references, unknown names or arguments, or whatever a constructor raises.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 BRACKETS = {'(': ')', '[': ']'}
@@ -47,16 +48,9 @@ def parse_value(text: str) -> Any:
     if parts not in ([], [text]):
         values = [parse_value(part) for part in parts]
         return text if any(isinstance(value, str) for value in values) else values
-    return parse_scalar(stripped, text)
-
-
-def parse_scalar(stripped: str, text: str) -> Any:
-    """A number, a truth value or None, else the text."""
     for number in (int, float):
-        try:
+        with suppress(ValueError):
             return number(stripped)
-        except ValueError:
-            continue
     return {'true': True, 'false': False}.get(stripped.lower(), None if stripped == 'None' else text)
 
 

@@ -13,15 +13,10 @@ from .schema import LOADER, TOP_LEVEL, builder_keys
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Apply overrides: those of a `type` first, outermost first, so that the others may be arguments of the new type.
-
-    Args:
-        cfg: Changed in place.
-        options: By dotted path.
-    """
-    types = [key for key in options if key.rpartition('.')[2] == 'type']
+    """Apply overrides in place: of a `type` first, outermost first, so that the others may be arguments of the new type."""
+    types = sorted((key for key in options if key.rpartition('.')[2] == 'type'), key=lambda key: key.count('.'))
     others = [key for key in options if key not in types]
-    for key in sorted(types, key=lambda key: key.count('.')):
+    for key in types:
         check_option(cfg, key)
         set_option(cfg, key, options[key])
     for key in others:

@@ -31,12 +31,8 @@ def check_types(component: Any, arguments: Mapping[str, Any], path: str) -> None
     """Raise if a value is not of the type that a class or function declares for it.
 
     Only plain values are judged (numbers, text, lists, dicts), and only by types that say what they may be; the default is
-    always right. mmengine's declarations are not exact enough to go by.
-
-    Args:
-        component: The class or function.
-        arguments: By name; those that it does not take are passed over.
-        path: Of the component in the config, for the message.
+    always right, and arguments that it does not take are passed over. mmengine's declarations are not exact enough to go by.
+    `path` is that of the component in the config, for the message.
     """
     if getattr(component, '__module__', '').partition('.')[0] == 'mmengine':
         return

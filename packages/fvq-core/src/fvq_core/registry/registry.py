@@ -113,8 +113,7 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
         for key in arguments:
             if key not in accepted:
                 raise UserError(f"{name}: unknown argument '{key}'; {nearest_hint(key, accepted)}")
-        required = [key for key, p in accepted.items() if p.default is p.empty and key not in arguments]
-        if required:
+        if required := [key for key, p in accepted.items() if p.default is p.empty and key not in arguments]:
             raise UserError(f'{name}: missing argument(s) {", ".join(required)}; add them to its config.')
     try:
         built = component(**arguments)
@@ -206,7 +205,7 @@ class Registry(_Registry):
             for location in self._locations:
                 import_module(location)
 
-    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:  # as in mmengine, but for the types
         return self.build_func(cfg, *args, **kwargs, registry=self)
 
     def add_location(self, module: str) -> None:
@@ -228,10 +227,10 @@ class Registry(_Registry):
         Raises:
             UserError: Nothing of that name is registered, or it is an import path inside `names_only`.
         """
-        if not isinstance(type_, str):
-            if not callable(type_):
-                raise UserError(f"{self.name}: expected a name or a class as 'type', got {type_!r}; {self.hint('')}")
+        if callable(type_):
             return type_
+        if not isinstance(type_, str):
+            raise UserError(f"{self.name}: expected a name or a class as 'type', got {type_!r}; {self.hint('')}")
         found, refused = self.registered(type_), _names_only.get()
         if found is None and not refused:
             with suppress(RuntimeError):

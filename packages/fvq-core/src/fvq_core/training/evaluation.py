@@ -78,11 +78,7 @@ def task_weights(task: Any, weights: dict[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_config(checkpoint: dict[str, Any], source: str) -> Any:
-    """The config that a checkpoint carries, as data.
-
-    Raises:
-        UserError: It carries none, or one of an earlier version.
-    """
+    """The config that a checkpoint carries, as data; raises if it carries none, or one of an earlier version."""
     remedy = f'name its config, as in tools/export.py {source} OUT --config CONFIG, or train again with tools/train.py'
     return read_config_data((checkpoint.get('meta') or {}).get('config'), source, remedy)
 
@@ -111,11 +107,7 @@ def evaluation_task(cfg: Config, path: str, weights: Literal['ema', 'raw'] | Non
 def evaluate_checkpoint(
     cfg: Config, path: str, weights: Literal['ema', 'raw'] | None = None
 ) -> tuple[dict[str, MetricValue], str]:
-    """The config's metrics for an `iter_N.pth` or a saved tokenizer's folder, and what their stamps call the weights.
-
-    Raises:
-        UserError: See `evaluation_task`; or evaluation data that cannot be used.
-    """
+    """The config's metrics for an `iter_N.pth` or a saved tokenizer's folder, and what their stamps call the weights."""
     task = evaluation_task(cfg, path, weights)
     with user_errors('this config cannot be used'):
         metrics = build_metrics(cfg, task)

@@ -31,8 +31,8 @@ def evaluate(
     Args:
         task: With a `tokenizer` and a `val_step`; see `TokenizerTask`.
         loader: This rank's share of the data set.
-        metrics: Started over before the first batch.
-        logger: Where unreadable images are named.
+        metrics: Reset before the first batch.
+        logger: Names unreadable images.
         after_batch: Called with `batch_idx`, `data_batch`, and `outputs`, what `val_step` made of it.
 
     Raises:

@@ -23,7 +23,6 @@ class ClippedOptimWrapper(OptimWrapper):
     """Runs forward passes in a precision, clips the joint gradient norm before each step, and keeps the norm.
 
     Args:
-        optimizer: The optimizer.
         max_norm: Largest joint norm; 1.0 in LlamaGen and FVQ. None only measures.
         precision: Precision of the forward pass: `'float32'`, or autocast to `'bfloat16'` or `'float16'`. Weights, optimizer
             state, the quantizer's search and its codebook's mapping stay in float32. `'float16'` scales the loss and
@@ -86,9 +85,6 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
         cfg: `type`, its arguments and `optimizer`; `parts` may override them for a part by name, as in
             `parts=dict(discriminator=dict(optimizer=dict(lr=4e-4)))`.
         parts: What the task trains, by name.
-
-    Raises:
-        UserError: `parts` names a part that the task does not have, or the optimizer refuses its arguments or parameters.
     """
     common = copy.deepcopy(dict(cfg))
     check(common.get('optimizer'), Mapping, 'optim_wrapper.optimizer')

@@ -21,10 +21,7 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
     A checkpoint carries no random state and no position in the data order: both follow from seed and iteration. Other
     settings may change, and the run goes on with the new ones.
 
-    Args:
-        path: Path of the checkpoint.
-        checkpoint: Its contents.
-        config: `config_data` of the run that continues it, which has the seed `seed`.
+    `config` is `config_data` of the run that continues it.
 
     Raises:
         UserError: It holds only weights, or is of another task, optimizer or seed; its config is a program or damaged.

@@ -22,7 +22,6 @@ from ..metric import Metric, check_metrics
 from ..ops.distributed import choose_device
 from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS
 from .optim_wrapper import build_optim_wrappers, check_step
-from .replaced_hooks import check_hook
 from .schedules.build_schedulers import build_schedulers
 from .start_weights import StartWeights, find_start_weights
 from .tasks.task import Task
@@ -32,38 +31,33 @@ from .train_loop import check_length
 STANDARD_HOOKS: dict[str, Any] = dict(
     param_scheduler=dict(type='ParamSchedulerHook'), checkpoint=dict(type='CheckpointHook')
 )
-UNKNOWN_LENGTH = dict(total_iters=10**9, iters_per_epoch=1000)  # before the size of the data set is known
+# Hooks of mmengine that do not work with this Runner, and what replaces them.
+REPLACED_HOOKS = {
+    'CheckpointHook': "write type='CheckpointHook' with interval and max_keep",
+    'EMAHook': "write type='EMAHook' with decay",
+    'LoggerHook': 'TrainingLogHook and ProgressHook log',
+    'RuntimeInfoHook': 'TrainingLogHook logs losses and learning rates',
+    'EarlyStoppingHook': 'a run has the length that its schedule was made for; resume a checkpoint with another max_iters',
+    'NaiveVisualizationHook': 'ReportHook saves reconstructions',
+    'PrepareTTAHook': 'evaluation uses each image once',
+}
 
 
 @dataclass(frozen=True)
 class RunParts:
-    """What `build_run_parts` builds of a config, each part once.
+    """What `build_run_parts` builds of a config, each part once."""
 
-    Attributes:
-        task: With its initial weights, on the CPU.
-        randomness: The config's, with a seed drawn at random if it has none.
-        hooks: In the order in which they are registered.
-        train_loader: Of the training data.
-        val_loader: Of the evaluation data; None if the run evaluates nothing.
-        metrics: Of the evaluation.
-        start: The weights to start from; None without `load_from`, or if the run is to be resumed.
-    """
-
-    task: Task
-    randomness: dict[str, Any]
-    hooks: list[Hook]
+    task: Task  # with its initial weights, on the CPU
+    randomness: dict[str, Any]  # the config's, with a seed drawn at random if it has none
+    hooks: list[Hook]  # in the order in which they are registered
     train_loader: Loader
-    val_loader: Loader | None
+    val_loader: Loader | None  # None if the run evaluates nothing
     metrics: list[Metric]
-    start: StartWeights | None
+    start: StartWeights | None  # None without `load_from`, or if the run is to be resumed
 
 
 def build_run_parts(cfg: Config) -> RunParts:
-    """Build everything that a run needs, and try what is only used later; the process group must have been joined.
-
-    Raises:
-        UserError: What is wrong and how to fix it, in one line.
-    """
+    """Build everything that a run needs, and try what is only used later; the process group must have been joined."""
     with user_errors('this config cannot be used'):
         check_entries(cfg, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
         check_loops(cfg)
@@ -75,7 +69,8 @@ def build_run_parts(cfg: Config) -> RunParts:
         seed = set_random_seed(**randomness)
         task: Task = MODELS.build(cfg.model)  # the first to draw random numbers
         try_optimization(cfg, list(task.parts()))
-        hooks = build_hooks(cfg)
+        default_hooks = {**STANDARD_HOOKS, **(cfg.get('default_hooks') or {})}.values()
+        hooks = [build_hook(hook) for hook in (*default_hooks, *(cfg.get('custom_hooks') or ())) if hook is not None]
         start = None
         if cfg.get('load_from') and not cfg.get('resume'):
             start = find_start_weights(task, cfg.load_from, cfg.get('load_weights'))
@@ -119,22 +114,20 @@ def try_optimization(cfg: Config, parts: Sequence[str]) -> None:
     for wrapper in optimizers.values():
         check_step(wrapper.optimizer)
     if cfg.get('param_scheduler') is not None:
-        length = {**UNKNOWN_LENGTH, 'total_iters': cfg.train_cfg.get('max_iters') or UNKNOWN_LENGTH['total_iters']}
-        built = build_schedulers(cfg.param_scheduler, dict(optimizers.items()), **length)
+        # Any length does as long as the size of the data set is unknown.
+        total_iters = cfg.train_cfg.get('max_iters') or 10**9
+        built = build_schedulers(cfg.param_scheduler, dict(optimizers.items()), total_iters, iters_per_epoch=1000)
         for scheduler in itertools.chain(*built.values()):
             scheduler.step()
 
 
-def build_hooks(cfg: Config) -> list[Hook]:
-    """The hooks of `default_hooks` and `custom_hooks`, with their priorities."""
-    default = {**STANDARD_HOOKS, **(cfg.get('default_hooks') or {})}
-    configs = [*default.values(), *(cfg.get('custom_hooks') or ())]
-    return [build_hook(config) for config in configs if config is not None]
-
-
 def build_hook(config: Mapping[str, Any]) -> Hook:
     """A hook that works with this Runner, with the priority of its config if that has one."""
-    hook = check_hook(HOOKS.build({key: value for key, value in config.items() if key != 'priority'}))
+    hook = HOOKS.build({key: value for key, value in config.items() if key != 'priority'})
+    for kind in type(hook).__mro__:
+        if kind.__module__.startswith('mmengine.hooks.') and kind.__name__ in REPLACED_HOOKS:
+            reason = REPLACED_HOOKS[kind.__name__]
+            raise UserError(f"mmengine's {kind.__name__} does not work with this Runner; {reason}.")
     if 'priority' in config:
         hook.priority = config['priority']
         if isinstance(hook.priority, str) and hook.priority.upper() not in Priority.__members__:

@@ -60,11 +60,7 @@ class Runner(mmengine.runner.Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> Runner:  # pyrefly: ignore[bad-override]
-        """Join the other processes, build and check everything, and only then make the work dir.
-
-        Raises:
-            UserError: See `build_run_parts`.
-        """
+        """Join the other processes, build and check everything with `build_run_parts`, and only then make the work dir."""
         cfg = copy.deepcopy(cfg)
         join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'))
         return cls(cfg, build_run_parts(cfg))
@@ -177,18 +173,16 @@ class Runner(mmengine.runner.Runner):
 
     def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
         difference = check_resumable(path, checkpoint, self.config_data, self.seed)
-        meta = checkpoint['meta']
-        if meta['iter'] > self.max_iters:
-            raise UserError(
-                f'{path} is at iteration {meta["iter"]}, beyond max_iters={self.max_iters}; raise max_iters.'
-            )
+        iteration = checkpoint['meta']['iter']
+        if iteration > self.max_iters:
+            raise UserError(f'{path} is at iteration {iteration}, beyond max_iters={self.max_iters}; raise max_iters.')
         with user_errors(f'{path} cannot be resumed'):
             self._restore(checkpoint, str(path))
         self._has_loaded = True
         if difference:
             self.logger.warning(difference)
-        self.logger.info(f'resumed {path} at iteration {meta["iter"]}')
-        set_aside_later(Path(self.work_dir), meta['iter'], self.logger)
+        self.logger.info(f'resumed {path} at iteration {iteration}')
+        set_aside_later(Path(self.work_dir), iteration, self.logger)
 
     def _restore(self, checkpoint: dict[str, Any], source: str) -> None:
         """Load weights, the states of optimizers and schedulers, and what hooks keep."""

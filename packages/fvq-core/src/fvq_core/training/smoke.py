@@ -52,9 +52,7 @@ def shrink_config(cfg: Config) -> Config:
 def run_smoke(cfg: Config, report: Any = print) -> None:
     """Train what `shrink_config` returned, test it, resume it halfway, load what it exports; all must agree with the run.
 
-    Args:
-        cfg: The config.
-        report: Called with a line for each thing that was proven.
+    `report` is called with a line for each thing that was proven.
 
     Raises:
         SmokeError: Naming what differs.
@@ -88,8 +86,7 @@ def run_smoke(cfg: Config, report: Any = print) -> None:
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         if not identical(expected[part], got[part]):
             raise SmokeError(f'resume: {part} differs from the run that was never stopped.')
-    rows, rows_again = (logged(folder / HISTORY_NAME) for folder in (work_dir, resumed_dir))
-    if rows != rows_again:
+    if logged(work_dir / HISTORY_NAME) != logged(resumed_dir / HISTORY_NAME):
         raise SmokeError('resume: the logged history differs from the run that was never stopped.')
     report(f'resumes: weights, optimizer, schedule and history from iteration {RESUME_AT} on are bit-identical')
 

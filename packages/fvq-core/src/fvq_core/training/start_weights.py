@@ -28,17 +28,11 @@ NO_SETTINGS = ('training', 'checkpointing', 'loaded_facts')  # attributes of pla
 
 @dataclass(frozen=True)
 class StartWeights:
-    """The weights of `load_from`, fitted to a task.
+    """The weights of `load_from`, fitted to a task."""
 
-    Attributes:
-        state: A whole state dict of the task.
-        restarted: Whether the codebook's update starts without the state that it keeps.
-        summary: What was loaded and what was not, in one line.
-    """
-
-    state: dict[str, Tensor]
-    restarted: bool
-    summary: str
+    state: dict[str, Tensor]  # a whole state dict of the task
+    restarted: bool  # whether the codebook's update starts without the state that it keeps
+    summary: str  # what was loaded and what was not, in one line
 
     def load(self, task: Task) -> None:
         task.load_state_dict(self.state)

@@ -38,7 +38,6 @@ class TrainLoop(BaseLoop):
     """Runs `max_iters` iterations over an endless loader. Runs are counted in iterations: `epoch` is always 0.
 
     Args:
-        runner: The Runner.
         dataloader: This rank's endless loader of the training data.
         max_iters: Length of the run; if given, `max_epochs` is ignored.
         max_epochs: Length of the run in passes over the training set.

@@ -12,14 +12,11 @@ from .run_lr import RunLR
 
 @PARAM_SCHEDULERS.register_module()
 class StepDecayLR(RunLR):
-    """`gamma` to the power of the milestones that the run has passed.
+    """`gamma` to the power of the milestones that the run has passed; see `RunLR` for the other arguments.
 
     Args:
-        optimizer: The optimizer or its wrapper.
-        total_iters: Length of the run; the Runner fills in its `max_iters`.
         milestones: Parts of the run, each above 0 and below 1; IBQ's epochs 250 and 300 of 330 are `(250 / 330, 300 / 330)`.
         gamma: Factor at each; 0.1 in IBQ.
-        last_step: For resuming.
     """
 
     def __init__(

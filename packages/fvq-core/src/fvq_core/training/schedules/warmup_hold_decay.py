@@ -55,17 +55,9 @@ def lr_multiplier(
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupHoldDecayLR(RunLR):
-    """`lr_multiplier` on every parameter group's learning rate, per iteration.
+    """`lr_multiplier` on every parameter group's learning rate, per iteration; see there and `RunLR` for the arguments.
 
-    Args:
-        optimizer: The optimizer or its wrapper.
-        total_iters: Length of the run; the Runner fills in its `max_iters`, so a config never repeats it.
-        warmup: See `lr_multiplier`, as for the arguments below. The paper's is 0.1; table 9's row without is 0.
-        warmup_factor: 0.005 in the paper.
-        hold: 0.3 in the paper.
-        end_factor: 0.01 in the paper.
-        decay: `'linear'` in the paper; `'none'` in its rows without annealing.
-        last_step: For resuming.
+    The defaults are the paper's. Its row without warm-up in table 9 has `warmup=0`, those without annealing `decay='none'`.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,19 +20,12 @@ from ...errors import UserError
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What a task reports of a micro-batch after its backward pass.
+    """What a task reports of a micro-batch after its backward pass."""
 
-    Attributes:
-        losses: Detached scalars by name, with `total`, what the main part minimises.
-        images: B, their number.
-        codebook_indices: Codes (B, L) that the batch used; None if there are none.
-        watched: Other scalars that must be finite.
-    """
-
-    losses: Mapping[str, Tensor]
-    images: int
-    codebook_indices: Tensor | None = None
-    watched: Mapping[str, Tensor] = field(default_factory=dict)
+    losses: Mapping[str, Tensor]  # detached scalars by name, with `total`, what the main part minimises
+    images: int  # B, their number
+    codebook_indices: Tensor | None = None  # (B, L), codes that the batch used; None if there are none
+    watched: Mapping[str, Tensor] = field(default_factory=dict)  # other scalars that must be finite
 
 
 class Task(BaseModel):
@@ -47,7 +40,7 @@ class Task(BaseModel):
         channels_last: Keep convolution weights and images in channels-last order, which GPUs are faster with.
     """
 
-    ddp_modules: dict[str, nn.Module]
+    ddp_modules: dict[str, DistributedDataParallel]
     weights_note = ''  # after the checkpoint's name in the stamp of a number, such as ' (moving average)'
     training_only: tuple[str, ...] = ()  # constructor arguments that inference does without
 
@@ -155,10 +148,7 @@ class Task(BaseModel):
         return nn.Module.state_dict(self)
 
     def gather(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole tensors on the CPU from tensors in the form of `local_state`.
-
-        Every process must call it. If weights are split, only rank 0 gets them; the others get an empty dict.
-        """
+        """Whole tensors on the CPU from those of `local_state`; every rank calls it. Of split weights only rank 0 gets any."""
         return {key: value.detach().cpu() for key, value in state.items()}
 
     def scatter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -174,7 +164,6 @@ class Task(BaseModel):
     def no_sync_if(self, local: bool) -> Iterator[None]:
         """If `local`, backward passes inside do not average gradients over ranks; for all micro-batches but the last."""
         with ExitStack() as stack:
-            if local:
-                for module in self.ddp_modules.values():
-                    stack.enter_context(cast(DistributedDataParallel, module).no_sync())
+            for module in self.ddp_modules.values() if local else ():
+                stack.enter_context(module.no_sync())
             yield

@@ -44,8 +44,7 @@ class TokenizerTask(Task):
         reconstruction_loss: Config of a pixel loss of `LOSSES`.
         perceptual_loss: Config of a perceptual loss of `LOSSES`.
         adversarial: Config of an `AdversarialLoss`.
-        compile: See `Task`; compiles encoder, decoder and discriminator.
-        channels_last: See `Task`.
+        compile: See `Task`, as for `channels_last`; compiles encoder, decoder and discriminator.
     """
 
     training_only = ('perceptual_loss', 'adversarial')
