@@ -122,6 +122,9 @@ def test_1d_tokenizers_name_sizes_and_latents_that_do_not_fit(sequences: Path):
         tokenizer.check_layout(CodeLayout(Grid(1, TOKENS), (16, 16)))
     with pytest.raises(UserError, match='gives a sequence; use quant_kernel=0'):
         TOKENIZERS.build({**SEQUENCE, 'quant_kernel': 1})
+    tokenizer.encoder.kind = Grid  # as of an encoder of sequences that does not set it
+    with pytest.raises(UserError, match=r'positions\(\) returned a Sequence; set `kind = Sequence`'):
+        tokenizer.encode(images())
 
 
 def test_a_continuous_autoencoder_trains_with_metrics_of_pixels_and_a_report(continuous: Path):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fvq_core.errors import UserError
+from fvq_core.errors import UserError, nearest_hint
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,8 @@ def test_line_ends_and_control_characters_do_not_reach_the_terminal(quoted: str,
 
 def test_a_file_name_that_is_not_utf8_keeps_its_bytes() -> None:
     assert os.fsencode(str(UserError(os.fsdecode(b'caf\xe9\n.png')))) == b'caf\xe9 .png'
+
+
+def test_a_name_like_none_of_the_valid_ones_gets_the_list() -> None:
+    assert nearest_hint('entropi', ['entropy', 'vq']) == "did you mean 'entropy'?"
+    assert nearest_hint('nope', ['entropy', 'vq']) == 'valid: entropy, vq'

@@ -29,7 +29,7 @@ class Encoder(nn.Module):
         in_channels: C.
         out_channels: E.
         downsample_factor: f; image height and width must be multiples of it.
-        kind: Of its positions, `Grid` or `Sequence`.
+        kind: The class of its positions: `Grid`, or `Sequence`, which an encoder of sequences must set.
     """
 
     kind: ClassVar[type[Positions]] = Grid
@@ -140,7 +140,12 @@ class Autoencoder(SavedModel, nn.Module):
     def features(self, images_BCHW: Tensor) -> Tensor:
         """What the encoder makes of checked images."""
         check_images(type(self).__name__, images_BCHW, self.encoder.in_channels, self._device)
-        self.encoder.positions(*images_BCHW.shape[-2:])  # checks their size
+        positions, kind = self.encoder.positions(*images_BCHW.shape[-2:]), self.encoder.kind
+        if not isinstance(positions, kind):
+            name, given = type(self.encoder).__name__, type(positions).__name__
+            raise UserError(
+                f'{name}: its `kind` is {kind.__name__}, but positions() returned a {given}; set `kind = {given}`.'
+            )
         return self.encoder(images_BCHW.to(self._dtype))
 
     def checked_latent(self, z_BDHW: Tensor) -> Tensor:

@@ -4,5 +4,8 @@ Data sets, losses, runner, hooks, tasks and schedules are imported when their re
 """
 
 from . import autoencoders, tokenizer
+from .registry.discovery import import_submodules
 
 __all__ = ['autoencoders', 'tokenizer']
+
+import_submodules(autoencoders.__name__)

@@ -1,6 +1,7 @@
-"""Generators: models of codes. Importing the package registers every generator."""
+"""Generators: models of codes. Importing the package imports its modules, which registers every generator."""
 
 from fvq_core.registry import DATASETS, HOOKS, IMPORTERS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from fvq_core.registry.discovery import import_submodules
 
 from .llamagen import LlamaGen
 
@@ -10,7 +11,6 @@ __all__ = ['LlamaGen']
 # What only training needs is imported when its registry is first read, as core does with its own.
 for registry, module in (
     (MODELS, 'tasks'),
-    (MODELS, 'image_generator'),
     (HOOKS, 'hooks'),
     (IMPORTERS, 'interop'),
     (DATASETS, 'data'),
@@ -19,3 +19,4 @@ for registry, module in (
 ):
     registry.add_location(f'{__name__}.{module}')
 del registry, module
+import_submodules(__name__, leave_out=('image_progress',), packages=False)

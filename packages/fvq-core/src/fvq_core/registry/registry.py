@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +19,7 @@ from mmengine.registry import Registry as _Registry
 
 from ..errors import BAD_VALUE_ERRORS, UserError, as_user_error, nearest_hint
 from .argument_types import check_types
+from .discovery import import_submodules
 
 if TYPE_CHECKING:
     from torch import nn
@@ -203,13 +203,13 @@ class Registry(_Registry):
         if not self._imported:
             self._imported = True
             for location in self._locations:
-                import_module(location)
+                import_submodules(location)
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:  # as in mmengine, but for the types
         return self.build_func(cfg, *args, **kwargs, registry=self)
 
     def add_location(self, module: str) -> None:
-        """Import a module when this registry is first read, as a package does with what training alone needs."""
+        """Import a module, or every module of a package, when this registry is first read: for what only training needs."""
         self._locations.append(module)
 
     def names(self) -> list[str]:
