@@ -25,7 +25,7 @@ from fvq_eval.metrics.conventions import LPIPSConventions
 from fvq_eval.presets import PRESETS, Crop, Preset, find_preset
 from fvq_eval.presets.feature_input import half_pixel, prepared
 from fvq_eval.presets.jpeg_codec import jpeg
-from fvq_eval.presets.table import lines
+from fvq_eval.presets.table import tables
 from tests.pictures import gradient, picture, same_pixels
 
 SIZES = [(300, 200), (201, 333), (64, 64), (65, 67), (640, 96), (127, 128)]
@@ -195,4 +195,4 @@ def test_lpips_of_each_preset_is_in_the_right_range() -> None:
 
 def test_the_documentations_tables_are_those_of_the_objects() -> None:
     page = (Path(__file__).parents[2] / 'docs' / 'evaluation.md').read_text()
-    assert '\n'.join(lines()) in page
+    assert tables() in page

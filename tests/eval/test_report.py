@@ -19,8 +19,8 @@ from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
 from fvq_eval.commands.list import main as list_rows
 from fvq_eval.commands.report import main
-from fvq_eval.paper.rows import RECONSTRUCTION
-from fvq_eval.paper.tables import GENERATION, TABLE_2, find_row, paper_table_rows, read_table
+from fvq_eval.paper.rows import GENERATION, RECONSTRUCTION, read_table
+from fvq_eval.paper.tables import TABLE_2, find_row, paper_table_rows
 from fvq_eval.reports.columns import Column
 from fvq_eval.runs.measurements import find_measurements
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..files.markdown import markdown_table
 from ..stamp import stamp
 
 LIBRARY = 'fvq'
@@ -81,7 +82,7 @@ def model_card(
         f'# {title}',
         text.summary,
         f'## Load\n\n{text.usage}',
-        f'## Facts\n\n{table(("what", "value"), rows)}',
+        f'## Facts\n\n{markdown_table(("what", "value"), rows)}',
         f'## Metrics\n\n{metrics_table(metrics, metadata.evaluated_on)}',
         f'## Config\n\n```json\n{json.dumps(description, indent=2)}\n```',
     ]
@@ -133,7 +134,7 @@ def metrics_table(metrics: Mapping[str, Any], evaluated_on: str | None) -> str:
         for key, metric in stamped(metrics).items()
     ]
     data = f'Rows with a count of images: evaluated on {line(evaluated_on)}.\n\n' if evaluated_on else ''
-    return data + table(('metric', 'value', 'protocol', 'images', 'codes', 'weights'), rows)
+    return data + markdown_table(('metric', 'value', 'protocol', 'images', 'codes', 'weights'), rows)
 
 
 def stamped(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -144,14 +145,9 @@ def stamped(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (header, ['---'] * len(header), *rows))
-
-
 def line(value: Any) -> str:
-    """Text for a cell or a title: one line, no cell borders."""
-    return ' '.join(str(value).split()).replace('|', '\\|')
+    """Text for a cell or a title, in one line."""
+    return ' '.join(str(value).split())
 
 
 def number(value: Any) -> str:

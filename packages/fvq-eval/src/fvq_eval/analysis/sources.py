@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fvq_core.config.data import build_data
 from fvq_core.data.loader import build_loader
+from fvq_core.data.photos import BundledPhotos
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import device_images, from_uint8
@@ -23,7 +24,7 @@ from fvq_core.training.evaluation import checkpoint_config, load_task
 from ..samples.read_image import read_image
 
 # The images of a tokenizer that was saved without its data.
-PHOTOS = dict(batch_size=16, dataset=dict(type='BundledPhotos', split='eval', crop_size=64, crops=4096))
+PHOTOS = dict(batch_size=16, dataset=dict(type=BundledPhotos, split='eval', crop_size=64, crops=4096))
 
 
 def load_source(

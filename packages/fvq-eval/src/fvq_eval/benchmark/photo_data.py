@@ -8,8 +8,11 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from fvq_core.data.image_folder import ImageFolder
+from fvq_core.data.photos import BundledPhotos
+from fvq_core.data.transforms import ADMRandomCrop, HorizontalFlip
 from fvq_core.errors import UserError
-from fvq_core.registry import component_name
+from fvq_core.registry import DATASETS
 
 from .crop_list import LIST_NAME, fix_crop_list
 from .photo_files import check_apart, digest, photo_sizes
@@ -59,12 +62,12 @@ def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path,
     photos = dict(train=digest(of_train), evaluation=digest([of_evaluation, text]))
     for cfg in configs:
         size = crop_size(cfg.train_dataloader['dataset'])
-        crop = dict(type='ADMRandomCrop', size=size, upsample=True, **FRACTIONS)
+        crop = dict(type=ADMRandomCrop, size=size, upsample=True, **FRACTIONS)
         cfg.train_dataloader['dataset'] = ConfigDict(
-            type='ImageFolder', root=str(train), transforms=[crop, dict(type='HorizontalFlip')]
+            type=ImageFolder, root=str(train), transforms=[crop, dict(type=HorizontalFlip)]
         )
         cfg.val_dataloader['dataset'] = ConfigDict(  # of one seed, so that every run is scored on the same crops
-            type='ImageFolder', root=str(evaluation), list_file=str(crop_list), transforms=[crop], seed=0
+            type=ImageFolder, root=str(evaluation), list_file=str(crop_list), transforms=[crop], seed=0
         )
         cfg.photos = photos
     return text.count('\n')
@@ -72,9 +75,12 @@ def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path,
 
 def labels_are_photos(dataset: Any) -> bool:
     """Whether the labels of an evaluation set's config number its photos; elsewhere they are classes."""
-    named = dataset['type'] if isinstance(dataset['type'], str) else component_name(dataset['type'])
-    bundled = named.rsplit('.', 1)[-1] == 'BundledPhotos'
-    return bundled or Path(dataset.get('list_file') or '').name == LIST_NAME
+    return is_bundled(dataset) or Path(dataset.get('list_file') or '').name == LIST_NAME
+
+
+def is_bundled(dataset: Any) -> bool:
+    """Whether a data set's config is of the bundled photos."""
+    return DATASETS.resolve(dataset['type']) is BundledPhotos
 
 
 def crop_size(dataset: Any) -> int:

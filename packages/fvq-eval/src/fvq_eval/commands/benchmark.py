@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.chosen_rates import chosen_rates
     from ..benchmark.fairness import check_fairness
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
-    from ..benchmark.photo_data import use_photos
+    from ..benchmark.photo_data import is_bundled, use_photos
     from ..benchmark.report import write_report
     from ..benchmark.rows import read_rows, trainable
     from ..benchmark.scheduler import Benchmark, make_slots
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None) -> None:
         notes.append(f'Photos of {args.data}: train/ for training, {crops} fixed crops of the others for evaluation.')
     else:
         notes.append("The configs' own data.")
-        if any('BundledPhotos' in str(cfg.val_dataloader['dataset']['type']) for _, cfg in trainable(rows)):
+        if any(is_bundled(cfg.val_dataloader['dataset']) for _, cfg in trainable(rows)):
             notes.append('Training and evaluation crops are of different parts of the same ten bundled photos.')
     if not metrics:
         notes.append('No perceptual distance: no trained network was given or found on this machine.')

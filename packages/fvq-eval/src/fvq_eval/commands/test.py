@@ -171,8 +171,9 @@ def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) ->
 def use_image_folder(loader: ConfigDict, folder: str) -> None:
     """Make an evaluation loader, changed in place, read a folder of images or tar files, with the config's own crop."""
     from fvq_core.data.image_source import source_config
+    from fvq_core.data.transforms import ADMCenterCrop
 
     old = loader.dataset
-    crop = dict(type='ADMCenterCrop', size=old.get('crop_size', 256), upsample=True)
+    crop = dict(type=ADMCenterCrop, size=old.get('crop_size', 256), upsample=True)
     kept = {key: old[key] for key in ('exif_orientation',) if key in old}
     loader.dataset = ConfigDict(**source_config(folder), transforms=old.get('transforms', [crop]), **kept)

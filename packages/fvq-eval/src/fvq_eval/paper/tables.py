@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fvq_core.errors import UserError, nearest_hint
 
-from .rows import COLUMNS, GENERATION, RECONSTRUCTION, PaperColumn, read_table
+from .rows import COLUMNS, GENERATION, RECONSTRUCTION, PaperColumn, paper_rows
 
 # Table 2 shows some rows of table 11.
 TABLE_2 = dict(
@@ -40,23 +40,18 @@ class PaperRow:
 def paper_table_rows() -> dict[str, PaperRow]:
     """Every row of tables 1, 3, 4, 5, 7, 8, 9 and 11 by id, in the paper's order."""
     found = {}
-    for row_id, line in read_table(RECONSTRUCTION).items():
-        epochs = f'{line["epochs"]} epochs' if line['epochs'] else ''
-        parts = (epochs, line['tokens'], f'K {line["codebook_size"]}' * bool(line['codebook_size']), dim(line))
-        setting = ', '.join(part for part in parts if part)
+    for row_id, line in paper_rows().items():
+        if 'model' in line:  # a generator
+            table, system, parts = row_id.removeprefix('t').split('.')[0], line['model'], (line['type'], line['params'])
+        else:
+            table, system = line['table'], line['method']
+            epochs = f'{line["epochs"]} epochs' if line['epochs'] else ''
+            size = f'K {line["codebook_size"]}' if line['codebook_size'] else ''
+            dim = f'D {line["code_dim"]}' if line['code_dim'] not in ('', '0') else ''
+            parts = (epochs, line['tokens'], size, dim)
         printed = {column: line[key] for key, column in COLUMNS.items() if line.get(key)}
-        found[row_id] = PaperRow(row_id, line['table'], line['method'], setting, printed, line['note'])
-    for row_id, line in read_table(GENERATION).items():
-        setting = ', '.join(part for part in (line['type'], line['params']) if part)
-        printed = {column: line[key] for key, column in COLUMNS.items() if line.get(key)}
-        table = row_id.removeprefix('t').split('.')[0]
-        found[row_id] = PaperRow(row_id, table, line['model'], setting, printed, line['note'])
+        found[row_id] = PaperRow(row_id, table, system, ', '.join(filter(None, parts)), printed, line['note'])
     return found
-
-
-def dim(line: Mapping[str, str]) -> str:
-    """Channels of a code, if it has any."""
-    return f'D {line["code_dim"]}' if line['code_dim'] not in ('', '0') else ''
 
 
 def find_row(row_id: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fvq_core.files.markdown import markdown_table
+
 from .blocks import Block, Code, Heading, Picture, Table, Text
 
 
@@ -21,11 +23,6 @@ def block_to_markdown(block: Block) -> str:
         case Code(text):
             return '\n'.join(f'    {line}' for line in text.splitlines())
         case Table(head, rows, text):
-            rule = ['---', *('---' if text else '---:' for _ in head[1:])]
-            return '\n'.join(table_line(cells) for cells in (head, rule, *rows))
+            return markdown_table(head, rows, numbers=not text)
         case Picture(path, caption):
             return f'![{caption}]({path.name})\n\n*{caption}*'
-
-
-def table_line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cell.replace("|", "&#124;") for cell in cells)} |'

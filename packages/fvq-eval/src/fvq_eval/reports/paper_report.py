@@ -14,15 +14,16 @@ from fvq_core.stamp import PARTIAL_MARK, TOO_FEW_MARK
 
 from ..paper.rows import PaperColumn
 from ..paper.tables import PaperRow, paper_table_rows
+from ..presets.protocol_facts import facts_text
 from ..runs.measurements import Found, Measured
 from .blocks import Block, Code, Heading, Picture, Table, Text
 from .columns import OVERRIDES_MARK, Column, find_columns, label_columns, titles
 from .html import to_html
 from .markdown import to_markdown
 from .output_files import make_folder, write_csv
-from .preset_blocks import preset_blocks
 
 NOTHING = '-'
+ROW_CELLS = {'row': 'id', 'table': 'table', 'system': 'system', 'setting': 'setting'}
 PICTURES = ('reconstructions.png', 'curves.png')
 LEGEND = (
     'Each line is a row of the paper and a run of its config. A column holds one metric under one preset on one evaluation '
@@ -52,7 +53,8 @@ def write_paper_report(found: Found, out: str, command: str, only: Sequence[str]
     others = [] if only else [one for one in found.measured if claimed.isdisjoint(one.rows)]
     shown = [one for one in found.measured if one in others or not {row.id for row in rows}.isdisjoint(one.rows)]
     blocks += [*other_blocks(others, labels), *override_blocks(shown), *preset_blocks(shown)]
-    blocks += [*stamp_blocks(shown, labels), *left_out_blocks(found), *picture_blocks(shown, folder)]
+    blocks += [*stamp_blocks(shown, labels), *section('Files left out', ['file', 'why'], found.left_out)]
+    blocks += picture_blocks(shown, folder)
     files = {suffix: folder / f'report.{suffix}' for suffix in ('md', 'csv', 'html')}
     write_csv(files['csv'], csv_lines(rows, others, found.measured))
     files['md'].write_text(to_markdown(blocks))
@@ -126,8 +128,14 @@ def count_text(number: MetricValue) -> str:
 def other_blocks(others: Sequence[Measured], labels: Mapping[Column, str]) -> list[Block]:
     """Runs that claim no row of the paper."""
     lines = [[one.name, one.source, one.data or NOTHING, images(one), summary(one, labels)] for one in others]
-    head = ['run', 'config or samples', 'evaluation set', 'images', 'numbers']
-    return [Heading('Runs that stand for no row'), Table(head, lines, text=True)] if lines else []
+    return section(
+        'Runs that stand for no row', ['run', 'config or samples', 'evaluation set', 'images', 'numbers'], lines
+    )
+
+
+def section(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[Block]:
+    """A table of words under a heading; nothing without lines."""
+    return [Heading(title), Table(head, lines, text=True)] if lines else []
 
 
 def summary(one: Measured, labels: Mapping[Column, str]) -> str:
@@ -143,7 +151,17 @@ def override_blocks(measured: Sequence[Measured]) -> list[Block]:
     """In what runs differ from their config files."""
     lines = [[one.name, one.source, ', '.join(one.overrides)] for one in measured if one.overrides]
     head = [f'run {OVERRIDES_MARK}', 'config', 'settings that differ: not the run that the config describes']
-    return [Heading('Runs with overrides'), Table(head, lines, text=True)] if lines else []
+    return section('Runs with overrides', head, lines)
+
+
+def preset_blocks(measured: Sequence[Measured]) -> list[Block]:
+    """Every field of each preset, once; a preset that was applied in two ways is shown twice, with the runs of each."""
+    runs: dict[str, list[str]] = {}
+    for one in measured:
+        for preset in one.presets:
+            runs.setdefault(facts_text(preset), []).append(one.name)
+    blocks = [block for words in sorted(runs) for block in (Text(f'{", ".join(runs[words])}:'), Code(words))]
+    return [Heading('What each preset is'), *blocks] if blocks else []
 
 
 def stamp_blocks(measured: Sequence[Measured], labels: Mapping[Column, str]) -> list[Block]:
@@ -159,13 +177,7 @@ def stamp_blocks(measured: Sequence[Measured], labels: Mapping[Column, str]) -> 
     ]
     lines.sort(key=lambda line: line[:4])
     head = ['number', 'preset', 'column', 'run', 'value', 'unit', 'images', 'weights', 'evaluation set', 'protocol']
-    return [Heading('What each number is'), Table(head, lines, text=True)] if lines else []
-
-
-def left_out_blocks(found: Found) -> list[Block]:
-    """Files without usable numbers."""
-    lines = [list(pair) for pair in found.left_out]
-    return [Heading('Files left out'), Table(['file', 'why'], lines, text=True)] if lines else []
+    return section('What each number is', head, lines)
 
 
 def picture_blocks(measured: Iterable[Measured], folder: Path) -> list[Block]:
@@ -189,30 +201,24 @@ def csv_lines(
         claims = [one for one in measured if row.id in one.rows]
         found = {(metric, one.data) for one in claims for metric, _ in one.numbers}
         lines += [line(row, one, *pair) for one in claims for pair in one.numbers]
-        lines += [
-            paper_line(row, column)
-            for column in row.printed
-            if not any((metric, column.data) in found for metric in column.metrics)
-        ]
+        for column, printed in row.printed.items():
+            if not any((metric, column.data) in found for metric in column.metrics):
+                only = {'metric': column.metrics[0], 'evaluation_set': column.data, 'paper': printed}
+                lines.append({**row_cells(row), **only})
     return lines + [line(None, one, *pair) for one in others for pair in one.numbers]
 
 
-def paper_line(row: PaperRow, column: PaperColumn) -> dict[str, Any]:
-    """A number of the paper alone."""
-    start = {'row': row.id, 'table': row.table, 'system': row.system, 'setting': row.setting}
-    return {**start, 'metric': column.metrics[0], 'evaluation_set': column.data, 'paper': row.printed[column]}
+def row_cells(row: PaperRow | None) -> dict[str, str]:
+    """The first cells of a line: which row of the paper it is for, if it is for one."""
+    return {key: '' if row is None else getattr(row, at) for key, at in ROW_CELLS.items()}
 
 
 def line(row: PaperRow | None, one: Measured, metric: str, number: MetricValue) -> dict[str, Any]:
     """A measured number beside the paper's of the same metric and evaluation set, if the paper has one."""
-    start = {'row': '', 'table': '', 'system': '', 'setting': ''}
-    paper = ''
-    if row is not None:
-        start = {'row': row.id, 'table': row.table, 'system': row.system, 'setting': row.setting}
-        columns = [each for each in row.printed if metric in each.metrics and each.data == one.data]
-        paper = row.printed[columns[0]] if columns else ''
+    printed = {} if row is None else row.printed
+    paper = next((words for each, words in printed.items() if metric in each.metrics and each.data == one.data), '')
     return {
-        **start,
+        **row_cells(row),
         'metric': metric,
         'evaluation_set': one.data,
         'paper': paper,
