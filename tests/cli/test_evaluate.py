@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
 from fvq_core.registry import FEATURE_EXTRACTORS
 from fvq_core.stamp import stamp
@@ -196,7 +197,7 @@ def test_a_disk_that_fills_while_statistics_are_saved_costs_no_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*arguments: Any, **options: Any) -> None:
-        raise OSError(28, 'No space left on device')
+        raise UserError('statistics.npz could not be written (No space left on device); free some space on the disk.')
 
     monkeypatch.setattr(ImageSetStatistics, 'save', full)
     arguments = ('made.npz', *RANDOM, '--no-cache', '--save-stats', 'statistics.npz', '--out', 'metrics.json')

@@ -54,7 +54,7 @@ def test_photos_replace_the_data_of_every_row_with_the_same_fixed_crops(photos: 
     crops = []
     for cfg in configs:
         dataset = dict(cfg.val_dataloader.dataset)
-        assert dataset.pop('type') == 'ImageFolder'
+        assert dataset.pop('type') is ImageFolder
         folder = ImageFolder(**dataset)
         assert [folder.label(i) for i in range(10)] == [0, 1, 2, 3, 4] * 2
         crops.append([np.asarray(folder[i]['image']) for i in range(10)])

@@ -20,10 +20,9 @@ from PIL import Image
 from fvq_core.data.photos import BundledPhotos
 from fvq_core.errors import UserError
 from fvq_core.registry import TRANSFORMS
+from fvq_eval.generation.reference import load_statistics
 from fvq_eval.samples import BLOCK, Samples, open_samples
 from fvq_eval.samples.crc32_combine import joined_crc
-from fvq_eval.samples.npz_file import NpzFile
-from fvq_eval.samples.npz_images import has_moments
 from fvq_eval.samples.samples import content_hash
 
 from .image_sets import random_pixels, save_folder, save_npz, save_tar
@@ -293,15 +292,16 @@ def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     ('arrays', 'got'),
     [
         (dict(mu=np.zeros(3)), "got no 'sigma'"),
-        (dict(mu=np.zeros(3), sigma=np.eye(4)), 'got (3,) and (4, 4)'),
-        (dict(mu=np.array([0, np.nan]), sigma=np.eye(2)), "finite floats in 'mu'"),
-        (dict(mu_s=np.zeros(3), sigma_s=np.eye(3)), 'got only mu_s, sigma_s'),
+        (dict(mu=np.zeros(3), sigma=np.eye(4)), "'mu' (3,) and its covariance (4, 4) do not fit"),
+        (dict(mu=np.array([0, np.nan]), sigma=np.eye(2)), 'holds NaN or infinity'),
+        (dict(mu_s=np.zeros(3), sigma_s=np.eye(3)), 'got an npz with mu_s, sigma_s'),
+        (dict(mu=np.zeros(3, int), sigma=np.eye(3)), 'is not of floats'),
     ],
 )
 def test_statistics_that_are_none(tmp_path: Path, arrays: dict[str, np.ndarray], got: str) -> None:
     np.savez(tmp_path / 'a.npz', **arrays)
     with pytest.raises(UserError) as error:
-        has_moments(NpzFile(str(tmp_path / 'a.npz')))
+        load_statistics(str(tmp_path / 'a.npz'))
     assert got in str(error.value)
 
 

@@ -16,8 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import BAD_VALUE_ERRORS, UserError
-from ..files.arrays import read_npz
-from ..files.atomic import staged
+from ..files.arrays import read_npz, write_npz
 from ..files.bounded import regular_size
 from .folder_listing import EXTENSIONS, is_hidden
 from .packed_names import PackedNames
@@ -172,11 +171,10 @@ def index_shards(paths: Sequence[str], index_dir: str | None) -> list[ShardIndex
 
 def write_index(index: ShardIndex, path: Path) -> None:
     """Write an index all or nothing, even if several processes do so at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = dict(labels=index.labels, offsets=index.offsets, sizes=index.sizes, others=index.others)
     arrays['examples'] = np.array([os.fsencode(name) for name in index.examples], dtype=np.bytes_)
-    with staged(path, 'The next start scans again.', flush=False) as staging, open(staging, 'wb') as file:
-        np.savez(file, text=index.names.text, ends=index.names.ends, **arrays)
+    names = dict(text=index.names.text, ends=index.names.ends)
+    write_npz(path, {**names, **arrays}, 'The next start scans again.')
 
 
 def read_index(path: Path) -> ShardIndex | None:

@@ -1,4 +1,4 @@
-"""Reading `.npy` and `.npz` files: their headers are checked against the bytes there are, and nothing is unpickled."""
+"""`.npy` and `.npz` files: their headers are checked against the bytes there are, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from ..errors import UserError
+from .atomic import staged
 from .bounded import regular_size, size_of
 
 # A few arrays of zeros may be small on the disk; more than that is meant to fill the memory.
@@ -97,6 +98,18 @@ def read_npz(path: str | Path, wanted: Callable[[str], bool] = lambda name: True
         members = [each for each in archive.infolist() if wanted(each.filename.removesuffix('.npy'))]
         check_ratio(sum(member.file_size for member in members), size_of(path))
         return {each.filename.removesuffix('.npy'): read_member(archive, each) for each in members}
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any], kept: str) -> None:
+    """Write arrays by name through `staged`, without a flush; a missing folder is made.
+
+    Raises:
+        UserError: The file cannot be written; `kept` is what stays valid then.
+    """
+    with staged(path, kept, flush=False) as staging:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(staging, 'wb') as file:
+            np.savez(file, **arrays)
 
 
 def npz_names(path: str | Path) -> list[str]:

@@ -16,6 +16,7 @@ from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import device_images, from_uint8
 from fvq_core.quantizer import to_vectors
+from fvq_core.registry import plain
 from fvq_core.saving.kind import CONFIG_NAME
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import list_checkpoints, read_checkpoint
@@ -24,7 +25,7 @@ from fvq_core.training.evaluation import checkpoint_config, load_task
 from ..samples.read_image import read_image
 
 # The images of a tokenizer that was saved without its data.
-PHOTOS = dict(batch_size=16, dataset=dict(type=BundledPhotos, split='eval', crop_size=64, crops=4096))
+PHOTOS = plain(dict(batch_size=16, dataset=dict(type=BundledPhotos, split='eval', crop_size=64, crops=4096)))
 
 
 def load_source(

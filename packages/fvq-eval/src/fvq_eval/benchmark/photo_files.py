@@ -10,6 +10,7 @@ from typing import Any
 
 from fvq_core.data.folder_listing import list_folder
 from fvq_core.errors import UserError
+from fvq_core.files.hash import file_sha256
 
 LISTED_DUPLICATES = 3  # in a message
 
@@ -36,11 +37,11 @@ def check_apart(train: Path, evaluation: Path, of_train: Mapping[str, int], of_e
     if train == evaluation:
         raise UserError(f'benchmark: training and evaluation photos are both in {train}; give each their own folder.')
     common = set(of_train.values()) & set(of_evaluation.values())
-    trained = {content(train / name): name for name, size in of_train.items() if size in common}
+    trained = {file_sha256(train / name): name for name, size in of_train.items() if size in common}
     doubled = [
         f'{evaluation.name}/{name} is {train.name}/{trained[found]}'
         for name, size in of_evaluation.items()
-        if size in common and (found := content(evaluation / name)) in trained
+        if size in common and (found := file_sha256(evaluation / name)) in trained
     ]
     if doubled:
         more = f' and {len(doubled) - LISTED_DUPLICATES} more' if len(doubled) > LISTED_DUPLICATES else ''
@@ -48,9 +49,3 @@ def check_apart(train: Path, evaluation: Path, of_train: Mapping[str, int], of_e
             f'benchmark: evaluation photos must not be trained on, but {", ".join(doubled[:LISTED_DUPLICATES])}{more}; '
             'remove them from one of the two folders.'
         )
-
-
-def content(path: Path) -> str:
-    """The digest of a file's bytes."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError, nearest_hint
+from fvq_core.files.hash import file_sha256
 from fvq_core.losses.perceptual.weights import MissingWeightsError, load_tensors
 from fvq_core.registry import FEATURE_EXTRACTORS
 from fvq_core.saving.weights import load_weights
@@ -125,8 +125,7 @@ def drop_head(network: nn.Module, name: str) -> None:
 
 def check_hash(path: Path, wanted: str | None) -> str:
     """The sha256 of a file, which must start as wanted."""
-    with path.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    digest = file_sha256(path)
     if wanted is not None and not digest.startswith(wanted.lower()):
         raise UserError(
             f'{path}: its sha256 starts with {digest[:16]}, not with {wanted}; it is broken or another file.'

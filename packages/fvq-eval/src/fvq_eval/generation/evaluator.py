@@ -30,7 +30,15 @@ from ..statistics.image_set import ImageSetStatistics
 from ..statistics.scores import WITHOUT_REFERENCE, compare
 from .extraction import StatisticsExtraction, check_batch_size
 from .notes import evaluation_notes
-from .reference import Reference, check_size, extract_reference, extraction_for, is_statistics, note_of, read_reference
+from .reference import (
+    Reference,
+    check_size,
+    extract_reference,
+    extraction_for,
+    load_statistics,
+    note_of,
+    read_reference,
+)
 from .score_names import check_scores, features_needed, groups, is_wanted, scores_of
 from .scored import ScoredImages
 from .statistics_checkpoint import SAVE_EVERY
@@ -108,12 +116,14 @@ class ImageSetEvaluator:
         Raises:
             UserError: Bad input, by name; what is done is kept for the next start.
         """
-        made, real = self.open(samples), None
+        made, real, loaded = self.open(samples), None, None
         if reference == BUNDLED and self.crop is None:
             raise UserError(f'--reference {BUNDLED}: expected a size, got none; set it with --crop {made.height}.')
-        if reference is not None and not is_statistics(reference):
-            real = self.open(reference)
-            check_size(real.path, (real.height, real.width), (made.height, made.width))
+        if reference is not None:
+            loaded = load_statistics(reference)
+            if loaded is None:
+                real = self.open(reference)
+                check_size(real.path, (real.height, real.width), (made.height, made.width))
         self.check_classes(made, real, reference)
         if save_statistics is not None and len(made) < 2:
             raise UserError(f'{made.path}: expected two or more images to save statistics of, got 1; give more images.')
@@ -121,9 +131,9 @@ class ImageSetEvaluator:
         if reference is not None:
             size = (made.height, made.width)
             against = (
-                read_reference(reference, self.extraction, *size, self.preset)
-                if real is None
-                else extract_reference(real, self.extraction, *size, cut_words(real, self.crop) if self.crop else '')
+                extract_reference(real, self.extraction, *size, cut_words(real, self.crop) if self.crop else '')
+                if loaded is None
+                else read_reference(reference, loaded, self.extraction, *size, self.preset)
             )
             if self.classes and against.images is not None:
                 against.images.labels()
@@ -147,8 +157,8 @@ class ImageSetEvaluator:
         if save_statistics is not None:
             try:
                 statistics.save(save_statistics, note=note_of(made, self.extraction))
-            except OSError as error:  # the numbers are whole all the same
-                scored.unsaved = f'--save-stats {save_statistics} could not be written ({error}); free some space.'
+            except UserError as error:  # the numbers are whole all the same
+                scored.unsaved = f'--save-stats {error}'
         return scored
 
     def open(self, path: str) -> Samples:

@@ -115,8 +115,8 @@ class StatisticsExtraction:
         assert self.cache is not None
         try:
             self.cache.put(hashed, self.preparation, statistics)
-        except OSError as error:
-            self.log(f'{samples.path}: the statistics are not kept ({error}); {remedy(self.folder)}')
+        except UserError as error:
+            self.log(f'{samples.path}: the statistics are not kept; {remedy(self.folder)}. {error}')
 
     def extract(
         self,

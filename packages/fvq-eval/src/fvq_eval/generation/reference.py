@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -10,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
+from fvq_core.files.hash import file_sha256
 from fvq_core.files.json import parse_json
 from fvq_core.stamp import image_count
 
 from ..presets.preset import Preset
 from ..samples import Samples
 from ..samples.npz_file import NpzFile
-from ..samples.npz_images import IMAGES, NpzImages, has_moments
+from ..samples.npz_images import IMAGES, NpzImages
 from ..statistics.comparable import check_comparable
 from ..statistics.image_set import ImageSetStatistics
-from ..statistics.statistics_file import read_note
+from ..statistics.statistics_file import holds_statistics, read_note
 from .extraction import StatisticsExtraction
 
 
@@ -53,12 +53,15 @@ class Reference:
         return ('kid',) if self.listed_only_in_part else ()
 
 
-def is_statistics(path: str) -> bool:
-    """Whether a file holds statistics, not only images."""
-    return path.lower().endswith('.npz') and os.path.isfile(path) and has_moments(NpzFile(path))
+def load_statistics(path: str) -> ImageSetStatistics | None:
+    """The statistics in a file; None if it holds only images."""
+    is_npz = path.lower().endswith('.npz') and os.path.isfile(path)
+    return ImageSetStatistics.load(path) if is_npz and holds_statistics(path) else None
 
 
-def read_reference(path: str, extraction: StatisticsExtraction, height: int, width: int, preset: Preset) -> Reference:
+def read_reference(
+    path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction, height: int, width: int, preset: Preset
+) -> Reference:
     """A file of statistics. Images in it, as in ADM's, are only for scores of neighbours (precision, recall, ...).
 
     Args:
@@ -67,7 +70,6 @@ def read_reference(path: str, extraction: StatisticsExtraction, height: int, wid
     Raises:
         UserError: Another extractor, preset or resolution.
     """
-    loaded = ImageSetStatistics.load(path)
     check_kind(path, loaded, extraction)
     described = describe(read_note(Path(path)))
     size = (described.get('height', height), described.get('width', width))
@@ -80,7 +82,7 @@ def read_reference(path: str, extraction: StatisticsExtraction, height: int, wid
             f"{path}: expected statistics taken under '{extraction.preparation}', got '{stated}'; take them "
             'again with --save-stats under this preset.'
         )
-    sha256 = file_hash(path)
+    sha256 = file_sha256(path)
     words = f'statistics in {os.path.basename(path)} (sha256 {sha256[:12]})'
     if IMAGES not in NpzFile(path).members:
         return Reference(words, sha256, loaded, None, None)
@@ -163,9 +165,3 @@ def describe(note: str | None) -> dict[str, Any]:
     except UserError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def file_hash(path: str) -> str:
-    """sha256 of a file."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from fvq_core.files.arrays import read_npz
+from fvq_core.errors import UserError
+from fvq_core.files.arrays import read_npz, write_npz
 from fvq_core.files.atomic import file_above
-from fvq_core.files.json import read_json, read_json_object
+from fvq_core.files.json import read_json, read_json_object, write_json
 
 from ..statistics.image_set import ImageSetStatistics
 
@@ -75,22 +73,17 @@ class StatisticsCheckpoint:
             return
         try:
             self.write(statistics, digests)
-        except OSError as error:  # a full disk must not end what runs well without it
-            logger.warning(f'progress is not saved in {self.folder} ({error}); {remedy(self.folder)}')
+        except UserError as error:  # a full disk must not end what runs well without it
+            logger.warning(f'progress is not saved; {remedy(self.folder)}. {error}')
         self.saved_at = time.monotonic()
         self.cost = self.saved_at - started
 
     def write(self, statistics: ImageSetStatistics, digests: Sequence[str]) -> None:
         """Write the state, then the index that names it, then remove earlier states."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         before = [*self.folder.glob(f'{self.own}.*.npz'), *self.named()]
-        path, staging = self.folder / f'{self.own}.{len(digests)}.npz', self.folder / f'{self.own}.partial'
-        arrays: dict[str, Any] = state_of(statistics)
-        with open(staging, 'wb') as file:
-            np.savez(file, **arrays)
-        os.replace(staging, path)
-        staging.write_text(json.dumps({'state': path.name, 'digests': list(digests)}))
-        os.replace(staging, self.index)
+        path = self.folder / f'{self.own}.{len(digests)}.npz'
+        write_npz(path, state_of(statistics), 'What was saved before is intact.')
+        write_json(self.index, {'state': path.name, 'digests': list(digests)})
         for old in before:
             if old != path:
                 old.unlink(missing_ok=True)
@@ -103,7 +96,7 @@ class StatisticsCheckpoint:
 
     def delete(self) -> None:
         """Remove what was saved: the set is done."""
-        for path in self.folder.glob(f'{self.name}.*'):
+        for path in self.folder.glob(f'*{self.name}.*'):  # also what killed writers left behind
             path.unlink(missing_ok=True)
 
 

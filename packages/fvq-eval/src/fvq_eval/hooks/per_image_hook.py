@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
-from fvq_core.files.atomic import staged
+from fvq_core.files.arrays import write_npz
 from fvq_core.registry import HOOKS
 
 NAME = 'per_image.npz'
@@ -40,6 +40,5 @@ class PerImageHook(Hook):
         ranks = all_gather_object({**own, 'labels': torch.cat(self.labels).numpy()})
         if not is_main_process():
             return
-        arrays: dict[str, Any] = {key: np.concatenate([rank[key] for rank in ranks]) for key in ranks[0]}
-        with staged(Path(runner.work_dir) / NAME, 'Its old content is intact.') as staging, open(staging, 'wb') as file:
-            np.savez(file, **arrays)
+        arrays = {key: np.concatenate([rank[key] for rank in ranks]) for key in ranks[0]}
+        write_npz(Path(runner.work_dir) / NAME, arrays, 'Its old content is intact.')

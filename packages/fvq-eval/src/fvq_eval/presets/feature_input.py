@@ -12,41 +12,41 @@ from .jpeg_codec import jpeg
 from .preset import Preset
 
 
-class HalfPixelInput(FeatureExtractor):
-    """The 2015 Inception network with the preprocessing of pytorch-fid.
+class ChangedInput(FeatureExtractor):
+    """A network that sees changed pixels.
 
     Args:
-        network: One that takes images of 299 pixels as they are, and scales them to (x - 128) / 128.
+        network: The network.
+        preprocessing: The change, in words.
     """
 
-    def __init__(self, network: FeatureExtractor) -> None:
+    def __init__(self, network: FeatureExtractor, preprocessing: str) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.preprocessing = network, preprocessing
         self.name, self.sizes, self.provenance = network.name, network.sizes, network.provenance
         self.logit_bias_C = network.logit_bias_C
-        self.preprocessing = f'bilinear between pixel centres to {SIDE} x {SIDE}, 2 x / 255 - 1'
         self.freeze()
+
+
+class HalfPixelInput(ChangedInput):
+    """The 2015 Inception network, which takes 299 x 299 images as they are, with the preprocessing of pytorch-fid."""
+
+    def __init__(self, network: FeatureExtractor) -> None:
+        super().__init__(network, f'bilinear between pixel centres to {SIDE} x {SIDE}, 2 x / 255 - 1')
 
     def extract(self, pixels_BCHW: Tensor) -> dict[str, Tensor]:
         return self.network.extract(half_pixel(pixels_BCHW))
 
 
-class CodedInput(FeatureExtractor):
+class CodedInput(ChangedInput):
     """A network that sees images after PIL's JPEG of default quality, for sets of images of 8 bits.
 
     Its fingerprint is the network's: it is the same features of other pixels, which the preset's words tell apart.
-
-    Args:
-        network: Any.
     """
 
     def __init__(self, network: FeatureExtractor) -> None:
-        super().__init__()
-        self.network = network
-        self.name, self.sizes, self.provenance = network.name, network.sizes, network.provenance
-        self.logit_bias_C, self.fingerprint = network.logit_bias_C, network.fingerprint
-        self.preprocessing = f'JPEG of default quality, {network.preprocessing}'
-        self.freeze()
+        super().__init__(network, f'JPEG of default quality, {network.preprocessing}')
+        self.fingerprint = network.fingerprint
 
     def extract(self, pixels_BCHW: Tensor) -> dict[str, Tensor]:
         return self.network.extract(jpeg(pixels_BCHW.to(torch.uint8)).to(pixels_BCHW))

@@ -13,6 +13,7 @@ from ..generation.reference import Reference, read_reference
 from ..generation.score_names import features_needed, groups, scores_of
 from ..presets.feature_input import preparation, prepared
 from ..presets.preset import Preset
+from ..statistics.image_set import ImageSetStatistics
 
 
 def read_references(
@@ -20,12 +21,14 @@ def read_references(
 ) -> dict[str, Reference]:
     """What each preset with a reference of its own compares with, by its name, checked as `tools/evaluate.py` does."""
     found: dict[str, Reference] = {}
-    for preset in presets:
-        if path is not None and preset.reference == 'external':
-            built, side = prepared(network, preset.preprocessing), preset.crop.size
-            kept = features_needed(scores_of(preset.features.metrics))
-            extraction = StatisticsExtraction(built, preparation(network, preset), kept, batch_size, cache)
-            found[preset.name] = read_reference(path, extraction, side, side, preset)
+    if path is None:
+        return found
+    loaded = ImageSetStatistics.load(path)
+    for preset in (each for each in presets if each.reference == 'external'):
+        built, side = prepared(network, preset.preprocessing), preset.crop.size
+        kept = features_needed(scores_of(preset.features.metrics))
+        extraction = StatisticsExtraction(built, preparation(network, preset), kept, batch_size, cache)
+        found[preset.name] = read_reference(path, loaded, extraction, side, side, preset)
     return found
 
 

@@ -15,9 +15,6 @@ from .npz_file import NpzFile
 from .samples import BLOCK, Samples, pixels_digest
 
 IMAGES, LABELS = 'arr_0', 'arr_1'
-# Statistics of features, as ADM's references have them: mean and covariance, of the pool and the spatial layer.
-MOMENTS = ('mu', 'sigma')
-MOMENTS_OF_SPATIAL = ('mu_s', 'sigma_s')
 
 
 class NpzImages(Samples):
@@ -93,35 +90,3 @@ def read_labels(file: NpzFile, count: int) -> np.ndarray:
             f'{member.shape}; save one class for each image, or leave it out.'
         )
     return file.array(LABELS).astype(np.int64)
-
-
-def has_moments(file: NpzFile) -> bool:
-    """Whether an npz holds statistics of features."""
-    found = [name for name in (*MOMENTS, *MOMENTS_OF_SPATIAL) if name in file.members]
-    for names in (MOMENTS, MOMENTS_OF_SPATIAL):
-        if names[0] in found or names[1] in found:
-            check_moments(file, *names)
-    if found and MOMENTS[0] not in found:
-        raise UserError(
-            f'{file.path}: expected mu and sigma, got only {", ".join(found)}; save both layers, or only pool.'
-        )
-    return bool(found)
-
-
-def check_moments(file: NpzFile, mean: str, covariance: str) -> None:
-    """Raise if a mean and a covariance are not of one set of features."""
-    for name in (mean, covariance):
-        if name not in file.members:
-            raise UserError(
-                f"{file.path}: expected '{mean}' and '{covariance}', got no '{name}'; save the statistics again."
-            )
-    size, shape = file.members[mean].shape, file.members[covariance].shape
-    if len(size) != 1 or shape != (*size, *size):
-        raise UserError(
-            f"{file.path}: expected '{mean}' (D,) and '{covariance}' (D, D), got {size} and {shape}; save them again."
-        )
-    for name in (mean, covariance):
-        if file.members[name].dtype.kind != 'f' or not np.isfinite(file.array(name)).all():
-            raise UserError(
-                f"{file.path}: expected finite floats in '{name}', got others; compute the statistics again."
-            )

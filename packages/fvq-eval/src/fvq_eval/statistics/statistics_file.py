@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.files.arrays import npz_names, read_npz
+from fvq_core.files.arrays import npz_names, read_npz, write_npz
 from fvq_core.files.json import parse_json
 
 from .moments import Gaussian
@@ -51,14 +50,7 @@ def write_statistics(
     if bias_C is not None:
         arrays[BIAS] = bias_C.numpy()
     arrays[HEADER] = json.dumps({**header, 'sha256': checksum(header, arrays)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    try:
-        with unfinished.open('wb') as file:
-            np.savez(file, **arrays)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_npz(path, arrays, 'What was there before is intact.')
 
 
 def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, Tensor], dict[str, Any]]:
@@ -71,11 +63,10 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
     if header and header.pop('sha256', None) != checksum(header, arrays):
         raise UserError(f'{path}: expected the statistics that were saved, got edited ones; make them again.')
     gaussians = {}
-    for name, (mean, covariance) in KEYS.items():
-        if mean in arrays and covariance in arrays:
-            count = header.get('counts', {}).get(name)
-            gaussians[name] = checked(path, mean, arrays[mean], arrays[covariance], count)
-    if not gaussians:
+    for name, keys in KEYS.items():
+        if any(key in arrays for key in keys):
+            gaussians[name] = read_gaussian(path, arrays, *keys, header.get('counts', {}).get(name))
+    if 'pool' not in gaussians:
         raise UserError(f'{path}: expected statistics (mu, sigma), got an npz with {", ".join(names)}.')
     rows = {
         key.removeprefix(FEATURES): torch.from_numpy(array) for key, array in arrays.items() if key.startswith(FEATURES)
@@ -129,12 +120,28 @@ def checksum(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str
     return digest.hexdigest()
 
 
-def checked(path: Path, key: str, mean: np.ndarray, covariance: np.ndarray, count: int | None) -> Gaussian:
-    """Mean and covariance as float64."""
+def holds_statistics(path: str | Path) -> bool:
+    """Whether an npz holds statistics, not only images."""
+    names = npz_names(path)
+    return any(key in names for keys in KEYS.values() for key in keys)
+
+
+def read_gaussian(
+    path: Path, arrays: Mapping[str, np.ndarray], key: str, covariance_key: str, count: int | None
+) -> Gaussian:
+    """A mean and its covariance as float64."""
+    for each in (key, covariance_key):
+        if each not in arrays:
+            raise UserError(
+                f"{path}: expected '{key}' and '{covariance_key}', got no '{each}'; save the statistics again."
+            )
+    mean, covariance = arrays[key], arrays[covariance_key]
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise UserError(
             f"{path}: '{key}' {mean.shape} and its covariance {covariance.shape} do not fit; expected (D,) and (D, D)."
         )
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise UserError(f"{path}: '{key}' or its covariance holds NaN or infinity; make the statistics again.")
+    if not all(each.dtype.kind == 'f' and np.isfinite(each).all() for each in (mean, covariance)):
+        raise UserError(
+            f"{path}: '{key}' or its covariance holds NaN or infinity, or is not of floats; make the statistics again."
+        )
     return Gaussian(torch.from_numpy(mean.astype(np.float64)), torch.from_numpy(covariance.astype(np.float64)), count)

@@ -5,7 +5,6 @@ They are torchvision's ImageNet classifiers; their file names end with the first
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import urllib.request
 from http.client import HTTPException
@@ -16,6 +15,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from ...errors import UserError
+from ...files.hash import file_sha256
 from ...files.torch_weights import CheckpointError, read_state_dict
 
 DOWNLOADS = 'https://download.pytorch.org/models'
@@ -39,20 +39,31 @@ def find_backbone(net: str, weights: str | Path | None = None) -> Path:
         MissingWeightsError: It is not on this machine and cannot be downloaded.
         UserError: The download is not the published file.
     """
-    name = BACKBONES[net]
+    return find_published('LPIPS', f'{DOWNLOADS}/{BACKBONES[net]}', weights)
+
+
+def find_published(owner: str, url: str, weights: str | Path | None = None) -> Path:
+    """`find_backbone` for the file at any address; the file's name ends with the first digits of its SHA-256.
+
+    Args:
+        owner: The network that needs it, for messages.
+        url: The address.
+        weights: See `find_backbone`.
+    """
+    name = url.rpartition('/')[2]
     if weights is not None:
         path = Path(weights).expanduser()
         path = path / name if path.is_dir() else path
         if not path.is_file():
-            raise MissingWeightsError(f'LPIPS: {path} does not exist; {name} is at {DOWNLOADS}/{name}.')
+            raise MissingWeightsError(f'{owner}: {path} does not exist; {name} is at {url}.')
         return path
     path = Path(torch.hub.get_dir(), 'checkpoints', name)
     if not path.is_file():
-        download(f'{DOWNLOADS}/{name}', path)
+        download(owner, url, path)
     return path
 
 
-def download(url: str, path: Path) -> None:
+def download(owner: str, url: str, path: Path) -> None:
     """Fetch a file, once for all processes of this machine; only a complete and checked file is left behind."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=CONNECT_TIMEOUT).close()
@@ -63,11 +74,11 @@ def download(url: str, path: Path) -> None:
             torch.hub.download_url_to_file(url, str(path), published_hash(path.name), progress=sys.stderr.isatty())
     except (OSError, HTTPException) as error:
         raise MissingWeightsError(
-            f'LPIPS: {path.name} is not in {path.parent}, and downloading {url} failed ({error}); put the file there, '
+            f'{owner}: {path.name} is not in {path.parent}, and downloading {url} failed ({error}); put the file there, '
             'or under hub/checkpoints in the folder TORCH_HOME, or give its path as `weights`.'
         ) from error
     except RuntimeError as error:  # torch.hub's error for a wrong hash
-        raise UserError(f'LPIPS: the download from {url} is not the published file: {error}; try again.') from error
+        raise UserError(f'{owner}: the download from {url} is not the published file: {error}; try again.') from error
 
 
 def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[str, Tensor], str]:
@@ -80,8 +91,7 @@ def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[s
         UserError: Not the published file, or one without a state dict. The hash is checked before anything is loaded.
     """
     name = BACKBONES[net]
-    with path.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    digest = file_sha256(path)
     published = digest.startswith(published_hash(name))
     if check_hash and not published:
         raise UserError(
