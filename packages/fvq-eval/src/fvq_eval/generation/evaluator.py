@@ -127,16 +127,14 @@ class ImageSetEvaluator:
         self.check_classes(made, real, reference)
         if save_statistics is not None and len(made) < 2:
             raise UserError(f'{made.path}: expected two or more images to save statistics of, got 1; give more images.')
-        against = None
-        if reference is not None:
-            size = (made.height, made.width)
-            against = (
-                extract_reference(real, self.extraction, *size, cut_words(real, self.crop) if self.crop else '')
-                if loaded is None
-                else read_reference(reference, loaded, self.extraction, *size, self.preset)
-            )
-            if self.classes and against.images is not None:
-                against.images.labels()
+        against, size = None, (made.height, made.width)
+        if real is not None:
+            cut = cut_words(real, self.crop) if self.crop else ''
+            against = extract_reference(real, self.extraction, *size, cut)
+        elif reference is not None and loaded is not None:
+            against = read_reference(reference, loaded, self.extraction, *size, self.preset)
+        if self.classes and against is not None and against.images is not None:
+            against.images.labels()
         statistics, hashed = extraction_for(made, self.extraction).run(made)
         if statistics is None or not is_main_process():
             return ScoredImages({}, {}, [])
