@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -45,7 +45,7 @@ def check_fairness(rows: Sequence[Row]) -> None:
     """Raise if rows differ in more than their method."""
     trained = trainable(rows)
     for row, cfg in trained[1:]:
-        pairs = differing(fixed_entries(trained[0][1]), fixed_entries(cfg))
+        pairs = differing(compared_entries(trained[0][1], exempt=False), compared_entries(cfg, exempt=False))
         different = [f'{key} ({first} and {other})' for key, (first, other) in pairs.items()]
         if different:
             raise UserError(
@@ -54,19 +54,14 @@ def check_fairness(rows: Sequence[Row]) -> None:
             )
 
 
-def exemptions(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Names of rows, with their exempt settings that differ from most rows'."""
-    return unusual(rows, exempt_entries)
+def unusual(rows: Sequence[Row], exempt: bool) -> list[tuple[str, str]]:
+    """Names of rows, with their settings that differ from what most rows have; in a draw the first row's counts.
 
-
-def differences(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """The same for settings that must agree, unless --allow-differences was passed."""
-    return unusual(rows, fixed_entries)
-
-
-def unusual(rows: Sequence[Row], entries_of: Callable[[Config], dict[str, Any]]) -> list[tuple[str, str]]:
-    """Each row's settings that differ from what most rows have; in a draw the first row's counts."""
-    trained = {row.name: entries_of(cfg) for row, cfg in trainable(rows)}
+    Args:
+        rows: All of them.
+        exempt: Settings in which rows may differ, else those that must agree unless --allow-differences was passed.
+    """
+    trained = {row.name: compared_entries(cfg, exempt) for row, cfg in trainable(rows)}
     usual = {}
     for key in sorted(set().union(*trained.values())):
         values = [entries.get(key, ABSENT) for entries in trained.values()]
@@ -79,22 +74,13 @@ def unusual(rows: Sequence[Row], entries_of: Callable[[Config], dict[str, Any]])
     ]
 
 
-def fixed_entries(cfg: Config) -> dict[str, Any]:
-    """The entries that must agree, by dotted path; one that is None counts as left out."""
-    return {key: value for key, value in compared_entries(cfg).items() if not PART_OF_THE_METHOD.fullmatch(key)}
-
-
-def exempt_entries(cfg: Config) -> dict[str, Any]:
-    """The entries that may differ, by dotted path."""
-    return {key: value for key, value in compared_entries(cfg).items() if PART_OF_THE_METHOD.fullmatch(key)}
-
-
-def compared_entries(cfg: Config) -> dict[str, Any]:
-    """Everything below `MUST_AGREE` that is not None."""
+def compared_entries(cfg: Config, exempt: bool) -> dict[str, Any]:
+    """The entries that may differ, or those that must agree, by dotted path; one that is None counts as left out."""
     entries: dict[str, Any] = {}
     for path in MUST_AGREE:
         node: Any = cfg._cfg_dict
         for part in path.split('.'):
             node = node.get(part) if isinstance(node, Mapping) else None
         entries.update(leaves(plain(node), path))
-    return {key: value for key, value in entries.items() if value is not None}
+    wanted = {key for key in entries if bool(PART_OF_THE_METHOD.fullmatch(key)) == exempt}
+    return {key: value for key, value in entries.items() if value is not None and key in wanted}

@@ -10,7 +10,7 @@ from ..reports.html import to_html
 from ..reports.markdown import to_markdown
 from .csv_files import write_report_csv, write_runs_csv
 from .curves import plot_all
-from .fairness import differences, exemptions
+from .fairness import unusual
 from .grid import SMALLEST_SIDE, draw_grid
 from .reference import references
 from .rows import Row
@@ -49,8 +49,8 @@ def heading(benchmark: Benchmark, summaries: Sequence[RowSummary], command: str,
 
 def sameness(rows: Sequence[Row]) -> list[Block]:
     """What all rows share, and a list of what they do not."""
-    unequal = pairs_table(['row', 'differs in more than the quantizer'], differences(rows))
-    exempt = pairs_table(['row', 'setting that may differ'], exemptions(rows))
+    unequal = pairs_table(['row', 'differs in more than the quantizer'], unusual(rows, exempt=False))
+    exempt = pairs_table(['row', 'setting that may differ'], unusual(rows, exempt=True))
     text = (
         'Checked to be the same in every row: encoder, decoder, losses, data, steps, optimizer, schedule. Rows differ in '
         'the quantizer and its projector'

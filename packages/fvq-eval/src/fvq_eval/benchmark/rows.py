@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from fvq_core.codes import CodeLayout
 from fvq_core.config.check import check_arguments
 from fvq_core.config.find import find_config
 from fvq_core.config.options import check_option, set_option
@@ -36,7 +36,8 @@ class Row:
         name: What reports call it: the key without what all rows have in common.
         codebook_size: K.
         codes_per_image: L.
-        bits_per_image: What the codes of one evaluation image can tell apart, as a power of 2.
+        bits_per_image: What the codes of one evaluation image can tell apart, as a power of 2: the sum over its slots of
+            log2 of the values that each may take.
     """
 
     key: str
@@ -97,23 +98,23 @@ def rows_of_config(path: str, options: Mapping[str, Any], size: str | None) -> I
         yield Row(key, path, None, str(error))
         return
     for cell in cells:
-        name = str(PurePosixPath(key).parent / '_'.join(cell.values()))
-        yield cell_row(name, path, size, cell, sweep, refused, options)
+        yield cell_row(str(PurePosixPath(key).parent / '_'.join(cell.values())), path, cfg, cell, sweep, refused)
 
 
 def cell_row(
     key: str,
     path: str,
-    size: str | None,
+    whole: Config,
     cell: Mapping[str, str],
     sweep: Mapping[str, Mapping[str, Mapping[str, Any]]],
     refused: Sequence[Mapping[str, str]],
-    options: Mapping[str, Any],
 ) -> Row:
     """One combination of a sweep's values.
 
     Args:
-        size: Size of the config; settings of the cell come last.
+        key: The key of the row.
+        path: The config as it was given.
+        whole: The config without its sweep.
         cell: The value's name for each axis.
         sweep: For each axis, for each value's name, what it sets by dotted path. A dict replaces what is there.
         refused: Combinations that mean nothing: axes with their values, and a `reason`.
@@ -122,23 +123,16 @@ def cell_row(
         if all(cell[axis] == value for axis, value in entry.items() if axis != 'reason'):
             return Row(key, path, None, entry['reason'])
     try:
-        cfg = load_config(path, options, size=size)
-        for name in ('sweep', 'refused'):
-            cfg.pop(name, None)
+        cfg = copy.deepcopy(whole)
         for axis, value in cell.items():
             for dotted, setting in sweep[axis][value].items():
-                set_entry(cfg, dotted, setting)
+                check_option(cfg, dotted)
+                set_option(cfg, dotted, None)
+                set_option(cfg, dotted, setting)
         check_arguments(cfg)
     except UserError as error:
         return Row(key, path, None, str(error))
     return Row(key, path, cfg)
-
-
-def set_entry(cfg: Config, dotted: str, value: Any) -> None:
-    """Set the value at a dotted path, replacing what is there."""
-    check_option(cfg, dotted)
-    set_option(cfg, dotted, None)
-    set_option(cfg, dotted, value)
 
 
 @torch.no_grad()
@@ -149,16 +143,10 @@ def try_model(row: Row, cfg: Config) -> None:
         side = crop_size(cfg.val_dataloader['dataset'])
         row.codebook_size = len(tokenizer.quantizer.codebook())
         layout = tokenizer.layout(side, side)
-        row.codes_per_image, row.bits_per_image = layout.length, bits_per_image(layout)
-    except (
-        Exception
-    ) as error:  # a component in the making may raise anything; the other rows are still worth their time
+        row.codes_per_image = layout.length
+        row.bits_per_image = layout.positions.length * sum(math.log2(size) for size in layout.vocabularies)
+    except Exception as error:  # whatever a component in the making raises, the other rows are worth their time
         row.refusal = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
-
-
-def bits_per_image(layout: CodeLayout) -> float:
-    """The sum over the slots of an image of log2 of the values that each may take."""
-    return layout.positions.length * sum(math.log2(size) for size in layout.vocabularies)
 
 
 def config_key(file: Path) -> str:

@@ -106,15 +106,6 @@ def holds_another(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> boo
     return request is not None and request.get('fingerprint') != fingerprint(run_config(run, extra_metrics))
 
 
-def check_folder(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> None:
-    """Raise if a folder holds a run of another config."""
-    if holds_another(run, extra_metrics):
-        raise UserError(
-            f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
-            'choose another --work-dir, or delete that folder.'
-        )
-
-
 def prepare(run: BenchmarkRun, extra_metrics: list[dict[str, Any]], jobs: int = 1) -> None:
     """Write what the process of the run reads, and how many runs go on at a time, which its speed depends on."""
     cfg = run_config(run, extra_metrics)

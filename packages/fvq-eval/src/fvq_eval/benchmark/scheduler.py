@@ -19,18 +19,7 @@ from fvq_core.ops.distributed import choose_device
 from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable
-from .run import (
-    FINISHED,
-    OTHER,
-    RESULT,
-    BenchmarkRun,
-    check_folder,
-    execute,
-    failure,
-    holds_another,
-    prepare,
-    run_folder,
-)
+from .run import FINISHED, OTHER, RESULT, BenchmarkRun, execute, failure, holds_another, prepare, run_folder
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
 
@@ -131,7 +120,11 @@ def run_all(
             free.put(slot)
 
     for run in runs:
-        check_folder(run, extra_metrics)
+        if holds_another(run, extra_metrics):
+            raise UserError(
+                f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
+                'choose another --work-dir, or delete that folder.'
+            )
     with ThreadPoolExecutor(len(slots)) as pool:
         try:
             for run in runs:

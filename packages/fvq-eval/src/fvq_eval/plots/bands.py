@@ -40,13 +40,9 @@ def band(runs: Sequence[Mapping[float, float]]) -> Band:
 def band_of(columns: Mapping[float, Sequence[float]]) -> Band:
     """The band of any number of values at each x; an x without a value is left out."""
     x = sorted(at for at, values in columns.items() if values)
-    mean, low, high = ([function(columns[at]) for at in x] for function in (average, min, max))
+    mean = [sum(columns[at]) / len(columns[at]) for at in x]
+    low, high = ([extreme(columns[at]) for at in x] for extreme in (min, max))
     return Band(x, mean, low, high, max((len(columns[at]) for at in x), default=0))
-
-
-def average(values: Sequence[float]) -> float:
-    """The arithmetic mean."""
-    return sum(values) / len(values)
 
 
 def lines(names: Sequence[str]) -> dict[str, tuple[Any, Any]]:

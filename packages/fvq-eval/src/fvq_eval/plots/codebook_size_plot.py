@@ -31,9 +31,8 @@ def vq_loss(run: Run) -> dict[float, float]:
 def plot_loss_by_size(found: Sequence[Line], path: Path) -> None:
     """The paper's figure: one pair of axes a projector, one curve a codebook size."""
     columns = min(3, len(found))
-    figure, axes = new_figure(
-        4.4 * columns, 3.4 * math.ceil(len(found) / columns), math.ceil(len(found) / columns), columns
-    )
+    rows = math.ceil(len(found) / columns)
+    figure, axes = new_figure(4.4 * columns, 3.4 * rows, rows, columns)
     sizes = sorted({size for line in found for size in line.runs})
     for axis, line in zip(axes, found, strict=False):
         for size, runs in line.runs.items():

@@ -149,7 +149,8 @@ def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[
     remedy = 'train again with tools/train.py, or score it again with tools/test.py --out'
     resolved = config_data(read_config_data(kept, 'it', remedy))
     data = evaluation_set(resolved)
-    name = config_name(document.get('config') or '')
+    name = document.get('config') or ''
+    name = name[max(name.rfind('configs/'), 0) :]
     try:
         file = config_data(read_config_file(str(find_config(name)), resolved.get('size')).to_dict())
     except UserError:
@@ -165,11 +166,8 @@ def read_value(fields: Any, samples: str | None) -> MetricValue | None:
     """A number of a file, with the scored images in place of weights; None if its fields are not those of a `MetricValue`."""
     if not isinstance(fields, Mapping):
         return None
-    found: dict[str, Any] = {
-        'unit': '',
-        'weights': samples,
-        **{key: fields[key] for key in FIELD_TYPES if key in fields},
-    }
+    found: dict[str, Any] = {'unit': '', 'weights': samples}
+    found |= {key: fields[key] for key in FIELD_TYPES if key in fields}
     whole = {'value', 'protocol', 'samples', 'preset'} <= found.keys()
     valid = whole and all(type(value) in FIELD_TYPES[key] for key, value in found.items())
     return MetricValue(**found) if valid and math.isfinite(found['value']) else None
@@ -180,12 +178,6 @@ def read_presets(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     several = document.get('presets')
     found = [*(several.values() if isinstance(several, Mapping) else ()), document.get('preset')]
     return tuple(each for each in found if isinstance(each, Mapping) and 'name' in each)
-
-
-def config_name(path: str) -> str:
-    """The path of a config from `configs/` on."""
-    marker = path.rfind('configs/')
-    return path[marker:] if marker >= 0 else path
 
 
 def evaluation_set(resolved: Mapping[str, Any]) -> str:

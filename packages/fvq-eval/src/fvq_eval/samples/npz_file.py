@@ -9,14 +9,13 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
 
 from fvq_core.errors import UserError
-from fvq_core.files.arrays import DAMAGED, check_ratio, data_bytes, read_header
+from fvq_core.files.arrays import check_ratio, data_bytes, open_npz, read_header
 from fvq_core.files.bounded import regular_size
 
 from .crc32_combine import joined_crc
@@ -57,40 +56,14 @@ class NpzFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        regular_size(path, 'name an .npz file')
-        try:
-            with zipfile.ZipFile(path) as archive:
-                found = [self.member(archive, info) for info in archive.infolist() if info.filename.endswith('.npy')]
-        except UserError:
-            raise
-        except DAMAGED as error:
-            raise UserError(
-                f'{path}: expected an npz file, got something else or a truncated one ({error}); write it again.'
-            ) from error
+        with open_npz(path) as archive:
+            found = [read_entry(archive, info) for info in archive.infolist() if info.filename.endswith('.npy')]
         self.members = {member.name: member for member in found}
-
-    def member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-        """The entry of an array, from its header."""
-        with archive.open(info) as stream:
-            shape, fortran, dtype = read_header(stream)
-            start = stream.tell()
-        name = info.filename.removesuffix('.npy')
-        if dtype.hasobject:
-            raise UserError(
-                f"{self.path}: expected numbers, got pickled Python objects in '{name}'; they can run code when read, "
-                'so they are refused: save plain arrays of numbers.'
-            )
-        if info.file_size != start + data_bytes(shape, dtype):
-            raise UserError(
-                f"{self.path}: '{name}' holds fewer or more bytes than its shape {shape} says; write it again."
-            )
-        stored = info.compress_type == zipfile.ZIP_STORED
-        return Member(name, shape, dtype, start, info.file_size, stored, info.header_offset, fortran, info.CRC)
 
     def array(self, name: str) -> np.ndarray:
         """A whole array."""
         member = self.members[name]
-        with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
+        with open_npz(self.path) as archive, archive.open(f'{name}.npy') as stream:
             check_ratio(member.size, regular_size(self.path, 'name an .npz file'))
             stream.read(member.start)
             flat = np.frombuffer(stream.read(), member.dtype)
@@ -105,7 +78,7 @@ class NpzFile:
                 yield np.array(mapped[rows.start : rows.stop])
             return
         row = member.dtype.itemsize * int(np.prod(member.shape[1:], dtype=np.int64))
-        with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
+        with open_npz(self.path) as archive, archive.open(f'{name}.npy') as stream:
             at = skip(stream, member.start)
             for rows in ranges:
                 at += skip(stream, member.start + rows.start * row - at)
@@ -116,24 +89,12 @@ class NpzFile:
     def check_crc(self, name: str, crcs: Sequence[int], sizes: Sequence[int]) -> None:
         """Raise if an array is not the one that was written; `crcs` and `sizes`, in bytes, are of all its parts in order."""
         member = self.members[name]
-        with zipfile.ZipFile(self.path) as archive, self.damaged(), archive.open(f'{name}.npy') as stream:
+        with open_npz(self.path) as archive, archive.open(f'{name}.npy') as stream:
             header = zlib.crc32(stream.read(member.start))
         if joined_crc([header, *crcs], [member.start, *sizes]) != member.crc:
             raise UserError(
                 f"{self.path}: expected a whole npz file, got a damaged one (the CRC of '{name}' is wrong); write it again."
             )
-
-    @contextmanager
-    def damaged(self) -> Iterator[None]:
-        """What a broken compressed stream raises becomes one line."""
-        try:
-            yield
-        except UserError:
-            raise
-        except DAMAGED as error:
-            raise UserError(
-                f'{self.path}: expected a whole npz file, got a damaged one ({error}); write it again.'
-            ) from error
 
     def data_offset(self, member: Member) -> int:
         """Where the first number of a stored array lies in the file."""
@@ -141,6 +102,22 @@ class NpzFile:
             file.seek(member.offset)
             name, extra = struct.unpack('<HH', file.read(LOCAL_HEADER)[-4:])
         return member.offset + LOCAL_HEADER + name + extra + member.start
+
+
+def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    """The entry of an array, from its header; a ValueError if it is of objects or its size is not what the header says."""
+    with archive.open(info) as stream:
+        shape, fortran, dtype = read_header(stream)
+        start = stream.tell()
+    name = info.filename.removesuffix('.npy')
+    if dtype.hasobject:
+        raise ValueError(
+            f"expected plain arrays of numbers, got pickled Python objects in '{name}', which can run code"
+        )
+    if info.file_size != start + data_bytes(shape, dtype):
+        raise ValueError(f"'{name}' holds fewer or more bytes than its shape {shape} says")
+    stored = info.compress_type == zipfile.ZIP_STORED
+    return Member(name, shape, dtype, start, info.file_size, stored, info.header_offset, fortran, info.CRC)
 
 
 def skip(stream: IO[bytes], count: int) -> int:

@@ -94,27 +94,6 @@ class Moments:
             self.sum_D += self.count * step_D
         self.shift_D = shift_D.clone()
 
-    def add(self, other: Moments) -> None:
-        """Add the sums of other images; `other` is expressed about this one's shift."""
-        if not other.count:
-            return
-        if self.shift_D is None:
-            self.shift_D = other.shift_D
-        assert self.shift_D is not None
-        other.rebase(self.shift_D)
-        self.count += other.count
-        self.sum_D += other.sum_D.to(self.sum_D)
-        self.products_DD += other.products_DD.to(self.products_DD)
-
-    def tensors(self) -> list[Tensor]:
-        """Count, sum and products, float64: summed over ranks they are those of all images, if all have one shift."""
-        return [self.sum_D.new_tensor([self.count]), self.sum_D, self.products_DD]
-
-    def set_tensors(self, tensors: list[Tensor]) -> None:
-        """The inverse of `tensors`, after a reduction."""
-        count, self.sum_D, self.products_DD = tensors
-        self.count = int(count)
-
     @property
     def mean(self) -> Tensor:
         """(D,) float64."""
@@ -144,6 +123,7 @@ def sum_moments(moments: Mapping[str, Moments], shifts: Sequence[Mapping[str, Te
         shift_D = next((shift[name] for shift in shifts if shift[name] is not None), None)
         if shift_D is not None:
             each.rebase(shift_D)
-    sums = sum_over_ranks([tensor for each in moments.values() for tensor in each.tensors()])
-    for position, each in enumerate(moments.values()):
-        each.set_tensors(sums[3 * position : 3 * position + 3])
+    own = [(each.sum_D.new_tensor([each.count]), each.sum_D, each.products_DD) for each in moments.values()]
+    sums = iter(sum_over_ranks([tensor for part in own for tensor in part]))
+    for each in moments.values():
+        each.count, each.sum_D, each.products_DD = int(next(sums)), next(sums), next(sums)

@@ -64,19 +64,14 @@ def compare(
         check_comparable(reference, samples)
     results: dict[str, MetricValue] = {}
     for metric in conventions.metrics:
-        against_words = f'against {against}' if against and metric not in WITHOUT_REFERENCE else ''
+        compares = metric not in WITHOUT_REFERENCE
         for name, score in SCORES[metric](reference, samples, conventions).items():
-            words = [protocol, against_words, score.details]
-            if metric not in WITHOUT_REFERENCE and reference is not None:
-                words += reference_words(reference, samples)
+            words = [protocol, f'against {against}' if against and compares else '', score.details]
+            words += reference_words(reference, samples) if compares and reference is not None else []
+            stated = '; '.join(filter(None, (*words, samples.provenance)))
+            few = score.too_few or None
             results[name] = MetricValue(
-                score.value,
-                '',
-                '; '.join(part for part in (*words, samples.provenance) if part),
-                samples.count or 0,
-                preset=preset,
-                required=required,
-                too_few=score.too_few or None,
+                score.value, '', stated, samples.count or 0, preset=preset, required=required, too_few=few
             )
     return results
 
@@ -144,21 +139,13 @@ def kid(
         return {}
     real_ND, made_MD = pair
     size = min(conventions.kid_subset_size, len(real_ND), len(made_MD))
-    kernel = (
-        f'kernel (x.y / {real_ND.shape[1]} + {conventions.kid_coef0:g})^{conventions.kid_degree}, unbiased, float64'
-    )
-    drawn = f'{conventions.kid_subsets} subsets of {size}, seed {conventions.kid_seed}, {kernel}'
+    subsets, seed = conventions.kid_subsets, conventions.kid_seed
+    degree, coef0 = conventions.kid_degree, conventions.kid_coef0
+    kernel = f'kernel (x.y / {real_ND.shape[1]} + {coef0:g})^{degree}, unbiased, float64'
+    drawn = f'{subsets} subsets of {size}, seed {seed}, {kernel}'
     few = f'images for subsets of {conventions.kid_subset_size}' if size < conventions.kid_subset_size else ''
-    mean, deviation = kernel_distance(
-        real_ND,
-        made_MD,
-        conventions.kid_subsets,
-        size,
-        conventions.kid_degree,
-        coef0=conventions.kid_coef0,
-        seed=conventions.kid_seed,
-    )
-    everything = kernel_distance_of_all(real_ND, made_MD, conventions.kid_degree, coef0=conventions.kid_coef0)
+    mean, deviation = kernel_distance(real_ND, made_MD, subsets, size, degree, coef0=coef0, seed=seed)
+    everything = kernel_distance_of_all(real_ND, made_MD, degree, coef0=coef0)
     name = key('kid', 'kd', samples)
     found = {name: Score(mean, f'mean over {drawn}', few)}
     if size < max(len(real_ND), len(made_MD)):  # else every subset is the whole set, and nothing varies
@@ -182,28 +169,20 @@ def score_of_samples(
         details = f'{conventions.is_dtype}, logits with bias'
     seed = conventions.is_shuffle_seed
     order = 'in order' if seed is None else f'shuffled with seed {seed}'
-    if splits is not None:
-        used = min(splits, N)
-        details = f'{used} split{"s" * (used > 1)}, {order}, {details}'
+    if size is None:
+        assert splits is not None
+        splits = min(splits, N)
+        smallest, parts = N // splits, f'{splits} split{"s" * (splits > 1)}'
     else:
-        used = None
-        details = f'splits of {size}, {order}, {details}'
-    smallest = smallest_split(N, used, size)
+        smallest, parts = N % size or size, f'splits of {size}'
+    details = f'{parts}, {order}, {details}'
     few = f'images: a split has {smallest}, and needs {LEAST_OF_SPLIT:,}' if smallest < LEAST_OF_SPLIT else ''
-    mean, deviation = inception_score(logits_NC, used, size, seed, getattr(torch, conventions.is_dtype))
+    mean, deviation = inception_score(logits_NC, splits, size, seed, getattr(torch, conventions.is_dtype))
     name = key('inception_score', 'is', samples)
     return {
         name: Score(mean, f'mean over {details}', few),
         f'{name}_std': Score(deviation, f'deviation over {details}', few),
     }
-
-
-def smallest_split(N: int, splits: int | None, size: int | None) -> int:
-    """Images of the smallest split, as `inception_score` makes them."""
-    if size is not None:
-        return N % size or size
-    assert splits is not None
-    return N // splits
 
 
 def neighbours(
