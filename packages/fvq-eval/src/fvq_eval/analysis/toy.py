@@ -60,9 +60,7 @@ class Toy:
 
     def __post_init__(self) -> None:
         if min(self.codes, self.steps) < 1 or self.latents < 2 or self.lr <= 0 or self.spread < 0:
-            raise UserError(
-                f'toy: needs codes and steps from 1, latents from 2, lr above 0, spread from 0; got {self}.'
-            )
+            raise UserError(f'toy: give codes and steps from 1, latents from 2, lr above 0, spread from 0, got {self}.')
 
     def points(self, seed: int) -> tuple[Tensor, Tensor]:
         """x (N, 2) and its targets y (N, 2)."""

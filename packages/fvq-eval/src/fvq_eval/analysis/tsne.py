@@ -63,7 +63,7 @@ def make_map(
         codebook_KD = tokenizer.quantizer.codebook().detach()  # an identity projector gives the parameter itself
     if z_ND.shape[1] != codebook_KD.shape[1]:
         raise UserError(
-            f'{name}: latents have {z_ND.shape[1]} channels and codes {codebook_KD.shape[1]}, so one map cannot hold both.'
+            f'{name}: latents have {z_ND.shape[1]} channels and codes {codebook_KD.shape[1]}, too different for one map.'
         )
     rng = torch.Generator().manual_seed(seed)
     rows_M = torch.randperm(len(codebook_KD), generator=rng)[:codes]
@@ -71,7 +71,7 @@ def make_map(
     points_PD = torch.cat([codebook_KD[rows_M], z_ND[places_S]]).float()
     if not 0 < perplexity < len(points_PD):
         raise UserError(
-            f't-SNE: perplexity must lie above 0 and below the {len(points_PD)} points, got {perplexity:g}.'
+            f't-SNE: perplexity must lie above 0 and below the {len(points_PD)} points, not {perplexity:g}.'
         )
     points_P2 = TSNE(perplexity=perplexity, init='pca', random_state=seed, n_jobs=1).fit_transform(points_PD.numpy())
     codes_M2, latents_S2 = torch.from_numpy(points_P2).split([len(rows_M), len(places_S)])

@@ -26,9 +26,7 @@ def draw_grid(summaries: Sequence[RowSummary], path: Path) -> bool:
     if not shown:
         return False
     lines = [('original', shown[0][1]['images'])]
-    lines += [
-        (f'{row.row.name}\n{row.cells["psnr"].mean:.2f} dB', samples['reconstructions']) for row, samples in shown
-    ]
+    lines += [(f'{row.row.name}\n{row.cells["psnr"].mean:.2f} dB', made['reconstructions']) for row, made in shown]
     count, _, height, width = lines[0][1].shape
     scale = max(1, SMALLEST_SIDE // width)
     cell_width, cell_height = width * scale + GAP, height * scale + GAP

@@ -29,9 +29,7 @@ def photo_folders(root: str) -> tuple[Path, Path]:
     train = folder / 'train'
     evaluation = next((folder / name for name in ('val', 'eval') if (folder / name).is_dir()), None)
     if not train.is_dir() or evaluation is None:
-        raise UserError(
-            f'benchmark: --data {root} must hold the folders train/ and val/ (or eval/), with images inside.'
-        )
+        raise UserError(f'benchmark: --data {root} must hold the folders train/ and val/ (or eval/) of images.')
     return train.resolve(), evaluation.resolve()
 
 
@@ -88,7 +86,5 @@ def crop_size(dataset: Any) -> int:
     sizes = [dataset.get('crop_size'), *(transform.get('size') for transform in dataset.get('transforms', ()))]
     found = next((size for size in sizes if size), None)
     if found is None:
-        raise UserError(
-            f'benchmark: --data needs to know the crop of {dataset.get("type")}; it has no size in its config.'
-        )
+        raise UserError(f'benchmark: --data needs the crop size of {dataset.get("type")}; its config has none.')
     return found

@@ -89,9 +89,7 @@ def pictures(summaries: Sequence[RowSummary], folder: Path) -> list[Block]:
         blocks.append(Picture(path, caption))
     grid = folder / 'reconstructions.png'
     if draw_grid(summaries, grid):
-        caption = (
-            f'The same evaluation images through every row, first seed; enlarged to {SMALLEST_SIDE} pixels or more.'
-        )
+        caption = f'The same evaluation images through every row, first seed, enlarged to {SMALLEST_SIDE} pixels.'
         blocks += [Heading('Reconstructions'), Picture(grid, caption)]
     return blocks
 

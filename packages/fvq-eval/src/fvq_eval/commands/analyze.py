@@ -29,9 +29,7 @@ def main(argv: Sequence[str] | None) -> None:
         runs = commands.add_parser(name, help=text)
         runs.add_argument('work_dirs', nargs='+', help='of tools/train.py, or folders of them; unfinished ones too')
     for name, parsed in commands.choices.items():
-        parsed.add_argument(
-            '--out', default=f'work_dirs/analysis/{name}', help='folder to write to; default %(default)s'
-        )
+        parsed.add_argument('--out', default=f'work_dirs/analysis/{name}', help='folder to write; default %(default)s')
     args = parser.parse_args(argv)
     RUN[args.what](args)
 
@@ -101,9 +99,8 @@ def tsne(args: argparse.Namespace) -> None:
         tokenizer, loader, name = load_source(source, args.weights)
         batches = image_batches(loader, args.images, args.count, tokenizer.downsample_factor)
         maps.append(make_map(name, tokenizer, batches, args.codes, args.latents, args.perplexity, args.seed))
-        print(
-            f'{name}: {maps[-1].used} of {maps[-1].codes} codes used by {maps[-1].tokens} codes of {maps[-1].images} images'
-        )
+        last = maps[-1]
+        print(f'{name}: {last.used} of {last.codes} codes used by {last.tokens} codes of {last.images} images')
     plot_maps(maps, make_folder(args.out) / 'tsne.png')
     print(f'tsne.png is in {args.out}')
 

@@ -26,9 +26,7 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('benchmark.py', __doc__ or '', EXAMPLE)
     parser.add_argument('configs', nargs='+', help='one row each; one with a `sweep` is a row for each of its cells')
-    parser.add_argument(
-        '--data', metavar='PATH', help='a folder with train/ and val/ photos, instead of the bundled ones'
-    )
+    parser.add_argument('--data', metavar='PATH', help='a folder with train/ and val/ photos, not the bundled ones')
     parser.add_argument(
         '--size',
         nargs='+',
@@ -59,16 +57,12 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='ROW',
         help='row that PSNR is compared with; default the fvq of the same folder and codebook size, else the first',
     )
-    parser.add_argument(
-        '--perceptual', default='auto', help='auto (weights on this machine), none, alex, vgg or squeeze'
-    )
+    parser.add_argument('--perceptual', default='auto', help='auto (weights found here), none, alex, vgg or squeeze')
     parser.add_argument('--perceptual-weights', metavar='FILE', help='trained weights of that network')
     parser.add_argument(
         '--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='for every row alike'
     )
-    parser.add_argument(
-        '--allow-differences', action='store_true', help='also compare configs that differ in more than the quantizer'
-    )
+    parser.add_argument('--allow-differences', action='store_true', help='in more than the quantizer')
     parser.add_argument('--report-only', action='store_true', help='train nothing, report what is there')
     args = parser.parse_args(argv)
 
@@ -84,9 +78,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.sentences import FEWEST_CODES
 
     if args.perceptual not in CHOICES:
-        raise UserError(
-            f"benchmark: unknown --perceptual '{args.perceptual}'; {nearest_hint(args.perceptual, CHOICES)}"
-        )
+        raise UserError(f"benchmark: no --perceptual '{args.perceptual}'; {nearest_hint(args.perceptual, CHOICES)}")
     slots, metrics = make_slots(args.jobs, args.threads), perceptual_metrics(args.perceptual, args.perceptual_weights)
     options = {**args.cfg_options, **({} if args.steps is None else {'train_cfg.max_iters': args.steps})}
     rows = read_rows(args.configs, options, args.size)
@@ -101,9 +93,7 @@ def main(argv: Sequence[str] | None) -> None:
             raise UserError('benchmark: --rates-of and several --lr-factors exclude each other; drop one of them.')
         rates = chosen_rates(Path(args.rates_of), [row for row, _ in trainable(rows)], args.seeds[0])
         chosen = rates.best
-        notes.append(
-            f'Learning rates were chosen for each row by {args.rates_of} among the {rates}, not on these photos.'
-        )
+        notes.append(f'Learning rates were chosen for every row by {args.rates_of} among {rates}, not on these photos.')
     if args.data:
         needed = max(
             (math.ceil(FEWEST_CODES * r.codebook_size / r.codes_per_image) for r, _ in trainable(rows)), default=1

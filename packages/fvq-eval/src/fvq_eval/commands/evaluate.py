@@ -23,9 +23,7 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('evaluate.py', __doc__ or '', EXAMPLE)
-    parser.add_argument(
-        'samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), or a tar of images'
-    )
+    parser.add_argument('samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), or a tar')
     parser.add_argument(
         '--reference',
         help='the same kinds, an npz of statistics, or `bundled`: 1,000 crops of the ten bundled photos, of the size that '
@@ -48,14 +46,12 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--metrics', nargs='+', metavar='NAME', help="in place of the preset's, such as fid precision")
     parser.add_argument('--classes', action='store_true', help='the numbers of each class too')
-    parser.add_argument(
-        '--save-stats', metavar='FILE', help="an npz for the samples' statistics, as a reference for others"
-    )
+    parser.add_argument('--save-stats', metavar='FILE', help="an npz for the samples' statistics, to be a reference")
     parser.add_argument('--crop', type=int, metavar='SIZE', help="cut image files to squares by the preset's crop")
     parser.add_argument('--images', type=int, metavar='N', help="of the whole set; default: the preset's, 50000")
     parser.add_argument('--convert-rgb', action='store_true', help='convert greyscale, palette and CMYK files')
     parser.add_argument(
-        '--batch-size', type=int, default=64, help='of one process; changes no digit; default %(default)s'
+        '--batch-size', type=int, default=64, help='of a process; changes no digit; default %(default)s'
     )
     parser.add_argument('--workers', type=int, default=4, help='threads that decode files; default %(default)s')
     add_device(parser)

@@ -26,9 +26,7 @@ LISTED_SETTINGS = 3  # of runs that are not comparable
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('list.py', __doc__ or '', EXAMPLE)
-    parser.add_argument(
-        'only', nargs='*', help='starts of paths below configs/, tables, figures, or ids of rows; all by default'
-    )
+    parser.add_argument('only', nargs='*', help='starts of paths below configs/, tables, figures, rows; default all')
     parser.add_argument('--work-dirs', default='work_dirs', help='where finished runs are looked for')
     args = parser.parse_args(argv)
 

@@ -17,12 +17,8 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('report.py', __doc__ or '', EXAMPLE)
-    parser.add_argument(
-        'work_dirs', nargs='+', help='folders with metrics*.json in or below them, or JSON files that --out wrote'
-    )
-    parser.add_argument(
-        '--rows', nargs='+', default=(), metavar='ID', help='tables (t5) and rows (t11.31); default all'
-    )
+    parser.add_argument('work_dirs', nargs='+', help='folders of metrics*.json at any depth, or JSON files of --out')
+    parser.add_argument('--rows', nargs='+', default=(), metavar='ID', help='tables (t5), rows (t11.31); default all')
     parser.add_argument('--out', default='work_dirs/report', help='folder to write to; default %(default)s')
     args = parser.parse_args(argv)
 

@@ -56,9 +56,7 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='KEY=VALUE',
         help='its arguments, such as weights',
     )
-    parser.add_argument(
-        '--reference', metavar='NPZ', help='statistics for presets that compare with a file, such as adm'
-    )
+    parser.add_argument('--reference', metavar='NPZ', help='statistics for presets that compare with a file, as adm')
     parser.add_argument('--lpips-weights', metavar='PATH', help='file or folder of the networks of LPIPS')
     parser.add_argument('--image-size', type=int, metavar='N', help="side of the crops; default: the presets', 256")
     parser.add_argument('--images', type=int, metavar='N', help='of the whole data set; default 50000, ImageNet val')

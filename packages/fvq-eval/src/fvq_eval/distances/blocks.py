@@ -95,6 +95,4 @@ def squared_radii(x_ND: Tensor, neighbours: int, distances: str = 'float32') -> 
 def need_neighbours(N: int, neighbours: int) -> None:
     """Raise if a set has too few vectors for the neighbours that are asked for."""
     if neighbours >= N:
-        raise UserError(
-            f'neighbourhoods: {N} images have no {neighbours} neighbours each; give more images or a smaller k.'
-        )
+        raise UserError(f'neighbourhoods: {N} images have no {neighbours} neighbours each; add images or lower k.')

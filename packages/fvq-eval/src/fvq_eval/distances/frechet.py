@@ -37,7 +37,7 @@ def frechet_distance(
     """
     if mean_a_D.shape != mean_b_D.shape or covariance_a_DD.shape != covariance_b_DD.shape:
         raise UserError(
-            f'Frechet distance: {len(mean_a_D)} features against {len(mean_b_D)}; extract both with one network.'
+            f'Frechet distance: {len(mean_a_D)} features against {len(mean_b_D)}; use one network for both.'
         )
     if not all(part.isfinite().all() for part in (mean_a_D, covariance_a_DD, mean_b_D, covariance_b_DD)):
         raise UserError('Frechet distance: a mean or covariance is not finite; the features are broken.')

@@ -70,7 +70,7 @@ class Backbone(FeatureExtractor):
             features_BD = self.network(torch.zeros(1, 3, self.side, self.side))
         if features_BD.ndim != 2:
             raise UserError(
-                f'Backbone: {model} gives {tuple(features_BD.shape)}, not one vector an image; choose another.'
+                f'Backbone: {model} gives {tuple(features_BD.shape)}, not a vector an image; choose another.'
             )
         self.sizes = {'pool': features_BD.shape[1]}
 
@@ -101,10 +101,9 @@ def torchvision_network(name: str, pretrained: bool) -> tuple[nn.Module, dict[st
     """The same of torchvision."""
     from torchvision import models  # seconds that only those who need it shall pay
 
-    if name not in models.list_models(module=models):
-        raise UserError(
-            f"Backbone: torchvision has no network '{name}'; {nearest_hint(name, models.list_models(models))}"
-        )
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UserError(f"Backbone: torchvision has no network '{name}'; {nearest_hint(name, known)}")
     best = models.get_model_weights(name)['DEFAULT']
     crop = best.transforms().crop_size
     network = models.get_model(name, weights=best if pretrained else None)
@@ -127,7 +126,5 @@ def check_hash(path: Path, wanted: str | None) -> str:
     """The sha256 of a file, which must start as wanted."""
     digest = file_sha256(path)
     if wanted is not None and not digest.startswith(wanted.lower()):
-        raise UserError(
-            f'{path}: its sha256 starts with {digest[:16]}, not with {wanted}; it is broken or another file.'
-        )
+        raise UserError(f'{path}: its sha256 starts with {digest[:16]}, not with {wanted}; it is not that file.')
     return digest

@@ -105,9 +105,7 @@ def check_pixels(name: str, pixels_BCHW: Tensor) -> None:
     if pixels_BCHW.ndim != 4 or pixels_BCHW.shape[1] != 3:
         raise UserError(f'{name}: expected RGB images (B, 3, H, W), got {tuple(pixels_BCHW.shape)}.')
     if pixels_BCHW.dtype not in (torch.uint8, torch.float32):
-        raise UserError(
-            f'{name}: expected uint8 or float32 pixels in [0, 255], got {pixels_BCHW.dtype}; see fvq_core.images.'
-        )
+        raise UserError(f'{name}: expected uint8 or float32 pixels in [0, 255], got {pixels_BCHW.dtype}; convert them.')
     if pixels_BCHW.dtype == torch.float32 and pixels_BCHW.numel():
         low, high = pixels_BCHW.aminmax()
         if not (low >= 0 and high <= 255):  # false for NaN too

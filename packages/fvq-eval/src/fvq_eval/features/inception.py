@@ -74,9 +74,7 @@ class InceptionV3(FeatureExtractor):
 
     def build(self) -> None:
         """The layers, under the names of the published file."""
-        from torch_fidelity import (
-            feature_extractor_inceptionv3 as tf2015,
-        )  # a second that `import fvq_eval` shall not pay
+        from torch_fidelity import feature_extractor_inceptionv3 as tf2015  # takes a second
 
         conv, a, c = tf2015.BasicConv2d, tf2015.InceptionA, tf2015.InceptionC
         self.Conv2d_1a_3x3 = conv(3, 32, kernel_size=3, stride=2)

@@ -29,9 +29,7 @@ class RandomFeatures(FeatureExtractor):
     def __init__(self, pool: int = 64, spatial: int = 48, logits: int = 20, seed: int = 0) -> None:
         super().__init__()
         if spatial % GRID**2 or spatial > pool * GRID**2:
-            raise ValueError(
-                f'spatial={spatial} is not a multiple of {GRID**2} of at most pool * {GRID**2}; choose one.'
-            )
+            raise ValueError(f'spatial={spatial} is not a multiple of {GRID**2} up to pool * {GRID**2}; choose one.')
         self.name = 'random'
         self.sizes = {'pool': pool, 'spatial': spatial, 'logits': logits}
         self.preprocessing = f'area average to {SIDE} x {SIDE}, (x - 128) / 128'

@@ -50,17 +50,13 @@ class TorchScriptFeatures(FeatureExtractor):
     ) -> None:
         super().__init__()
         if side is not None and (not isinstance(side, int) or side < 1):
-            raise UserError(
-                f'TorchScriptFeatures: expected side as a whole number of pixels, got {side!r}; give such as 224.'
-            )
+            raise UserError(f'TorchScriptFeatures: expected side in whole pixels, got {side!r}; give such as 224.')
         path = Path(path).expanduser()
         if not path.is_file():
             raise MissingWeightsError(f'TorchScriptFeatures: {path} does not exist.')
         self.name = name or path.stem
         if self.name == 'inception-2015':
-            raise UserError(
-                "TorchScriptFeatures: 'inception-2015' stands for InceptionV3's weights; choose another name."
-            )
+            raise UserError("TorchScriptFeatures: 'inception-2015' stands for InceptionV3's weights; rename it.")
         digest = check_hash(path, sha256)
         try:
             self.network = torch.jit.load(path, map_location='cpu')

@@ -58,9 +58,7 @@ class StatisticsCheckpoint:
             state = read_npz(path)
             check_state(statistics, state)
         except (ValueError, KeyError, TypeError) as error:
-            logger.warning(
-                f'{self.index}: what is saved of an unfinished evaluation is damaged ({error}); it starts again'
-            )
+            logger.warning(f'{self.index}: what an unfinished evaluation saved is damaged ({error}); it starts again')
             return 0
         set_state(statistics, state)
         return len(done)

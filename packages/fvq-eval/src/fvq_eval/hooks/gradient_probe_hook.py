@@ -130,9 +130,7 @@ class GradientProbeHook(Hook):
 def latent(output: QuantizerOutput) -> Tensor:
     """The latent that was compared with codes."""
     if output.z_BDHW is None:
-        raise UserError(
-            'GradientProbeHook: this quantizer compares no latents with codes; set default_hooks.probe=None.'
-        )
+        raise UserError('GradientProbeHook: this quantizer compares no latents to codes; set default_hooks.probe=None.')
     return output.z_BDHW
 
 

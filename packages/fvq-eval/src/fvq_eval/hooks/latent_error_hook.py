@@ -45,9 +45,8 @@ class LatentErrorHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
             self.sums = None
-            self.handle = runner.task.tokenizer.require_quantizer('LatentErrorHook').register_forward_pre_hook(
-                self._look
-            )
+            quantizer = runner.task.tokenizer.require_quantizer('LatentErrorHook')
+            self.handle = quantizer.register_forward_pre_hook(self._look)
 
     @torch.no_grad()
     def _look(self, quantizer: Quantizer, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -96,9 +96,8 @@ def window_line(conventions: SSIMConventions) -> Tensor:
 def window_matrix(size: int, window: Tensor) -> Tensor:
     """The 1-D window at every position inside a line of `size` pixels, (size - w + 1, size)."""
     positions = size - len(window) + 1
-    columns = torch.arange(positions, device=window.device).unsqueeze(1) + torch.arange(
-        len(window), device=window.device
-    )
+    starts, offsets = (torch.arange(count, device=window.device) for count in (positions, len(window)))
+    columns = starts[:, None] + offsets
     return window.new_zeros(positions, size).scatter(1, columns, window.expand(positions, -1))
 
 

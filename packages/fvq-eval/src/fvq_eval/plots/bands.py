@@ -37,7 +37,7 @@ def band(runs: Sequence[Mapping[float, float]]) -> Band:
     return band_of({x: [run[x] for run in runs] for x in common})
 
 
-def band_of(columns: Mapping[float, Sequence[float]]) -> Band:
+def band_of(columns: Mapping[Any, Sequence[float]]) -> Band:
     """The band of any number of values at each x; an x without a value is left out."""
     x = sorted(at for at, values in columns.items() if values)
     mean = [sum(columns[at]) / len(columns[at]) for at in x]

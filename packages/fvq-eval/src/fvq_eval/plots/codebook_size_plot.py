@@ -52,9 +52,7 @@ def plot_final_by_size(found: Sequence[Line], path: Path) -> None:
     for axis, (title, split, keys) in zip(axes, FINAL, strict=True):
         for line in found:
             ends = {size: [final_mean(run, split, keys) for run in runs] for size, runs in line.runs.items()}
-            known: dict[float, list[float]] = {
-                size: [value for value in values if value is not None] for size, values in ends.items()
-            }
+            known = {size: [end for end in values if end is not None] for size, values in ends.items()}
             draw_band(axis, band_of(known), line.name, chosen[line.name], marker='o')
         sizes = sorted({size for line in found for size in line.runs})
         axis.set_xscale('log', base=2)

@@ -71,9 +71,8 @@ def draw_ways(axis: Axes, run: Trajectory) -> None:
         axis.plot(*way.T, color=BLUE, linewidth=0.6, alpha=0.5, label='' if number else 'way of a code')
     axis.scatter(*run.codebook_TK2[-1][moved_K].T, s=8, color=BLUE, linewidths=0)
     axis.scatter(*run.target_N2.T, s=7, color=GREEN, alpha=0.35, linewidths=0)
-    axis.scatter(
-        *run.codebook_TK2[-1][~moved_K].T, s=14, color=RED, marker='x', linewidths=0.8, label='codes that never moved'
-    )
+    still_U2 = run.codebook_TK2[-1][~moved_K]
+    axis.scatter(*still_U2.T, s=14, color=RED, marker='x', linewidths=0.8, label='codes that never moved')
     z_q_TN2 = torch.stack([run.z_q(t)[:FOLLOWED] for t in range(len(run.z_TN2))])
     for number in range(min(FOLLOWED, run.z_TN2.shape[1])):
         named = not number

@@ -39,7 +39,7 @@ def check_output(images: Tensor, reconstructions: Tensor, names: Sequence[str]) 
     """Raise if reconstructions cannot be compared with the images."""
     if reconstructions.shape != images.shape:
         raise UserError(
-            f'the tokenizer made {tuple(reconstructions.shape)} of images {tuple(images.shape)}; it must keep the size.'
+            f'the tokenizer made {tuple(reconstructions.shape)} of {tuple(images.shape)}; it must keep the size.'
         )
     if not reconstructions.is_floating_point():
         raise UserError(f'the tokenizer gave {reconstructions.dtype}; expected floats, nominally in [-1, 1].')

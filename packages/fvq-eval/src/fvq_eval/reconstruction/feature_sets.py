@@ -100,13 +100,11 @@ class FeatureSets:
         """
         samples, own = self.sets[set_key(preset, False)], preset.reference == 'originals'
         left = self.cannot_give(preset)
-        conventions = replace(
-            preset.features, metrics=tuple(metric for metric in preset.features.metrics if metric not in left)
-        )
+        metrics = tuple(metric for metric in preset.features.metrics if metric not in left)
         found = compare(
             self.reference(preset),
             samples,
-            conventions,
+            replace(preset.features, metrics=metrics),
             preset.name,
             preset.protocol(self.preprocessing(preset)),
             preset.reference_words,

@@ -26,9 +26,8 @@ def side_by_side(presets: Sequence[Preset], values: Mapping[str, MetricValue]) -
     rows = [['', *(preset.name for preset in presets)]]
     for metric in metrics:
         base = values.get(f'{first.name}/{metric}')
-        rows.append(
-            [metric, *(cell(values.get(f'{preset.name}/{metric}'), base, preset is first) for preset in presets)]
-        )
+        own = {preset.name: values.get(f'{preset.name}/{metric}') for preset in presets}
+        rows.append([metric, *(cell(value, base, name == first.name) for name, value in own.items())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f'side by side, {counted(presets, values)}, difference against {first.name} in brackets:']
     for row in rows:

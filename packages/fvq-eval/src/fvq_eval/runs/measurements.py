@@ -101,7 +101,7 @@ def find_measurements(paths: Sequence[str | Path]) -> Found:
             found.left_out.append((str(file), str(error)))
     if not seen:
         raise UserError(
-            f'{", ".join(map(str, paths))}: expected {PATTERN} of runs, got none; name work dirs, or such files.'
+            f'{", ".join(map(str, paths))}: expected {PATTERN} of runs, got none; name work dirs, or files.'
         )
     return found
 

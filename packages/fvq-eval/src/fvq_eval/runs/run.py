@@ -55,9 +55,8 @@ def read_run(work_dir: Path) -> Run:
     """One run, finished or not."""
     path = work_dir / RESOLVED_CONFIG
     remedy = f'tools/train.py {work_dir / "config.py"} --resume --work-dir {work_dir} writes it again'
-    config: dict[str, Any] = read_config_data(
-        read_json_value(path, remedy) if path.exists() else None, str(path), remedy
-    ).to_dict()
+    saved = read_json_value(path, remedy) if path.exists() else None
+    config: dict[str, Any] = read_config_data(saved, str(path), remedy).to_dict()
     seed = read_seed(config, path)
     name = without_seed(work_dir.resolve(), seed)
     if (work_dir / 'metrics.json').exists():
@@ -75,9 +74,7 @@ def read_seed(config: Mapping[str, Any], path: Path) -> int:
     randomness = config.get('randomness') or {}
     seed = (randomness.get('seed') or 0) if isinstance(randomness, Mapping) else randomness
     if not isinstance(seed, int):
-        raise UserError(
-            f"{path}: 'randomness' is {str(randomness)[:60]}, expected an object with a whole number as seed."
-        )
+        raise UserError(f"{path}: 'randomness' is {str(randomness)[:60]}, expected an object with an integer seed.")
     return seed
 
 

@@ -40,15 +40,11 @@ def check_mode(image: Image.Image, name: str, convert: bool) -> bool:
     """
     depth = bits(image)
     if depth > 8:
-        raise UserError(
-            f'{name}: expected 8 bits a channel, got {depth}; write it as 8-bit RGB, rounded as your protocol requires.'
-        )
+        raise UserError(f'{name}: expected 8 bits a channel, got {depth}; round it to 8-bit RGB as your protocol does.')
     with naming(name):
         check_range(image)
         if is_transparent(image):
-            raise UserError(
-                f'{name}: expected an opaque image, got one with transparent pixels; put it on a background first.'
-            )
+            raise UserError(f'{name}: expected an opaque image, got transparent pixels; put it on a background first.')
     alpha = has_alpha(image)
     if image.mode == 'RGB' and not alpha:
         return False

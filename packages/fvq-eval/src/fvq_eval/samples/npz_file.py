@@ -111,9 +111,7 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
         start = stream.tell()
     name = info.filename.removesuffix('.npy')
     if dtype.hasobject:
-        raise ValueError(
-            f"expected plain arrays of numbers, got pickled Python objects in '{name}', which can run code"
-        )
+        raise ValueError(f"expected arrays of numbers, got pickled Python objects in '{name}', which could run code")
     if info.file_size != start + data_bytes(shape, dtype):
         raise ValueError(f"'{name}' holds fewer or more bytes than its shape {shape} says")
     stored = info.compress_type == zipfile.ZIP_STORED

@@ -52,9 +52,7 @@ class ImageSetStatistics:
         shifts: Mapping[str, Tensor] | None = None,
     ) -> None:
         if not isinstance(keep_features, bool) and not set(keep_features) <= set(extractor.sizes):
-            raise UserError(
-                f'{extractor.name}: keep_features={keep_features}; this extractor has {list(extractor.sizes)}.'
-            )
+            raise UserError(f'{extractor.name}: keep_features={keep_features}; it has {list(extractor.sizes)}.')
         bias_C, shifts = extractor.logit_bias_C, shifts or {}
         bias_C = None if bias_C is None else bias_C.cpu()
         self.describe(extractor.name, extractor.provenance, extractor.fingerprint, bias_C)
@@ -62,9 +60,8 @@ class ImageSetStatistics:
         self.sizes = dict(extractor.sizes)
         wanted = (ROWS if keep_features else ()) if isinstance(keep_features, bool) else keep_features
         self.kept = [name for name in extractor.sizes if name in wanted]
-        self.moments = {
-            name: Moments(extractor.sizes[name], shifts.get(name)) for name in MOMENTS if name in extractor.sizes
-        }
+        sizes = self.sizes
+        self.moments = {name: Moments(sizes[name], shifts.get(name)) for name in MOMENTS if name in sizes}
         self.rows = {name: [] for name in (extractor.sizes if dist.is_initialized() else self.kept)}
 
     def describe(
@@ -199,9 +196,8 @@ class ImageSetStatistics:
         Raises:
             UserError: Features were not kept, or an image is not in the set.
         """
-        wanted = torch.as_tensor(
-            numbers if isinstance(numbers, Tensor) else sorted(numbers), dtype=torch.int64
-        ).unique()
+        listed = numbers if isinstance(numbers, Tensor) else sorted(numbers)
+        wanted = torch.as_tensor(listed, dtype=torch.int64).unique()
         pool_ND = self.features('pool')
         if pool_ND is None:
             raise UserError('ImageSetStatistics.subset: needs the features of every image; use keep_features=True.')

@@ -68,9 +68,8 @@ def read_statistics(path: Path) -> tuple[dict[str, Gaussian], Tensor, dict[str, 
             gaussians[name] = read_gaussian(path, arrays, *keys, header.get('counts', {}).get(name))
     if 'pool' not in gaussians:
         raise UserError(f'{path}: expected statistics (mu, sigma), got an npz with {", ".join(names)}.')
-    rows = {
-        key.removeprefix(FEATURES): torch.from_numpy(array) for key, array in arrays.items() if key.startswith(FEATURES)
-    }
+    own = [key for key in arrays if key.startswith(FEATURES)]
+    rows = {key.removeprefix(FEATURES): torch.from_numpy(arrays[key]) for key in own}
     if rows and NUMBERS not in arrays:
         raise UserError(f"{path}: expected '{NUMBERS}' of the images beside their features, got none; make it again.")
     numbers = arrays[NUMBERS] if rows else np.zeros(0, np.int64)
@@ -132,16 +131,14 @@ def read_gaussian(
     """A mean and its covariance as float64."""
     for each in (key, covariance_key):
         if each not in arrays:
-            raise UserError(
-                f"{path}: expected '{key}' and '{covariance_key}', got no '{each}'; save the statistics again."
-            )
+            raise UserError(f"{path}: expected '{key}' and '{covariance_key}', got no '{each}'; save them again.")
     mean, covariance = arrays[key], arrays[covariance_key]
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise UserError(
-            f"{path}: '{key}' {mean.shape} and its covariance {covariance.shape} do not fit; expected (D,) and (D, D)."
+            f"{path}: '{key}' {mean.shape} and its covariance {covariance.shape} do not fit; expected (D,), (D, D)."
         )
     if not all(each.dtype.kind == 'f' and np.isfinite(each).all() for each in (mean, covariance)):
         raise UserError(
-            f"{path}: '{key}' or its covariance holds NaN or infinity, or is not of floats; make the statistics again."
+            f"{path}: '{key}' or its covariance holds NaN or infinity, or is not of floats; make them again."
         )
     return Gaussian(torch.from_numpy(mean.astype(np.float64)), torch.from_numpy(covariance.astype(np.float64)), count)
