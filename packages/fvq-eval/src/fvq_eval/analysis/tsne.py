@@ -76,13 +76,5 @@ def make_map(
     points_P2 = TSNE(perplexity=perplexity, init='pca', random_state=seed, n_jobs=1).fit_transform(points_PD.numpy())
     codes_M2, latents_S2 = torch.from_numpy(points_P2).split([len(rows_M), len(places_S)])
     used_K = histogram_K > 0
-    return Map(
-        name,
-        codes_M2,
-        used_K[rows_M],
-        latents_S2,
-        codes=len(codebook_KD),
-        used=int(used_K.sum()),
-        tokens=int(histogram_K.sum()),
-        images=images,
-    )
+    counts = dict(codes=len(codebook_KD), used=int(used_K.sum()), tokens=int(histogram_K.sum()), images=images)
+    return Map(name, codes_M2, used_K[rows_M], latents_S2, **counts)

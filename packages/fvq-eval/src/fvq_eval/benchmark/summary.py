@@ -19,13 +19,7 @@ from .scheduler import Benchmark
 
 @dataclass(frozen=True)
 class Quantity:
-    """A metric, or a fact of a run, that has a column in the tables.
-
-    Attributes:
-        key: Name of the metric, or of the entry in the run's result.
-        title: Heading of the column.
-        digits: Digits after the point.
-    """
+    """A metric, or a fact of a run's result, with its name there, the title of its column, and the digits after the point."""
 
     key: str
     title: str

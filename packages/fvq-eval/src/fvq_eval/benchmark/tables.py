@@ -61,18 +61,11 @@ def unselected_table(summaries: Sequence[RowSummary], seed: int) -> Table | None
 
 def codes_table(summaries: Sequence[RowSummary]) -> Table:
     """How many codes stand behind each usage figure, and how far training went."""
-    lines = [
-        [
-            summary.row.name,
-            str(summary.row.codebook_size),
-            str(summary.tokens),
-            f'{summary.tokens / summary.row.codebook_size:.1f}',
-            f'{summary.cap:.3f}',
-            f'{summary.latents_per_code():.3g}',
-        ]
-        for summary in summaries
-        if summary.runs
-    ]
+    lines = []
+    for summary in (summary for summary in summaries if summary.runs):
+        K, N = summary.row.codebook_size, summary.tokens
+        numbers = [f'{N / K:.1f}', f'{summary.cap:.3f}', f'{summary.latents_per_code():.3g}']
+        lines.append([summary.row.name, str(K), str(N), *numbers])
     return Table(['row', 'K', 'codes counted N', 'N/K', 'cap 1 - exp(-N/K) %', 'latents a code in training'], lines)
 
 

@@ -130,9 +130,9 @@ class ImageSetEvaluator:
         against, size = None, (made.height, made.width)
         if real is not None:
             cut = cut_words(real, self.crop) if self.crop else ''
-            against = extract_reference(real, self.extraction, *size, cut)
+            against = extract_reference(real, self.extraction, size, cut)
         elif reference is not None and loaded is not None:
-            against = read_reference(reference, loaded, self.extraction, *size, self.preset)
+            against = read_reference(reference, loaded, self.extraction, size, self.preset)
         if self.classes and against is not None and against.images is not None:
             against.images.labels()
         statistics, hashed = extraction_for(made, self.extraction).run(made)

@@ -84,7 +84,10 @@ class StatisticsExtraction:
             raise
         statistics.reduce()
         if rank == 0 and self.cache is not None:
-            self.cache_statistics(samples, statistics, hashed)
+            try:
+                self.cache.put(hashed, self.preparation, statistics)
+            except UserError as error:  # a full disk must not cost the numbers
+                self.log(f'{samples.path}: the statistics are not kept; {remedy(self.folder)}. {error}')
         if checkpoint is not None:
             checkpoint.delete()
         return statistics if rank == 0 else None, hashed
@@ -109,14 +112,6 @@ class StatisticsExtraction:
         path = self.cache.path(hashed, self.preparation, self.extractor.fingerprint)
         self.log(f'{samples.path}: statistics of the same images (sha256 {hashed[:12]}) are taken from {path}')
         return found
-
-    def cache_statistics(self, samples: Samples, statistics: ImageSetStatistics, hashed: str) -> None:
-        """Cache finished statistics; a full disk must not cost the numbers."""
-        assert self.cache is not None
-        try:
-            self.cache.put(hashed, self.preparation, statistics)
-        except UserError as error:
-            self.log(f'{samples.path}: the statistics are not kept; {remedy(self.folder)}. {error}')
 
     def extract(
         self,

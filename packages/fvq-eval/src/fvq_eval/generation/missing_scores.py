@@ -35,9 +35,10 @@ def why_missing(
     found: dict[str, list[str]] = {}
     for name in names:
         feature = FEATURES.get(name, 'pool')
+        needed = getattr(conventions, NEIGHBOURS[name]) + 1 if name in NEIGHBOURS else 2
         if feature not in sizes:
             reason = f'the extractor has no {feature} features'
-        elif small := too_small(reference, samples, least(name, conventions)):
+        elif small := too_small(reference, samples, needed):
             reason = f'too few images, {small}'
         elif name in cannot_give:
             reason = 'the reference lists images only for precision and recall'
@@ -55,8 +56,3 @@ def too_small(reference: ImageSetStatistics, samples: ImageSetStatistics, needed
         if count is not None and count < needed:
             return f'{words} {image_count(count)} and {needed} are needed'
     return ''
-
-
-def least(name: str, conventions: FeatureConventions) -> int:
-    """The images that a score needs in samples and reference."""
-    return getattr(conventions, NEIGHBOURS[name]) + 1 if name in NEIGHBOURS else 2

@@ -60,7 +60,7 @@ def load_statistics(path: str) -> ImageSetStatistics | None:
 
 
 def read_reference(
-    path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction, height: int, width: int, preset: Preset
+    path: str, loaded: ImageSetStatistics, extraction: StatisticsExtraction, size: tuple[int, int], preset: Preset
 ) -> Reference:
     """A file of statistics. Images in it, as in ADM's, are only for scores of neighbours (precision, recall, ...).
 
@@ -72,8 +72,7 @@ def read_reference(
     """
     check_kind(path, loaded, extraction)
     described = describe(read_note(Path(path)))
-    size = (described.get('height', height), described.get('width', width))
-    check_size(path, size, (height, width))
+    check_size(path, (described.get('height', size[0]), described.get('width', size[1])), size)
     stated = described.get('preparation', described.get('preset'))  # the latter in a file of the cache
     if stated is None:
         check_unstated(path, loaded, extraction, preset)
@@ -87,21 +86,21 @@ def read_reference(
     if IMAGES not in NpzFile(path).members:
         return Reference(words, sha256, loaded, None, None)
     images = NpzImages(path)
-    check_size(path, (images.height, images.width), (height, width))
+    check_size(path, (images.height, images.width), size)
     of_images, _ = extraction_for(images, extraction).run(images)
     both = loaded if of_images is None else loaded.with_features_of(of_images)
     return Reference(f'{words}, neighbours among its {image_count(len(images))}', sha256, both, images, of_images)
 
 
 def extract_reference(
-    images: Samples, extraction: StatisticsExtraction, height: int, width: int, cut: str = ''
+    images: Samples, extraction: StatisticsExtraction, size: tuple[int, int], cut: str = ''
 ) -> Reference:
     """A set of images.
 
     Args:
         cut: What the images were cut to, in words; '' if neither side is cut.
     """
-    check_size(images.path, (images.height, images.width), (height, width))
+    check_size(images.path, (images.height, images.width), size)
     statistics, hashed = extraction_for(images, extraction).run(images)
     words = f'{image_count(len(images))} of {os.path.basename(os.path.normpath(images.path))} (sha256 {hashed[:12]})'
     return Reference(f'{words}, {cut}' if cut else words, hashed, statistics, images, statistics)

@@ -66,13 +66,8 @@ class ReportHook(Hook):
         if 'usage_window' not in window:
             return {}
         protocol = 'training window: codes of the training batches since the log before'
-        stamp = {
-            'protocol': protocol,
-            'preset': '',
-            'samples': None,
-            'tokens': window['tokens_window'],
-            'weights': f'while training to {weights}',
-        }
+        stamp = {'protocol': protocol, 'preset': '', 'samples': None, 'tokens': window['tokens_window']}
+        stamp['weights'] = f'while training to {weights}'
         return {
             'usage_window': {'value': window['usage_window'], 'unit': '%', **stamp},
             'perplexity_window': {'value': window['perplexity_window'], 'unit': 'codes', **stamp},

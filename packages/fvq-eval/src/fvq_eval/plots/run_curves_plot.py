@@ -121,12 +121,5 @@ def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
             found.setdefault(label, handle)
     longest = max(map(len, found), default=0)
     columns = max(1, min(len(found), 4, int(15 * figure.get_figwidth() / (longest + 6))))
-    figure.legend(
-        found.values(),
-        found.keys(),
-        loc='outside lower center',
-        ncols=columns,
-        frameon=False,
-        fontsize=9,
-        markerscale=1.8,
-    )
+    style = dict(frameon=False, fontsize=9, markerscale=1.8)
+    figure.legend(found.values(), found.keys(), loc='outside lower center', ncols=columns, **style)

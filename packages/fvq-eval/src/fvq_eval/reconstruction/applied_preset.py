@@ -28,7 +28,7 @@ def read_references(
         built, side = prepared(network, preset.preprocessing), preset.crop.size
         kept = features_needed(scores_of(preset.features.metrics))
         extraction = StatisticsExtraction(built, preparation(network, preset), kept, batch_size, cache)
-        found[preset.name] = read_reference(path, loaded, extraction, side, side, preset)
+        found[preset.name] = read_reference(path, loaded, extraction, (side, side), preset)
     return found
 
 

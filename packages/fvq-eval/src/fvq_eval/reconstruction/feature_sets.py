@@ -101,15 +101,8 @@ class FeatureSets:
         samples, own = self.sets[set_key(preset, False)], preset.reference == 'originals'
         left = self.cannot_give(preset)
         metrics = tuple(metric for metric in preset.features.metrics if metric not in left)
-        found = compare(
-            self.reference(preset),
-            samples,
-            replace(preset.features, metrics=metrics),
-            preset.name,
-            preset.protocol(self.preprocessing(preset)),
-            preset.reference_words,
-            preset.samples,
-        )
+        stamp = (preset.name, preset.protocol(self.preprocessing(preset)), preset.reference_words, preset.samples)
+        found = compare(self.reference(preset), samples, replace(preset.features, metrics=metrics), *stamp)
         wanted = scores_of(preset.features.metrics)
         missing = [name for name in wanted if not any(is_wanted(key, [name]) for key in found)]
         return {named(key, own): value for key, value in found.items()}, missing

@@ -38,14 +38,10 @@ class StatisticsCache:
             logger.warning('%s does not hold the statistics of its name; they are computed again.', path)
             return None
         try:
-            found = ImageSetStatistics.load(path)
+            return ImageSetStatistics.load(path)
         except UserError as error:
             logger.warning('%s; it is computed again.', error)
             return None
-        if found.fingerprint != fingerprint:
-            logger.warning('%s was made by another extractor; it is computed again.', path)
-            return None
-        return found
 
     def put(self, content: str, preset: str, statistics: ImageSetStatistics) -> Path:
         """Keep the statistics of a set."""

@@ -82,7 +82,7 @@ class ImageSetStatistics:
     @classmethod
     def finished(
         cls,
-        like: ImageSetStatistics | Mapping[str, Any],
+        kind: Mapping[str, Any],
         gaussians: Mapping[str, Gaussian],
         numbers_N: Tensor,
         rows: Mapping[str, Tensor],
@@ -90,18 +90,20 @@ class ImageSetStatistics:
         """Statistics that take no more images.
 
         Args:
-            like: Whose kind of features they are; a mapping has the arguments of `describe`.
+            kind: The arguments of `describe`.
             numbers_N: int64, ascending, of the images whose features are here.
         """
         self = cls.__new__(cls)
-        if isinstance(like, ImageSetStatistics):
-            self.describe(like.extractor_name, like.provenance, like.fingerprint, like.logit_bias_C)
-        else:
-            self.describe(**like)
+        self.describe(**kind)
         self.gaussians, self.kept = dict(gaussians), list(rows)
         self.sizes = {name: row_ND.shape[1] for name, row_ND in rows.items()}
         self.numbers, self.rows = [numbers_N], {name: [row_ND] for name, row_ND in rows.items()}
         return self
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """The arguments of `describe`."""
+        return {key: getattr(self, key) for key in KIND}
 
     @property
     def count(self) -> int | None:
@@ -212,14 +214,14 @@ class ImageSetStatistics:
                 moments = Moments(rows[name].shape[1])
                 moments.update(rows[name])
                 gaussians[name] = moments.gaussian()
-        return ImageSetStatistics.finished(self, gaussians, wanted, rows)
+        return ImageSetStatistics.finished(self.kind, gaussians, wanted, rows)
 
     def with_features_of(self, other: ImageSetStatistics) -> ImageSetStatistics:
         """These moments with the features of other images: a reference whose moments are of more images than are listed."""
         check_comparable(self, other)
         gaussians = {name: found for name in MOMENTS if (found := self.gaussian(name)) is not None}
         rows = {name: row_ND for name in other.kept if (row_ND := other.features(name)) is not None}
-        return ImageSetStatistics.finished(other, gaussians, other.numbers[0], rows)
+        return ImageSetStatistics.finished(other.kind, gaussians, other.numbers[0], rows)
 
     def save(self, path: str | Path, features: bool = True, note: str = '') -> None:
         """Write an npz file; see `statistics_file`.
@@ -234,7 +236,7 @@ class ImageSetStatistics:
             gaussians={name: found for name in MOMENTS if (found := self.gaussian(name)) is not None},
             numbers_N=self.numbers[0],
             rows={name: self.rows[name][0] for name in self.kept} if features else {},
-            kind={key: getattr(self, key) for key in KIND},
+            kind=self.kind,
             note=note,
         )
 

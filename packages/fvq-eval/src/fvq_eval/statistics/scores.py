@@ -85,6 +85,10 @@ class Score:
     too_few: str = ''
 
 
+Reference = ImageSetStatistics | None
+Scores = dict[str, Score]
+
+
 def reference_words(reference: ImageSetStatistics, samples: ImageSetStatistics) -> list[str]:
     """Images of the reference, and its network if its statistics are of another program."""
     count = 'an unstated number of' if reference.count is None else reference.count
@@ -97,12 +101,10 @@ def key(name: str, other: str, samples: ImageSetStatistics) -> str:
     return name if samples.extractor_name in (INCEPTION, None) else f'{other}_{samples.extractor_name}'
 
 
-def frechet(feature: str, name: str, other: str) -> Callable[..., dict[str, Score]]:
+def frechet(feature: str, name: str, other: str) -> Callable[..., Scores]:
     """The Frechet distance in one feature as a function of the two sets."""
 
-    def score(
-        reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
-    ) -> dict[str, Score]:
+    def score(reference: Reference, samples: ImageSetStatistics, conventions: FeatureConventions) -> Scores:
         a = gaussian_of(reference, feature)
         b = None if a is None else gaussian_of(samples, feature)
         if a is None or b is None:
@@ -131,9 +133,7 @@ def too_few(gaussian: Gaussian, kind: str) -> str:
     return f'{kind} images: a covariance of {D} dimensions from {N} images has rank {N - 1} at most'
 
 
-def kid(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
-) -> dict[str, Score]:
+def kid(reference: Reference, samples: ImageSetStatistics, conventions: FeatureConventions) -> Scores:
     pair = features_of_both(reference, samples, least=2)
     if pair is None:
         return {}
@@ -154,9 +154,7 @@ def kid(
     return found
 
 
-def score_of_samples(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
-) -> dict[str, Score]:
+def score_of_samples(reference: Reference, samples: ImageSetStatistics, conventions: FeatureConventions) -> Scores:
     logits_NC = samples.features('logits')
     if logits_NC is None or not len(logits_NC):
         return {}
@@ -185,9 +183,7 @@ def score_of_samples(
     }
 
 
-def neighbours(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
-) -> dict[str, Score]:
+def neighbours(reference: Reference, samples: ImageSetStatistics, conventions: FeatureConventions) -> Scores:
     k, distances = conventions.pr_neighbours, conventions.pr_distances
     pair = features_of_both(reference, samples, least=k + 1)
     if pair is None:
@@ -197,9 +193,7 @@ def neighbours(
     return {key(name, name, samples): Score(value, details) for name, value in values.items()}
 
 
-def spread(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, conventions: FeatureConventions
-) -> dict[str, Score]:
+def spread(reference: Reference, samples: ImageSetStatistics, conventions: FeatureConventions) -> Scores:
     k = conventions.density_neighbours
     pair = features_of_both(reference, samples, least=k + 1)
     if pair is None:
@@ -209,9 +203,7 @@ def spread(
     return {key(name, name, samples): Score(value, details) for name, value in values.items()}
 
 
-def features_of_both(
-    reference: ImageSetStatistics | None, samples: ImageSetStatistics, least: int
-) -> tuple[Tensor, Tensor] | None:
+def features_of_both(reference: Reference, samples: ImageSetStatistics, least: int) -> tuple[Tensor, Tensor] | None:
     """Pooled features of reference and samples; None if a set has not kept them or has fewer than `least` images."""
     real_ND = None if reference is None else reference.features('pool')
     made_MD = None if real_ND is None else samples.features('pool')
@@ -220,7 +212,7 @@ def features_of_both(
     return real_ND, made_MD
 
 
-SCORES: dict[str, Callable[..., dict[str, Score]]] = {
+SCORES: dict[str, Callable[..., Scores]] = {
     'fid': frechet('pool', 'fid', 'fd'),
     'sfid': frechet('spatial', 'sfid', 'sfd'),
     'kid': kid,
