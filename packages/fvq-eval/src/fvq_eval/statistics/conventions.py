@@ -59,7 +59,9 @@ class FeatureConventions:
             if metric not in METRICS:
                 raise UserError(f"FeatureConventions: no metric '{metric}'; {nearest_hint(metric, METRICS)}")
         if (self.is_splits is None) == (self.is_split_size is None):
-            raise UserError('FeatureConventions: give one of is_splits and is_split_size; set the other to None.')
+            raise UserError(
+                'FeatureConventions: give exactly one of is_splits and is_split_size, and None as the other.'
+            )
         if self.is_dtype not in ('float32', 'float64'):
             raise UserError(f"FeatureConventions: is_dtype='{self.is_dtype}'; choose 'float32' or 'float64'.")
         if self.pr_distances not in DISTANCES:

@@ -52,7 +52,9 @@ class ImageSetStatistics:
         shifts: Mapping[str, Tensor] | None = None,
     ) -> None:
         if not isinstance(keep_features, bool) and not set(keep_features) <= set(extractor.sizes):
-            raise UserError(f'{extractor.name}: keep_features={keep_features}; it has {list(extractor.sizes)}.')
+            raise UserError(
+                f'{extractor.name}: keep_features={keep_features}; this extractor has {list(extractor.sizes)}.'
+            )
         bias_C, shifts = extractor.logit_bias_C, shifts or {}
         bias_C = None if bias_C is None else bias_C.cpu()
         self.describe(extractor.name, extractor.provenance, extractor.fingerprint, bias_C)
