@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fvq_core.commands.command import add_device, add_launcher, command, make_parser
-from fvq_core.config.key_value import KeyValueAction
 from fvq_core.stamp import image_count
 
-from .options import check_least, prepare_output
+from .options import add_extractor, check_least, extractor_config, prepare_output
 
 EXAMPLE = """\
   tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
@@ -30,20 +29,7 @@ def main(argv: Sequence[str] | None) -> None:
         '--crop sets; without one, only scores that need none',
     )
     parser.add_argument('--preset', default='adm', help='the protocol; default %(default)s')
-    parser.add_argument(
-        '--extractor',
-        metavar='TYPE',
-        help="in place of the preset's: a registered feature extractor, such as Backbone; TorchScriptFeatures runs whatever "
-        'its file holds, unless --extractor-options sha256=HEX names the file by its hash',
-    )
-    parser.add_argument(
-        '--extractor-options',
-        nargs='+',
-        action=KeyValueAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='such as weights=FILE',
-    )
+    add_extractor(parser, "the preset's")
     parser.add_argument('--metrics', nargs='+', metavar='NAME', help="in place of the preset's, such as fid precision")
     parser.add_argument('--classes', action='store_true', help='the numbers of each class too')
     parser.add_argument('--save-stats', metavar='FILE', help="an npz for the samples' statistics, to be a reference")
@@ -85,9 +71,9 @@ def main(argv: Sequence[str] | None) -> None:
     row = find_row(args.row) if args.row else None
     prepare_output('--out', args.out)
     prepare_output('--save-stats', args.save_stats, '.npz')
-    if args.extractor_options and not args.extractor:
-        args.extractor = 'InceptionV3'
-    extractor = dict(type=args.extractor, **args.extractor_options) if args.extractor else None
+    extractor = extractor_config(args.extractor, args.extractor_options)
+    if extractor is False:
+        raise UserError('--extractor: expected a network, got none; leave it out for that of the preset.')
     join_group(find_launcher(args.launcher), args.device)
     evaluator = ImageSetEvaluator(
         preset=args.preset,

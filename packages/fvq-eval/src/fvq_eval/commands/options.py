@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
+from fvq_core.config.key_value import KeyValueAction
 from fvq_core.errors import UserError
 from fvq_core.files.atomic import file_above
 
@@ -35,6 +39,26 @@ def prepare_output(option: str, path: str | None, suffix: str = '') -> None:
         raise UserError(
             f'{option}: expected a file that can be written, got {path} ({error.strerror or error}); name another place.'
         ) from error
+
+
+def add_extractor(parser: argparse.ArgumentParser, default: str) -> None:
+    """Options of the network whose features are compared; `default` is in words."""
+    parser.add_argument(
+        '--extractor',
+        metavar='TYPE',
+        help=f'a registered feature extractor, such as Backbone; default: {default}; TorchScriptFeatures runs whatever its '
+        'file holds, unless --extractor-options sha256=HEX names the file by its hash',
+    )
+    parser.add_argument(
+        '--extractor-options', nargs='+', action=KeyValueAction, metavar='KEY=VALUE', help='such as weights=FILE'
+    )
+
+
+def extractor_config(name: str | None, options: Mapping[str, Any] | None) -> dict[str, Any] | Literal[False] | None:
+    """The config of a feature extractor; False for `none`, None if neither option is given."""
+    if name is None and not options:
+        return None
+    return False if name == 'none' else dict(type=name or 'InceptionV3', **(options or {}))
 
 
 def check_least(option: str, value: int | None, least: int) -> None:

@@ -13,7 +13,7 @@ from fvq_core.config.key_value import KeyValueAction
 from fvq_core.errors import UserError
 from fvq_core.stamp import image_count
 
-from .options import check_least, prepare_output
+from .options import add_extractor, check_least, extractor_config, prepare_output
 
 if TYPE_CHECKING:
     from fvq_core.metric import MetricValue
@@ -44,18 +44,7 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='P',
         help='protocols, all in one pass: adm, llamagen, fvq-release, ibq, rqvae, strict; default: the config decides',
     )
-    parser.add_argument(
-        '--extractor',
-        metavar='TYPE',
-        help='network of rFID and the like; default: Inception of 2015; none: no such score',
-    )
-    parser.add_argument(
-        '--extractor-options',
-        nargs='+',
-        action=KeyValueAction,
-        metavar='KEY=VALUE',
-        help='its arguments, such as weights',
-    )
+    add_extractor(parser, 'Inception of 2015; none: no rFID and no other score of features')
     parser.add_argument('--reference', metavar='NPZ', help='statistics for presets that compare with a file, as adm')
     parser.add_argument('--lpips-weights', metavar='PATH', help='file or folder of the networks of LPIPS')
     parser.add_argument('--image-size', type=int, metavar='N', help="side of the crops; default: the presets', 256")
@@ -127,21 +116,12 @@ def preset_evaluator(args: Any) -> Any:
 
     return PresetEvaluator(
         presets=args.preset,
-        extractor=extractor_config(args.extractor, args.extractor_options or {}),
+        extractor=extractor_config(args.extractor, args.extractor_options),
         lpips_weights=args.lpips_weights,
         reference=args.reference,
         image_size=args.image_size,
         images=args.images,
     )
-
-
-def extractor_config(name: str | None, options: Mapping[str, Any]) -> dict[str, Any] | bool | None:
-    """The config of a feature extractor; False for `none`, None if neither option is given."""
-    if name is None and not options:
-        return None
-    if name == 'none':
-        return False
-    return dict(type=name or 'InceptionV3', **options)
 
 
 def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) -> tuple[dict[str, MetricValue], str]:
