@@ -72,7 +72,7 @@ def test_an_inception_score_of_small_splits_is_marked(
 def test_an_inception_score_of_splits_of_a_thousand_is_not_marked() -> None:
     rows = {'logits': torch.randn(3000, 8, generator=torch.Generator().manual_seed(0))}
     gaussian = Gaussian(torch.zeros(2).double(), torch.eye(2).double(), 3000)
-    one = ImageSetStatistics.finished(statistics([1], 1), {'pool': gaussian}, torch.arange(3000), rows)
+    one = ImageSetStatistics.finished(statistics([1], 1).kind, {'pool': gaussian}, torch.arange(3000), rows)
     for splits, marked in ((3, False), (4, True)):
         found = compare(None, one, replace(TORCH_FIDELITY, is_splits=splits, metrics=('inception_score',)), 'strict')
         assert ('TOO FEW' in found['is_random'].stamp) == marked
