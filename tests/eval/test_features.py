@@ -301,7 +301,7 @@ def test_torchscript_refuses_pixels_statistics_that_are_not_one_or_three_numbers
 
 
 def test_a_pair_of_side_lengths_is_refused(script: Path):
-    with pytest.raises(UserError, match=r'expected side as a whole number of pixels, got \[8, 8\]'):
+    with pytest.raises(UserError, match=r'expected side in whole pixels, got \[8, 8\]'):
         TorchScriptFeatures(script, side=[8, 8])  # type: ignore[arg-type]
 
 

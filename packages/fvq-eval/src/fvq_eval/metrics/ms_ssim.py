@@ -32,7 +32,7 @@ def ms_ssim(images: Tensor, reconstructions: Tensor) -> Tensor:
         UserError: A side is shorter than 161 pixels.
     """
     if min(images.shape[-2:]) < SMALLEST:
-        raise UserError(f'MS-SSIM: images need {SMALLEST} pixels in width and height, got {tuple(images.shape[-2:])}.')
+        raise UserError(f'MS-SSIM: images need at least {SMALLEST} pixels a side, got {tuple(images.shape[-2:])}.')
     x, y = images.double(), reconstructions.double()
     product = torch.ones(x.shape[:2], dtype=torch.float64, device=x.device)
     for scale, weight in enumerate(WEIGHTS):
