@@ -38,7 +38,7 @@ def test_a_generator_is_what_its_config_describes():
 
 
 def test_every_listed_model_is_described():
-    kinds = {name: model_config(name).kind for name in list_models('generation/*') + list_models('paper/*')}
+    kinds = {name: model_config(name)[0] for name in list_models('generation/*') + list_models('paper/*')}
     assert {kinds['generation/llamagen_b'], kinds['generation/codes_photos']} == {'generator', 'tokenizer'}
 
 

@@ -32,14 +32,10 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return ''.join(
-        char if char.isprintable() or is_file_name_byte(char) else ' ' if char.isspace() else ascii(char)[1:-1]
+        # What os.fsdecode makes of bytes that are not UTF-8 lies from U+DC80 to U+DCFF.
+        char if char.isprintable() or '\udc80' <= char <= '\udcff' else ' ' if char.isspace() else ascii(char)[1:-1]
         for char in text
     )
-
-
-def is_file_name_byte(char: str) -> bool:
-    """Whether a character encodes a byte of a file name that is not UTF-8, as from `os.fsdecode`."""
-    return '\udc80' <= char <= '\udcff'
 
 
 # What constructors and libraries raise for wrong values. Not OSError and MemoryError, which are the machine's.

@@ -149,12 +149,9 @@ class NextScale(Protocol):
         ...
 
     def advance(self, sum_BDHW: Tensor, codes_BDhw: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-        """One step of sampling: the sum with the codes of `scale` (from 0) added, and the input of the next scale.
+        """One step of sampling: the sum (zeros at first) with the codes of `scale` (from 0) added, and the next input.
 
-        Args:
-            sum_BDHW: The sum of the scales before, zeros at first.
-            codes_BDhw: Rows of `codebook()` at the scale's size, or a mixture of rows.
-            scale: The number of the scale.
+        `codes_BDhw` are rows of `codebook()` at the scale's size, or mixtures of rows.
         """
         ...
 
@@ -180,9 +177,6 @@ class DepthCodes(Protocol):
     def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
         """Soft targets (B, L, V), softmax(-distance / temperature) in the order of the codes, and hard codes.
 
-        Args:
-            z_BDHW: The latent.
-            temperature: Above 0.
-            stochastic: Draw the codes from the softmax instead of taking the nearest.
+        The hard codes are the nearest, or drawn from the softmax if `stochastic`.
         """
         ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,23 +16,11 @@ from .config.find import config_names
 from .config.read import read_config_file
 from .config.walk import leaves
 from .errors import UserError, nearest_hint
-from .registry import GENERATORS, TOKENIZERS, Registry, by_name, describe
+from .registry import GENERATORS, TOKENIZERS, by_name, describe
 from .saving.kind import SavedKind
 from .saving.read_folder import find_folder, load_folder
 
 REGISTRIES = dict(tokenizer=TOKENIZERS, generator=GENERATORS)  # by the key of a config's `model`
-
-
-class ModelConfig(NamedTuple):
-    """What a config describes: `kind` is a key of `REGISTRIES`."""
-
-    kind: str
-    registry: Registry
-    description: dict[str, Any]
-
-    def build(self) -> Any:
-        """The model, untrained."""
-        return self.registry.build(self.description)
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -70,25 +60,26 @@ def create_model(
         UserError: No such config (with the nearest name); or the folder holds no model, broken files, or a model that this
             config does not describe.
     """
-    config = model_config(name, size)
+    key, description = model_config(name, size)
+    registry = REGISTRIES[key]
+    build = functools.partial(registry.build, description)
     if pretrained is None:
-        return config.build().to(device)
-    class_ = config.registry.resolve(config.description['type'])
-    other = SavedKind(config.kind, config.registry, f'save the {config.kind} again')
-    kind = getattr(class_, 'saved_kind', other)
+        return build().to(device)
+    class_ = registry.resolve(description['type'])
+    kind = getattr(class_, 'saved_kind', SavedKind(key, registry, f'save the {key} again'))
     folder = find_folder(pretrained, kind, **hub)
     loaded = class_.from_folder(folder) if hasattr(class_, 'from_folder') else load_folder(folder, kind)[0]
-    check_described(loaded, config, f'{pretrained} does not hold {name}')
+    check_described(loaded, build, f'{pretrained} does not hold {name}')
     return loaded.to(device).eval()
 
 
-def model_config(name: str, size: str | None = None) -> ModelConfig:
-    """The description of a model in its config; see `create_model`."""
+def model_config(name: str, size: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Which model a config describes, a key of `REGISTRIES`, and its description; see `create_model`."""
     path = name if name.endswith('.py') else f'configs/{full_name(name)}.py'
     model = read_config_file(path, size).get('model', {})
-    for kind, registry in REGISTRIES.items():
-        if kind in model:
-            return ModelConfig(kind, registry, model[kind])
+    for key in REGISTRIES:
+        if key in model:
+            return key, model[key]
     raise UserError(f'config {path} describes no {" or ".join(REGISTRIES)}; name one of fvq_core.zoo.list_models().')
 
 
@@ -107,16 +98,16 @@ def last_part(name: str) -> str:
     return name.rpartition('/')[2]
 
 
-def check_described(loaded: nn.Module, config: ModelConfig, problem: str) -> None:
-    """Raise if a loaded model is neither what a config describes nor, for a tokenizer, the same folded.
+def check_described(loaded: nn.Module, build: Callable[[], Any], problem: str) -> None:
+    """Raise if a loaded model is neither what `build` makes nor, for a tokenizer, the same folded.
 
     The message starts with `problem` and names the first argument that differs.
     """
     with torch.device('meta'):  # neither memory nor time for weights that are not wanted
-        expected = config.build()
+        expected = build()
     found = leaves(by_name(describe(loaded)))
     differences = differing(found, leaves(by_name(describe(expected))))
     folds = differences and hasattr(expected, 'fold')
-    if differences and not (folds and found == leaves(by_name(describe(config.build().fold())))):
+    if differences and not (folds and found == leaves(by_name(describe(build().fold())))):
         key, (there, here) = next(iter(differences.items()))
         raise UserError(f'{problem}: {key} is {there} in the folder and {here} in the config.')

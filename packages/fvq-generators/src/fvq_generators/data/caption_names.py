@@ -72,31 +72,26 @@ class CaptionsByName:
         number = image if self.numbers is None else int(self.numbers[image])
         name = self.source.names[number]
         if isinstance(self.source, TarShards):
-            name = f'{PurePath(self._tar(number)).stem}/{name}'
+            name = f'{self._tar(number).stem}/{name}'
         return f'{os.path.splitext(name)[0]}.npy'
 
-    def _tar(self, number: int) -> str:
-        """Path of the tar that holds an image of the source."""
-        return self.source.shards[self.source.shard_numbers[number]]
+    def _tar(self, number: int) -> PurePath:
+        """The tar that holds an image of the source."""
+        return PurePath(self.source.shards[self.source.shard_numbers[number]])
 
     def _name(self, number: int) -> str:
         """An image of the source, such as `cats/3.jpg`, or `00007.tar:3.jpg` in a tar."""
         name = self.source.names[number]
-        if isinstance(self.source, TarShards):
-            return f'{PurePath(self._tar(number)).name}:{name}'
-        return name
+        return f'{self._tar(number).name}:{name}' if isinstance(self.source, TarShards) else name
 
     def _numbers(self, stores: list[CodesReader]) -> np.ndarray | None:
         """The number in the source of each image with codes; None if every image has them."""
         found = [left_out(store.manifest, self._name) for store in stores if isinstance(store, CodesStore)]
         for store, numbers in zip(stores[1:], found[1:], strict=True):
             if numbers != found[0]:
-                raise UserError(
-                    f'{stores[0].root} and {store.root} left out different images; extract one of them again.'
-                )
-        if not found[0]:
-            return None
-        return np.delete(np.arange(len(self.source)), sorted(found[0]))
+                roots = f'{stores[0].root} and {store.root}'
+                raise UserError(f'{roots} left out different images; extract one of them again.')
+        return np.delete(np.arange(len(self.source)), sorted(found[0])) if found[0] else None
 
 
 def left_out(manifest: Manifest, name: Any) -> set[int]:

@@ -35,8 +35,7 @@ class CodesDataset(Dataset):
 
     Args:
         root: A folder that `tools/extract_codes.py` wrote, or LlamaGen's with `NAME_codes` and `NAME_labels`; or a list.
-        layout: For LlamaGen's folders: how codes lie, as a dict; see `LlamaGenFolder`.
-        tokenizer_hash: For LlamaGen's folders: whose codes they are, if that is known.
+        layout, tokenizer_hash: For LlamaGen's folders; see `LlamaGenFolder`.
         seed: Of the choice of crops.
 
     Attributes:
@@ -60,17 +59,12 @@ class CodesDataset(Dataset):
         self.stores = [open_codes(folder, layout, tokenizer_hash) for folder in roots]
         first = self.stores[0]
         for other in self.stores[1:]:
+            both = f'CodesDataset: {first.root} and {other.root}'
             for what in ('layout', 'tokenizer_hash'):
                 if getattr(first, what) != getattr(other, what):
-                    raise UserError(
-                        f'CodesDataset: {first.root} and {other.root} differ in {what.replace("_", " ")}; mix stores of '
-                        'one tokenizer.'
-                    )
+                    raise UserError(f'{both} differ in {what.replace("_", " ")}; mix stores of one tokenizer.')
             if len(first) != len(other):
-                raise UserError(
-                    f'CodesDataset: {first.root} has {len(first):,} images, {other.root} {len(other):,}; mix stores of '
-                    'the same images.'
-                )
+                raise UserError(f'{both} have {len(first):,} and {len(other):,} images; mix stores of the same images.')
         self.seed, self.layout, self.tokenizer_hash = seed, first.layout, first.tokenizer_hash
 
     def __len__(self) -> int:

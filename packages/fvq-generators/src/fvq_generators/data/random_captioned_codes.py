@@ -41,9 +41,8 @@ class RandomCaptionedCodes(RandomCodes):
         draws = torch.Generator().manual_seed(number)
         length = 1 + number % self.tokens
         captions_TC, mask_T = pad_left(torch.randn(length, self.channels, generator=draws).numpy(), self.tokens)
-        valid = 1.0
-        if number % WITHOUT_CAPTION == WITHOUT_CAPTION - 1:
+        valid = float(number % WITHOUT_CAPTION != WITHOUT_CAPTION - 1)
+        if not valid:
             captions_TC, mask_T = no_caption(self.tokens, self.channels)
-            valid = 0.0
         sample = super().__getitem__(index)
         return CaptionedSample(**sample, captions=captions_TC, caption_mask=mask_T, valid=valid, unreadable=[])

@@ -69,9 +69,6 @@ class ShardReader:
             tokenizer: Encodes them.
             precision: The encoder's, `float32` or `bfloat16`.
             advance: Takes the number of images that are done.
-
-        Raises:
-            UserError: An error of the user in the data, or too many unreadable images.
         """
         device = next(tokenizer.parameters()).device
         together = max(1, self.batch_size // self.plan.num_crops)

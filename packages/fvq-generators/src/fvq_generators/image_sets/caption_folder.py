@@ -45,12 +45,11 @@ class CaptionFolder:
             UserError: A file without a usable caption, or of another text encoder.
         """
         pairs = []
-        for number in numbers:
+        for path in (self.files[number] for number in numbers):
             try:
-                features_nC = read_features(self.files[number], self.tokens, self.channels)
+                pairs.append(pad_left(read_features(path, self.tokens, self.channels), self.tokens))
             except CaptionError as error:
-                raise UserError(f'{self.files[number]}: {error}; extract its features again.') from error
-            pairs.append(pad_left(features_nC, self.tokens))
+                raise UserError(f'{path}: {error}; extract its features again.') from error
         captions, masks = zip(*pairs, strict=True)
         return torch.stack(captions), torch.stack(masks)
 
