@@ -44,32 +44,6 @@ def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) ->
     return task.tokenizer.eval().fold()
 
 
-def plan_store(
-    tokenizer: Autoencoder,
-    images: ImageFolder | TarShards | PhotoParts,
-    multi_crop: MultiCrop,
-    names: dict[str, str],
-    shard_size: int | None,
-    precision: str,
-    seed: int,
-) -> Manifest:
-    """The manifest of the store to be; raises if the tokenizer cannot take crops of this size."""
-    size = multi_crop.to_dict()['size']
-    return Manifest(
-        layout=tokenizer.layout(size, size),
-        tokenizer_hash=tokenizer_hash(tokenizer),
-        tokenizer=names['tokenizer'],
-        crops=dict(multi_crop.to_dict(), exif_orientation=images.exif_orientation),
-        precision=precision,
-        seed=seed,
-        source=names['source'],
-        source_images=len(images),
-        source_digest=source_digest(images),
-        # At most 1,024 images, so that little is lost with a process, and few if there are few images.
-        shard_size=shard_size or max(16, min(1024, -(-len(images) // 256))),
-    )
-
-
 def extract_codes(
     tokenizer: Autoencoder,
     images: ImageFolder | TarShards | PhotoParts,
@@ -119,7 +93,20 @@ def extract_codes(
     if precision not in PRECISIONS:
         raise UserError(f'extract_codes: precision must be one of {", ".join(PRECISIONS)}, got {precision!r}.')
     tokenizer = tokenizer.to(device).eval()
-    plan = plan_store(tokenizer, images, multi_crop, names, shard_size, precision, seed)
+    crops = multi_crop.to_dict()
+    plan = Manifest(
+        layout=tokenizer.layout(crops['size'], crops['size']),
+        tokenizer_hash=tokenizer_hash(tokenizer),
+        tokenizer=names['tokenizer'],
+        crops=dict(crops, exif_orientation=images.exif_orientation),
+        precision=precision,
+        seed=seed,
+        source=names['source'],
+        source_images=len(images),
+        source_digest=source_digest(images),
+        # At most 1,024 images, so that little is lost with a process, and few if there are few images.
+        shard_size=shard_size or max(16, min(1024, -(-len(images) // 256))),
+    )
     writer, (rank, world_size) = CodesWriter(out, plan), get_dist_info()
     try:
         pending, own = writer.open_together()

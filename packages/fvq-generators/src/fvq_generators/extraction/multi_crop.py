@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
@@ -24,26 +24,6 @@ from fvq_core.errors import UserError
 CROP_RANGE = 1.1  # LlamaGen's; its second store has 1.05
 
 
-class MultiCrop(Protocol):
-    """Which crops are taken of an image.
-
-    Attributes:
-        count: A, the crops of one image, mirrored ones included.
-        crops: What cuts the windows, in order.
-    """
-
-    count: int
-    crops: list[ADMCrop]
-
-    def from_windows(self, windows: Sequence[Tensor]) -> Tensor:
-        """The windows of n images, uint8 (n, 3, s, s) each, to their crops, uint8 (n, A, 3, size, size)."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description."""
-        ...
-
-
 class TenCrop:
     """Corners and centre of a slightly larger centre crop, then those of its mirror image: LlamaGen's ten.
 
@@ -52,8 +32,9 @@ class TenCrop:
         ranges: The centre crop is int(size x range); several give ten crops each. LlamaGen mixes 1.1 and 1.05.
         upsample: See `ADMCrop`.
 
-    Raises:
-        UserError: A range below 1, or none.
+    Attributes:
+        count: A, the crops of one image, mirrored ones included.
+        crops: What cuts the windows, in order.
     """
 
     def __init__(self, size: int, ranges: Sequence[float] = (CROP_RANGE,), upsample: bool = False) -> None:
@@ -63,6 +44,7 @@ class TenCrop:
         self.crops: list[ADMCrop] = [ADMCenterCrop(int(size * value), upsample) for value in ranges]
 
     def from_windows(self, windows: Sequence[Tensor]) -> Tensor:
+        """The windows of n images, uint8 (n, 3, s, s) each, to their crops, uint8 (n, A, 3, size, size)."""
         found = [crop for window in windows for image in (window, window.flip(-1)) for crop in self._five(image)]
         return torch.stack(found, dim=1)
 
@@ -74,11 +56,12 @@ class TenCrop:
         return [window[..., top : top + size, left : left + size] for top, left in corners]
 
     def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description."""
         return dict(kind='ten', size=self.size, ranges=list(self.ranges), flip=True, count=self.count)
 
 
 class SeparateCrops:
-    """Crops that share no window: the centre, or random ones; mirrored ones follow.
+    """Crops that share no window: the centre, or random ones; mirrored ones follow. See `TenCrop`.
 
     Args:
         crop: Cuts one.
@@ -102,6 +85,9 @@ class SeparateCrops:
         if isinstance(crop, ADMRandomCrop):
             drawn = dict(kind='random', min_fraction=crop.min_fraction, max_fraction=crop.max_fraction)
         return dict(drawn, size=crop.size, flip=self.flip, count=self.count)
+
+
+MultiCrop = TenCrop | SeparateCrops
 
 
 def parse_crops(
