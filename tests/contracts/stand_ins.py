@@ -80,7 +80,7 @@ class ContinuousAutoencoderStandIn(Autoencoder):
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:
         if not self.training:
-            return super().forward(images_BCHW)
+            return super().forward(images_BCHW, labels_B)
         mean, log_variance = self.moments(images_BCHW)
         z_BDHW = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

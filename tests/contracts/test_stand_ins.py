@@ -112,6 +112,26 @@ def test_codes_of_a_1d_tokenizer_go_into_a_store(sequences: Path, tmp_path: Path
     store.verify()
 
 
+@torch.no_grad()
+def test_a_continuous_autoencoder_refuses_labels_other_latents_and_what_are_not_images():
+    autoencoder = TOKENIZERS.build(CONTINUOUS).eval()
+    name, latents = 'ContinuousAutoencoderStandIn', autoencoder.encode(images())
+    for scale, shift in ((1.0, 0.25), (0.5, 0.0)):
+        other = Latents(latents.values, LatentLayout(latents.layout.positions, 4, scale, shift))
+        with pytest.raises(
+            UserError, match=f'{name}: expected latents of 4 channels with scale 0.5 and shift 0.25, got'
+        ):
+            autoencoder.decode(other)
+    with pytest.raises(UserError, match=f'{name} has no classes, so fold.. takes no label, got 3'):
+        autoencoder.fold(3)
+    with pytest.raises(UserError, match=f'{name} takes no labels'):
+        autoencoder(images(), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(UserError, match='got list'):
+        autoencoder.encode([1])
+    with pytest.raises(UserError, match=f'VQGANEncoder: image sides must be multiples of .*, got {SIDE}x31'):
+        autoencoder.encode(images()[..., 1:])
+
+
 def test_1d_tokenizers_name_sizes_and_latents_that_do_not_fit(sequences: Path):
     tokenizer = Tokenizer.from_pretrained(sequences / 'tokenizer')
     with pytest.raises(UserError, match=f'images are {SIDE}x{SIDE}, got 64x64'):

@@ -10,7 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Positions, Pyramid, Sequence, layout_from_dict
+from fvq_core.codes import (
+    CodeLayout,
+    Codes,
+    Grid,
+    LatentLayout,
+    Latents,
+    Positions,
+    Pyramid,
+    Sequence,
+    layout_from_dict,
+)
 from fvq_core.errors import UserError
 
 # How each layout is made (lazily, so that one that cannot be built fails only its own tests), its length, its shape.
@@ -109,6 +119,30 @@ def test_unknown_layout_and_unknown_field_are_refused_by_name():
         layout_from_dict({'type': 'Hexagons'})
     with pytest.raises(UserError, match=r"Grid: unknown field.*'depth'"):
         layout_from_dict({**CodeLayout(Grid(2, 2), 4).to_dict(), 'depth': 3})
+
+
+@pytest.mark.parametrize('text', ['Grid', None, 7])
+def test_a_layout_that_is_not_a_mapping_is_named_in_the_message(text: Any):
+    with pytest.raises(UserError, match=f'unknown code layout {text!r}; known: Grid'):
+        layout_from_dict(text)
+
+
+def test_batches_of_codes_and_latents_are_compared_by_value():
+    layout, latents = CodeLayout(Grid(1, 2), 7), LatentLayout(Grid(1, 2), 1)
+    for one, same, other in (
+        (Codes(torch.tensor([[1, 2]]), layout), torch.tensor([[1, 2]]), torch.tensor([[1, 3]])),
+        (Latents(torch.zeros(1, 1, 1, 2), latents), torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1, 2)),
+    ):
+        assert one == type(one)(same, one.layout)
+        assert one != type(one)(other, one.layout)
+        assert one != same
+    assert Codes(torch.tensor([[1, 2]]), layout) != Codes(torch.tensor([[1, 2]]), CodeLayout(Grid(1, 2), 8))
+
+
+@pytest.mark.parametrize('shape', [(), (6,), (1, 2, 3)])
+def test_indices_of_other_than_two_dimensions_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(UserError, match=r'Codes: expected codes of shape \(B, 6\), got .*use layout.flatten'):
+        Codes(torch.zeros(shape, dtype=torch.int64), CodeLayout(Grid(2, 3), 7))
 
 
 @pytest.mark.parametrize('size', [0, -1, True, 2.0, '2', None, [], (3,)])

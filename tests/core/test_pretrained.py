@@ -14,10 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fvq_core.autoencoder import Autoencoder
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import check_finite_weights
 from fvq_core.registry import TOKENIZERS
 from fvq_core.saving import write_folder
+from fvq_core.saving.saved_model import find_saved_class
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.normalizations import L2Normalize
@@ -54,6 +56,22 @@ def test_loaded_tokenizer_gives_the_same_codes_and_pixels(saved: tuple[Tokenizer
     assert torch.equal(one.reconstruction, other.reconstruction)
     assert torch.equal(loaded.decode(loaded.encode(images)), one.reconstruction)
     assert not loaded.training
+
+
+def test_the_saved_class_of_an_unknown_type_is_the_base_and_not_the_last_registered(
+    saved: tuple[Tokenizer, Path], monkeypatch: pytest.MonkeyPatch
+):
+    class Latest(Autoencoder):
+        pass
+
+    known = TOKENIZERS.known()
+    monkeypatch.setattr(TOKENIZERS, 'known', lambda: {**known, 'Latest': Latest})
+    _, folder = saved
+    assert find_saved_class(folder) is Tokenizer
+    config = json.loads((folder / 'config.json').read_text())
+    config['tokenizer']['type'] = 'Unregistered'
+    (folder / 'config.json').write_text(json.dumps(config))
+    assert find_saved_class(folder) is Autoencoder
 
 
 @torch.no_grad()

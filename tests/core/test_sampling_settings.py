@@ -121,3 +121,10 @@ def test_options_that_mean_two_things_are_refused(generators: dict[str, type[Sam
     parser.add_argument('--seed', type=int)
     with pytest.raises(UserError, match=problem):
         add_settings(parser, generators)
+
+
+def test_a_field_without_setting_is_refused_where_it_is_declared():
+    with pytest.raises(UserError, match=r"Plain: declare 'scale' with setting\(default, help\)"):
+
+        class Plain(SamplingSettings):
+            scale: float = 1.0

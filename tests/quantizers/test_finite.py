@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from fvq_core.codes import CodeLayout, Codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import may_look
+from fvq_quantizers import latents as quantizer_latents
 
 from .matrix import TINY_PROJECTORS, TINY_QUANTIZERS, VARIANTS, VECTOR, build, latents
 
@@ -51,6 +53,23 @@ def test_mapped_codes_that_are_not_finite_are_neither_chosen_nor_decoded(project
     for act in (lambda: quantizer(latents()), lambda: quantizer.embed(codes)):
         with pytest.raises(NonFiniteError, match=r'VectorQuantizer: .* codes are not finite, the first is'):
             act()
+
+
+@torch.no_grad()
+@every_quantizer
+def test_training_off_the_cpu_embeds_codes_without_reading_them(name: str, monkeypatch: pytest.MonkeyPatch):
+    checked: list[CodeLayout] = []
+    monkeypatch.setattr(CodeLayout, 'check', lambda layout, indices_BL: checked.append(layout))
+    # what `may_look` answers on a GPU: only a caller that may wait can look
+    monkeypatch.setattr(quantizer_latents, 'may_look', lambda tensor, wait=True: wait)
+    quantizer = build(CONFIGS[name], train=True)
+    codes = quantizer(latents()).codes
+    quantizer.embed(codes)
+    assert not checked
+    with pytest.raises(UserError, match='expected codes of shape'):
+        quantizer.embed(Codes(codes.indices_BL[:, 1:], codes.layout))
+    quantizer.eval().embed(codes)
+    assert checked
 
 
 def test_codes_do_not_start_from_latents_that_are_not_finite():

@@ -276,3 +276,14 @@ def test_losses_reach_the_latent_and_whatever_is_trainable_and_nothing_else(name
         assert any(word in name for word in ('ema', 'simvq', 'alternating')) != any(
             key.endswith('embedding') for key in trainable
         )
+
+
+def test_a_quantizer_with_a_projector_of_its_own_must_fold_it_itself():
+    class WithoutFold(Quantizer):
+        def __init__(self, projector: str) -> None:
+            super().__init__()
+            self.projector = PROJECTORS.build(dict(type=projector), codebook_size=4, code_dim=D)
+
+    with pytest.raises(UserError, match=r'WithoutFold: override fold\(\), which would keep its LinearProjector'):
+        WithoutFold('LinearProjector').fold()
+    assert not WithoutFold('IdentityProjector').fold().training  # there is nothing to fold

@@ -214,6 +214,16 @@ def test_stochastic_codes_are_drawn_from_the_soft_choice_and_their_residual_goes
     torch.testing.assert_close(soft.view(-1, 2, K)[:, 1], expected, rtol=1e-3, atol=1e-5)
 
 
+@torch.no_grad()
+def test_the_rng_of_soft_codes_decides_the_draw_and_spares_the_global_one():
+    quantizer, z = residual(depth=2), latents()
+    before = torch.get_rng_state()
+    first, again = (quantizer.soft_codes(z, 4.0, True, torch.Generator().manual_seed(5))[1] for _ in range(2))
+    assert first == again
+    assert torch.equal(torch.get_rng_state(), before)
+    assert quantizer.soft_codes(z, 4.0, True, torch.Generator().manual_seed(6))[1] != first
+
+
 def test_depths_may_have_updates_of_their_own():
     updates = [dict(type='EMAUpdate', decay=decay) for decay in (0.5, 0.75)]
     quantizer = wrapped(True, shared=False, updates=updates)

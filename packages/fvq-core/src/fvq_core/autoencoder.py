@@ -29,7 +29,7 @@ class Encoder(nn.Module):
         in_channels: C.
         out_channels: E.
         downsample_factor: f; image height and width must be multiples of it.
-        kind: The class of its positions: `Grid`, or `Sequence`, which an encoder of sequences must set.
+        kind: Type of the positions it produces: `Grid`, or `Sequence`, which an encoder of sequences must set.
     """
 
     kind: ClassVar[type[Positions]] = Grid
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         f = self.downsample_factor
         if height % f or width % f or not height or not width:
             raise UserError(
-                f'Tokenizer: image sides must be multiples of {f}, got {height}x{width}; crop or resize it.'
+                f'{type(self).__name__}: image sides must be multiples of {f}, got {height}x{width}; crop or resize it.'
             )
         return Grid(height // f, width // f)
 
@@ -110,7 +110,7 @@ class Autoencoder(SavedModel, nn.Module):
         decoder: Features to images.
         quantizer: None of a continuous autoencoder.
         latent_channels: D, channels of the latent.
-        latent_scale, latent_shift: Of a continuous one; see `LatentLayout`.
+        latent_scale, latent_shift: Scale and shift of a continuous one; see `LatentLayout`.
         downsample_factor: f; image height and width must be multiples of it.
     """
 
@@ -181,7 +181,7 @@ class Autoencoder(SavedModel, nn.Module):
         return self.quantizer
 
     def layout(self, height: int, width: int) -> CodeLayout | LatentLayout:
-        """How the codes or the latent of an image of this size, in pixels, lie.
+        """How the codes or the latent of an image of this size, in pixels, are arranged.
 
         Raises:
             UserError: Images of this size cannot be encoded.
@@ -204,9 +204,9 @@ class Autoencoder(SavedModel, nn.Module):
             UserError: Something else than float images in [-1, 1] of a size that can be encoded.
             NonFiniteError: Pixels (looked at on a CPU) or latents that are NaN or infinite.
         """
+        z_BDHW = self.encode_latent(images_BCHW)
         layout = self.layout(*images_BCHW.shape[-2:])
         assert isinstance(layout, LatentLayout)
-        z_BDHW = self.encode_latent(images_BCHW)
         if may_look(z_BDHW):
             cause = 'the weights are broken, or overflow in this precision'
             check_finite_images(z_BDHW, f'{type(self).__name__}: the latents', len(z_BDHW), cause)
@@ -216,10 +216,18 @@ class Autoencoder(SavedModel, nn.Module):
         """What `encode` gave to images, nominally in [-1, 1], not clamped."""
         if not isinstance(encoded, Latents):
             raise UserError(f'{type(self).__name__}: expected Latents, got {type(encoded).__name__}.')
+        given = encoded.layout
+        if given != LatentLayout(given.positions, self.latent_channels, self.latent_scale, self.latent_shift):
+            raise UserError(
+                f'{type(self).__name__}: expected latents of {self.latent_channels} channels with scale {self.latent_scale} '
+                f'and shift {self.latent_shift}, got {given}; were they made by another autoencoder?'
+            )
         return self.decode_latent(encoded.values)
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:
         """Images to reconstructions; `labels_B` only if `takes_labels`."""
+        if labels_B is not None:
+            raise UserError(f'{type(self).__name__} takes no labels; drop labels_B.')
         z_BDHW = self.encode_latent(images_BCHW)
         return AutoencoderOutput(self.decode_latent(z_BDHW), largest_latent=self.largest(z_BDHW))
 
@@ -228,7 +236,9 @@ class Autoencoder(SavedModel, nn.Module):
         return z_BDHW.detach().abs().amax() if self.training and z_BDHW.numel() else None
 
     def fold(self, label: int | None = None) -> Self:
-        """A copy for inference; `label` is for the quantizer of a tokenizer."""
+        """A copy for inference; a tokenizer folds its quantizer, for which `label` is."""
+        if label is not None:
+            raise UserError(f'{type(self).__name__} has no classes, so fold() takes no label, got {label}; drop it.')
         return copy.deepcopy(self).eval()
 
     def contents(self) -> Contents:

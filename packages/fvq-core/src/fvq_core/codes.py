@@ -1,4 +1,4 @@
-"""Codes and latents, and how they lie on the image: the contract between tokenizers and generators."""
+"""Codes and latents, and how they are arranged on the image: the contract between tokenizers and generators."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CodeLayout:
     Codes of a batch are an int64 tensor (B, L) in reading order; all slots of a position are neighbours.
 
     Args:
-        positions: Where codes lie; the encoder chooses.
+        positions: What the codes belong to; the encoder chooses.
         vocabularies: The number of values of each slot of a position; the quantizer chooses. One number for one code a
             position; several for residual depths or product groups.
 
@@ -82,13 +82,18 @@ class CodeLayout:
                 f'{type(self.positions).__name__}.{method}: expected {self.length} codes an image, got codes of shape {shape}.'
             )
 
+    def check_shape(self, indices_BL: Tensor) -> None:
+        """Raise if codes are not (B, L); does not read their values."""
+        if indices_BL.dim() != 2 or indices_BL.shape[1] != self.length:
+            name, shape = type(self.positions).__name__, tuple(indices_BL.shape)
+            raise UserError(f'{name}: expected codes of shape (B, {self.length}), got {shape}.')
+
     def check(self, indices_BL: Tensor) -> None:
         """Raise if codes are not integers (B, L), or one lies outside its slot's vocabulary."""
         name = type(self.positions).__name__
         check_integers(name, indices_BL)
+        self.check_shape(indices_BL)
         indices_BL = indices_BL.to(torch.int64)  # sizes may lie beyond a narrow type, and uint16 has no maximum
-        if indices_BL.dim() != 2 or indices_BL.shape[1] != self.length:
-            raise UserError(f'{name}: expected codes of shape (B, {self.length}), got {tuple(indices_BL.shape)}.')
         for slot, size in enumerate(self.vocabularies):
             codes = indices_BL[:, slot :: self.slots]
             if codes.numel() and (codes.min() < 0 or codes.max() >= size):
@@ -126,7 +131,8 @@ def layout_from_dict(description: Any) -> CodeLayout:
     """The layout of a description such as `dict(type='Grid', height=16, width=16, codebook_size=16384)`."""
     arguments = dict(description) if isinstance(description, Mapping) else {}
     sizes = arguments.pop('codebook_size', None)
-    return CodeLayout(positions_from_dict(arguments), cast(Any, sizes))
+    positions = positions_from_dict(arguments if isinstance(description, Mapping) else description)
+    return CodeLayout(positions, cast(Any, sizes))
 
 
 def any_layout_from_dict(description: Any) -> CodeLayout | LatentLayout:
@@ -138,16 +144,16 @@ def any_layout_from_dict(description: Any) -> CodeLayout | LatentLayout:
     return LatentLayout(positions_from_dict(arguments), **own)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Codes:
     """The codes of a batch of images.
 
     Args:
         indices_BL: (B, L), of any integer dtype, in the layout's reading order.
-        layout: How the L codes lie on an image.
+        layout: How the L codes are arranged on an image.
 
     Attributes:
-        indices_BL: int64. Shape and range are checked by `layout.check`, which whoever embeds codes calls.
+        indices_BL: int64. Length and range are checked by `layout.check`, which whoever embeds codes calls.
 
     """
 
@@ -159,14 +165,23 @@ class Codes:
             given = type(self.layout).__name__
             raise UserError(f'Codes: expected a CodeLayout such as CodeLayout(Grid(16, 16), 1024), got {given}.')
         check_integers('Codes', self.indices_BL)
+        if self.indices_BL.dim() != 2:
+            shape = tuple(self.indices_BL.shape)
+            raise UserError(
+                f'Codes: expected codes of shape (B, {self.layout.length}), got {shape}; use layout.flatten.'
+            )
         if self.indices_BL.dtype != torch.int64:
             object.__setattr__(self, 'indices_BL', self.indices_BL.to(torch.int64))
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Codes) and self.layout == other.layout
+        return same and torch.equal(self.indices_BL, other.indices_BL)
 
     def __len__(self) -> int:
         return self.indices_BL.shape[0]
 
     def unflatten(self) -> Tensor:
-        """The indices in their human shape, (B, *layout.shape)."""
+        """The indices in their unflattened shape, (B, *layout.shape), such as (B, height, width)."""
         return self.layout.unflatten(self.indices_BL)
 
 

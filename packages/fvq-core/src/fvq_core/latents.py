@@ -1,4 +1,4 @@
-"""Continuous latents of images, and how they lie: what codes are to tokenizers, these are to other autoencoders."""
+"""Continuous latents of images, and how they are arranged: what codes are to tokenizers, these are to other autoencoders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .errors import UserError
@@ -19,7 +20,7 @@ class LatentLayout:
     Args:
         positions: A `Grid` or a `Sequence`; the encoder chooses.
         channels: D.
-        scale, shift: Of the autoencoder: a generator sees scale (values - shift), which has about unit variance.
+        scale, shift: The autoencoder's: a generator sees scale (values - shift), which has about unit variance.
 
     Raises:
         UserError: Other positions, channels below 1, a scale or shift that is not finite, or a scale of 0.
@@ -42,7 +43,7 @@ class LatentLayout:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image's latent, (D, H, W) or (D, L)."""
+        """The shape of one image's latent, (D, H, W) or (D, L)."""
         return (self.channels, *self.positions.shape)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,13 +65,13 @@ class LatentLayout:
         return values / self.scale + self.shift
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Latents:
     """Continuous latents of a batch of images, as the autoencoder decodes them.
 
     Args:
         values: (B, D, H, W) of a grid or (B, D, L) of a sequence, float.
-        layout: How the latent of an image lies, with the autoencoder's scale and shift.
+        layout: How the latent of an image is arranged, with the autoencoder's scale and shift.
     """
 
     values: Tensor
@@ -80,6 +81,9 @@ class Latents:
         if not isinstance(self.layout, LatentLayout):
             raise UserError(f'Latents: expected a LatentLayout, got {type(self.layout).__name__}.')
         self.layout.check(self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Latents) and self.layout == other.layout and torch.equal(self.values, other.values)
 
     def __len__(self) -> int:
         return self.values.shape[0]

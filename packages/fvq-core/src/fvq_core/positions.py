@@ -1,4 +1,4 @@
-"""Where latents and codes lie: on a grid of the image, in a sequence, or on the scales of a pyramid."""
+"""How latents and codes are arranged: on a grid of the image, in a sequence, or on the scales of a pyramid."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def positions_from_dict(description: Any) -> Positions:
     arguments = dict(description) if isinstance(description, Mapping) else {}
     cls = _KINDS.get(str(arguments.pop('type', '')))
     if cls is None:
-        raise UserError(f'unknown code layout {description}; known: {", ".join(_KINDS)}.')
+        raise UserError(f'unknown code layout {description!r}; known: {", ".join(_KINDS)}.')
     known = {field.name for field in fields(cast(Any, cls))}
     if arguments.keys() != known:
         unknown, missing = sorted(arguments.keys() - known), sorted(known - arguments.keys())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from .codes import CodeLayout, Codes, Positions
@@ -76,7 +77,7 @@ class Quantizer(nn.Module):
         raise NotImplementedError
 
     def layout(self, positions: Positions) -> CodeLayout:
-        """How the codes of a latent with these positions lie; raises if it cannot quantize them."""
+        """How the codes of a latent with these positions are arranged; raises if it cannot quantize them."""
         return CodeLayout(positions, self.vocabularies)
 
     def fold(self, label: int | None = None) -> Self:
@@ -88,9 +89,13 @@ class Quantizer(nn.Module):
             label: For a projector that maps the codebook for each class: whose to keep.
 
         Raises:
-            UserError: A label, but no projector with classes.
+            UserError: A label, but no projector with classes; or a projector of its own, which only an override can fold.
         """
         parts = [module for module in self.modules() if isinstance(module, Quantizer) and module is not self]
+        folded = {module for part in parts for module in part.modules()}
+        own = [type(each).__name__ for each in find_projectors(self) if each not in folded and not each.is_identity]
+        if own:
+            raise UserError(f'{type(self).__name__}: override fold(), which would keep its {own[0]}.')
         if label is not None and not parts:
             raise UserError(f'{type(self).__name__} has no classes, so fold() takes no label, got {label}; drop it.')
         memo: dict[int, Any] = {id(part): part.fold(label) for part in parts}
@@ -174,9 +179,15 @@ class DepthCodes(Protocol):
         """The embedding of each depth's code, (B, depth, D, H, W), or their running sums."""
         ...
 
-    def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
+    def soft_codes(
+        self,
+        z_BDHW: Tensor,
+        temperature: float = 1.0,
+        stochastic: bool = False,
+        rng: torch.Generator | None = None,
+    ) -> tuple[Tensor, Codes]:
         """Soft targets (B, L, V), softmax(-distance / temperature) in the order of the codes, and hard codes.
 
-        The hard codes are the nearest, or drawn from the softmax if `stochastic`.
+        The hard codes are the nearest, or drawn from the softmax with `rng` if `stochastic`.
         """
         ...

@@ -9,6 +9,7 @@ import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
+from inspect import get_annotations
 from typing import Any, Self, TypeVar
 
 from .errors import UserError, nearest_hint, shortened
@@ -49,6 +50,14 @@ def setting(
 @dataclass(frozen=True)
 class SamplingSettings:
     """How a generator draws. Each field is declared with `setting`; generators share settings by inheriting them."""
+
+    def __init_subclass__(cls) -> None:
+        for name, kind in get_annotations(cls).items():
+            declared = cls.__dict__.get(name)
+            if not str(kind).startswith('ClassVar') and not (
+                isinstance(declared, Field) and 'help' in declared.metadata
+            ):
+                raise UserError(f"{cls.__name__}: declare '{name}' with setting(default, help).")
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -42,12 +42,13 @@ class Tokenizer(Autoencoder):
         self.check_halves()
         if quant_kernel and self.encoder.kind is not Grid:
             raise UserError(
-                f'Tokenizer: quant_kernel {quant_kernel} is a convolution over a grid, {type(self.encoder).__name__} gives '
-                'a sequence; use quant_kernel=0.'
+                f'{type(self).__name__}: quant_kernel {quant_kernel} is a convolution over a grid, '
+                f'{type(self.encoder).__name__} gives a sequence; use quant_kernel=0.'
             )
         D = self.latent_channels = self.quantizer.code_dim
-        self.pre_quant = quant_convolution(self.encoder.out_channels, D, quant_kernel)
-        self.post_quant = quant_convolution(D, self.decoder.in_channels, quant_kernel)
+        name = type(self).__name__
+        self.pre_quant = quant_convolution(name, self.encoder.out_channels, D, quant_kernel)
+        self.post_quant = quant_convolution(name, D, self.decoder.in_channels, quant_kernel)
 
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
         return self.pre_quant(self.features(images_BCHW))
@@ -61,7 +62,7 @@ class Tokenizer(Autoencoder):
         return self.quantizer.takes_labels
 
     def layout(self, height: int, width: int) -> CodeLayout:
-        """How the codes of an image of this size, in pixels, lie: positions of the encoder x slots of the quantizer."""
+        """How the codes of an image of this size in pixels are arranged: positions of the encoder x slots of the quantizer."""
         return self.quantizer.layout(self.encoder.positions(height, width))
 
     @torch.no_grad()
@@ -101,13 +102,13 @@ class Tokenizer(Autoencoder):
         return copy.deepcopy(self, {id(self.quantizer): quantizer}).eval()
 
 
-def quant_convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Module:
-    """The convolution between features and latent; the identity if its kernel is 0."""
+def quant_convolution(owner: str, in_channels: int, out_channels: int, kernel: int) -> nn.Module:
+    """The convolution between features and latent; the identity if its kernel is 0. `owner` begins messages."""
     if kernel == 0 and in_channels == out_channels:
         return nn.Identity()
     if kernel % 2 == 0:
         raise UserError(
-            f'Tokenizer: quant_kernel {kernel} cannot lead from {in_channels} to {out_channels} channels; use an odd one, '
+            f'{owner}: quant_kernel {kernel} cannot lead from {in_channels} to {out_channels} channels; use an odd one, '
             'or 0 if z_channels is the code_dim of the quantizer.'
         )
     return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)

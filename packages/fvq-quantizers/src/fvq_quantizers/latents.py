@@ -58,8 +58,16 @@ def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
             f'{type(quantizer).__name__}: cannot embed {layout}; expected a Grid or Sequence with vocabularies '
             f'{quantizer.vocabularies}.'
         )
-    layout.check(codes.indices_BL)
+    check_indices(quantizer, codes)
     return positions
+
+
+def check_indices(quantizer: Quantizer, codes: Codes) -> None:
+    """Raise if indices are not of their layout; as in `check_finite`, only their shape is looked at in training off the CPU."""
+    if may_look(codes.indices_BL, wait=not quantizer.training):
+        codes.layout.check(codes.indices_BL)
+    else:
+        codes.layout.check_shape(codes.indices_BL)
 
 
 def to_latent(z_ND: Tensor, positions: Positions) -> Tensor:

@@ -17,7 +17,7 @@ from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
-from .latents import check_latent, to_latent, to_vectors
+from .latents import check_indices, check_latent, to_latent, to_vectors
 from .phi import Phi, phi_of_scales
 from .pyramid import Scale, check_scales, rescale, shrink
 from .vector_quantizer import VectorQuantizer
@@ -150,7 +150,7 @@ class MultiScaleQuantizer(Quantizer):
         """The scales of codes that this quantizer can embed."""
         check_is_codes('MultiScaleQuantizer', codes)
         layout, pyramid = codes.layout, codes.layout.positions
-        layout.check(codes.indices_BL)
+        check_indices(self, codes)
         if not isinstance(pyramid, Pyramid) or layout != self.layout(Grid(*pyramid.scales[-1])):
             example = self.layout(Grid(*self.scales[-1]))
             raise UserError(f'MultiScaleQuantizer: cannot embed {layout}; expected one that scales as {example}.')

@@ -168,13 +168,21 @@ class ResidualQuantizer(Quantizer):
         return [F.embedding(i, codebook).movedim(-1, 1) for i, codebook in zip(indices, self.codebooks(), strict=True)]
 
     @torch.no_grad()
-    def soft_codes(self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False) -> tuple[Tensor, Codes]:
+    def soft_codes(
+        self,
+        z_BDHW: Tensor,
+        temperature: float = 1.0,
+        stochastic: bool = False,
+        rng: torch.Generator | None = None,
+    ) -> tuple[Tensor, Codes]:
         """Soft targets of RQ-Transformer: softmax(-distance / temperature) of each depth, (B, L, V), and codes.
 
         If depths have codebooks of different sizes, V is the largest; codes that a depth lacks get 0.
 
         Args:
             temperature: Softmax temperature, above 0; 0.5 in RQ-Transformer.
+            stochastic: Draw the codes from the softmax instead of taking the nearest.
+            rng: Random source of the draws, on the latent's device; torch's global one by default.
         """
         if not temperature > 0:
             raise UserError(f'ResidualQuantizer: temperature must be above 0, got {temperature}.')
@@ -186,7 +194,8 @@ class ResidualQuantizer(Quantizer):
             for depth, codebook_KD in enumerate(self.codebooks()):
                 vq = self.at_depth(depth)
                 p_NK = (shifted_logits(vq, codebook_KD)(residual_ND, codebook_KD) / temperature).softmax(1)
-                indices_N = p_NK.multinomial(1).squeeze(1) if stochastic else vq.search(residual_ND, codebook_KD)
+                drawn_N = p_NK.multinomial(1, generator=rng).squeeze(1) if stochastic else None
+                indices_N = vq.search(residual_ND, codebook_KD) if drawn_N is None else drawn_N
                 residual_ND = residual_ND - F.embedding(indices_N, codebook_KD)
                 soft.append(F.pad(p_NK, (0, layout.vocab_size - p_NK.shape[1])))
                 indices.append(indices_N)

@@ -122,9 +122,9 @@ def find_saved_class(folder: str | Path) -> type[SavedModel]:
     if not path.is_file():
         raise UserError(f'{folder} is not a saved model: it has no {CONFIG_NAME}; export or save one first.')
     config = read_json_object(path, 'save it again')
-    found = {
-        each.saved_kind.name: each for registry in all_registries() for each in registry.known().values() if saves(each)
-    }
+    saved = [each for registry in all_registries() for each in registry.known().values() if saves(each)]
+    # By kind, the class that all models of it inherit: it reports what is wrong with a type that is not registered.
+    found = {each.saved_kind.name: next(base for base in each.__mro__ if 'saved_kind' in vars(base)) for each in saved}
     for name, each in found.items():
         if name in config:
             described = config[name].get('type') if isinstance(config[name], dict) else None
