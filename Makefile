@@ -12,7 +12,7 @@ GENERATOR := work_dirs/llamagen_photos
 .PHONY: help setup lock train test test-fast sample smoke check format bench clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make .venv with pinned torch and the four packages; skips what is done
 

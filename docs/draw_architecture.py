@@ -39,8 +39,8 @@ ROOMS = {
         'samples': 'image sets that are scored',
         'presets': 'protocols, declared once',
         'reconstruction': 'tokenizers under presets',
-        'generation': 'image sets under presets',
-        'benchmark': 'methods under the same everything',
+        'generation': 'scores of generated images',
+        'benchmark': 'methods under identical settings',
         'analysis': 'what the paper measures',
         'hooks, plots': 'reports and pictures of a run',
         'runs, paper, reports': 'from runs to tables',
@@ -55,14 +55,17 @@ ROOMS = {
         'autoencoders': 'encoders and decoders',
         'losses': 'pixels, LPIPS, GAN, discriminators',
         'saving': 'folders, model cards, the hub',
-        'training': 'Runner, loops, tasks, hooks, resume',
-        'interop': 'conversion of checkpoints, by peer',
+        'training': 'Runner, Task, loops, hooks, resume',
+        'interop': 'Importer: checkpoints of other projects',
         'commands': 'train, export, convert, push, ...',
     },
 }
-CONTRACTS = 'positions    codes    latents    quantizer    projector    autoencoder    tokenizer    generator    metric'
+CONTRACTS = (
+    'positions    codes    latents    quantizer    projector    autoencoder    tokenizer    generator    sampling_settings    '
+    'metric'
+)
 COLOURS = {'fvq-quantizers': '#eef4fb', 'fvq-generators': '#f1f8ee', 'fvq-eval': '#fdf5e6', 'fvq-core': '#f3f1f8'}
-WIDTH, BOX, LINE, GAP = 1110, 350, 22, 20
+WIDTH, BOX, LINE, GAP = 1170, 370, 22, 20
 
 
 def text(x: float, y: float, content: str, style: str = '') -> str:
@@ -107,7 +110,8 @@ def draw() -> str:
     arrow = f'<marker id="arrow" markerWidth="8" markerHeight="8" refX="5" refY="3" orient="auto">{tip}</marker>'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {total:g}" font-family="sans-serif" font-size="13">'
     background = f'<rect width="{WIDTH}" height="{total:g}" fill="#fff"/>'
-    return '\n'.join([head, f'<defs>{arrow}</defs>', background, *parts, '</svg>', ''])
+    name = '<title>The four packages of FVQ, their rooms, and the contracts where they meet</title>'
+    return '\n'.join([head, name, f'<defs>{arrow}</defs>', background, *parts, '</svg>', ''])
 
 
 if __name__ == '__main__':

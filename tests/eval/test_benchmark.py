@@ -272,6 +272,14 @@ def test_a_component_that_cannot_be_built_refuses_only_its_row(tmp_path: Path) -
     assert 'not a multiple of patch_size 7' in rows[1].refusal
 
 
+def test_a_row_whose_codebook_file_is_missing_is_refused_with_the_command_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (row,) = read_rows(['configs/mini/vqgan_lc.py'], {})
+    assert 'make it with tools/make_codebook.py PHOTOS data/codebooks/mini_1024.safetensors' in row.refusal
+
+
 def test_names_leave_out_what_all_keys_share() -> None:
     keys = ['mini/vq', 'mini/k4096/vq']
     assert [short_name(key, keys) for key in keys] == ['vq', 'k4096/vq']

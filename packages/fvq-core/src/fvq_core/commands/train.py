@@ -22,7 +22,9 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('train.py', __doc__ or '', EXAMPLE)
     parser.add_argument('config', help='a Python config, see configs/')
-    parser.add_argument('--work-dir', help='where outputs go; default work_dirs/NAME_OF_THE_CONFIG')
+    parser.add_argument(
+        '--work-dir', help='where outputs go; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE'
+    )
     parser.add_argument(
         '--resume',
         nargs='?',

@@ -18,6 +18,7 @@ from fvq_core.config.find import find_config
 from fvq_core.config.options import check_option, set_option
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
+from fvq_core.registry import TOKENIZERS
 from fvq_core.training.evaluation import inference_task
 
 from .photo_data import crop_size
@@ -139,7 +140,9 @@ def cell_row(
 def try_model(row: Row, cfg: Config) -> None:
     """Build the model of a row once; fill in K, L and the bits of an image, or why it cannot be built."""
     try:
-        tokenizer = inference_task(cfg.model).eval().tokenizer
+        inference_task(cfg.model)
+        # With its initial values, which may be in a file that is missing.
+        tokenizer = TOKENIZERS.build(cfg.model['tokenizer']).eval()
         side = crop_size(cfg.val_dataloader['dataset'])
         row.codebook_size = len(tokenizer.quantizer.codebook())
         layout = tokenizer.layout(side, side)

@@ -19,7 +19,7 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('analyze.py', __doc__ or '', EXAMPLE)
     commands = parser.add_subparsers(dest='what', required=True, metavar='{toy,tsne,curves,size,probe}')
-    add_toy(commands.add_parser('toy', help='figure 2, left: ways of latents and codes in two dimensions'))
+    add_toy(commands.add_parser('toy', help='figure 2, left: paths of latents and codes in two dimensions'))
     add_tsne(commands.add_parser('tsne', help='figure 2, right: t-SNE of the mapped codebook and latents'))
     for name, text in (
         ('curves', 'figure 3: usage, loss and D(P_z, C) over iterations, one line a config, a band over seeds'),

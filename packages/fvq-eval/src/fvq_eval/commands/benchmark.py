@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='NAME',
         help="a row at each of these of the configs' sizes, such as k4096",
     )
-    parser.add_argument('--steps', type=int, help="replaces every config's train_cfg.max_iters")
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--steps', type=int, metavar='N', help="training steps of every row; default: the config's")
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[0], metavar='N', help='a run of each row for each; default 0'
+    )
     parser.add_argument(
         '--lr-factors',
         nargs='+',
@@ -49,9 +51,13 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='DIR',
         help='the work dir of another benchmark: each row takes the factor that was best there',
     )
-    parser.add_argument('--jobs', default='auto', help='runs at a time; auto: one a GPU, or one')
+    parser.add_argument(
+        '--jobs', default='auto', metavar='N', help='runs at a time; default auto: one per GPU, else one'
+    )
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run')
-    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    parser.add_argument(
+        '--work-dir', default='work_dirs/benchmark', help='folder of runs and report; default work_dirs/benchmark'
+    )
     parser.add_argument(
         '--reference',
         metavar='ROW',

@@ -26,7 +26,7 @@ EXAMPLE = """\
   tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/coco/val2017 --preset strict --images 5000
   torchrun --nproc-per-node 8 tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/imagenet/val --preset ibq
 
-a preset is everything that decides on a number beside the model: crop, kernel, rounding, codec, reference, network,
+a preset is everything that decides on a number besides the model: crop, kernel, rounding, codec, reference, network,
 conventions of PSNR, SSIM and LPIPS. docs/evaluation.md has the table of them. Its crops replace the config's own."""
 
 OF_PRESETS = ('extractor', 'extractor_options', 'reference', 'lpips_weights', 'image_size', 'images')
@@ -55,7 +55,14 @@ def main(argv: Sequence[str] | None) -> None:
     add_size(parser)
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too')
-    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override config entries',
+    )
     args = parser.parse_args(argv)
     for option in OF_PRESETS:
         if getattr(args, option) is not None and not args.preset:

@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='FOLDER',
         help='.npy files of caption features, for a generator of captions; --classes then picks them by number',
     )
-    add('--seed', type=int, default=0)
+    add('--seed', type=int, default=0, help='of classes and images; default 0')
     add('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
     add('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
-    add('--batch-size', type=int, default=32, help='images at a time, of the first 256 at most 16; default 32')
+    add('--batch-size', type=int, default=32, help='images drawn together; default 32, or 16 for the first 256 images')
     add('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
     add('--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights")
     add_device(parser)

@@ -78,8 +78,8 @@ class FileInit(CodebookInit):
         """The tensor in the file; its values may still be on disk."""
         if not self.path.is_file():
             raise UserError(
-                f'FileInit: the codebook {self.path} does not exist; make it with tools/make_codebook.py, or set the path '
-                "in the quantizer's init."
+                f'FileInit: the codebook {self.path} does not exist; make it with tools/make_codebook.py PHOTOS '
+                f"{self.path} (the config has the options), or set the path in the quantizer's init."
             )
         try:
             if self.path.suffix == '.safetensors':
