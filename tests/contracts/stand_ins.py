@@ -33,6 +33,10 @@ class SequenceEncoderStandIn(Encoder):
             raise UserError(f'SequenceEncoderStandIn: images are {SIDE}x{SIDE}, got {height}x{width}.')
         return Sequence(TOKENS)
 
+    def check_positions(self, positions: Positions) -> None:
+        if positions != Sequence(TOKENS):
+            raise UserError(f'SequenceEncoderStandIn gives {Sequence(TOKENS)}, not {positions}.')
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         return self.mix(self.patches(images_BCHW).flatten(2))
 

@@ -23,6 +23,7 @@ from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.sampling_settings import SamplingSettings, setting
 from fvq_core.training.runner import Runner
 from fvq_core.training.smoke import logged
+from fvq_generators.binding import bind_checked
 from fvq_generators.commands import sample
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.image_sets import SamplePlan
@@ -134,6 +135,7 @@ class TinyNextScale(Generator):
         temperature: float = setting(1.0, 'of the softmax', above=0)
 
     position_kinds = (Pyramid,)
+    binds_to = NextScale
     quantizer: NextScale
 
     def __init__(self, layout: dict[str, Any], num_classes: int = 5) -> None:
@@ -143,8 +145,6 @@ class TinyNextScale(Generator):
         self.head = nn.Linear(8, self.layout.vocab_size)
 
     def bind(self, quantizer: Quantizer) -> None:
-        if not isinstance(quantizer, NextScale):
-            raise UserError(f'TinyNextScale wants a quantizer of scales, got {type(quantizer).__name__}.')
         object.__setattr__(self, 'quantizer', quantizer)
 
     def check_condition(self, cond: Tensor) -> None: ...
@@ -190,7 +190,7 @@ def test_a_generator_that_asks_for_running_sums_is_bound_to_the_quantizer_in_tra
     data = dict(codes=codes.indices_BL, labels=torch.arange(4))
     losses = []
     for _ in range(60):
-        loss = task(task.targets(data, torch.device('cpu')), *task.condition(data, torch.device('cpu')))
+        loss = task(task.targets(data), *task.condition(data, torch.device('cpu')))
         optimizer.zero_grad()
         loss['cross_entropy'].backward()
         optimizer.step()
@@ -205,5 +205,8 @@ def test_a_generator_that_asks_for_running_sums_is_bound_to_the_quantizer_in_tra
     assert torch.equal(forced, drawn.indices_BL)
     assert model.sample([0, 1]).shape == (2, 3, 6, 6)
 
-    with pytest.raises(UserError, match='wants a quantizer of scales, got VectorQuantizer'):
-        task.generator.bind(tiny_tokenizer().quantizer)
+    other = GENERATORS.build({**config, 'layout': dict(type='Grid', height=2, width=2, codebook_size=16)})
+    with pytest.raises(UserError, match='TinyNextScale needs a quantizer that follows NextScale, got VectorQuantizer'):
+        bind_checked(other, tiny_tokenizer({**FVQ, 'codebook_size': 16}).fold())
+    with pytest.raises(UserError, match='TinyNextScale draws what this Tokenizer cannot decode'):
+        MODELS.build(dict(type='GeneratorTask', generator=other.component_config, tokenizer=str(saved)))

@@ -138,8 +138,13 @@ def test_1d_tokenizers_name_sizes_and_latents_that_do_not_fit(sequences: Path):
         tokenizer.encode(torch.zeros(1, 3, 64, 64))
     with pytest.raises(UserError, match=rf'expected a float latent \(B, {DIM}, L\), got'):
         tokenizer.decode_latent(torch.zeros(1, DIM, 2, 2))
-    with pytest.raises(UserError, match='its codes lie on a Sequence'):
-        tokenizer.check_layout(CodeLayout(Grid(1, TOKENS), (16, 16)))
+    for positions in (Grid(1, TOKENS), Sequence(TOKENS + 1)):
+        with pytest.raises(UserError, match=r'SequenceEncoderStandIn gives Sequence\(length=5\), not'):
+            tokenizer.check_layout(CodeLayout(positions, (16, 16)))
+    with pytest.raises(UserError, match=r'Tokenizer has codes of .* of 16 x 16 codes, not of .* of 16 x 8 codes'):
+        tokenizer.check_layout(CodeLayout(Sequence(TOKENS), (16, 8)))
+    with pytest.raises(UserError, match='Tokenizer has codes, not LatentLayout'):
+        tokenizer.check_layout(LatentLayout(Sequence(TOKENS), 4))
     with pytest.raises(UserError, match='gives a sequence; use quant_kernel=0'):
         TOKENIZERS.build({**SEQUENCE, 'quant_kernel': 1})
     tokenizer.encoder.kind = Grid  # as of an encoder of sequences that does not set it

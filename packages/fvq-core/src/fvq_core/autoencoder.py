@@ -50,6 +50,11 @@ class Encoder(nn.Module):
             )
         return Grid(height // f, width // f)
 
+    def check_positions(self, positions: Positions) -> None:
+        """Raise if features of this encoder cannot have these positions; one that gives a fixed number overrides it."""
+        if not isinstance(positions, self.kind):
+            raise UserError(f'{type(self).__name__} gives a {self.kind.__name__}, not {positions}.')
+
 
 class Decoder(nn.Module):
     """Features to images; the inverse of an encoder.
@@ -188,6 +193,15 @@ class Autoencoder(SavedModel, nn.Module):
         """
         positions = self.encoder.positions(height, width)
         return LatentLayout(positions, self.latent_channels, self.latent_scale, self.latent_shift)
+
+    def check_layout(self, layout: CodeLayout | LatentLayout) -> None:
+        """Raise if codes or latents of this layout cannot be this autoencoder's."""
+        if not isinstance(layout, LatentLayout):
+            raise UserError(f'{type(self).__name__} has continuous latents, not {layout}.')
+        self.encoder.check_positions(layout.positions)
+        own = LatentLayout(layout.positions, self.latent_channels, self.latent_scale, self.latent_shift)
+        if layout != own:
+            raise UserError(f'{type(self).__name__} has latents of {own}, not of {layout}.')
 
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
         """Float images (B, C, H, W) in [-1, 1] to the latent (B, D, H/f, W/f) or (B, D, L), before quantization."""

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .codes import CodeLayout, Codes, Positions, Targets
+from .codes import CodeLayout, Codes, LatentLayout, Latents, Positions, Targets
 from .errors import UserError
+from .images import from_uint8
 from .quantizer import Quantizer
 from .sampling_settings import SamplingSettings
 
+if TYPE_CHECKING:
+    from .autoencoder import Autoencoder
+
 
 class Generator(nn.Module):
-    """A conditional model of codes.
+    """A conditional model of codes or of continuous latents.
 
     Attributes:
         Sampling: The settings of `sample`: a frozen dataclass, from which the options of `tools/sample.py`, what may be
             saved, and the model card are derived.
         position_kinds: The kinds of positions it can model.
         takes_slots: Whether it models several codes a position.
-        layout: What this one models.
+        binds_to: The protocol that it needs the quantizer to follow, such as `fvq_core.quantizer.NextScale`; None if it needs
+            only codes. `bind_checked` (`fvq_generators.binding`) checks it, and training requires a tokenizer if it is set.
+        layout: What this one models: codes, or continuous latents.
         num_classes: Its classes; None if its conditions are captions.
         caption_shape: Feature vectors T and channels C of its captions; None if its conditions are classes.
         blocks: Its parts that are alike: each is compiled, and with FSDP2 they are gathered one after the other.
@@ -31,7 +37,8 @@ class Generator(nn.Module):
     Sampling: ClassVar[type[SamplingSettings]] = SamplingSettings
     position_kinds: ClassVar[tuple[type[Positions], ...]] = ()
     takes_slots: ClassVar[bool] = False
-    layout: CodeLayout
+    binds_to: ClassVar[type | None] = None
+    layout: CodeLayout | LatentLayout
     num_classes: int | None
     caption_shape: tuple[int, int] | None = None
     blocks: nn.ModuleList | tuple[nn.Module, ...]
@@ -41,18 +48,51 @@ class Generator(nn.Module):
         self.blocks = ()
 
     def bind(self, quantizer: Quantizer) -> None:
-        """Meet the quantizer of the tokenizer whose codes it models: called before training and before sampling.
+        """Receive the quantizer of the tokenizer whose codes it models: called before training and before sampling.
 
         A VAR keeps it for the running sums of its scales (`fvq_core.quantizer.NextScale`), an RQ-Transformer for the
         embeddings of its depths (`DepthCodes`); most generators have no use for it. What is kept stays out of the state
         dict, for the tokenizer is saved beside the generator; its owner moves it between devices.
 
         Args:
-            quantizer: Folded, in eval mode.
+            quantizer: Folded, in eval mode, and an instance of `binds_to`.
+        """
+
+    @torch.no_grad()
+    def targets(self, batch: Mapping[str, Any], autoencoder: Autoencoder | None = None) -> Targets:
+        """What to learn from a batch, on the generator's device: for models of codes `codes` (B, L) and optionally `soft`
+        (B, L, V), for models of latents `latents`; or either from uint8 `images`, encoded by the autoencoder.
+
+        Override it for other targets, such as a draw of latents or of stochastic codes at each step.
+
+        Args:
+            batch: What the data set collates.
+            autoencoder: That of the task, folded and frozen; None if it was given none.
 
         Raises:
-            UserError: It cannot give what this generator asks for.
+            UserError: The batch has none of these, or they do not fit the layout.
         """
+        device = next(self.parameters()).device
+        name = 'latents' if isinstance(self.layout, LatentLayout) else 'codes'
+        values, images = batch.get(name), batch.get('images')
+        if values is None and images is not None and autoencoder is not None:
+            encoded = autoencoder.encode(from_uint8(images.to(device, non_blocking=True)))
+            if encoded.layout != self.layout:
+                raise UserError(
+                    f'{type(self).__name__}: these images are encoded to {encoded.layout}, the model is made for {self.layout}; '
+                    'change the crop or model.generator.layout.'
+                )
+            return Targets(latents=encoded) if isinstance(encoded, Latents) else Targets(encoded)
+        if values is None:
+            hint = '; set model.tokenizer to encode its images' if images is not None else ''
+            raise UserError(f"{type(self).__name__}: the batch has no '{name}', its keys are {', '.join(batch)}{hint}.")
+        if isinstance(self.layout, LatentLayout):
+            return Targets(latents=Latents(values.to(device, non_blocking=True), self.layout))
+        soft_BLV = batch.get('soft')
+        if not values.is_cuda:  # before it is on its way: looking at it there would wait for the device
+            self.layout.check(values)
+        codes = Codes(values.to(device, non_blocking=True), self.layout)
+        return Targets(codes, None if soft_BLV is None else soft_BLV.to(device, non_blocking=True))
 
     def check_condition(self, cond: Tensor) -> None:
         """Raise if conditions are not of the kind that it knows."""
@@ -87,9 +127,10 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def check_layout(cls, layout: CodeLayout) -> None:
+    def check_layout(cls, layout: CodeLayout | LatentLayout) -> None:
         """Raise if this generator cannot model a layout."""
-        if not isinstance(layout.positions, cls.position_kinds) or (layout.slots > 1 and not cls.takes_slots):
+        several = isinstance(layout, CodeLayout) and layout.slots > 1
+        if not isinstance(layout.positions, cls.position_kinds) or (several and not cls.takes_slots):
             takes = ' or '.join(known.__name__ for known in cls.position_kinds)
             slots = '' if cls.takes_slots else ' with one code a position'
             raise UserError(f'{cls.__name__} takes a {takes}{slots}, got {layout}.')

@@ -80,6 +80,10 @@ class Quantizer(nn.Module):
         """How the codes of a latent with these positions are arranged; raises if it cannot quantize them."""
         return CodeLayout(positions, self.vocabularies)
 
+    def latent_positions(self, layout: CodeLayout) -> Positions:
+        """The positions of the latent whose codes have this layout, the inverse of `layout`; raises if there are none."""
+        return layout.positions
+
     def fold(self, label: int | None = None) -> Self:
         """A copy for inference: the mapped codebook replaces projector and raw codebook, nothing else changes.
 

@@ -6,11 +6,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder, AutoencoderOutput
-from .codes import CodeLayout, Codes, Grid
+from .codes import CodeLayout, Codes, Grid, LatentLayout
 from .errors import UserError
 from .quantizer import Quantizer
 from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
@@ -65,12 +64,13 @@ class Tokenizer(Autoencoder):
         """How the codes of an image of this size in pixels are arranged: positions of the encoder x slots of the quantizer."""
         return self.quantizer.layout(self.encoder.positions(height, width))
 
-    @torch.no_grad()
-    def check_layout(self, layout: CodeLayout) -> None:
-        """Raise if codes of this layout cannot be this tokenizer's."""
-        one = Codes(torch.zeros(1, layout.length, dtype=torch.int64, device=self._device), layout)
-        if self.quantizer.embed(one).dim() != (4 if self.encoder.kind is Grid else 3):
-            raise UserError(f'Tokenizer: cannot decode {layout}; its codes lie on a {self.encoder.kind.__name__}.')
+    def check_layout(self, layout: CodeLayout | LatentLayout) -> None:
+        if not isinstance(layout, CodeLayout):
+            raise UserError(f'{type(self).__name__} has codes, not {layout}.')
+        positions = self.quantizer.latent_positions(layout)
+        self.encoder.check_positions(positions)
+        if self.quantizer.layout(positions) != layout:
+            raise UserError(f'{type(self).__name__} has codes of {self.quantizer.layout(positions)}, not of {layout}.')
 
     def encode(self, images_BCHW: Tensor) -> Codes:
         """Images to codes.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes
+from fvq_core.codes import CodeLayout, Codes
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 
@@ -38,6 +38,7 @@ class CachedGenerator(Generator):
     class Sampling(Sampler, Guidance):
         """Guidance, and how a code is chosen from its logits."""
 
+    layout: CodeLayout  # pyrefly: ignore[bad-override]
     condition: ClassEmbedding | CaptionEmbedding
     norm: nn.Module
     head: nn.Linear

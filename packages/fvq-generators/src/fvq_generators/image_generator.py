@@ -22,6 +22,7 @@ from fvq_core.saving.saved_model import SavedModel
 from fvq_core.saving.weights import weights_digest
 from fvq_core.tokenizer import Tokenizer
 
+from .binding import bind_checked
 from .class_numbers import whole_numbers
 from .out_of_memory import memory_advice
 from .pretrained import GENERATOR, TOKENIZER_FOLDER, checkpoint_generator, generator_contents, load_generator
@@ -73,14 +74,7 @@ class ImageGenerator(SavedModel, nn.Module):
                 'mean other pixels. Use the tokenizer that its training codes were extracted with.'
             )
         folded = tokenizer.fold()
-        try:
-            folded.check_layout(self.generator.layout)
-        except UserError as error:
-            raise UserError(
-                f'the generator draws codes that this tokenizer cannot decode ({str(error).rstrip(".")}); use the one that '
-                'its training codes were extracted with.'
-            ) from error
-        self.generator.bind(folded.quantizer)
+        bind_checked(self.generator, folded)
         self.tokenizer, self.tokenizer_hash = folded.to(self.device), given
 
     @property

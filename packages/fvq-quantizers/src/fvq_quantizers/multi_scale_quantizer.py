@@ -91,6 +91,11 @@ class MultiScaleQuantizer(Quantizer):
     def layout(self, positions: Positions) -> CodeLayout:
         return CodeLayout(self._pyramid(positions), self.vocabularies)
 
+    def latent_positions(self, layout: CodeLayout) -> Positions:
+        if not isinstance(layout.positions, Pyramid):
+            raise UserError(f'MultiScaleQuantizer: has codes of a Pyramid, got {layout}.')
+        return Grid(*layout.positions.scales[-1])
+
     def _pyramid(self, positions: Positions) -> Pyramid:
         """The scales of a grid."""
         if not isinstance(positions, Grid):

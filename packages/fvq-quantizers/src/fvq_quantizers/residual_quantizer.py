@@ -214,6 +214,9 @@ class ResidualQuantizer(Quantizer):
     def layout(self, positions: Positions) -> CodeLayout:
         return CodeLayout(self.joined.positions(positions), self.vocabularies)
 
+    def latent_positions(self, layout: CodeLayout) -> Positions:
+        return self.joined.latent_positions(layout.positions)
+
     def fold(self, label: int | None = None) -> ResidualQuantizer:
         folded = super().fold(label)
         getattr(folded, 'component_config', {}).pop('updates', None)

@@ -52,6 +52,12 @@ class SpaceToDepth:
             )
         return Grid(height // self.rows, width // self.columns)
 
+    def latent_positions(self, joined: Positions) -> Positions:
+        """The positions of the latent that are joined to these."""
+        if self.is_identity or not isinstance(joined, Grid):
+            return joined
+        return Grid(joined.height * self.rows, joined.width * self.columns)
+
     def vectors(self, z_BDHW: Tensor) -> Tensor:
         """(B, D, H, W) to (N, E), float32: the channels of each joined position in turn, row by row."""
         if self.is_identity:

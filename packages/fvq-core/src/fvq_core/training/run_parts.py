@@ -77,6 +77,7 @@ def build_run_parts(cfg: Config) -> RunParts:
         validates = cfg.get('val_cfg') is not None
         metrics = build_metrics(cfg, task) if validates else []
         train_loader = build_checked_loader(cfg, 'train_dataloader', seed, task)
+        task.check_dataset(train_loader.dataset)
         val_loader = build_checked_loader(cfg, 'val_dataloader', seed, task) if validates else None
         return RunParts(task, randomness, hooks, train_loader, val_loader, metrics, start)
 

@@ -18,7 +18,7 @@ from ..pretrained import save_generator
 
 @HOOKS.register_module()
 class GeneratorReportHook(Hook):
-    """Checks that the generator can model the training codes, and reports at the end.
+    """Checks whose codes are learned, and reports at the end.
 
     The folder `generator` of the work dir holds the generator, and whose tokenizer's codes it has learned; so does every
     checkpoint.
@@ -28,8 +28,7 @@ class GeneratorReportHook(Hook):
             `dict(cfg_scale=1.75)`.
 
     Raises:
-        UserError: The data set's codes lie on the image in another way than the generator's, or are of another tokenizer
-            than those that a resumed run has learned.
+        UserError: The codes are of another tokenizer than `model.tokenizer`, or than those that a resumed run has learned.
     """
 
     priority = 'LOWEST'
@@ -45,12 +44,6 @@ class GeneratorReportHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         runner.task.generator.Sampling.check(self.sampling, 'GeneratorReportHook')
-        layout, own = getattr(runner.train_loop.dataloader.dataset, 'layout', None), runner.task.generator.layout
-        if layout is not None and layout != own:
-            raise UserError(
-                f'the training codes lie on {layout}, the model is made for {own}; set model.generator.layout to '
-                f'{layout.to_dict()}.'
-            )
         bound = runner.task.tokenizer_hash
         if bound and self.tokenizer_hash(runner) != bound:
             raise UserError(

@@ -13,17 +13,17 @@ from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Targets
+from fvq_core.autoencoder import Autoencoder
+from fvq_core.codes import Targets
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
-from fvq_core.quantizer import Quantizer
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.read_folder import find_folder
-from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.optim_wrapper import ClippedOptimWrapper
 from fvq_core.training.tasks.task import MicroBatch, Task
 
+from ..binding import bind_checked
 from ..pretrained import GENERATOR, load_generator
 from . import sharding
 
@@ -32,7 +32,7 @@ from . import sharding
 class GeneratorTask(Task):
     """A generator and how it is trained; its part is `generator`, and so its state-dict keys start.
 
-    A batch is a dict: `codes` int64 (B, L), optionally `soft` targets (B, L, V), and `labels` int64 (B,), or for captions
+    A batch is a dict: what `Generator.targets` reads, such as `codes` int64 (B, L), and `labels` int64 (B,), or for captions
     `captions` (B, T, C) and optionally `caption_mask` bool (B, T) and `valid` (B,).
 
     Args:
@@ -41,19 +41,19 @@ class GeneratorTask(Task):
         shard: Split weights, gradients and optimizer state over the processes of the run (FSDP2) if one device cannot
             hold them: `'float32'` or `'bfloat16'`, the type in which weights are gathered; needs `ShardingHook`, which is in
             `configs/_base_/schedules/llamagen_300e.py`. None copies the weights to each process (DDP).
-
-        tokenizer: The saved tokenizer (folder, or repository on the hub) whose codes are learned, for a generator that binds
-            to its quantizer; see `Generator.bind`.
+        tokenizer: The saved autoencoder (folder, or repository on the hub) whose codes or latents are learned, for a generator
+            that needs it while it trains; see `Generator.bind`.
 
     Attributes:
-        tokenizer_hash: Of that tokenizer; '' if none is given.
+        frozen: That autoencoder, folded; None if none is given. It is not trained, and not in the state dict.
+        tokenizer_hash: Of that autoencoder; '' if none is given.
 
     Raises:
         UserError: An unknown value of `shard`, or a tokenizer that the generator cannot bind to.
     """
 
     training_only = ('tokenizer',)
-    quantizer: Quantizer
+    frozen: Autoencoder | None
 
     def __init__(
         self,
@@ -69,12 +69,25 @@ class GeneratorTask(Task):
         self.shard = shard
         self.sharded = False
         self.gathered: dict[str, Tensor] | None = None
-        self.tokenizer_hash = ''
-        if tokenizer is not None:
-            folded = Tokenizer.from_pretrained(tokenizer).fold()
-            self.tokenizer_hash = tokenizer_hash(folded)
-            object.__setattr__(self, 'quantizer', folded.quantizer)  # out of the module tree: it is not trained
-            self.generator.bind(folded.quantizer)
+        frozen = None if tokenizer is None else Autoencoder.from_pretrained(tokenizer).fold().requires_grad_(False)
+        object.__setattr__(self, 'frozen', frozen)  # out of the module tree
+        self.tokenizer_hash = '' if frozen is None else tokenizer_hash(frozen)
+        if frozen is not None:
+            bind_checked(self.generator, frozen)
+
+    def check_dataset(self, dataset: Any) -> None:
+        name, needed = type(self.generator).__name__, self.generator.binds_to
+        if needed is not None and self.frozen is None:
+            raise UserError(
+                f'{name} needs the quantizer of its tokenizer while it trains; set model.tokenizer to the folder of the '
+                'tokenizer that the codes were extracted with.'
+            )
+        layout, own = getattr(dataset, 'layout', None), self.generator.layout
+        if layout is not None and layout != own:
+            raise UserError(
+                f'the training codes lie on {layout}, the model is made for {own}; set model.generator.layout to '
+                f'{layout.to_dict()}.'
+            )
 
     def parts(self) -> dict[str, nn.Module]:
         return {'generator': self.generator}
@@ -92,16 +105,18 @@ class GeneratorTask(Task):
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
         device = next(self.parameters()).device
-        targets, condition = self.targets(batch, device), self.condition(batch, device)
+        targets, condition = self.targets(batch), self.condition(batch, device)
         saved, _ = load_generator(work_dir / 'generator')
+        if self.frozen is not None:
+            bind_checked(saved, self.frozen)
         one, other = (each(targets, *condition) for each in (self.generator.eval(), saved.to(device)))
         if not all(torch.equal(one[name], other[name]) for name in one):
             raise SmokeError(f'export: the loss {other} of the saved generator is not {one} of the trained one.')
         return f'{work_dir / "generator"} gives the same loss'
 
     def place(self, device: torch.device) -> Task:
-        if self.tokenizer_hash:
-            self.quantizer.to(device)
+        if self.frozen is not None:
+            self.frozen.to(device)
         if self.shard is None or not dist.is_initialized():
             return super().place(device)
         self.to(device)
@@ -155,20 +170,16 @@ class GeneratorTask(Task):
             given.pop()
         return tuple(None if value is None else value.to(device, non_blocking=True) for value in given)
 
-    def targets(self, data: Mapping[str, Any], device: torch.device) -> Targets:
-        """The batch's targets on the device; raises if this generator's layout cannot hold its codes."""
-        indices_BL, soft_BLV = data['codes'], data.get('soft')
-        if not indices_BL.is_cuda:
-            self.generator.layout.check(indices_BL)
-        codes = Codes(indices_BL.to(device, non_blocking=True), self.generator.layout)
-        return Targets(codes, None if soft_BLV is None else soft_BLV.to(device, non_blocking=True))
+    def targets(self, data: Mapping[str, Any]) -> Targets:
+        """What the generator learns from a batch; see `Generator.targets`."""
+        return self.generator.targets(data, self.frozen)
 
     def backward(
         self, batch: Mapping[str, Any], optimizers: Mapping[str, OptimWrapper], micro_batches: int
     ) -> MicroBatch:
-        """See `Task`; the codes are those of the batch."""
+        """See `Task`; the codes are those of the targets."""
         device = next(self.parameters()).device
-        targets = self.targets(batch, device)
+        targets = self.targets(batch)
         with optimizers['generator'].optim_context(self):
             losses = self(targets, *self.condition(batch, device))
         losses = {'total': torch.stack(list(losses.values())).sum(), **losses}

@@ -64,6 +64,9 @@ class Task(BaseModel):
         """The model of images that is trained and evaluated; None for tasks on codes."""
         return None
 
+    def check_dataset(self, dataset: Any) -> None:
+        """Raise if this task cannot train on a data set; called before a run writes anything."""
+
     def parts_due(self, iteration: int) -> list[str]:
         """Names of the parts whose optimizers step in a 0-based iteration."""
         return list(self.parts())
