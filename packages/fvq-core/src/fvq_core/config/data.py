@@ -75,12 +75,7 @@ def from_data(data: Any) -> Any:
 
 
 def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
-    """The config from data that a run kept.
-
-    Args:
-        data: Its value in the file.
-        source: The file, for messages.
-        remedy: The command that makes the file again, for messages.
+    """The config from data that a run kept in the file `source`; messages name it and `remedy`, what makes it again.
 
     Raises:
         UserError: It is not data, as in files of FVQ 0.1, which kept configs as programs.

@@ -84,11 +84,7 @@ def checkpoint_config(checkpoint: dict[str, Any], source: str) -> Any:
 
 
 def evaluation_task(cfg: Config, path: str, weights: Literal['ema', 'raw'] | None = None) -> Any:
-    """The task of an `iter_N.pth` or of a saved tokenizer's folder, in eval mode on the config's device.
-
-    Raises:
-        UserError: The config has no evaluation data or is not of a tokenizer, or weights that cannot be read or do not fit.
-    """
+    """The task of an `iter_N.pth` or of a saved tokenizer's folder, in eval mode on the config's device."""
     with user_errors('this config cannot be used'):
         check_entries(cfg, ['model'])
         if cfg.get('val_dataloader') is None:
