@@ -37,6 +37,10 @@ class SequenceEncoderStandIn(Encoder):
         if positions != Sequence(TOKENS):
             raise UserError(f'SequenceEncoderStandIn gives {Sequence(TOKENS)}, not {positions}.')
 
+    @property
+    def example_size(self) -> tuple[int, int]:
+        return SIDE, SIDE
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         return self.mix(self.patches(images_BCHW).flatten(2))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,19 @@ CONTINUOUS = dict(
 OF_PIXELS = [dict(type='PSNR'), dict(type='SSIM')]
 
 
-def run(tokenizer: dict[str, Any], work_dir: Path, metrics: list[dict[str, Any]] | None = None) -> Runner:
+def run(
+    tokenizer: dict[str, Any],
+    work_dir: Path,
+    metrics: list[dict[str, Any]] | None = None,
+    side: int = SIDE,
+    **report: Any,
+) -> Runner:
     cfg = load_config(CONFIG, {'train_cfg.max_iters': 3, 'train_dataloader.batch_size': 2}, work_dir=str(work_dir))
     cfg.model.tokenizer = tokenizer
     cfg.val_dataloader.dataset.crops = 4
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        loader.dataset.crop_size = SIDE
+        loader.dataset.crop_size = side
+    cfg.default_hooks.report.update(report)
     if metrics is not None:
         cfg.val_evaluator = metrics
     return Runner.from_cfg(cfg)
@@ -69,7 +77,7 @@ def images(batch: int = 2) -> Tensor:
 def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work dir of a run of the 1-D tokenizer."""
     folder = tmp_path_factory.mktemp('sequences')
-    run(SEQUENCE, folder).train()
+    run(SEQUENCE, folder, dataset=dict(type='WholePhotos', height=SIDE)).train()
     return folder
 
 
@@ -101,6 +109,34 @@ def test_a_1d_tokenizer_with_residual_codes_trains_and_is_saved(sequences: Path)
     assert torch.equal(tokenizer.decode(tokenizer.encode(batch)), tokenizer(batch).reconstruction)
     assert isinstance(tokenizer.quantizer, DepthCodes)
     assert tokenizer.quantizer.embed_depth(codes).shape == (2, 2, DIM, TOKENS)
+
+
+def test_the_card_of_a_model_of_one_size_has_lines_that_work(sequences: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(sequences)
+    card = (sequences / 'tokenizer/README.md').read_text()
+    assert f'| image sides | {SIDE}x{SIDE} pixels only |' in card
+    assert f'| codes of a {SIDE}x{SIDE} image | {2 * TOKENS} codes,' in card
+    (code,) = re.findall(r'```python\n(.*?)```', card, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names['images'].shape == (1, 3, SIDE, SIDE)
+
+
+def test_a_model_of_one_size_is_trained_and_evaluated_on_that_size_only(tmp_path: Path):
+    with pytest.raises(
+        UserError, match=f'train_dataloader: SequenceEncoderStandIn: images are {SIDE}x{SIDE}, got 64x64'
+    ):
+        run(SEQUENCE, tmp_path, side=64)
+    evaluator = PresetEvaluator(['ibq'], extractor=False, image_size=64)
+    with pytest.raises(UserError, match=f"preset 'ibq': SequenceEncoderStandIn: images are {SIDE}x{SIDE}, got 64x64"):
+        evaluator.evaluate(TOKENIZERS.build(SEQUENCE), PhotoParts())
+
+
+def test_a_report_with_whole_photos_is_finished_for_a_model_of_one_size(sequences: Path):
+    assert (sequences / 'reconstructions.png').is_file()
+    assert 'shows the evaluation images instead of the dataset' in ''.join(
+        p.read_text() for p in sequences.rglob('*.log')
+    )
 
 
 def test_codes_of_a_1d_tokenizer_go_into_a_store(sequences: Path, tmp_path: Path):

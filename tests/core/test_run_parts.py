@@ -71,7 +71,10 @@ def test_the_seed_is_set_before_the_model_is_built(tmp_path: Path) -> None:
     ('option', 'message'),
     [
         ({'default_hooks.checkpoint.priority': 'VERYLOW'}, "unknown priority 'VERYLOW'; did you mean 'VERY_LOW'"),
-        ({'val_dataloader.dataset.crop_size': 66}, 'val_dataloader: images are 66x66'),
+        (
+            {'val_dataloader.dataset.crop_size': 66},
+            'val_dataloader: VQGANEncoder: image sides .*, got 66x66',
+        ),
         ({'val_evaluator.0.type': 'PNSR'}, "did you mean 'PSNR'"),
         ({'load_from': 'nothing.pth'}, r'nothing\.pth'),
     ],

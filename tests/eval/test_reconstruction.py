@@ -351,7 +351,7 @@ def test_presets_that_cannot_be_applied_are_refused(files: ImageFolder) -> None:
         PresetEvaluator(['strickt'])
     with pytest.raises(UserError, match='distinct presets, got ibq, ibq'):
         PresetEvaluator(['ibq', 'ibq'])
-    with pytest.raises(UserError, match='needs multiples of 2'):
+    with pytest.raises(UserError, match="preset 'ibq': VQGANEncoder: image sides must be multiples of 2, got 33x33"):
         PresetEvaluator(['ibq'], extractor=False, image_size=33).evaluate(seeded_tokenizer(), files)
 
 

@@ -55,6 +55,12 @@ class Encoder(nn.Module):
         if not isinstance(positions, self.kind):
             raise UserError(f'{type(self).__name__} gives a {self.kind.__name__}, not {positions}.')
 
+    @property
+    def example_size(self) -> tuple[int, int]:
+        """Height and width of images that it takes, for the model card; an encoder of images of one size overrides this."""
+        side = -(-256 // self.downsample_factor) * self.downsample_factor
+        return side, side
+
 
 class Decoder(nn.Module):
     """Features to images; the inverse of an encoder.

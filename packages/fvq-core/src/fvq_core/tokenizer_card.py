@@ -8,8 +8,6 @@ from .errors import UserError
 from .projector import find_projectors
 from .saving.model_card import CardText, line
 
-EXAMPLE_SIDE = 256  # pixels of the image in the example, rounded up to what the tokenizer takes
-
 
 def autoencoder_card(autoencoder: Any, name: str) -> CardText:
     """What the card tells of a tokenizer, or of a continuous autoencoder.
@@ -31,7 +29,7 @@ def autoencoder_card(autoencoder: Any, name: str) -> CardText:
 
 def how_to_load(autoencoder: Any, name: str) -> str:
     """Lines that work as they stand, and the packages they need."""
-    side = example_side(autoencoder)
+    height, width = autoencoder.encoder.example_size
     kind, encoded = ('Tokenizer', 'codes') if autoencoder.quantizer is not None else ('Autoencoder', 'latents')
     variable, parts = kind.lower(), [part for part in autoencoder.modules() if hasattr(part, 'component_config')]
     packages = sorted({f'`{type(part).__module__.split(".")[0]}`' for part in parts})
@@ -41,7 +39,7 @@ import torch
 from fvq_core.{variable} import {kind}
 
 {variable} = {kind}.from_pretrained({name!r})
-{encoded} = {variable}.encode(torch.zeros(1, 3, {side}, {side}))  # RGB float images in [-1, 1]
+{encoded} = {variable}.encode(torch.zeros(1, 3, {height}, {width}))  # RGB float images in [-1, 1]
 images = {variable}.decode({encoded})
 ```
 
@@ -50,15 +48,15 @@ Its parts come from the Python packages {', '.join(packages)}."""
 
 def facts(autoencoder: Any) -> list[tuple[str, str]]:
     """Rows of the table of facts."""
-    f, side, discrete = autoencoder.downsample_factor, example_side(autoencoder), autoencoder.quantizer is not None
+    (height, width), discrete = autoencoder.encoder.example_size, autoencoder.quantizer is not None
     try:
-        layout = autoencoder.layout(side, side)
+        layout = autoencoder.layout(height, width)
         encoded = f'{layout.length} codes, `{layout}`' if discrete else f'`{layout}`'
-    except UserError as error:  # of a model made for images of one size
+    except UserError as error:  # a quantizer that joins positions may not take these; saving must not fail
         encoded = line(str(error))
     return [
-        ('image sides', f'multiples of {f} pixels'),
-        (f'{"codes" if discrete else "latent"} of a {side}x{side} image', encoded),
+        ('image sides', image_sides(autoencoder)),
+        (f'{"codes" if discrete else "latent"} of a {height}x{width} image', encoded),
         *([('folded', folding(autoencoder))] if discrete else []),
         ('parameters', f'{sum(p.numel() for p in autoencoder.parameters()):,}'),
     ]
@@ -72,7 +70,11 @@ def folding(tokenizer: Any) -> str:
     return f'no: {", ".join(sorted(names))} maps the stored codebook; `fold()` gives the tokenizer without it'
 
 
-def example_side(autoencoder: Any) -> int:
-    """Pixels."""
-    f = autoencoder.downsample_factor
-    return -(-EXAMPLE_SIDE // f) * f
+def image_sides(autoencoder: Any) -> str:
+    """The sizes of images that it takes."""
+    (height, width), f = autoencoder.encoder.example_size, autoencoder.downsample_factor
+    try:
+        autoencoder.layout(height + f, width + f)
+    except UserError:
+        return f'{height}x{width} pixels only'
+    return f'multiples of {f} pixels'

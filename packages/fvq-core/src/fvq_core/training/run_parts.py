@@ -161,10 +161,8 @@ def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loade
         raise UserError(f'{name}: {sample["error"]}')
     image, autoencoder = sample.get('image'), task.autoencoder()
     if image is not None and autoencoder is not None:
-        height, width, multiple = *image.shape[1:], autoencoder.downsample_factor
-        if height % multiple or width % multiple:
-            raise UserError(
-                f'{name}: images are {height}x{width}, the tokenizer needs sides that are multiples of {multiple}; '
-                'change the crop.'
-            )
+        try:
+            autoencoder.layout(*image.shape[1:])
+        except UserError as error:
+            raise UserError(f'{name}: {error}') from None
     return loader

@@ -49,12 +49,12 @@ class ReportHook(Hook):
         document = metrics_document(results, runner.cfg, runner.seed, name, self._window_metrics(runner, name))
         write_json(work_dir / 'metrics.json', document)
         task = runner.task.eval()
-        self._pictures(runner, task, work_dir)
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
         try:
             task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
         except UserError as error:  # a bridge that needs a class label; the run is finished all the same
             runner.logger.warning(f'the tokenizer was not folded: {error} Use tools/export.py on {work_dir / name}.')
+        self._pictures(runner, task, work_dir)
         shown = {key: results[key] for key in ('usage', 'perplexity', 'psnr', 'ssim') if key in results}
         summary = ', '.join(f'{key} {metric}' for key, metric in shown.items())
         stamp = f' ({short_stamp(shown)})' if shown else ''
@@ -90,11 +90,9 @@ class ReportHook(Hook):
             vectors += self.latents if quantized is None else quantized.codes.indices_BL.numel()
             if shown >= self.pictures and vectors >= self.latents:
                 break
-        if self.dataset is None:
+        if self.dataset is None or not self._whole_images(runner, task, work_dir / 'reconstructions.png'):
             images, made = (torch.cat(parts)[: self.pictures] for parts in (originals, reconstructions))
             save_reconstruction_grid(images, made, work_dir / 'reconstructions.png')
-        else:
-            self._whole_images(task, work_dir / 'reconstructions.png')
         z_ND = torch.cat(latents) if latents else None
         if z_ND is not None:
             z_ND = z_ND[:: max(1, len(z_ND) // self.latents)]
@@ -102,12 +100,21 @@ class ReportHook(Hook):
         if counts:
             plot_codebook(counts[0].cpu(), task.tokenizer.quantizer.codebook().cpu(), z_ND, work_dir / 'codebook.png')
 
-    def _whole_images(self, task: Any, path: Path) -> None:
+    def _whole_images(self, runner: Any, task: Any, path: Path) -> bool:
+        """Draw the images of `dataset`; False if the model takes images of one size only."""
         factor, pairs, unseen = task.tokenizer.downsample_factor, [], []
         for number in range(len(self.dataset)):
             image = self.dataset[number]['image']
             height, width = (side - side % factor for side in image.shape[1:])
+            try:
+                task.tokenizer.layout(height, width)
+            except UserError as error:
+                runner.logger.warning(
+                    f'reconstructions.png shows the evaluation images instead of the dataset: {error}'
+                )
+                return False
             evaluated = task.val_step({'images': image[None, :, :height, :width]})
             pairs.append((evaluated.images[0], evaluated.output.reconstruction[0]))
             unseen.append(self.dataset.unseen(image) if hasattr(self.dataset, 'unseen') else None)
         save_reconstruction_pairs(pairs, path, unseen, getattr(self.dataset, 'caption', ''))
+        return True

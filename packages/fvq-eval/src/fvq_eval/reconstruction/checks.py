@@ -28,11 +28,10 @@ def image_files(files: Dataset) -> ImageDataset:
 def check_size(tokenizer: Autoencoder, presets: Sequence[Preset]) -> None:
     """Raise if the tokenizer cannot encode a preset's crops, before the first image is read."""
     for preset in presets:
-        if preset.crop.size % tokenizer.downsample_factor:
-            raise UserError(
-                f"preset '{preset.name}': crops are {preset.crop.size} pixels wide, the tokenizer needs multiples of "
-                f'{tokenizer.downsample_factor}; choose another image size.'
-            )
+        try:
+            tokenizer.layout(preset.crop.size, preset.crop.size)
+        except UserError as error:
+            raise UserError(f"preset '{preset.name}': {error}") from None
 
 
 def check_output(images: Tensor, reconstructions: Tensor, names: Sequence[str]) -> None:
