@@ -3,7 +3,7 @@
 
 import sys
 
-from fvq_core.commands.check_data import main
+from fvq_eval.commands.check_data import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

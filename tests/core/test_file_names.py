@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fvq_core.commands import check_data
 from fvq_core.files.paths import expand_home, printable
-from fvq_eval.commands import reconstruct
+from fvq_eval.commands import check_data, reconstruct
 from fvq_eval.commands.reconstruct_files import unique_names
 
 from ..pictures import picture

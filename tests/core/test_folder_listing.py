@@ -10,12 +10,12 @@ import pytest
 from mmengine.config import ConfigDict
 from torchvision import datasets
 
-from fvq_core.commands import check_data
 from fvq_core.data.folder_listing import list_folder
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.tar_shards import TarShards, find_shards
 from fvq_core.errors import UserError
 from fvq_core.registry import DATASETS
+from fvq_eval.commands import check_data
 from fvq_eval.commands.test import use_image_folder
 from fvq_eval.samples import open_samples
 from fvq_generators.extraction.images import image_source

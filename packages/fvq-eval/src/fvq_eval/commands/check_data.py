@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from .command import command, make_parser
+from fvq_core.commands.command import command, make_parser
 
 EXAMPLE = """\
   tools/check_data.py imagenet data/imagenet               # both splits
@@ -25,9 +25,10 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--decode', type=int, default=0, metavar='N', help='decode N images too, drawn at random')
     args = parser.parse_args(argv)
 
-    from ..data import check
-    from ..errors import UserError
-    from ..registry import DATASETS
+    from fvq_core.errors import UserError
+    from fvq_core.registry import DATASETS
+
+    from . import data_checks as check
 
     if args.split and args.kind != 'imagenet':
         raise UserError(f'--split is for imagenet; {args.kind} has no splits.')

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..errors import UserError
-from ..files.paths import expand_home
-from .folder_listing import EXTENSIONS, FolderListing, few, list_folder
-from .image_dataset import ImageDataset
-from .tar_shards import TarShards
+from fvq_core.data.folder_listing import EXTENSIONS, FolderListing, few, list_folder
+from fvq_core.data.image_dataset import ImageDataset
+from fvq_core.data.tar_shards import TarShards
+from fvq_core.errors import UserError
+from fvq_core.files.paths import expand_home
 
 WNID = re.compile(r'n\d{8}')
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.commands import check_data
-from fvq_core.data import check
-from fvq_core.data.check import ImageNetSplit
 from fvq_core.data.loader import build_loader
+from fvq_eval.commands import check_data
+from fvq_eval.commands import data_checks as check
+from fvq_eval.commands.data_checks import ImageNetSplit
 
 from ..pictures import picture, save
 
