@@ -22,7 +22,7 @@ from fvq_core.quantizer import NextScale, Quantizer
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.sampling_settings import SamplingSettings, setting
 from fvq_core.training.runner import Runner
-from fvq_core.training.smoke import logged
+from fvq_core.training.smoke import logged, run_smoke, shrink_config
 from fvq_generators.binding import bind_checked
 from fvq_generators.commands import sample
 from fvq_generators.image_generator import ImageGenerator
@@ -210,3 +210,30 @@ def test_a_generator_that_asks_for_running_sums_is_bound_to_the_quantizer_in_tra
         bind_checked(other, tiny_tokenizer({**FVQ, 'codebook_size': 16}).fold())
     with pytest.raises(UserError, match='TinyNextScale draws what this Tokenizer cannot decode'):
         MODELS.build(dict(type='GeneratorTask', generator=other.component_config, tokenizer=str(saved)))
+
+
+def smoke(generator: dict[str, Any], work_dir: Path, **changes: Any) -> list[str]:
+    config = load_config('configs/generation/llamagen_photos.py', work_dir=str(work_dir))
+    config.model.generator = generator
+    config.model.update(changes)
+    config.default_hooks.report.sampling = {}
+    lines: list[str] = []
+    run_smoke(shrink_config(config), lines.append)
+    return lines
+
+
+def test_a_masked_generator_smokes_on_codes_of_its_own_layout_and_classes(tmp_path: Path):
+    assert any(line.startswith('exports:') for line in smoke(MASKED, tmp_path))
+
+
+def test_a_next_scale_generator_smokes_and_exports_bound_to_its_tokenizer(tmp_path: Path):
+    tokenizer = tiny_tokenizer(PYRAMID).fold()
+    saved = tokenizer.save_pretrained(tmp_path / 'tokenizer')
+    generator = dict(type='TinyNextScale', layout=tokenizer.layout(6, 6).to_dict())
+    lines = smoke(generator, tmp_path / 'run', tokenizer=str(saved))
+    assert any(line.startswith('exports:') for line in lines)
+    model = ImageGenerator.from_pretrained(tmp_path / 'run/generator', tokenizer=saved)
+    assert model.sample([0, 4]).shape == (2, 3, 6, 6)
+    with pytest.raises(UserError, match='TinyNextScale needs the quantizer of its tokenizer while it trains'):
+        smoke(generator, tmp_path / 'without')
+    assert not (tmp_path / 'without').exists()

@@ -79,8 +79,8 @@ class Generator(nn.Module):
             encoded = autoencoder.encode(from_uint8(images.to(device, non_blocking=True)))
             if encoded.layout != self.layout:
                 raise UserError(
-                    f'{type(self).__name__}: these images are encoded to {encoded.layout}, the model is made for {self.layout}; '
-                    'change the crop or model.generator.layout.'
+                    f'{type(self).__name__}: these images are encoded to {encoded.layout}, the model is made for '
+                    f'{self.layout}; change the crop or model.generator.layout.'
                 )
             return Targets(latents=encoded) if isinstance(encoded, Latents) else Targets(encoded)
         if values is None:

@@ -237,7 +237,6 @@ class LlamaGen(CachedGenerator):
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Two blocks of 64 channels for 16 codes; dropout and all other options stay."""
-        from .data.codes_dataset import SMOKE_LAYOUT
-
         kv_heads = None if cfg.get('kv_heads') is None else 1
-        return dict(layout=dict(SMOKE_LAYOUT), dim=64, depth=2, heads=2, kv_heads=kv_heads, hidden_multiple=32)
+        layout = dict(type='Grid', height=4, width=4, codebook_size=64)
+        return dict(layout=layout, dim=64, depth=2, heads=2, kv_heads=kv_heads, hidden_multiple=32)

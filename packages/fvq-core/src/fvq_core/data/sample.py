@@ -93,7 +93,7 @@ class UnreadableImages:
                 because = f': {reason}' if reason else ''
                 self.logger.warning(f'skipped unreadable image {printable(name)} ({len(self.names)} so far){because}')
         self.check_share(len(self.names))
-        return batch.get('images', batch.get('codes')) is not None
+        return any(batch.get(name) is not None for name in ('images', 'codes', 'latents'))
 
     def check_share(self, unreadable: int) -> None:
         """Raise if more than `allowed` files are unreadable, or all of them: training would wait for an image forever.

@@ -29,7 +29,8 @@ ITERS, RESUME_AT, BATCH = 4, 2, 4
 def shrink_config(cfg: Config) -> Config:
     """Make a config small: a component with a static `smoke(cfg)` returns the arguments to change.
 
-    With `_replace_=True` they replace the whole dict, including its type.
+    With `_replace_=True` they replace the whole dict, including its type. A data set with a static `fit_model(model)` then
+    returns the arguments that make it fit the small model.
     """
     for _, node in list(components(cfg._cfg_dict)):
         smoke = getattr(find_component(node['type']), 'smoke', None)
@@ -42,6 +43,10 @@ def shrink_config(cfg: Config) -> Config:
     validates = cfg.get('val_cfg') is not None
     for name in ('train_dataloader', 'val_dataloader') if validates else ('train_dataloader',):
         cfg[name].update(batch_size=BATCH, num_workers=0)
+        dataset = cfg[name].dataset
+        fit_model = getattr(find_component(dataset['type']), 'fit_model', None)
+        if fit_model is not None:
+            dataset.update(fit_model(cfg.model))
     cfg.train_cfg.update(max_iters=ITERS, val_interval=RESUME_AT if validates else 0)
     cfg.default_hooks.checkpoint.update(interval=RESUME_AT)
     cfg.default_hooks.training_log.update(interval=1)

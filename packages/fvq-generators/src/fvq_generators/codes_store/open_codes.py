@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fvq_core.codes import layout_from_dict
+from fvq_core.codes import any_layout_from_dict
 from fvq_core.errors import UserError
 
 from .llamagen_folder import LlamaGenFolder, find_pair
@@ -34,7 +34,7 @@ def open_codes(root: str | Path, layout: Mapping[str, Any] | None = None, tokeni
             )
         return LlamaGenFolder(root, layout, tokenizer_hash)
     store = CodesStore(root)
-    if layout is not None and layout_from_dict(dict(layout)) != store.layout:
+    if layout is not None and any_layout_from_dict(dict(layout)) != store.layout:
         raise UserError(f'{root} holds codes of layout {store.layout}, not {dict(layout)}; leave layout out.')
     if tokenizer_hash:
         store.check_tokenizer(tokenizer_hash)

@@ -60,6 +60,19 @@ class CodesReader:
         """The codes of every crop of an image, int64 (A, L); raises as `codes` does."""
         return self._checked(*self.image(image))
 
+    def latents(self, image: int, crop: int) -> Tensor:
+        """The continuous latent of one crop of an image, float32 (D, H, W) or (D, L).
+
+        Raises:
+            UserError: The folder holds codes, or its file is damaged.
+            IndexError: There is no such image or crop.
+        """
+        if not isinstance(self.layout, LatentLayout):
+            raise UserError(f'{self.root} holds codes, not latents; read them with codes().')
+        latents, where = self.image(image)
+        check_index(crop, self.num_crops, 'crop', where)
+        return torch.from_numpy(np.array(latents[crop]))
+
     def _checked(self, codes: np.ndarray, where: str) -> Tensor:
         if isinstance(self.layout, LatentLayout):
             raise UserError(f'{where} holds latents, not codes; read them with latents().')

@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from fvq_core.codes import LatentLayout
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import map_npy
 
@@ -60,19 +56,6 @@ class CodesStore(CodesReader):
     def label(self, image: int) -> int:
         check_index(image, len(self.labels), 'image', self.root)
         return int(self.labels[image])
-
-    def latents(self, image: int, crop: int) -> Tensor:
-        """The continuous latent of one crop of an image, float32 (D, H, W) or (D, L).
-
-        Raises:
-            UserError: The store holds codes, or its shard is damaged.
-            IndexError: There is no such image or crop.
-        """
-        if not isinstance(self.layout, LatentLayout):
-            raise UserError(f'{self.root} holds codes, not latents; read them with codes().')
-        latents, where = self.image(image)
-        check_index(crop, self.num_crops, 'crop', where)
-        return torch.from_numpy(np.array(latents[crop]))
 
     def verify(self) -> None:
         """Read everything, and raise if a file differs from the manifest's digest."""

@@ -16,7 +16,7 @@ from fvq_core.registry import DATASETS
 
 from .caption_features import CaptionError, no_caption, pad_left, read_features
 from .caption_names import CaptionsByName, NumberedCaptions
-from .codes_dataset import SMOKE_LAYOUT, CodesDataset, CodesSample
+from .codes_dataset import CodesDataset, CodesSample
 
 PROBED = 32  # images looked at before training: a folder without a caption for any of them is the wrong one
 
@@ -121,7 +121,7 @@ class CaptionedCodes(CodesDataset):
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Random codes and captions stand in."""
         sizes = {key: cfg[key] for key in ('tokens', 'channels') if key in cfg}
-        return dict(_replace_=True, type='RandomCaptionedCodes', layout=SMOKE_LAYOUT, **sizes)
+        return dict(_replace_=True, type='RandomCaptionedCodes', **sizes)
 
     @staticmethod
     def collate(samples: Sequence[CaptionedSample]) -> dict[str, Any]:  # pyrefly: ignore[bad-override]

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fvq_core.codes import LatentLayout
 from fvq_core.data.sample import sample_rng
 from fvq_core.errors import UserError
 from fvq_core.registry import DATASETS
 
 from ..codes_store import open_codes
 
-SMOKE_LAYOUT = dict(type='Grid', height=4, width=4, codebook_size=64)  # of every generator and its data in a smoke run
-
 
 class CodesSample(TypedDict):
-    """One crop of one image: `codes` int64 (L,), its class, and a user's error carried out of a loader process."""
+    """One crop of one image: `codes` int64 (L,) or `latents` float32 (D, ...), its class, and a user's error carried out of
+    a loader process."""
 
-    codes: Tensor | None
+    codes: NotRequired[Tensor | None]
+    latents: NotRequired[Tensor]
     label: int
     error: NotRequired[str]
 
 
 @DATASETS.register_module()
 class CodesDataset(Dataset):
-    """The codes of a store, or of several stores of the same images, mixed evenly as LlamaGen mixes two crop ranges.
+    """The codes or latents of a store, or of several stores of the same images, mixed evenly as LlamaGen mixes two crop ranges.
 
     Which crop is shown is a function only of the seed and the position in the data order, so a run resumes exactly
     from any position, with any number of workers. Without a position (in an evaluation) it is fixed for each image.
@@ -39,7 +40,7 @@ class CodesDataset(Dataset):
         seed: Of the choice of crops.
 
     Attributes:
-        layout: The `CodeLayout` of every item.
+        layout: The `CodeLayout` or `LatentLayout` of every item.
         tokenizer_hash: Whose codes they are; empty for a LlamaGen folder, which does not tell.
 
     Raises:
@@ -82,7 +83,10 @@ class CodesDataset(Dataset):
                     f'CodesDataset: image {number} has label {label} in {self.stores[0].root} and {store.label(number)} '
                     f'in {store.root}; mix stores of the same images.'
                 )
-            return CodesSample(codes=store.codes(number, rng.randrange(store.num_crops)), label=label)
+            crop = rng.randrange(store.num_crops)
+            if isinstance(self.layout, LatentLayout):
+                return CodesSample(latents=store.latents(number, crop), label=label)
+            return CodesSample(codes=store.codes(number, crop), label=label)
         except UserError as error:
             return CodesSample(codes=None, label=-1, error=str(error))
 
@@ -94,15 +98,16 @@ class CodesDataset(Dataset):
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Random codes stand in for a store."""
-        return dict(_replace_=True, type='RandomCodes', layout=SMOKE_LAYOUT)
+        return dict(_replace_=True, type='RandomCodes')
 
     @staticmethod
     def collate(samples: Sequence[CodesSample]) -> dict[str, Any]:
-        """`codes` int64 (B, L), `labels` int64 (B,), and `unreadable` and `error`, as every batch has them."""
+        """`codes` int64 (B, L) or `latents` (B, D, ...), `labels` int64 (B,), and `unreadable` and `error`, as every batch has
+        them."""
         error = next((sample['error'] for sample in samples if 'error' in sample), None)
-        codes = [sample['codes'] for sample in samples if sample['codes'] is not None]
+        name = 'latents' if 'latents' in samples[0] else 'codes'
         return {
-            'codes': torch.stack(codes) if error is None else None,
+            name: torch.stack([cast(Any, sample)[name] for sample in samples]) if error is None else None,
             'labels': torch.tensor([sample['label'] for sample in samples], dtype=torch.int64),
             'unreadable': [],
             'error': error,

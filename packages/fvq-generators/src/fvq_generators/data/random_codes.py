@@ -1,4 +1,4 @@
-"""Codes without a store: what a smoke run of a generator trains on."""
+"""Codes or latents without a store: what a smoke run of a generator trains on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from fvq_core.codes import layout_from_dict
+from fvq_core.codes import LatentLayout, any_layout_from_dict
 from fvq_core.data.sample import check_index
-from fvq_core.registry import DATASETS
+from fvq_core.registry import DATASETS, GENERATORS
 
 from .codes_dataset import CodesDataset, CodesSample
 
 
 @DATASETS.register_module()
 class RandomCodes(Dataset):
-    """Codes that are drawn evenly, the same for an index whenever it is read.
+    """Codes drawn evenly, or latents of unit variance once normalized; the same for an index whenever it is read.
 
     Args:
         layout: How they lie, as a dict.
@@ -28,7 +28,7 @@ class RandomCodes(Dataset):
     collate = staticmethod(CodesDataset.collate)
 
     def __init__(self, layout: Mapping[str, Any], images: int = 32, classes: int = 10) -> None:
-        self.layout, self.images, self.classes = layout_from_dict(dict(layout)), images, classes
+        self.layout, self.images, self.classes = any_layout_from_dict(dict(layout)), images, classes
         self.tokenizer_hash = ''
 
     def __len__(self) -> int:
@@ -38,8 +38,18 @@ class RandomCodes(Dataset):
         check_index(self, index)
         number = index[0] if isinstance(index, tuple) else index
         draws = torch.Generator().manual_seed(number)
+        label = number % self.classes
+        if isinstance(self.layout, LatentLayout):
+            normal = torch.randn(self.layout.shape, generator=draws)
+            return CodesSample(latents=self.layout.denormalize(normal), label=label)
         columns = [
-            torch.randint(self.layout.vocabularies[slot % len(self.layout.vocabularies)], (), generator=draws)
+            torch.randint(self.layout.vocabularies[slot % self.layout.slots], (), generator=draws)
             for slot in range(self.layout.length)
         ]
-        return CodesSample(codes=torch.stack(columns), label=number % self.classes)
+        return CodesSample(codes=torch.stack(columns), label=label)
+
+    @staticmethod
+    def fit_model(model: Mapping[str, Any]) -> dict[str, Any]:
+        """The layout of the generator, and no class that it does not have; for smoke runs."""
+        generator = GENERATORS.build(model['generator'])
+        return dict(layout=generator.layout.to_dict(), classes=min(10, generator.num_classes or 10))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fvq_core.codes import CodeLayout
 from fvq_core.registry import HOOKS
 from fvq_core.training.hooks import TrainingLogHook
 
@@ -23,8 +24,8 @@ class GeneratorLogHook(TrainingLogHook):
     """
 
     def before_train(self, runner: Any) -> None:
-        if self.histogram_K is None:
-            generator = runner.task.generator
+        generator = runner.task.generator
+        if self.histogram_K is None and isinstance(generator.layout, CodeLayout):
             K = generator.layout.vocab_size
             self.histogram_K = torch.zeros(K, dtype=torch.int64, device=next(generator.parameters()).device)
         self.speed_from = (0, time.perf_counter())

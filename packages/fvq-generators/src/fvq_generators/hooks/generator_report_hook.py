@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from fvq_core.codes import CodeLayout
 from fvq_core.errors import UserError
 from fvq_core.files.json import write_json
 from fvq_core.registry import HOOKS, describe
@@ -71,10 +72,11 @@ class GeneratorReportHook(Hook):
             return
         work_dir, name = Path(runner.work_dir), f'iter_{runner.iter}.pth{task.weights_note}'
         window = runner.last_log
+        unit = 'nats a code' if isinstance(task.generator.layout, CodeLayout) else ''
         last = {
             key: {
                 'value': value,
-                'unit': 'nats a code' if key.startswith('loss') else '',
+                'unit': unit,
                 'protocol': 'mean over the last logged interval of training, dropout on',
                 'preset': '',
                 'samples': None,

@@ -109,7 +109,12 @@ class GeneratorTask(Task):
         saved, _ = load_generator(work_dir / 'generator')
         if self.frozen is not None:
             bind_checked(saved, self.frozen)
-        one, other = (each(targets, *condition) for each in (self.generator.eval(), saved.to(device)))
+        losses = []
+        for each in (self.generator.eval(), saved.to(device)):
+            with torch.random.fork_rng():
+                torch.manual_seed(0)  # a loss may draw: masks, noise
+                losses.append(each(targets, *condition))
+        one, other = losses
         if not all(torch.equal(one[name], other[name]) for name in one):
             raise SmokeError(f'export: the loss {other} of the saved generator is not {one} of the trained one.')
         return f'{work_dir / "generator"} gives the same loss'
