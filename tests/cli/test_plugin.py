@@ -7,10 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from fvq_core.interop.convert import find_importer
+from fvq_core.registry import IMPORTERS
+
+from ..tiny import tiny_tokenizer
 from .helpers import NO_REPORT, REPO, start_tool, tool
 
 pytestmark = pytest.mark.processes
@@ -53,3 +58,28 @@ def test_a_name_that_is_not_installed_is_refused_with_the_nearest(tmp_path: Path
     assert done.returncode == 2
     assert "'LowRankProjector' is not registered" in done.stderr
     assert not (tmp_path / 'work_dirs').exists()
+
+
+def test_the_importer_of_the_docs_renames_keys() -> None:
+    exec(documented('fvq_peer.py'), {'__name__': 'fvq_peer'})
+    try:
+        read = find_importer('peer', {}).read
+    finally:
+        IMPORTERS.module_dict.pop('peer')
+    config, state = read({'codebook.weight': torch.zeros(4, 3), 'enc.a': torch.zeros(1), 'dec.b': torch.zeros(2)})
+    assert config['quantizer'] == dict(type='VectorQuantizer', codebook_size=4, code_dim=3)
+    assert {key: len(value) for key, value in state.items()} == {
+        'quantizer.embedding': 4,
+        'encoder.a': 1,
+        'decoder.b': 2,
+    }
+
+
+def test_the_command_of_the_docs_prints_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(documented('fvq_codebook_size.py'), names)
+    tokenizer = tiny_tokenizer().fold()
+    folder = tokenizer.save_pretrained(tmp_path / 'tokenizer')
+    assert names['main']([str(folder)]) == 0
+    assert capsys.readouterr().out.split() == [str(size) for size in tokenizer.quantizer.codebook().shape]
+    assert names['main']([str(tmp_path / 'absent')]) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import FrozenInstanceError, fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -116,6 +117,14 @@ def test_a_preset_that_is_not_there_names_the_nearest() -> None:
     assert find_preset('ibq') is PRESETS['ibq']
     with pytest.raises(UserError, match="there is no preset 'lamagen'; did you mean 'llamagen'"):
         find_preset('lamagen')
+
+
+def test_a_preset_that_a_plug_in_adds_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = replace(PRESETS['strict'], name='mine')
+    module = import_module('fvq_eval.presets.find_preset')
+    monkeypatch.setattr(module, 'PRESETS', dict(PRESETS))
+    monkeypatch.setattr(module, 'load_plugins', lambda: module.PRESETS.update(mine=mine))
+    assert find_preset('mine') is mine
 
 
 @pytest.mark.parametrize('name', PRESETS)

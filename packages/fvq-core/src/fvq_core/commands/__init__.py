@@ -18,7 +18,7 @@ def main() -> int:
     points = {point.name: point for point in sorted(entry_points(group=ENTRY_POINT_GROUP))}
     name = next(iter(sys.argv[1:]), None)
     if name in (None, '-h', '--help'):
-        print(f'usage: fvq {{{",".join(points)}}} ...   (fvq COMMAND --help teaches each)')
+        print(f'usage: fvq {{{",".join(points)}}} ...   (fvq COMMAND --help has examples)')
         return 2 if name is None else 0
     if name not in points:
         print(f"error: fvq has no command '{name}'; {nearest_hint(name, points)}", file=sys.stderr)

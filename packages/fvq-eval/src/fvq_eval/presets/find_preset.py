@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fvq_core.errors import UserError, nearest_hint
+from fvq_core.registry import load_plugins
 
 from .adm import ADM
 from .fvq_release import FVQ_RELEASE
@@ -17,6 +18,8 @@ PRESETS = {preset.name: preset for preset in (ADM, LLAMAGEN, FVQ_RELEASE, IBQ, R
 
 def find_preset(name: str) -> Preset:
     """The preset of that name; the error for an unknown one names the nearest."""
+    if name not in PRESETS:
+        load_plugins()  # one of them may add it
     if name not in PRESETS:
         raise UserError(f"there is no preset '{name}'; {nearest_hint(name, PRESETS)}")
     return PRESETS[name]
