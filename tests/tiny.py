@@ -1,4 +1,4 @@
-"""Tiny tokenizers for tests."""
+"""Tiny tokenizers for tests, and models of peers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fvq_core.interop.convert import import_from_peer
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 
@@ -42,3 +43,8 @@ def tiny_tokenizer(quantizer: Mapping[str, Any] = FVQ) -> Tokenizer:
 def random_images(batch: int = 2, height: int = 8, width: int = 12) -> Tensor:
     """Uniform in [-1, 1]."""
     return torch.rand(batch, 3, height, width) * 2 - 1
+
+
+def build_from_peer(peer: str, content: Any, **options: Any) -> Any:
+    """Our model with the weights of a peer's state dict."""
+    return import_from_peer(peer, content, **options)[0]

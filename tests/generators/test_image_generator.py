@@ -18,7 +18,6 @@ from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.commands import push
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
-from fvq_core.interop.convert import build_from_peer
 from fvq_core.registry import MODELS, describe
 from fvq_core.saving import hub
 from fvq_core.saving.fingerprint import tokenizer_hash
@@ -27,6 +26,7 @@ from fvq_generators import LlamaGen
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.pretrained import load_generator, save_generator
 from fvq_generators.sampling import Guidance
+from tests.tiny import build_from_peer
 
 from ..tiny import tiny_tokenizer
 from .tiny import tiny_generator

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
-from fvq_core.interop.convert import build_from_peer
 from fvq_generators import LlamaGen
 from fvq_generators.interop.llamagen import import_generator
 from fvq_generators.pretrained import load_generator
+from tests.tiny import build_from_peer
 
 from .tiny import tiny_generator
 

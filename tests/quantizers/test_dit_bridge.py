@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
-from fvq_core.interop.convert import build_from_peer, convert_file
+from fvq_core.interop.convert import convert_file
 from fvq_core.registry import PROJECTORS, QUANTIZERS, TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.flops import projector_flops
 from fvq_quantizers import VectorQuantizer
 from fvq_quantizers.interop.fvq_release import import_projector
+from tests.tiny import build_from_peer
 
 from ..tiny import random_images, tiny_tokenizer
 from .matrix import latents

@@ -16,10 +16,11 @@ from fvq_core.codes import Grid
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.files.torch_weights import read_state_dict
-from fvq_core.interop.convert import build_from_peer, convert_file
+from fvq_core.interop.convert import convert_file
 from fvq_core.registry import TOKENIZERS
 from fvq_core.saving.read_folder import read_config
 from fvq_core.tokenizer import Tokenizer
+from tests.tiny import build_from_peer
 
 from ..tiny import random_images
 

@@ -62,7 +62,8 @@ def test_each_scale_takes_the_codes_nearest_to_what_is_left_over(num_phi: int | 
     assert output.codes.layout == CodeLayout(Pyramid(((1, 1), (2, 3), (4, 6))), K)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(split(output.codes), indices, strict=True))
     torch.testing.assert_close(output.z_q_BDHW, sums[-1].float())
-    torch.testing.assert_close(quantizer.embed_scales(output.codes, cumulative=True), torch.stack(sums, 1).float())
+    for step, expected in enumerate(sums, 1):
+        torch.testing.assert_close(quantizer.embed_prefix(output.codes, step), expected.float())
 
 
 @torch.no_grad()
@@ -114,7 +115,7 @@ def test_codebook_is_mapped_once_a_step_and_once_by_whatever_reads_it():
         assert len(calls) == step
     with torch.no_grad():
         codes = quantizer.eval()(latents()).codes
-        for number, read in enumerate((quantizer.embed, quantizer.embed_scales, quantizer.prefix_inputs), 4):
+        for number, read in enumerate((quantizer.embed, quantizer.prefix_inputs), 4):
             read(codes)
             assert len(calls) == number
 
@@ -123,25 +124,22 @@ def test_codebook_is_mapped_once_a_step_and_once_by_whatever_reads_it():
 def test_every_helper_reads_the_mapped_codebook():
     quantizer = multi_scale(axes=dict(projector=dict(type='VQBridge', patch_size=4, output_scale=1.0)))
     folded, codes = quantizer.fold(), quantizer(latents()).codes
-    for name in ('embed', 'embed_scales', 'prefix_inputs'):
+    for name in ('embed', 'prefix_inputs'):
         assert torch.equal(getattr(quantizer, name)(codes), getattr(folded, name)(codes))
-    assert all(
-        torch.equal(a, b) for a, b in zip(quantizer.embed_native(codes), folded.embed_native(codes), strict=True)
-    )
 
 
 @torch.no_grad()
 def test_prefixes_are_running_sums_and_later_codes_do_not_matter():
     quantizer = multi_scale()
     codes = quantizer(latents()).codes
-    parts, sums = (quantizer.embed_scales(codes, cumulative=c) for c in (False, True))
-    torch.testing.assert_close(parts.cumsum(1), sums)
     for step in (1, 2, 3):
         known = sum(codes.layout.positions.lengths[:step])
         other = codes.indices_BL.clone()
         other[:, known:] = (other[:, known:] + 1) % K
-        assert torch.equal(quantizer.embed_prefix(Codes(other, codes.layout), step), sums[:, step - 1])
-    assert torch.equal(quantizer.embed(codes), sums[:, -1])
+        assert torch.equal(
+            quantizer.embed_prefix(Codes(other, codes.layout), step), quantizer.embed_prefix(codes, step)
+        )
+    assert torch.equal(quantizer.embed(codes), quantizer.embed_prefix(codes, 3))
     with pytest.raises(UserError, match=r'step must lie in \[1, 3\], got 0'):
         quantizer.embed_prefix(codes, 0)
 
@@ -168,17 +166,6 @@ def test_latents_are_in_the_usual_memory_order():
     advanced = quantizer.advance(torch.zeros(2, D, 4, 4), latents(2, 1, 1), 0)
     for x in (output.z_q_BDHW, quantizer.embed(output.codes), quantizer.embed_prefix(output.codes, 1), *advanced):
         assert x.is_contiguous()
-
-
-@torch.no_grad()
-def test_native_sums_have_the_sides_of_their_scale():
-    quantizer = multi_scale()
-    codes = quantizer(latents()).codes
-    native = quantizer.embed_native(codes)
-    assert [tuple(x.shape[-2:]) for x in native] == [(1, 1), (2, 3), (4, 6)]
-    chosen = quantizer.codebook()[split(codes)[1]].permute(0, 3, 1, 2).double()
-    expected = F.interpolate(native[0].double(), (2, 3), mode='bicubic') + phi(quantizer, chosen, 1)
-    torch.testing.assert_close(native[1], expected.float())
 
 
 @torch.no_grad()

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from fvq_core.codes import Codes, Targets
-from fvq_core.interop.convert import build_from_peer
 from fvq_generators import LlamaGen
 from fvq_generators.sampling import Sampler, filter_logits
+from tests.tiny import build_from_peer
 
 from ..case import Case
 

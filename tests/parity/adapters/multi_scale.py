@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.codes import Codes, Grid
@@ -71,6 +72,16 @@ def hits(case: Case) -> Tensor:
     return 100.0 * (case.state['ema_vocab_hit_SV'] >= margin).float().mean(1)
 
 
+def native_sum(code_maps: list[Tensor], quantizer: MultiScaleQuantizer) -> Tensor:
+    """VAR's experimental sum, enlarged scale by scale, of phis of the codes at their own size."""
+    total = torch.zeros_like(code_maps[0])
+    for scale, codes_BDhw in enumerate(code_maps):
+        size = codes_BDhw.shape[-2:]
+        part = quantizer._enlarge(codes_BDhw, *size, scale)
+        total = F.interpolate(total, size, mode='bicubic') + part if scale else part
+    return total
+
+
 @torch.no_grad()
 def helpers(f: Tensor, quantizer: MultiScaleQuantizer) -> dict[str, Tensor]:
     codes = quantizer(f).codes
@@ -84,10 +95,10 @@ def helpers(f: Tensor, quantizer: MultiScaleQuantizer) -> dict[str, Tensor]:
     first_sum, first_input = quantizer.advance(nothing, code_map(0), 0)
     return {
         'idx_all': codes.indices_BL,
-        'fhat_per_scale': quantizer.embed_scales(codes, cumulative=True).transpose(0, 1),
+        'fhat_per_scale': torch.stack([quantizer.embed_prefix(codes, step + 1) for step in range(last + 1)]),
         'var_input': quantizer.prefix_inputs(codes),
         'embed_fhat_last': quantizer.embed(codes),
-        'embed_fhat_native_last': quantizer.embed_native(codes)[-1],
+        'embed_fhat_native_last': native_sum([code_map(scale) for scale in range(last + 1)], quantizer),
         'next_first_fhat': first_sum,
         'next_first': first_input,
         'next_last': quantizer.advance(nothing, code_map(last), last)[0],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +11,16 @@ from torch import Tensor, nn
 from fvq_core.codes import Codes
 from fvq_core.errors import UserError
 from fvq_core.ops.nearest_code import full_precision
-from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
 from .chunked_softmax import over_row_chunks
-from .latents import check_codebook, check_codes, check_finite, check_latent, to_latent, to_vectors
+from .codebook_quantizer import CodebookQuantizer
+from .latents import check_codebook, check_finite, check_latent, to_latent, to_vectors
 
 
 @QUANTIZERS.register_module()
-class GumbelQuantizer(Quantizer):
+class GumbelQuantizer(CodebookQuantizer):
     """A linear map gives each latent K logits; in training a code is drawn from them, in eval the best is taken.
 
     Latents are never compared with codes. In training z_q = softmax((logits + g) / temperature)
@@ -58,11 +58,7 @@ class GumbelQuantizer(Quantizer):
         final_temperature: float | None = None,
         temperature_steps: int = 0,
     ) -> None:
-        super().__init__()
-        if codebook_size < 1 or code_dim < 1:
-            raise UserError(
-                f'GumbelQuantizer: codebook_size and code_dim must be 1 or more, got {codebook_size} and {code_dim}.'
-            )
+        super().__init__(codebook_size, code_dim)
         if (final_temperature is None) != (temperature_steps == 0) or temperature_steps < 0:
             raise UserError(
                 'GumbelQuantizer: a schedule needs final_temperature and temperature_steps above 0, got '
@@ -74,7 +70,6 @@ class GumbelQuantizer(Quantizer):
                 f'GumbelQuantizer: temperatures must be above 0 and kl_weight 0 or more, got {temperature}, {final} and '
                 f'{kl_weight}.'
             )
-        self.codebook_size, self.code_dim = codebook_size, code_dim
         self.straight_through, self.kl_weight = straight_through, kl_weight
         self.first_temperature, self.final_temperature, self.temperature_steps = temperature, final, temperature_steps
         self.to_logits = nn.Linear(code_dim, codebook_size)
@@ -130,16 +125,3 @@ class GumbelQuantizer(Quantizer):
         # (hard - sg[soft] + soft) @ codebook: only the hard choice moves codes
         soft_ND = soft_NK @ codebook_KD.detach()
         return indices_N, F.embedding(indices_N, codebook_KD) + (soft_ND - soft_ND.detach()), kl_N
-
-    def embed(self, codes: Codes) -> Tensor:
-        positions = check_codes(self, codes)
-        return to_latent(F.embedding(codes.indices_BL.reshape(-1), self.codebook()), positions)
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        return (self.codebook_size,)
-
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """256 codes of at most 16 channels."""
-        return dict(codebook_size=min(cfg['codebook_size'], 256), code_dim=min(cfg['code_dim'], 16))

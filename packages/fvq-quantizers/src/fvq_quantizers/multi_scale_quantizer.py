@@ -161,21 +161,17 @@ class MultiScaleQuantizer(Quantizer):
             raise UserError(f'MultiScaleQuantizer: cannot embed {layout}; expected one that scales as {example}.')
         return pyramid
 
-    def _code_maps(self, codes: Codes, pyramid: Pyramid) -> Iterator[Tensor]:
-        """The codes of each scale at its own size, (B, D, h, w)."""
-        codebook_KD = self.codebook()
-        for indices_Bl, scale in zip(codes.indices_BL.split(pyramid.lengths, 1), pyramid.scales, strict=True):
-            yield to_latent(F.embedding(indices_Bl.reshape(-1), codebook_KD), Grid(*scale))
-
-    def _sums(self, codes: Codes) -> Iterator[tuple[Tensor, Tensor]]:
-        """What each scale adds, and the running sum, (B, D, H, W); bit for bit as `forward` adds them."""
-        pyramid = self._check(codes)
+    def _sums(self, codes: Codes) -> Iterator[Tensor]:
+        """The running sum after each scale, (B, D, H, W); bit for bit as `forward` adds them."""
+        pyramid, codebook_KD = self._check(codes), self.codebook()
         sum_BDHW = None
-        for scale, codes_BDhw in enumerate(self._code_maps(codes, pyramid)):
+        split = zip(codes.indices_BL.split(pyramid.lengths, 1), pyramid.scales, strict=True)
+        for number, (indices_Bl, scale) in enumerate(split):
+            codes_BDhw = to_latent(F.embedding(indices_Bl.reshape(-1), codebook_KD), Grid(*scale))
             with full_precision(codes_BDhw.device.type):
-                part_BDHW = self._enlarge(codes_BDhw, *pyramid.scales[-1], scale)
+                part_BDHW = self._enlarge(codes_BDhw, *pyramid.scales[-1], number)
             sum_BDHW = part_BDHW if sum_BDHW is None else sum_BDHW + part_BDHW
-            yield part_BDHW, sum_BDHW
+            yield sum_BDHW
 
     def embed(self, codes: Codes) -> Tensor:
         return self.embed_prefix(codes, len(self.scales))
@@ -189,11 +185,7 @@ class MultiScaleQuantizer(Quantizer):
         """
         if not 1 <= step <= len(self.scales):
             raise UserError(f'MultiScaleQuantizer: step must lie in [1, {len(self.scales)}], got {step}.')
-        return next(islice(self._sums(codes), step - 1, None))[1]
-
-    def embed_scales(self, codes: Codes, cumulative: bool = False) -> Tensor:
-        """What each scale adds, (B, scales, D, H, W), or the running sums: the quantized latent after each scale."""
-        return torch.stack([sums if cumulative else part for part, sums in self._sums(codes)], 1)
+        return next(islice(self._sums(codes), step - 1, None))
 
     def prefix_inputs(self, codes: Codes) -> Tensor:
         """The inputs of a next-scale generator in training (VAR), (B, L - L_1, D) in the order of the codes.
@@ -204,7 +196,7 @@ class MultiScaleQuantizer(Quantizer):
         # `following` is shorter, so the last sum, which would feed nothing, is never computed.
         inputs = [
             shrink(sums, *scale).flatten(2).transpose(1, 2)
-            for scale, (_, sums) in zip(following, self._sums(codes), strict=False)
+            for scale, sums in zip(following, self._sums(codes), strict=False)
         ]
         return torch.cat([torch.zeros(len(codes), 0, self.code_dim, device=codes.indices_BL.device), *inputs], 1)
 
@@ -215,20 +207,6 @@ class MultiScaleQuantizer(Quantizer):
         with full_precision(sum_BDHW.device.type):
             sum_BDHW = sum_BDHW + self._enlarge(codes_BDhw, H, W, scale)
             return sum_BDHW, shrink(sum_BDHW, *scales[min(scale + 1, len(scales) - 1)])
-
-    def embed_native(self, codes: Codes) -> list[Tensor]:
-        """Running sums at each scale's own size, (B, D, h, w), for images that grow scale by scale.
-
-        The sum is enlarged before each scale and phi sees the codes at their own size, which is not how the tokenizer
-        was trained: an experiment in VAR's code.
-        """
-        sums: list[Tensor] = []
-        with full_precision(codes.indices_BL.device.type):
-            for scale, codes_BDhw in enumerate(self._code_maps(codes, self._check(codes))):
-                h, w = codes_BDhw.shape[-2:]
-                part_BDhw = self._enlarge(codes_BDhw, h, w, scale)
-                sums.append(F.interpolate(sums[-1], (h, w), mode='bicubic') + part_BDhw if sums else part_BDhw)
-        return sums
 
     @property
     def needs_init(self) -> bool:

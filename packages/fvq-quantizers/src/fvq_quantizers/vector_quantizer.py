@@ -14,7 +14,7 @@ from fvq_core.codes import Codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import all_finite
 from fvq_core.ops.nearest_code import full_precision
-from fvq_core.quantizer import Quantizer, QuantizerOutput
+from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import (
     CODEBOOK_INITS,
     CODEBOOK_UPDATES,
@@ -27,14 +27,15 @@ from fvq_core.registry import (
     REGULARIZERS,
 )
 
-from .latents import check_codebook, check_codes, check_latent, to_latent, to_vectors
+from .codebook_quantizer import CodebookQuantizer
+from .latents import check_codebook, check_latent, to_latent, to_vectors
 from .parts import check_parts
 
 Component = Mapping[str, Any]
 
 
 @QUANTIZERS.register_module()
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(CodebookQuantizer):
     """Assigns each latent vector the best code of a mapped codebook.
 
     Every part is a registered component, given as a config:
@@ -75,12 +76,7 @@ class VectorQuantizer(Quantizer):
         regularizer: Component | None = None,
         init: Component | None = None,
     ) -> None:
-        super().__init__()
-        if codebook_size < 1 or code_dim < 1:
-            raise UserError(
-                f'VectorQuantizer: codebook_size and code_dim must be 1 or more, got {codebook_size} and {code_dim}.'
-            )
-        self.codebook_size, self.code_dim = codebook_size, code_dim
+        super().__init__(codebook_size, code_dim)
         self.projector = PROJECTORS.build(
             projector or dict(type='IdentityProjector'), codebook_size=codebook_size, code_dim=code_dim
         )
@@ -184,14 +180,6 @@ class VectorQuantizer(Quantizer):
         losses = {**self.loss(z_ND, code_vectors_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
         return indices_N, z_q_ND, losses
 
-    def embed(self, codes: Codes) -> Tensor:
-        positions = check_codes(self, codes)
-        return to_latent(F.embedding(codes.indices_BL.reshape(-1), self.codebook()), positions)
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        return (self.codebook_size,)
-
     def fold(self, label: int | None = None) -> VectorQuantizer:
         label, training = self.projector.label_to_fold(label), self.projector.training
         self.projector.eval()
@@ -247,8 +235,3 @@ class VectorQuantizer(Quantizer):
         if self.init.needs_init:
             self.initialized.fill_(1)
         self.update.attach(self.embedding, self.normalize, self.distance)
-
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """At most 256 codes of 16 channels: patches of all published sizes still fit."""
-        return dict(codebook_size=min(cfg['codebook_size'], 256), code_dim=min(cfg['code_dim'], 16))

@@ -75,23 +75,16 @@ def find_importer(peer: str, options: Mapping[str, Any]) -> type[Importer]:
     return importer
 
 
-def build_from_peer(peer: str, content: Any, **options: Any) -> Any:
-    """Our model with a peer's weights, in eval mode.
-
-    Args:
-        content: The peer's state dict, or what contains it; see `first_fit`.
-        options: Options of the peer's importer.
-
-    Raises:
-        UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
-    """
-    return import_from_peer(peer, content, **options)[0]
-
-
 def import_from_peer(
     peer: str, content: Any, choice: Literal['ema', 'raw'] | None = None, **options: Any
 ) -> tuple[Any, Weights]:
-    """Our model with a peer's weights, in eval mode, and which weights of the file they are."""
+    """Our model with a peer's weights, in eval mode, and which weights of the file they are.
+
+    Args:
+        content: The peer's state dict, or what contains it; see `first_fit`.
+        choice: See `first_fit`.
+        options: Options of the peer's importer.
+    """
     importer = find_importer(peer, options)
     (config, renamed), weights = first_fit(content, lambda each: (importer.read(each.state, **options), each), choice)
     for key, value in renamed.items():
