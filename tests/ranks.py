@@ -34,6 +34,10 @@ class RankError(Exception):
     """A rank raised, died, or did not answer in time."""
 
 
+class JoinError(Exception):
+    """Gloo could not connect the ranks, as happens now and then on a busy machine; the function has not been called."""
+
+
 class TwoRanks:
     """A pair of processes that runs the functions it is sent.
 
@@ -58,17 +62,24 @@ class TwoRanks:
         Raises:
             RankError: With the traceback of each rank that raised.
         """
+        answers, errors = self.call(function, arguments, timeout)
+        if any(JoinError.__name__ in error for error in errors.values()):
+            self.close()
+            answers, errors = self.call(function, arguments, timeout)
+        if errors:
+            self.close()
+            raise RankError('\n'.join(f'rank {rank}: {errors[rank]}' for rank in sorted(errors)))
+        return [answers[rank] for rank in range(RANKS)]
+
+    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float) -> Any:
+        """Results and errors by rank of one attempt."""
         if not self.processes:
             self.start()
         with tempfile.TemporaryDirectory() as folder:
             request = pickle.dumps((f'{folder}/rendezvous', function, arguments))
             for connection in self.connections:
                 connection.send_bytes(request)
-            answers, errors = self.collect(time.monotonic() + timeout)
-        if errors:
-            self.close()
-            raise RankError('\n'.join(f'rank {rank}: {errors[rank]}' for rank in sorted(errors)))
-        return [answers[rank] for rank in range(RANKS)]
+            return self.collect(time.monotonic() + timeout)
 
     def collect(self, deadline: float) -> tuple[dict[int, Any], dict[int, str]]:
         """Results and errors by rank."""
@@ -131,7 +142,10 @@ def serve(rank: int, connection: Connection) -> None:
 
 
 def call(rank: int, rendezvous: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    dist.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=RANKS)
+    try:
+        dist.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=RANKS)
+    except RuntimeError as error:
+        raise JoinError(str(error)) from error
     for seed in (torch.manual_seed, random.seed, np.random.seed):
         seed(0)
     result = function(rank, *arguments)

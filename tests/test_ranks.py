@@ -85,3 +85,18 @@ def test_closing_ends_the_processes(pair: TwoRanks) -> None:
     processes = list(pair.processes)
     pair.close()
     assert all(process.exitcode is not None for process in processes)
+
+
+def test_ranks_that_could_not_be_connected_are_tried_again(pair: TwoRanks, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, attempts = pair.call, []
+
+    def broken_at_first(*arguments: Any) -> Any:
+        attempts.append(arguments)
+        return (
+            whole(*arguments)
+            if len(attempts) > 1
+            else ({}, {0: 'tests.ranks.JoinError: closed', 1: 'no answer in time'})
+        )
+
+    monkeypatch.setattr(pair, 'call', broken_at_first)
+    assert len(pair.run(gather, torch.zeros(2))) == len(attempts) == 2
