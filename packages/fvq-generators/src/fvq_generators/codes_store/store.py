@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import map_npy
 
