@@ -202,7 +202,7 @@ def test_a_foreign_shard_of_the_right_size_is_refused_when_it_is_read(store: Pat
     read.codes(0, 0)
     with pytest.raises(UserError, match=message):
         read.codes(3, 0)
-    with pytest.raises(UserError, match=r'codes-00001.npy is not what was written'):
+    with pytest.raises(UserError, match=r'codes-00001.npy does not match its checksum'):
         read.verify()
 
 

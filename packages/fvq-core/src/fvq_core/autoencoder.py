@@ -96,7 +96,7 @@ class AutoencoderOutput:
         reconstruction: Images, nominally in [-1, 1], not clamped.
         losses: Weighted terms to add to the training loss, scalars by name; empty in eval.
         quantized: What the quantizer of a tokenizer returned; None of a continuous autoencoder.
-        largest_latent: In training the largest magnitude that the encoder gave, a scalar: NaN or infinite if a latent is.
+        largest_latent: In training, the largest magnitude that the encoder gave, a scalar: NaN or infinite if a latent is.
     """
 
     reconstruction: Tensor

@@ -69,7 +69,7 @@ def check_images(owner: str, images: Any, channels: int | None, device: torch.de
         owner: What takes them, for messages.
         images: The argument of a caller.
         channels: Number of channels; None for any.
-        device: Where they must be.
+        device: Device that they must be on.
     """
     wanted = f'{owner}: expected float images (B, {channels or "C"}, H, W) in [-1, 1], got'
     if not isinstance(images, Tensor) or images.is_nested or images.layout != torch.strided:

@@ -27,7 +27,7 @@ class MetricValue:
         preset: Name of the preset; `''` if no preset applies, as for the cost of a projector.
         required: Images that the preset asks for; None if it asks for no number.
         too_few: Why these images are too few for this number, in words; None if they are enough.
-        weights: Which weights were measured, or which images if there is no model; None until it is saved.
+        weights: Weights that were measured, or images if there is no model; None until it is saved.
     """
 
     value: float

@@ -25,7 +25,7 @@ class Projector(nn.Module):
         is_identity: Whether `forward` returns its argument. There is then nothing to fold, and updates and inits may
             write latents into the raw codebook.
         observes_latents: Whether the map depends on the latents that `observe` was given.
-        num_classes: For a projector that maps the codebook once per class: how many classes there are; None otherwise.
+        num_classes: Number of classes of a projector that maps the codebook once per class; None otherwise.
             Only with classes does training pass labels to `forward`.
     """
 

@@ -90,7 +90,7 @@ class Quantizer(nn.Module):
         A quantizer made of others folds those; one with a projector overrides this.
 
         Args:
-            label: For a projector that maps the codebook for each class: whose to keep.
+            label: Class whose codebook to keep, for a projector that maps the codebook for each class.
 
         Raises:
             UserError: A label, but no projector with classes; or a projector of its own, which only an override can fold.

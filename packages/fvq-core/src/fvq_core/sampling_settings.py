@@ -34,7 +34,7 @@ def setting(
     """A field of a `SamplingSettings`.
 
     Args:
-        default: Of type bool, int, float or str, which becomes the setting's type.
+        default: Value of type bool, int, float or str, which becomes the setting's type.
         help: What it does, for `tools/sample.py --help`: a phrase without a full stop.
         least: Smallest value.
         above: Bound below all values.
@@ -137,7 +137,7 @@ def add_settings(parser: ArgumentParser, generators: Mapping[str, type[SamplingS
     """The options of generators, in groups of those that the same generators have; a parsed one is None if not given.
 
     Args:
-        parser: Of a command line.
+        parser: Parser of a command line.
         generators: Each generator's settings, by its name.
 
     Raises:

@@ -27,7 +27,7 @@ def list_models(pattern: str = '*') -> list[str]:
     """The names of our configs, such as `fvq/fvq_16k`, sorted.
 
     Args:
-        pattern: Of the whole name or of what follows its last slash, as in a shell: `fvq*`, `baselines/*`.
+        pattern: Pattern of the whole name or of what follows its last slash, as in a shell: `fvq*`, `baselines/*`.
     """
     names = [name.removeprefix('configs/').removesuffix('.py') for name in config_names()]
     # A sweep is a grid of runs, not a model.
@@ -46,12 +46,12 @@ def create_model(
     """The tokenizer or generator that a config describes.
 
     Args:
-        name: From `list_models`, its part after the last slash if only one config has that, or a path ending in `.py`.
+        name: Name from `list_models`, its part after the last slash if only one config has that, or a path ending in `.py`.
         pretrained: A folder, or `user/name` of a repository on the Hugging Face hub, with the weights. By default the model
             is untrained, in training mode.
         size: One of the config's `sizes`, such as `k4096` of the mini benchmark's.
-        device: Where to.
-        hub: Of `find_folder`: revision, cache_dir, token, local_files_only.
+        device: Device to load onto.
+        hub: Passed to `find_folder`: revision, cache_dir, token, local_files_only.
 
     Returns:
         With `pretrained` the model of the folder, in eval mode; a tokenizer is as it was saved, folded or not.

@@ -23,13 +23,13 @@ class CachedGenerator(Generator):
     """Condition tokens, then codes, through blocks that attend to what was before. See `decoding.CachedModel`.
 
     Attributes:
-        condition: Conditions to tokens.
+        condition: Maps conditions to tokens.
         blocks: Take `(x_BLD, rotations, mask, causal, cache, layer, position)`, as `layers.TransformerBlock`.
-        norm: After the blocks.
-        head: To logits.
-        token_dropout: Of condition and code tokens.
-        mask: Of the whole sequence.
-        rotations: Of each position; None without rotary embeddings.
+        norm: Norm after the blocks.
+        head: Maps features to logits.
+        token_dropout: Dropout of condition and code tokens.
+        mask: Attention mask of the whole sequence.
+        rotations: Rotary table of each position; None without rotary embeddings.
         kv_heads: Heads of keys and values.
         head_dim: Channels of a head.
     """
@@ -99,8 +99,8 @@ class CachedGenerator(Generator):
 
         Args:
             x_BLD: The new tokens.
-            cache: Of the earlier ones; takes the new ones.
-            position: Of the first new one, or of each (L,) as a tensor on the device.
+            cache: Keys and values of the earlier ones; takes the new ones.
+            position: Position of the first new one, or of each (L,) as a tensor on the device.
             visible_BT: bool, which of all positions may be attended to; None for all.
 
         Raises:
@@ -166,7 +166,7 @@ class CachedGenerator(Generator):
             compile: Compile the steps, and on a GPU record them as CUDA graphs; True, or a backend of `torch.compile`.
                 The first batch of each size is slow.
             pick: Chooses tokens in place of `Sampler`.
-            settings: Of `Guidance` and `Sampler`.
+            settings: Settings of `Guidance` and `Sampler`.
 
         Raises:
             UserError: Conditions that the model does not have, guidance of a model that was trained without dropping

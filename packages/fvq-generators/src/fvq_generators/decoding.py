@@ -55,12 +55,12 @@ def decode(
     A guided code needs the batch twice, with the condition and without; once guidance ends, the second half is left out.
 
     Args:
-        model: In eval mode.
+        model: Generator in eval mode.
         cond: (B, ...), or (2B, ...) with the null conditions behind, if `guidance` is active.
         prefix: Positions of the condition.
         uniforms_BL: One number in [0, 1) for each code, on the model's device.
         pick: How a token is chosen.
-        guidance: Of how many codes, and how strong.
+        guidance: Which codes are guided, and how strongly.
         visible_BT: bool, which positions of the condition and the codes may be attended to, as `cond` has rows; None for all.
         steps: Compiled steps; None runs each operation by itself.
 
@@ -107,7 +107,7 @@ class StaticStep:
         model: See `decode`, as `pick` and `visible_BT`.
         cache: Its cache; rows as the step has.
         guided: Whether rows come twice, with the condition and without.
-        backend: Of `torch.compile`.
+        backend: Backend of `torch.compile`.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class StaticSteps:
     Two sizes of batches are kept, the usual one and that of a last batch; a third replaces the older one.
 
     Args:
-        backend: Of `torch.compile`.
+        backend: Backend of `torch.compile`.
     """
 
     def __init__(self, backend: str = 'inductor') -> None:

@@ -47,7 +47,7 @@ def generator_card(
         usage=usage,
         facts=[
             ('codes of an image', line(json.dumps(description.get('layout')))),
-            ('numbers in its weights', f'{sum(value.numel() for value in weights.values()):,}'),
+            ('parameters', f'{sum(value.numel() for value in weights.values()):,}'),
             ('tokenizer', line(tokenizer_hash or ABSENT) + saved),
             ('sampling', line(json.dumps(dict(sampling))) if sampling else ABSENT),
         ],

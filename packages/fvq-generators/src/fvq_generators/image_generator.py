@@ -213,8 +213,8 @@ class ImageGenerator(SavedModel, nn.Module):
         Args:
             generator: A saved generator (a folder, or a repository on the hub), or a training run's `iter_N.pth`.
             tokenizer: Its tokenizer, or a folder or repository of it, if none is saved with the generator.
-            precision: Of the generator's weights.
-            weights: Of a checkpoint with a moving average, which; see `fvq_core.training.evaluation.load_task`.
+            precision: Precision of the generator's weights.
+            weights: Weights of a checkpoint with a moving average to load; see `fvq_core.training.evaluation.load_task`.
 
         Raises:
             UserError: See `from_pretrained`; or `weights` of a saved generator, which has one kind.

@@ -41,7 +41,7 @@ class LlamaGen(CachedGenerator):
     3B 24 x 3200, 32.
 
     Args:
-        layout: Of a `Grid` or `Sequence`, or its description `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
+        layout: `CodeLayout` of a `Grid` or `Sequence`, or a dict such as `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
         dim: Channels D.
         depth: Blocks.
         heads: Query heads.
@@ -51,11 +51,11 @@ class LlamaGen(CachedGenerator):
         positions: `'rotary'`: two-dimensional on a grid, one-dimensional on a sequence; or `'learned'` vectors that are
             added to the codes.
         rope_base: Base of the rotary frequencies.
-        norm_eps: Of the norms.
-        token_dropout: Of condition and code tokens.
-        attention_dropout: Of the attention weights.
-        residual_dropout: Of the attention's result.
-        ffn_dropout: Of the feed-forward layer's result.
+        norm_eps: Epsilon of the norms.
+        token_dropout: Dropout of condition and code tokens.
+        attention_dropout: Dropout of the attention weights.
+        residual_dropout: Dropout of the attention's result.
+        ffn_dropout: Dropout of the feed-forward layer's result.
         drop_path: Stochastic depth, from 0 at the first block to this rate at the last. The released training sets the
             residual and feed-forward dropout to 0 with it.
         num_classes: Classes; not used with captions.

@@ -19,7 +19,7 @@ class PackedLinears:
     of rows nothing changes. It takes as much memory again as the weights.
 
     Args:
-        module: In eval mode, in float32, and without gradients.
+        module: Module in eval mode, in float32, without gradients.
     """
 
     def __init__(self, module: nn.Module) -> None:

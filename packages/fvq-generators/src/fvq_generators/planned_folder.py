@@ -77,7 +77,7 @@ class PlannedFolder:
         remove_leftovers(self.root)
 
     def close(self) -> None:
-        """Let another call have the folder."""
+        """Release the lock."""
         if self.lock.is_locked:
             self.lock.release()
             (self.root / LOCK_NAME).unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def generator_contents(
     Args:
         description: See `fvq_core.registry.describe`.
         weights: Its state dict.
-        tokenizer_hash: Whose codes it has learned (`fvq_core.saving.fingerprint`); '' if that is not known.
+        tokenizer_hash: Fingerprint of the tokenizer whose codes it has learned; '' if that is not known.
         sampling: Settings that were found good, used if a caller gives none.
         tokenizer: Saved with it, folded.
         loaded_facts: See `Contents`.

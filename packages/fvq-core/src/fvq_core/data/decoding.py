@@ -142,7 +142,7 @@ def to_rgb(image: Image.Image, exif_orientation: Orientation = 'apply') -> Image
     the upper 8 are kept, as PIL does for colour. PIL rotates TIFF files upright in any case.
 
     Args:
-        image: From `open_image`.
+        image: Image from `open_image`.
         exif_orientation: `'apply'` rotates a photo as its EXIF tag says; `'ignore'` keeps it as stored, as
             `Image.open(path).convert('RGB')` of released scripts does.
 

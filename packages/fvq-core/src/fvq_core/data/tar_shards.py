@@ -111,7 +111,7 @@ class TarShards(ImageDataset):
         shards: A folder of .tar files, a path, a pattern such as `train-{000000..000146}.tar` or `n*.tar`, or a list.
         labels: `'cls'` takes them from the .cls members, -1 without one; `'shard'` is the number of the tar, for one tar
             per class as in ImageNet's archive.
-        index_dir: Where the index is cached; default `fvq/tar_index` in the user's cache folder.
+        index_dir: Folder in which the index is cached; by default `fvq/tar_index` in the user's cache folder.
         transforms, decoder, seed, exif_orientation: See `ImageDataset`.
 
     Raises:

@@ -20,7 +20,7 @@ def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequenc
     """Rename every key by the first rule, a regular expression and its replacement, that matches all of it.
 
     Args:
-        rules: In order of precedence.
+        rules: Rules in order of precedence.
         drop: Regular expressions of keys to leave out.
 
     Raises:

@@ -41,7 +41,7 @@ def check_finite_images(values: Tensor, what: str, images: int, cause: str) -> N
     """Raise if a value that belongs to a batch of images is not finite.
 
     Args:
-        values: In the order of the images, equally many for each.
+        values: Values in the order of the images, equally many for each.
         what: What the values are, for the message.
         images: Number of images, B.
         cause: The last part of the message.

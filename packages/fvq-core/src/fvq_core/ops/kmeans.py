@@ -54,7 +54,7 @@ def kmeans(
         clusters: K.
         iterations: Largest number of times that the centres are moved.
         seed: Seed of the first centres and of moved ones.
-        device: Where to compute; by default the device of the points.
+        device: Device to compute on; by default the points' own.
         tolerance: Stop when the inertia falls by less than this fraction; at 0, only when nothing changes.
         on_chunk: Called with the number of points each time some were assigned; N for each of `iterations` + 1 rounds
             at most.

@@ -37,7 +37,7 @@ def nearest_code(
     Args:
         z_ND: Vectors (N, D), any floating dtype.
         codebook_KD: Codes (K, D).
-        distance: Which code is best.
+        distance: Distance or similarity that the best code optimizes.
         max_scores: Scores held at once; by default `MAX_SCORES` of the device.
 
     Returns:

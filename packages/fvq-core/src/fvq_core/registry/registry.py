@@ -86,7 +86,7 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
 
     Args:
         cfg: The config; `type` is a class or a registered name. An object that is already built is returned as it is.
-        registry: Where names are looked up.
+        registry: Registry in which names are looked up.
         defaults: Arguments from the owner (a projector gets its quantizer's `codebook_size` and `code_dim`), used where
             the config is silent and the constructor takes them.
 
@@ -124,7 +124,7 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
     except BAD_VALUE_ERRORS as error:
         check_types(component, arguments, name)
         raise as_user_error(error, name) from error
-    from torch import nn  # seconds that the help of a command shall not pay
+    from torch import nn  # imported late: torch takes seconds, and --help should not
 
     if isinstance(built, nn.Module):
         own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}

@@ -76,7 +76,7 @@ def fetch(source: str | os.PathLike[str], kind: SavedKind, revision: str | None,
         source: `user/name`. A `Path` object is never taken for one.
         kind: What the repository should hold.
         revision: Branch, tag or commit; None for `main`.
-        options: Of `snapshot_download`: cache_dir, token, local_files_only.
+        options: Passed to `snapshot_download`: cache_dir, token, local_files_only.
 
     Raises:
         UserError: No such folder and no such repository, revision or file, or no access.

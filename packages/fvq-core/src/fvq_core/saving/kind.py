@@ -66,7 +66,7 @@ class Contents:
     """What a folder is to hold.
 
     Attributes:
-        kind: Of the model.
+        kind: Kind of the model.
         description: Its config; see `fvq_core.registry.describe`.
         card: What its card says of it, given the name that it is loaded by.
         keys: Values of the kind's own keys of `config.json`.

@@ -20,7 +20,7 @@ ABSENT = 'not recorded'
 
 @dataclass(frozen=True)
 class CardMetadata:
-    """What only the owner of the weights can say.
+    """Metadata that only the author of the weights can supply.
 
     Args:
         license: A licence id of the hub, such as `apache-2.0`; without one the card names none.
@@ -43,8 +43,8 @@ class CardText:
 
     Attributes:
         summary: One sentence.
-        tags: For the hub.
-        task: What the metrics are of, for the hub.
+        tags: Tags on the hub.
+        task: Task id that the hub lists the metrics under.
         usage: Markdown: lines that work as they stand.
         facts: Rows of the table of facts.
     """

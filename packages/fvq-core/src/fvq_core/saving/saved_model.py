@@ -24,7 +24,7 @@ class SavedModel:
 
     Attributes:
         saved_kind: What its folders hold.
-        loaded_facts: Of a loaded model: the digest of its weights, and what `config.json` tells about them (metrics, where
+        loaded_facts: Of a loaded model, the digest of its weights and what `config.json` tells about them (metrics, where
             they come from). They are saved again with the same weights and with no others.
     """
 
@@ -64,7 +64,7 @@ class SavedModel:
             repo_id: `user/name`; the repository is made if there is none.
             extra: See `save_pretrained`, as `card`.
             private: Whether a new repository is private; None for the account's default.
-            token: By default the one of `hf auth login` or `HF_TOKEN`.
+            token: Access token; by default the one of `hf auth login` or `HF_TOKEN`.
             branch: An existing branch; the main one by default.
             create_pr: Open a pull request instead of committing to the branch.
             commit_message: First line of the commit.
@@ -100,12 +100,12 @@ class SavedModel:
 
         Args:
             source: A folder, or a repository; a folder that exists wins.
-            device: Where to.
+            device: Device to load onto.
             revision: Branch, tag or commit of the repository; `main` by default.
             cache_dir: The hub's cache folder; by default huggingface_hub's.
-            token: For private repositories; by default the one of `hf auth login` or `HF_TOKEN`.
+            token: Access token for private repositories; by default the one of `hf auth login` or `HF_TOKEN`.
             local_files_only: Take the repository from the cache without asking the hub.
-            options: Of this class's `from_folder`.
+            options: Passed to this class's `from_folder`.
 
         Raises:
             UserError: No such folder or repository, broken files, unknown components, or weights of another config.

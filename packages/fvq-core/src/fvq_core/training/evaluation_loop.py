@@ -29,7 +29,7 @@ def evaluate(
     """The values of all metrics over a data set, by name; in eval mode and float32, on every rank.
 
     Args:
-        task: With a `tokenizer` and a `val_step`; see `TokenizerTask`.
+        task: Task with a `tokenizer` and a `val_step`; see `TokenizerTask`.
         loader: This rank's share of the data set.
         metrics: Reset before the first batch.
         logger: Names unreadable images.

@@ -22,7 +22,7 @@ class Line:
 
     Attributes:
         name: Name of the projector, with what else tells two lines apart.
-        runs: By codebook size, ascending.
+        runs: Runs by codebook size, ascending.
     """
 
     name: str

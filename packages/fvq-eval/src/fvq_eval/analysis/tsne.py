@@ -47,7 +47,7 @@ def make_map(
     """One joint t-SNE of codes and latents, the same for a seed every time.
 
     Args:
-        tokenizer: In eval mode, on the CPU.
+        tokenizer: Tokenizer in eval mode, on the CPU.
         batches: Images; usage is counted over all of them.
         codes: Codes that are drawn, at most; a random choice, so used and unused ones keep their shares.
         perplexity: t-SNE's: about how many neighbours count; below the number of points.

@@ -42,7 +42,7 @@ def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path,
     Args:
         configs: Changed in place.
         crops: Fewest evaluation crops.
-        work_dir: Where the list of evaluation crops lies; it stays as it is once a run was made.
+        work_dir: Folder with the list of evaluation crops; it stays as it is once a run was made.
         write: Whether the list may be written.
 
     Returns:

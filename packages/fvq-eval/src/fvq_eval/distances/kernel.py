@@ -28,7 +28,7 @@ def kernel_distance(
     Args:
         subset_size: Vectors a subset, drawn without replacement from each set.
         degree: Degree of the kernel (gamma x.y + coef0)^degree.
-        gamma: By default 1 / D.
+        gamma: Scale of the kernel; by default 1 / D.
         seed: Seed of NumPy's `RandomState`.
 
     Raises:

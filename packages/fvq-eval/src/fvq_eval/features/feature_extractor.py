@@ -29,7 +29,7 @@ class FeatureExtractor(nn.Module):
         name: What distances in these features are called after, such as `inception-2015`.
         sizes: Length of each vector: `pool` always; `spatial` and `logits` if the network has them.
         preprocessing: What happens to pixels before the first layer, in words; a part of `fingerprint`.
-        provenance: Which weights, in words; it is part of every number's protocol.
+        provenance: Its weights, in words; it is part of every number's protocol.
         logit_bias_C: What `logits` lack to be those of the classifier, (C,); None if they lack nothing.
     """
 

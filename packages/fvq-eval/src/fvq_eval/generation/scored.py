@@ -16,8 +16,8 @@ class ScoredImages:
     """Numbers, and what was scored.
 
     Attributes:
-        metrics: By name.
-        classes: By class, then by name; empty unless asked for.
+        metrics: Metrics by name.
+        classes: Metrics by class, then by name; empty unless asked for.
         preset: The preset as it was applied; None on processes that hold no numbers.
         facts: JSON-ready: the set, its content hash, the reference, the preset.
         notes: One line for each thing that a reader of the numbers should know.

@@ -55,18 +55,18 @@ class Preset(ProtocolFacts):
 
     Attributes:
         name: What every number's protocol starts with.
-        source: Whose protocol it is, and the script that defines it.
+        source: Authors of the protocol, and the script that defines it.
         crop: What is reconstructed of each image.
         rounding: How the networks' images become the pixels whose features are taken; see `to_pixels`.
         codec: `'jpeg'`: both sides go through PIL's JPEG of default quality before features are taken, in memory.
         reference: What samples are compared with: `'originals'`, the same crops of the same images, or `'external'`, a
             file of statistics or images that the user names.
-        reference_words: Which reference that is, for people.
+        reference_words: Description of that reference.
         extractor: Name of the feature extractor that makes the distance an FID.
         preprocessing: How pixels reach it: `'tf1'`, the resize of the 2015 graph and (x - 128) / 128; `'half-pixel'`,
             pytorch-fid's resize and 2 x / 255 - 1. Another network has its own; a preset that was applied
             describes it in words.
-        features: Which scores of features the protocol gives, and their conventions.
+        features: Scores of features that the protocol gives, and their conventions.
         psnr: Conventions, for each PSNR that the protocol gives.
         ssim: Conventions; None if it gives none.
         ms_ssim: Whether it gives MS-SSIM.

@@ -38,7 +38,7 @@ class CroppedFiles(Dataset):
     frames) stops the evaluation with the file's name.
 
     Args:
-        files: Where the files are; its own transforms are left out.
+        files: Dataset of the files; its own transforms are left out.
     """
 
     def __init__(self, files: ImageDataset, crops: Sequence[Crop]) -> None:

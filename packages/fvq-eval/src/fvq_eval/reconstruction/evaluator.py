@@ -102,7 +102,7 @@ class PresetEvaluator:
         """Every number by `preset/name`; on the main process, and nothing on other ranks.
 
         Args:
-            tokenizer: In eval mode, on its device.
+            tokenizer: Tokenizer in eval mode, on its device.
             batch_size: Images that a network sees at a time; it changes no printed digit.
             max_unreadable: Largest tolerated share of unreadable files.
 

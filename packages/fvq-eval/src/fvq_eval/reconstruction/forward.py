@@ -24,7 +24,7 @@ def reconstruct(tokenizer: Autoencoder, images_BCHW: Tensor, batch_size: int) ->
     its last image, which are dropped again.
 
     Args:
-        tokenizer: In eval mode.
+        tokenizer: Tokenizer in eval mode.
         images_BCHW: RGB in [-1, 1].
         batch_size: What a GPU is given at a time.
     """

@@ -19,7 +19,7 @@ class WholePhotos(Dataset):
     """Each bundled photo once, resized to one height; the label is its number.
 
     Args:
-        height: In pixels, a multiple of 16; the width follows, rounded to a multiple of 16.
+        height: Pixels, a multiple of 16; the width follows, rounded to a multiple of 16.
         held_out: The quarter that training did not see, as `BundledPhotos` has it.
         seed: Unused.
     """

@@ -35,7 +35,7 @@ def check_mode(image: Image.Image, name: str, convert: bool) -> bool:
     """Whether a file needs conversion to become 8-bit RGB.
 
     Args:
-        image: From `open_image`; its pixels are read only if it has an alpha channel.
+        image: Image from `open_image`; its pixels are read only if it has an alpha channel.
         convert: Allow what PIL converts without loss of levels: greyscale, palette, CMYK, opaque alpha.
     """
     depth = bits(image)

@@ -23,7 +23,7 @@ class FeatureConventions:
     """The free choices of the metrics on features; the defaults are torch-fidelity's.
 
     Attributes:
-        metrics: Which of `METRICS` are computed, if the image sets can give them.
+        metrics: Those of `METRICS` that are computed, if the image sets can give them.
         is_splits: Splits of the Inception score; None with `is_split_size`.
         is_split_size: Images a split, the last one fewer; None with `is_splits`.
         is_shuffle_seed: Seed of one shuffle before splitting; None keeps the order of the images' numbers.

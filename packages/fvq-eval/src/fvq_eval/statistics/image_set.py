@@ -31,7 +31,7 @@ class ImageSetStatistics:
     precision and recall) follows the numbers, never batches or ranks, and an image that comes twice counts once.
 
     Args:
-        extractor: Where features come from; on the device of the images that will come.
+        extractor: Extractor of features, on the device of the images that will come.
         keep_features: True keeps `pool` and `logits` of every image in float32 on the CPU, 4 bytes a number; False keeps
             nothing, which is enough for Frechet distances; names keep those features. Distributed processes keep all of
             them until `reduce`, so that an image that two ranks saw can be taken out again.

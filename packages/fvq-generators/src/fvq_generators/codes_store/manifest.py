@@ -26,10 +26,10 @@ class Shard:
     """One file of codes (n, A, L) or of latents (n, A, ...).
 
     Attributes:
-        file: Its name.
-        images: n.
-        bytes: Its size.
-        sha256: Of its bytes.
+        file: File name.
+        images: Number of images, n.
+        bytes: File size.
+        sha256: SHA-256 of its bytes.
     """
 
     file: str
@@ -43,20 +43,20 @@ class Manifest:
     """The description of a store. All but the last four fields are fixed before the first image is encoded.
 
     Attributes:
-        layout: How the L codes, or the continuous latent, of a crop lie.
-        tokenizer_hash: Whose codes they are; see `fvq_core.saving.fingerprint`.
-        tokenizer: Where that tokenizer came from, in words.
+        layout: How the L codes, or the continuous latent, of a crop are arranged.
+        tokenizer_hash: Fingerprint of the tokenizer whose codes they are; see `fvq_core.saving.fingerprint`.
+        tokenizer: Origin of that tokenizer, in words.
         crops: What was cut from each image; `count` is A.
-        precision: Of the encoder.
-        seed: Of random crops.
-        source: Where the images came from, in words.
+        precision: Precision of the encoder.
+        seed: Seed of random crops.
+        source: Origin of the images, in words.
         source_images: Their number.
         source_digest: SHA-256 of their names and labels.
         shard_size: Images of the source that a shard covers.
         complete: Whether every shard is there.
         unreadable: Names of images that could not be read and have no codes.
         shards: The files of codes, in order.
-        labels_sha256: Of the file of labels.
+        labels_sha256: SHA-256 of the file of labels.
     """
 
     layout: CodeLayout | LatentLayout

@@ -20,7 +20,7 @@ def open_codes(root: str | Path, layout: Mapping[str, Any] | None = None, tokeni
 
     Args:
         root: The folder.
-        layout: For LlamaGen's files, which do not hold it; a store must agree with it.
+        layout: Layout of LlamaGen's files, which do not hold it; a store must agree with it.
         tokenizer_hash: Likewise.
 
     Raises:

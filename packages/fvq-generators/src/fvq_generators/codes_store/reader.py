@@ -24,8 +24,8 @@ class CodesReader:
         root: The folder.
         layout: How the L codes, or the continuous latent, of a crop lie.
         num_crops: A, the crops of each image, mirrored ones included.
-        tokenizer_hash: Whose codes they are; '' if that is not known.
-        tokenizer_source: Where that tokenizer came from, in words; '' if that is not known.
+        tokenizer_hash: Fingerprint of the tokenizer whose codes they are; '' if that is not known.
+        tokenizer_source: Origin of that tokenizer, in words; '' if that is not known.
     """
 
     root: Path

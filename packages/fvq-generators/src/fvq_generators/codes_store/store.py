@@ -64,7 +64,7 @@ class CodesStore(CodesReader):
         for name, digest in {**wanted, LABELS_NAME: self.manifest.labels_sha256}.items():
             with open(self.root / name, 'rb') as file:
                 if hashlib.file_digest(file, 'sha256').hexdigest() != digest:
-                    raise UserError(f'{self.root / name} is not what was written; {REMEDY}.')
+                    raise UserError(f'{self.root / name} does not match its checksum; {REMEDY}.')
 
     def image(self, image: int) -> tuple[np.ndarray, str]:
         check_index(image, len(self.labels), 'image', self.root)

@@ -54,9 +54,9 @@ class CaptionedCodes(CodesDataset):
         channels: C, the channels of the text encoder; `caption_dim` of the generator. Flan-T5-XL has 2,048.
         short_captions: A second folder with features of shorter captions, as in LlamaGen's second stage.
         short_share: How often an image comes with the short one.
-        tar_labels: Of `images` in tars, as the codes were extracted.
+        tar_labels: Labels of `images` in tars, as the codes were extracted.
         layout, tokenizer_hash: See `CodesDataset`.
-        seed: Of the choice of crops and captions.
+        seed: Seed of the choice of crops and captions.
 
     """
 

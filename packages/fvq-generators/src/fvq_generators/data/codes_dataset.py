@@ -37,11 +37,11 @@ class CodesDataset(Dataset):
     Args:
         root: A folder that `tools/extract_codes.py` wrote, or LlamaGen's with `NAME_codes` and `NAME_labels`; or a list.
         layout, tokenizer_hash: For LlamaGen's folders; see `LlamaGenFolder`.
-        seed: Of the choice of crops.
+        seed: Seed of the choice of crops.
 
     Attributes:
         layout: The `CodeLayout` or `LatentLayout` of every item.
-        tokenizer_hash: Whose codes they are; empty for a LlamaGen folder, which does not tell.
+        tokenizer_hash: Fingerprint of the tokenizer whose codes they are; empty for a LlamaGen folder.
 
     Raises:
         UserError: See `CodesStore`; or stores that do not belong together.

@@ -32,7 +32,7 @@ def load_tokenizer(source: str, weights: Literal['ema', 'raw'] | None = None) ->
 
     Args:
         source: Its path or name.
-        weights: Of a checkpoint: the moving average or the weights as trained; see `load_task`.
+        weights: Weights of a checkpoint, the moving average or the weights as trained; see `load_task`.
     """
     if not source.endswith('.pth'):
         if weights is not None:
@@ -70,13 +70,13 @@ def extract_codes(
         out: Folder of the store.
         multi_crop: The crops of each image.
         names: `tokenizer` and `source` in words, for the manifest.
-        device: Of the encoder.
+        device: Device of the encoder.
         batch_size: Crops encoded at once.
         num_workers: Processes that read and crop images.
         shard_size: Images of a shard; by default 16 to 1,024.
-        precision: Of the encoder, `'float32'` or `'bfloat16'`.
+        precision: Precision of the encoder, `'float32'` or `'bfloat16'`.
         max_unreadable: Largest tolerated share of images that cannot be read.
-        seed: Of random crops.
+        seed: Seed of random crops.
         log: Takes lines of progress.
 
     Returns:

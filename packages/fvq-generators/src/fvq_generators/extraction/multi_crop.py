@@ -99,7 +99,7 @@ def parse_crops(
         crops: `['ten']`, `['center']` or `['random', N]`.
         size: Side of a crop in pixels.
         flip: Mirror images of centre and random crops too; the ten crops have theirs already.
-        ranges: Of the ten crops; default 1.1.
+        ranges: Ranges of the ten crops; by default 1.1.
         upsample: Enlarge images that are too small.
 
     """
@@ -125,7 +125,7 @@ class ImageWindows(Dataset):
     Args:
         images: The images; their own transforms are not used.
         multi_crop: What to cut.
-        seed: Of random crops: they depend only on it and on the image's number.
+        seed: Seed of random crops: they depend only on it and on the image's number.
     """
 
     def __init__(self, images: ImageDataset, multi_crop: MultiCrop, seed: int = 0) -> None:

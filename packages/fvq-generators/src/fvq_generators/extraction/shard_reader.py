@@ -46,7 +46,7 @@ class ShardReader:
 
     Args:
         windows: The images, cut.
-        plan: Which images a shard covers.
+        plan: The images that each shard covers.
         allowed: Largest tolerated share of unreadable images.
         batch_size: Crops encoded at once.
         num_workers: Processes that read.
@@ -65,9 +65,9 @@ class ShardReader:
         """For each shard its number, the images that could be read, and their codes (n, A, L) or latents (n, A, ...).
 
         Args:
-            shards: Which.
-            tokenizer: Encodes them.
-            precision: The encoder's, `float32` or `bfloat16`.
+            shards: Numbers of the shards to read.
+            tokenizer: Model that encodes them.
+            precision: Precision of the encoder, `float32` or `bfloat16`.
             advance: Takes the number of images that are done.
         """
         device = next(tokenizer.parameters()).device

@@ -21,7 +21,7 @@ class CaptionFolder:
     """The `.npy` files of a folder, without hidden ones, numbered in order of their names: captions in place of classes.
 
     Args:
-        folder: Of features as `data.caption_features.read_features` takes them.
+        folder: Folder of features as `data.caption_features.read_features` takes them.
         tokens: Feature vectors T that the generator takes.
         channels: C.
 

@@ -43,10 +43,10 @@ def draw_samples(
     """Draw shards. What is drawn together depends only on shard and batch size, not on which process draws it.
 
     Args:
-        model: Draws.
-        shards: Where images go, and their plan.
-        numbers: Which shards: this process's share of those that are missing.
-        settings: For the model: guidance, temperature, filters.
+        model: Model that draws the images.
+        shards: Shards that images are written to, and their plan.
+        numbers: Shards to draw, this process's share of those that are missing.
+        settings: Settings of the model: guidance, temperature, filters.
         batch_size: Images at a time.
         advance: Takes the number of images that were drawn.
         captions: What the plan's classes are the numbers of; None if they are classes.

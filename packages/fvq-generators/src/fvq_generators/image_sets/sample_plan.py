@@ -29,7 +29,7 @@ class SamplePlan:
         count: Images.
         classes: Dealt out in turn: image i is of class `classes[i % len(classes)]`.
         draw_classes: Draw the class of each image from `classes` instead, as LlamaGen does for its FID.
-        seed: Of all.
+        seed: Base seed.
         settings: How they are drawn (guidance, temperature, ...) and by which generator and tokenizer: JSON-ready.
         shard_images: Images of one file at most, which is what a killed process loses at most.
 
@@ -97,7 +97,7 @@ class SamplePlan:
         return facts
 
     def differences(self, there: Any) -> list[str]:
-        """What another plan, as `to_dict` gives it, draws in another way; the size of files is nothing of the kind."""
+        """Settings in which another plan, as `to_dict` gives it, differs from this one; file size is ignored."""
         own, other = decisions(self.to_dict()), decisions(there)
         differ = sorted(key for key in own.keys() | other.keys() if own.get(key) != other.get(key))
         return [f'{key} is {shortened(other.get(key))} there, {shortened(own.get(key))} now' for key in differ]

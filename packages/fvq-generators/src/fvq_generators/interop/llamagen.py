@@ -56,8 +56,8 @@ def import_generator(
         state: The peer's state dict.
         heads: Query heads, which no file holds; by default those of the published size with these channels.
         grid: Rows and columns of the codes, which no file holds; 16 x 16 by default, the published 384-pixel models have 24.
-        num_classes: Of a model with classes whose table may or may not have a row for none; by default it has.
-        cond_dropout: Of the training; 0 if the table has no row for none.
+        num_classes: Number of classes, if the table may lack the row for none; by default it has one.
+        cond_dropout: Condition dropout in training; 0 if the table has no row for none.
         caption_tokens: Feature vectors of a caption: the first rows of the file's caption for none; all by default. The
             peer calls it `cls_token_num`.
 

@@ -18,8 +18,8 @@ class Attention(nn.Module):
         dim: Channels D.
         heads: Query heads; they divide D.
         kv_heads: Heads of keys and values, which divide `heads` (Ainslie et al., 2023); as many as `heads` by default.
-        dropout: Of the attention weights, in training.
-        out_dropout: Of the result, in training.
+        dropout: Dropout of the attention weights, in training.
+        out_dropout: Dropout of the result, in training.
 
     Raises:
         UserError: Heads that do not divide.
@@ -57,8 +57,8 @@ class Attention(nn.Module):
             rotations_LP2: Rows of a rotary table for these positions; None for none.
             mask: bool, broadcastable to (B, heads, L, T), True for what may be attended to.
             causal: Position i sees those up to i; without a mask, and without earlier positions in the cache.
-            cache: Where earlier keys and values are, and these go.
-            layer: Which layer of the cache.
+            cache: Holds earlier keys and values, and takes these.
+            layer: Index of the layer in the cache.
             position: See `KVCache.append`.
         """
         B, L, D = x_BLD.shape

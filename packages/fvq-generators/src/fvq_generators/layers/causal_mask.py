@@ -10,9 +10,9 @@ class CausalMask:
     """Each position attends to itself, and to those before it that are not hidden.
 
     Args:
-        positions: Of a whole sequence, T.
+        positions: Number of positions of a whole sequence, T.
         prefix: Condition tokens at its start; no other position can be hidden.
-        device: Of the table.
+        device: Device of the table.
     """
 
     def __init__(self, positions: int, prefix: int, device: torch.device) -> None:

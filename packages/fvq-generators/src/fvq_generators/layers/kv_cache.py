@@ -20,7 +20,7 @@ class KVCache:
         batch: Sequences B.
         kv_heads, head_dim: Heads of keys and values, and channels of each.
         length: Positions T.
-        dtype, device: Of keys and values.
+        dtype, device: Dtype and device of keys and values.
 
     Attributes:
         keys, values: (layers, B, kv_heads, T, head_dim).
@@ -77,7 +77,7 @@ class KVCache:
             layer: Number of the layer.
             k_BHLD: (B, kv_heads, L, head_dim).
             v_BHLD: The same shape.
-            position: Of the first, or of each (L,) on the device.
+            position: Position of the first, or of each (L,) on the device.
 
         Returns:
             Keys and values (B, kv_heads, T', head_dim); T' ends with the newest for a whole number, and is T otherwise.

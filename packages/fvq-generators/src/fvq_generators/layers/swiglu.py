@@ -22,7 +22,7 @@ class SwiGLU(nn.Module):
     Args:
         dim: Channels D.
         width: Hidden channels, see `swiglu_width`.
-        dropout: Of the result, in training.
+        dropout: Dropout of the result, in training.
     """
 
     def __init__(self, dim: int, width: int, dropout: float = 0.0) -> None:

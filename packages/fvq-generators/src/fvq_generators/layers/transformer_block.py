@@ -17,10 +17,10 @@ class TransformerBlock(nn.Module):
     Args:
         dim, heads, kv_heads: See `Attention`.
         width: Hidden channels of the feed-forward layer.
-        norm_eps: Of the norms.
-        attention_dropout: Of the attention weights.
-        residual_dropout: Of the attention's result.
-        ffn_dropout: Of the feed-forward layer's result.
+        norm_eps: Epsilon of the norms.
+        attention_dropout: Dropout of the attention weights.
+        residual_dropout: Dropout of the attention's result.
+        ffn_dropout: Dropout of the feed-forward layer's result.
         drop_path: Rate of stochastic depth.
     """
 

@@ -46,7 +46,7 @@ class GeneratorTask(Task):
 
     Attributes:
         frozen: That autoencoder, folded; None if none is given. It is not trained, and not in the state dict.
-        tokenizer_hash: Of that autoencoder; '' if none is given.
+        tokenizer_hash: Fingerprint of that autoencoder; '' if none is given.
 
     Raises:
         UserError: An unknown value of `shard`, or a tokenizer that the generator cannot bind to.
@@ -148,7 +148,7 @@ class GeneratorTask(Task):
         return {key: sharding.like(value, own[key]) for key, value in state.items()}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As of any module; of sharded weights whole copies on the CPU, for which every process must ask.
+        """As in nn.Module. Sharded weights are gathered to the CPU; every rank must call this.
 
         Inside `ShardingHook`, only rank 0 gets what was gathered before.
         """

@@ -19,10 +19,10 @@ def shard_module(module: nn.Module, blocks: list[nn.Module], device: torch.devic
     """Split the parameters over all processes, in place; every process begins with rank 0's.
 
     Args:
-        module: On its device, the same on all processes in shape.
+        module: Module on its device, the same on all processes in shape.
         blocks: Modules inside that are gathered one after the other; the rest is gathered as one.
-        device: Of the processes.
-        dtype: In which parameters are gathered and used. They are kept, and gradients are averaged, in float32.
+        device: Device of this process.
+        dtype: Dtype in which parameters are gathered and used. They are kept, and gradients are averaged, in float32.
     """
     with torch.no_grad():
         for tensor in [*module.parameters(), *module.buffers()]:
@@ -52,7 +52,7 @@ def gather(state: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     """Whole tensors on the CPU, one after the other, so that no device holds more than one of them.
 
     Args:
-        state: In parts.
+        state: State dict in parts.
         keep: Whether this process wants them; all must ask.
     """
     gathered = {}
@@ -67,7 +67,7 @@ def whole_optimizer_state(optimizer: torch.optim.Optimizer, keep: bool) -> dict[
     """The state of every parameter by its number, as `Optimizer.state_dict` counts, on the CPU.
 
     Args:
-        optimizer: Of parameters in parts.
+        optimizer: Optimizer of sharded parameters.
         keep: Whether this process wants it; all must ask.
     """
     gathered: dict[int, dict[str, Any]] = {}

@@ -42,7 +42,7 @@ def import_projector(
     Args:
         state: Keys without prefix; empty for the release's identity bridge.
         num_heads: Attention heads, which no shape tells; 4 in the released scripts.
-        fold_label: For a class-conditional DiT bridge, the label for evaluation and folding; see `DiTBridge`.
+        fold_label: Of a class-conditional DiT bridge, the label for evaluation and folding; see `DiTBridge`.
     """
     labels = len(state.get('y_embedder.embedding_table.weight', ()))
     if fold_label is not None and labels < 2:
@@ -109,8 +109,8 @@ def import_tokenizer(
         l2_norm: Whether codes and latents are normalized; by default not, as in FVQ.
         fold_label: See `import_projector`.
         depth: Codes per position in the residual variant, 4 as released; None for the plain one.
-        scales: For the VAR variant; see `var.import_tokenizer`.
-        phi_ratio: For the VAR variant; see `var.import_tokenizer`.
+        scales: Scales of the VAR variant; see `var.import_tokenizer`.
+        phi_ratio: Ratio of the VAR variant; see `var.import_tokenizer`.
         heads: Attention heads of the bridge, which no shape tells; 4 by default, as in the released scripts.
     """
     bridge = {key.removeprefix(BRIDGE_PREFIX): value for key, value in state.items() if key.startswith(BRIDGE_PREFIX)}

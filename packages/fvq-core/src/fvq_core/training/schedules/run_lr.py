@@ -15,7 +15,7 @@ class RunLR(_ParamScheduler):
     Args:
         optimizer: The optimizer or its wrapper.
         total_iters: Length of the run; the Runner fills in its `max_iters`, so a config never repeats it.
-        last_step: For resuming.
+        last_step: Last step of the run that is resumed; -1 to start.
     """
 
     def __init__(self, optimizer: Any, total_iters: int, last_step: int = -1) -> None:

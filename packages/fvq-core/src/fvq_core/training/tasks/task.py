@@ -75,7 +75,7 @@ class Task(BaseModel):
         """Forward and backward passes of one micro-batch.
 
         Args:
-            batch: From the data loader.
+            batch: Batch from the data loader.
             optimizers: The optimizer wrappers of the parts that are due.
             micro_batches: Their number in this iteration. Losses are divided by it before they are differentiated.
         """
@@ -125,8 +125,8 @@ class Task(BaseModel):
         """Load what a finished run exported and compare it with the trained task; called by a smoke run.
 
         Args:
-            work_dir: Of the run.
-            batch: Of the evaluation data, or of the training data if there is none.
+            work_dir: Work dir of the run.
+            batch: Batch of the evaluation data, or of the training data if there is none.
 
         Returns:
             What was proven; a `SmokeError` is raised if they differ.
