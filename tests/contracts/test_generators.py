@@ -85,6 +85,7 @@ def test_its_settings_are_options_of_the_command(
     assert 'settings of TinyMasked' in shown
     assert '--choice-temperature X' in shown
     assert '--top-k' not in shown, 'which LlamaGen has'
+    assert '--cfg-interval' not in shown, 'it would be ignored'
     with pytest.raises(SystemExit):
         sample.main(['--help'])
     shown = ' '.join(capsys.readouterr().out.split())

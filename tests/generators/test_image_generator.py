@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fvq_core.codes import CodeLayout, Codes, Grid
+from fvq_core.codes import CodeLayout, Codes, Grid, layout_from_dict
 from fvq_core.commands import push
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
@@ -379,6 +379,25 @@ def test_an_argument_of_the_generator_of_another_type_names_the_file(
     assert '\n' not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ('sampling', 'message'),
+    [
+        (dict(cfg_scal=2.0), "has no setting 'cfg_scal'; did you mean 'cfg_scale'"),
+        (dict(cfg_scale=np.float32(2)), 'cfg_scale must be a finite number from 1, got'),
+    ],
+)
+def test_settings_that_could_not_be_loaded_again_are_refused_at_once(sampling: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        ImageGenerator(tiny_generator(), sampling=sampling)
+
+
+def test_a_generator_built_with_a_layout_object_is_saved(tmp_path: Path):
+    generator = tiny_generator(layout=layout_from_dict(GRID))
+    saved = ImageGenerator(generator).save_pretrained(tmp_path / 'saved')
+    assert ImageGenerator.from_pretrained(saved).generator.layout == generator.layout
+    assert json.loads((saved / 'config.json').read_text())['generator']['layout'] == GRID
+
+
 def test_a_generator_with_only_the_contract_is_told_what_is_in_it(tokenizer: Tokenizer):
     class Plain(Generator):
         Sampling = Guidance
@@ -388,9 +407,7 @@ def test_a_generator_with_only_the_contract_is_told_what_is_in_it(tokenizer: Tok
             super().__init__()
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
-        def sample(
-            self, cond: Any, *, rng=None, seeds=None, cfg_scale: float, cfg_interval: int, cfg_schedule: str
-        ) -> Codes:
+        def sample(self, cond: Any, *, rng=None, seeds=None, cfg_scale: float) -> Codes:
             return Codes(cond[:, None].expand(-1, 12), self.layout)
 
     model = ImageGenerator(Plain(), tokenizer)

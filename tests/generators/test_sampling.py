@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from fvq_core.errors import UserError
-from fvq_generators.sampling import SCHEDULES, Guidance, Sampler, draw, filter_logits, guide, new_seeds, uniforms
+from fvq_generators.sampling import (
+    SCHEDULES,
+    SequenceGuidance,
+    Sampler,
+    draw,
+    filter_logits,
+    guide,
+    new_seeds,
+    uniforms,
+)
 
 
 def test_top_k_keeps_the_largest_and_top_p_the_smallest_set_beyond_its_mass():
@@ -65,19 +74,22 @@ def test_guidance_extrapolates_and_ends_after_its_interval():
     conditional, unconditional = torch.randn(2, 3, 4)
     both = torch.cat([conditional, unconditional])
     torch.testing.assert_close(guide(both, 2.5), 2.5 * conditional - 1.5 * unconditional)
-    assert [Guidance(2.0, 1).at(number) for number in range(5)] == [True, True, True, False, False]
-    assert all(Guidance(2.0).at(number) for number in range(5))
-    assert not any(Guidance(1.0).at(number) for number in range(5))
+    assert [SequenceGuidance(2.0, 1).at(number) for number in range(5)] == [True, True, True, False, False]
+    assert all(SequenceGuidance(2.0).at(number) for number in range(5))
+    assert not any(SequenceGuidance(1.0).at(number) for number in range(5))
     for wrong in (dict(cfg_scale=0.5), dict(cfg_scale=math.nan), dict(cfg_scale=math.inf), dict(cfg_interval=-2)):
         with pytest.raises(UserError, match='cfg_'):
-            Guidance(**wrong)
+            SequenceGuidance(**wrong)
 
 
 def test_schedules_of_guidance_rise_from_none_to_the_whole_scale():
-    scales = {name: [Guidance(3.0, cfg_schedule=name).scale_at(number, 5) for number in range(5)] for name in SCHEDULES}
+    scales = {
+        name: [SequenceGuidance(3.0, cfg_schedule=name).scale_at(number, 5) for number in range(5)]
+        for name in SCHEDULES
+    }
     assert scales['constant'] == [3.0] * 5
     assert scales['linear'] == [1.0, 1.5, 2.0, 2.5, 3.0]
     assert scales['cosine'] == pytest.approx([1.0, 2 - 2**-0.5, 2.0, 2 + 2**-0.5, 3.0])
-    assert Guidance(3.0, cfg_schedule='linear').scale_at(0, 1) == 1.0
+    assert SequenceGuidance(3.0, cfg_schedule='linear').scale_at(0, 1) == 1.0
     with pytest.raises(UserError, match="got 'liner'; did you mean 'linear'"):
-        Guidance(2.0, cfg_schedule='liner')
+        SequenceGuidance(2.0, cfg_schedule='liner')

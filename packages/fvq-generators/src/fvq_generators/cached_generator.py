@@ -16,7 +16,7 @@ from fvq_core.generator import Generator
 from .decoding import Pick, StaticSteps, decode
 from .layers import CaptionEmbedding, CausalMask, ClassEmbedding, KVCache
 from .out_of_memory import memory_advice
-from .sampling import Guidance, Sampler, check_seeds, new_seeds, uniforms
+from .sampling import SequenceGuidance, Sampler, check_seeds, new_seeds, uniforms
 
 
 class CachedGenerator(Generator):
@@ -35,7 +35,7 @@ class CachedGenerator(Generator):
     """
 
     @dataclass(frozen=True)
-    class Sampling(Sampler, Guidance):
+    class Sampling(Sampler, SequenceGuidance):
         """Guidance, and how a code is chosen from its logits."""
 
     layout: CodeLayout  # pyrefly: ignore[bad-override]
@@ -166,14 +166,14 @@ class CachedGenerator(Generator):
             compile: Compile the steps, and on a GPU record them as CUDA graphs; True, or a backend of `torch.compile`.
                 The first batch of each size is slow.
             pick: Chooses tokens in place of `Sampler`.
-            settings: Settings of `Guidance` and `Sampler`.
+            settings: Settings of `SequenceGuidance` and `Sampler`.
 
         Raises:
             UserError: Conditions that the model does not have, guidance of a model that was trained without dropping
                 conditions, settings out of range, or too little memory, with a batch that fits.
         """
         name, sampling = type(self).__name__, self.Sampling.of(settings)
-        guidance = sampling.part(Guidance)
+        guidance = sampling.part(SequenceGuidance)
         if not isinstance(cond, Tensor):
             raise UserError(f'{name}: conditions are a tensor, got {type(cond).__name__}; use torch.as_tensor.')
         cond = cond.to(self.device)

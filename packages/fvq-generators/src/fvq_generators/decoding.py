@@ -12,7 +12,7 @@ from fvq_core.errors import UserError, nearest_hint
 
 from .layers.kv_cache import KVCache
 from .packed_linears import PackedLinears
-from .sampling import Guidance, guide
+from .sampling import SequenceGuidance, guide
 
 KEPT_SIZES = 2  # of batches whose compiled steps are kept
 MIN_CODES_TO_PACK = 16  # codes: packing takes about as long as a step or two
@@ -46,7 +46,7 @@ def decode(
     prefix: int,
     uniforms_BL: Tensor,
     pick: Pick,
-    guidance: Guidance,
+    guidance: SequenceGuidance,
     visible_BT: Tensor | None = None,
     steps: StaticSteps | None = None,
 ) -> Tensor:

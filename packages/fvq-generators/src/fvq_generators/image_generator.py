@@ -44,7 +44,8 @@ class ImageGenerator(SavedModel, nn.Module):
         facts: The digest of weights and what is known of them, which is saved again only with those weights.
 
     Raises:
-        UserError: Another tokenizer, or one whose codes lie on the image in another way.
+        UserError: Another tokenizer, or one whose codes lie on the image in another way; or settings that the generator does
+            not have, or out of range.
     """
 
     saved_kind = GENERATOR
@@ -61,6 +62,7 @@ class ImageGenerator(SavedModel, nn.Module):
         self.generator = generator
         self.tokenizer: Tokenizer | None = None
         self.tokenizer_hash, self.sampling, self.loaded_facts = expected_hash, dict(sampling or {}), facts
+        generator.Sampling.of(self.sampling)  # checked before they are saved
         self.rounded: tuple[str, str] | None = None  # digests of the weights after and before `load` changed their type
         if tokenizer is not None:
             self.attach(tokenizer)

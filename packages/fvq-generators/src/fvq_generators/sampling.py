@@ -125,32 +125,46 @@ class Sampler(SamplingSettings):
 
 @dataclass(frozen=True)
 class Guidance(SamplingSettings):
-    """Classifier-free guidance (Ho and Salimans, 2022): `unconditional + scale x (conditional - unconditional)`.
+    """Classifier-free guidance (Ho and Salimans, 2022): `unconditional + cfg_scale x (conditional - unconditional)`; 1 is none.
 
-    Args:
-        cfg_scale: 1 is none.
-        cfg_interval: Guide the first code and `cfg_interval + 1` more, then use only the conditional logits, as LlamaGen
-            does; -1 guides all.
-        cfg_schedule: `'constant'`, as LlamaGen; or from 1 at the first code up to the whole scale at the last, `'linear'`
-            as VAR raises it over its scales, or `'cosine'`, along half a wave.
+    Raises:
+        UserError: A value out of range.
     """
 
     cfg_scale: float = setting(1.0, 'classifier-free guidance; 1 is none', least=1, flag='--cfg')
-    cfg_interval: int = setting(-1, 'guide only the first N + 2 codes; -1 guides all', least=-1)
-    cfg_schedule: str = setting('constant', 'how guidance rises along the image', choices=SCHEDULES)
 
     @property
     def active(self) -> bool:
         """Whether there is any."""
         return self.cfg_scale > 1.0
 
+
+@dataclass(frozen=True)
+class GuidanceInterval(Guidance):
+    """Guide the first code and `cfg_interval + 1` more, then use only the conditional logits, as LlamaGen does; -1 guides all."""
+
+    cfg_interval: int = setting(-1, 'guide only the first N + 2 codes; -1 guides all', least=-1)
+
     def at(self, number: int) -> bool:
         """Whether code `number` (from 0) of a sequence is guided."""
         return self.active and (self.cfg_interval < 0 or number <= self.cfg_interval + 1)
 
+
+@dataclass(frozen=True)
+class GuidanceSchedule(Guidance):
+    """A scale that is `'constant'`, as in LlamaGen; or rises from 1 at the first code to the whole scale at the last:
+    `'linear'`, as VAR raises it over its scales, or `'cosine'`, along half a wave."""
+
+    cfg_schedule: str = setting('constant', 'how guidance rises along the image', choices=SCHEDULES)
+
     def scale_at(self, number: int, length: int) -> float:
         """The scale for code `number` (from 0) of a sequence of `length`."""
         return 1.0 + (self.cfg_scale - 1.0) * SCHEDULES[self.cfg_schedule](number / max(1, length - 1))
+
+
+@dataclass(frozen=True)
+class SequenceGuidance(GuidanceSchedule, GuidanceInterval):
+    """Guidance of codes that are drawn one after another, with an interval and a schedule."""
 
 
 def guide(logits_BV: Tensor, scale: float | Tensor) -> Tensor:

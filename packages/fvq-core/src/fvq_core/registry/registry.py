@@ -146,12 +146,14 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A config value with every class replaced by its registered name, ready for JSON."""
+    """A config value with every class replaced by its registered name and every layout by its description, ready for JSON."""
     if isinstance(value, Mapping):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    return component_name(value) if isinstance(value, type) else value
+    if isinstance(value, type):
+        return component_name(value)
+    return value.to_dict() if hasattr(value, 'to_dict') else value  # such as a CodeLayout
 
 
 def component_name(component: Any) -> str:
