@@ -10,8 +10,8 @@ import torch
 from fvq_core.errors import UserError
 from fvq_generators.sampling import (
     SCHEDULES,
-    SequenceGuidance,
     Sampler,
+    SequenceGuidance,
     draw,
     filter_logits,
     guide,

@@ -16,7 +16,7 @@ from fvq_core.generator import Generator
 from .decoding import Pick, StaticSteps, decode
 from .layers import CaptionEmbedding, CausalMask, ClassEmbedding, KVCache
 from .out_of_memory import memory_advice
-from .sampling import SequenceGuidance, Sampler, check_seeds, new_seeds, uniforms
+from .sampling import Sampler, SequenceGuidance, check_seeds, new_seeds, uniforms
 
 
 class CachedGenerator(Generator):
