@@ -87,14 +87,14 @@ class PlainStep:
         nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizers[0].step()
         with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
-            judged = sum(self.adversarial(images, reconstruction.detach()).values()) * started
+            discriminator_loss = sum(self.adversarial(images, reconstruction.detach()).values()) * started
         self.optimizers[1].zero_grad()
-        judged.backward()
+        discriminator_loss.backward()
         nn.utils.clip_grad_norm_(self.adversarial.parameters(), 1.0)
         self.optimizers[1].step()
         codes = z_q.detach().flatten(2).sum(1).flatten().float()  # stands for the indices: the counting costs the same
         self.window = torch.cat([self.window[len(codes) :], codes])
-        _ = len(torch.unique(self.window)), [term.item() for term in terms], judged.item()
+        _ = len(torch.unique(self.window)), [term.item() for term in terms], discriminator_loss.item()
 
 
 class OurStep:

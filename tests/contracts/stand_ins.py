@@ -72,7 +72,7 @@ class ContinuousAutoencoderStandIn(Autoencoder):
     def __init__(self, encoder: Mapping[str, Any], decoder: Mapping[str, Any], kl_weight: float = 1e-3) -> None:
         super().__init__()
         self.encoder, self.decoder = ENCODERS.build(encoder), DECODERS.build(decoder)
-        self.check_halves()
+        self.check_scale_factors()
         self.kl_weight, self.latent_channels = kl_weight, self.decoder.in_channels
 
     def moments(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:

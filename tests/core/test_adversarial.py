@@ -57,9 +57,9 @@ def test_swapped_arguments_make_the_cross_entropy_linear_and_blind_to_fakes() ->
     loss, real, fake = NonSaturatingGANLoss(swapped=True), REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
     one, zero = F.softplus(torch.tensor(1.0)), torch.tensor(2.0).log()
     torch.testing.assert_close(loss.generator(FAKE), one - FAKE.mean())
-    judged = loss.discriminator(real, fake)
-    torch.testing.assert_close(judged, 0.5 * (one - REAL.mean() + zero))
-    judged.backward()
+    discriminator_losses = loss.discriminator(real, fake)
+    torch.testing.assert_close(discriminator_losses, 0.5 * (one - REAL.mean() + zero))
+    discriminator_losses.backward()
     torch.testing.assert_close(real.grad, torch.full((2, 2), -0.125))
     assert fake.grad is not None
     assert not fake.grad.any()
@@ -132,12 +132,15 @@ def test_the_fixed_weight_is_a_constant() -> None:
 
 def test_the_adaptive_weight_is_the_ratio_of_last_layer_gradients_and_keeps_the_graphs() -> None:
     layer = nn.Parameter(torch.randn(4))
-    pixels, deceived = (layer * torch.tensor([3.0, 0, 4, 0])).sum(), (layer * torch.tensor([0.0, 0.5, 0, 0])).sum()
-    weight = build(weight=0.8, adaptive=True).generator_weight(pixels, deceived, layer)
+    pixels, generator_loss = (
+        (layer * torch.tensor([3.0, 0, 4, 0])).sum(),
+        (layer * torch.tensor([0.0, 0.5, 0, 0])).sum(),
+    )
+    weight = build(weight=0.8, adaptive=True).generator_weight(pixels, generator_loss, layer)
     assert weight.item() == pytest.approx(0.8 * 5 / (0.5 + 1e-4))
     assert not weight.requires_grad
     assert layer.grad is None
-    (pixels + weight * deceived).backward()
+    (pixels + weight * generator_loss).backward()
     expected = torch.tensor([3.0, weight.item() * 0.5, 4, 0])
     torch.testing.assert_close(layer.grad, expected)
 
@@ -293,9 +296,9 @@ def step_twice(adversarial: AdversarialLoss, real: Tensor, fake: Tensor) -> list
     out: list[Any] = []
     for _ in range(2):
         leaf = fake.clone().requires_grad_()
-        generator, judged = adversarial.generator(leaf), adversarial(real, fake)
-        (generator + torch.stack(list(judged.values())).sum()).backward()
-        out += [generator.detach(), {k: v.detach() for k, v in judged.items()}, leaf.grad]
+        generator, discriminator_losses = adversarial.generator(leaf), adversarial(real, fake)
+        (generator + torch.stack(list(discriminator_losses.values())).sum()).backward()
+        out += [generator.detach(), {k: v.detach() for k, v in discriminator_losses.items()}, leaf.grad]
     return [*out, [p.grad for p in adversarial.parameters()]]
 
 
@@ -314,9 +317,9 @@ def test_the_adaptive_weight_can_start_long_after_the_decoder_was_compiled() -> 
     decoder.compile(backend='aot_eager')
     decoder(x).square().mean().backward()  # before the start: one backward pass, compiled
     fake = decoder(x)
-    pixels, deceived = fake.square().mean(), adversarial.generator(fake)
-    weight = adversarial.generator_weight(pixels, deceived, decoder.conv_out.weight)
-    (pixels + weight * deceived).backward()
+    pixels, generator_loss = fake.square().mean(), adversarial.generator(fake)
+    weight = adversarial.generator_weight(pixels, generator_loss, decoder.conv_out.weight)
+    (pixels + weight * generator_loss).backward()
     fake = decoder.forward(x)  # not compiled
     last = decoder.conv_out.weight
     expected = adaptive_weight(fake.square().mean(), adversarial.generator(fake), last)

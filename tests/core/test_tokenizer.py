@@ -137,8 +137,8 @@ def test_latents_beyond_the_range_of_the_weights_are_refused(tokenizer: Tokenize
             narrow.encode(random_images())
 
 
-def largest_latent(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    found = tokenizer.train()(images).largest_latent
+def latent_abs_max(tokenizer: Tokenizer, images: Tensor) -> Tensor:
+    found = tokenizer.train()(images).latent_abs_max
     assert found is not None
     return found
 
@@ -147,5 +147,5 @@ def test_training_gives_the_largest_latent_for_the_loop_to_look_at():
     tokenizer, images = tiny_tokenizer(dict(type='FSQ', levels=(4, 3), code_dim=8)), random_images()
     with torch.no_grad():
         expected = tokenizer.encode_latent(images).abs().max()
-    assert torch.equal(largest_latent(tokenizer, images), expected)
-    assert tokenizer.eval()(images).largest_latent is None
+    assert torch.equal(latent_abs_max(tokenizer, images), expected)
+    assert tokenizer.eval()(images).latent_abs_max is None

@@ -10,7 +10,7 @@ from torch import nn
 
 from fvq_core.codes import CodeLayout, Codes
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.ops.finite import may_look
+from fvq_core.ops.finite import can_sync
 from fvq_quantizers import latents as quantizer_latents
 
 from .matrix import TINY_PROJECTORS, TINY_QUANTIZERS, VARIANTS, VECTOR, build, latents
@@ -60,8 +60,8 @@ def test_mapped_codes_that_are_not_finite_are_neither_chosen_nor_decoded(project
 def test_training_off_the_cpu_embeds_codes_without_reading_them(name: str, monkeypatch: pytest.MonkeyPatch):
     checked: list[CodeLayout] = []
     monkeypatch.setattr(CodeLayout, 'check', lambda layout, indices_BL: checked.append(layout))
-    # what `may_look` answers on a GPU: only a caller that may wait can look
-    monkeypatch.setattr(quantizer_latents, 'may_look', lambda tensor, wait=True: wait)
+    # what `can_sync` answers on a GPU: only a caller that may wait can look
+    monkeypatch.setattr(quantizer_latents, 'can_sync', lambda tensor, wait=True: wait)
     quantizer = build(CONFIGS[name], train=True)
     codes = quantizer(latents()).codes
     quantizer.embed(codes)
@@ -92,10 +92,10 @@ class OffTheCPU(torch.Tensor):
 def test_training_off_the_cpu_does_not_wait_for_the_device_and_evaluation_does():
     z = latents()
     far = z.as_subclass(OffTheCPU)
-    assert not may_look(far, wait=False)
-    assert may_look(far)
-    assert may_look(z, wait=False)
-    assert not may_look(z.to('meta'))
+    assert not can_sync(far, wait=False)
+    assert can_sync(far)
+    assert can_sync(z, wait=False)
+    assert not can_sync(z.to('meta'))
 
 
 def test_traced_code_looks_at_no_values():
@@ -103,7 +103,7 @@ def test_traced_code_looks_at_no_values():
 
     class Probe(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            found.append(may_look(x))
+            found.append(can_sync(x))
             return x + 1
 
     torch._dynamo.reset()

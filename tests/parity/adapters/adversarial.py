@@ -171,8 +171,8 @@ def vq_loss(case: Case) -> dict[str, Tensor]:
     if 'adaptive_weight' in case.outputs:  # the peer's function, before `disc_weight` multiplies it
         got['adaptive_weight'] = adaptive_weight(terms, adversarial.generator(recon), last_layer)
     if active:
-        deceived = adversarial.generator(recon)
-        loss_gen = loss_gen + adversarial.generator_weight(terms, deceived, last_layer) * deceived
+        generator_loss = adversarial.generator(recon)
+        loss_gen = loss_gen + adversarial.generator_weight(terms, generator_loss, last_layer) * generator_loss
     loss_gen.backward()
     if active:
         loss_disc = torch.stack(list(adversarial(image, recon).values())).sum()

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from .codes import CodeLayout, Codes, Grid, LatentLayout, Latents, Positions
 from .errors import UserError
 from .images import check_images
-from .ops.finite import check_finite_images, may_look
+from .ops.finite import can_sync, check_finite_images
 from .quantizer import Quantizer, QuantizerOutput
 from .registry import TOKENIZERS
-from .saving.kind import Contents, SavedKind
+from .saving.kind import SavedKind, SaveSpec
 from .saving.read_folder import load_folder
 from .saving.saved_model import SavedModel
 from .tokenizer_card import autoencoder_card
@@ -96,13 +96,13 @@ class AutoencoderOutput:
         reconstruction: Images, nominally in [-1, 1], not clamped.
         losses: Weighted terms to add to the training loss, scalars by name; empty in eval.
         quantized: What the quantizer of a tokenizer returned; None of a continuous autoencoder.
-        largest_latent: In training, the largest magnitude that the encoder gave, a scalar: NaN or infinite if a latent is.
+        latent_abs_max: In training, the largest magnitude that the encoder gave, a scalar: NaN or infinite if a latent is.
     """
 
     reconstruction: Tensor
     losses: dict[str, Tensor] = field(default_factory=dict)
     quantized: QuantizerOutput | None = None
-    largest_latent: Tensor | None = None
+    latent_abs_max: Tensor | None = None
 
     @property
     def codes(self) -> Codes | None:
@@ -140,7 +140,7 @@ class Autoencoder(SavedModel, nn.Module):
     def downsample_factor(self) -> int:
         return self.encoder.downsample_factor
 
-    def check_halves(self) -> None:
+    def check_scale_factors(self) -> None:
         """Raise if the decoder does not give images of the encoder's size; for constructors."""
         if self.decoder.upsample_factor != self.downsample_factor:
             raise UserError(
@@ -227,7 +227,7 @@ class Autoencoder(SavedModel, nn.Module):
         z_BDHW = self.encode_latent(images_BCHW)
         layout = self.layout(*images_BCHW.shape[-2:])
         assert isinstance(layout, LatentLayout)
-        if may_look(z_BDHW):
+        if can_sync(z_BDHW):
             cause = 'the weights are broken, or overflow in this precision'
             check_finite_images(z_BDHW, f'{type(self).__name__}: the latents', len(z_BDHW), cause)
         return Latents(z_BDHW, layout)
@@ -249,10 +249,10 @@ class Autoencoder(SavedModel, nn.Module):
         if labels_B is not None:
             raise UserError(f'{type(self).__name__} takes no labels; drop labels_B.')
         z_BDHW = self.encode_latent(images_BCHW)
-        return AutoencoderOutput(self.decode_latent(z_BDHW), largest_latent=self.largest(z_BDHW))
+        return AutoencoderOutput(self.decode_latent(z_BDHW), latent_abs_max=self.largest(z_BDHW))
 
     def largest(self, z_BDHW: Tensor) -> Tensor | None:
-        """The `largest_latent` of an output."""
+        """The `latent_abs_max` of an output."""
         return z_BDHW.detach().abs().amax() if self.training and z_BDHW.numel() else None
 
     def fold(self, label: int | None = None) -> Self:
@@ -261,8 +261,8 @@ class Autoencoder(SavedModel, nn.Module):
             raise UserError(f'{type(self).__name__} has no classes, so fold() takes no label, got {label}; drop it.')
         return copy.deepcopy(self).eval()
 
-    def contents(self) -> Contents:
-        return Contents(
+    def save_spec(self) -> SaveSpec:
+        return SaveSpec(
             self.saved_kind,
             self.saved_kind.describe(self),
             self.state_dict(),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import NonFiniteError, UserError
-from .ops.finite import may_look
+from .ops.finite import can_sync
 
 MAX_MAGNITUDE = 10.0  # not reached by images in [-1, 1], however resized or distorted, nor by noise
 MAX_NONNEGATIVE = 2.0  # nor this, if no pixel is below 0
@@ -36,7 +36,7 @@ def to_uint8(images: Tensor) -> Tensor:
     if not isinstance(images, Tensor) or not images.is_floating_point():
         given = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f'to_uint8: expected floats in [-1, 1], got {given}; uint8 pixels need no conversion.')
-    if may_look(images, wait=False) and images.numel() and images.detach().amin().isnan():
+    if can_sync(images, wait=False) and images.numel() and images.detach().amin().isnan():
         raise NonFiniteError(
             'to_uint8: the images hold NaN, which no pixel can show; the decoder or its weights are broken.'
         )
@@ -93,7 +93,7 @@ def check_images(owner: str, images: Any, channels: int | None, device: torch.de
         raise UserError(
             f'{owner}: the images are on {images.device}, the weights on {device}; use images.to({str(device)!r}).'
         )
-    if images.numel() and may_look(images, wait=False):
+    if images.numel() and can_sync(images, wait=False):
         check_range(owner, images)
 
 

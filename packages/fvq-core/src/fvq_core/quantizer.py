@@ -122,10 +122,10 @@ class Quantizer(nn.Module):
         """
         raise NotImplementedError
 
-    def adopt_codebook(self) -> None:
+    def on_codebook_loaded(self) -> None:
         """Called after a codebook was loaded without what is kept for training: that starts again from the codebook."""
 
-    def start(self, z_ND: Tensor) -> None:
+    def maybe_initialize(self, z_ND: Tensor) -> None:
         """In a training forward: `initialize` if that is still due; every rank starts as the first."""
         if self.training and self.needs_init:
             self.initialize(z_ND.detach())

@@ -38,7 +38,7 @@ class Tokenizer(Autoencoder):
         self.encoder = ENCODERS.build(encoder)
         self.quantizer: Quantizer = QUANTIZERS.build(quantizer)
         self.decoder = DECODERS.build(decoder)
-        self.check_halves()
+        self.check_scale_factors()
         if quant_kernel and self.encoder.kind is not Grid:
             raise UserError(
                 f'{type(self).__name__}: quant_kernel {quant_kernel} is a convolution over a grid, '

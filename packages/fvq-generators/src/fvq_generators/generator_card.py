@@ -25,7 +25,7 @@ def generator_card(
     sampling: Mapping[str, Any],
     with_tokenizer: bool,
 ) -> CardText:
-    """What the card tells of a generator; see `pretrained.generator_contents`.
+    """What the card tells of a generator; see `pretrained.generator_save_spec`.
 
     Args:
         name: What `from_pretrained` is to load: a repository id, or a path.

@@ -17,7 +17,7 @@ from fvq_core.ops.finite import check_finite_images
 from fvq_core.registry import MODELS
 from fvq_core.sampling_settings import SamplingSettings
 from fvq_core.saving.fingerprint import tokenizer_hash
-from fvq_core.saving.kind import Contents, Facts
+from fvq_core.saving.kind import Provenance, SaveSpec
 from fvq_core.saving.saved_model import SavedModel
 from fvq_core.saving.weights import weights_digest
 from fvq_core.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ from fvq_core.tokenizer import Tokenizer
 from .binding import bind_checked
 from .class_numbers import whole_numbers
 from .out_of_memory import memory_advice
-from .pretrained import GENERATOR, TOKENIZER_FOLDER, checkpoint_generator, generator_contents, load_generator
+from .pretrained import GENERATOR, TOKENIZER_FOLDER, checkpoint_generator, generator_save_spec, load_generator
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 DECODED_AT_ONCE = 16  # images; a decoder needs far more memory for one than the codes do
@@ -56,7 +56,7 @@ class ImageGenerator(SavedModel, nn.Module):
         tokenizer: Tokenizer | None = None,
         expected_hash: str = '',
         sampling: Mapping[str, Any] | None = None,
-        facts: Facts = (None, {}),
+        facts: Provenance = (None, {}),
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -176,8 +176,8 @@ class ImageGenerator(SavedModel, nn.Module):
         check_finite_images(images, 'the pixels', len(images), cause)
         return images.clamp(-1.0, 1.0)
 
-    def contents(self) -> Contents:
-        return generator_contents(
+    def save_spec(self) -> SaveSpec:
+        return generator_save_spec(
             self.saved_kind.describe(self.generator),
             self.generator.state_dict(),
             self.tokenizer_hash,

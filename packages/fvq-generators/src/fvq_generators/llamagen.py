@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from fvq_core.codes import CodeLayout, Codes, Grid, Targets, check_is_codes, layout_from_dict
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
-from fvq_core.ops.finite import may_look
+from fvq_core.ops.finite import can_sync
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
@@ -41,7 +41,7 @@ class LlamaGen(CachedGenerator):
     3B 24 x 3200, 32.
 
     Args:
-        layout: `CodeLayout` of a `Grid` or `Sequence`, or a dict such as `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
+        layout: `CodeLayout` of a `Grid` or `Sequence`, or `dict(type='Grid', height=16, width=16, codebook_size=16384)`.
         dim: Channels D.
         depth: Blocks.
         heads: Query heads.
@@ -210,7 +210,7 @@ class LlamaGen(CachedGenerator):
         codes = self.check_codes(targets)
         if len(cond) != len(codes):
             raise UserError(f'LlamaGen: {len(cond)} conditions for the codes of {len(codes)} images; give one each.')
-        if may_look(cond, wait=False):
+        if can_sync(cond, wait=False):
             self.check_condition(cond)
         x_BLD = self.features(codes.indices_BL[:, :-1], cond, caption_mask_BT)[:, self.condition.tokens - 1 :]
         weights_N = None if valid_B is None else valid_B.repeat_interleave(self.layout.length)
@@ -230,7 +230,7 @@ class LlamaGen(CachedGenerator):
                 f'LlamaGen: the codes lie on {codes.layout}, this model has learned {self.layout}; '
                 'train one for these codes, or use the tokenizer that it was made for.'
             )
-        if may_look(codes.indices_BL, wait=False):
+        if can_sync(codes.indices_BL, wait=False):
             self.layout.check(codes.indices_BL)
         return codes
 

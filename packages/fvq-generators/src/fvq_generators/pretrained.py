@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, describe
-from fvq_core.saving.kind import CONFIG_NAME, Contents, Facts, SavedKind
+from fvq_core.saving.kind import CONFIG_NAME, Provenance, SavedKind, SaveSpec
 from fvq_core.saving.model_card import CardMetadata
 from fvq_core.saving.read_folder import load_folder
 from fvq_core.saving.write_folder import save_folder
@@ -26,18 +26,18 @@ GENERATOR = SavedKind(
     remedy='save the generator again',
     keys=dict(tokenizer_hash=str, sampling=dict),
     parts={TOKENIZER_FOLDER: Tokenizer.saved_kind},
-    skips_start_values=True,
+    init_on_meta=True,
 )
 
 
-def generator_contents(
+def generator_save_spec(
     description: Mapping[str, Any],
     weights: Mapping[str, Tensor],
     tokenizer_hash: str = '',
     sampling: Mapping[str, Any] | None = None,
     tokenizer: Tokenizer | None = None,
-    loaded_facts: Facts = (None, {}),
-) -> Contents:
+    loaded_facts: Provenance = (None, {}),
+) -> SaveSpec:
     """What the folder of a generator is to hold.
 
     Args:
@@ -46,10 +46,10 @@ def generator_contents(
         tokenizer_hash: Fingerprint of the tokenizer whose codes it has learned; '' if that is not known.
         sampling: Settings that were found good, used if a caller gives none.
         tokenizer: Saved with it, folded.
-        loaded_facts: See `Contents`.
+        loaded_facts: See `SaveSpec`.
     """
     sampling = dict(sampling or {})
-    return Contents(
+    return SaveSpec(
         GENERATOR,
         description,
         weights,
@@ -69,8 +69,8 @@ def save_generator(
     card: CardMetadata | None = None,
     **options: Any,
 ) -> Path:
-    """Write a generator to a folder, and return that; see `save_folder`. `options` are those of `generator_contents`."""
-    return save_folder(generator_contents(description, weights, **options), folder, extra, card)
+    """Write a generator to a folder, and return that; see `save_folder`. `options` are those of `generator_save_spec`."""
+    return save_folder(generator_save_spec(description, weights, **options), folder, extra, card)
 
 
 def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:

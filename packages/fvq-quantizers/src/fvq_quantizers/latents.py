@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fvq_core.codes import Codes, Grid, Positions, Sequence, check_is_codes
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.ops.finite import all_finite, check_finite_images, may_look
+from fvq_core.ops.finite import all_finite, can_sync, check_finite_images
 from fvq_core.quantizer import Quantizer
 from fvq_core.quantizer import to_vectors as to_vectors
 
@@ -33,14 +33,14 @@ def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -
     Nothing is checked in training off the CPU, which would wait for the device in each step (there the training loop checks
     the largest latent now and then), nor while a graph is traced or recorded.
     """
-    if may_look(values, wait=not quantizer.training):
+    if can_sync(values, wait=not quantizer.training):
         cause = 'the weights are broken, or overflow in this precision'
         check_finite_images(values, f'{type(quantizer).__name__}: {what}', images, cause)
 
 
 def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
     """The codebook itself; in eval mode raises if a code is not finite."""
-    if not quantizer.training and may_look(codebook_KD) and not all_finite(codebook_KD):
+    if not quantizer.training and can_sync(codebook_KD) and not all_finite(codebook_KD):
         broken_K = ~codebook_KD.isfinite().all(1)
         raise NonFiniteError(
             f'{type(quantizer).__name__}: {int(broken_K.sum())} of {len(codebook_KD)} codes are not finite, the first is '
@@ -64,7 +64,7 @@ def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
 
 def check_indices(quantizer: Quantizer, codes: Codes) -> None:
     """Raise if indices are not of their layout; as in `check_finite`, only their shape is looked at in training off the CPU."""
-    if may_look(codes.indices_BL, wait=not quantizer.training):
+    if can_sync(codes.indices_BL, wait=not quantizer.training):
         codes.layout.check(codes.indices_BL)
     else:
         codes.layout.check_shape(codes.indices_BL)

@@ -119,7 +119,7 @@ class MultiScaleQuantizer(Quantizer):
         """Indices (B * h * w,) of each scale, the sum of all scales (B, D, H, W), and the losses averaged over scales."""
         H, W = z_BDHW.shape[-2:]
         z_ND = to_vectors(z_BDHW)
-        self.start(z_ND)
+        self.maybe_initialize(z_ND)
         vq, codebook_KD = self.quantizer, self.codebook()
         residual_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
         residuals, indices, terms = [], [], []

@@ -108,11 +108,11 @@ class ResidualQuantizer(Quantizer):
         B = len(z_BDHW)
         with full_precision(z_BDHW.device.type):
             z_ND = self.joined.vectors(z_BDHW)
-            self.start(z_ND)
+            self.maybe_initialize(z_ND)
             indices, sums, losses = self._quantize(z_ND)
             z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if self.training else sums[-1]
         codes = Codes(torch.stack(indices, 1).view(B, -1), layout)
-        z_q_BDHW, z_BDHW = (self.joined.part(to_latent(x_ND, layout.positions)) for x_ND in (z_q_ND, z_ND))
+        z_q_BDHW, z_BDHW = (self.joined.split(to_latent(x_ND, layout.positions)) for x_ND in (z_q_ND, z_ND))
         return QuantizerOutput(z_q_BDHW, codes, z_BDHW, losses)
 
     def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
@@ -151,7 +151,7 @@ class ResidualQuantizer(Quantizer):
             raise UserError(f'ResidualQuantizer: depth must lie in [0, {self.depth}), got {depth}.')
         parts = self._parts(codes)[: depth + 1]
         total = reduce(torch.add, parts) if cumulative else parts[-1]  # the order of `forward`, for the same bits
-        return self.joined.part(total.contiguous())
+        return self.joined.split(total.contiguous())
 
     def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:
         """The code of each depth, (B, depth, D, H, W), or their running sums.

@@ -67,7 +67,7 @@ class SpaceToDepth:
         joined = z_BDHW.float().view(B, D, H // r, r, W // c, c).permute(0, 2, 4, 3, 5, 1)  # (B, h, w, r, c, D)
         return joined.reshape(-1, r * c * D)
 
-    def part(self, joined_BEhw: Tensor) -> Tensor:
+    def split(self, joined_BEhw: Tensor) -> Tensor:
         """A grid of joined vectors (B, E, h, w) to (B, D, H, W)."""
         if self.is_identity:
             return joined_BEhw

@@ -141,7 +141,7 @@ class VectorQuantizer(CodebookQuantizer):
         positions, B = check_latent(self, z_BDHW), len(z_BDHW)
         with full_precision(z_BDHW.device.type):
             latents_ND = to_vectors(z_BDHW).float()
-            self.start(latents_ND)
+            self.maybe_initialize(latents_ND)
             z_ND = self.normalize.latent(latents_ND)
             if labels_B is not None:
                 indices_N, z_q_ND, losses = self._quantize_by_class(z_ND, labels_B, B)
@@ -231,7 +231,7 @@ class VectorQuantizer(CodebookQuantizer):
         self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
         self.update.attach(self.embedding, self.normalize, self.distance)
 
-    def adopt_codebook(self) -> None:
+    def on_codebook_loaded(self) -> None:
         if self.init.needs_init:
             self.initialized.fill_(1)
         self.update.attach(self.embedding, self.normalize, self.distance)

@@ -22,7 +22,7 @@ def all_finite(tensor: Tensor) -> bool:
     return bool(torch.stack(values.aminmax()).isfinite().all())  # a tenth of the time of `isfinite`
 
 
-def may_look(tensor: Tensor, wait: bool = True) -> bool:
+def can_sync(tensor: Tensor, wait: bool = True) -> bool:
     """Whether values can be read here: not while a graph is traced or recorded, and off the CPU only if the caller
     may wait.
 

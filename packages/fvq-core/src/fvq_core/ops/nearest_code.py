@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError, UserError
-from .finite import all_finite, may_look
+from .finite import all_finite, can_sync
 
 # Scores held at once. 2^23 floats are 32 MiB: enough for full matmul speed on a CPU; a GPU wants larger tiles.
 MAX_SCORES = {'cpu': 2**23, 'cuda': 2**27}
@@ -69,7 +69,7 @@ def nearest_code(
             else:
                 torch.addmm(bias_K, z, codes_DK, out=part)
             torch.max(part, 1, out=(best, indices))  # on a CPU half the time of argmax
-    if may_look(z_ND, wait=False):
+    if can_sync(z_ND, wait=False):
         check_scores(z_ND, codebook_KD if bias_K is None else bias_K, best_N)
     return indices_N
 
@@ -87,7 +87,7 @@ def shift(codebook_KD: Tensor) -> Tensor | None:
     spread_D = (few_DM - median_D[:, None]).abs().sort(1).values[:, middle]
     step_D = torch.ldexp(torch.ones_like(spread_D), torch.frexp(spread_D).exponent + 1)
     shift_D = torch.where(spread_D > 0, (median_D / step_D).round() * step_D, median_D)
-    return None if may_look(shift_D, wait=False) and not shift_D.any() else shift_D
+    return None if can_sync(shift_D, wait=False) and not shift_D.any() else shift_D
 
 
 def check_operands(z_ND: Tensor, codebook_KD: Tensor, distance: str) -> None:

@@ -20,7 +20,7 @@ FACTS = {'metrics', 'versions'}  # of these, what the caller tells
 TYPE_NAMES = {dict: 'an object', str: 'text', int: 'a whole number'}
 
 # The digest of a model's weights, and what is known of those weights.
-Facts = tuple[str | None, Mapping[str, Any]]
+Provenance = tuple[str | None, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SavedKind:
         remedy: What makes the folder again, for messages.
         keys: Its own keys of `config.json`, and the type of each.
         parts: Saved models in folders inside, by the folder's name; each may be missing.
-        skips_start_values: A large model is built on the meta device and takes its weights, and their dtype, as they are;
+        init_on_meta: A large model is built on the meta device and takes its weights, and their dtype, as they are;
             its constants outside the state dict must come back in `_apply`, or it is built as others are.
     """
 
@@ -42,14 +42,14 @@ class SavedKind:
     remedy: str
     keys: Mapping[str, type] = field(default_factory=dict)
     parts: Mapping[str, SavedKind] = field(default_factory=dict)
-    skips_start_values: bool = False
+    init_on_meta: bool = False
 
     @property
     def own_keys(self) -> set[str]:
         """The keys of `config.json` that are not facts about the weights."""
         return {*KEY_TYPES, self.name, *self.keys} - FACTS
 
-    def facts(self, config: Mapping[str, Any]) -> Facts:
+    def facts(self, config: Mapping[str, Any]) -> Provenance:
         """The digest of the weights that a `config.json` was written with, and what it tells about them."""
         return config.get('weights_digest'), {key: config[key] for key in config if key not in self.own_keys}
 
@@ -62,7 +62,7 @@ class SavedKind:
 
 
 @dataclass(frozen=True)
-class Contents:
+class SaveSpec:
     """What a folder is to hold.
 
     Attributes:
@@ -80,4 +80,4 @@ class Contents:
     card: Callable[[str], CardText]
     keys: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, Callable[[Path], object]] = field(default_factory=dict)
-    loaded_facts: Facts = (None, {})
+    loaded_facts: Provenance = (None, {})

@@ -17,7 +17,7 @@ from ..files.json import read_json_object
 from ..files.paths import expand_home
 from ..files.safetensors import read_safetensors
 from .kind import CONFIG_NAME, KEY_TYPES, TYPE_NAMES, WEIGHTS_NAME, SavedKind
-from .weights import build_skeleton, check_fit, off_meta
+from .weights import build_skeleton, check_fit, materialize
 
 
 def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def load_folder(folder: str | Path, kind: SavedKind) -> tuple[Any, dict[str, Any
     weights = read_safetensors(path, kind.remedy)
     skeleton: nn.Module = build_skeleton(kind.registry.build, config[kind.name], len(weights), source)
     check_fit(skeleton, weights, str(path))
-    model = off_meta(skeleton, weights) if kind.skips_start_values else None
+    model = materialize(skeleton, weights) if kind.init_on_meta else None
     if model is None:
         model = build_data(kind.registry.build, config[kind.name], source)
     model.load_state_dict(weights)

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..files.json import read_json_object
 from ..files.paths import expand_home
 from ..registry import all_registries
-from .kind import CONFIG_NAME, Contents, Facts, SavedKind
+from .kind import CONFIG_NAME, Provenance, SavedKind, SaveSpec
 from .model_card import CardMetadata
 from .read_folder import find_folder
 from .write_folder import save_folder
@@ -29,9 +29,9 @@ class SavedModel:
     """
 
     saved_kind: ClassVar[SavedKind]
-    loaded_facts: Facts = (None, {})
+    loaded_facts: Provenance = (None, {})
 
-    def contents(self) -> Contents:
+    def save_spec(self) -> SaveSpec:
         """What its folder is to hold; a `UserError` if it was not built from a config."""
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class SavedModel:
         self, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
     ) -> Path:
         """Write `config.json`, `model.safetensors` and a model card; see `fvq_core.saving.write_folder.save_folder`."""
-        return save_folder(self.contents(), folder, extra, card)
+        return save_folder(self.save_spec(), folder, extra, card)
 
     def push_to_hub(
         self,

@@ -50,7 +50,7 @@ def build_skeleton(build: Callable[[Any], Built], description: Any, tensors: int
         handle.remove()
 
 
-def off_meta(skeleton: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module | None:
+def materialize(skeleton: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module | None:
     """A skeleton on the CPU, its parameters not set; None if it has constants that its state dict does not restore.
 
     If all weights that it will take are of one floating dtype, it has that.

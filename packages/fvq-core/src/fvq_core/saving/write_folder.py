@@ -20,13 +20,13 @@ from ..files.json import read_json
 from ..files.paths import check_parents, expand_home
 from ..ops.finite import warn_of_weights
 from ..registry import by_name
-from .kind import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, Contents, SavedKind
+from .kind import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, SavedKind, SaveSpec
 from .model_card import LIBRARY, CardMetadata, model_card
 from .weights import weights_digest
 
 
 def save_folder(
-    contents: Contents, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
+    spec: SaveSpec, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
 ) -> Path:
     """Write a model to a folder, all or nothing; an existing one is overwritten. Returns the folder.
 
@@ -39,7 +39,7 @@ def save_folder(
     Raises:
         UserError: The folder holds other files, or a fact has a key of ours.
     """
-    kind, folder = contents.kind, Path(expand_home(folder))
+    kind, folder = spec.kind, Path(expand_home(folder))
     refuse_foreign_folder(folder, kind)
     taken = [key for key in extra or {} if key in kind.own_keys]
     if taken:
@@ -49,28 +49,28 @@ def save_folder(
     try:
         staging.chmod(0o755)
         # Contiguous copies on the CPU that share no memory, as safetensors wants them.
-        weights = {key: value.detach().cpu().contiguous().clone() for key, value in contents.weights.items()}
+        weights = {key: value.detach().cpu().contiguous().clone() for key, value in spec.weights.items()}
         warn_of_weights(weights, folder)
         # One entry: safetensors writes several in any order, and the same weights should give the same file.
         save_file(weights, staging / WEIGHTS_NAME, metadata={'format': 'pt'})
         digest = weights_digest(weights)
         if extra is None:
-            extra = contents.loaded_facts[1] if contents.loaded_facts[0] == digest else {}
+            extra = spec.loaded_facts[1] if spec.loaded_facts[0] == digest else {}
         config: dict[str, Any] = {
             'format_version': FORMAT_VERSION,
             'fvq_version': __version__,
-            kind.name: by_name(dict(contents.description)),
-            **contents.keys,
+            kind.name: by_name(dict(spec.description)),
+            **spec.keys,
             'weights_digest': digest,
             **extra,
         }
         (staging / CONFIG_NAME).write_text(json.dumps(config, indent=2) + '\n')
         name = (card and card.name) or folder.as_posix()
-        text = model_card(contents.card(name), config, config[kind.name], replace(card or CardMetadata(), name=name))
+        text = model_card(spec.card(name), config, config[kind.name], replace(card or CardMetadata(), name=name))
         (staging / CARD_NAME).write_text(text, encoding='utf-8')
         # safetensors lets nobody but the owner read its file; a model is read by whoever may read the config.
         (staging / WEIGHTS_NAME).chmod((staging / CONFIG_NAME).stat().st_mode)
-        for part, save in contents.parts.items():
+        for part, save in spec.parts.items():
             save(staging / part)
         replace_folder(folder, staging)
     finally:

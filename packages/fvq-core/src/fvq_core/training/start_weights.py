@@ -39,7 +39,7 @@ class StartWeights:
         if self.restarted:
             for module in task.modules():
                 if isinstance(module, Quantizer):
-                    module.adopt_codebook()
+                    module.on_codebook_loaded()
 
 
 def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', 'raw'] | None = None) -> StartWeights:

@@ -120,10 +120,10 @@ class TokenizerTask(Task):
         if self.perceptual_loss is not None:
             losses['perceptual'] = self.perceptual_loss(reconstruction, images_BCHW)
         if adversarial is not None:
-            deceived = adversarial.generator(reconstruction)
+            generator_loss = adversarial.generator(reconstruction)
             pixels = torch.stack(list(losses.values())).sum()
-            weight = adversarial.generator_weight(pixels, deceived, self.tokenizer.decoder.last_layer)
-            losses['adversarial'] = weight * deceived
+            weight = adversarial.generator_weight(pixels, generator_loss, self.tokenizer.decoder.last_layer)
+            losses['adversarial'] = weight * generator_loss
         return {**losses, **out.losses}
 
     @torch.no_grad()
@@ -154,14 +154,14 @@ class TokenizerTask(Task):
         optimizers['tokenizer'].backward(losses['total'] / micro_batches)
         if adversarial is not None:
             with optimizers['discriminator'].optim_context(self):
-                judged = self.ddp_module('discriminator')(images, out.reconstruction.detach())
-            optimizers['discriminator'].backward(torch.stack(list(judged.values())).sum() / micro_batches)
-            losses |= judged
+                discriminator_losses = self.ddp_module('discriminator')(images, out.reconstruction.detach())
+            optimizers['discriminator'].backward(torch.stack(list(discriminator_losses.values())).sum() / micro_batches)
+            losses |= discriminator_losses
         return MicroBatch(
             {name: value.detach() for name, value in losses.items()},
             len(images),
             None if out.codes is None else self.tokenizer.quantizer.codebook_indices(out.codes),
-            {} if out.largest_latent is None else {'largest latent': out.largest_latent.detach()},
+            {} if out.latent_abs_max is None else {'largest latent': out.latent_abs_max.detach()},
         )
 
     def after_step(self, optimizers: Mapping[str, OptimWrapper]) -> None:
