@@ -218,7 +218,7 @@ def test_saved_tokenizer_does_not_need_the_codebook_file(tmp_path: Path, fold: b
 
 
 def test_smoke_run_needs_no_file(tmp_path: Path):
-    loader = dict(batch_size=8, num_workers=2)
+    loader = dict(dataset=dict(type='BundledPhotos'), batch_size=8, num_workers=2)
     cfg = Config(
         dict(
             model=dict(quantizer=from_file(tmp_path / 'absent.pt', codebook_size=100_000)),

@@ -97,7 +97,7 @@ class ImageGenerator(SavedModel, nn.Module):
         return self.generator.Sampling.of({**self.sampling, **given})
 
     def identity(self) -> dict[str, str]:
-        """Whose images these are: digests of the generator's weights and of its tokenizer.
+        """Digests that identify generator and tokenizer.
 
         Each call reads the weights that are there now, one or two seconds a gigabyte, whatever a file tells about them. On
         another device they are the same; if `load` changed their type, they are those that it found.

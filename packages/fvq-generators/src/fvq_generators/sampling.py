@@ -141,7 +141,7 @@ class Guidance(SamplingSettings):
 
 @dataclass(frozen=True)
 class GuidanceInterval(Guidance):
-    """Guide the first code and `cfg_interval + 1` more, then use only the conditional logits, as LlamaGen does; -1 guides all."""
+    """Guide the first code and `cfg_interval + 1` more, then use conditional logits only, as LlamaGen does; -1 guides all."""
 
     cfg_interval: int = setting(-1, 'guide only the first N + 2 codes; -1 guides all', least=-1)
 
