@@ -436,7 +436,7 @@ def test_llamagens_files_are_refused_where_they_are_damaged(llamagen: Path, dama
 
 
 def test_llamagens_files_need_a_layout_and_a_store_must_agree_with_it(llamagen: Path, store: Path):
-    with pytest.raises(UserError, match='do not say how codes lie; add layout='):
+    with pytest.raises(UserError, match='do not tell how codes are arranged; add layout='):
         open_codes(llamagen)
     assert open_codes(store, LAYOUT.to_dict()).layout == LAYOUT
     with pytest.raises(UserError, match='leave layout out'):

@@ -234,5 +234,5 @@ def test_codes_of_another_tokenizer_are_no_codes_to_resume_with(finished: Path, 
 
 def test_codes_of_another_layout_stop_the_run_before_it_starts(data: Path, tmp_path: Path):
     other = dict(type='Grid', height=4, width=3, codebook_size=32)
-    with pytest.raises(UserError, match=r'the training codes lie on .*Grid.* set model.generator.layout'):
+    with pytest.raises(UserError, match=r'the training codes are .*Grid.* set model.generator.layout'):
         run(tmp_path, data, **{'train_dataloader.dataset.layout': other})

@@ -371,7 +371,7 @@ def test_layouts_and_codes_that_do_not_fit_are_refused():
         GENERATORS.build(generator_config(layout=CodeLayout(Grid(2, 2), (8, 8)).to_dict()))
     generator = tiny_generator()
     other = Codes(torch.zeros(1, 12, dtype=torch.int64), CodeLayout(Grid(4, 3), 32))
-    with pytest.raises(UserError, match='the codes lie on Grid'):
+    with pytest.raises(UserError, match='the codes are Grid'):
         generator.loss(Targets(other), torch.tensor([0]))
     with pytest.raises(UserError, match='13 codes do not fit a layout of 12'):
         generator.features(torch.zeros(1, 13, dtype=torch.int64), torch.tensor([0]))

@@ -44,7 +44,7 @@ class ImageGenerator(SavedModel, nn.Module):
         facts: The digest of weights and what is known of them, which is saved again only with those weights.
 
     Raises:
-        UserError: Another tokenizer, or one whose codes lie on the image in another way; or settings that the generator does
+        UserError: Another tokenizer, or one whose codes are arranged in another way; or settings that the generator does
             not have, or out of range.
     """
 

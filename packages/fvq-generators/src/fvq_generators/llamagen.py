@@ -227,7 +227,7 @@ class LlamaGen(CachedGenerator):
         self.check_layout(codes.layout)
         if codes.layout != self.layout:
             raise UserError(
-                f'LlamaGen: the codes lie on {codes.layout}, this model has learned {self.layout}; '
+                f'LlamaGen: the codes are {codes.layout}, this model has learned {self.layout}; '
                 'train one for these codes, or use the tokenizer that it was made for.'
             )
         if can_sync(codes.indices_BL, wait=False):

@@ -81,7 +81,7 @@ def scan_shard(path: str) -> ShardIndex:
                 is_image, is_label = shown and f'.{extension}' in EXTENSIONS, shown and extension == 'cls'
                 if (is_image or is_label) and (not member.isreg() or member.issparse()):
                     raise UserError(
-                        f'TarShards: {path}: {member.name} is a link or sparse, so that its bytes lie elsewhere; '
+                        f'TarShards: {path}: {member.name} is a link or sparse, so its bytes are elsewhere; '
                         'write the tar with --hard-dereference --dereference.'
                     )
                 if is_image:

@@ -1,7 +1,7 @@
 """What a tokenizer is trained with besides its quantizer's losses.
 
 - Between reconstruction and image: `reconstruction` (L1, L2), `logit_laplace`, and `perceptual_loss`, whose frozen network
-  LPIPS lies in `perceptual/`, where metrics use it too.
+  LPIPS is in `perceptual/`, where metrics use it too.
 - Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`) and the penalties R1
   and LeCAM.
 """

@@ -75,7 +75,7 @@ def nearest_code(
 
 
 def shift(codebook_KD: Tensor) -> Tensor | None:
-    """A vector (D,), float32, near which most codes lie; None for zero, as far as that is known without waiting.
+    """A vector (D,), float32, near most codes; None for zero, as far as that is known without waiting.
 
     Per channel it is the median of a few codes, so that a far code does not move it, rounded to a multiple of a power of two
     as large as their spread. So it is zero for codes around zero, subtracting it loses no bit, and it is the same on every

@@ -66,7 +66,7 @@ class BenchmarkRun:
 
 
 def run_folder(work_dir: Path, row: str, factor: float, seed: int) -> Path:
-    """Where a run lies."""
+    """Work dir of a run."""
     return work_dir / RUNS / row / f'lr{factor:g}' / f'seed{seed}'
 
 

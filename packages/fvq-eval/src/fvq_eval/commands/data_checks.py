@@ -108,7 +108,7 @@ def imagenet_problem(listing: FolderListing, expected: ImageNetSplit, flat: bool
     if len(listing.classes) != expected.classes:
         return f'{len(listing.classes):,} class folders, expected {expected.classes:,}; unpack them all.'
     if listing.flat:
-        return f'{len(listing.flat):,} images lie beside the class folders: {few(listing.flat)}; sort them in.'
+        return f'{len(listing.flat):,} images are beside the class folders: {few(listing.flat)}; sort them in.'
     wrong = [f'{n} ({k})' for n, k in listing.classes.items() if not expected.smallest <= k <= expected.largest]
     if wrong or len(listing.images) != expected.images:
         which = f'; not between {expected.smallest} and {expected.largest}: {few(wrong)}' if wrong else ''

@@ -66,7 +66,7 @@ def half_pixel(pixels_BCHW: Tensor) -> Tensor:
 
 
 def for_image_sets(network: FeatureExtractor, preset: Preset) -> FeatureExtractor:
-    """The network for images that lie in files: with a preset's preprocessing, and its codec in memory."""
+    """The network for images in files: with a preset's preprocessing, and its codec in memory."""
     built = prepared(network, preset.preprocessing)
     return CodedInput(built) if preset.codec == 'jpeg' else built
 

@@ -1,1 +1,1 @@
-"""Runs and scored image sets as they lie on the disk: found once, read once."""
+"""Runs and scored image sets as stored on the disk: found once, read once."""

@@ -97,7 +97,7 @@ class NpzFile:
             )
 
     def data_offset(self, member: Member) -> int:
-        """Where the first number of a stored array lies in the file."""
+        """Offset of the first number of a stored array in the file."""
         with open(self.path, 'rb') as file:
             file.seek(member.offset)
             name, extra = struct.unpack('<HH', file.read(LOCAL_HEADER)[-4:])

@@ -25,7 +25,7 @@ class StatisticsCache:
         self.folder = Path(folder).expanduser()
 
     def path(self, content: str, preset: str, fingerprint: str) -> Path:
-        """Where the statistics of a set lie."""
+        """Path of the statistics of a set."""
         return self.folder / f'{hashlib.sha256(note(content, preset, fingerprint).encode()).hexdigest()}.npz'
 
     def find(self, content: str, preset: str, fingerprint: str) -> ImageSetStatistics | None:

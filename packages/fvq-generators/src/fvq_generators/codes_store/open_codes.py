@@ -29,7 +29,7 @@ def open_codes(root: str | Path, layout: Mapping[str, Any] | None = None, tokeni
     if not (Path(root) / MANIFEST_NAME).exists() and find_pair(Path(root)) is not None:
         if layout is None:
             raise UserError(
-                f'{root} holds per-image .npy files, which do not say how codes lie; add layout=dict(type="Grid", '
+                f'{root} holds per-image .npy files, which do not tell how codes are arranged; add layout=dict(type="Grid", '
                 'height=16, width=16, codebook_size=16384), with the numbers of the tokenizer.'
             )
         return LlamaGenFolder(root, layout, tokenizer_hash)

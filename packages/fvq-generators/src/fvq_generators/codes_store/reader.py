@@ -22,7 +22,7 @@ class CodesReader:
 
     Attributes:
         root: The folder.
-        layout: How the L codes, or the continuous latent, of a crop lie.
+        layout: How the L codes, or the continuous latent, of a crop are arranged.
         num_crops: A, the crops of each image, mirrored ones included.
         tokenizer_hash: Fingerprint of the tokenizer whose codes they are; '' if that is not known.
         tokenizer_source: Origin of that tokenizer, in words; '' if that is not known.

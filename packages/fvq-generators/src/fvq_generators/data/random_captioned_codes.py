@@ -21,7 +21,7 @@ class RandomCaptionedCodes(RandomCodes):
     """`RandomCodes` with captions of every length, drawn from a normal distribution; every eighth image has none.
 
     Args:
-        layout: How codes lie, as a dict.
+        layout: Layout of the codes, as a dict.
         images: Number of images.
         classes: Labels go round them.
         tokens: T, the positions of a caption.

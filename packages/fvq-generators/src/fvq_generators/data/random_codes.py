@@ -20,7 +20,7 @@ class RandomCodes(Dataset):
     """Codes drawn evenly, or latents of unit variance once normalized; the same for an index whenever it is read.
 
     Args:
-        layout: How they lie, as a dict.
+        layout: Layout of the codes, as a dict.
         images: Number of images.
         classes: Labels go round them.
     """

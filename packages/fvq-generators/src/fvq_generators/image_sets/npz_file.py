@@ -1,4 +1,4 @@
-"""An npz of images as ADM's evaluator reads it, written block by block: 50,000 images never lie in memory."""
+"""An npz of images as ADM's evaluator reads it, written block by block: 50,000 images are never in memory at once."""
 
 from __future__ import annotations
 

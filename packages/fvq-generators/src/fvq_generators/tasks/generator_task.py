@@ -85,7 +85,7 @@ class GeneratorTask(Task):
         layout, own = getattr(dataset, 'layout', None), self.generator.layout
         if layout is not None and layout != own:
             raise UserError(
-                f'the training codes lie on {layout}, the model is made for {own}; set model.generator.layout to '
+                f'the training codes are {layout}, the model is made for {own}; set model.generator.layout to '
                 f'{layout.to_dict()}.'
             )
 
