@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fvq_core.errors import UserError
-from fvq_core.sampling_settings import SamplingSettings, add_settings, setting
+from fvq_core.sampling_settings import RESERVED, SamplingSettings, add_settings, setting
+from fvq_generators.commands.sample import sample_parser
 
 
 @dataclass(frozen=True)
@@ -93,34 +94,37 @@ def test_settings_become_options_in_groups_of_the_generators_that_have_them():
 
 
 @dataclass(frozen=True)
-class Seeded(SamplingSettings):
-    """A setting that the command has an option for."""
-
-    seed: int = setting(0, 'of the noise', least=0)
-
-
-@dataclass(frozen=True)
 class WholeNoise(SamplingSettings):
-    """The option of `Noise.scale` with another type."""
+    """The option of `Noise.scale` with another type, range and default."""
 
     scale: int = setting(1, 'of the noise', least=0, flag='--noise')
 
 
-@pytest.mark.parametrize(
-    ('generators', 'problem'),
-    [
-        ({'Plain': Noise, 'Seeded': Seeded}, "setting 'seed' of Seeded is named like an option of the command"),
-        (
-            {'Plain': Noise, 'Whole': WholeNoise},
-            'Plain and Whole have settings of different names or types for --noise',
-        ),
-    ],
-)
-def test_options_that_mean_two_things_are_refused(generators: dict[str, type[SamplingSettings]], problem: str):
+def test_the_help_of_an_option_that_generators_share_says_what_each_means():
     parser = argparse.ArgumentParser()
-    parser.add_argument('--seed', type=int)
-    with pytest.raises(UserError, match=problem):
-        add_settings(parser, generators)
+    add_settings(parser, {'Plain': Noise, 'Whole': WholeNoise})
+    shown = ' '.join(parser.format_help().split())
+    assert 'Plain: how strong, in % of the signal (0, or a finite number from 0.5; default 1.0); ' in shown
+    assert 'Whole: of the noise (a whole number from 0; default 1)' in shown
+    assert parser.parse_args(['--noise', '2']).scale == '2'
+    parser = argparse.ArgumentParser()
+    add_settings(parser, {'Whole': WholeNoise})
+    assert parser.parse_args(['--noise', '2']).scale == 2
+
+
+@pytest.mark.parametrize('name', ['seed', 'seeds', 'batch_size', 'generator'])
+def test_a_setting_named_like_an_option_of_the_command_is_refused_where_it_is_declared(name: str):
+    body = {'__annotations__': {name: int}, name: setting(0, 'of the noise')}
+    with pytest.raises(UserError, match=f"'{name}' is an option or argument of sampling itself; rename the setting"):
+        type('Seeded', (SamplingSettings,), body)
+    with pytest.raises(UserError, match="'other' is an option or argument of sampling itself"):
+        type(
+            'Seeded', (SamplingSettings,), {'__annotations__': {'other': int}, 'other': setting(0, 'x', flag='--seed')}
+        )
+
+
+def test_every_option_of_the_command_is_reserved():
+    assert {action.dest for action in sample_parser()._actions} <= RESERVED
 
 
 def test_a_field_without_setting_is_refused_where_it_is_declared():

@@ -19,6 +19,12 @@ SAVED_FIRST = 'What is not given is as saved with the generator, or else the def
 METAVARS: dict[type, str] = {int: 'N', float: 'X', str: 'TEXT'}
 KINDS: dict[type, str] = {bool: 'true or false', int: 'a whole number', float: 'a finite number', str: 'text'}
 
+# Options of `tools/sample.py` and arguments of `sample` methods, which no setting may be called.
+RESERVED = frozenset(
+    'help generator tokenizer out num classes captions seed npz images batch_size compile precision device weights launcher '
+    'cond rng seeds caption_mask_BT given keep_BL pick'.split()
+)
+
 
 def setting(
     default: Any,
@@ -58,6 +64,10 @@ class SamplingSettings:
                 isinstance(declared, Field) and 'help' in declared.metadata
             ):
                 raise UserError(f"{cls.__name__}: declare '{name}' with setting(default, help).")
+            if isinstance(declared, Field) and RESERVED & {name, option_name(name, declared)}:
+                raise UserError(
+                    f"{cls.__qualname__}: '{name}' is an option or argument of sampling itself; rename the setting."
+                )
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -133,33 +143,41 @@ def option(declared: Field[Any]) -> str:
     return declared.metadata['flag'] or f'--{declared.name.replace("_", "-")}'
 
 
+def option_name(name: str, declared: Field[Any]) -> str:
+    """The name under which the option of a field that has no name yet is parsed."""
+    return (declared.metadata['flag'] or name).lstrip('-').replace('-', '_')
+
+
 def add_settings(parser: ArgumentParser, generators: Mapping[str, type[SamplingSettings]]) -> None:
     """The options of generators, in groups of those that the same generators have; a parsed one is None if not given.
 
-    Args:
-        parser: Parser of a command line.
-        generators: Each generator's settings, by its name.
+    If generators mean different things by one option, its help says what each means, and its value is text if their types
+    differ: parse again with only the settings of the generator that is used.
 
-    Raises:
-        UserError: A setting is named like an option of the command, or two generators mean different things by an option.
+    Args:
+        parser: Parser of a command.
+        generators: Each generator's settings, by its name.
     """
     declared: dict[str, dict[str, Field[Any]]] = {}  # by option, then by generator
     for name, settings in generators.items():
         for each in fields(settings):
             declared.setdefault(option(each), {})[name] = each
-    taken = {*parser._option_string_actions, *(action.dest for action in parser._actions)}
     groups: dict[str, Any] = {}
     for flag, by_generator in declared.items():
         each, names = next(iter(by_generator.values())), ' and '.join(by_generator)
-        kind, choices = type(each.default), each.metadata['choices']
-        if taken & {flag, each.name}:
-            raise UserError(f"setting '{each.name}' of {names} is named like an option of the command; rename it.")
-        if any((other.name, type(other.default)) != (each.name, kind) for other in by_generator.values()):
-            raise UserError(f'{names} have settings of different names or types for {flag}; rename one of them.')
+        kinds = {type(other.default) for other in by_generator.values()}
+        kind, choices = kinds.pop() if len(kinds) == 1 else str, each.metadata['choices']
         if names not in groups:
             groups[names] = parser.add_argument_group(f'settings of {names}', SAVED_FIRST)
-        values = '' if choices or kind is bool else f'{expected(each)}; '
-        help = f'{each.metadata["help"]} ({values}default {each.default})'.replace('%', '%%')
-        metavar = '{' + ','.join(choices) + '}' if choices else METAVARS.get(kind)
+        texts = {name: described(other) for name, other in by_generator.items()}
+        same = len(set(texts.values())) == 1
+        help = texts.popitem()[1] if same else '; '.join(f'{name}: {text}' for name, text in texts.items())
+        metavar = '{' + ','.join(choices) + '}' if choices and same else METAVARS.get(kind)
         how: dict[str, Any] = dict(action=BooleanOptionalAction) if kind is bool else dict(type=kind, metavar=metavar)
-        groups[names].add_argument(flag, dest=each.name, default=None, help=help, **how)
+        groups[names].add_argument(flag, dest=each.name, default=None, help=help.replace('%', '%%'), **how)
+
+
+def described(declared: Field[Any]) -> str:
+    """What a setting does, its values and its default, for the help of an option."""
+    values = '' if declared.metadata['choices'] or type(declared.default) is bool else f'{expected(declared)}; '
+    return f'{declared.metadata["help"]} ({values}default {declared.default})'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -30,8 +31,8 @@ there are fewer than two samples a class, samples spread over all of them, order
 generators differ in their settings: `tools/sample.py GENERATOR --help` shows only those of a saved generator."""
 
 
-@command
-def main(argv: Sequence[str] | None) -> None:
+def sample_parser() -> ArgumentParser:
+    """The command's options without those of a generator."""
     parser = make_parser('sample.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
     add('generator', help='a saved generator (folder, or user/name on the hub) or an iter_N.pth')
@@ -53,8 +54,14 @@ def main(argv: Sequence[str] | None) -> None:
     add_device(parser)
     add_weights(parser)
     add_launcher(parser)
-    settings_by_generator = known_settings(sys.argv[1:] if argv is None else argv)
-    add_settings(parser, settings_by_generator)
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    parser = sample_parser()
+    add_settings(parser, known_settings(argv))
     args = parser.parse_args(argv)
 
     import torch.distributed as dist
@@ -77,8 +84,11 @@ def main(argv: Sequence[str] | None) -> None:
     )
 
     model = ImageGenerator.load(args.generator, args.tokenizer, precision=args.precision, weights=args.weights)
-    names = {each.name for kind in settings_by_generator.values() for each in fields(kind)}
-    settings = model.settings(**{name: getattr(args, name) for name in names}).to_dict()
+    Sampling = model.generator.Sampling
+    parser = sample_parser()  # again: a checkpoint or a repository tells only now which settings its generator has
+    add_settings(parser, {type(model.generator).__name__: Sampling})
+    args = parser.parse_args(argv)
+    settings = model.settings(**{each.name: getattr(args, each.name) for each in fields(Sampling)}).to_dict()
     facts = {**settings, **model.identity(), 'precision': args.precision}
     captions, shape = None, model.generator.caption_shape
     if shape is not None:
