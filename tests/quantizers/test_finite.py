@@ -72,6 +72,27 @@ def test_training_off_the_cpu_embeds_codes_without_reading_them(name: str, monke
     assert checked
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('name', 'read'), [('MultiScaleQuantizer', 'prefix_inputs'), ('ResidualQuantizer', 'embed_depth')]
+)
+def test_what_a_generator_reads_in_each_training_step_does_not_wait_for_the_gpu(
+    name: str, read: str, monkeypatch: pytest.MonkeyPatch
+):
+    quantizer = build(CONFIGS[name])
+    codes = quantizer(latents()).codes
+    checked: list[CodeLayout] = []
+    monkeypatch.setattr(CodeLayout, 'check', lambda layout, indices_BL: checked.append(layout))
+    monkeypatch.setattr(quantizer_latents, 'can_sync', lambda tensor, wait=True: wait)
+    monkeypatch.setattr(quantizer_latents, 'all_finite', lambda values: checked.append(codes.layout) or True)
+    getattr(quantizer, read)(codes)
+    assert not checked
+    quantizer.embed(codes)
+    assert len(checked) == 2  # codebook and indices
+    with pytest.raises(UserError, match='expected codes of shape'):
+        getattr(quantizer, read)(Codes(codes.indices_BL[:, 1:], codes.layout))
+
+
 def test_codes_do_not_start_from_latents_that_are_not_finite():
     quantizer = build(dict(VECTOR, init=dict(type='KMeansInit')))
     for count in (3, 100):  # fewer latents than codes take another way

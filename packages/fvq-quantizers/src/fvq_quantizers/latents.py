@@ -38,9 +38,9 @@ def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -
         check_finite_images(values, f'{type(quantizer).__name__}: {what}', images, cause)
 
 
-def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
-    """The codebook itself; in eval mode raises if a code is not finite."""
-    if not quantizer.training and can_sync(codebook_KD) and not all_finite(codebook_KD):
+def check_codebook(quantizer: Quantizer, codebook_KD: Tensor, wait: bool = True) -> Tensor:
+    """The codebook itself; in eval mode raises if a code is not finite, off the CPU only if the caller may `wait`."""
+    if not quantizer.training and can_sync(codebook_KD, wait) and not all_finite(codebook_KD):
         broken_K = ~codebook_KD.isfinite().all(1)
         raise NonFiniteError(
             f'{type(quantizer).__name__}: {int(broken_K.sum())} of {len(codebook_KD)} codes are not finite, the first is '
@@ -49,8 +49,8 @@ def check_codebook(quantizer: Quantizer, codebook_KD: Tensor) -> Tensor:
     return codebook_KD
 
 
-def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
-    """The positions of the latent of codes; raises unless the quantizer could have made them."""
+def check_codes(quantizer: Quantizer, codes: Codes, wait: bool = True) -> Positions:
+    """The positions of the latent of codes; raises unless the quantizer could have made them. See `check_indices`."""
     check_is_codes(type(quantizer).__name__, codes)
     layout, positions = codes.layout, codes.layout.positions
     if not isinstance(positions, Grid | Sequence) or layout.vocabularies != quantizer.vocabularies:
@@ -58,13 +58,17 @@ def check_codes(quantizer: Quantizer, codes: Codes) -> Positions:
             f'{type(quantizer).__name__}: cannot embed {layout}; expected a Grid or Sequence with vocabularies '
             f'{quantizer.vocabularies}.'
         )
-    check_indices(quantizer, codes)
+    check_indices(quantizer, codes, wait)
     return positions
 
 
-def check_indices(quantizer: Quantizer, codes: Codes) -> None:
-    """Raise if indices are not of their layout; as in `check_finite`, only their shape is looked at in training off the CPU."""
-    if can_sync(codes.indices_BL, wait=not quantizer.training):
+def check_indices(quantizer: Quantizer, codes: Codes, wait: bool = True) -> None:
+    """Raise if indices are not of their layout.
+
+    Off the CPU only their shape is checked if the quantizer is in training, or if not `wait`, for what a generator reads in
+    each of its training steps.
+    """
+    if can_sync(codes.indices_BL, wait=wait and not quantizer.training):
         codes.layout.check(codes.indices_BL)
     else:
         codes.layout.check_shape(codes.indices_BL)

@@ -151,19 +151,19 @@ class MultiScaleQuantizer(Quantizer):
         part = self.phis[self.phi_of_scale[scale]](codes_BDhw) if len(self.phis) else codes_BDhw
         return part.contiguous()  # a map of one position looks channels-last, and sums and decoder would take that over
 
-    def _check(self, codes: Codes) -> Pyramid:
+    def _check(self, codes: Codes, wait: bool) -> Pyramid:
         """The scales of codes that this quantizer can embed."""
         check_is_codes('MultiScaleQuantizer', codes)
         layout, pyramid = codes.layout, codes.layout.positions
-        check_indices(self, codes)
+        check_indices(self, codes, wait)
         if not isinstance(pyramid, Pyramid) or layout != self.layout(Grid(*pyramid.scales[-1])):
             example = self.layout(Grid(*self.scales[-1]))
             raise UserError(f'MultiScaleQuantizer: cannot embed {layout}; expected one that scales as {example}.')
         return pyramid
 
-    def _sums(self, codes: Codes) -> Iterator[Tensor]:
+    def _sums(self, codes: Codes, wait: bool) -> Iterator[Tensor]:
         """The running sum after each scale, (B, D, H, W); bit for bit as `forward` adds them."""
-        pyramid, codebook_KD = self._check(codes), self.codebook()
+        pyramid, codebook_KD = self._check(codes, wait), self.quantizer.codebook(wait)
         sum_BDHW = None
         split = zip(codes.indices_BL.split(pyramid.lengths, 1), pyramid.scales, strict=True)
         for number, (indices_Bl, scale) in enumerate(split):
@@ -185,18 +185,18 @@ class MultiScaleQuantizer(Quantizer):
         """
         if not 1 <= step <= len(self.scales):
             raise UserError(f'MultiScaleQuantizer: step must lie in [1, {len(self.scales)}], got {step}.')
-        return next(islice(self._sums(codes), step - 1, None))
+        return next(islice(self._sums(codes, wait=True), step - 1, None))
 
     def prefix_inputs(self, codes: Codes) -> Tensor:
         """The inputs of a next-scale generator in training (VAR), (B, L - L_1, D) in the order of the codes.
 
         For each scale but the first: the sum of the scales before it, shrunk to its size.
         """
-        following = self._check(codes).scales[1:]
-        # `following` is shorter, so the last sum, which would feed nothing, is never computed.
+        scales = self._check(codes, wait=False).scales
+        # The scales are one fewer, so the last sum, which would feed nothing, is never computed.
         inputs = [
             shrink(sums, *scale).flatten(2).transpose(1, 2)
-            for scale, sums in zip(following, self._sums(codes), strict=False)
+            for scale, sums in zip(scales[1:], self._sums(codes, wait=False), strict=False)
         ]
         return torch.cat([torch.zeros(len(codes), 0, self.code_dim, device=codes.indices_BL.device), *inputs], 1)
 

@@ -98,9 +98,9 @@ class ResidualQuantizer(Quantizer):
         """
         return torch.cat([q.codebook() for q in self.quantizers])
 
-    def codebooks(self) -> list[Tensor]:
-        """The mapped codebook of each depth; a shared one is mapped once."""
-        mapped = [q.codebook() for q in self.quantizers]
+    def codebooks(self, wait: bool = True) -> list[Tensor]:
+        """The mapped codebook of each depth; a shared one is mapped once. `wait` as in `check_codebook`."""
+        mapped = [q.codebook(wait) for q in self.quantizers]
         return mapped * self.depth if self.shared else mapped
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
@@ -158,14 +158,16 @@ class ResidualQuantizer(Quantizer):
 
         With `space_to_depth` positions stay joined: (B, depth, rows * columns * D, H / rows, W / columns).
         """
-        stacked = torch.stack(self._parts(codes), 1)
+        stacked = torch.stack(self._parts(codes, wait=False), 1)
         return stacked.cumsum(1) if cumulative else stacked
 
-    def _parts(self, codes: Codes) -> list[Tensor]:
+    def _parts(self, codes: Codes, wait: bool = True) -> list[Tensor]:
         """The code of each depth, (B, rows * columns * D, h, w)."""
-        positions = check_codes(self, codes)
+        positions = check_codes(self, codes, wait)
         indices = codes.indices_BL.view(len(codes), *positions.shape, self.depth).unbind(-1)
-        return [F.embedding(i, codebook).movedim(-1, 1) for i, codebook in zip(indices, self.codebooks(), strict=True)]
+        return [
+            F.embedding(i, codebook).movedim(-1, 1) for i, codebook in zip(indices, self.codebooks(wait), strict=True)
+        ]
 
     @torch.no_grad()
     def soft_codes(

@@ -96,15 +96,15 @@ class VectorQuantizer(CodebookQuantizer):
         self._initialized = not self.init.needs_init  # a copy of `initialized` that needs no wait for the device
         self.update.attach(self.embedding, self.normalize, self.distance)
 
-    def codebook(self) -> Tensor:
-        """The mapped codebook (K, D), float32, normalized if that is what the codes are.
+    def codebook(self, wait: bool = True) -> Tensor:
+        """The mapped codebook (K, D), float32, normalized if that is what the codes are; `wait` as in `check_codebook`.
 
         Each call maps it again: call it once per step. With a class-conditional projector it is the codebook of a single
         label for all images; see `DiTBridge`.
         """
         # A copy if this step will overwrite the raw codebook, so that gradients are those of the values used.
         raw_KD = self.embedding.clone() if self.training and self.update.overwrites else self.embedding
-        return check_codebook(self, self.map(raw_KD))
+        return check_codebook(self, self.map(raw_KD), wait)
 
     def map(self, raw_KD: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """A raw codebook (K, source_dim) projected and normalized, float32: (K, D), or (B, K, D) with labels."""
