@@ -23,7 +23,7 @@ from fvq_generators.codes_store.manifest import read_manifest
 from fvq_generators.pretrained import load_generator, save_generator
 
 from ..generators.test_codes_store import plan, some_codes, write
-from ..generators.tiny import generator_config, tiny_generator
+from ..generators.tiny import tiny_generator
 from ..tiny import tiny_tokenizer, tokenizer_config
 
 POPEN = {'type': 'subprocess.Popen', 'args': ['touch', 'pwned']}
@@ -60,7 +60,7 @@ def saved_tokenizer(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
 
 def saved_generator(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     weights = tiny_generator().state_dict()
-    save_generator(generator_config(), weights, folder / 'generator', sampling=dict(cfg_scale=1.5))
+    save_generator(tiny_generator(), weights, folder / 'generator', sampling=dict(cfg_scale=1.5))
     return folder / 'generator' / 'config.json', lambda path: load_generator(path.parent)
 
 

@@ -27,6 +27,7 @@ class TinyMasked(Generator):
         steps: int = setting(4, 'in how many steps all codes are revealed', least=1)
         choice_temperature: float = setting(1.0, 'of the noise on confidences', least=0)
 
+    inpaints = True
     position_kinds = (Positions,)  # any: each code is one of a list
     position_numbers: Tensor
 
@@ -65,13 +66,18 @@ class TinyMasked(Generator):
         *,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
+        given: Codes | None = None,
+        keep_BL: Tensor | None = None,
         **settings: Any,
     ) -> Codes:
         sampling = self.Sampling.of(settings)
+        self.check_given(given, keep_BL, len(cond))
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         B, L, V = len(cond), self.layout.length, self.layout.vocab_size
         numbers = uniforms(seeds, 2 * sampling.steps * L).view(B, sampling.steps, 2, L)
         indices_BL = torch.full((B, L), V)
+        if given is not None and keep_BL is not None:
+            indices_BL = torch.where(keep_BL, given.indices_BL, indices_BL)
         for step in range(sampling.steps):
             hidden_BL = indices_BL == V
             both = torch.cat([cond, torch.full_like(cond, self.num_classes)])

@@ -21,6 +21,7 @@ from fvq_core.images import to_uint8
 from fvq_core.quantizer import NextScale, Quantizer
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.sampling_settings import SamplingSettings, setting
+from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.runner import Runner
 from fvq_core.training.smoke import logged, run_smoke, shrink_config
 from fvq_generators.binding import bind_checked
@@ -28,7 +29,7 @@ from fvq_generators.commands import sample
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.image_sets import SamplePlan
 
-from ..generators.tiny import GRID, write_codes
+from ..generators.tiny import GRID, tiny_generator, write_codes
 from ..tiny import FVQ, random_images, tiny_tokenizer
 from .masked_generator import TinyMasked
 
@@ -120,6 +121,35 @@ def test_its_settings_are_options_of_the_command(
         sample.main(checkpoint)
     assert 'unrecognized arguments: --top-k' in capsys.readouterr().err
     assert not (tmp_path / 'new').exists()
+
+
+def test_it_in_paints_what_is_not_kept(trained: tuple[Path, Path]):
+    model = ImageGenerator.load(trained[0] / 'generator', trained[1])
+    tokenizer = Tokenizer.from_pretrained(trained[1])
+    given = tokenizer.encode(random_images(2, 6, 8))
+    keep_BL = torch.zeros(2, 12, dtype=torch.bool)
+    keep_BL[:, :9] = True
+    drawn = model.generator.sample(torch.tensor([0, 1]), seeds=[1, 2], given=given, keep_BL=keep_BL)
+    assert torch.equal(drawn.indices_BL[:, :9], given.indices_BL[:, :9])
+    assert not torch.equal(drawn.indices_BL[:, 9:], given.indices_BL[:, 9:])
+    options: dict[str, Any] = dict(seeds=[1, 2], steps=3, cfg_scale=1.5)
+    images = model.sample([0, 1], given=given, keep_BL=keep_BL, **options)
+    with torch.no_grad():
+        codes = model.generator.sample(torch.tensor([0, 1]), given=given, keep_BL=keep_BL, **options)
+        torch.testing.assert_close(images, tokenizer.decode(codes).clamp(-1, 1))
+    assert torch.equal(
+        model.sample([0], given=given[:1], keep_BL=keep_BL[:1] | True, seeds=[7]),
+        model.sample([1], given=given[:1], keep_BL=keep_BL[:1] | True, seeds=[8]),
+    )
+    for wrong, message in (
+        (dict(keep_BL=keep_BL), 'TinyMasked: expected Codes, got NoneType'),
+        (dict(given=given), r'keep_BL is a bool tensor \(2, 12\), .* got NoneType'),
+        (dict(given=given[:1], keep_BL=keep_BL), 'expected given codes of 2 images on'),
+    ):
+        with pytest.raises(UserError, match=message):
+            model.sample([0, 1], **wrong)
+    with pytest.raises(UserError, match='LlamaGen: draws all codes of an image, and cannot keep given ones'):
+        ImageGenerator(tiny_generator(), tokenizer).sample([0, 1], given=given, keep_BL=keep_BL)
 
 
 SCALES = (1, 2, 3)

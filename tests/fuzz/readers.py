@@ -41,7 +41,7 @@ from fvq_quantizers.inits.file_init import FileInit
 from ..eval.image_sets import random_pixels, save_npz
 from ..eval.two_ranks import statistics
 from ..generators.test_codes_store import plan, some_codes, write
-from ..generators.tiny import generator_config, tiny_generator, write_codes
+from ..generators.tiny import tiny_generator, write_codes
 from ..pictures import gradient, picture
 from ..tiny import tiny_tokenizer, tokenizer_config
 from .damage import CANARY
@@ -258,7 +258,7 @@ READERS: dict[str, Reader] = {
     ),
     'saved generator': Reader(
         lambda folder: save_generator(
-            generator_config(), tiny_generator().state_dict(), folder, sampling=dict(cfg_scale=1.5, top_k=8)
+            tiny_generator(), tiny_generator().state_dict(), folder, sampling=dict(cfg_scale=1.5, top_k=8)
         ),
         lambda folder: nothing(load_generator(folder)),
         cases=40,

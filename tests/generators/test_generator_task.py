@@ -14,7 +14,7 @@ from torch import Tensor
 from fvq_core.codes import Codes, Targets
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.registry import MODELS, describe
+from fvq_core.registry import MODELS
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 from fvq_core.training.runner import Runner
@@ -70,7 +70,7 @@ def test_every_parameter_of_two_or_more_dimensions_decays_and_no_other(kind: str
 
 def test_a_run_starts_from_a_saved_generator_and_not_from_a_tokenizer(tmp_path: Path):
     saved = make_task({'positions': 'learned'}).generator
-    save_generator(describe(saved), saved.state_dict(), tmp_path / 'saved')
+    save_generator(saved, saved.state_dict(), tmp_path / 'saved')
     task = MODELS.build(dict(type='GeneratorTask', generator=generator_config(positions='learned', cond_dropout=0.0)))
     start = find_start_weights(task, tmp_path / 'saved')
     start.load(task)

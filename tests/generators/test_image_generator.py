@@ -18,7 +18,7 @@ from fvq_core.codes import CodeLayout, Codes, Grid, layout_from_dict
 from fvq_core.commands import push
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
-from fvq_core.registry import MODELS, describe
+from fvq_core.registry import MODELS
 from fvq_core.saving import hub
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
@@ -121,7 +121,7 @@ def test_a_folded_tokenizer_is_the_same_one(model: ImageGenerator, tokenizer: To
 
 def test_a_generator_saved_without_its_tokenizer_asks_for_it(tokenizer: Tokenizer, tmp_path: Path):
     generator, identity = tiny_generator(layout=GRID), tokenizer_hash(tokenizer)
-    folder = save_generator(describe(generator), generator.state_dict(), tmp_path / 'g', tokenizer_hash=identity)
+    folder = save_generator(generator, generator.state_dict(), tmp_path / 'g', tokenizer_hash=identity)
     alone = ImageGenerator.from_pretrained(folder)
     with pytest.raises(UserError, match='saved without its tokenizer'):
         alone.sample([0])
@@ -226,7 +226,7 @@ def test_the_commands_find_it_by_name_and_load_it_from_its_parts(
 ):
     assert MODELS.resolve('ImageGenerator') is ImageGenerator
     generator, saved = tmp_path / 'g', tokenizer.save_pretrained(tmp_path / 't')
-    save_generator(describe(model.generator), model.generator.state_dict(), generator, sampling=dict(top_k=8))
+    save_generator(model.generator, model.generator.state_dict(), generator, sampling=dict(top_k=8))
     loaded = ImageGenerator.load(generator, saved)
     assert loaded.num_classes == 5
     assert loaded.settings(top_p=0.9) == LlamaGen.Sampling(top_k=8, top_p=0.9)

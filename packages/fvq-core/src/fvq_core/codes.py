@@ -180,6 +180,9 @@ class Codes:
     def __len__(self) -> int:
         return self.indices_BL.shape[0]
 
+    def __getitem__(self, images: slice) -> Codes:
+        return Codes(self.indices_BL[images], self.layout)
+
     def unflatten(self) -> Tensor:
         """The indices in their unflattened shape, (B, *layout.shape), such as (B, height, width)."""
         return self.layout.unflatten(self.indices_BL)
@@ -204,6 +207,10 @@ class Targets:
     latents: Latents | None = None
 
     def __post_init__(self) -> None:
+        if self.codes is not None:
+            check_is_codes('Targets', self.codes)
+        if self.latents is not None and not isinstance(self.latents, Latents):
+            raise UserError(f'Targets: expected Latents, got {type(self.latents).__name__}.')
         given = self.codes if self.codes is not None else self.latents
         if given is None:
             raise UserError('Targets: expected codes, latents or both, got neither.')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .codes import CodeLayout, Codes, LatentLayout, Latents, Positions, Targets
+from .codes import CodeLayout, Codes, LatentLayout, Latents, Positions, Targets, check_is_codes
 from .errors import UserError
 from .images import from_uint8
 from .quantizer import Quantizer
@@ -26,6 +26,7 @@ class Generator(nn.Module):
             saved, and the model card are derived.
         position_kinds: The kinds of positions it can model.
         takes_slots: Whether it models several codes a position.
+        inpaints: Whether `sample` takes `given` codes and which of them to keep.
         binds_to: The protocol that it needs the quantizer to follow, such as `fvq_core.quantizer.NextScale`; None if it needs
             only codes. `bind_checked` (`fvq_generators.binding`) checks it, and training requires a tokenizer if it is set.
         layout: What this one models: codes, or continuous latents.
@@ -37,6 +38,7 @@ class Generator(nn.Module):
     Sampling: ClassVar[type[SamplingSettings]] = SamplingSettings
     position_kinds: ClassVar[tuple[type[Positions], ...]] = ()
     takes_slots: ClassVar[bool] = False
+    inpaints: ClassVar[bool] = False
     binds_to: ClassVar[type | None] = None
     layout: CodeLayout | LatentLayout
     num_classes: int | None
@@ -111,20 +113,48 @@ class Generator(nn.Module):
 
     def sample(
         self, cond: Tensor, *, rng: torch.Generator | None = None, seeds: Sequence[int] | None = None, **settings: Any
-    ) -> Codes:
-        """Draw codes for each condition.
+    ) -> Codes | Latents:
+        """Draw codes, or latents, for each condition.
 
         Args:
             cond: Conditions (B, ...).
             rng: Gives the seeds if there are none; torch's own by default.
             seeds: One for each condition. A sample then depends on its seed and condition, not on the others of its batch.
             settings: Fields of `Sampling`; a generator of captions takes `caption_mask_BT`, bool (B, T), too, and one that
-                can compile its steps takes `compile`.
+                can compile its steps takes `compile`. One that in-paints takes `given` and `keep_BL`; see `check_given`.
 
         Raises:
             UserError: Settings out of range, or conditions that it does not know.
         """
         raise NotImplementedError
+
+    def check_given(self, given: Codes | None, keep_BL: Tensor | None, count: int) -> None:
+        """Raise if what is to be kept while the others are drawn does not fit.
+
+        Args:
+            given: Codes of this generator's layout, one image for each of `count` conditions; None to draw all.
+            keep_BL: bool (B, L), True for those that are kept.
+        """
+        name = type(self).__name__
+        if given is None and keep_BL is None:
+            return
+        if not self.inpaints:
+            raise UserError(
+                f'{name}: draws all codes of an image, and cannot keep given ones; leave out given and keep_BL.'
+            )
+        check_is_codes(name, given)
+        assert given is not None
+        if given.layout != self.layout or len(given) != count:
+            raise UserError(
+                f'{name}: expected given codes of {count} images on {self.layout}, got {len(given)} on {given.layout}.'
+            )
+        shape = tuple(given.indices_BL.shape)
+        if not isinstance(keep_BL, Tensor) or keep_BL.dtype != torch.bool or tuple(keep_BL.shape) != shape:
+            got = f'{keep_BL.dtype} {tuple(keep_BL.shape)}' if isinstance(keep_BL, Tensor) else type(keep_BL).__name__
+            raise UserError(
+                f'{name}: keep_BL is a bool tensor {shape}, True for the given codes that are kept, got {got}.'
+            )
+        given.layout.check(given.indices_BL)
 
     @classmethod
     def check_layout(cls, layout: CodeLayout | LatentLayout) -> None:

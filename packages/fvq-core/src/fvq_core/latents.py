@@ -88,6 +88,9 @@ class Latents:
     def __len__(self) -> int:
         return self.values.shape[0]
 
+    def __getitem__(self, images: slice) -> Latents:
+        return Latents(self.values[images], self.layout)
+
     def normalized(self) -> Tensor:
         """What a generator models; see `LatentLayout.normalize`."""
         return self.layout.normalize(self.values)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes
+from fvq_core.autoencoder import Autoencoder
+from fvq_core.codes import Codes, Latents
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import check_finite_images
@@ -20,7 +21,6 @@ from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.kind import Provenance, SaveSpec
 from fvq_core.saving.saved_model import SavedModel
 from fvq_core.saving.weights import weights_digest
-from fvq_core.tokenizer import Tokenizer
 
 from .binding import bind_checked
 from .class_numbers import whole_numbers
@@ -33,7 +33,7 @@ DECODED_AT_ONCE = 16  # images; a decoder needs far more memory for one than the
 
 @MODELS.register_module()
 class ImageGenerator(SavedModel, nn.Module):
-    """Draws codes with a generator and decodes them with the tokenizer that they belong to.
+    """Draws codes or latents with a generator and decodes them with the autoencoder that they belong to.
 
     Args:
         generator: Built from a config.
@@ -53,21 +53,21 @@ class ImageGenerator(SavedModel, nn.Module):
     def __init__(
         self,
         generator: Generator,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Autoencoder | None = None,
         expected_hash: str = '',
         sampling: Mapping[str, Any] | None = None,
         facts: Provenance = (None, {}),
     ) -> None:
         super().__init__()
         self.generator = generator
-        self.tokenizer: Tokenizer | None = None
+        self.tokenizer: Autoencoder | None = None
         self.tokenizer_hash, self.sampling, self.loaded_facts = expected_hash, dict(sampling or {}), facts
         generator.Sampling.of(self.sampling)  # checked before they are saved
         self.rounded: tuple[str, str] | None = None  # digests of the weights after and before `load` changed their type
         if tokenizer is not None:
             self.attach(tokenizer)
 
-    def attach(self, tokenizer: Tokenizer) -> None:
+    def attach(self, tokenizer: Autoencoder) -> None:
         """Use this tokenizer for decoding; raises if it is not the one whose codes the generator has learned."""
         given = tokenizer_hash(tokenizer)
         if self.tokenizer_hash and given != self.tokenizer_hash:
@@ -118,6 +118,8 @@ class ImageGenerator(SavedModel, nn.Module):
         caption_mask_BT: Tensor | None = None,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
+        given: Codes | None = None,
+        keep_BL: Tensor | None = None,
         compile: bool | str = False,
         **settings: Any,
     ) -> Tensor:
@@ -128,6 +130,8 @@ class ImageGenerator(SavedModel, nn.Module):
             caption_mask_BT: Of captions: bool, True for features, False for padding; without it all are features.
             rng: Gives the seeds if there are none; torch's own by default.
             seeds: One for each image; an image then depends on its seed and its condition, not on the others.
+            given: Codes of images to keep in part, such as `tokenizer.encode(images)`, for a generator that in-paints.
+            keep_BL: bool (B, L), True for the given codes that are kept; the others are drawn.
             compile: Compile the generator's steps, if it can; see `CachedGenerator.sample`.
             settings: Fields of the generator's `Sampling`; what is not given is what was saved with the model.
 
@@ -147,12 +151,15 @@ class ImageGenerator(SavedModel, nn.Module):
             options['caption_mask_BT'] = torch.as_tensor(caption_mask_BT)
         if compile:
             options['compile'] = compile
-        codes = self.generator.sample(self._condition(classes), rng=rng, seeds=seeds, **options)
-        if not len(codes):
-            one = torch.zeros(1, codes.layout.length, dtype=torch.int64, device=self.device)
-            return self._decode(Codes(one, codes.layout))[:0]
-        pieces = codes.indices_BL.split(DECODED_AT_ONCE)
-        return torch.cat([self._decode(Codes(indices_BL, codes.layout)) for indices_BL in pieces])
+        cond = self._condition(classes)
+        if given is not None or keep_BL is not None:
+            self.generator.check_given(given, keep_BL, len(cond))
+            options |= dict(given=given, keep_BL=keep_BL)
+        drawn = self.generator.sample(cond, rng=rng, seeds=seeds, **options)
+        if not len(drawn):
+            return self._decode(blank(drawn))[:0]
+        starts = range(0, len(drawn), DECODED_AT_ONCE)
+        return torch.cat([self._decode(drawn[start : start + DECODED_AT_ONCE]) for start in starts])
 
     def _condition(self, classes: Sequence[int] | np.ndarray | Tensor) -> Tensor:
         """Classes as int64 (B,), or caption features in the type of the weights."""
@@ -168,17 +175,17 @@ class ImageGenerator(SavedModel, nn.Module):
             raise UserError(f'sample: classes are whole numbers, got {cond.dtype}.')
         return cond.to(next(self.generator.parameters()).dtype if cond.is_floating_point() else torch.int64)
 
-    def _decode(self, codes: Codes) -> Tensor:
+    def _decode(self, drawn: Codes | Latents) -> Tensor:
         tokenizer: Any = self.tokenizer
-        with memory_advice(len(codes), self.device, doing='decoding'):
-            images = tokenizer.decode(codes).float()
+        with memory_advice(len(drawn), self.device, doing='decoding'):
+            images = tokenizer.decode(drawn).float()
         cause = 'the tokenizer is broken, or overflows in this precision'
         check_finite_images(images, 'the pixels', len(images), cause)
         return images.clamp(-1.0, 1.0)
 
     def save_spec(self) -> SaveSpec:
         return generator_save_spec(
-            self.saved_kind.describe(self.generator),
+            self.generator,
             self.generator.state_dict(),
             self.tokenizer_hash,
             self.sampling,
@@ -188,7 +195,7 @@ class ImageGenerator(SavedModel, nn.Module):
 
     @classmethod
     def from_folder(  # pyrefly: ignore[bad-override]
-        cls, folder: Path, tokenizer: Tokenizer | str | Path | None = None
+        cls, folder: Path, tokenizer: Autoencoder | str | Path | None = None
     ) -> ImageGenerator:
         """The model of a folder.
 
@@ -205,7 +212,7 @@ class ImageGenerator(SavedModel, nn.Module):
     def load(
         cls,
         generator: str | Path,
-        tokenizer: Tokenizer | str | Path | None = None,
+        tokenizer: Autoencoder | str | Path | None = None,
         *,
         precision: Literal['float32', 'bfloat16'] = 'float32',
         weights: Literal['ema', 'raw'] | None = None,
@@ -243,10 +250,17 @@ class ImageGenerator(SavedModel, nn.Module):
 
     @classmethod
     def _with_tokenizer(
-        cls, generator: Generator, config: Mapping[str, Any], tokenizer: Tokenizer | str | Path | None
+        cls, generator: Generator, config: Mapping[str, Any], tokenizer: Autoencoder | str | Path | None
     ) -> ImageGenerator:
         """From a generator and its `config.json`."""
         if isinstance(tokenizer, str | Path):
-            tokenizer = Tokenizer.from_pretrained(tokenizer)
+            tokenizer = Autoencoder.from_pretrained(tokenizer)
         facts = cls.saved_kind.facts(config)
         return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), facts)
+
+
+def blank(drawn: Codes | Latents) -> Codes | Latents:
+    """One image of the layout of a draw, to learn the shape of images from."""
+    if isinstance(drawn, Latents):
+        return Latents(drawn.values.new_zeros(1, *drawn.layout.shape), drawn.layout)
+    return Codes(drawn.indices_BL.new_zeros(1, drawn.layout.length), drawn.layout)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from fvq_core.autoencoder import Autoencoder
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, describe
@@ -15,7 +16,6 @@ from fvq_core.saving.kind import CONFIG_NAME, Provenance, SavedKind, SaveSpec
 from fvq_core.saving.model_card import CardMetadata
 from fvq_core.saving.read_folder import load_folder
 from fvq_core.saving.write_folder import save_folder
-from fvq_core.tokenizer import Tokenizer
 
 from .generator_card import generator_card
 
@@ -25,24 +25,24 @@ GENERATOR = SavedKind(
     GENERATORS,
     remedy='save the generator again',
     keys=dict(tokenizer_hash=str, sampling=dict),
-    parts={TOKENIZER_FOLDER: Tokenizer.saved_kind},
+    parts={TOKENIZER_FOLDER: Autoencoder.saved_kind},
     init_on_meta=True,
 )
 
 
 def generator_save_spec(
-    description: Mapping[str, Any],
+    generator: Generator,
     weights: Mapping[str, Tensor],
     tokenizer_hash: str = '',
     sampling: Mapping[str, Any] | None = None,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: Autoencoder | None = None,
     loaded_facts: Provenance = (None, {}),
 ) -> SaveSpec:
     """What the folder of a generator is to hold.
 
     Args:
-        description: See `fvq_core.registry.describe`.
-        weights: Its state dict.
+        generator: Built from a config.
+        weights: Its state dict, or an average of it.
         tokenizer_hash: Fingerprint of the tokenizer whose codes it has learned; '' if that is not known.
         sampling: Settings that were found good, used if a caller gives none.
         tokenizer: Saved with it, folded.
@@ -51,9 +51,9 @@ def generator_save_spec(
     sampling = dict(sampling or {})
     return SaveSpec(
         GENERATOR,
-        description,
+        GENERATOR.describe(generator),
         weights,
-        card=lambda name: generator_card(name, description, weights, tokenizer_hash, sampling, tokenizer is not None),
+        card=lambda name: generator_card(name, generator, weights, tokenizer_hash, sampling, tokenizer is not None),
         keys=dict(tokenizer_hash=tokenizer_hash, sampling=sampling),
         parts={} if tokenizer is None else {TOKENIZER_FOLDER: tokenizer.fold().save_pretrained},
         loaded_facts=loaded_facts,
@@ -61,7 +61,7 @@ def generator_save_spec(
 
 
 def save_generator(
-    description: Mapping[str, Any],
+    generator: Generator,
     weights: Mapping[str, Tensor],
     folder: str | Path,
     *,
@@ -70,7 +70,7 @@ def save_generator(
     **options: Any,
 ) -> Path:
     """Write a generator to a folder, and return that; see `save_folder`. `options` are those of `generator_save_spec`."""
-    return save_folder(generator_save_spec(description, weights, **options), folder, extra, card)
+    return save_folder(generator_save_spec(generator, weights, **options), folder, extra, card)
 
 
 def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from fvq_core.codes import CodeLayout
 from fvq_core.errors import UserError
 from fvq_core.files.json import write_json
-from fvq_core.registry import HOOKS, describe
+from fvq_core.registry import HOOKS
 from fvq_core.training.metrics_file import metrics_document
 
 from ..pretrained import save_generator
@@ -89,7 +89,7 @@ class GeneratorReportHook(Hook):
         write_json(work_dir / 'metrics.json', document)
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
         folder = save_generator(
-            describe(task.generator),
+            task.generator,
             {key.removeprefix('generator.'): value for key, value in state.items()},
             work_dir / 'generator',
             tokenizer_hash=self.tokenizer_hash(runner),

@@ -137,7 +137,7 @@ class LlamaGenImporter(Importer):
 
     @staticmethod
     def save(model: Generator, folder: Path, facts: Mapping[str, Any]) -> None:
-        save_generator(describe(model), model.state_dict(), folder, extra=facts)
+        save_generator(model, model.state_dict(), folder, extra=facts)
 
     @staticmethod
     def summary(model: Generator) -> str:
