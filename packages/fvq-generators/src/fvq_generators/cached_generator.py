@@ -68,7 +68,7 @@ class CachedGenerator(Generator):
 
     @property
     def device(self) -> torch.device:
-        """Of the weights."""
+        """The device of the weights."""
         return self.head.weight.device
 
     @property
@@ -217,6 +217,6 @@ class CachedGenerator(Generator):
         self.static_steps = None
 
     def _cache_bytes(self) -> int:
-        """Of one sequence."""
+        """Bytes of the cache of one sequence."""
         numbers = 2 * len(self.blocks) * self.kv_heads * self.head_dim * (self.sequence_length - 1)
         return numbers * self.head.weight.element_size()

@@ -81,7 +81,7 @@ class ImageGenerator(SavedModel, nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Of the generator's weights."""
+        """The device of the generator's weights."""
         return next(self.generator.parameters()).device
 
     @property

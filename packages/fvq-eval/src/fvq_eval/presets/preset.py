@@ -42,7 +42,7 @@ class Crop:
     upsample: bool = False
 
     def config(self) -> dict[str, Any]:
-        """For `TRANSFORMS.build`."""
+        """The config for `TRANSFORMS.build`."""
         return dict(type=self.type, size=self.size, **(dict(upsample=True) if self.upsample else {}))
 
     def __str__(self) -> str:

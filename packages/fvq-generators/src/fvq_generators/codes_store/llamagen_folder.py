@@ -13,7 +13,7 @@ from fvq_core.codes import layout_from_dict
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import read_npy
 
-from .reader import CodesReader, check_index
+from .reader import CodesReader, check_range
 
 
 def find_pair(root: Path) -> tuple[Path, Path] | None:
@@ -29,7 +29,7 @@ def find_pair(root: Path) -> tuple[Path, Path] | None:
 
 
 def twin(codes: Path) -> Path:
-    """Where the labels of a folder of codes are."""
+    """The folder of the labels of a folder of codes."""
     return codes.with_name(f'{codes.name.removesuffix("_codes")}_labels')
 
 
@@ -65,7 +65,7 @@ class LlamaGenFolder(CodesReader):
         return self.size
 
     def label(self, image: int) -> int:
-        check_index(image, self.size, 'image', self.root)
+        check_range(image, self.size, 'image', self.root)
         path = self.labels_folder / f'{image}.npy'
         found = load(path)
         if found.size != 1 or found.dtype.kind not in 'iu':
@@ -73,7 +73,7 @@ class LlamaGenFolder(CodesReader):
         return int(found.item())
 
     def image(self, image: int) -> tuple[np.ndarray, str]:
-        check_index(image, self.size, 'image', self.root)
+        check_range(image, self.size, 'image', self.root)
         path = self.codes_folder / f'{image}.npy'
         found = load(path)
         L, num_crops = self.layout.length, getattr(self, 'num_crops', found.shape[1] if found.ndim == 3 else 0)

@@ -86,7 +86,7 @@ class Manifest:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of codes 16 bits if every one fits; of latents float32."""
+        """What shards store: codes in 16 bits if every one fits, else in 32; latents in float32."""
         if isinstance(self.layout, LatentLayout):
             return np.dtype(np.float32)
         return np.dtype(np.uint16 if self.layout.vocab_size <= 2**16 else np.int32)
@@ -100,7 +100,7 @@ class Manifest:
 
     @property
     def crop_shape(self) -> tuple[int, ...]:
-        """Of what a crop has in a shard: (L,) codes, or a latent (D, H, W) or (D, L)."""
+        """The shape of a crop in a shard: (L,) codes, or a latent (D, H, W) or (D, L)."""
         return self.layout.shape if isinstance(self.layout, LatentLayout) else (self.layout.length,)
 
     @property

@@ -53,7 +53,7 @@ class CodesReader:
             IndexError: There is no such image or crop.
         """
         codes_AL, where = self.image(image)
-        check_index(crop, self.num_crops, 'crop', where)
+        check_range(crop, self.num_crops, 'crop', where)
         return self._checked(codes_AL[crop], where)
 
     def all_codes(self, image: int) -> Tensor:
@@ -70,7 +70,7 @@ class CodesReader:
         if not isinstance(self.layout, LatentLayout):
             raise UserError(f'{self.root} holds codes, not latents; read them with codes().')
         latents, where = self.image(image)
-        check_index(crop, self.num_crops, 'crop', where)
+        check_range(crop, self.num_crops, 'crop', where)
         return torch.from_numpy(np.array(latents[crop]))
 
     def _checked(self, codes: np.ndarray, where: str) -> Tensor:
@@ -98,7 +98,7 @@ class CodesReader:
             )
 
 
-def check_index(index: int, size: int, what: str, where: str | Path) -> None:
+def check_range(index: int, size: int, what: str, where: str | Path) -> None:
     """Raise an `IndexError`, which ends a loop over a data set, if there is no image or crop of a number.
 
     A negative one would count from the end, or name another file.

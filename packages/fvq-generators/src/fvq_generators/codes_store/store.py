@@ -12,7 +12,7 @@ from fvq_core.errors import UserError
 from fvq_core.files.arrays import map_npy
 
 from .manifest import LABELS_NAME, read_manifest
-from .reader import CodesReader, check_index
+from .reader import CodesReader, check_range
 
 REMEDY = 'extract the codes again, or copy the store again'
 
@@ -55,7 +55,7 @@ class CodesStore(CodesReader):
         return {**vars(self), 'maps': {}}
 
     def label(self, image: int) -> int:
-        check_index(image, len(self.labels), 'image', self.root)
+        check_range(image, len(self.labels), 'image', self.root)
         return int(self.labels[image])
 
     def verify(self) -> None:
@@ -67,7 +67,7 @@ class CodesStore(CodesReader):
                     raise UserError(f'{self.root / name} does not match its checksum; {REMEDY}.')
 
     def image(self, image: int) -> tuple[np.ndarray, str]:
-        check_index(image, len(self.labels), 'image', self.root)
+        check_range(image, len(self.labels), 'image', self.root)
         number = int(np.searchsorted(self.ends, image, side='right'))
         shard = self.manifest.shards[number]
         if number not in self.maps:

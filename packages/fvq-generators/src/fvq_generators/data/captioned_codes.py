@@ -125,7 +125,7 @@ class CaptionedCodes(CodesDataset):
 
     @staticmethod
     def collate(samples: Sequence[CaptionedSample]) -> dict[str, Any]:  # pyrefly: ignore[bad-override]
-        """As of `CodesDataset`, with `captions` float32 (B, T, C), `caption_mask` bool (B, T) and `valid` float32 (B,)."""
+        """As `CodesDataset.collate`, with `captions` float32 (B, T, C), `caption_mask` bool (B, T) and `valid` float32 (B,)."""
         return {
             **CodesDataset.collate(samples),
             'captions': torch.stack([sample['captions'] for sample in samples]),

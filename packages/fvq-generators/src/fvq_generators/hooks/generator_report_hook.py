@@ -39,7 +39,7 @@ class GeneratorReportHook(Hook):
         self.learned = ''  # hash of the tokenizer whose codes a resumed run began with
 
     def tokenizer_hash(self, runner: Any) -> str:
-        """Of the tokenizer whose codes are learned; '' if it was not recorded."""
+        """The fingerprint of the tokenizer whose codes are learned; '' if it was not recorded."""
         of_codes = getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '')
         return of_codes or runner.task.tokenizer_hash or self.learned
 

@@ -54,7 +54,7 @@ class CaptionFolder:
         return torch.stack(captions), torch.stack(masks)
 
     def digest(self) -> str:
-        """Of names and bytes: whether two folders ask for the same images."""
+        """SHA-256 of names and bytes, equal for two folders that ask for the same images."""
         digest = hashlib.sha256()
         for path in self.files:
             digest.update(os.fsencode(path.name))

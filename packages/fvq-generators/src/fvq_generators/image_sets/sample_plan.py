@@ -104,7 +104,7 @@ class SamplePlan:
 
 
 def decisions(plan: Any) -> dict[str, Any]:
-    """What decides the images of a plan that `to_dict` gave, the settings among the rest; of anything else nothing."""
+    """The entries of a plan that decide its images, with its settings; empty for anything that is not a plan."""
     if not isinstance(plan, Mapping) or not isinstance(plan.get('settings'), Mapping):
         return {}
     return {**{key: plan[key] for key in plan.keys() - {'settings', 'shard_images'}}, **plan['settings']}

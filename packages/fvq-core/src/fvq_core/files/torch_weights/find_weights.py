@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from .known_objects import Inert, tensor_or_none
-from .unreadable import CheckpointError, printable
+from .unreadable import CheckpointError, sanitized
 
 # Modules that wrap another one and add their name to every key below it.
 WRAPPERS = frozenset(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
@@ -36,7 +36,7 @@ class Weights:
 
     def note(self) -> str:
         """A sentence on what was taken and what was not; empty if the file is just the state dict."""
-        taken = f"weights of '{printable(self.name)}'" if self.name else ''
+        taken = f"weights of '{sanitized(self.name)}'" if self.name else ''
         shown = ', '.join(self.left_out[:12])
         more = f' and {len(self.left_out) - 12} more' if len(self.left_out) > 12 else ''
         return '; '.join(part for part in (taken, f'left out: {shown}{more}' if shown else '') if part)
@@ -83,7 +83,7 @@ def plain_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for key, value in tensors.items():
-        parts, shown = key.split('.'), f"the key '{printable(key)}'"
+        parts, shown = key.split('.'), f"the key '{sanitized(key)}'"
         if any(part.isdecimal() and (len(part) > 9 or int(part) > max(MAX_INDEX, len(tensors))) for part in parts):
             raise CheckpointError(f'{shown} counts further than the {len(tensors)} tensors beside it.')
         plain = '.'.join(part for part in parts if part not in WRAPPERS)
@@ -166,6 +166,6 @@ def left_out(content: Any, path: KeyPath) -> Iterator[str]:
     for depth, key in enumerate(path):
         for other, value in children_of(content) or ():
             if other != key:
-                kind = f' ({printable(value.name)})' if isinstance(value, Inert) else ''
-                yield printable('.'.join((*path[:depth], other))) + kind
+                kind = f' ({sanitized(value.name)})' if isinstance(value, Inert) else ''
+                yield sanitized('.'.join((*path[:depth], other))) + kind
         content = dict(children_of(content) or ()).get(key)

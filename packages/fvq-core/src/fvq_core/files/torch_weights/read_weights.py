@@ -12,7 +12,7 @@ from ...errors import UserError
 from ..safetensors import read_safetensors
 from .find_weights import candidates
 from .torch_archive import read_torch_archive
-from .unreadable import CheckpointError, printable
+from .unreadable import CheckpointError, sanitized
 
 PICKLE_START = b'\x80'
 SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
@@ -47,7 +47,7 @@ def read_weights_file(path: str | Path) -> Any:
     except CheckpointError as error:
         if start[:1] not in (b'P', PICKLE_START):
             raise CheckpointError(f'{path} is not a checkpoint.') from error
-        raise CheckpointError(f'{path} was refused: {printable(str(error), 200)}.') from error
+        raise CheckpointError(f'{path} was refused: {sanitized(str(error), 200)}.') from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -11,6 +11,6 @@ class CheckpointError(UserError):
     """A file that is not a usable checkpoint."""
 
 
-def printable(text: str, length: int = 80) -> str:
+def sanitized(text: str, length: int = 80) -> str:
     """Text from a file, made safe for a terminal and a model card."""
     return re.sub(r"[^\w.,:;/()' -]", '?', text)[:length]
