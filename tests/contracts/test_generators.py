@@ -18,7 +18,7 @@ from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.images import to_uint8
-from fvq_core.quantizer import NextScale, Quantizer
+from fvq_core.quantizer import NextScale
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.sampling_settings import SamplingSettings, setting
 from fvq_core.tokenizer import Tokenizer
@@ -168,16 +168,12 @@ class TinyNextScale(Generator):
 
     position_kinds = (Pyramid,)
     binds_to = NextScale
-    quantizer: NextScale
 
     def __init__(self, layout: dict[str, Any], num_classes: int = 5) -> None:
         super().__init__()
         self.layout, self.num_classes = layout_from_dict(layout), num_classes
         self.classes = nn.Embedding(num_classes, 8)
         self.head = nn.Linear(8, self.layout.vocab_size)
-
-    def bind(self, quantizer: Quantizer) -> None:
-        object.__setattr__(self, 'quantizer', quantizer)
 
     def check_condition(self, cond: Tensor) -> None: ...
 
@@ -229,6 +225,8 @@ def test_a_generator_that_asks_for_running_sums_is_bound_to_the_quantizer_in_tra
         losses.append(loss['cross_entropy'].item())
     assert losses[-1] < 0.5 * losses[0]
 
+    with pytest.raises(UserError, match='TinyNextScale needs the quantizer of its tokenizer; sample through'):
+        GENERATORS.build(config).sample(torch.arange(4))
     folder = ImageGenerator(task.generator, tokenizer).save_pretrained(tmp_path / 'model')
     model = ImageGenerator.from_pretrained(folder)
     drawn = model.generator.sample(torch.arange(4))

@@ -44,6 +44,7 @@ class Generator(nn.Module):
     num_classes: int | None
     caption_shape: tuple[int, int] | None = None
     blocks: nn.ModuleList | tuple[nn.Module, ...]
+    bound: Quantizer | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,13 +53,29 @@ class Generator(nn.Module):
     def bind(self, quantizer: Quantizer) -> None:
         """Receive the quantizer of the tokenizer whose codes it models: called before training and before sampling.
 
-        A VAR keeps it for the running sums of its scales (`fvq_core.quantizer.NextScale`), an RQ-Transformer for the
-        embeddings of its depths (`DepthCodes`); most generators have no use for it. What is kept stays out of the state
-        dict, for the tokenizer is saved beside the generator; its owner moves it between devices.
+        A VAR reads the running sums of its scales (`fvq_core.quantizer.NextScale`), an RQ-Transformer the embeddings of its
+        depths (`DepthCodes`). If `binds_to` is set, it is kept as `quantizer`, out of the state dict, for the tokenizer is
+        saved beside the generator; its owner moves it between devices.
 
         Args:
             quantizer: Folded, in eval mode, and an instance of `binds_to`.
         """
+        if self.binds_to is not None:
+            object.__setattr__(self, 'bound', quantizer)  # out of the module tree
+
+    @property
+    def quantizer(self) -> Any:
+        """The quantizer that it is bound to.
+
+        Raises:
+            UserError: It is bound to none.
+        """
+        if self.bound is None:
+            raise UserError(
+                f'{type(self).__name__} needs the quantizer of its tokenizer; sample through ImageGenerator with the '
+                'tokenizer, train with model.tokenizer, or call bind(tokenizer.fold().quantizer).'
+            )
+        return self.bound
 
     @torch.no_grad()
     def targets(self, batch: Mapping[str, Any], autoencoder: Autoencoder | None = None) -> Targets:
