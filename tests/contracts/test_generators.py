@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fvq_core.images import to_uint8
 from fvq_core.quantizer import NextScale
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.sampling_settings import SamplingSettings, setting
+from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.runner import Runner
 from fvq_core.training.smoke import logged, run_smoke, shrink_config
@@ -90,7 +92,7 @@ def test_its_settings_are_options_of_the_command(
     with pytest.raises(SystemExit):
         sample.main(['--help'])
     shown = ' '.join(capsys.readouterr().out.split())
-    assert 'settings of LlamaGen and TinyMasked' in shown, 'guidance, which both have'
+    assert re.search('settings of LlamaGen (and TinyFlow )?and TinyMasked', shown), 'guidance, which both have'
     assert '--top-k N' in shown
 
     options = ['--num', '4', '--npz', '--out', str(tmp_path / 'out'), '--steps', '2', '--choice-temperature', '0.5']
@@ -267,3 +269,25 @@ def test_a_next_scale_generator_smokes_and_exports_bound_to_its_tokenizer(tmp_pa
     with pytest.raises(UserError, match='TinyNextScale needs the quantizer of its tokenizer while it trains'):
         smoke(generator, tmp_path / 'without')
     assert not (tmp_path / 'without').exists()
+
+
+def test_a_next_scale_generator_trains_on_codes_that_are_made_of_images_at_each_step(tmp_path: Path):
+    tokenizer = tiny_tokenizer(PYRAMID).fold()
+    saved = tokenizer.save_pretrained(tmp_path / 'tokenizer')
+    changes = {
+        'train_dataloader.batch_size': 4,
+        'train_dataloader.num_workers': 0,
+        'train_cfg.max_iters': 3,
+        'default_hooks.training_log.interval': 1,
+        'device': 'cpu',
+    }
+    config = load_config('configs/generation/llamagen_photos.py', changes, work_dir=str(tmp_path / 'run'))
+    config.model.generator = dict(type='TinyNextScale', layout=tokenizer.layout(6, 6).to_dict(), num_classes=10)
+    config.model.tokenizer = str(saved)
+    config.default_hooks.report.sampling = {}
+    config.train_dataloader.dataset = dict(type='BundledPhotos', split='train', crop_size=6, crops=40)
+    Runner.from_cfg(config).train()
+    assert 0 < logged(tmp_path / 'run/history.jsonl')[-1]['usage_window'] <= 100
+    described = json.loads((tmp_path / 'run/generator/config.json').read_text())
+    assert described['tokenizer_hash'] == tokenizer_hash(tokenizer)
+    assert ImageGenerator.load(tmp_path / 'run/iter_3.pth', saved).sample([3]).shape == (1, 3, 6, 6)

@@ -118,6 +118,8 @@ def test_latents_can_be_made_of_images_at_each_step(autoencoder: Path):
     images = torch.randint(256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
     targets = generator.targets(dict(images=images), loaded)
     assert targets.latents == loaded.encode(images / 127.5 - 1)
+    mirrored = generator.targets(dict(images=images, flip=torch.tensor([True, False])), loaded).latents
+    assert mirrored == loaded.encode(torch.stack([images[0].flip(-1), images[1]]) / 127.5 - 1)
     with pytest.raises(UserError, match="the batch has no 'latents', its keys are images; set model.tokenizer"):
         generator.targets(dict(images=images))
     with pytest.raises(UserError, match='TinyFlow: these images are encoded to'):

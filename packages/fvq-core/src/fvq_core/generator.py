@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .codes import CodeLayout, Codes, LatentLayout, Latents, Positions, Targets, check_is_codes
 from .errors import UserError
-from .images import from_uint8
+from .images import device_images
 from .quantizer import Quantizer
 from .sampling_settings import SamplingSettings
 
@@ -95,7 +95,7 @@ class Generator(nn.Module):
         name = 'latents' if isinstance(self.layout, LatentLayout) else 'codes'
         values, images = batch.get(name), batch.get('images')
         if values is None and images is not None and autoencoder is not None:
-            encoded = autoencoder.encode(from_uint8(images.to(device, non_blocking=True)))
+            encoded = autoencoder.encode(device_images(batch, device))
             if encoded.layout != self.layout:
                 raise UserError(
                     f'{type(self).__name__}: these images are encoded to {encoded.layout}, the model is made for '
