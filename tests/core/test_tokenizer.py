@@ -15,7 +15,7 @@ from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.images import from_uint8
 from fvq_core.tokenizer import Tokenizer
 
-from ..tiny import random_images, tiny_tokenizer
+from ..tiny import FVQ, random_images, tiny_tokenizer
 
 PIXELS = torch.randint(0, 256, (2, 3, 8, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -149,3 +149,11 @@ def test_training_gives_the_largest_latent_for_the_loop_to_look_at():
         expected = tokenizer.encode_latent(images).abs().max()
     assert torch.equal(latent_abs_max(tokenizer, images), expected)
     assert tokenizer.eval()(images).latent_abs_max is None
+
+
+@pytest.mark.parametrize(
+    'quantizer', [FVQ, dict(type='GumbelQuantizer', codebook_size=16, code_dim=8)], ids=lambda c: c['type']
+)
+def test_labels_that_no_projector_takes_are_refused(quantizer: dict[str, Any]):
+    with pytest.raises(UserError, match='Tokenizer takes no labels; drop labels_B'):
+        tiny_tokenizer(quantizer).train()(random_images(), torch.zeros(2, dtype=torch.int64))

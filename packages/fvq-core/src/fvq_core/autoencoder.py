@@ -185,6 +185,11 @@ class Autoencoder(SavedModel, nn.Module):
         """Whether training calls `forward(images_BCHW, labels_B)`, with the class of each image."""
         return False
 
+    def check_labels(self, labels_B: Tensor | None) -> None:
+        """Raise if there are labels, but nothing takes them."""
+        if labels_B is not None and not self.takes_labels:
+            raise UserError(f'{type(self).__name__} takes no labels; drop labels_B.')
+
     def require_quantizer(self, owner: str) -> Quantizer:
         """The quantizer; raises on behalf of `owner`, who needs it, if this autoencoder is continuous."""
         if self.quantizer is None:
@@ -246,8 +251,7 @@ class Autoencoder(SavedModel, nn.Module):
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:
         """Images to reconstructions; `labels_B` only if `takes_labels`."""
-        if labels_B is not None:
-            raise UserError(f'{type(self).__name__} takes no labels; drop labels_B.')
+        self.check_labels(labels_B)
         z_BDHW = self.encode_latent(images_BCHW)
         return AutoencoderOutput(self.decode_latent(z_BDHW), latent_abs_max=self.largest(z_BDHW))
 

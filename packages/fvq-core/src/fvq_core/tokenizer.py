@@ -92,6 +92,7 @@ class Tokenizer(Autoencoder):
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:
         """See `encode`; in training also the images' classes, if `takes_labels`."""
+        self.check_labels(labels_B)
         z_BDHW = self.encode_latent(images_BCHW)
         out = self.quantizer(z_BDHW) if labels_B is None else self.quantizer(z_BDHW, labels_B)
         return AutoencoderOutput(self.decode_latent(out.z_q_BDHW), out.losses, out, self.largest(z_BDHW))
