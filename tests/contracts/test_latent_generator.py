@@ -120,7 +120,7 @@ def test_latents_can_be_made_of_images_at_each_step(autoencoder: Path):
     assert targets.latents == loaded.encode(images / 127.5 - 1)
     mirrored = generator.targets(dict(images=images, flip=torch.tensor([True, False])), loaded).latents
     assert mirrored == loaded.encode(torch.stack([images[0].flip(-1), images[1]]) / 127.5 - 1)
-    with pytest.raises(UserError, match="the batch has no 'latents', its keys are images; set model.tokenizer"):
+    with pytest.raises(UserError, match=r"the batch has no 'latents', its keys are images; set model\.tokenizer"):
         generator.targets(dict(images=images))
     with pytest.raises(UserError, match='TinyFlow: these images are encoded to'):
         generator.targets(dict(images=images[..., :16]), loaded)
@@ -144,5 +144,5 @@ def test_latents_of_another_kind_are_refused(autoencoder: Path, changes: dict[st
 
 @pytest.mark.parametrize('wrong', [dict(codes=torch.zeros(1, 4)), dict(latents=torch.zeros(1, 4, 2, 2))])
 def test_targets_are_codes_or_latents_and_not_tensors(wrong: dict[str, Any]):
-    with pytest.raises(UserError, match='Targets: expected (Codes|Latents), got'):
+    with pytest.raises(UserError, match=r'Targets: expected (Codes|Latents), got'):
         Targets(**wrong)
