@@ -8,8 +8,9 @@ with read_base():
 from torch.optim import AdamW
 
 from fvq_core.training import ClippedOptimWrapper, TrainLoop
+from fvq_core.training.hooks import TrainingLogHook
 from fvq_core.training.schedules import WarmupHoldDecayLR
-from fvq_generators.hooks import GeneratorLogHook, GeneratorReportHook, ShardingHook
+from fvq_generators.hooks import GeneratorReportHook, ShardingHook
 from fvq_generators.optim import DecayByDimension
 
 train_cfg = dict(type=TrainLoop, max_epochs=300)
@@ -24,7 +25,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=256)
 param_scheduler = dict(type=WarmupHoldDecayLR, warmup=0, decay='none')
 
 default_hooks.update(
-    training_log=dict(type=GeneratorLogHook, interval=50),
+    training_log=dict(type=TrainingLogHook, interval=50),
     sharding=dict(type=ShardingHook),
     checkpoint=dict(interval=5000),
     report=dict(type=GeneratorReportHook, sampling=dict(cfg_scale=2.0)),

@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.codes import Targets
+from fvq_core.codes import CodeLayout, Targets
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, MODELS
@@ -91,6 +91,10 @@ class GeneratorTask(Task):
 
     def parts(self) -> dict[str, nn.Module]:
         return {'generator': self.generator}
+
+    def codebook_size(self) -> int | None:
+        layout = self.generator.layout
+        return layout.vocab_size if isinstance(layout, CodeLayout) else None
 
     def compiled_modules(self) -> list[nn.Module]:
         return list(self.generator.blocks)

@@ -29,7 +29,7 @@ class TrainingLogHook(Hook):
     of an unfinished interval are part of a checkpoint, so a resumed run logs the same numbers.
 
     `usage_window` and `perplexity_window`, which only models of codes have, are those of the codes of the interval's
-    training batches, not of the evaluation set. With W codes drawn evenly over K, a window shows at most 1 - exp(-W / K)
+    training batches (of a generator: what share of the vocabulary it sees at all), not of the evaluation set. With W codes drawn evenly over K, a window shows at most 1 - exp(-W / K)
     of them.
 
     Args:
@@ -53,10 +53,9 @@ class TrainingLogHook(Hook):
 
     @torch.no_grad()
     def before_train(self, runner: Any) -> None:
-        quantizer = runner.task.tokenizer.quantizer
-        if self.histogram_K is None and quantizer is not None:
-            codebook_KD = quantizer.eval().codebook()  # the loop switches to training afterwards
-            self.histogram_K = torch.zeros(len(codebook_KD), dtype=torch.int64, device=codebook_KD.device)
+        if self.histogram_K is None and (K := runner.task.codebook_size()) is not None:
+            device = next(runner.task.parameters()).device
+            self.histogram_K = torch.zeros(K, dtype=torch.int64, device=device)
         self.speed_from = (0, time.perf_counter())
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

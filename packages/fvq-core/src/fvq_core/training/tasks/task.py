@@ -64,6 +64,10 @@ class Task(BaseModel):
         """The model of images that is trained and evaluated; None for tasks on codes."""
         return None
 
+    def codebook_size(self) -> int | None:
+        """K, the number of values of `MicroBatch.codebook_indices`; None if there are none. Called before training starts."""
+        return None
+
     def check_dataset(self, dataset: Any) -> None:
         """Raise if this task cannot train on a data set; called before a run writes anything."""
 

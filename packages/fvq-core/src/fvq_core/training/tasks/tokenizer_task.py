@@ -73,6 +73,13 @@ class TokenizerTask(Task):
     def autoencoder(self) -> Autoencoder:
         return self.tokenizer
 
+    @torch.no_grad()
+    def codebook_size(self) -> int | None:
+        quantizer = self.tokenizer.quantizer
+        return (
+            None if quantizer is None else len(quantizer.eval().codebook())
+        )  # the loop switches to training afterwards
+
     def compiled_modules(self) -> list[nn.Module]:
         modules: list[nn.Module] = [self.tokenizer.encoder, self.tokenizer.decoder]
         return modules if self.adversarial is None else [*modules, self.adversarial.discriminator]
