@@ -154,7 +154,10 @@ class ImageGenerator(SavedModel, nn.Module):
         cond = self._condition(classes)
         if given is not None or keep_BL is not None:
             self.generator.check_given(given, keep_BL, len(cond))
-            options |= dict(given=given, keep_BL=keep_BL)
+            assert given is not None
+            assert keep_BL is not None
+            options['given'] = Codes(given.indices_BL.to(self.device), given.layout)
+            options['keep_BL'] = keep_BL.to(self.device)
         drawn = self.generator.sample(cond, rng=rng, seeds=seeds, **options)
         if not len(drawn):
             return self._decode(blank(drawn))[:0]

@@ -29,8 +29,8 @@ class TrainingLogHook(Hook):
     of an unfinished interval are part of a checkpoint, so a resumed run logs the same numbers.
 
     `usage_window` and `perplexity_window`, which only models of codes have, are those of the codes of the interval's
-    training batches (of a generator: what share of the vocabulary it sees at all), not of the evaluation set. With W codes drawn evenly over K, a window shows at most 1 - exp(-W / K)
-    of them.
+    training batches (for a generator: what share of the vocabulary it sees at all), not of the evaluation set. With W codes
+    drawn evenly over K, a window shows at most 1 - exp(-W / K) of them.
 
     Args:
         interval: Iterations between logs.
