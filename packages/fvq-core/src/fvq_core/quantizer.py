@@ -184,11 +184,7 @@ class DepthCodes(Protocol):
         ...
 
     def soft_codes(
-        self,
-        z_BDHW: Tensor,
-        temperature: float = 1.0,
-        stochastic: bool = False,
-        rng: torch.Generator | None = None,
+        self, z_BDHW: Tensor, temperature: float = 1.0, stochastic: bool = False, rng: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
         """Soft targets (B, L, V), softmax(-distance / temperature) in the order of the codes, and hard codes.
 

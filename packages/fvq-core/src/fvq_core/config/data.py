@@ -33,10 +33,8 @@ Built = TypeVar('Built')
 def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config as data: `plain_values`, with registered names for components.
 
-    What a config imports is left out, and `load_from` is kept as `started_from`.
-
-    Raises:
-        UserError: A value that JSON cannot hold; its dotted path is named.
+    What a config imports is left out, and `load_from` is kept as `started_from`. Raises, naming the dotted path, for a
+    value that JSON cannot hold.
     """
     values = plain_values(config)
     start = {STARTED_FROM: values['load_from']} if values.get('load_from') else {}
@@ -75,11 +73,7 @@ def from_data(data: Any) -> Any:
 
 
 def read_config_data(data: Any, source: str, remedy: str) -> ConfigDict:
-    """The config from data that a run kept in the file `source`; messages name it and `remedy`, what makes it again.
-
-    Raises:
-        UserError: It is not data, as in files of FVQ 0.1, which kept configs as programs.
-    """
+    """The config from data that a run kept in the file `source`; messages name it and `remedy`, what makes it again."""
     if isinstance(data, str):
         raise UserError(f'{source} was written by FVQ 0.1, whose files hold their config as a program; {remedy}.')
     if not isinstance(data, Mapping):
@@ -112,10 +106,8 @@ def check_data(data: Any, source: str, depth: int = MAX_DEPTH) -> None:
 def build_data(build: Callable[[Any], Built], description: Any, source: str) -> Built:
     """Build what a file describes: registered names of the expected kind and plain values, at every depth.
 
-    `build` is that of a registry, or a function that ends in one; `source` is the file, for messages.
-
-    Raises:
-        UserError: Import paths, references, unknown names or arguments, or whatever a constructor raises.
+    `build` is that of a registry, or a function that ends in one; `source` is the file, for messages. A `UserError`
+    names it for import paths, references, unknown names or arguments, and whatever a constructor raises.
     """
     check_data(description, source)
     for _, node in components(description):

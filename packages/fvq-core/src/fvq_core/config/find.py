@@ -20,11 +20,7 @@ def config_root() -> Path | None:
 
 
 def find_config(path: str) -> Path:
-    """A config file by path, or one of ours by its path from `configs/` on, wherever FVQ is installed.
-
-    Raises:
-        UserError: No such file; the nearest of its folder is named, or the size of a row that it stands for.
-    """
+    """A config file by path, or one of ours by its path from `configs/` on; raises with the nearest name if there is none."""
     root = config_root()
     candidates = [Path(path).expanduser(), *([root / path] if root else [])]
     for candidate in candidates:
@@ -38,11 +34,7 @@ def find_config(path: str) -> Path:
 
 
 def config_names() -> list[str]:
-    """Every config of ours that can be trained, as `configs/FOLDER/NAME.py`, sorted.
-
-    Raises:
-        UserError: The configs are not installed.
-    """
+    """Every config of ours that can be trained, as `configs/FOLDER/NAME.py`, sorted; raises if they are not installed."""
     root = config_root()
     if root is None:
         raise UserError('the configs of FVQ are not installed; install the wheel of fvq-core, or a clone.')

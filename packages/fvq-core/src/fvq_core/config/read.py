@@ -22,9 +22,6 @@ def read_config_file(path: str, size: str | None = None) -> Config:
 
     mmengine's own inheritance (`read_base`) works between files of one folder tree; `base = 'configs/...'` also works
     from another package. Dicts are merged; one with `_delete_=True` replaces what the base has.
-
-    Raises:
-        UserError: The file does not exist or fails to load, or has no such size.
     """
     cfg = read_on_base(path)
     use_size(cfg, size, path)
@@ -83,9 +80,6 @@ def load_config(
         work_dir: Where outputs go; `work_dirs/NAME_OF_THE_CONFIG`, or `NAME_SIZE`, by default.
         seed: Replaces the seed of the config.
         size: One of the config's `sizes`. Overrides have the last word.
-
-    Raises:
-        UserError: Unreadable config, unknown key or argument (with the nearest valid one).
     """
     cfg = read_config_file(path, size)
     apply_options(cfg, options or {})

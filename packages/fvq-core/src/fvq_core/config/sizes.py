@@ -24,10 +24,8 @@ from ..registry.argument_types import check
 def use_size(cfg: Config, size: str | None, path: str) -> None:
     """Apply one of a config's `sizes`, and remove the table: no run keeps it.
 
-    The name is kept as `size`, unless the size is the config as it stands.
-
-    Raises:
-        UserError: The config has no such size, or the size sets no argument of its quantizer.
+    The name is kept as `size`, unless the size is the config as it stands. Raises if the config has no such size, or
+    its quantizer none of the arguments.
     """
     sizes = cfg.pop('sizes', {})
     check(sizes, Mapping, 'sizes')

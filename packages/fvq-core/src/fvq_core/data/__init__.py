@@ -7,13 +7,5 @@ from .seekable_sampler import SeekableSampler
 from .tar_shards import TarShards
 from .transforms import ADMCenterCrop, ADMRandomCrop, HorizontalFlip
 
-__all__ = [
-    'ADMCenterCrop',
-    'ADMRandomCrop',
-    'BundledPhotos',
-    'HorizontalFlip',
-    'ImageFolder',
-    'SeekableSampler',
-    'TarShards',
-    'collate_samples',
-]
+__all__ = ['ADMCenterCrop', 'ADMRandomCrop', 'BundledPhotos', 'HorizontalFlip', 'ImageFolder', 'SeekableSampler']
+__all__ += ['TarShards', 'collate_samples']

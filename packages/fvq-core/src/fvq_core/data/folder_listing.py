@@ -76,9 +76,6 @@ def list_folder(root: str) -> FolderListing:
     """List a folder: class folders, which may contain nested folders, and images directly in it.
 
     Linked folders are followed, as torchvision's `ImageFolder` does, but never in a circle. Extensions may be in either case.
-
-    Raises:
-        UserError: It is not a folder, or one inside cannot be listed.
     """
     if not os.path.isdir(root):
         raise UserError(f'{root} is not a folder.')

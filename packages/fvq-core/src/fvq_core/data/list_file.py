@@ -25,13 +25,11 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
     start with # and do not end in an image's extension. Files are UTF-8, or UTF-16 with a byte-order mark; line ends may be
     those of any system. A backslash stands for / unless a file's name contains it.
 
-    A few of the images are looked up in `root`, and lines that are ambiguous.
+    A few of the images are looked up in `root`, and lines that are ambiguous. A `UserError` gives the number of a line
+    that cannot be parsed.
 
     Returns:
         Path and label (-1 without one) of each image, in the order of the file.
-
-    Raises:
-        UserError: A line that cannot be parsed, with its number; a list that belongs to another folder.
     """
     entries: list[tuple[str, int]] = []
     first: tuple[bool, int] | None = None  # whether the first label comes after a comma, and its line

@@ -74,9 +74,6 @@ class BundledPhotos(Dataset):
         short_side: Shrink the part of each photo to this short side first, so that a crop shows most of it; by default
             crops have full resolution.
         held_out: The quarter of each photo that is for evaluation only, 0 to 3 from left to right.
-
-    Raises:
-        UserError: A part of a photo is smaller than the crop.
     """
 
     def __init__(

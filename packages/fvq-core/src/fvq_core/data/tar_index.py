@@ -57,11 +57,7 @@ def split_member(name: str) -> tuple[str, str]:
 
 
 def scan_shard(path: str) -> ShardIndex:
-    """Read every header of a tar file.
-
-    Raises:
-        UserError: It is not a plain tar, is truncated or damaged, or has a member that cannot be read by its offset.
-    """
+    """Read every header of a tar file; raises unless it is plain and whole, and its images can be read by their offset."""
     images: list[tuple[str, int, int]] = []
     labels: dict[str, int] = {}
     others, examples = 0, []

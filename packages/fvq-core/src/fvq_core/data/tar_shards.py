@@ -113,9 +113,6 @@ class TarShards(ImageDataset):
             per class as in ImageNet's archive.
         index_dir: Folder in which the index is cached; by default `fvq/tar_index` in the user's cache folder.
         transforms, decoder, seed, exif_orientation: See `ImageDataset`.
-
-    Raises:
-        UserError: A tar is missing, truncated, damaged or compressed, or none holds an image.
     """
 
     def __init__(

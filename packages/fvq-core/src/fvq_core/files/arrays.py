@@ -90,9 +90,7 @@ def npy_position(path: str | Path) -> tuple[tuple[int, ...], bool, np.dtype, int
 def read_npz(path: str | Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
     """Those arrays of a `.npz` file whose name is `wanted`, by name; of others only the names are read.
 
-    Raises:
-        UserError: It is missing, is not an npz, is damaged, holds objects, or would need far more memory than it has
-            bytes.
+    Raises if it is damaged, holds objects, or would need far more memory than it has bytes.
     """
     with open_npz(path) as archive:
         members = [each for each in archive.infolist() if wanted(each.filename.removesuffix('.npy'))]
@@ -101,11 +99,7 @@ def read_npz(path: str | Path, wanted: Callable[[str], bool] = lambda name: True
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any], kept: str) -> None:
-    """Write arrays by name through `staged`, without a flush; a missing folder is made.
-
-    Raises:
-        UserError: The file cannot be written; `kept` is what stays valid then.
-    """
+    """Write arrays by name through `staged`, without a flush; a missing folder is made. `kept` stays valid if that fails."""
     with staged(path, kept, flush=False) as staging:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(staging, 'wb') as file:

@@ -36,9 +36,6 @@ def staged(path: Path, kept: str, flush: bool = True) -> Iterator[Path]:
         kept: A sentence for the error message: what stays valid if writing fails.
         flush: Whether to flush to the disk, so that a power cut leaves no half file either; not worth the wait for
             files that can be made again.
-
-    Raises:
-        UserError: The file cannot be written, with the reason and a remedy. Nothing half-written stays.
     """
     staging = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
     try:

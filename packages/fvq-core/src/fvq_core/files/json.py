@@ -17,12 +17,7 @@ DAMAGED = 'write it again'
 
 
 def parse_json(text: str | bytes, name: str, remedy: str = DAMAGED) -> Any:
-    """The value of a JSON text from the file `name`; `remedy` is for messages.
-
-    Raises:
-        UserError: It is not JSON: cut short, not UTF-8, with a byte order mark, nested too deep, or with a number of
-            thousands of digits.
-    """
+    """The value of a JSON text from the file `name`; a `UserError` with the reason and `remedy` if it is not valid."""
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
     except RecursionError:

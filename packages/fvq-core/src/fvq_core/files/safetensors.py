@@ -19,11 +19,7 @@ DAMAGED = (SafetensorError, OSError, ValueError, LookupError, RuntimeError, Type
 
 @contextmanager
 def open_safetensors(path: str | Path, remedy: str = 'write it again') -> Iterator[Any]:
-    """A safetensors file, mapped into memory; its `keys()` and `get_tensor(key)` read tensors on the CPU.
-
-    Raises:
-        UserError: It is missing, not a file, or damaged, even if that shows only when a tensor is read.
-    """
+    """A safetensors file, mapped into memory; `keys()` and `get_tensor(key)` read it on the CPU and raise if it is damaged."""
     size = regular_size(path, remedy)
     try:
         with open(path, 'rb') as file:

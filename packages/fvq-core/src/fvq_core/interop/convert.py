@@ -121,9 +121,6 @@ def convert_file(
     Args:
         choice: The average of the weights, or the raw ones; by default the average if there is one.
         options: What the file does not store, as arguments of the peer's importer; None counts as not given.
-
-    Raises:
-        UserError: An unknown peer, an option that its importer does not have, or a file in another layout.
     """
     given = {name: value for name, value in options.items() if value is not None}
     importer = find_importer(peer, given)  # before a large file is read

@@ -17,14 +17,11 @@ class LayoutError(UserError):
 
 
 def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Rename every key by the first rule, a regular expression and its replacement, that matches all of it.
+    """Rename every key by the first rule, a regular expression and its replacement, that matches all of it; raises without one.
 
     Args:
         rules: Rules in order of precedence.
         drop: Regular expressions of keys to leave out.
-
-    Raises:
-        UserError: A key that no rule matches.
     """
     renamed = {}
     for key, tensor in state.items():

@@ -16,14 +16,8 @@ from ..errors import UserError, nearest_hint
 
 PLAIN = (bool, int, float, str, bytes, list, tuple, Mapping, type(None))
 PLURALS = {int: 'whole numbers', float: 'numbers', str: 'texts', Mapping: 'dicts'}
-NAMES = {
-    int: 'a whole number',
-    float: 'a number',
-    str: 'text',
-    bool: 'True or False',
-    type(None): 'None',
-    type: 'a class',
-}
+NAMES = {int: 'a whole number', float: 'a number', str: 'text'}
+NAMES |= {bool: 'True or False', type(None): 'None', type: 'a class'}
 SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 
 

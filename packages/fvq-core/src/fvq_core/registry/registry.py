@@ -224,11 +224,7 @@ class Registry(_Registry):
         return nearest_hint(name, self.names() or self.known()) + broken
 
     def resolve(self, type_: Any) -> Any:
-        """The class or function behind a config's `type`: a registered name, an import path, or the thing itself.
-
-        Raises:
-            UserError: Nothing of that name is registered, or it is an import path inside `names_only`.
-        """
+        """What a `type` is: a registered name, an import path (not inside `names_only`), or the thing itself; else raises."""
         if callable(type_):
             return type_
         if not isinstance(type_, str):

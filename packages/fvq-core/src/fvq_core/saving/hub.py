@@ -77,9 +77,6 @@ def fetch(source: str | os.PathLike[str], kind: SavedKind, revision: str | None,
         kind: What the repository should hold.
         revision: Branch, tag or commit; None for `main`.
         options: Passed to `snapshot_download`: cache_dir, token, local_files_only.
-
-    Raises:
-        UserError: No such folder and no such repository, revision or file, or no access.
     """
     if not isinstance(source, str) or not is_repo_id(source):
         raise UserError(f'{source} is not a saved {kind.name}: {not_a_folder(source)}, nor is it user/name on the hub.')

@@ -21,11 +21,7 @@ from .weights import build_skeleton, check_fit, materialize
 
 
 def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
-    """The `config.json` of a saved model.
-
-    Raises:
-        UserError: There is none, it describes no model of this kind, is of another version, or a key holds what it cannot.
-    """
+    """The `config.json` of a saved model; raises if it is missing or not that of a model of this kind and version."""
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():
         raise UserError(f'{folder} is not a saved {kind.name}: it has no {CONFIG_NAME}; {kind.remedy}.')
@@ -41,11 +37,7 @@ def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
 
 
 def load_folder(folder: str | Path, kind: SavedKind) -> tuple[Any, dict[str, Any]]:
-    """The model of a folder, in eval mode on the CPU, and its `config.json`.
-
-    Raises:
-        UserError: Broken files, unknown components, or weights of another config.
-    """
+    """The model of a folder, in eval mode on the CPU, and its `config.json`; raises if files are broken or do not fit."""
     folder = Path(expand_home(folder))
     config = read_config(folder, kind)
     path, source = folder / WEIGHTS_NAME, str(folder / CONFIG_NAME)
@@ -72,10 +64,7 @@ def find_folder(
 ) -> Path:
     """A folder that exists, or else the one in the local cache with a repository of the Hugging Face hub.
 
-    The arguments are those of `SavedModel.from_pretrained`.
-
-    Raises:
-        UserError: No such folder and no such repository, or a revision of a folder.
+    The arguments are those of `SavedModel.from_pretrained`. Raises if there is neither, or for a revision of a folder.
     """
     folder = Path(expand_home(source))
     if not folder.is_dir():

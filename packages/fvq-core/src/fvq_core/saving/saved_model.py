@@ -58,7 +58,7 @@ class SavedModel:
         create_pr: bool = False,
         commit_message: str | None = None,
     ) -> str:
-        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub.
+        """Push what `save_pretrained` writes to `user/name` on the Hugging Face hub; returns its address there.
 
         Args:
             repo_id: `user/name`; the repository is made if there is none.
@@ -68,9 +68,6 @@ class SavedModel:
             branch: An existing branch; the main one by default.
             create_pr: Open a pull request instead of committing to the branch.
             commit_message: First line of the commit.
-
-        Returns:
-            The address that the hub gives for it.
 
         Raises:
             UserError: A bad id, or the hub cannot be reached or refuses.

@@ -30,9 +30,6 @@ def build_skeleton(build: Callable[[Any], Built], description: Any, tensors: int
     Args:
         build: See `build_data`, as `description` and `source`.
         tensors: The number of tensors that came with it, which bounds the number of modules.
-
-    Raises:
-        UserError: See `build_data`; or more modules than so many tensors can belong to.
     """
     limit, count = 1_000 + 20 * tensors, 0
 

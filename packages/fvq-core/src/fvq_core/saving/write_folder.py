@@ -28,16 +28,13 @@ from .weights import weights_digest
 def save_folder(
     spec: SaveSpec, folder: str | Path, extra: Mapping[str, Any] | None = None, card: CardMetadata | None = None
 ) -> Path:
-    """Write a model to a folder, all or nothing; an existing one is overwritten. Returns the folder.
+    """Write a model to a folder, all or nothing; one of its kind is overwritten, other files raise. Returns the folder.
 
     Args:
         extra: JSON-ready facts to keep beside the config and to print on the card: `weights` (where they come from),
             `metrics`, `seed`, `versions`. By default those that a loaded model came with, if its weights are still the
             same to the bit.
         card: What the owner says on the card: licence, data sets.
-
-    Raises:
-        UserError: The folder holds other files, or a fact has a key of ours.
     """
     kind, folder = spec.kind, Path(expand_home(folder))
     refuse_foreign_folder(folder, kind)

@@ -23,11 +23,7 @@ NAME = re.compile(r'iter_\d+\.pth')
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint all or nothing, and flush it and its folder to the disk.
-
-    Raises:
-        CheckpointError: The disk is full, or the file cannot be written for another reason. Nothing half-written stays.
-    """
+    """Write a checkpoint all or nothing, and flush it and its folder to the disk; a `CheckpointError` if that fails."""
     try:
         with staged(path, 'Is the disk full? Earlier checkpoints are intact.') as staging:
             try:
@@ -45,11 +41,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def load_tensors(path: str | Path) -> Any:
-    """The contents of a `torch.save` file, on the CPU, with `weights_only=True`.
-
-    Raises:
-        CheckpointError: No such file, a truncated file, or a file that holds Python objects.
-    """
+    """The contents of a `torch.save` file, on the CPU, with `weights_only=True`; a `CheckpointError` if that fails."""
     path = Path(path).expanduser()
     if path.is_dir():
         raise CheckpointError(f'{path} is a folder; give an iter_N.pth in it.')
@@ -86,12 +78,7 @@ def check_packing(path: Path) -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of the Runner, on the CPU.
-
-    Raises:
-        CheckpointError: See `load_tensors`; or it has no `state_dict`, or an entry of the wrong type.
-        UserError: It is of another version.
-    """
+    """A checkpoint of the Runner, on the CPU; a `CheckpointError` if it is not one, a `UserError` if of another version."""
     checkpoint = load_tensors(path)
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
         raise CheckpointError(f"{path} has no 'state_dict'; a peer's checkpoint is imported with tools/convert.py.")
@@ -136,11 +123,7 @@ def checkpoint_iteration(path: Path) -> int:
 
 
 def newest_readable(folder: str | Path, logger: Any) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, skipping broken ones with a warning; None if there are no checkpoints.
-
-    Raises:
-        CheckpointError: There are checkpoints, but none can be read.
-    """
+    """The newest checkpoint that can be read, skipping broken ones with a warning; None without any, raises if all are."""
     paths = list_checkpoints(folder)
     for path in paths:
         try:

@@ -53,9 +53,6 @@ def load_task(
         cfg: A config with `model` that the user named; by default the data that the checkpoint carries, from which only
             registered names are built.
         weights: See `choose_weights`.
-
-    Raises:
-        UserError: The checkpoint lacks these weights, has those of another model, or carries an invalid config.
     """
     chosen, note = choose_weights(checkpoint, source, weights, 'use --weights raw')
     build = partial(inference_task, folded=bool(checkpoint.get('folded')))

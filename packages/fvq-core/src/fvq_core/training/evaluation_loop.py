@@ -34,9 +34,6 @@ def evaluate(
         metrics: Reset before the first batch.
         logger: Names unreadable images.
         after_batch: Called with `batch_idx`, `data_batch`, and `outputs`, what `val_step` made of it.
-
-    Raises:
-        UserError: No image can be read, or too many cannot; a batch that `val_step` does not take.
     """
     task.eval()
     unreadable = UnreadableImages(len(cast(Sized, loader.dataset)), loader.max_unreadable, logger)

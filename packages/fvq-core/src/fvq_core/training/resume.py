@@ -21,10 +21,8 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
     A checkpoint carries no random state and no position in the data order: both follow from seed and iteration. Other
     settings may change, and the run goes on with the new ones.
 
-    `config` is `config_data` of the run that continues it.
-
-    Raises:
-        UserError: It holds only weights, or is of another task, optimizer or seed; its config is a program or damaged.
+    `config` is `config_data` of the run that continues it. Raises for weights only, another task, optimizer or seed, or
+    a damaged config.
     """
     meta = checkpoint.get('meta', {})
     if not {'optimizer', 'param_schedulers'} <= checkpoint.keys() or 'iter' not in meta:
@@ -57,10 +55,8 @@ def shorten(value: Any) -> str:
 def resume_optimizer(wrapper: OptimWrapper, state: Mapping[str, Any], source: str) -> None:
     """Load the state of an optimizer; its settings, such as weight decay, stay those of the present config.
 
-    A setting that a schedule changes goes on from its saved value, scaled if its initial value differs.
-
-    Raises:
-        UserError: The state is of other parameters, groups or precision.
+    A setting that a schedule changes goes on from its saved value, scaled if its initial value differs. Raises if the
+    state is of other parameters, groups or precision.
     """
     fresh = [{key: value for key, value in group.items() if key != 'params'} for group in wrapper.param_groups]
     try:

@@ -146,11 +146,7 @@ def build_metrics(cfg: Config, task: Task) -> list[Metric]:
 
 
 def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loader:
-    """A data loader of a config, `train_dataloader` or `val_dataloader`, after a look at its first image.
-
-    Raises:
-        UserError: The config has none, its dataset is empty or cannot be read, or the task does not take images of this size.
-    """
+    """`train_dataloader` or `val_dataloader` of a config; raises if it is missing or empty, or its first image does not fit."""
     if cfg.get(name) is None:
         raise UserError(f'the config has no {name}.')
     loader = build_loader(cfg[name], seed, train=name == 'train_dataloader')

@@ -57,10 +57,7 @@ def shrink_config(cfg: Config) -> Config:
 def run_smoke(cfg: Config, report: Any = print) -> None:
     """Train what `shrink_config` returned, test it, resume it halfway, load what it exports; all must agree with the run.
 
-    `report` is called with a line for each thing that was proven.
-
-    Raises:
-        SmokeError: Naming what differs.
+    `report` is called with a line for each thing that was proven. A `SmokeError` names what differs.
     """
     work_dir = Path(cfg.work_dir)
     resumed_dir = work_dir / 'resumed'

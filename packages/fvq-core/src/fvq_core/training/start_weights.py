@@ -52,9 +52,6 @@ def find_start_weights(task: Task, source: str | Path, weights: Literal['ema', '
         task: On any device, including the meta device.
         source: An `iter_N.pth`, the folder of a saved tokenizer or generator, or `user/name` on the Hugging Face hub.
         weights: See `choose_weights`.
-
-    Raises:
-        UserError: No such file or folder, or weights that do not fit.
     """
     source = expand_home(source)
     main = next(iter(task.parts().values()))

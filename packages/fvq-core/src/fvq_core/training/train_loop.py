@@ -122,10 +122,8 @@ class TrainLoop(BaseLoop):
     def check_finite(self) -> None:
         """Check losses, gradient norms and what else the task watches, of all iterations since the last check.
 
-        Called before every evaluation and checkpoint, so no checkpoint is ever written from broken weights.
-
-        Raises:
-            NonFiniteLossError: Naming the first iteration with a non-finite value, its terms, and the last good checkpoint.
+        Called before every evaluation and checkpoint, so no checkpoint is ever written from broken weights. A
+        `NonFiniteLossError` names the first iteration with a non-finite value, its terms, and the last good checkpoint.
         """
         unchecked, self.unchecked = self.unchecked, []
         if not unchecked:

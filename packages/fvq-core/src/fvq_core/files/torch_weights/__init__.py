@@ -5,12 +5,5 @@ from .known_objects import tensor_or_none
 from .read_weights import read_state_dict, read_weights_file
 from .unreadable import CheckpointError
 
-__all__ = [
-    'CheckpointError',
-    'Weights',
-    'candidates',
-    'parts',
-    'read_state_dict',
-    'read_weights_file',
-    'tensor_or_none',
-]
+__all__ = ['CheckpointError', 'Weights', 'candidates', 'parts']
+__all__ += ['read_state_dict', 'read_weights_file', 'tensor_or_none']

@@ -22,9 +22,6 @@ def read_weights_file(path: str | Path) -> Any:
     """The contents of a torch or safetensors file, recognised by content and not by name; no code in it runs.
 
     They are dicts, lists, plain values and tensors on the CPU, and an `Inert` record for each other object.
-
-    Raises:
-        CheckpointError: It does not exist, is damaged, or asks for a program to be run.
     """
     path = Path(path).expanduser()
     if path.is_dir():

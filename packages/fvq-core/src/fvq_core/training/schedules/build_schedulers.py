@@ -25,10 +25,6 @@ def build_schedulers(
         optimizers: The optimizer's wrapper of each part of the task.
         total_iters: Length of the run.
         iters_per_epoch: Iterations of one pass over the training set, rounded.
-
-    Raises:
-        UserError: A scheduler that counts epochs, waits for a metric, is not of mmengine's kind, or does not take its
-            arguments; one of ours beside another scheduler; a part without any.
     """
     by_part = isinstance(config, Mapping) and 'type' not in config
     built: dict[str, list[_ParamScheduler]] = {}
