@@ -474,7 +474,7 @@ def test_codes_and_conditions_that_cannot_be_learned_are_refused():
     indices, cond = torch.zeros(2, length, dtype=torch.int64), torch.tensor([0, 1])
     assert generator.loss(Targets(Codes(indices.to(torch.uint16), generator.layout)), cond)['cross_entropy'].isfinite()
     wrong: list[tuple[Any, Any, str]] = [
-        (indices, cond, r'LlamaGen: expected Codes, got a tensor \(2, 12\)'),
+        (indices, cond, r'Targets: expected Codes, got a tensor \(2, 12\)'),
         (Codes(indices + 32, generator.layout), cond, r'codes must lie in \[0, 32\)'),
         (Codes(indices[:, 1:], generator.layout), cond, r'expected codes of shape \(B, 12\), got \(2, 11\)'),
         (Codes(indices, generator.layout), cond[:1], '1 conditions for the codes of 2 images'),

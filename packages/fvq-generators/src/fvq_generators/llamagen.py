@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Targets, check_is_codes, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Grid, Targets, layout_from_dict
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.ops.finite import can_sync
@@ -223,7 +223,6 @@ class LlamaGen(CachedGenerator):
         if not isinstance(targets, Targets) or targets.codes is None:
             raise UserError('LlamaGen: a loss wants Targets with codes, got none; write Targets(codes).')
         codes = targets.codes
-        check_is_codes('LlamaGen', codes)
         self.check_layout(codes.layout)
         if codes.layout != self.layout:
             raise UserError(
