@@ -15,7 +15,6 @@ from fvq_core.data.photos import (
     BundledPhotos,
     held_out_columns,
     load_photos,
-    photo_part,
     photo_parts,
     shrunk,
 )
@@ -39,8 +38,8 @@ def images(dataset: BundledPhotos, count: int) -> Tensor:
 def test_train_and_eval_parts_share_no_pixel_and_leave_none_out():
     for name, photo in load_photos().items():
         flags = np.zeros(photo.shape, dtype=np.uint8)
-        photo_part(flags, 'train')[...] += 1
-        photo_part(flags, 'eval')[...] += 2
+        photo_parts(flags, 'train')[0][...] += 1
+        photo_parts(flags, 'eval')[0][...] += 2
         assert set(np.unique(flags)) == {1, 2}, name
         assert (flags[..., 0] == 1).mean() == pytest.approx(0.75, abs=0.01)
 
@@ -49,9 +48,9 @@ def test_crops_come_from_their_own_split_of_the_photo_that_the_label_names():
     evaluation, training = BundledPhotos('eval', 16, crops=30), BundledPhotos('train', 16, crops=30)
     for i in range(30):
         sample = evaluation[i]
-        assert contains(photo_part(load_photos()[PHOTO_NAMES[sample['label']]], 'eval'), sample['image'])
+        assert contains(photo_parts(load_photos()[PHOTO_NAMES[sample['label']]], 'eval')[0], sample['image'])
         sample = training[(i, i)]
-        part = photo_part(load_photos()[PHOTO_NAMES[sample['label']]], 'train')
+        part = photo_parts(load_photos()[PHOTO_NAMES[sample['label']]], 'train')[0]
         assert contains(part, sample['image']) or contains(part, sample['image'].flip(2))
 
 
@@ -71,7 +70,7 @@ def test_evaluation_crops_are_the_same_for_every_seed_and_training_crops_are_not
 def test_training_crop_changes_from_epoch_to_epoch_and_half_are_mirrored():
     dataset = BundledPhotos('train', 8, crops=10)
     assert not torch.equal(dataset[(3, 3)]['image'], dataset[(3, 13)]['image'])
-    coffee = photo_part(load_photos()['coffee'], 'train')
+    coffee = photo_parts(load_photos()['coffee'], 'train')[0]
     upright = sum(contains(coffee, dataset[(2, position)]['image']) for position in range(60))
     assert 15 < upright < 45
 

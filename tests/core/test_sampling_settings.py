@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from fvq_core.errors import UserError
-from fvq_core.sampling_settings import RESERVED, SamplingSettings, add_settings, setting
+from fvq_core.sampling_settings import RESERVED, SamplingSettings, setting
 from fvq_generators.commands.sample import sample_parser
+from fvq_generators.commands.setting_options import add_settings
 
 
 @dataclass(frozen=True)

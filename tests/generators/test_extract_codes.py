@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import TenCrop as TorchvisionTenCrop
 
-from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_part
+from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_parts
 from fvq_core.data.sample import sample_rng, to_tensor
 from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop
 from fvq_core.errors import NonFiniteError, UserError
@@ -177,7 +177,7 @@ def test_the_bundled_photos_are_ten_images_of_ten_classes():
     assert isinstance(source, PhotoParts)
     assert [source.label(number) for number in range(len(source))] == list(range(10))
     cut = ImageWindows(source, parse_crops(['center'], 64))[3]['windows'][0]
-    photo = Image.fromarray(photo_part(load_photos()[PHOTO_NAMES[3]], 'train'))
+    photo = Image.fromarray(photo_parts(load_photos()[PHOTO_NAMES[3]], 'train')[0])
     assert torch.equal(cut, to_tensor(ADMCenterCrop(64)(photo, sample_rng(0, 0))))
 
 

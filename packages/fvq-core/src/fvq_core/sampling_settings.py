@@ -6,7 +6,6 @@ The options and `--help` of `tools/sample.py`, the saved `sampling` and its chec
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from inspect import get_annotations
@@ -15,36 +14,14 @@ from typing import Any, Self, TypeVar
 from .errors import UserError, nearest_hint, shortened
 
 Part = TypeVar('Part', bound='SamplingSettings')
-SAVED_FIRST = 'What is not given is as saved with the generator, or else the default.'
-METAVARS: dict[type, str] = {int: 'N', float: 'X', str: 'TEXT'}
 KINDS: dict[type, str] = {bool: 'true or false', int: 'a whole number', float: 'a finite number', str: 'text'}
 
 # Options of `tools/sample.py` and arguments of `sample` methods, which no setting may be called.
 RESERVED = frozenset(
     [
-        'help',
-        'generator',
-        'tokenizer',
-        'out',
-        'num',
-        'classes',
-        'captions',
-        'seed',
-        'npz',
-        'images',
-        'batch_size',
-        'compile',
-        'precision',
-        'device',
-        'weights',
-        'launcher',
-        'cond',
-        'rng',
-        'seeds',
-        'caption_mask_BT',
-        'given',
-        'keep_BL',
-        'pick',
+        *('help', 'generator', 'tokenizer', 'out', 'num', 'classes', 'captions', 'seed', 'npz', 'images', 'batch_size'),
+        *('compile', 'precision', 'device', 'weights', 'launcher'),
+        *('cond', 'rng', 'seeds', 'caption_mask_BT', 'given', 'keep_BL', 'pick'),
     ]
 )
 
@@ -161,46 +138,6 @@ def expected(declared: Field[Any]) -> str:
     return ', or '.join([*(f'{value:g}' for value in of['also']), kind])
 
 
-def option(declared: Field[Any]) -> str:
-    """A setting's option of `tools/sample.py`."""
-    return declared.metadata['flag'] or f'--{declared.name.replace("_", "-")}'
-
-
 def option_name(name: str, declared: Field[Any]) -> str:
     """The name under which the option of a field that has no name yet is parsed."""
     return (declared.metadata['flag'] or name).lstrip('-').replace('-', '_')
-
-
-def add_settings(parser: ArgumentParser, generators: Mapping[str, type[SamplingSettings]]) -> None:
-    """The options of generators, in groups of those that the same generators have; a parsed one is None if not given.
-
-    If generators mean different things by one option, its help says what each means, and its value is text if their types
-    differ: parse again with only the settings of the generator that is used.
-
-    Args:
-        parser: Parser of a command.
-        generators: Each generator's settings, by its name.
-    """
-    declared: dict[str, dict[str, Field[Any]]] = {}  # by option, then by generator
-    for name, settings in generators.items():
-        for each in fields(settings):
-            declared.setdefault(option(each), {})[name] = each
-    groups: dict[str, Any] = {}
-    for flag, by_generator in declared.items():
-        each, names = next(iter(by_generator.values())), ' and '.join(by_generator)
-        kinds = {type(other.default) for other in by_generator.values()}
-        kind, choices = kinds.pop() if len(kinds) == 1 else str, each.metadata['choices']
-        if names not in groups:
-            groups[names] = parser.add_argument_group(f'settings of {names}', SAVED_FIRST)
-        texts = {name: described(other) for name, other in by_generator.items()}
-        same = len(set(texts.values())) == 1
-        help = texts.popitem()[1] if same else '; '.join(f'{name}: {text}' for name, text in texts.items())
-        metavar = '{' + ','.join(choices) + '}' if choices and same else METAVARS.get(kind)
-        how: dict[str, Any] = dict(action=BooleanOptionalAction) if kind is bool else dict(type=kind, metavar=metavar)
-        groups[names].add_argument(flag, dest=each.name, default=None, help=help.replace('%', '%%'), **how)
-
-
-def described(declared: Field[Any]) -> str:
-    """What a setting does, its values and its default, for the help of an option."""
-    values = '' if declared.metadata['choices'] or type(declared.default) is bool else f'{expected(declared)}; '
-    return f'{declared.metadata["help"]} ({values}default {declared.default})'

@@ -46,14 +46,6 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tup
     return {key: (first, second) for key, (first, second) in pairs.items() if first != second}
 
 
-def overrides(run: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
-    """The settings, by dotted path, in which the resolved config of a run departs from its file; added metrics don't count."""
-    found, expected = experiment(run, start=True), experiment(file, start=True)
-    known = expected['val_evaluator'] = expected.get('val_evaluator') or []
-    found['val_evaluator'] = [metric for metric in found.get('val_evaluator') or [] if metric in known]
-    return list(differing(leaves(found), leaves(expected)))
-
-
 def changes_on_resume(saved: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What keeps a run with `config` that resumes a checkpoint with `saved` from ending like one that never stopped.
 

@@ -48,11 +48,6 @@ def photo_parts(photo: np.ndarray, split: Literal['train', 'eval'], held_out: in
     return [part for part in parts if part.size]
 
 
-def photo_part(photo: np.ndarray, split: Literal['train', 'eval']) -> np.ndarray:
-    """The left three quarters (train) or the right quarter (eval) of a photo."""
-    return photo_parts(photo, split)[0]
-
-
 def shrunk(photo: np.ndarray, scale: float) -> np.ndarray:
     """A photo shrunk by a factor, with a box filter; unchanged if the factor is 1 or more."""
     if scale >= 1.0:

@@ -106,12 +106,6 @@ def write_npz(path: Path, arrays: Mapping[str, Any], kept: str) -> None:
             np.savez(file, **arrays)
 
 
-def npz_names(path: str | Path) -> list[str]:
-    """The names of the arrays in a `.npz` file; raises as `read_npz` does."""
-    with open_npz(path) as archive:
-        return [name.removesuffix('.npy') for name in archive.namelist()]
-
-
 @contextmanager
 def open_npz(path: str | Path) -> Iterator[zipfile.ZipFile]:
     """An `.npz` file; whatever is wrong with it becomes a UserError that names it."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from fvq_core.config.data import config_data, read_config_data
-from fvq_core.config.difference import overrides
+from fvq_core.config.difference import differing, experiment
 from fvq_core.config.find import find_config
 from fvq_core.config.read import read_config_file
+from fvq_core.config.walk import leaves
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
 from fvq_core.metric import MetricValue
@@ -160,6 +161,14 @@ def read_document(path: Path, document: Mapping[str, Any], left_out: list[tuple[
         resolved, file = ({**each, 'val_dataloader': None, 'val_evaluator': []} for each in (resolved, file))
     changed = tuple(key for key in overrides(resolved, file) if not EVALUATION_SETTINGS.fullmatch(key))
     return Measured(path, name, rows, data, tuple(numbers), changed, presets)
+
+
+def overrides(run: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
+    """The settings, by dotted path, in which the resolved config of a run departs from its file; added metrics don't count."""
+    found, expected = experiment(run, start=True), experiment(file, start=True)
+    known = expected['val_evaluator'] = expected.get('val_evaluator') or []
+    found['val_evaluator'] = [metric for metric in found.get('val_evaluator') or [] if metric in known]
+    return list(differing(leaves(found), leaves(expected)))
 
 
 def read_value(fields: Any, samples: str | None) -> MetricValue | None:

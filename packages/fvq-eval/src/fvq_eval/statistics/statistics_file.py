@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.files.arrays import npz_names, read_npz, write_npz
+from fvq_core.files.arrays import open_npz, read_npz, write_npz
 from fvq_core.files.json import parse_json
 
 from .moments import Gaussian
@@ -142,3 +142,9 @@ def read_gaussian(
             f"{path}: '{key}' or its covariance holds NaN or infinity, or is not of floats; make them again."
         )
     return Gaussian(torch.from_numpy(mean.astype(np.float64)), torch.from_numpy(covariance.astype(np.float64)), count)
+
+
+def npz_names(path: str | Path) -> list[str]:
+    """The names of the arrays in a `.npz` file; raises as `read_npz` does."""
+    with open_npz(path) as archive:
+        return [name.removesuffix('.npy') for name in archive.namelist()]

@@ -9,7 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from fvq_core.commands.command import add_device, add_launcher, add_weights, command, make_parser
-from fvq_core.sampling_settings import SamplingSettings, add_settings
+from fvq_core.sampling_settings import SamplingSettings
+
+from .setting_options import add_settings
 
 EXAMPLE = """\
   tools/sample.py work_dirs/llamagen_photos/generator work_dirs/codes_photos/tokenizer --num 80 --cfg 2 --out samples

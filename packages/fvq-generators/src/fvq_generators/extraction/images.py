@@ -14,7 +14,7 @@ from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.image_source import source_config
 from fvq_core.data.packed_names import PackedNames
-from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_part
+from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_parts
 from fvq_core.data.tar_shards import TarShards
 
 BUNDLED = 'bundled'
@@ -29,7 +29,7 @@ class PhotoParts(ImageDataset):
 
     def read(self, number: int) -> bytes:
         file = io.BytesIO()
-        Image.fromarray(photo_part(load_photos()[PHOTO_NAMES[number]], 'train')).save(file, 'png', compress_level=1)
+        Image.fromarray(photo_parts(load_photos()[PHOTO_NAMES[number]], 'train')[0]).save(file, 'png', compress_level=1)
         return file.getvalue()
 
 
