@@ -54,7 +54,6 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> Loader:
             (default False; without a GPU nothing is pinned), `prefetch_factor` (batches that a worker keeps ready) and
             `max_unreadable` (largest tolerated share of unreadable images, default 0.1).
         seed: Seed of the data order and of random transforms.
-        train: Whether it is the training loader.
     """
     dataset = build_dataset(cfg, seed)
     rank, world_size = get_dist_info()

@@ -70,12 +70,7 @@ def collate_samples(samples: list[Sample]) -> dict[str, Any]:
 
 
 class UnreadableImages:
-    """Counts the distinct unreadable files of a run, logs each once, and raises when there are too many.
-
-    Args:
-        dataset_size: Number of files.
-        allowed: Largest tolerated share of unreadable files.
-    """
+    """Counts the distinct unreadable files of a run, logs each once, and raises if they exceed the share `allowed`."""
 
     def __init__(self, dataset_size: int, allowed: float, logger: Any) -> None:
         self.dataset_size, self.allowed, self.logger = dataset_size, allowed, logger

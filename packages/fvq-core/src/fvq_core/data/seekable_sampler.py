@@ -18,11 +18,6 @@ class SeekableSampler(Sampler):
     Position p of the global order is entry p mod n of the permutation of epoch p // n, whatever the number of ranks;
     rank r of W takes positions start + r, start + r + W, ...
 
-    Args:
-        dataset: The dataset.
-        seed: Seed of the permutations.
-        shuffle: Whether to permute.
-
     Attributes:
         start: First position; to resume, set it before iterating.
     """

@@ -10,13 +10,7 @@ FORMAT_VERSION = 2  # of saved models and of checkpoints; 1 wrote none
 
 
 def check_format_version(found: Any, where: Any, remedy: str, version: int = FORMAT_VERSION) -> None:
-    """Raise if a file is of another version than this FVQ reads.
-
-    Args:
-        found: The version in the file; None if it has none.
-        where: The file, for the message.
-        remedy: What makes an older file again, as in `export it again with tools/export.py`.
-    """
+    """Raise if the file `where` has another version than this FVQ reads, or none; `remedy` makes an older file again."""
     if type(found) is int and found == version:
         return
     if type(found) is int and found > version:

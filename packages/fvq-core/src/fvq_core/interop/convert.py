@@ -80,10 +80,7 @@ def import_from_peer(
 ) -> tuple[Any, Weights]:
     """Our model with a peer's weights, in eval mode, and which weights of the file they are.
 
-    Args:
-        content: The peer's state dict, or what contains it; see `first_fit`.
-        choice: See `first_fit`.
-        options: Options of the peer's importer.
+    `content` and `choice` are those of `first_fit`; `options` are those of the peer's importer.
     """
     importer = find_importer(peer, options)
     (config, renamed), weights = first_fit(content, lambda each: (importer.read(each.state, **options), each), choice)

@@ -59,14 +59,7 @@ class CardText:
 def model_card(
     text: CardText, config: Mapping[str, Any], description: Mapping[str, Any], metadata: CardMetadata
 ) -> str:
-    """The whole card.
-
-    Args:
-        text: What it tells of this model.
-        config: The contents of its `config.json`.
-        description: The model's config, one of the values of `config`.
-        metadata: What the owner says, with a name.
-    """
+    """The whole card: what `text` tells of this model, its `config.json`, the model config in that, and what the owner says."""
     name, metrics = str(metadata.name), config.get('metrics') or {}
     title = line(name.rsplit('/', 1)[-1])
     versions = {'saved with fvq': config['fvq_version'], **(config.get('versions') or {})}

@@ -128,12 +128,8 @@ class Task(BaseModel):
     def check_export(self, work_dir: Path, batch: Any) -> str:
         """Load what a finished run exported and compare it with the trained task; called by a smoke run.
 
-        Args:
-            work_dir: Work dir of the run.
-            batch: Batch of the evaluation data, or of the training data if there is none.
-
-        Returns:
-            What was proven; a `SmokeError` is raised if they differ.
+        `batch` is one of the evaluation data, or of the training data if there is none. Returns what was proven; a
+        `SmokeError` is raised if they differ.
         """
         raise NotImplementedError
 
