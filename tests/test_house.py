@@ -10,7 +10,7 @@ from fvq_core.registry import all_registries
 PACKAGES = Path(__file__).parents[1] / 'packages'
 CORE = PACKAGES / 'fvq-core/src/fvq_core'
 LINES_OF_A_FILE = 300
-LINES_OF_CORE = 10_450  # outside the rooms that grow with every system; the aim is 10,000
+LINES_OF_CORE = 10_000  # outside the rooms that grow with every system
 GROWING = ('autoencoders', 'losses', 'ops')
 ROOMS_OF_CORE = 11
 

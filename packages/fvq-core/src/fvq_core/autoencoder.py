@@ -38,11 +38,7 @@ class Encoder(nn.Module):
     downsample_factor: int
 
     def positions(self, height: int, width: int) -> Positions:
-        """The positions of the features of images of this size in pixels; an encoder of sequences returns a `Sequence`.
-
-        Raises:
-            UserError: Images of this size cannot be encoded.
-        """
+        """The positions, of its `kind`, of the features of images of this size in pixels; raises if it cannot encode them."""
         f = self.downsample_factor
         if height % f or width % f or not height or not width:
             raise UserError(
@@ -197,11 +193,7 @@ class Autoencoder(SavedModel, nn.Module):
         return self.quantizer
 
     def layout(self, height: int, width: int) -> CodeLayout | LatentLayout:
-        """How the codes or the latent of an image of this size, in pixels, are arranged.
-
-        Raises:
-            UserError: Images of this size cannot be encoded.
-        """
+        """How the codes or the latent of an image of this size, in pixels, are arranged; raises if it cannot be encoded."""
         positions = self.encoder.positions(height, width)
         return LatentLayout(positions, self.latent_channels, self.latent_scale, self.latent_shift)
 

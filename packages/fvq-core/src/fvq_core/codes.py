@@ -27,7 +27,6 @@ class CodeLayout:
         positions: What the codes belong to; the encoder chooses.
         vocabularies: The number of values of each slot of a position; the quantizer chooses. One number for one code a
             position; several for residual depths or product groups.
-
     """
 
     positions: Positions
@@ -154,7 +153,6 @@ class Codes:
 
     Attributes:
         indices_BL: int64. Length and range are checked by `layout.check`, which whoever embeds codes calls.
-
     """
 
     indices_BL: Tensor
@@ -190,16 +188,13 @@ class Codes:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a generator learns from a batch of images.
+    """What a generator learns from a batch of images: codes, latents, or both of the same images; raises for neither.
 
     Args:
         codes: Hard targets, for models of codes.
         soft: Soft targets beside them, (B, L, V) probabilities of each code with V the layout's `vocab_size`
             (RQ-Transformer).
         latents: For models of continuous latents (DiT, MAR).
-
-    Raises:
-        UserError: Neither codes nor latents, numbers of images that differ, or soft targets that do not fit the codes.
     """
 
     codes: Codes | None = None

@@ -65,11 +65,7 @@ class Generator(nn.Module):
 
     @property
     def quantizer(self) -> Any:
-        """The quantizer that it is bound to.
-
-        Raises:
-            UserError: It is bound to none.
-        """
+        """The quantizer that it is bound to; raises if it is bound to none."""
         if self.bound is None:
             raise UserError(
                 f'{type(self).__name__} needs the quantizer of its tokenizer; sample through ImageGenerator with the '
@@ -87,9 +83,6 @@ class Generator(nn.Module):
         Args:
             batch: What the data set collates.
             autoencoder: That of the task, folded and frozen; None if it was given none.
-
-        Raises:
-            UserError: The batch has none of these, or they do not fit the layout.
         """
         device = next(self.parameters()).device
         name = 'latents' if isinstance(self.layout, LatentLayout) else 'codes'
@@ -139,9 +132,6 @@ class Generator(nn.Module):
             seeds: One for each condition. A sample then depends on its seed and condition, not on the others of its batch.
             settings: Fields of `Sampling`; a generator of captions takes `caption_mask_BT`, bool (B, T), too, and one that
                 can compile its steps takes `compile`. One that in-paints takes `given` and `keep_BL`; see `check_given`.
-
-        Raises:
-            UserError: Settings out of range, or conditions that it does not know.
         """
         raise NotImplementedError
 

@@ -63,13 +63,7 @@ def check_images(owner: str, images: Any, channels: int | None, device: torch.de
     """Raise if these are not a batch of float images in [-1, 1]. Values are only checked on a CPU.
 
     Images in [0, 1] cannot be told from bright ones with certainty, so they only cause a warning, unless all their
-    values are levels of `from_uint8`.
-
-    Args:
-        owner: What takes them, for messages.
-        images: The argument of a caller.
-        channels: Number of channels; None for any.
-        device: Device that they must be on.
+    values are levels of `from_uint8`. `channels` is None for any number; messages begin with `owner`.
     """
     wanted = f'{owner}: expected float images (B, {channels or "C"}, H, W) in [-1, 1], got'
     if not isinstance(images, Tensor) or images.is_nested or images.layout != torch.strided:

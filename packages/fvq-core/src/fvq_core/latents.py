@@ -19,11 +19,9 @@ class LatentLayout:
 
     Args:
         positions: A `Grid` or a `Sequence`; the encoder chooses.
-        channels: D.
-        scale, shift: The autoencoder's: a generator sees scale (values - shift), which has about unit variance.
-
-    Raises:
-        UserError: Other positions, channels below 1, a scale or shift that is not finite, or a scale of 0.
+        channels: D, from 1 on.
+        scale, shift: The autoencoder's, finite and the scale not 0: a generator sees scale (values - shift), of about unit
+            variance.
     """
 
     positions: Positions

@@ -15,10 +15,7 @@ class Positions:
     """The positions of one image, in reading order; `Grid`, `Sequence` or `Pyramid`, frozen dataclasses. Encoders choose them.
 
     Attributes:
-        length: The number of positions.
-
-    Raises:
-        UserError: A size that is not a whole number from 1 on.
+        length: The number of positions; it and all sizes are whole numbers from 1 on.
     """
 
     length: int

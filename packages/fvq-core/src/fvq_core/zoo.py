@@ -24,11 +24,7 @@ REGISTRIES = dict(tokenizer=TOKENIZERS, generator=GENERATORS)  # by the key of a
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """The names of our configs, such as `fvq/fvq_16k`, sorted.
-
-    Args:
-        pattern: Pattern of the whole name or of what follows its last slash, as in a shell: `fvq*`, `baselines/*`.
-    """
+    """The names of our configs, such as `fvq/fvq_16k`, sorted; a pattern (`fvq*`) is of all of a name or of its last part."""
     names = [name.removeprefix('configs/').removesuffix('.py') for name in config_names()]
     # A sweep is a grid of runs, not a model.
     models = [name for name in names if not any(part.startswith('sweep') for part in name.split('/'))]
@@ -57,8 +53,7 @@ def create_model(
         With `pretrained` the model of the folder, in eval mode; a tokenizer is as it was saved, folded or not.
 
     Raises:
-        UserError: No such config (with the nearest name); or the folder holds no model, broken files, or a model that this
-            config does not describe.
+        UserError: No such config (with the nearest name), or the folder does not hold a model that it describes.
     """
     key, description = model_config(name, size)
     registry = REGISTRIES[key]
