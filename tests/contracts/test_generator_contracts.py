@@ -90,3 +90,17 @@ def test_wrong_layouts_of_latents_are_refused(arguments: dict[str, Any], message
 @pytest.mark.parametrize('layout', [LatentLayout(Grid(2, 3), 4, 0.18215, -0.5), CodeLayout(Sequence(3), (8, 2))])
 def test_layouts_of_both_kinds_survive_json(layout: CodeLayout | LatentLayout):
     assert any_layout_from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        VECTOR,
+        dict(type='ResidualQuantizer', quantizer={**VECTOR, 'code_dim': 8}, depth=2, space_to_depth=(2, 1)),
+        dict(type='MultiScaleQuantizer', quantizer=VECTOR, scales=(1, 2, 4)),
+        dict(type='ProductQuantizer', quantizer=VECTOR, groups=2),
+    ],
+)
+def test_the_positions_of_a_latent_are_found_from_the_layout_of_its_codes(config: dict[str, Any]):
+    quantizer = build(**config)
+    assert quantizer.latent_positions(quantizer.layout(Grid(4, 8))) == Grid(4, 8)
