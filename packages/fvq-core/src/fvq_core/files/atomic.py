@@ -33,7 +33,7 @@ def staged(path: Path, kept: str, flush: bool = True) -> Iterator[Path]:
     `.NAME.XXXXXXXX.partial`, see `remove_leftovers`.
 
     Args:
-        kept: A sentence for the error message: what stays valid if writing fails.
+        kept: A sentence for the `UserError` raised if writing fails, beside reason and remedy: what stays valid then.
         flush: Whether to flush to the disk, so that a power cut leaves no half file either; not worth the wait for
             files that can be made again.
     """
