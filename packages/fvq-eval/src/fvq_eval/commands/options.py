@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from fvq_core.config.key_value import KeyValueAction
 from fvq_core.errors import UserError
-
-from ..generation.statistics_checkpoint import file_above
+from fvq_core.files.atomic import file_above
 
 
 def prepare_output(option: str, path: str | None, suffix: str = '') -> None:

@@ -14,6 +14,7 @@ import torch
 
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import read_npz, write_npz
+from fvq_core.files.atomic import file_above
 from fvq_core.files.json import read_json, read_json_object, write_json
 
 from ..statistics.image_set import ImageSetStatistics
@@ -141,8 +142,3 @@ def remedy(folder: Path | None) -> str:
     if folder and (taken := file_above(folder)):
         return f'{taken} is a file, not a folder: name another --cache'
     return 'free some space, or name another --cache'
-
-
-def file_above(path: Path) -> Path | None:
-    """The file that is in the place of a folder or of one above it; None if there is none."""
-    return next((above for above in (path, *path.parents) if above.is_file()), None)
