@@ -46,7 +46,6 @@ def create_model(
         pretrained: A folder, or `user/name` of a repository on the Hugging Face hub, with the weights. By default the model
             is untrained, in training mode.
         size: One of the config's `sizes`, such as `k4096` of the mini benchmark's.
-        device: Device to load onto.
         hub: Passed to `find_folder`: revision, cache_dir, token, local_files_only.
 
     Returns:

@@ -19,9 +19,7 @@ class LayoutError(UserError):
 def rename(state: Mapping[str, Tensor], rules: Rules, source: str, drop: Sequence[str] = ()) -> dict[str, Tensor]:
     """Rename every key by the first rule, a regular expression and its replacement, that matches all of it; raises without one.
 
-    Args:
-        rules: Rules in order of precedence.
-        drop: Regular expressions of keys to leave out.
+    Keys that match one of the regular expressions `drop` are left out.
     """
     renamed = {}
     for key, tensor in state.items():

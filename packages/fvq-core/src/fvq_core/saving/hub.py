@@ -74,7 +74,6 @@ def fetch(source: str | os.PathLike[str], kind: SavedKind, revision: str | None,
 
     Args:
         source: `user/name`. A `Path` object is never taken for one.
-        kind: What the repository should hold.
         revision: Branch, tag or commit; None for `main`.
         options: Passed to `snapshot_download`: cache_dir, token, local_files_only.
     """

@@ -97,7 +97,6 @@ class SavedModel:
 
         Args:
             source: A folder, or a repository; a folder that exists wins.
-            device: Device to load onto.
             revision: Branch, tag or commit of the repository; `main` by default.
             cache_dir: The hub's cache folder; by default huggingface_hub's.
             token: Access token for private repositories; by default the one of `hf auth login` or `HF_TOKEN`.

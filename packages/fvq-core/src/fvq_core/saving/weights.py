@@ -27,9 +27,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 def build_skeleton(build: Callable[[Any], Built], description: Any, tensors: int, source: str) -> Built:
     """What a file describes, on the meta device: a trillion codes cost nothing there, and are seen not to fit the weights.
 
-    Args:
-        build: See `build_data`, as `description` and `source`.
-        tensors: The number of tensors that came with it, which bounds the number of modules.
+    See `build_data`; `tensors`, the number of those that came with it, bounds the number of modules.
     """
     limit, count = 1_000 + 20 * tensors, 0
 

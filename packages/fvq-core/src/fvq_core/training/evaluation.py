@@ -48,8 +48,7 @@ def load_task(
     """The task of a checkpoint with its weights, on the CPU, without what only training needs.
 
     Args:
-        checkpoint: What `read_checkpoint` returned.
-        source: Its path, for messages.
+        checkpoint, source: What `read_checkpoint` returned, and its path for messages.
         cfg: A config with `model` that the user named; by default the data that the checkpoint carries, from which only
             registered names are built.
         weights: See `choose_weights`.

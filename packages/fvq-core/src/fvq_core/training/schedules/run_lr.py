@@ -13,7 +13,6 @@ class RunLR(_ParamScheduler):
     """`factor(step)` on every parameter group's learning rate, per iteration.
 
     Args:
-        optimizer: The optimizer or its wrapper.
         total_iters: Length of the run; the Runner fills in its `max_iters`, so a config never repeats it.
         last_step: Last step of the run that is resumed; -1 to start.
     """
