@@ -90,7 +90,8 @@ def test_the_report_shows_the_images_of_a_dataset_whole(size: tuple[int, int] | 
         images = device_images(batch, torch.device('cpu'))
         return Reconstructed(images, tokenizer(images))
 
-    hook._whole_images(SimpleNamespace(tokenizer=tokenizer, val_step=val_step), tmp_path / 'p.png')
+    task = SimpleNamespace(tokenizer=tokenizer, val_step=val_step)
+    assert hook._whole_images(SimpleNamespace(), task, tmp_path / 'p.png')
     canvas = np.asarray(Image.open(tmp_path / 'p.png'))
     widest = max(
         (hook.dataset[number]['image'] for number in range(len(hook.dataset))), key=lambda image: image.shape[2]
