@@ -17,24 +17,14 @@ from fvq_core.errors import UserError
 from fvq_generators.codes_store import CodesWriter, Manifest
 from fvq_generators.data.codes_dataset import CodesDataset
 
+from .tiny import manifest_fields
+
 LAYOUT, VIEWS, IMAGES = CodeLayout(Grid(1, 3), 1000), 5, 4
 
 
 def make_store(root: Path, offset: int = 0, images: int = IMAGES, **changes: object) -> str:
     """The codes of a crop are (image, crop, offset); the label of an image is its number + 10."""
-    fields = dict(
-        layout=LAYOUT,
-        tokenizer_hash='ab' * 32,
-        tokenizer='somewhere',
-        crops=dict(kind='random', count=VIEWS),
-        precision='float32',
-        seed=0,
-        source='nowhere',
-        source_images=images,
-        source_digest='cd',
-        shard_size=3,
-    )
-    planned = Manifest(**{**fields, **changes})
+    planned = Manifest(**{**manifest_fields(VIEWS, images), 'layout': LAYOUT, **changes})
     codes = np.stack(np.broadcast_arrays(*np.ogrid[:images, :VIEWS, offset : offset + 1]), -1)[:, :, 0]
     codes[..., 2] = offset
     writer = CodesWriter(root, planned)

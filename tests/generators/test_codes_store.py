@@ -21,24 +21,14 @@ from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore, CodesWriter, LlamaGenFolder, Manifest, open_codes
 from tests.tiny import FVQ, tiny_tokenizer
 
+from .tiny import manifest_fields
+
 LAYOUT, VIEWS, IMAGES = CodeLayout(Grid(2, 3), 100), 4, 7
 
 
 def plan(**changes: object) -> Manifest:
     """Seven images in shards of three, four crops each."""
-    planned = Manifest(
-        layout=LAYOUT,
-        tokenizer_hash='ab' * 32,
-        tokenizer='somewhere',
-        crops=dict(kind='random', count=VIEWS),
-        precision='float32',
-        seed=0,
-        source='nowhere',
-        source_images=IMAGES,
-        source_digest='cd',
-        shard_size=3,
-    )
-    return replace(planned, **changes)
+    return replace(Manifest(layout=LAYOUT, **manifest_fields(VIEWS, IMAGES)), **changes)
 
 
 def some_codes(planned: Manifest) -> np.ndarray:

@@ -43,3 +43,18 @@ def write_codes(folder: Path, images: int = 12, crops: int = 2) -> Path:
         np.save(folder / 'tiny_codes' / f'{number}.npy', codes.astype(np.int64))
         np.save(folder / 'tiny_labels' / f'{number}.npy', np.array([label], dtype=np.int64))
     return folder
+
+
+def manifest_fields(crops: int, images: int) -> dict[str, Any]:
+    """Fields of a store's manifest but its layout: shards of three images, random crops."""
+    return dict(
+        tokenizer_hash='ab' * 32,
+        tokenizer='somewhere',
+        crops=dict(kind='random', count=crops),
+        precision='float32',
+        seed=0,
+        source='nowhere',
+        source_images=images,
+        source_digest='cd',
+        shard_size=3,
+    )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..autoencoder import Decoder, Encoder
 from ..registry import DECODERS, ENCODERS
+from ..registry.argument_types import check_sizes
 from .layers.adaptive_group_norm import AdaptiveGroupNorm
 from .layers.depth_to_space import DepthToSpaceUpsample
 from .layers.levels import blocks_per_level, run_block
@@ -38,6 +39,7 @@ class MAGVIT2Encoder(Encoder):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes('MAGVIT2Encoder', ch=ch, ch_mult=ch_mult, z_channels=z_channels, norm_groups=norm_groups)
         self.checkpointing = checkpointing
         self.out_channels = z_channels
         self.downsample_factor = 2 ** (len(ch_mult) - 1)
@@ -87,6 +89,7 @@ class AdaptiveGroupNormDecoder(Decoder):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes('AdaptiveGroupNormDecoder', ch=ch, ch_mult=ch_mult, z_channels=z_channels, norm_groups=norm_groups)
         self.checkpointing = checkpointing
         self.in_channels = z_channels
         self.upsample_factor = 2 ** (len(ch_mult) - 1)
