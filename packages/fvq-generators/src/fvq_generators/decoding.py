@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fvq_core.errors import UserError, nearest_hint
 
 from .layers.kv_cache import KVCache
-from .packed_linears import PackedLinears
 from .sampling import SequenceGuidance, guide
 
 KEPT_SIZES = 2  # of batches whose compiled steps are kept
-MIN_CODES_TO_PACK = 16  # codes: packing takes about as long as a step or two
 
 # Logits float32 (B, V) and one number in [0, 1) a row -> tokens (B,). A frozen dataclass such as `Sampler`, so that compiled
 # steps can be found again.
@@ -78,22 +76,20 @@ def decode(
     tokens_B = pick(guide(logits_BV, guidance.scale_at(0, L)) if guidance.active else logits_BV, uniforms_BL[:, 0])
     codes_BL = tokens_B.new_empty(B, L)
     codes_BL[:, 0] = tokens_B
-    with PackedLinears(cast(nn.Module, model)) as packed:
-        for number in range(1, L):
-            guided = guidance.at(number)
-            if cache.batch != (2 if guided else 1) * B:
-                cache = cache.first(B)
-                visible_BT = None if visible_BT is None else visible_BT[:B]
-            position, uniform_B = prefix + number - 1, uniforms_BL[:, number]
-            scale = guidance.scale_at(number, L) if guided else None
-            if steps is not None:
-                run = steps.find(model, cache, guided, pick, visible_BT)
-                tokens_B = run(tokens_B, position, uniform_B, scale)
-            else:
-                packed.use(cache.batch if L >= MIN_CODES_TO_PACK else 0)
-                logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT)
-                tokens_B = pick(logits_BV if scale is None else guide(logits_BV, scale), uniform_B)
-            codes_BL[:, number] = tokens_B
+    for number in range(1, L):
+        guided = guidance.at(number)
+        if cache.batch != (2 if guided else 1) * B:
+            cache = cache.first(B)
+            visible_BT = None if visible_BT is None else visible_BT[:B]
+        position, uniform_B = prefix + number - 1, uniforms_BL[:, number]
+        scale = guidance.scale_at(number, L) if guided else None
+        if steps is not None:
+            run = steps.find(model, cache, guided, pick, visible_BT)
+            tokens_B = run(tokens_B, position, uniform_B, scale)
+        else:
+            logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT)
+            tokens_B = pick(logits_BV if scale is None else guide(logits_BV, scale), uniform_B)
+        codes_BL[:, number] = tokens_B
     return codes_BL
 
 
