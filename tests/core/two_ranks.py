@@ -79,10 +79,11 @@ def evaluate(rank: int, case: str) -> str:
     task = MODELS.build(
         dict(type='TokenizerTask', tokenizer=tokenizer_config(VQ), reconstruction_loss=dict(type='L2Loss'))
     )
-    metric = METRICS.build(dict(type='CodebookUsage'))
+    metrics = [METRICS.build(dict(type=name)) for name in ('CodebookUsage', 'CodeBits')]
     try:
-        results = evaluate_task(task, cast(Loader, SizedBatches(mine[case])), [metric], logging.getLogger('fvq.test'))
-        return f'{results["usage"].samples} images'
+        results = evaluate_task(task, cast(Loader, SizedBatches(mine[case])), metrics, logging.getLogger('fvq.test'))
+        samples = {value.samples for value in results.values()}
+        return f'{samples.pop()} images' if len(samples) == 1 else f'{samples} differ'
     except UserError as error:
         return str(error)
 

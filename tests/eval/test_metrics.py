@@ -19,6 +19,7 @@ from fvq_core.metric import Metric
 from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import METRICS
+from fvq_eval.metrics import code_bits
 from fvq_eval.metrics.psnr import psnr
 from fvq_eval.metrics.ssim import ssim
 
@@ -38,7 +39,10 @@ def noisy_pair(batch: int = 3, side: int = 24) -> tuple[Tensor, Tensor]:
 def stand_in(codebook_KD: Tensor) -> Any:
     """As much of a tokenizer as metrics read."""
     quantizer = SimpleNamespace(
-        codebook=lambda: codebook_KD, code_dim=codebook_KD.shape[1], codebook_indices=lambda codes: codes.indices_BL
+        codebook=lambda: codebook_KD,
+        code_dim=codebook_KD.shape[1],
+        codebook_indices=lambda codes: codes.indices_BL,
+        vocabularies=(len(codebook_KD),),
     )
     return SimpleNamespace(
         quantizer=quantizer,
@@ -124,6 +128,48 @@ def test_the_second_threshold_is_one_percent_of_even_use():
     metric = METRICS.build(dict(type='CodebookUsage'))
     got = evaluate(metric, stand_in(torch.zeros(K, 2)), [(torch.zeros(2, 3, 2, 2), output(indices, K))])
     assert (got['usage'], got['usage_1pct']) == (100.0, 50.0)
+
+
+def test_bits_equal_their_closed_form():
+    K, images = 8, torch.zeros(4, 3, 6, 4)
+    indices = torch.tensor(
+        [[0, 4], [1, 4], [2, 4], [3, 4]]
+    )  # one of four at the first position, always 4 at the second
+    metric = METRICS.build(dict(type='CodeBits'))
+    got = evaluate(metric, stand_in(torch.zeros(K, 2)), [(images, output(indices, K))] * 20)
+    entropy = 4 * (1 / 8) * 3 + (1 / 2) * 1  # of 0 to 3 at an eighth each and 4 at a half
+    assert got == pytest.approx(
+        {
+            'bits_per_image': 6,
+            'bits_per_pixel': 6 / 24,
+            'effective_bits_per_image': 2 * entropy,
+            'effective_bits_by_position': 2.0,
+        }
+    )
+    value = metric.compute()['effective_bits_by_position']
+    assert (value.samples, value.tokens, value.unit, value.too_few) == (80, 160, 'bits', None)
+
+
+def test_slots_have_their_own_vocabularies_and_bits(monkeypatch: pytest.MonkeyPatch):
+    tokenizer = stand_in(torch.zeros(4, 2))
+    tokenizer.quantizer.vocabularies = (4, 2)
+    indices = torch.tensor([[0, 0, 1, 1], [2, 0, 3, 1]])  # two positions, each with a slot of four and one of two
+    batches = [(torch.zeros(2, 3, 2, 4), output(indices, 4))]
+    whole = evaluate(METRICS.build(dict(type='CodeBits')), tokenizer, batches)
+    assert whole['bits_per_image'] == 2 * (2 + 1)
+    assert whole['effective_bits_per_image'] == pytest.approx(2 * (2 + 1))
+    assert whole['effective_bits_by_position'] == pytest.approx(1 + 0 + 1 + 0)
+    monkeypatch.setattr(code_bits, 'MAX_COUNTS', 8)  # one row a slot: the same without the value by position
+    by_slot = evaluate(METRICS.build(dict(type='CodeBits')), tokenizer, batches)
+    assert by_slot == pytest.approx({key: whole[key] for key in whole if key != 'effective_bits_by_position'})
+
+
+def test_entropies_of_few_images_are_marked():
+    metric = METRICS.build(dict(type='CodeBits'))
+    evaluate(metric, stand_in(torch.zeros(4, 2)), [(torch.zeros(1, 3, 2, 2), output(torch.tensor([[0] * 40]), 4))])
+    values = metric.compute()
+    assert values['effective_bits_per_image'].too_few is None
+    assert values['effective_bits_by_position'].too_few == '1 codes of up to 4 values show an entropy that is too small'
 
 
 def test_scores_of_single_images_come_in_order_and_average_to_the_value():

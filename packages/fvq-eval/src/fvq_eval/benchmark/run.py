@@ -27,7 +27,7 @@ RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.
 FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
 INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
 # Metrics that the report needs of every run; added if a config lacks them.
-REPORTED = ('CodebookUsage', 'PSNR', 'SSIM', 'QuantizationError', 'ProjectorCost')
+REPORTED = ('CodebookUsage', 'CodeBits', 'PSNR', 'SSIM', 'QuantizationError', 'ProjectorCost')
 
 
 @dataclass

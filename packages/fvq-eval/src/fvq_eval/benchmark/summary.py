@@ -36,6 +36,8 @@ QUANTITIES = (
     Quantity('perplexity', 'perplexity', 0),
     Quantity('relative_perplexity', 'perplexity/K', 3),
     Quantity('dead_codes', 'dead codes', 0),
+    Quantity('bits_per_image', 'bits an image', 0),
+    Quantity('effective_bits_per_image', 'effective bits an image', 0),
     Quantity('relative_quantization_error', 'D/var(z)', 4),
     Quantity('steps_per_second', 'steps/s', 2),
     Quantity('peak_memory_mib', 'peak MiB', 0),

@@ -1,5 +1,6 @@
 """Streaming metrics of tokenizers."""
 
+from .code_bits import CodeBits
 from .codebook_usage import CodebookUsage
 from .ms_ssim import MSSSIM
 from .perceptual_distance import PerceptualDistance
@@ -8,4 +9,13 @@ from .psnr import PSNR
 from .quantization_error import QuantizationError
 from .ssim import SSIM
 
-__all__ = ['MSSSIM', 'PSNR', 'SSIM', 'CodebookUsage', 'PerceptualDistance', 'ProjectorCost', 'QuantizationError']
+__all__ = [
+    'MSSSIM',
+    'PSNR',
+    'SSIM',
+    'CodeBits',
+    'CodebookUsage',
+    'PerceptualDistance',
+    'ProjectorCost',
+    'QuantizationError',
+]

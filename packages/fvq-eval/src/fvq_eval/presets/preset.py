@@ -122,7 +122,7 @@ class Preset(ProtocolFacts):
         configs += [
             dict(type='PerceptualDistance', conventions=c, weights=lpips_weights, name_net=True) for c in self.lpips
         ]
-        configs += [dict(type='CodebookUsage'), dict(type='QuantizationError')]
+        configs += [dict(type='CodebookUsage'), dict(type='CodeBits'), dict(type='QuantizationError')]
         return [dict(config, preset=self.name) for config in configs]
 
     @property
