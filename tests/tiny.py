@@ -31,6 +31,19 @@ def tokenizer_config(quantizer: Mapping[str, Any] = FVQ) -> dict[str, Any]:
     )
 
 
+def kl_config(**changes: Any) -> dict[str, Any]:
+    """A KL autoencoder of two levels (f = 2) with 4 channels."""
+    return (
+        dict(
+            type='KLAutoencoder',
+            encoder=dict(type='VQGANEncoder', **HALF),
+            decoder=dict(type='VQGANDecoder', **{**HALF, 'z_channels': 4}),
+            latent_channels=4,
+        )
+        | changes
+    )
+
+
 def tiny_tokenizer(quantizer: Mapping[str, Any] = FVQ) -> Tokenizer:
     """In eval mode, with codes spread so that several are used."""
     tokenizer = TOKENIZERS.build(tokenizer_config(quantizer)).eval()

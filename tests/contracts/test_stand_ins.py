@@ -29,7 +29,7 @@ from fvq_generators.codes_store import CodesStore
 from fvq_generators.extraction.extract_codes import extract_codes
 from fvq_generators.extraction.images import PhotoParts
 from fvq_generators.extraction.multi_crop import parse_crops
-from tests.tiny import HALF, tokenizer_config
+from tests.tiny import HALF, kl_config, tokenizer_config
 
 from .stand_ins import DIM, SIDE, TOKENS
 
@@ -43,11 +43,7 @@ SEQUENCE = dict(
     decoder=dict(type='SequenceDecoderStandIn'),
     quant_kernel=0,
 )
-CONTINUOUS = dict(
-    type='ContinuousAutoencoderStandIn',
-    encoder=dict(type='VQGANEncoder', **HALF),
-    decoder=dict(type='VQGANDecoder', **{**HALF, 'z_channels': 4}),
-)
+CONTINUOUS = kl_config(kl_weight=1e-3, latent_scale=0.5, latent_shift=0.25)
 OF_PIXELS = [dict(type='PSNR'), dict(type='SSIM')]
 
 
@@ -91,7 +87,7 @@ def continuous(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def extract(folder: Path, store: Path) -> CodesStore:
     autoencoder = Autoencoder.from_pretrained(folder)
-    names = dict(tokenizer='a stand-in', source='bundled photos')
+    names = dict(tokenizer='a small model', source='bundled photos')
     extract_codes(autoencoder, PhotoParts(), store, parse_crops(['center'], SIDE), names=names, log=lambda line: None)
     return CodesStore(store)
 
@@ -151,7 +147,7 @@ def test_codes_of_a_1d_tokenizer_go_into_a_store(sequences: Path, tmp_path: Path
 @torch.no_grad()
 def test_a_continuous_autoencoder_refuses_labels_other_latents_and_what_are_not_images():
     autoencoder = TOKENIZERS.build(CONTINUOUS).eval()
-    name, latents = 'ContinuousAutoencoderStandIn', autoencoder.encode(images())
+    name, latents = 'KLAutoencoder', autoencoder.encode(images())
     for scale, shift in ((1.0, 0.25), (0.5, 0.0)):
         other = Latents(latents.values, LatentLayout(latents.layout.positions, 4, scale, shift))
         with pytest.raises(
@@ -210,16 +206,14 @@ def test_a_continuous_autoencoder_is_saved_with_a_card_and_loaded(continuous: Pa
     assert 'continuous latents' in card
     assert 'latents = autoencoder.encode(' in card
     assert 'codes' not in card.split('## Metrics')[0].replace('discrete-codes', '')
-    with pytest.raises(UserError, match='holds a ContinuousAutoencoderStandIn, not a Tokenizer'):
+    with pytest.raises(UserError, match='holds a KLAutoencoder, not a Tokenizer'):
         Tokenizer.from_pretrained(continuous / 'tokenizer')
     with pytest.raises(UserError, match='expected Latents, got Tensor'):
         autoencoder.decode(latents.values)
 
 
 def test_metrics_of_codes_are_refused_before_a_continuous_autoencoder_trains(tmp_path: Path):
-    with pytest.raises(
-        UserError, match=r'CodebookUsage.* need codes, ContinuousAutoencoderStandIn has continuous latents'
-    ):
+    with pytest.raises(UserError, match=r'CodebookUsage.* need codes, KLAutoencoder has continuous latents'):
         run(CONTINUOUS, tmp_path / 'run', [*OF_PIXELS, dict(type='CodebookUsage')])
     assert not (tmp_path / 'run').exists()
     with pytest.raises(UserError, match='FoldHook: needs the codes of a tokenizer'):
@@ -231,7 +225,7 @@ def test_presets_leave_out_metrics_of_codes_by_name(continuous: Path):
     values = evaluator.evaluate(Autoencoder.from_pretrained(continuous / 'tokenizer'), PhotoParts(), batch_size=4)
     assert 'strict/psnr' in values
     assert not any(key.startswith('strict/usage') for key in values)
-    assert any('it needs codes, ContinuousAutoencoderStandIn has' in line for line in evaluator.left_out)
+    assert any('it needs codes, KLAutoencoder has' in line for line in evaluator.left_out)
 
 
 @torch.no_grad()

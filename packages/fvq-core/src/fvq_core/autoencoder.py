@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .codes import CodeLayout, Codes, Grid, LatentLayout, Latents, Positions
 from .errors import UserError
 from .images import check_images
+from .ops.diagonal_gaussian import DiagonalGaussian
 from .ops.finite import can_sync, check_finite_images
 from .quantizer import Quantizer, QuantizerOutput
 from .registry import TOKENIZERS
@@ -109,8 +110,9 @@ class AutoencoderOutput:
 class Autoencoder(SavedModel, nn.Module):
     """Images to latents and back. A `Tokenizer` is the discrete one; a subclass without a quantizer is continuous (KL).
 
-    A continuous one has `encode_latent` and `decode_latent`, and a `forward` of its own if it draws latents or has losses.
-    In eval mode its latents must not be random. It trains through `TokenizerTask`, and is saved and loaded as tokenizers are.
+    A continuous one has `encode_latent` and `decode_latent`, and a `forward` of its own if it draws latents or has losses;
+    if it is `variational`, `posterior` too. In eval mode its latents must not be random. It trains through `TokenizerTask`,
+    and is saved and loaded as tokenizers are.
 
     Attributes:
         encoder: Images to features.
@@ -118,6 +120,7 @@ class Autoencoder(SavedModel, nn.Module):
         quantizer: None of a continuous autoencoder.
         latent_channels: D, channels of the latent.
         latent_scale, latent_shift: Scale and shift of a continuous one; see `LatentLayout`.
+        variational: Whether it gives an image a distribution of latents (`posterior`), which stores then hold.
         downsample_factor: f; image height and width must be multiples of it.
     """
 
@@ -127,6 +130,7 @@ class Autoencoder(SavedModel, nn.Module):
     latent_channels: int
     latent_scale: float = 1.0
     latent_shift: float = 0.0
+    variational: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,6 +213,10 @@ class Autoencoder(SavedModel, nn.Module):
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
         """Float images (B, C, H, W) in [-1, 1] to the latent (B, D, H/f, W/f) or (B, D, L), before quantization."""
         raise NotImplementedError
+
+    def posterior(self, images_BCHW: Tensor) -> DiagonalGaussian:
+        """The distribution of each image's latent; `encode_latent` is its mean. Only if `variational`."""
+        raise UserError(f'{type(self).__name__} has no posterior: an image has one latent; use encode().')
 
     def decode_latent(self, z_BDHW: Tensor) -> Tensor:
         """A latent, quantized if there is a quantizer, to images, nominally in [-1, 1], not clamped."""

@@ -13,6 +13,15 @@ from .errors import UserError
 from .positions import Grid, Positions, Sequence, check_size
 
 
+def check_scale(owner: str, scale: Any, shift: Any) -> None:
+    """Raise unless these can be a `LatentLayout`'s; `owner` begins the message."""
+    for name, value in (('scale', scale), ('shift', shift)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f'{owner}: {name} is a finite number, got {value!r}.')
+    if not scale:
+        raise UserError(f'{owner}: scale is 0, which would erase the latents; use 1 for none.')
+
+
 @dataclass(frozen=True)
 class LatentLayout:
     """How the continuous latent of one image is arranged.
@@ -33,11 +42,7 @@ class LatentLayout:
         if not isinstance(self.positions, Grid | Sequence):
             raise UserError(f'LatentLayout: expected a Grid or a Sequence, got {self.positions!r}.')
         check_size('LatentLayout', self.channels)
-        for name, value in (('scale', self.scale), ('shift', self.shift)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(f'LatentLayout: {name} is a finite number, got {value!r}.')
-        if not self.scale:
-            raise UserError('LatentLayout: scale is 0, which would erase the latents; use 1 for none.')
+        check_scale('LatentLayout', self.scale, self.shift)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,10 +6,11 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .autoencoder import Autoencoder, AutoencoderOutput
-from .codes import CodeLayout, Codes, Grid, LatentLayout
+from .autoencoders.layers.quant_convolution import quant_convolution
+from .codes import CodeLayout, Codes, LatentLayout
 from .errors import UserError
 from .quantizer import Quantizer
 from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
@@ -39,15 +40,10 @@ class Tokenizer(Autoencoder):
         self.quantizer: Quantizer = QUANTIZERS.build(quantizer)
         self.decoder = DECODERS.build(decoder)
         self.check_scale_factors()
-        if quant_kernel and self.encoder.kind is not Grid:
-            raise UserError(
-                f'{type(self).__name__}: quant_kernel {quant_kernel} is a convolution over a grid, '
-                f'{type(self.encoder).__name__} gives a sequence; use quant_kernel=0.'
-            )
-        D = self.latent_channels = self.quantizer.code_dim
-        name = type(self).__name__
-        self.pre_quant = quant_convolution(name, self.encoder.out_channels, D, quant_kernel)
-        self.post_quant = quant_convolution(name, D, self.decoder.in_channels, quant_kernel)
+        name, D = type(self).__name__, self.quantizer.code_dim
+        self.latent_channels = D
+        self.pre_quant = quant_convolution(name, self.encoder, self.encoder.out_channels, D, quant_kernel)
+        self.post_quant = quant_convolution(name, self.encoder, D, self.decoder.in_channels, quant_kernel)
 
     def encode_latent(self, images_BCHW: Tensor) -> Tensor:
         return self.pre_quant(self.features(images_BCHW))
@@ -101,15 +97,3 @@ class Tokenizer(Autoencoder):
         """A copy for inference with the quantizer folded (see its `fold`): same codes and same pixels, no projector."""
         quantizer = self.quantizer.fold() if label is None else self.quantizer.fold(label)
         return copy.deepcopy(self, {id(self.quantizer): quantizer}).eval()
-
-
-def quant_convolution(owner: str, in_channels: int, out_channels: int, kernel: int) -> nn.Module:
-    """The convolution between features and latent; the identity if its kernel is 0. `owner` begins messages."""
-    if kernel == 0 and in_channels == out_channels:
-        return nn.Identity()
-    if kernel % 2 == 0:
-        raise UserError(
-            f'{owner}: quant_kernel {kernel} cannot lead from {in_channels} to {out_channels} channels; use an odd one, '
-            'or 0 if z_channels is the code_dim of the quantizer.'
-        )
-    return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)

@@ -1,6 +1,7 @@
-"""Image encoders and decoders, one file per family; `layers/` has the blocks that they share."""
+"""Image encoders and decoders, one file per family, and the KL autoencoder of any pair; `layers/` has what they share."""
 
+from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .vqgan import VQGANDecoder, VQGANEncoder
 
-__all__ = ['AdaptiveGroupNormDecoder', 'MAGVIT2Encoder', 'VQGANDecoder', 'VQGANEncoder']
+__all__ = ['AdaptiveGroupNormDecoder', 'KLAutoencoder', 'MAGVIT2Encoder', 'VQGANDecoder', 'VQGANEncoder']

@@ -12,6 +12,7 @@ EXAMPLE = """\
   tools/convert.py fvq fvq_16k.pt fvq_16k
   tools/convert.py var vae_ch160v4096z32.pth var
   tools/convert.py fvq fvq_rqvae.pt fvq_rqvae --depth 4
+  tools/convert.py mar-kl kl16.ckpt vae_mar                              # continuous; also ldm-kl, diffusers-kl
   tools/convert.py llamagen-gpt c2i_XL_384.pt llamagen_xl --grid 24 24   # a generator"""
 
 
@@ -37,6 +38,13 @@ def main(argv: Sequence[str] | None) -> None:
     add('--space-to-depth', type=int, nargs=2, help='rows and columns of the latent per code of RQ-VAE, if not square')
     add('--heads', type=int, help="attention heads, if not a generator's published size or, in FVQ's bridge, 4")
     add('--grid', type=int, nargs=2, help="rows and columns of a generator's codes, if not 16 16")
+    add(
+        '--latent-scale',
+        type=float,
+        help='scale of continuous latents; default: 0.18215 for f8 and 4 channels, MAR 0.2325',
+    )
+    add('--latent-shift', type=float, help='shift of continuous latents, 0 by default')
+    add('--norm-groups', type=int, help="groups of diffusers' norms (norm_num_groups), if not 32")
     add_weights(parser)
     options = vars(parser.parse_args(argv))
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))

@@ -97,7 +97,7 @@ def autoencoder_config(state: Mapping[str, Tensor], source: str) -> dict[str, An
             z_channels=state['decoder.conv_in.weight'].shape[1],
             attention=attention(state, 'decoder', 'up', len(ch_mult)),
         ),
-        quant_kernel=state['quant_conv.weight'].shape[-1],
+        quant_kernel=state['quant_conv.weight'].shape[-1] if 'quant_conv.weight' in state else 0,
     )
 
 
