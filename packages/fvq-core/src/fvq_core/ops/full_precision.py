@@ -1,0 +1,26 @@
+"""Float32 that is float32: no autocast, no TF32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """Float32 means float32 inside: autocast off, and no TF32 or bfloat16 inside matrix products."""
+    mkldnn: Any = torch.backends.mkldnn  # a module whose class torch swaps at import; only then has it `matmul`
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = 'ieee'
+    try:
+        known = torch.amp.is_autocast_available(device_type)  # not so for the meta device
+        with torch.autocast(device_type, enabled=False) if known else nullcontext():
+            yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
