@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 from fvq_core.losses import PerceptualLoss
 from fvq_core.losses.perceptual import LPIPS, MissingWeightsError, weights
-from fvq_core.losses.perceptual.feature_distance import feature_distance
 from fvq_core.losses.perceptual.lpips import SMALLEST, feature_network
+from fvq_core.ops.feature_distance import feature_distance
 from fvq_core.registry import LOSSES, MODELS
 
 from ..tiny import random_images, tokenizer_config

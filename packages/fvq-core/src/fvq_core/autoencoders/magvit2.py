@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..autoencoder import Decoder, Encoder
+from ..ops.recomputed_conv import norm_conv
 from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
 from .layers.adaptive_group_norm import AdaptiveGroupNorm
@@ -61,7 +61,7 @@ class MAGVIT2Encoder(Encoder):
         h = self.conv_in(images_BCHW)
         for stage in (*self.levels, self.mid):
             h = run_blocks(stage, h, self.checkpointing)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return norm_conv(h, self.norm_out, self.conv_out, defer_bias=False)[0]
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class AdaptiveGroupNormDecoder(Decoder):
         h = run_blocks(self.mid, self.conv_in(features_BEHW), self.checkpointing)
         for adaptive, level in zip(self.adaptive, self.levels, strict=True):
             h = run_blocks(level, adaptive(h, features_BEHW), self.checkpointing)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return norm_conv(h, self.norm_out, self.conv_out, defer_bias=False)[0]
 
     smoke = staticmethod(MAGVIT2Encoder.smoke)
 

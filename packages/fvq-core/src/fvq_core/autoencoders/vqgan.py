@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..autoencoder import Decoder, Encoder
 from ..errors import UserError
+from ..ops.recomputed_conv import norm_conv
 from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
 from .layers.attention_block import AttentionBlock
@@ -79,7 +79,8 @@ class VQGANEncoder(Encoder):
             h = run_level(level, h, self.checkpointing)
             if 'downsample' in level:
                 h = level['downsample'](h)
-        return self.conv_out(F.silu(self.norm_out(run_block(self.mid, h, self.checkpointing))))
+        h = run_block(self.mid, h, self.checkpointing)
+        return norm_conv(h, self.norm_out, self.conv_out, defer_bias=False)[0]
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +143,7 @@ class VQGANDecoder(Decoder):
             h = run_level(level, h, self.checkpointing)
             if 'upsample' in level:
                 h = level['upsample'](h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return norm_conv(h, self.norm_out, self.conv_out, defer_bias=False)[0]
 
     smoke = staticmethod(VQGANEncoder.smoke)
 

@@ -46,6 +46,9 @@ class Kernel:
             return False
         return can_launch(device.type, device.index)
 
+    # What torch.compiler.assume_constant_result sets, but that imports the compiler.
+    enabled._dynamo_marked_constant = True  # pyrefly: ignore[missing-attribute]
+
     def run(self, launch: Callable[[], T], plain: Callable[[], T]) -> T:
         """What `launch` returns; if the kernel neither compiles nor launches, `plain` from then on, with one warning.
 

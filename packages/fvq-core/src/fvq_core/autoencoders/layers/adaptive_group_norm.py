@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ...ops.group_norm_silu import apply_group_norm
 from .norm import group_norm
 
 
@@ -26,4 +27,4 @@ class AdaptiveGroupNorm(nn.Module):
         z_BDN = z_BDHW.flatten(2)
         variance_BD = z_BDN.var(2, correction=1 if z_BDN.shape[2] > 1 else 0)
         scale_BC, shift_BC = self.scale((variance_BD + self.eps).sqrt()), self.shift(z_BDN.mean(2))
-        return self.norm(x) * scale_BC[:, :, None, None] + shift_BC[:, :, None, None]
+        return apply_group_norm(x, self.norm, weight=scale_BC, bias=shift_BC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...ops.group_norm_silu import apply_group_norm
 from .norm import group_norm
 
 
@@ -21,7 +22,7 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
-        h = self.norm(x)
+        h = apply_group_norm(x, self.norm)
         q, k, v = (conv(h).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))  # each (B, H*W, C)
         h = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(h.transpose(1, 2).reshape(B, C, H, W))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,4 +18,13 @@ class DepthToSpaceUpsample(nn.Module):
         self.conv = nn.Conv2d(channels, 4 * channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(x), 2)
+        return depth_to_space(self.conv(x))
+
+
+def depth_to_space(x: Tensor) -> Tensor:
+    """`pixel_shuffle(x, 2)` in x's memory order, which it does not keep on a GPU."""
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.pixel_shuffle(x, 2)
+    B, C, H, W = x.shape
+    x_BHWCij = x.permute(0, 2, 3, 1).view(B, H, W, C // 4, 2, 2)
+    return x_BHWCij.permute(0, 1, 4, 2, 5, 3).reshape(B, 2 * H, 2 * W, C // 4).permute(0, 3, 1, 2)

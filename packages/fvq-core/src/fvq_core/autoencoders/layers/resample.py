@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...ops.recomputed_conv import upsample_conv
+
 
 class Downsample(nn.Module):
     """(B, C, H, W) to (B, C, H/2, W/2): one row and column of zeros at the far edges, then a stride-2 convolution."""
@@ -25,4 +27,4 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode='nearest'))
+        return upsample_conv(x, self.conv)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...ops.recomputed_conv import norm_conv
+from ...ops.residual_sum import residual_sum
 from .norm import group_norm
 
 
@@ -24,6 +25,6 @@ class ResnetBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return self.shortcut(x) + h
+        h, bias, x = norm_conv(x, self.norm1, self.conv1)
+        h, bias, _ = norm_conv(h, self.norm2, self.conv2, bias, self.dropout)
+        return residual_sum(self.shortcut(x), h, bias)

@@ -101,7 +101,15 @@ class Blur(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         C = x_BCHW.shape[1]
         kernel = self.kernel_33.to(x_BCHW.dtype).expand(C, 1, 3, 3)
-        return F.conv2d(F.pad(x_BCHW, (1, 1, 1, 1), mode='reflect'), kernel, groups=C)
+        return F.conv2d(mirrored(x_BCHW), kernel, groups=C)
+
+
+def mirrored(x: Tensor) -> Tensor:
+    """With a row and a column more on each side, mirrored, in x's memory order, which `F.pad` does not keep on a GPU."""
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.pad(x, (1, 1, 1, 1), mode='reflect')
+    x = torch.cat([x[:, :, 1:2], x, x[:, :, -2:-1]], 2)
+    return torch.cat([x[..., 1:2], x, x[..., -2:-1]], 3)
 
 
 def leaky_relu(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...autoencoder import Autoencoder
 from ...errors import UserError
+from ...ops import group_norm_silu
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,15 @@ class Task(BaseModel):
     Args:
         compile: Run `compiled_modules` through `torch.compile`, in place; True, or the name of a backend. The first steps
             are then slow.
-        channels_last: Keep convolution weights and images in channels-last order, which GPUs are faster with.
+        channels_last: Keep convolution weights and images in channels-last order, which GPUs are faster with. None: if the
+            fused kernels for features in that order run on the device.
     """
 
     ddp_modules: dict[str, DistributedDataParallel]
     weights_note = ''  # after the checkpoint's name in the stamp of a number, such as ' (moving average)'
     training_only: tuple[str, ...] = ()  # constructor arguments that inference does without
 
-    def __init__(self, compile: bool | str = False, channels_last: bool = False) -> None:
+    def __init__(self, compile: bool | str = False, channels_last: bool | None = False) -> None:
         super().__init__()
         self.compile_parts, self.channels_last = compile, channels_last
         object.__setattr__(self, 'ddp_modules', {})  # out of the module tree
@@ -136,6 +138,8 @@ class Task(BaseModel):
     def place(self, device: torch.device) -> Task:
         """Move to the device, arrange memory, compile, and connect with the other ranks; called once by the Runner."""
         self.to(device)
+        if self.channels_last is None:
+            self.channels_last = group_norm_silu.KERNEL.enabled(next(self.parameters()).device)
         if self.channels_last:
             self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
         if self.compile_parts:

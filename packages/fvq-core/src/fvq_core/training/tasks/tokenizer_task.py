@@ -44,7 +44,8 @@ class TokenizerTask(Task):
         reconstruction_loss: Config of a pixel loss of `LOSSES`.
         perceptual_loss: Config of a perceptual loss of `LOSSES`.
         adversarial: Config of an `AdversarialLoss`.
-        compile: See `Task`, as for `channels_last`; compiles encoder, decoder and discriminator.
+        compile: See `Task`; compiles encoder, decoder, perceptual loss and discriminator.
+        channels_last: See `Task`; by default where the fused kernels of these networks run (`fvq_core.ops.kernels`).
     """
 
     training_only = ('perceptual_loss', 'adversarial')
@@ -56,7 +57,7 @@ class TokenizerTask(Task):
         perceptual_loss: Mapping[str, Any] | None = None,
         adversarial: Mapping[str, Any] | None = None,
         compile: bool | str = False,
-        channels_last: bool = False,
+        channels_last: bool | None = None,
     ) -> None:
         super().__init__(compile, channels_last)
         self.tokenizer: Autoencoder = TOKENIZERS.build(tokenizer)
@@ -81,8 +82,9 @@ class TokenizerTask(Task):
         )  # the loop switches to training afterwards
 
     def compiled_modules(self) -> list[nn.Module]:
-        modules: list[nn.Module] = [self.tokenizer.encoder, self.tokenizer.decoder]
-        return modules if self.adversarial is None else [*modules, self.adversarial.discriminator]
+        discriminator = self.adversarial and self.adversarial.discriminator
+        modules = (self.tokenizer.encoder, self.tokenizer.decoder, self.perceptual_loss, discriminator)
+        return [module for module in modules if module is not None]
 
     def images(self, data: Mapping[str, Any]) -> Tensor:
         """The batch's uint8 images on this model's device, as floats in [-1, 1]."""

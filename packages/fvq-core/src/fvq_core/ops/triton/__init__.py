@@ -1,0 +1,1 @@
+"""Triton kernels, imported when one is launched. Plain formulations stand beside the operators that launch them."""

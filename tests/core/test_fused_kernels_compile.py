@@ -1,0 +1,79 @@
+"""The kernels of the fused operators compile without a card: for the oldest that runs them (sm_80) and for sm_90."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fvq_core.ops.channels_last import load_kernels
+from fvq_core.ops.group_norm_silu import WARPS, sizes
+
+triton = pytest.importorskip('triton')
+pytestmark = pytest.mark.processes  # it compiles for half a minute
+
+HALVES = (
+    'x',
+    'y',
+    'dx',
+    'dy',
+    'skip',
+    'h',
+    'a',
+    'b',
+    'da',
+)  # bfloat16 features; in the norm's kernels `b` is a local name
+NUMBERS = ('S', 'splits', 'rows', 'blocks', 'GS', 'NC', 'P', 'W')
+FLOATS = ('eps', 'inv_S', 'inv_M', 'count', 'scale')
+A = sizes(64, 128, 256 * 256, 32)  # of the full step: 256x256, 128 channels
+NORM = dict(G=32, D=4, SILU=True, HAS_PRE=True)
+POINTS = dict(C=128, BC=128, BS=16, EVEN=True)
+CASES: list[tuple[str, str, int, dict[str, Any]]] = [
+    ('group_norm', 'stats', 80, A['reduce']),
+    ('group_norm', 'finish', 80, A['groups'] | dict(HAS_PRE=True)),
+    ('group_norm', 'apply', 80, A['apply'] | NORM),
+    ('group_norm', 'reduce', 90, A['reduce'] | NORM),
+    ('group_norm', 'finish_b', 80, A['groups'] | dict(HAS_PRE=True)),
+    ('group_norm', 'apply_b', 80, A['apply'] | NORM | dict(HAS_SKIP=True)),
+    ('group_norm', 'apply_b', 90, sizes(64, 96, 1000, 32)['apply'] | NORM | dict(D=3, HAS_SKIP=False)),
+    ('pointwise', 'upsample', 80, POINTS),
+    ('pointwise', 'upsample_b', 90, POINTS | dict(C=96, EVEN=False)),
+    ('pointwise', 'residual_sum', 80, POINTS),
+    ('feature_distance', 'distance', 80, dict(C=64, BC=64, BS=32)),
+    ('feature_distance', 'distance_b', 90, dict(C=512, BC=512, BS=4)),
+]
+
+
+def kind(name: str) -> str:
+    if name in NUMBERS:
+        return 'i32'
+    return 'fp32' if name in FLOATS else '*bf16' if name in HALVES else '*fp32'
+
+
+@pytest.mark.parametrize(('file', 'name', 'capability', 'constants'), CASES)
+def test_compiles_without_spilling(file: str, name: str, capability: int, constants: dict[str, Any]) -> None:
+    """Local memory would mean registers that spill; shared memory stays within the 163 KiB that a block has on an A100."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    warps = constants.get('num_warps', WARPS)
+    kernel = getattr(load_kernels(file), name)
+    constants = {key: value for key, value in constants.items() if key != 'num_warps' and key in kernel.arg_names}
+    signature = {key: 'constexpr' if key in constants else kind(key) for key in kernel.arg_names}
+    aligned = {
+        (i,): [['tt.divisibility', 16]] for i, key in enumerate(kernel.arg_names) if signature[key].startswith('*')
+    }
+    source = ASTSource(kernel, signature, constants, aligned)
+    compiled = triton.compile(source, target=GPUTarget('cuda', capability, 32), options=dict(num_warps=warps))
+    assert compiled.metadata.shared <= 163 * 1024
+    with tempfile.NamedTemporaryFile(suffix='.cubin') as cubin:
+        cubin.write(compiled.asm['cubin'])
+        cubin.flush()
+        tool = Path(triton.__path__[0]) / 'backends/nvidia/bin/cuobjdump'
+        usage = subprocess.run([tool, '-res-usage', cubin.name], capture_output=True, text=True, check=True).stdout
+    numbers = dict(word.split(':') for word in usage.split() if word.count(':') == 1 and word[-1].isdigit())
+    assert int(numbers['REG']) <= 168
+    assert int(numbers['LOCAL']) == 0
