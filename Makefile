@@ -9,7 +9,7 @@ CONFIG ?= configs/fvq/fvq_photos.py
 CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
 
-.PHONY: help setup lock train test test-fast sample smoke check format bench clean
+.PHONY: help setup lock train test test-fast sample smoke check format bench gpu-check clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ format: setup ## let ruff mend lint and format
 
 bench: setup ## speed and memory of the quantizer against the textbook
 	$(BIN)/python benchmarks/quantizer.py
+
+gpu-check: setup ## what only a GPU can say, by sections: ARGS=--list shows them (docs/gpu.md)
+	$(BIN)/python benchmarks/gpu_check $(ARGS)
 
 clean: ## remove .venv and caches; never work_dirs
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

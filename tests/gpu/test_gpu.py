@@ -26,10 +26,10 @@ from fvq_eval.commands import test
 from fvq_generators.codes_store import CodesStore
 from fvq_generators.commands.extract_codes import main as extract_codes
 
-from .cli.helpers import PHOTOS, TINY
-from .generators.tiny import tiny_generator
-from .quantizers.matrix import acts_first, build, cases, latents
-from .tiny import FVQ, random_images, tiny_tokenizer, tokenizer_config
+from ..cli.helpers import PHOTOS, TINY
+from ..generators.tiny import tiny_generator
+from ..quantizers.matrix import acts_first, build, cases, latents
+from ..tiny import FVQ, random_images, tiny_tokenizer, tokenizer_config
 
 pytestmark = pytest.mark.gpu
 CASES = cases()

@@ -1,0 +1,1 @@
+"""Speed and memory, each script printing the figures that the docs quote."""

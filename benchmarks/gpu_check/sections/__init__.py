@@ -1,0 +1,12 @@
+"""All sections, in order of value. A subject has a file; a kernel's section belongs to its subject."""
+
+from . import evaluation, quantizers, sampling, suite, training
+
+SECTIONS = (
+    *suite.CHEAP,
+    *training.SECTIONS,
+    *sampling.SECTIONS,
+    *quantizers.SECTIONS,
+    *evaluation.SECTIONS,
+    *suite.WHOLE,
+)
