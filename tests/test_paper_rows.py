@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fvq_core.codes import Pyramid
+from fvq_core.codes import LatentLayout, Pyramid
 from fvq_core.config.find import config_names, find_config
 from fvq_core.config.read import read_config_file
 from fvq_core.errors import UserError
@@ -90,6 +90,21 @@ METHODS = {
         'train_dataloader.dataset.root',
         *(f'train_dataloader.dataset.transforms.0.{key}' for key in ('min_fraction', 'max_fraction')),
     },
+    'baselines/vae_sd': {
+        'val_evaluator',
+        'train_cfg.max_iters',
+        'train_dataloader.batch_size',
+        'train_dataloader.dataset.root',
+        *(f'train_dataloader.dataset.transforms.0.{key}' for key in ('min_fraction', 'max_fraction')),
+    },
+    'baselines/vae_mar': {
+        'val_evaluator',
+        'model.tokenizer.latent_scale',
+        'model.tokenizer.decoder.attention',
+        'train_cfg.max_iters',
+        'optim_wrapper.optimizer.lr',
+        'auto_scale_lr.base_batch_size',
+    },
     'baselines/vqgan_lc_16k': {
         *(f'{Q}.{axis}' for axis in ('code_dim', 'projector', 'init', 'update')),
         f'{Q}.loss.beta',
@@ -148,6 +163,7 @@ BATCHES = {
     'baselines/vqgan_1k': (1, 12),
     'baselines/vqgan_16k': (1, 12),
     'baselines/vqgan_sd': (1, 14),
+    'baselines/vae_mar': (8, 256),
     'baselines/vqgan_lc_16k': (8, 256),
     'baselines/ibq_16k': (8, 256),
     'baselines/open_magvit2_16k': (8, 256),
@@ -226,14 +242,18 @@ def test_the_config_of_a_row_has_the_sizes_of_the_row(row_id: str):
     row, cfg = ROWS[row_id], read_config_file(CLAIMED[row_id])
     with torch.device('meta'):
         tokenizer = MODELS.build(cfg.model).tokenizer
-    quantizer, f = tokenizer.quantizer, tokenizer.downsample_factor
     layout = tokenizer.layout(256, 256)
-    assert f == int(row['downsample'])
-    assert layout.vocab_size == int(row['codebook_size'])
+    assert tokenizer.downsample_factor == int(row['downsample'])
     if row['code_dim'] != '0':  # lookup-free: the table's 0
-        assert quantizer.code_dim == int(row['code_dim'])
+        assert tokenizer.latent_channels == int(row['code_dim'])
+    if isinstance(layout, LatentLayout):
+        assert row['codebook_size'] == ''
+        tokens = layout.positions.shape
+    else:
+        assert layout.vocab_size == int(row['codebook_size'])
+        tokens = layout.shape
     pyramid = isinstance(layout.positions, Pyramid)
-    assert (f'{layout.length}_10step' if pyramid else 'x'.join(map(str, layout.shape))) == row['tokens']
+    assert (f'{layout.length}_10step' if pyramid else 'x'.join(map(str, tokens))) == row['tokens']
     if row['epochs']:
         assert cfg.train_cfg.max_epochs == int(row['epochs'])
 

@@ -23,12 +23,16 @@ from fvq_core.registry import DECODERS, TOKENIZERS
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.runner import Runner
+from fvq_eval.analysis.sources import latents_and_counts
+from fvq_eval.benchmark.rows import read_rows
+from fvq_eval.commands.reconstruct_files import reconstruct_files
 from fvq_eval.presets import find_preset
 from fvq_eval.reconstruction import PresetEvaluator
 from fvq_generators.codes_store import CodesStore
 from fvq_generators.extraction.extract_codes import extract_codes
 from fvq_generators.extraction.images import PhotoParts
 from fvq_generators.extraction.multi_crop import parse_crops
+from tests.pictures import picture, save
 from tests.tiny import HALF, kl_config, tokenizer_config
 
 from .stand_ins import DIM, SIDE, TOKENS
@@ -218,6 +222,24 @@ def test_metrics_of_codes_are_refused_before_a_continuous_autoencoder_trains(tmp
     assert not (tmp_path / 'run').exists()
     with pytest.raises(UserError, match='FoldHook: needs the codes of a tokenizer'):
         TOKENIZERS.build(CONTINUOUS).require_quantizer('FoldHook')
+
+
+def test_what_draws_or_counts_codes_refuses_a_continuous_autoencoder(continuous: Path):
+    with pytest.raises(UserError, match='a map of codes: needs the codes of a tokenizer, KLAutoencoder has none'):
+        latents_and_counts(Autoencoder.from_pretrained(continuous / 'tokenizer'), iter([images()]))
+    vq, kl = read_rows([CONFIG, CONFIG.replace('mini/vq', 'baselines/kl_photos')], {})
+    assert vq.refusal == ''
+    assert kl.refusal == 'the benchmark: needs the codes of a tokenizer, KLAutoencoder has none; drop it.'
+
+
+def test_reconstructions_of_files_come_with_the_latents(continuous: Path, tmp_path: Path):
+    save(picture(SIDE, SIDE), tmp_path / 'a.png')
+    scores = reconstruct_files(str(continuous / 'tokenizer'), [str(tmp_path / 'a.png')], str(tmp_path / 'out'))
+    (score,) = scores.values()
+    assert score['latents'] == 4 * (SIDE // 2) ** 2
+    with np.load(tmp_path / 'out/latents.npz') as latents:
+        assert latents['a'].shape == (4, SIDE // 2, SIDE // 2)
+    assert not (tmp_path / 'out/codes.npz').exists()
 
 
 def test_presets_leave_out_metrics_of_codes_by_name(continuous: Path):

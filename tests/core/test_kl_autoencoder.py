@@ -16,7 +16,7 @@ from fvq_core.autoencoders import KLAutoencoder
 from fvq_core.codes import Grid, LatentLayout
 from fvq_core.errors import UserError
 from fvq_core.ops.diagonal_gaussian import DiagonalGaussian
-from fvq_core.registry import TOKENIZERS
+from fvq_core.registry import LOSSES, MODELS, TOKENIZERS
 from fvq_core.saving.fingerprint import tokenizer_hash
 from tests.tiny import HALF, kl_config, random_images, tiny_tokenizer
 
@@ -150,6 +150,39 @@ def test_only_a_variational_autoencoder_has_a_posterior():
     assert not tokenizer.variational
     with pytest.raises(UserError, match=r'Tokenizer has no posterior.*use encode'):
         tokenizer.posterior(random_images())
+
+
+def test_the_likelihood_is_the_releases_formula_value_by_value():
+    torch.manual_seed(0)
+    images, reconstruction = random_images(3), random_images(3).requires_grad_()
+    distances_B = torch.rand(3)  # as a perceptual network gives them
+    s = 0.3
+    r = (images - reconstruction).abs() + distances_B[:, None, None, None]
+    expected = (r / math.exp(s) + s).sum() / 3
+    terms = {'reconstruction': (images - reconstruction).abs().mean(), 'perceptual': distances_B.mean()}
+    found = LOSSES.build(dict(type='NLLLoss', log_variance=s))(terms, images)
+    torch.testing.assert_close(sum(found.values()), expected)
+    one, other = (torch.autograd.grad(value, reconstruction)[0] for value in (sum(found.values()), expected))
+    torch.testing.assert_close(one, other)
+    with pytest.raises(UserError, match='NLLLoss: log_variance is a finite number, got inf'):
+        LOSSES.build(dict(type='NLLLoss', log_variance=math.inf))
+
+
+def test_a_task_trains_by_the_likelihood_and_its_log_variance_is_not_saved():
+    torch.manual_seed(0)
+    tokenizer, pixels = kl_config(kl_weight=0.5), dict(reconstruction_loss=dict(type='L1Loss'))
+    plain = MODELS.build(dict(type='TokenizerTask', tokenizer=tokenizer, **pixels))
+    task = MODELS.build(
+        dict(type='TokenizerTask', tokenizer=tokenizer, **pixels, nll=dict(type='NLLLoss', log_variance=0.5))
+    )
+    images = random_images()
+    out = task.tokenizer(images)
+    means, found = plain.losses(images, out), task.losses(images, out)
+    N = 3 * 8 * 12
+    torch.testing.assert_close(found['reconstruction'], N * means['reconstruction'] / math.exp(0.5))
+    assert found['log_variance'].item() == pytest.approx(0.5 * N)
+    assert torch.equal(found['kl'], means['kl'])  # a sum over an image already
+    assert plain.state_dict().keys() == task.state_dict().keys()
 
 
 def test_compiled_it_gives_the_same_losses_and_gradients():

@@ -12,7 +12,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import METRICS, MODELS
 from fvq_core.training.evaluation_loop import evaluate as evaluate_task
 from fvq_core.training.optim_wrapper import build_optim_wrappers
-from tests.tiny import FVQ, tokenizer_config
+from tests.tiny import FVQ, kl_config, tokenizer_config
 
 ADVERSARIAL = dict(type='AdversarialLoss', weight=0.5, start=0)
 VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, init=dict(type='NormalInit', std=0.3))
@@ -24,20 +24,25 @@ QUANTIZERS = {
     'lfq': dict(type='LFQ', codebook_size=16, code_dim=8, temperature=1.0),
     'multi_scale': dict(type='MultiScaleQuantizer', quantizer=VQ, scales=(1, 2, 4), num_phi=1),
 }
-CASES: dict[str, dict[str, Any]] = {name: dict(quantizer=quantizer) for name, quantizer in QUANTIZERS.items()}
+# What a case changes of the task.
+CASES: dict[str, dict[str, Any]] = {
+    name: dict(tokenizer=tokenizer_config(quantizer)) for name, quantizer in QUANTIZERS.items()
+}
 CASES['gan'] = dict(
-    quantizer=FVQ,
+    tokenizer=tokenizer_config(FVQ),
     adversarial=dict(
         ADVERSARIAL, adaptive=True, lecam=0.05, r1=1.0, discriminator=dict(type='PatchGAN', ch=8, layers=1, norm='none')
     ),
 )
 CASES['stylegan'] = dict(
-    quantizer=FVQ,
+    tokenizer=tokenizer_config(FVQ),
     adversarial=dict(ADVERSARIAL, discriminator=dict(type='StyleGANDiscriminator', image_size=16, base_channels=8)),
 )
 CASES['batch_norm'] = dict(
-    quantizer=FVQ, adversarial=dict(ADVERSARIAL, discriminator=dict(type='PatchGAN', ch=8, layers=2))
+    tokenizer=tokenizer_config(FVQ), adversarial=dict(ADVERSARIAL, discriminator=dict(type='PatchGAN', ch=8, layers=2))
 )
+# Its draws are those of each rank; this log variance leaves 3e-7 of them.
+CASES['kl'] = dict(tokenizer=kl_config(kl_weight=0.1, log_variance=-30.0), nll=dict(type='NLLLoss', log_variance=0.5))
 STEPS, BATCH, MICRO = 2, 8, 2
 
 
@@ -46,9 +51,8 @@ def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
     torch.manual_seed(0)
     model = dict(
         type='TokenizerTask',
-        tokenizer=tokenizer_config(case['quantizer']),
         reconstruction_loss=dict(type='L2Loss'),
-        adversarial=case.get('adversarial'),
+        **case,
     )
     task = MODELS.build(model).place(torch.device('cpu')).train()
     cfg = dict(type='ClippedOptimWrapper', optimizer=dict(type='SGD', lr=0.05), max_norm=1.0)

@@ -73,6 +73,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('zbr17/OptVQ', 'VQModel'): vqgan_family.optvq_model,
     ('zbr17/OptVQ', 'VectorQuantizerSinkhorn'): vqgan_family.optvq_quantizer,
     ('CompVis/latent-diffusion', 'AutoencoderKL'): kl.latent_diffusion,
+    ('CompVis/latent-diffusion', 'LPIPSWithDiscriminator'): kl.loss,
     ('LTH14/mar', 'AutoencoderKL'): kl.mar,
     ('huggingface/diffusers', 'AutoencoderKL'): kl.diffusers,
     ('CompVis/taming-transformers', 'EMAVectorQuantizer'): quantizers.taming_ema,

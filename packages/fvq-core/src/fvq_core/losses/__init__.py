@@ -1,7 +1,7 @@
 """What a tokenizer is trained with besides its quantizer's losses.
 
 - Between reconstruction and image: `reconstruction` (L1, L2), `logit_laplace`, and `perceptual_loss`, whose frozen network
-  LPIPS is in `perceptual/`, where metrics use it too.
+  LPIPS is in `perceptual/`, where metrics use it too; `nll` makes a likelihood of both.
 - Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`) and the penalties R1
   and LeCAM.
 """
@@ -9,6 +9,7 @@
 from .adversarial import AdversarialLoss, LeCAM, R1Penalty
 from .gan import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
 from .logit_laplace import LogitLaplaceLoss
+from .nll import NLLLoss
 from .perceptual_loss import PerceptualLoss
 from .reconstruction import L1Loss, L2Loss
 
@@ -19,6 +20,7 @@ __all__ = [
     'L2Loss',
     'LeCAM',
     'LogitLaplaceLoss',
+    'NLLLoss',
     'NonSaturatingGANLoss',
     'PerceptualLoss',
     'R1Penalty',

@@ -95,16 +95,15 @@ def image_batches(
 @torch.no_grad()
 def latents_and_counts(tokenizer: Tokenizer, batches: Iterator[Tensor]) -> tuple[Tensor, Tensor, int]:
     """All latents (N, D) as the quantizer compares them, how often each row of the codebook is chosen (K,), and images."""
-    histogram_K = torch.zeros(len(tokenizer.quantizer.codebook()), dtype=torch.int64)
+    quantizer = tokenizer.require_quantizer('a map of codes')
+    histogram_K = torch.zeros(len(quantizer.codebook()), dtype=torch.int64)
     latents, images = [], 0
     for images_BCHW in batches:
-        out = tokenizer.quantizer(tokenizer.encode_latent(images_BCHW))
+        out = quantizer(tokenizer.encode_latent(images_BCHW))
         if out.z_BDHW is None:
-            name = type(tokenizer.quantizer).__name__
+            name = type(quantizer).__name__
             raise UserError(f'{name} compares no latents with codes; there is nothing to draw.')
         latents.append(to_vectors(out.z_BDHW))
-        histogram_K += torch.bincount(
-            tokenizer.quantizer.codebook_indices(out.codes).flatten(), minlength=len(histogram_K)
-        )
+        histogram_K += torch.bincount(quantizer.codebook_indices(out.codes).flatten(), minlength=len(histogram_K))
         images += len(images_BCHW)
     return torch.cat(latents), histogram_K, images

@@ -144,7 +144,7 @@ def try_model(row: Row, cfg: Config) -> None:
         # With its initial values, which may be in a file that is missing.
         tokenizer = TOKENIZERS.build(cfg.model['tokenizer']).eval()
         side = crop_size(cfg.val_dataloader['dataset'])
-        row.codebook_size = len(tokenizer.quantizer.codebook())
+        row.codebook_size = len(tokenizer.require_quantizer('the benchmark').codebook())
         layout = tokenizer.layout(side, side)
         row.codes_per_image = layout.length
         row.bits_per_image = layout.positions.length * sum(math.log2(size) for size in layout.vocabularies)

@@ -1,4 +1,4 @@
-"""Encode and decode images: a side-by-side picture, PSNR and SSIM of each, and the codes."""
+"""Encode and decode images: a side-by-side picture, PSNR and SSIM of each, and the codes or the latents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('reconstruct.py', __doc__ or '', EXAMPLE)
     parser.add_argument('tokenizer', help='a folder that training or tools/export.py wrote')
     parser.add_argument('images', nargs='+', help='image files, of any size; cropped to a multiple of the downsampling')
-    parser.add_argument('--out', required=True, help='folder for the pictures, codes.npz and scores.json')
+    parser.add_argument(
+        '--out', required=True, help='folder for the pictures, codes.npz or latents.npz, and scores.json'
+    )
     parser.add_argument('--max-side', type=int, default=1024, help='larger images are shrunk to this; default 1024')
     add_device(parser)
     args = parser.parse_args(argv)
@@ -23,7 +25,9 @@ def main(argv: Sequence[str] | None) -> None:
 
     from .reconstruct_files import reconstruct_files
 
-    for name, score in reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device).items():
+    scores, kind = reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device), ''
+    for name, score in scores.items():
         numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({score["preset"]} conventions)'
-        print(f'{printable(name)}: {numbers}, {score["codes"]} codes')
-    print(f'pictures, codes.npz and scores.json are in {args.out}')
+        kind = 'codes' if 'codes' in score else 'latents'
+        print(f'{printable(name)}: {numbers}, {score[kind]} {kind}')
+    print(f'pictures, {kind}.npz and scores.json are in {args.out}')

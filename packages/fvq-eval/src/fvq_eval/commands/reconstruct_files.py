@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fvq_core.autoencoder import AutoencoderOutput
+from fvq_core.autoencoder import Autoencoder, AutoencoderOutput
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.files.json import write_json
@@ -22,7 +22,6 @@ from fvq_core.files.paths import expand_home, printable
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.metric import MetricValue
 from fvq_core.ops.distributed import choose_device
-from fvq_core.tokenizer import Tokenizer
 
 from ..metrics import PSNR, SSIM
 from ..samples.read_image import read_image
@@ -32,17 +31,17 @@ from ..samples.read_image import read_image
 def reconstruct_files(
     folder: str, paths: Sequence[str], out: str, max_side: int = 1024, device: str = 'auto'
 ) -> dict[str, dict[str, Any]]:
-    """Write a side-by-side PNG of each image, `codes.npz` and `scores.json`.
+    """Write a side-by-side PNG of each image, `codes.npz` (`latents.npz` of a continuous autoencoder) and `scores.json`.
 
     Args:
         paths: Image files; all are opened before anything is written.
         max_side: Larger images are shrunk to this.
 
     Returns:
-        For each file: `psnr` (dB), `ssim`, `codes` (count), `layout`, `picture`.
+        For each file: `psnr` (dB), `ssim`, `codes` or `latents` (how many numbers), `layout`, `picture`.
     """
     paths, out = [expand_home(path) for path in paths], expand_home(out)
-    tokenizer = Tokenizer.from_pretrained(folder).to(choose_device(device))
+    tokenizer = Autoencoder.from_pretrained(folder).to(choose_device(device))
     images = [read_image(path, tokenizer.downsample_factor, max_side) for path in paths]
     window = SSIM().smallest
     for path, image in zip(paths, images, strict=True):
@@ -58,7 +57,8 @@ def reconstruct_files(
         if os.path.realpath(Path(out) / f'{name}.png') in originals:
             raise UserError(f'--out {out}: {name}.png there is one of the images; name another folder.')
     Path(out).mkdir(parents=True, exist_ok=True)
-    scores, codes = {}, {}
+    kind = 'latents' if tokenizer.quantizer is None else 'codes'
+    scores, encoded = {}, {}
     for path, name, image in zip(paths, names, images, strict=True):
         pixels = to_tensor(image).unsqueeze(0).to(next(tokenizer.parameters()).device)
         output = tokenizer(from_uint8(pixels))
@@ -68,22 +68,23 @@ def reconstruct_files(
         pair = torch.cat([pixels, to_uint8(output.reconstruction)], dim=3)[0].permute(1, 2, 0).cpu().numpy()
         picture = Path(out) / f'{name}.png'
         Image.fromarray(pair).save(picture)
-        codes[name] = output.codes.unflatten()[0].cpu().numpy()
+        found = tokenizer.encode(from_uint8(pixels)).values if output.codes is None else output.codes.unflatten()
+        encoded[name] = found[0].cpu().numpy()
         scores[str(path)] = {
             **{key: metric.value for key, metric in metrics.items()},
             'preset': next(iter(metrics.values())).preset,
             'protocol': {key: metric.protocol for key, metric in metrics.items()},
             'weights': folder,
-            'codes': int(codes[name].size),
-            'layout': output.codes.layout.to_dict(),
+            kind: int(encoded[name].size),
+            'layout': tokenizer.layout(*pixels.shape[-2:]).to_dict(),
             'picture': picture.name,
         }
-    save_npz(Path(out) / 'codes.npz', codes)
+    save_npz(Path(out) / f'{kind}.npz', encoded)
     write_json(Path(out) / 'scores.json', scores)
     return scores
 
 
-def score(tokenizer: Tokenizer, images: Tensor, output: AutoencoderOutput) -> dict[str, MetricValue]:
+def score(tokenizer: Autoencoder, images: Tensor, output: AutoencoderOutput) -> dict[str, MetricValue]:
     """PSNR and SSIM of a batch of reconstructions."""
     values: dict[str, MetricValue] = {}
     for metric in (PSNR(), SSIM()):

@@ -55,8 +55,6 @@ COLUMNS = {
 STILL_TO_COME = {
     't1.4': 'MaskGIT',
     't8.6': 'MaskGIT',
-    't8.1': 'VAE-SD, continuous',
-    't8.2': 'VAE-MAR, continuous',
     't8.20': 'TiTok-L',
     't8.21': 'TiTok-B',
     't8.22': 'TiTok-S',

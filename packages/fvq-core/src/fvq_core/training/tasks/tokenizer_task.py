@@ -44,6 +44,7 @@ class TokenizerTask(Task):
         reconstruction_loss: Config of a pixel loss of `LOSSES`.
         perceptual_loss: Config of a perceptual loss of `LOSSES`.
         adversarial: Config of an `AdversarialLoss`.
+        nll: Config of an `NLLLoss`, which makes a likelihood of the two terms before, as KL autoencoders are trained.
         compile: See `Task`; compiles encoder, decoder, perceptual loss and discriminator.
         channels_last: See `Task`; by default where the fused kernels of these networks run (`fvq_core.ops.kernels`).
     """
@@ -56,6 +57,7 @@ class TokenizerTask(Task):
         reconstruction_loss: Mapping[str, Any],
         perceptual_loss: Mapping[str, Any] | None = None,
         adversarial: Mapping[str, Any] | None = None,
+        nll: Mapping[str, Any] | None = None,
         compile: bool | str = False,
         channels_last: bool | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class TokenizerTask(Task):
         self.reconstruction_loss = LOSSES.build(reconstruction_loss)
         self.perceptual_loss = LOSSES.build(perceptual_loss) if perceptual_loss else None
         self.adversarial: AdversarialLoss | None = LOSSES.build(adversarial) if adversarial else None
+        self.nll = LOSSES.build(nll) if nll else None
 
     def parts(self) -> dict[str, nn.Module]:
         parts: dict[str, nn.Module] = {'tokenizer': self.tokenizer}
@@ -128,6 +131,8 @@ class TokenizerTask(Task):
         losses = {'reconstruction': self.reconstruction_loss(reconstruction, images_BCHW)}
         if self.perceptual_loss is not None:
             losses['perceptual'] = self.perceptual_loss(reconstruction, images_BCHW)
+        if self.nll is not None:
+            losses = self.nll(losses, images_BCHW)
         if adversarial is not None:
             generator_loss = adversarial.generator(reconstruction)
             pixels = torch.stack(list(losses.values())).sum()
