@@ -1,0 +1,193 @@
+#!/usr/bin/env python
+"""The fused operators of convolutional networks beside plain torch and float64: equality, repeats, time, memory's limit.
+
+    FVQ_KERNELS=all python benchmarks/fused_ops.py --json
+
+Plain is what the modules run without kernels: under autocast to bfloat16, channels-last. `copy` is one read and one write of
+the features; the least that an operator can take follows from its `passes`. Errors are in roundings: the root mean square
+error relative to the result's, over the rounding of the type. Without a GPU it runs at a small size, the operators in torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fvq_core.ops import feature_distance as distances
+from fvq_core.ops import group_norm_silu as norms
+from fvq_core.ops import upsample2x as up
+from fvq_core.ops.kernels import KERNELS
+from fvq_core.ops.residual_sum import residual_sum_op
+
+ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 2**-8, torch.float16: 2**-11}
+# (N, C, H, W): what the networks hold, odd channels, rows that end inside a tile, one position.
+SHAPES = [(4, 128, 64, 64), (2, 512, 16, 16), (3, 96, 33, 17), (1, 21, 5, 7), (2, 24, 53, 31), (2, 64, 1, 1)]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator, its plain formulation in any type, and the inputs beside the features."""
+
+    kernel: str
+    fused: Callable[..., Tensor]
+    plain: Callable[..., Tensor]
+    inputs: Callable[[Sequence[int]], list[tuple[int, ...]]]
+    passes: tuple[float, float]  # reads and writes of x's size over those of a copy, forward and backward
+
+
+def norm_plain(x: Tensor, weight: Tensor, bias: Tensor, pre: Tensor) -> Tensor:
+    return F.silu(F.group_norm(x + pre.to(x.dtype).view(1, -1, 1, 1), groups(x), weight, bias, 1e-6))
+
+
+def groups(x: Tensor) -> int:
+    return next(g for g in (32, 8, 3, 1) if x.shape[1] % g == 0)
+
+
+def distance_plain(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    return distances.FeatureDistance.apply(a, b.detach(), weight.abs().view(1, -1, 1, 1).detach())
+
+
+OPERATORS = {
+    'group_norm_silu': Operator(
+        'group_norm_silu',
+        lambda x, weight, bias, pre: norms.group_norm_silu_op(x, weight, bias, pre, groups(x), 1e-6, True)[0],
+        norm_plain,
+        lambda shape: [tuple(shape), *[(shape[1],)] * 3],
+        (1.5, 2.5),
+    ),
+    'residual_sum': Operator(
+        'group_norm_silu',
+        residual_sum_op,
+        lambda x, h, bias: x + (h + bias.to(h.dtype).view(1, -1, 1, 1)),
+        lambda shape: [tuple(shape), tuple(shape), (shape[1],)],
+        (1.5, 0.5),
+    ),
+    'upsample2x': Operator(
+        'upsample2x',
+        up.upsample2x_op,
+        lambda x: F.interpolate(x, scale_factor=2.0, mode='nearest'),
+        lambda shape: [tuple(shape)],
+        (2.5, 2.5),
+    ),
+    'feature_distance': Operator(
+        'feature_distance',
+        lambda a, b, weight: distances.feature_distance_op(a, b.detach(), weight.abs().detach()),
+        distance_plain,
+        lambda shape: [tuple(shape), tuple(shape), (shape[1],)],
+        (1.0, 1.5),
+    ),
+}
+
+
+def make(shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, device: torch.device, seed: int = 0) -> list[Tensor]:
+    """Features in `dtype`, channels-last; vectors in float32; all with gradient."""
+    rng = torch.Generator(device).manual_seed(seed)
+    made = []
+    for shape in shapes:
+        x = torch.randn(shape, device=device, generator=rng, dtype=dtype if len(shape) == 4 else torch.float32)
+        x = x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x
+        made.append(x.requires_grad_())
+    return made
+
+
+def both_ways(function: Callable[..., Tensor], inputs: list[Tensor], dy: Tensor | None = None) -> list[Tensor]:
+    y = function(*inputs)
+    dy = torch.ones_like(y) if dy is None else dy.to(y.dtype)
+    grads = torch.autograd.grad(y, inputs, dy, allow_unused=True)
+    return [y.detach(), *[grad for grad in grads if grad is not None]]
+
+
+def roundings(operator: Operator, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> float:
+    """The largest error of output and gradients."""
+    inputs = make(operator.inputs(shape), dtype, device)
+    y = operator.fused(*inputs)
+    dy = torch.randn(y.shape, device=device, generator=torch.Generator(device).manual_seed(1)).to(y.dtype)
+    got = both_ways(operator.fused, inputs, dy)
+    exact = both_ways(operator.plain, [x.detach().double().requires_grad_() for x in inputs], dy)
+    errors = [float((a.double() - b).norm() / b.norm().clamp_min(1e-30)) for a, b in zip(got, exact, strict=True)]
+    return max(errors) / ROUNDING[dtype]
+
+
+def far(operator: Operator, device: torch.device) -> float:
+    """Past 2^31 elements: the last image beside the same computed in a batch of one, in roundings of bfloat16."""
+    inputs = make(operator.inputs((264, 128, 256, 256)), torch.bfloat16, device)
+    with torch.no_grad():
+        last = [x[-1:].clone(memory_format=torch.preserve_format) if x.dim() == 4 else x for x in inputs]
+        got, expected = operator.fused(*inputs)[-1:].float(), operator.fused(*last).float()
+    return float((got - expected).norm() / expected.norm()) / ROUNDING[torch.bfloat16]
+
+
+def milliseconds(step: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    """The median of calls."""
+    times = []
+    for number in range(repeats + 2):
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        step()
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+        times += [time.perf_counter() - start] if number >= 2 else []
+    return 1000 * sorted(times)[repeats // 2]
+
+
+def timed(function: Callable[..., Tensor], inputs: list[Tensor], device: torch.device, repeats: int) -> list[float]:
+    """Milliseconds forward and backward, under autocast as in training."""
+    with torch.autocast(device.type, torch.bfloat16):
+        y = function(*inputs)
+        forward = milliseconds(lambda: function(*inputs), device, repeats)
+    dy = torch.ones_like(y)
+    wanted = [x for x in inputs if x.requires_grad]
+
+    def backward() -> None:
+        torch.autograd.grad(y, wanted, dy, retain_graph=True, allow_unused=True)
+
+    return [round(forward, 3), round(milliseconds(backward, device, repeats), 3)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--repeats', type=int, default=15)
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    args = parser.parse_args()
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    full = device.type == 'cuda'
+    shape = (64, 128, 256, 256) if full else (2, 32, 32, 32)
+    name = torch.cuda.get_device_name() if full else 'CPU, small size'
+    result: dict[str, Any] = {'device': name, 'shape': shape, 'dtype': 'bfloat16', 'operators': {}}
+    x = make([shape], torch.bfloat16, device)[0].detach()
+    result['copy_ms'] = copy_ms = round(milliseconds(lambda: torch.empty_like(x).copy_(x), device, args.repeats), 3)
+    for name, operator in OPERATORS.items():
+        errors = [
+            roundings(operator, each, dtype, device) for each in (SHAPES if full else SHAPES[2:4]) for dtype in ROUNDING
+        ]
+        inputs = make(operator.inputs(shape), torch.bfloat16, device)
+        one, other = both_ways(operator.fused, inputs), both_ways(operator.fused, inputs)
+        repeat = all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        del one, other
+        fused, plain = (timed(run, inputs, device, args.repeats) for run in (operator.fused, operator.plain))
+        del inputs
+        result['operators'][name] = dict(
+            kernel=operator.kernel,
+            kernel_ran=KERNELS[operator.kernel].enabled(device),  # False after a fall back
+            roundings=round(max(errors), 3),
+            repeats_equal=repeat,
+            past_2_31=round(far(operator, device), 3) if full and name != 'feature_distance' else None,
+            fused_ms=fused,
+            plain_ms=plain,
+            limit_ms=[round(copy_ms * passes, 3) for passes in operator.passes],
+            ratio=round(sum(plain) / sum(fused), 2),
+        )
+    print(json.dumps(result) if args.json else json.dumps(result, indent=2))
+
+
+if __name__ == '__main__':
+    main()
