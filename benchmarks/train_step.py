@@ -7,7 +7,10 @@ autograd with an entropy term at weight 0, images arrive as floats, and every st
 codes on the host. Encoder, decoder, bridge, discriminator, LPIPS network, data and precision are the same.
 
     python benchmarks/train_step.py --json
-    python benchmarks/train_step.py --batch 64 --compile        # on a GPU
+    python benchmarks/train_step.py --batch 64 --compile --profile        # on a GPU
+
+Our step is taken without the fused kernels, with them but keeping the inputs of convolutions, as `FVQ_KERNELS=all` does, and
+with `model.compile=True`. `agreement` compares losses and gradients of a first step with and without kernels.
 
 Without a GPU it runs at a small size in float32, and says so. LPIPS has random weights: they cost the same.
 """
@@ -16,17 +19,26 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from quantizer import Textbook
+from step_profile import phases, shares, wait
 from torch import Tensor, nn
 
 from fvq_core.config.read import load_config
+from fvq_core.ops import recomputed_conv
+from fvq_core.ops.kernels import KERNELS
+from fvq_core.ops.kernels import switch as switch_cache
 from fvq_core.registry import MODELS
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 
@@ -37,6 +49,7 @@ SMALL = [
     'model.adversarial.discriminator.ch=32',
 ]
 WINDOW = 65536
+USED = ('group_norm_silu', 'upsample2x', 'feature_distance')
 
 
 class PlainQuantizer(Textbook):
@@ -120,11 +133,6 @@ def seconds_each(step: Callable[[], Any], repeats: int, device: torch.device, wa
     return statistics.median(times)
 
 
-def wait(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-
-
 def parts(task: Any, images_uint8: Tensor, precision: torch.dtype | None) -> dict[str, Callable[[], Any]]:
     """Forward and backward of each part of our step, alone."""
     images = task.images({'images': images_uint8})
@@ -157,7 +165,76 @@ def parts(task: Any, images_uint8: Tensor, precision: torch.dtype | None) -> dic
     }
 
 
-def memory(step: Callable[[], Any], device: torch.device) -> float | None:
+@contextmanager
+def kernels(switch: str, recompute: bool = True) -> Iterator[None]:
+    """Set `FVQ_KERNELS`, and whether convolutions keep their inputs, inside."""
+    with mock.patch.dict(os.environ, FVQ_KERNELS=switch), mock.patch.object(recomputed_conv, 'RECOMPUTE', recompute):
+        switch_cache.cache_clear()
+        yield
+    switch_cache.cache_clear()
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to take a step; `build` gives it for a config and the device."""
+
+    switch: str = 'off'
+    recompute: bool = True
+    compile: bool = False
+    plain: bool = False
+
+    def build(self, cfg: Any, device: torch.device, precision: torch.dtype | None) -> Any:
+        torch.manual_seed(0)
+        cfg = copy.deepcopy(cfg)
+        if self.compile:
+            cfg.model.compile = True
+        task = MODELS.build(cfg.model).place(device).train()
+        if not self.plain:
+            return OurStep(task, cfg)
+        lpips = copy.deepcopy(task.perceptual_loss.network)
+        lpips.target_gradient = True
+        return PlainStep(task, lpips, precision)
+
+
+WAYS = {
+    'plain': Way(plain=True),
+    'ours without kernels': Way(),
+    'ours keeping inputs': Way('all', recompute=False),
+    'ours': Way('all'),
+    'ours compiled': Way('all', compile=True),
+}
+
+
+def measure(way: Way, cfg: Any, images: Tensor, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
+    """Both phases of training by one way, and what else was asked of it."""
+    precision = torch.bfloat16 if device.type == 'cuda' else None
+    begins = cfg.model.adversarial.start
+    found: dict[str, Any] = {}
+    with kernels(way.switch, way.recompute):
+        step = way.build(cfg, device, precision)
+        for phase, iteration in {'before the discriminator starts': 0, 'after': begins}.items():
+            seconds = seconds_each(lambda i=iteration: step(images, i), args.repeats, device)
+            gib = peak_gib(lambda i=iteration: step(images, i), device)
+            rate = round(len(images) / seconds, 2)
+            found[phase] = dict(images_per_second=rate, seconds=round(seconds, 4), peak_gib=gib)
+        if isinstance(step, OurStep) and way.switch == 'all':
+            if device.type == 'cuda':
+                with phases(step.task, step.optimizers, device) as peaks:
+                    step(images, begins)
+                found['peak_gib_by_phase'] = peaks
+            if args.profile:
+                found['profile'] = shares(lambda: step(images, begins), device)
+            if args.profile and way == WAYS['ours']:
+                times = {
+                    name: seconds_each(run, args.repeats, device)
+                    for name, run in parts(step.task, images, precision).items()
+                }
+                found['share_of_time'] = {name: round(value / sum(times.values()), 3) for name, value in times.items()}
+        found['kernels'] = sorted(name for name in USED if KERNELS[name].enabled(device))
+    return found
+
+
+def peak_gib(step: Callable[[], Any], device: torch.device) -> float | None:
     """Peak GiB of one step; None on a CPU."""
     if device.type != 'cuda':
         return None
@@ -166,11 +243,31 @@ def memory(step: Callable[[], Any], device: torch.device) -> float | None:
     return round(torch.cuda.max_memory_allocated() / 2**30, 2)
 
 
+def agreement(cfg: Any, images: Tensor, device: torch.device) -> dict[str, float]:
+    """Losses and gradients of a first step with kernels beside one without, relative."""
+    seen = []
+    for switch in ('off', 'all'):
+        with kernels(switch):
+            step = WAYS['ours'].build(cfg, device, None)
+            optimizers = {name: step.optimizers[name] for name in step.task.parts()}
+            losses = step.task.backward({'images': images}, optimizers, 1).losses
+            gradients = [p.grad.float().flatten() for p in step.task.parameters() if p.grad is not None]
+            seen.append((losses['total'].double(), torch.cat(gradients)))
+    (loss, gradient), (fused_loss, fused_gradient) = seen
+    return {
+        'loss': float((fused_loss - loss).abs() / loss.abs()),
+        'gradient_norm': float((fused_gradient.norm() - gradient.norm()).abs() / gradient.norm()),
+        'gradient': float((fused_gradient - gradient).norm() / gradient.norm()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--batch', type=int, help='images a step; default 32 on a GPU, 2 on a CPU')
     parser.add_argument('--repeats', type=int, default=5)
-    parser.add_argument('--compile', action='store_true', help='measure our step compiled and channels-last as well')
+    parser.add_argument('--ways', nargs='+', choices=WAYS, help='default: all but the compiled one')
+    parser.add_argument('--compile', action='store_true', help='measure our step compiled as well')
+    parser.add_argument('--profile', action='store_true', help='say what our steps spend their time on')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
 
@@ -184,38 +281,24 @@ def main() -> None:
         cfg.merge_from_dict({key: int(value)})
     cfg.model.perceptual_loss.random = True
     cfg.optim_wrapper.precision = precision
-    start = cfg.model.adversarial.start
-    dtype = torch.bfloat16 if full else None
-
-    torch.manual_seed(0)
-    task = MODELS.build(cfg.model).place(device).train()
-    lpips = copy.deepcopy(task.perceptual_loss.network)
-    lpips.target_gradient = True
     images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
-    plain = PlainStep(task, lpips, dtype)
-    phases = {'before the discriminator starts': 0, 'after': start}
     result: dict[str, Any] = {
         'device': torch.cuda.get_device_name() if full else 'CPU, small size: 64x64, ch 32, K 4,096',
         'batch': batch,
         'precision': precision,
-        'phases': {},
+        'agreement': agreement(cfg, images[:8], device),
+        'ways': {},
     }
-    contenders: dict[str, Callable[[Tensor, int], None]] = {'plain': plain, 'ours': OurStep(copy.deepcopy(task), cfg)}
-    if args.compile:
-        fast = copy.deepcopy(cfg)
-        fast.model.update(compile=True, channels_last=True)
-        contenders['ours compiled'] = OurStep(MODELS.build(fast.model).place(device).train(), fast)
-    for phase, iteration in phases.items():
-        figures = {}
-        for name, step in contenders.items():
-            seconds = seconds_each(lambda step=step, i=iteration: step(images, i), args.repeats, device)
-            gib = memory(lambda step=step, i=iteration: step(images, i), device)
-            figures[name] = dict(images_per_second=round(batch / seconds, 2), seconds=round(seconds, 4), peak_gib=gib)
-        for name in contenders:
-            figures[name]['ratio'] = round(figures['plain']['seconds'] / figures[name]['seconds'], 2)
-        result['phases'][phase] = figures
-    seconds = {name: seconds_each(run, args.repeats, device) for name, run in parts(task, images, dtype).items()}
-    result['share_of_time'] = {name: round(value / sum(seconds.values()), 3) for name, value in seconds.items()}
+    names = args.ways or [name for name in WAYS if args.compile or not WAYS[name].compile]
+    for name in names:
+        result['ways'][name] = measure(WAYS[name], cfg, images, device, args)
+        gc.collect()
+        if full:
+            torch.cuda.empty_cache()
+    if 'plain' in result['ways']:
+        for way in result['ways'].values():
+            for phase in ('before the discriminator starts', 'after'):
+                way[phase]['ratio'] = round(result['ways']['plain'][phase]['seconds'] / way[phase]['seconds'], 2)
     print(json.dumps(result) if args.json else json.dumps(result, indent=2))
 
 

@@ -18,12 +18,49 @@ SOURCES = (
 )
 
 
+OPS = f'{CORE}/ops'
+SHARED = (f'{OPS}/channels_last.py',)
+KERNELS = {
+    'group_norm_silu': (
+        *SHARED,
+        f'{OPS}/group_norm_silu.py',
+        f'{OPS}/residual_sum.py',
+        f'{OPS}/triton/group_norm.py',
+        f'{OPS}/triton/pointwise.py',
+    ),
+    'upsample2x': (*SHARED, f'{OPS}/upsample2x.py', f'{OPS}/triton/pointwise.py'),
+    'feature_distance': (*SHARED, f'{OPS}/feature_distance.py', f'{OPS}/triton/feature_distance.py'),
+}
+
+
+def judge_operators(output: Any) -> list[Check]:
+    """Each operator: within rounding of float64, the same when repeated, past 2^31 elements, and faster than plain torch."""
+    checks = []
+    for name, each in output['operators'].items():
+        kernel, far = each['kernel'], each['past_2_31']
+        checks += [
+            Check(f'{name}: its kernel ran', each['kernel_ran'], kernel=kernel),
+            at_most(f'{name}: roundings from float64', each['roundings'], 4, 'equality', kernel),
+            Check(f'{name}: the same bits when repeated', each['repeats_equal'], kernel=kernel),
+            at_least(f'{name}: times plain torch', each['ratio'], 1.0, 'gain', kernel),
+        ]
+        if far is not None:
+            checks.append(at_most(f'{name}: roundings past 2^31 elements', far, 1, 'equality', kernel))
+        spent, limit = sum(each['fused_ms']), sum(each['limit_ms'])
+        checks.append(at_most(f"{name}: times the memory's limit", spent / limit, 2.0))
+    return checks
+
+
 def judge_step(name: str, images_per_second: float, ratio: float) -> Any:
-    """The targets of one way to take a step, with the discriminator on."""
+    """The targets of one way to take a step, with the discriminator on; losses and gradients are those of plain torch."""
 
     def judge(output: Any) -> list[Check]:
-        step = output['phases']['after'][name]
+        way, agreement = output['ways'][name], output['agreement']
+        step = way['after']
         return [
+            at_most('loss, relative to plain torch', agreement['loss'], 2**-8, 'equality'),
+            at_most('gradient norm, relative to plain torch', agreement['gradient_norm'], 2**-8, 'equality'),
+            Check(f'kernels that ran: {", ".join(way["kernels"]) or "none"}', len(way['kernels']) == len(KERNELS)),
             at_least('images/s', step['images_per_second'], images_per_second),
             at_least('times the plain formulation', step['ratio'], ratio),
             at_most('GiB at peak', step['peak_gib'] or 0.0, 38),
@@ -34,23 +71,33 @@ def judge_step(name: str, images_per_second: float, ratio: float) -> Any:
 
 SECTIONS = [
     Section(
+        'fused-ops',
+        'fused operators of convolutional networks beside plain torch and float64',
+        ('benchmarks/fused_ops.py', '--json'),
+        60,
+        (),
+        judge_operators,
+        rehearsal=('--repeats', '1'),
+        kernels=KERNELS,
+    ),
+    Section(
         'train-step',
         'the full step beside the plain formulation, batch 64',
         ('benchmarks/train_step.py', '--json'),
-        90,
-        SOURCES,
+        150,
+        (*SOURCES, 'benchmarks/step_profile.py'),
         judge_step('ours', 235, 2.5),
-        arguments=('--batch', '64'),
-        rehearsal=('--batch', '1', '--repeats', '1'),
+        arguments=('--batch', '64', '--profile'),
+        rehearsal=('--batch', '1', '--repeats', '1', '--ways', 'plain', 'ours'),
     ),
     Section(
         'train-step-compiled',
         'the same with model.compile=True',
-        ('benchmarks/train_step.py', '--json', '--compile'),
+        ('benchmarks/train_step.py', '--json', '--ways', 'plain', 'ours compiled'),
         300,
-        SOURCES,
+        (*SOURCES, 'benchmarks/step_profile.py'),
         judge_step('ours compiled', 280, 3.0),
-        arguments=('--batch', '64'),
+        arguments=('--batch', '64', '--profile'),
         rehearsal=('--batch', '1', '--repeats', '1'),
     ),
 ]
