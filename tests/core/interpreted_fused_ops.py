@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fvq_core.ops import group_norm_silu as norms
 from fvq_core.ops.feature_distance import feature_distance, feature_distance_op
-from fvq_core.ops.kernels import KERNELS
+from fvq_core.ops.kernels import KERNELS, switch
 from fvq_core.ops.recomputed_conv import norm_conv, upsample_conv
 from fvq_core.ops.residual_sum import residual_sum, residual_sum_op
 from fvq_core.ops.upsample2x import upsample2x, upsample2x_op
@@ -226,3 +226,19 @@ def test_torch_checks_the_operators() -> None:
     torch.library.opcheck(upsample2x_op, (x,))
     torch.library.opcheck(residual_sum_op, (x, x.detach(), w))
     torch.library.opcheck(feature_distance_op, (x, x.detach(), w.detach()))
+
+
+@pytest.mark.skipif(not INTERPRETED, reason='test_fused_step.py has what the fallbacks compute')
+def test_a_step_through_the_kernels_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.core.test_fused_step import distance, make_task, step
+
+    losses, gradients = step(make_task('magvit2'))
+    monkeypatch.setenv('FVQ_KERNELS', 'off')
+    switch.cache_clear()
+    plain_losses, plain = step(make_task('magvit2'))
+    exact_losses, exact = step(make_task('magvit2'), 'float32')
+    monkeypatch.undo()
+    switch.cache_clear()
+    for key, value in exact_losses.items():
+        assert (losses[key] - value).abs() <= 3 * (plain_losses[key] - value).abs() + 0.01 * value.abs(), key
+    assert distance(gradients, exact) <= 1.25 * distance(plain, exact) + 2**-8

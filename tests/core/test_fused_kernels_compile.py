@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fvq_core.ops.channels_last import load_kernels
 from fvq_core.ops.group_norm_silu import WARPS, sizes
+from tests.triton_compile import compile_kernel
 
-triton = pytest.importorskip('triton')
+pytest.importorskip('triton')
 pytestmark = pytest.mark.processes  # it compiles for half a minute
 
 HALVES = (
@@ -55,25 +53,10 @@ def kind(name: str) -> str:
 
 @pytest.mark.parametrize(('file', 'name', 'capability', 'constants'), CASES)
 def test_compiles_without_spilling(file: str, name: str, capability: int, constants: dict[str, Any]) -> None:
-    """Local memory would mean registers that spill; shared memory stays within the 163 KiB that a block has on an A100."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     warps = constants.get('num_warps', WARPS)
     kernel = getattr(load_kernels(file), name)
-    constants = {key: value for key, value in constants.items() if key != 'num_warps' and key in kernel.arg_names}
-    signature = {key: 'constexpr' if key in constants else kind(key) for key in kernel.arg_names}
-    aligned = {
-        (i,): [['tt.divisibility', 16]] for i, key in enumerate(kernel.arg_names) if signature[key].startswith('*')
-    }
-    source = ASTSource(kernel, signature, constants, aligned)
-    compiled = triton.compile(source, target=GPUTarget('cuda', capability, 32), options=dict(num_warps=warps))
-    assert compiled.metadata.shared <= 163 * 1024
-    with tempfile.NamedTemporaryFile(suffix='.cubin') as cubin:
-        cubin.write(compiled.asm['cubin'])
-        cubin.flush()
-        tool = Path(triton.__path__[0]) / 'backends/nvidia/bin/cuobjdump'
-        usage = subprocess.run([tool, '-res-usage', cubin.name], capture_output=True, text=True, check=True).stdout
-    numbers = dict(word.split(':') for word in usage.split() if word.count(':') == 1 and word[-1].isdigit())
-    assert int(numbers['REG']) <= 168
-    assert int(numbers['LOCAL']) == 0
+    constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
+    signature = {key: kind(key) for key in kernel.arg_names if key not in constants}
+    compiled = compile_kernel(kernel, signature, constants, capability, num_warps=warps)
+    compiled.check()
+    assert compiled.registers <= 168  # three blocks of 128 threads in a multiprocessor

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fvq_core.ops import recomputed_conv
 from fvq_core.ops.kernels import KERNELS, Kernel
 from fvq_core.registry import MODELS
 from fvq_core.training.optim_wrapper import build_optim_wrappers
@@ -167,6 +168,15 @@ def test_networks_trace_whole_and_give_the_same() -> None:
     assert compiled.state_dict().keys() == eager.state_dict().keys()
     torch.testing.assert_close(dict(losses), dict(expected_losses), rtol=2e-2, atol=1e-3)
     assert distance(gradients, expected) < 2**-6
+
+
+def test_convolutions_may_keep_their_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fused():
+        losses, gradients = step(make_task('fvq'), 'float32')
+        monkeypatch.setattr(recomputed_conv, 'RECOMPUTE', False)
+        kept_losses, kept_gradients = step(make_task('fvq'), 'float32')
+    assert all(torch.equal(losses[key], kept_losses[key]) for key in losses)  # the same operators in the forward pass
+    assert distance(gradients, kept_gradients) < 1e-5
 
 
 def test_a_block_keeps_half_as_much_for_the_backward_pass() -> None:

@@ -142,6 +142,22 @@ def test_autocast_convolves_in_bfloat16_and_stays_close(ours: Callable[[str], LP
     torch.testing.assert_close(got, expected, rtol=0.02, atol=0)
 
 
+def test_autocast_casts_the_weights_once_and_again_after_they_change() -> None:
+    network, pair = LPIPS('alex', random=True), [random_images(1, 32, 32) for _ in range(2)]
+    with torch.autocast('cpu', torch.bfloat16):
+        first = network(*pair)
+        cast = network.network()
+        assert network.network() is cast
+        assert next(cast.parameters()).dtype == torch.bfloat16
+        state = {key: 2 * value for key, value in network.state_dict().items()}
+        network.load_state_dict(state)
+        assert not torch.equal(network(*pair), first)
+        network.to(memory_format=torch.channels_last)
+        assert next(network.network().parameters()).is_contiguous(memory_format=torch.channels_last)
+    assert network.network() is network.net
+    assert network.state_dict().keys() == state.keys()
+
+
 # Dynamo's own way with an autograd function.
 @pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'> should not be instantiated")
 def test_compiles_whole_and_in_channels_last_order_gives_the_same(ours: Callable[[str], LPIPS]) -> None:
