@@ -174,6 +174,8 @@ def main() -> None:
         repeat = all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
         del one, other
         fused, plain = (timed(run, inputs, device, args.repeats) for run in (operator.fused, operator.plain))
+        inputs = make(operator.inputs((64, 128, 32, 32) if full else (1, 8, 8, 8)), torch.bfloat16, device)
+        small = [sum(timed(run, inputs, device, args.repeats)) for run in (operator.plain, operator.fused)]
         del inputs
         result['operators'][name] = dict(
             kernel=operator.kernel,
@@ -185,6 +187,7 @@ def main() -> None:
             plain_ms=plain,
             limit_ms=[round(copy_ms * passes, 3) for passes in operator.passes],
             ratio=round(sum(plain) / sum(fused), 2),
+            ratio_small=round(small[0] / small[1], 2),  # where launches cost as much as the work
         )
     print(json.dumps(result) if args.json else json.dumps(result, indent=2))
 

@@ -6,10 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
+
+from fvq_core.ops.kernels import Kernel
 
 OURS = {
     **dict.fromkeys(('stats', 'finish', 'apply', 'reduce', 'finish_b', 'apply_b'), 'norms'),
@@ -106,18 +110,37 @@ def phases(task: Any, optimizers: Mapping[str, Any], device: torch.device) -> It
                 delattr(optimizer, name)
 
 
-def kept_bytes(network: nn.Module, given: Tensor, dtype: torch.dtype) -> int:
-    """Bytes of the features that autograd keeps of a network's forward pass, by storage; parameters left out."""
-    kept: dict[int, tuple[Any, int]] = {}
-    parameters = {id(p.untyped_storage()) for p in network.parameters()}
+def kept_mib(task: Any, side: int, batch: int = 2) -> dict[str, float]:
+    """MiB an image that autograd keeps of each part's forward pass with the fused operators: computed, on fake tensors.
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if not isinstance(tensor, nn.Parameter) and id(storage) not in parameters and tensor.dim() == 4:
-            kept[storage._cdata] = (storage, storage.nbytes())
-        return tensor
+    Counted are features in bfloat16, each storage once; weights, latents' vectors and workspace are left out.
+    """
+    images = torch.zeros(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
+    tokenizer, found = task.tokenizer, {}
+    grid = side // tokenizer.downsample_factor
+    latent = torch.zeros(batch, tokenizer.decoder.in_channels, grid, grid)
+    latent = latent.contiguous(memory_format=torch.channels_last)
+    parts: dict[str, tuple[Callable[..., Any], Tensor]] = {
+        'encoder': (tokenizer.encoder, images),
+        'decoder': (tokenizer.decoder, latent),
+        'perceptual': (lambda x: task.perceptual_loss.network(x, x.detach()), images.clone()),
+        'discriminator of the generator': (task.adversarial.generator, images.clone()),
+    }
+    with torch.autocast('cpu', torch.bfloat16):
+        task.perceptual_loss.network.network()  # cast real weights, not fake ones
+    enabled = mock.patch.object(Kernel, 'enabled', return_value=True)  # fake tensors launch nothing
+    with enabled, FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.autocast('cpu', torch.bfloat16):
+        for name, (forward, given) in parts.items():
+            given = mode.from_tensor(given).requires_grad_(name != 'encoder')
+            kept: dict[int, Any] = {}
 
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with hooks, torch.autocast(given.device.type, dtype):
-        network(given)
-    return sum(number for _, number in kept.values())
+            def keep(tensor: Tensor, kept: dict[int, Any] = kept) -> Tensor:
+                if tensor.dim() == 4 and tensor.shape[0] == batch and not isinstance(tensor, nn.Parameter):
+                    kept[tensor.untyped_storage()._cdata] = tensor  # kept, so that no other storage takes its place
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                out = forward(given)
+            found[name] = round(sum(x.untyped_storage().nbytes() for x in kept.values()) / batch / 2**20, 1)
+            del out
+    return found

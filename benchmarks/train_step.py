@@ -32,7 +32,7 @@ from unittest import mock
 
 import torch
 from quantizer import Textbook
-from step_profile import phases, shares, wait
+from step_profile import kept_mib, phases, shares, wait
 from torch import Tensor, nn
 
 from fvq_core.config.read import load_config
@@ -261,6 +261,19 @@ def agreement(cfg: Any, images: Tensor, device: torch.device) -> dict[str, float
     }
 
 
+def kept(cfg: Any) -> dict[str, Any]:
+    """MiB an image that autograd keeps, with and without inputs of convolutions; computed, not measured."""
+    cfg.model.perceptual_loss.random = True
+    task = MODELS.build(cfg.model).train()
+    task.to(memory_format=torch.channels_last)
+    found: dict[str, Any] = {}
+    for name in ('ours keeping inputs', 'ours'):
+        with mock.patch.object(recomputed_conv, 'RECOMPUTE', WAYS[name].recompute):
+            parts = kept_mib(task, 256)
+        found[name] = {'mib_an_image': parts, 'gib_at_batch_64': round(sum(parts.values()) * 64 / 1024, 1)}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--batch', type=int, help='images a step; default 32 on a GPU, 2 on a CPU')
@@ -268,6 +281,7 @@ def main() -> None:
     parser.add_argument('--ways', nargs='+', choices=WAYS, help='default: all but the compiled one')
     parser.add_argument('--compile', action='store_true', help='measure our step compiled as well')
     parser.add_argument('--profile', action='store_true', help='say what our steps spend their time on')
+    parser.add_argument('--kept', action='store_true', help='compute what autograd keeps at 256x256; takes no step')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
 
@@ -276,6 +290,9 @@ def main() -> None:
     batch, side = args.batch or (32 if full else 2), 256 if full else 64
     precision = 'bfloat16' if full else 'float32'
     cfg = load_config('configs/fvq/fvq_16k.py')
+    if args.kept:
+        print(json.dumps(kept(cfg), indent=None if args.json else 2))
+        return
     for option in [] if full else SMALL:
         key, value = option.split('=')
         cfg.merge_from_dict({key: int(value)})

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvq_core.autoencoders.layers.depth_to_space import depth_to_space
 from fvq_core.errors import UserError
 from fvq_core.interop.key_map import rename
 from fvq_core.losses.discriminators import PatchGAN, StyleGANDiscriminator
 from fvq_core.losses.discriminators.act_norm import ActNorm
-from fvq_core.losses.discriminators.stylegan import Blur, DiscriminatorBlock
+from fvq_core.losses.discriminators.stylegan import Blur, DiscriminatorBlock, mirrored
 from fvq_core.registry import DISCRIMINATORS
 
 from ..discriminator_rules import NOT_WEIGHTS, STYLEGAN_RULES
@@ -136,6 +138,19 @@ def test_blur_is_the_binomial_filter_with_mirrored_borders() -> None:
     taps = torch.tensor([1.0, 2.0, 1.0])
     expected = sum(taps[i] * taps[j] * padded[:, :, i : i + 5, j : j + 7] for i in range(3) for j in range(3))
     torch.testing.assert_close(Blur()(x), expected / 16)
+
+
+def test_blur_and_depth_to_space_keep_channels_last_and_every_value() -> None:
+    x = torch.randn(2, 8, 6, 5)
+    last = x.contiguous(memory_format=torch.channels_last)
+    for plain, function in (
+        (F.pad(x, (1, 1, 1, 1), mode='reflect'), mirrored),
+        (F.pixel_shuffle(x, 2), depth_to_space),
+    ):
+        got = function(last)
+        assert torch.equal(got, plain)
+        assert torch.equal(function(x), plain)
+        assert got.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_stylegan_block_adds_its_halved_shortcut_over_the_root_of_two() -> None:

@@ -46,6 +46,7 @@ def judge_operators(output: Any) -> list[Check]:
         ]
         if far is not None:
             checks.append(at_most(f'{name}: roundings past 2^31 elements', far, 1, 'equality', kernel))
+        checks.append(at_least(f'{name}: times plain torch, (64, 128, 32, 32)', each['ratio_small'], 1.0))
         spent, limit = sum(each['fused_ms']), sum(each['limit_ms'])
         checks.append(at_most(f"{name}: times the memory's limit", spent / limit, 2.0))
     return checks
