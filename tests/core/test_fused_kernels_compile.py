@@ -27,6 +27,7 @@ HALVES = (
 NUMBERS = ('S', 'splits', 'rows', 'blocks', 'GS', 'NC', 'P', 'W')
 FLOATS = ('eps', 'inv_S', 'inv_M', 'count', 'scale')
 A = sizes(64, 128, 256 * 256, 32)  # of the full step: 256x256, 128 channels
+ONE = sizes(2, 128, 1, 32)
 NORM = dict(G=32, D=4, SILU=True, HAS_PRE=True)
 POINTS = dict(C=128, BC=128, BS=16, EVEN=True)
 CASES: list[tuple[str, str, int, dict[str, Any]]] = [
@@ -37,6 +38,15 @@ CASES: list[tuple[str, str, int, dict[str, Any]]] = [
     ('group_norm', 'finish_b', 80, A['groups'] | dict(HAS_PRE=True)),
     ('group_norm', 'apply_b', 80, A['apply'] | NORM | dict(HAS_SKIP=True)),
     ('group_norm', 'apply_b', 90, sizes(64, 96, 1000, 32)['apply'] | NORM | dict(D=3, HAS_SKIP=False)),
+    # One position: Triton makes constants of integers that are 1.
+    ('group_norm', 'stats', 90, ONE['reduce'] | dict(S=1, splits=1)),
+    ('group_norm', 'finish', 90, ONE['groups'] | dict(HAS_PRE=False, S=1, splits=1)),
+    ('group_norm', 'apply', 90, ONE['apply'] | NORM | dict(S=1, blocks=1)),
+    ('group_norm', 'reduce', 80, ONE['reduce'] | NORM | dict(S=1, splits=1)),
+    ('group_norm', 'finish_b', 90, ONE['groups'] | dict(HAS_PRE=True, splits=1)),
+    ('group_norm', 'apply_b', 80, ONE['apply'] | NORM | dict(HAS_SKIP=True, S=1, blocks=1)),
+    ('pointwise', 'upsample_b', 80, POINTS | dict(W=1)),
+    ('feature_distance', 'distance', 90, dict(C=64, BC=64, BS=32, S=1, splits=1)),
     ('pointwise', 'upsample', 80, POINTS),
     ('pointwise', 'upsample_b', 90, POINTS | dict(C=96, EVEN=False)),
     ('pointwise', 'residual_sum', 80, POINTS),

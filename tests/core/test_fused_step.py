@@ -21,6 +21,7 @@ from fvq_core.registry import MODELS
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 from fvq_core.training.tasks import TokenizerTask
 
+DEVICE = torch.device('cpu')  # tests/gpu puts another here
 LATENT = 16  # side, of images of 32
 SIZE = dict(ch=8, ch_mult=(1, 2), num_res_blocks=1, z_channels=8, norm_groups=4)
 MAGVIT2 = (dict(type='MAGVIT2Encoder', **SIZE), dict(type='AdaptiveGroupNormDecoder', **SIZE))
@@ -65,12 +66,16 @@ def make_task(name: str, **options: Any) -> TokenizerTask:
         adversarial=dict(type='AdversarialLoss', discriminator=discriminator, start=0),
         **options,
     )
-    return MODELS.build(model).place(torch.device('cpu')).train()
+    return MODELS.build(model).place(DEVICE).train()
 
 
 def batch() -> dict[str, Tensor]:
-    rng = torch.Generator().manual_seed(1)
-    return {'images': torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=rng).repeat(1, 1, 2, 2)}
+    rng = torch.Generator('cpu').manual_seed(1)
+    return {
+        'images': torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=rng, device='cpu').repeat(
+            1, 1, 2, 2
+        )
+    }
 
 
 def step(task: TokenizerTask, precision: str = 'bfloat16') -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
@@ -114,10 +119,14 @@ def channels_last(x: Tensor) -> bool:
 @pytest.mark.parametrize('name', NETWORKS)
 def test_every_convolution_and_gradient_is_channels_last_and_nothing_is_copied(name: str) -> None:
     with fused():
-        task = make_task(name)
-        assert task.channels_last, 'the default where the kernels run'
-        with Layouts() as seen:
-            step(task)
+        check_layouts(name)
+
+
+def check_layouts(name: str) -> None:
+    task = make_task(name)
+    assert task.channels_last, 'the default where the kernels run'
+    with Layouts() as seen:
+        step(task)
     assert seen.convolutions > 60
     assert seen.others == []
     assert [shape for _, shape, _, _ in seen.copies] == [(2, 3, 32, 32)], 'the images, as they come'
