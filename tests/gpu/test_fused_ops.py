@@ -10,7 +10,17 @@ import torch
 from fvq_core.ops.kernels import switch
 from tests.core import interpreted_fused_ops as shared
 from tests.core import test_fused_step as steps
-from tests.core.interpreted_fused_ops import *  # noqa: F403  all its tests
+from tests.core.interpreted_fused_ops import (  # noqa: F401  benchmarks/fused_ops.py has those of each shape and type
+    kernels_run,
+    test_a_convolution_of_the_norm_has_the_gradients_of_its_parts,
+    test_a_frozen_norm_and_a_frozen_convolution_get_no_gradient,
+    test_a_large_mean_costs_no_digits,
+    test_a_step_through_the_kernels_equals_the_plain_one,
+    test_autocast_keeps_features_in_half_precision,
+    test_no_images,
+    test_repeats_are_bit_equal,
+    test_upsampling_before_a_convolution,
+)
 
 pytestmark = pytest.mark.gpu
 

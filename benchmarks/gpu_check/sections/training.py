@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..section import Check, Section, at_least, at_most
+from ..section import Check, Section, at_least, at_most, pytest_section
 
 CORE = 'packages/fvq-core/src/fvq_core'
 SOURCES = (
@@ -75,7 +75,7 @@ SECTIONS = [
         'fused-ops',
         'fused operators of convolutional networks beside plain torch and float64',
         ('benchmarks/fused_ops.py', '--json'),
-        60,
+        90,
         (),
         judge_operators,
         rehearsal=('--repeats', '1'),
@@ -100,5 +100,12 @@ SECTIONS = [
         judge_step('ours compiled', 280, 3.0),
         arguments=('--batch', '64', '--profile'),
         rehearsal=('--batch', '1', '--repeats', '1'),
+    ),
+    pytest_section(
+        'fused-tests',
+        'steps through the fused operators: layouts, repeats, plain and compiled',
+        240,
+        'tests/gpu/test_fused_ops.py',
+        sources=(*SOURCES, 'tests/core/interpreted_fused_ops.py', 'tests/core/test_fused_step.py'),
     ),
 ]
