@@ -109,6 +109,19 @@ def test_a_large_mean_costs_no_digits() -> None:
     assert (y.double() - exact).abs().max() < 2e-3 * exact.abs().max()
 
 
+def test_silu_saturates_without_overflow() -> None:
+    """exp(-z) is infinite below -88, and 0 above 104."""
+    x, w, b = random(2, 8, 6, 6), torch.full((8,), 150.0), torch.zeros(8)
+    inputs = [tensor.requires_grad_() for tensor in (x, w, b)]
+    y = norms.group_norm_silu_op(*inputs, None, 2, 1e-6, True)[0]
+    exact = doubles(inputs)
+    z = F.group_norm(exact[0], 2, *exact[1:], eps=1e-6)
+    assert z.abs().max() > 200
+    dy, expected = random(2, 8, 6, 6, seed=1), F.silu(z)
+    got = [y, *torch.autograd.grad(y, inputs, dy)]
+    assert_near(got, [expected, *torch.autograd.grad(expected, exact, dy.double())], torch.float32, 8.0)
+
+
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('shape', [(2, 16, 4, 4), (1, 5, 7, 3), (2, 96, 9, 5), (1, 64, 32, 32)])
 def test_upsampling_and_residual_sum_equal_float64(shape: tuple[int, ...], dtype: torch.dtype) -> None:

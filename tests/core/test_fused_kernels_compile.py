@@ -28,7 +28,7 @@ NUMBERS = ('S', 'splits', 'rows', 'blocks', 'GS', 'NC', 'P', 'W')
 FLOATS = ('eps', 'inv_S', 'inv_M', 'count', 'scale')
 A = sizes(64, 128, 256 * 256, 32)  # of the full step: 256x256, 128 channels
 ONE = sizes(2, 128, 1, 32)
-NORM = dict(G=32, D=4, SILU=True, HAS_PRE=True)
+NORM = dict(G=32, D=4, SILU=True, FAST=True, HAS_PRE=True)
 POINTS = dict(C=128, BC=128, BS=16, EVEN=True)
 CASES: list[tuple[str, str, int, dict[str, Any]]] = [
     ('group_norm', 'stats', 80, A['reduce']),

@@ -19,6 +19,7 @@ from tests.core.interpreted_fused_ops import (  # noqa: F401  benchmarks/fused_o
     test_autocast_keeps_features_in_half_precision,
     test_no_images,
     test_repeats_are_bit_equal,
+    test_silu_saturates_without_overflow,
     test_upsampling_before_a_convolution,
 )
 

@@ -142,6 +142,7 @@ def launch_apply(
         G=groups,
         D=C // groups,
         SILU=silu,
+        FAST=x.is_cuda,
         HAS_PRE=pre is not None,
     )
 
@@ -193,7 +194,7 @@ def group_norm_silu_backward_op(
         splits, rows = a['reduced'].values()
         blocks, stride = a['applied']['blocks'], row_stride(weight)
         parts, ends, given = empty_float(x, 2, N * C * splits), empty_float(x, 2, N * G), weight if pre is None else pre
-        flags = dict(G=G, D=C // G, SILU=silu, HAS_PRE=has_pre)
+        flags = dict(G=G, D=C // G, SILU=silu, FAST=x.is_cuda, HAS_PRE=has_pre)
         kernels.reduce[(N * splits,)](
             *(dy, x, mean, rstd, weight, bias, given, parts[0], parts[1], S, splits, rows, stride),
             **a['reduce'],
