@@ -146,6 +146,7 @@ METHODS = {
         'model.tokenizer.encoder',
         'model.tokenizer.decoder',
     },
+    'baselines/maskgit_1k': set(),
     'baselines/simvq_16k': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
     'baselines/ema_vq_16k': {f'{Q}.{axis}' for axis in ('init', 'loss', 'update')},
     'baselines/cvq_16k': {f'{Q}.{axis}' for axis in ('normalize', 'distance', 'update')},
@@ -168,6 +169,7 @@ BATCHES = {
     'baselines/ibq_16k': (8, 256),
     'baselines/open_magvit2_16k': (8, 256),
     'baselines/rqvae_10e': (8, 128),
+    'baselines/maskgit_1k': (8, 256),
 }
 
 
@@ -294,12 +296,12 @@ def test_the_prior_of_reg_vq_has_choices_to_pull_at_when_training_starts(name: s
 def test_the_list_names_rows_configs_and_what_is_to_come(capsys: pytest.CaptureFixture[str]):
     assert list_rows(['t3.1', '--work-dirs', 'none']) == 0
     assert 'fvq_65k_d512_120e' not in capsys.readouterr().out  # an id is meant whole: that is t3.10
-    assert list_rows(['t3.10', 't8.6', '--work-dirs', 'none']) == 0
+    assert list_rows(['t3.10', 't8.20', '--work-dirs', 'none']) == 0
     out = capsys.readouterr().out
     assert re.search(
         r'^t3\.10 +configs/fvq/fvq_65k_d512_120e\.py +rFID 1\.0, COCO 6\.16, usage 100$', out, re.MULTILINE
     )
-    assert re.search(r'^t8\.6 +\(MaskGIT: still to come\) +rFID 2\.28$', out, re.MULTILINE)
+    assert re.search(r'^t8\.20 +\(TiTok-L: still to come\) +rFID 2\.21$', out, re.MULTILINE)
 
 
 @pytest.mark.parametrize('figure', ['f6', 'figure6'])

@@ -2,6 +2,15 @@
 
 from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
+from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
 from .vqgan import VQGANDecoder, VQGANEncoder
 
-__all__ = ['AdaptiveGroupNormDecoder', 'KLAutoencoder', 'MAGVIT2Encoder', 'VQGANDecoder', 'VQGANEncoder']
+__all__ = [
+    'AdaptiveGroupNormDecoder',
+    'KLAutoencoder',
+    'MAGVIT2Encoder',
+    'MaskGITDecoder',
+    'MaskGITEncoder',
+    'VQGANDecoder',
+    'VQGANEncoder',
+]

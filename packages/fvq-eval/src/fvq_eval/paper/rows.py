@@ -53,8 +53,6 @@ COLUMNS = {
 }
 # Rows whose architecture is not here yet.
 STILL_TO_COME = {
-    't1.4': 'MaskGIT',
-    't8.6': 'MaskGIT',
     't8.20': 'TiTok-L',
     't8.21': 'TiTok-B',
     't8.22': 'TiTok-S',
