@@ -27,6 +27,6 @@ export PIP_CONSTRAINT PIP_BUILD_CONSTRAINT=$PIP_CONSTRAINT
 echo "setup: installing torch (about 3 GB with its GPU libraries, once), the packages and the tools"
 pip install --quiet torch torchvision
 pip install --quiet --requirement requirements-dev.txt \
-    --editable 'packages/fvq-core[train,photos]' --editable packages/fvq-quantizers \
+    --editable 'packages/fvq-core[train,photos]' --editable 'packages/fvq-quantizers[flax]' \
     --editable packages/fvq-generators --editable packages/fvq-eval
 echo "setup: done"

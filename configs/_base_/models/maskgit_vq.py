@@ -1,7 +1,8 @@
 """MaskGIT's tokenizer (Chang et al., 2022): 1,024 codes, an entropy term, and a StyleGAN-like discriminator with R1.
 
 The training loop and the perceptual network were never released: LPIPS stands in for the latter, at the released weight of
-0.1. Our discriminator blurs with [1, 2, 1], MaskGIT's with [1, 3, 3, 1]."""
+0.1. MaskGIT adds the discriminator's losses on real images and fakes where ours averages them, hence its weight of 2. Our
+discriminator blurs with [1, 2, 1], MaskGIT's with [1, 3, 3, 1]."""
 
 from mmengine.config import read_base
 
@@ -33,7 +34,7 @@ model.adversarial = dict(
     discriminator=dict(type=StyleGANDiscriminator, image_size=256),
     loss=dict(type=NonSaturatingGANLoss),
     weight=0.1,
-    discriminator_weight=1.0,
+    discriminator_weight=2.0,
     start=0,
     r1=10.0,
 )

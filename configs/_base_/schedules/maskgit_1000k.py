@@ -1,6 +1,4 @@
-"""The published schedule of MaskGIT's tokenizer: a million iterations at batch 256 and a constant 1e-4, moving average.
-
-Its precision is not published; here it is bfloat16."""
+"""The published schedule of MaskGIT's tokenizer: a million iterations at batch 256 and a constant 1e-4, float32, moving average."""
 
 from mmengine.config import read_base
 
@@ -14,7 +12,6 @@ optim_wrapper = dict(
     type=ClippedOptimWrapper,
     optimizer=dict(type=Adam, lr=1e-4, betas=(0.0, 0.99), fused=True),
     max_norm=None,
-    precision='bfloat16',
 )
 auto_scale_lr.update(base_batch_size=256)
 param_scheduler.update(warmup=0, decay='none')

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError, nearest_hint
 from ..files.paths import expand_home
-from ..files.torch_weights import CheckpointError, Weights, candidates, parts, read_weights_file
+from ..files.torch_weights import CheckpointError, Weights, candidates, parts
 from ..registry import IMPORTERS, constructor_arguments
 from ..saving.weights import load_weights
 from ..saving.write_folder import refuse_foreign_folder
@@ -124,7 +124,7 @@ def convert_file(
     path, folder = expand_home(path), Path(expand_home(out))
     refuse_foreign_folder(folder, importer.kind)
     with errors_about(path):
-        model, weights = import_from_peer(peer, read_weights_file(path), choice, **given)
+        model, weights = import_from_peer(peer, importer.read_file(Path(path)), choice, **given)
     origin = ', '.join(part for part in (f'{peer}: {Path(path).name}', weights.note()) if part)
     importer.save(model, folder, {'weights': origin})
     return model

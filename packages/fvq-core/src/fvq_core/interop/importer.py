@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..files.torch_weights import read_weights_file
 from ..saving.kind import SavedKind
 from ..tokenizer import Tokenizer
 
@@ -17,9 +18,11 @@ class Importer:
         kind: What kind of folder is written.
         read: The peer's state dict, and options for what no file tells, to the config of our model and its state dict.
             Raises `LayoutError` if the state dict is of another model.
+        read_file: From a path to what the file holds, as data; an importer of files of another kind overrides it.
     """
 
     kind: ClassVar[SavedKind]
+    read_file: ClassVar[Callable[[Path], Any]] = staticmethod(read_weights_file)
     read: ClassVar[Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]]
 
     @staticmethod

@@ -51,6 +51,7 @@ class CodeBits(Metric):
         self.counts_RV = torch.zeros(rows, vocabulary, dtype=torch.int32, device=self.samples.device)
 
     def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
+        assert output.codes is not None  # check_metrics has refused continuous autoencoders
         indices_BL = output.codes.indices_BL
         if not self.length:
             self.allocate(indices_BL.shape[1], images_BCHW.shape[2:].numel())

@@ -14,6 +14,8 @@ from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 from fvq_core.tokenizer import Tokenizer
 
+from .flax_file import read_flax_or_torch
+
 CODEBOOK = 'quantize.embedding.weight'
 MARKERS = ('encoder.conv_in.weight', CODEBOOK, 'decoder.mid.0.conv1.weight')
 FLAX_CODEBOOK = 'quantizer/codebook'
@@ -118,3 +120,4 @@ class MaskGITImporter(TokenizerImporter):
     """MaskGIT's tokenizers."""
 
     read = staticmethod(import_tokenizer)
+    read_file = staticmethod(read_flax_or_torch)

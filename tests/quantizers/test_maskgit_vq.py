@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,11 @@ from torch import Tensor
 
 from fvq_core.autoencoders import MaskGITDecoder, MaskGITEncoder
 from fvq_core.autoencoders.maskgit_vq import MaskGITBlock
+from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
+from fvq_quantizers.interop.flax_file import is_msgpack_map
 
 from ..tiny import build_from_peer, random_images
 
@@ -150,3 +154,54 @@ def test_other_parameters_of_flax_are_refused():
     del state['params/quantizer/codebook']
     with pytest.raises(UserError, match='no quantizer/codebook'):
         build_from_peer('maskgit-vq', state)
+
+
+def flax_bytes(state: dict[str, Tensor]) -> bytes:
+    """As `flax.serialization.to_bytes` writes a tree of arrays."""
+    tree: dict[str, Any] = {}
+    for key, value in state.items():
+        *path, last = key.split('/')
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        array = value.contiguous().numpy()
+        node[last] = msgpack.ExtType(1, msgpack.packb((array.shape, array.dtype.name, array.tobytes())))
+    return msgpack.packb(tree)
+
+
+@torch.no_grad()
+def test_a_flax_file_becomes_a_folder(tmp_path: Path):
+    ours, images = tokenizer(), random_images(height=8, width=8)
+    (tmp_path / 'tokenizer_checkpoint').write_bytes(flax_bytes(flax_state(ours)))
+    assert convert.main(['maskgit-vq', str(tmp_path / 'tokenizer_checkpoint'), str(tmp_path / 'out')]) == 0
+    found = Tokenizer.from_pretrained(tmp_path / 'out')
+    assert torch.equal(found(images).reconstruction, ours(images).reconstruction)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (flax_bytes({'params/x': torch.zeros(3)})[:-4], 'not the parameters of a flax model'),
+        (msgpack.packb({'params': msgpack.ExtType(9, b'')}), 'an extension of type 9'),
+        (msgpack.packb({'a': msgpack.ExtType(1, msgpack.packb(([2**40], 'float32', b'')))}), '0 bytes for an array'),
+        (msgpack.packb({'a': msgpack.ExtType(1, msgpack.packb(([1], 'object', b'12345678')))}), 'of object'),
+        (msgpack.packb({'a': {1: 2}}), 'flax model'),
+        (msgpack.packb({'a': [1]}), 'a list'),
+        (msgpack.packb({'a': msgpack.ExtType(1, b'\xc1')}), 'not the parameters of a flax model'),
+    ],
+)
+def test_broken_and_hostile_flax_files_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
+):
+    (tmp_path / 'file').write_bytes(content)
+    assert convert.main(['maskgit-vq', str(tmp_path / 'file'), str(tmp_path / 'out')]) != 0
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_pickle_is_not_taken_for_a_flax_file(tmp_path: Path):
+    for protocol in (2, 4):
+        torch.save(
+            port_state(tokenizer()), tmp_path / 'file', _use_new_zipfile_serialization=False, pickle_protocol=protocol
+        )
+        assert not is_msgpack_map(tmp_path / 'file')
