@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..autoencoder import Decoder, Encoder
+from ..ops.group_norm_silu import apply_group_norm
+from ..ops.recomputed_conv import norm_conv
+from ..ops.residual_sum import residual_sum
 from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
 from .layers.levels import blocks_per_level, run_block
@@ -34,9 +36,9 @@ class MaskGITBlock(nn.Module):
         self.shortcut = None if same else nn.Conv2d(out_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (x if self.shortcut is None else self.shortcut(h))
+        h, _, x = norm_conv(x, self.norm1, self.conv1)
+        h, _, _ = norm_conv(h, self.norm2, self.conv2)
+        return residual_sum(x if self.shortcut is None else self.shortcut(h), h, None)
 
 
 @ENCODERS.register_module()
@@ -89,7 +91,7 @@ class MaskGITEncoder(Encoder):
         h = self.conv_in((images_BCHW + 1) / 2)
         for stage in (*self.levels, self.mid):
             h = run(stage, h, self.checkpointing)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(apply_group_norm(h, self.norm_out, silu=True))
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +144,7 @@ class MaskGITDecoder(Decoder):
         h = run(self.mid, self.conv_in(features_BEHW), self.checkpointing)
         for level in self.levels:
             h = run(level, h, self.checkpointing)
-        return self.conv_out(F.silu(self.norm_out(h))) * 2 - 1
+        return self.conv_out(apply_group_norm(h, self.norm_out, silu=True)) * 2 - 1
 
     smoke = staticmethod(MaskGITEncoder.smoke)
 
