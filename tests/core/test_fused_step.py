@@ -220,6 +220,24 @@ def test_a_block_keeps_half_as_much_for_the_backward_pass(backend: str | None) -
     assert little < 0.5 * kept()
 
 
+def test_checkpointed_blocks_give_the_same_gradients() -> None:
+    with fused():
+        one, other = make_task('fvq'), make_task('fvq')
+        other.tokenizer.encoder.checkpointing = other.tokenizer.decoder.checkpointing = True
+        (_, gradients), (_, checkpointed) = step(one, 'float32'), step(other, 'float32')
+    assert distance(checkpointed, gradients) < 1e-6
+
+
+def test_an_adaptive_weight_goes_through_the_operators_twice() -> None:
+    with fused():
+        task = make_task('fvq')
+        task.adversarial.adaptive = True
+        losses, _ = step(task, 'float32')
+    plain = make_task('fvq')
+    plain.adversarial.adaptive = True
+    torch.testing.assert_close(losses['adversarial'], step(plain, 'float32')[0]['adversarial'], rtol=1e-4, atol=1e-6)
+
+
 def test_a_kernel_that_fails_in_the_middle_of_a_step_leaves_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty launches, then the lack of a driver here shows itself: a step of both ways, one warning for each kernel."""
     expected, plain = step(make_task('fvq'), 'float32')

@@ -44,8 +44,8 @@ class FeatureDistance(torch.autograd.Function):
     def backward(  # pyrefly: ignore[bad-override]
         ctx: Any, grad_B: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None]:
-        a_BCHW, b_BCHW, _, inverse_a, inverse_b = ctx.saved_tensors
-        grad = distance_gradient(grad_B, *ctx.saved_tensors)
+        a_BCHW, b_BCHW, weight_BCHW, inverse_a, inverse_b = ctx.saved_tensors
+        grad = distance_gradient(grad_B, a_BCHW, b_BCHW, weight_BCHW, inverse_a, inverse_b)
         needs_a, needs_b, _ = ctx.needs_input_grad
         return (
             through_normalization(grad, a_BCHW, inverse_a) if needs_a else None,

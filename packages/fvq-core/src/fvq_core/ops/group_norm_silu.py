@@ -280,8 +280,9 @@ def setup(ctx: Any, inputs: tuple, output: tuple) -> None:
 def backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple:
     if dy is None:
         return (None,) * 7
-    dx, sums = group_norm_silu_backward_op(dy, *ctx.saved_tensors, None, ctx.silu)
-    return dx, *parameter_gradients(sums, *ctx.saved_tensors[4:]), None, None, None
+    saved = ctx.saved_tensors  # once: checkpointing allows no second time
+    dx, sums = group_norm_silu_backward_op(dy, *saved, None, ctx.silu)
+    return dx, *parameter_gradients(sums, *saved[4:]), None, None, None
 
 
 group_norm_silu_op.register_autograd(backward, setup_context=setup)
