@@ -32,11 +32,13 @@ MULTI_SCALE = dict(type='MultiScaleQuantizer', quantizer=VQ, scales=(1, 2, 4, 16
 RESIDUAL = dict(type='ResidualQuantizer', quantizer=VQ, depth=2)
 PATCHGAN = dict(type='PatchGAN', ch=8, layers=1)
 STYLEGAN = dict(type='StyleGANDiscriminator', image_size=32, base_channels=8)
+MASKGIT = (dict(type='MaskGITEncoder', **SIZE), dict(type='MaskGITDecoder', **SIZE))
 NETWORKS = {
     'fvq': (VQGAN, VQ, PATCHGAN),
     'var': (VQGAN, MULTI_SCALE, PATCHGAN),
     'rq': (VQGAN, RESIDUAL, STYLEGAN),
     'magvit2': (MAGVIT2, VQ, PATCHGAN),
+    'maskgit': (MASKGIT, VQ, PATCHGAN),
 }
 
 
