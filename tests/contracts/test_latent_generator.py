@@ -116,10 +116,19 @@ def test_latents_can_be_made_of_images_at_each_step(autoencoder: Path):
     loaded = Autoencoder.from_pretrained(autoencoder)
     generator = GENERATORS.build(dict(type='TinyFlow', layout=loaded.layout(SIDE, SIDE).to_dict()))
     images = torch.randint(256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
-    targets = generator.targets(dict(images=images), loaded)
-    assert targets.latents == loaded.encode(images / 127.5 - 1)
-    mirrored = generator.targets(dict(images=images, flip=torch.tensor([True, False])), loaded).latents
-    assert mirrored == loaded.encode(torch.stack([images[0].flip(-1), images[1]]) / 127.5 - 1)
+
+    def drawn(batch: dict[str, Any]) -> Latents | None:
+        torch.manual_seed(3)
+        return generator.targets(batch, loaded).latents
+
+    def expected(images: torch.Tensor) -> Latents:
+        torch.manual_seed(3)
+        return Latents(loaded.posterior(images / 127.5 - 1).sample(), loaded.layout(SIDE, SIDE))
+
+    assert drawn(dict(images=images)) == expected(images)
+    mirrored = drawn(dict(images=images, flip=torch.tensor([True, False])))
+    assert mirrored == expected(torch.stack([images[0].flip(-1), images[1]]))
+    assert generator.targets(dict(images=images), loaded).latents != expected(images)  # another draw
     with pytest.raises(UserError, match=r"the batch has no 'latents', its keys are images; set model\.tokenizer"):
         generator.targets(dict(images=images))
     with pytest.raises(UserError, match='TinyFlow: these images are encoded to'):

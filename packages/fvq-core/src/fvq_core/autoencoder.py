@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -230,12 +230,22 @@ class Autoencoder(SavedModel, nn.Module):
             NonFiniteError: Pixels (looked at on a CPU) or latents that are NaN or infinite.
         """
         z_BDHW = self.encode_latent(images_BCHW)
-        layout = self.layout(*images_BCHW.shape[-2:])
-        assert isinstance(layout, LatentLayout)
-        if can_sync(z_BDHW):
+        self.check_finite(z_BDHW)
+        return Latents(z_BDHW, cast(LatentLayout, self.layout(*images_BCHW.shape[-2:])))
+
+    def draw(self, images_BCHW: Tensor) -> Any:
+        """What a generator learns of images: a draw of their latents if `variational`, else what `encode` gives."""
+        if not self.variational:
+            return self.encode(images_BCHW)
+        z_BDHW = self.posterior(images_BCHW).sample()
+        self.check_finite(z_BDHW)
+        return Latents(z_BDHW, cast(LatentLayout, self.layout(*images_BCHW.shape[-2:])))
+
+    def check_finite(self, latents: Tensor) -> None:
+        """Raise if latents, or the moments of a posterior, are NaN or infinite, unless looking at them would disturb."""
+        if can_sync(latents):
             cause = 'the weights are broken, or overflow in this precision'
-            check_finite_images(z_BDHW, f'{type(self).__name__}: the latents', len(z_BDHW), cause)
-        return Latents(z_BDHW, layout)
+            check_finite_images(latents, f'{type(self).__name__}: the latents', len(latents), cause)
 
     def decode(self, encoded: Any) -> Tensor:
         """What `encode` gave to images, nominally in [-1, 1], not clamped."""

@@ -76,7 +76,7 @@ class Generator(nn.Module):
     @torch.no_grad()
     def targets(self, batch: Mapping[str, Any], autoencoder: Autoencoder | None = None) -> Targets:
         """What to learn from a batch, on the generator's device: for models of codes `codes` (B, L) and optionally `soft`
-        (B, L, V), for models of latents `latents`; or either from uint8 `images`, encoded by the autoencoder.
+        (B, L, V), for models of latents `latents`; or either from uint8 `images`, as the autoencoder's `draw` gives them.
 
         Override it for other targets, such as a draw of latents or of stochastic codes at each step.
 
@@ -88,7 +88,7 @@ class Generator(nn.Module):
         name = 'latents' if isinstance(self.layout, LatentLayout) else 'codes'
         values, images = batch.get(name), batch.get('images')
         if values is None and images is not None and autoencoder is not None:
-            encoded = autoencoder.encode(device_images(batch, device))
+            encoded = autoencoder.draw(device_images(batch, device))
             if encoded.layout != self.layout:
                 raise UserError(
                     f'{type(self).__name__}: these images are encoded to {encoded.layout}, the model is made for '

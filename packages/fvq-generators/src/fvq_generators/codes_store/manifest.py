@@ -23,7 +23,7 @@ FORMAT, VERSION = 'fvq codes', 2
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of codes (n, A, L) or of latents (n, A, ...).
+    """One file of codes (n, A, L), or of latents or their moments (n, A, ...).
 
     Attributes:
         file: File name.
@@ -53,6 +53,7 @@ class Manifest:
         source_images: Their number.
         source_digest: SHA-256 of their names and labels.
         shard_size: Images of the source that a shard covers.
+        moments: Whether a latent is stored as its distribution: D channels of the mean, then those of the log variance.
         complete: Whether every shard is there.
         unreadable: Names of images that could not be read and have no codes.
         shards: The files of codes, in order.
@@ -69,6 +70,7 @@ class Manifest:
     source_images: int
     source_digest: str
     shard_size: int
+    moments: bool = False
     complete: bool = False
     unreadable: tuple[str, ...] = ()
     shards: tuple[Shard, ...] = ()
@@ -95,13 +97,16 @@ class Manifest:
     def contents(self) -> str:
         """What a crop has, in words."""
         if isinstance(self.layout, LatentLayout):
-            return f'a latent {self.layout.shape}'
+            return f'{"mean and log variance of " if self.moments else ""}a latent {self.layout.shape}'
         return f'{self.layout.length} codes of {self.layout.vocab_size:,}'
 
     @property
     def crop_shape(self) -> tuple[int, ...]:
-        """The shape of a crop in a shard: (L,) codes, or a latent (D, H, W) or (D, L)."""
-        return self.layout.shape if isinstance(self.layout, LatentLayout) else (self.layout.length,)
+        """The shape of a crop in a shard: (L,) codes, or a latent (D, H, W) or (D, L), of whose moments there are 2D."""
+        if not isinstance(self.layout, LatentLayout):
+            return (self.layout.length,)
+        D, *positions = self.layout.shape
+        return (2 * D if self.moments else D, *positions)
 
     @property
     def number_of_shards(self) -> int:
@@ -116,6 +121,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         fields = {**vars(self), 'layout': self.layout.to_dict(), 'crops': dict(self.crops)}
+        if not self.moments:  # as stores were before there were any
+            del fields['moments']
         fields['unreadable'], fields['shards'] = list(self.unreadable), [vars(shard) for shard in self.shards]
         vocabulary = None if isinstance(self.layout, LatentLayout) else self.layout.vocab_size
         counts = dict(images=self.images, vocabulary=vocabulary, dtype=str(self.dtype))
@@ -130,7 +137,8 @@ class Manifest:
         check_format_version(document.get('version'), where, remedy, VERSION)
         known = cls.__dataclass_fields__
         try:
-            given = {key: document[key] for key in known}
+            given: dict[str, Any] = {key: document[key] for key in known if key != 'moments'}
+            given['moments'] = document.get('moments', False)
             check_kinds(given)
             given['layout'] = any_layout_from_dict(given['layout'])
             given['shards'] = tuple(Shard(**shard) for shard in given['shards'])
@@ -155,10 +163,10 @@ class Manifest:
         """Raise if an extraction would continue the one in the folder `where` with other settings."""
         wanted, there = self.to_dict(), other.to_dict()
         fixed = [key for key in wanted if key not in ('tokenizer', 'source', 'images', *OUTCOME)]
-        different = next((key for key in fixed if wanted[key] != there[key]), None)
+        different = next((key for key in fixed if wanted[key] != there.get(key)), None)
         if different is not None:
             raise UserError(
-                f'{where} holds codes made otherwise ({different} is {there[different]} there, {wanted[different]} now); '
+                f'{where} holds codes made otherwise ({different} is {there.get(different)} there, {wanted[different]} now); '
                 'name another folder, or delete that one.'
             )
 

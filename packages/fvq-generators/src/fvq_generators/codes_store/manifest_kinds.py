@@ -20,6 +20,7 @@ KINDS: dict[str, type] = dict(
     unreadable=list,
     shards=list,
     labels_sha256=str,
+    moments=bool,
 )
 SHARD_KINDS: dict[str, type] = dict(file=str, images=int, bytes=int, sha256=str)
 KIND_NAMES = {str: 'text', int: 'a whole number from 0', bool: 'true or false', list: 'a list', dict: 'an object'}

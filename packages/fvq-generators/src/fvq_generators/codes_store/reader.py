@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fvq_core.codes import LatentLayout
 from fvq_core.errors import UserError
+from fvq_core.ops.diagonal_gaussian import DiagonalGaussian
 from fvq_core.saving.fingerprint import tokenizer_hash
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class CodesReader:
         num_crops: A, the crops of each image, mirrored ones included.
         tokenizer_hash: Fingerprint of the tokenizer whose codes they are; '' if that is not known.
         tokenizer_source: Origin of that tokenizer, in words; '' if that is not known.
+        moments: Whether it holds the mean and the log variance of each latent.
     """
 
     root: Path
@@ -33,6 +35,7 @@ class CodesReader:
     num_crops: int
     tokenizer_hash: str
     tokenizer_source: str = ''
+    moments: bool = False
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -60,8 +63,10 @@ class CodesReader:
         """The codes of every crop of an image, int64 (A, L); raises as `codes` does."""
         return self._checked(*self.image(image))
 
-    def latents(self, image: int, crop: int) -> Tensor:
+    def latents(self, image: int, crop: int, rng: torch.Generator | None = None) -> Tensor:
         """The continuous latent of one crop of an image, float32 (D, H, W) or (D, L).
+
+        Where the folder holds `moments` it is a draw from them; without `rng` their mean.
 
         Raises:
             UserError: The folder holds codes, or its file is damaged.
@@ -71,7 +76,13 @@ class CodesReader:
             raise UserError(f'{self.root} holds codes, not latents; read them with codes().')
         latents, where = self.image(image)
         check_range(crop, self.num_crops, 'crop', where)
-        return torch.from_numpy(np.array(latents[crop]))
+        found = torch.from_numpy(np.array(latents[crop]))
+        if not self.moments:
+            return found
+        posterior = DiagonalGaussian.from_moments(found[None])
+        if rng is None:
+            return posterior.mode()[0]
+        return posterior.sample(torch.randn(self.layout.shape, generator=rng))[0]
 
     def _checked(self, codes: np.ndarray, where: str) -> Tensor:
         if isinstance(self.layout, LatentLayout):

@@ -41,7 +41,7 @@ class CodesStore(CodesReader):
                 raise UserError(f'{path} is missing, one of {len(self.manifest.shards)} shards; {REMEDY}.')
             if size != shard.bytes:
                 raise UserError(f'{path} has {size:,} bytes, its manifest says {shard.bytes:,}; {REMEDY}.')
-        self.layout, self.num_crops = self.manifest.layout, self.manifest.num_crops
+        self.layout, self.num_crops, self.moments = self.manifest.layout, self.manifest.num_crops, self.manifest.moments
         self.tokenizer_hash, self.tokenizer_source = self.manifest.tokenizer_hash, self.manifest.tokenizer
         self.ends = np.cumsum([shard.images for shard in self.manifest.shards])
         self.labels: np.ndarray = self._map(LABELS_NAME, (self.manifest.images,), np.dtype(np.int64))

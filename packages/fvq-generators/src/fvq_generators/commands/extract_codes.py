@@ -1,4 +1,4 @@
-"""Encode a data set once, for a generator to train on: every crop of every image as codes, in one folder."""
+"""Encode a data set once, for a generator to train on: every crop of every image as codes or latents, in one folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ the same command again continues what was stopped; then, in the generator's conf
 
 crops of an image: `ten` are corners and centre of a centre crop of SIZE x RANGE pixels and the same of its mirror image,
 as LlamaGen's; training then shows one of them at random each time. `center` is one, `random N` are N, each of 80 to 100 %
-of the short side; --flip adds their mirror images. ImageNet has images smaller than 256 pixels: --upsample enlarges them."""
+of the short side; --flip adds their mirror images. ImageNet has images smaller than 256 pixels: --upsample enlarges them.
+Of a KL autoencoder the store holds mean and log variance of each latent; training draws from them, anew each time."""
 
 
 @command
@@ -31,7 +32,12 @@ def main(argv: Sequence[str] | None) -> None:
         help='a folder of images, tar shards (a .tar path, a pattern, a folder of them), or `bundled`: ten photos',
     )
     add('out', help='folder to write; an interrupted extraction there is continued')
-    add('--crops', nargs='+', default=['ten'], metavar='KIND', help='ten, center, or random N; default ten')
+    add(
+        '--crops',
+        nargs='+',
+        metavar='KIND',
+        help='ten, center, or random N; default ten, of a continuous autoencoder center with --flip',
+    )
     add('--flip', action='store_true', help='mirror images too; the ten crops have theirs already')
     add('--crop-range', type=float, nargs='+', metavar='R', help='of the ten crops; several are mixed; default 1.1')
     add('--size', type=int, default=256, help='side of a crop in pixels; default 256')
@@ -70,11 +76,15 @@ def main(argv: Sequence[str] | None) -> None:
     from ..extraction.images import image_source
     from ..extraction.multi_crop import parse_crops
 
-    multi_crop = parse_crops(args.crops, args.size, args.flip, args.crop_range, args.upsample)
+    multi_crop = parse_crops(args.crops or ['ten'], args.size, args.flip, args.crop_range, args.upsample)
     images, tokenizer = (
         image_source(args.data, args.tar_labels, args.exif_orientation),
         load_tokenizer(args.tokenizer, args.weights),
     )
+    if (
+        args.crops is None and tokenizer.quantizer is None
+    ):  # as DiT and MAR are trained; ten would be five times the bytes
+        multi_crop = parse_crops(['center'], args.size, True, args.crop_range, args.upsample)
     join_group(find_launcher(args.launcher), args.device)
     manifest = extract_codes(
         tokenizer,

@@ -31,8 +31,9 @@ class CodesSample(TypedDict):
 class CodesDataset(Dataset):
     """The codes or latents of a store, or of several stores of the same images, mixed evenly as LlamaGen mixes two crop ranges.
 
-    Which crop is shown is a function only of the seed and the position in the data order, so a run resumes exactly
-    from any position, with any number of workers. Without a position (in an evaluation) it is fixed for each image.
+    Which crop is shown, and which latent is drawn from stored moments, is a function only of the seed and the position in the
+    data order, so a run resumes exactly from any position, with any number of workers, and another is drawn in each epoch.
+    Without a position (in an evaluation) it is fixed for each image.
 
     Args:
         root: A folder that `tools/extract_codes.py` wrote, or LlamaGen's with `NAME_codes` and `NAME_labels`; or a list.
@@ -85,7 +86,8 @@ class CodesDataset(Dataset):
                 )
             crop = rng.randrange(store.num_crops)
             if isinstance(self.layout, LatentLayout):
-                return CodesSample(latents=store.latents(number, crop), label=label)
+                draws = torch.Generator().manual_seed(rng.getrandbits(63))
+                return CodesSample(latents=store.latents(number, crop, draws), label=label)
             return CodesSample(codes=store.codes(number, crop), label=label)
         except UserError as error:
             return CodesSample(codes=None, label=-1, error=str(error))

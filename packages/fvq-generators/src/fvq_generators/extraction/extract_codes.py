@@ -106,6 +106,7 @@ def extract_codes(
         source_digest=source_digest(images),
         # At most 1,024 images, so that little is lost with a process, and few if there are few images.
         shard_size=shard_size or max(16, min(1024, -(-len(images) // 256))),
+        moments=tokenizer.variational,
     )
     writer, (rank, world_size) = CodesWriter(out, plan), get_dist_info()
     try:

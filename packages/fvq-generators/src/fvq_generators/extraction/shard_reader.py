@@ -28,15 +28,24 @@ logger = logging.getLogger('fvq')
 def encode_crops(
     tokenizer: Autoencoder, crops_NCHW: Tensor, batch_size: int, precision: str = 'float32'
 ) -> Iterator[Tensor]:
-    """Codes (n, L) or latents (n, ...) of crops, uint8 (N, 3, size, size), `batch_size` at a time.
+    """What is `stored` of crops, uint8 (N, 3, size, size), `batch_size` at a time.
 
     Codes are searched in float32 whatever the precision of the encoder.
     """
     device = crops_NCHW.device
     for batch in crops_NCHW.split(batch_size):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
-            encoded = tokenizer.encode(from_uint8(batch))
-        yield encoded.indices_BL.int() if isinstance(encoded, Codes) else encoded.values.float()
+            yield stored(tokenizer, from_uint8(batch))
+
+
+def stored(tokenizer: Autoencoder, images_BCHW: Tensor) -> Tensor:
+    """What a store keeps of images: int32 codes (B, L), float32 latents (B, D, ...) or moments (B, 2D, ...)."""
+    if tokenizer.variational:
+        moments = tokenizer.posterior(images_BCHW).moments()
+        tokenizer.check_finite(moments)
+        return moments.float()
+    encoded = tokenizer.encode(images_BCHW)
+    return encoded.indices_BL.int() if isinstance(encoded, Codes) else encoded.values.float()
 
 
 class ShardReader:
@@ -102,7 +111,8 @@ class ShardReader:
             advance(len(wanted))
             if wanted[-1] + 1 == self.plan.shard_images(shard).stop:
                 found = torch.cat(encoded).cpu().numpy() if encoded else np.empty((0, *shape), self.plan.dtype)
-                self.plan.layout.check(torch.from_numpy(found))
+                for part in torch.from_numpy(found).chunk(2 if self.plan.moments else 1, 1):
+                    self.plan.layout.check(part)
                 yield shard, numbers, found.reshape(len(numbers), self.plan.num_crops, *shape)
                 numbers, encoded = [], []
 
