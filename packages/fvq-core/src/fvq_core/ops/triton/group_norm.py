@@ -34,7 +34,7 @@ def sigmoid(z, FAST: tl.constexpr):
     Those seven are for subnormal numbers, which are flushed to 0 here: exp(-z) beside 1, or the sigmoid itself below 1e-38.
     """
     if FAST:
-        return tl.inline_asm_elementwise(SIGMOID, '=f,f', [z], tl.float32, True, 1)
+        return tl.inline_asm_elementwise(SIGMOID, '=f,f', [z], tl.float32, True, 1)  # pyrefly: ignore[bad-argument-type]
     else:
         return tl.sigmoid(z)
 
