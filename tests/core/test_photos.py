@@ -114,7 +114,7 @@ def test_shrunk_photos_keep_their_aspect_and_mean_and_smaller_ones_stay():
     np.testing.assert_allclose(small.mean((0, 1)), photo.mean((0, 1)), atol=0.5)
     assert shrunk(small, 1.5) is small
     whole = BundledPhotos('train', 64, short_side=64)
-    (part,) = whole.parts['coffee']
+    part = np.asarray(whole.parts['coffee'][0])
     assert min(part.shape[:2]) == 64
     assert contains(part, whole[(2, 2)]['image']) or contains(part, whole[(2, 2)]['image'].flip(2))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
@@ -377,6 +379,23 @@ def test_errors_are_one_line(
 def test_jobs_are_slots_with_their_own_threads() -> None:
     assert len(make_slots('3', 2)) == 3
     assert make_slots('3', 2)[0]['OMP_NUM_THREADS'] == '2'
+
+
+@pytest.mark.parametrize(
+    ('jobs', 'gpus', 'share'),
+    [('auto', 1, None), ('auto', 2, None), ('1', 1, None), ('4', 1, '0.2375'), ('4', 2, '0.4750'), ('3', 2, '0.4750')],
+)
+def test_jobs_share_the_memory_of_a_gpu(
+    jobs: str, gpus: int, share: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    monkeypatch.setattr(scheduler, 'choose_device', lambda wanted: torch.device('cuda'))
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    slots = make_slots(jobs, 1)
+    assert [slot.get('FVQ_GPU_MEMORY_SHARE') for slot in slots] == [share] * len(slots)
+    assert {slot.get('CUDA_VISIBLE_DEVICES') for slot in slots} == ({'0', '1'} if gpus == 2 else {None})
+    compiling = sum(int(slot.get('TORCHINDUCTOR_COMPILE_THREADS', 0)) for slot in slots)
+    assert compiling <= max(len(slots), os.cpu_count() or 1)
 
 
 def test_no_perceptual_network_is_invented(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

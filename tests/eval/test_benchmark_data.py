@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
 from fvq_core.config.read import load_config
 from fvq_core.data.image_folder import ImageFolder
+from fvq_core.data.loader import build_loader
 from fvq_core.errors import UserError
 from fvq_eval.benchmark.comparison import compare
 from fvq_eval.benchmark.photo_data import use_photos
@@ -84,6 +87,21 @@ def test_the_list_stays_once_a_run_was_scored_on_it(photos: Path, work_dir: Path
     with pytest.raises(UserError, match='lists other photos than are there now'):
         used(photos, 9, work_dir)
     assert (work_dir / 'evaluation_crops.txt').read_text() == text
+
+
+def test_training_photos_stay_on_the_device_if_they_fit_which_does_not_make_another_run(
+    photos: Path, work_dir: Path
+) -> None:
+    cfg, _ = used(photos, 9, work_dir)
+    loader = build_loader(cfg.train_dataloader, 0, train=True)
+    assert cfg.train_dataloader['on_device'] == 'auto'
+    assert loader.dataset.kept is not None
+    read = copy.deepcopy(cfg)
+    del read.train_dataloader['on_device']
+    assert fingerprint(read) == fingerprint(cfg)
+    other = build_loader(read.train_dataloader, 0, train=True)
+    assert other.dataset.kept is None
+    assert torch.equal(next(iter(loader))['images'], next(iter(other))['images'])
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])

@@ -13,6 +13,7 @@ train_dataloader = dict(
     batch_size=64,
     num_workers=8,
     pin_memory=True,
+    on_device='auto',
     dataset=dict(
         type=ImageFolder,
         root='data/photos/train',

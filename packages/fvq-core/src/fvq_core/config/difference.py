@@ -22,7 +22,7 @@ OBSERVER_HOOKS = ('training_log', 'progress', 'checkpoint', 'report', 'probe', '
 # fast data is loaded.
 NO_EFFECT_ON_WEIGHTS = re.compile(
     r'val_(cfg|dataloader|evaluator)\b.*|train_cfg\.val_interval|env_cfg\b.*'
-    r'|train_dataloader\.(num_workers|pin_memory|prefetch_factor|max_unreadable)'
+    r'|train_dataloader\.(num_workers|pin_memory|prefetch_factor|max_unreadable|on_device)'
 )
 # Settings that a resumed run must keep: with another value its checkpoint does not fit.
 REQUIRED_TO_RESUME = re.compile(r'model\.type|optim_wrapper\.(parts\.\w+\.)?optimizer\.type')

@@ -36,6 +36,7 @@ RANDOMNESS: dict[str, Any] = dict(seed=int | None, deterministic=bool | None, di
 LOADER: dict[str, Any] = dict(
     dataset=Mapping, batch_size=int, num_workers=int, pin_memory=bool, prefetch_factor=int | None, max_unreadable=float
 )
+LOADER |= dict(on_device=bool | str)
 
 
 def builder_keys(component: Any) -> set[str]:

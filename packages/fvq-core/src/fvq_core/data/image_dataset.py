@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..registry import TRANSFORMS
-from .decoding import Orientation, UnreadableImageError, open_image, to_rgb
+from .decoding import Orientation, UnreadableImageError, decode, open_image
 from .packed_names import PackedNames
 from .sample import Sample, check_index, sample_rng, to_tensor
 from .transforms import ADMCrop, HorizontalFlip
 
 if TYPE_CHECKING:
+    from ..ops.image_store import ImageStore
     from .jpeg import JPEGCrop
 
 MAX_SUBSTITUTES = 10  # neighbours tried as a substitute for an unreadable training image
@@ -71,6 +73,7 @@ class ImageDataset(Dataset):
         elif decoder != 'pil':
             raise UserError(f"{kind}: decoder must be 'pil' or 'auto', got '{decoder}'.")
         self.transforms, self.seed = built, seed
+        self.kept: list[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,7 +109,7 @@ class ImageDataset(Dataset):
         for step in range(MAX_SUBSTITUTES if isinstance(index, tuple) else 1):
             number = (first + step) % len(self)
             try:
-                sample['image'], sample['flip'] = self._load(self.data(number), sample_rng(self.seed, position))
+                sample['image'], sample['flip'] = self._load(number, sample_rng(self.seed, position))
             except UnreadableImageError as error:
                 sample['unreadable'].append(self.name(number))
                 reasons.append(str(error))
@@ -117,10 +120,30 @@ class ImageDataset(Dataset):
             break
         return sample
 
-    def _load(self, data: bytes, rng: random.Random) -> tuple[Tensor, bool]:
+    def keep(self, store: ImageStore) -> int:
+        """Keep all images in a store: samples are then rows of its `crops`, whose side is returned."""
+        crop, *flips = self.transforms or [None]
+        if not isinstance(crop, ADMCrop) or not all(isinstance(flip, HorizontalFlip) for flip in flips):
+            names = ', '.join(type(transform).__name__ for transform in self.transforms) or 'others'
+            raise UserError(
+                f"{type(self).__name__}: on_device=True needs decoder='pil', an ADM crop as the first transform and nothing "
+                f'but flips after it, got {names}; use on_device=False.'
+            )
+        self.kept = store.keep_all(self._decode, len(self), crop.short_sides)
+        return crop.size
+
+    def _decode(self, number: int) -> Image.Image:
+        return decode(self.data(number), self.exif_orientation)
+
+    def _load(self, number: int, rng: random.Random) -> tuple[Tensor, bool]:
         """The transformed image, uint8 (3, H, W), and whether the device should mirror it."""
-        opened = open_image(data)
-        image = to_rgb(opened, self.exif_orientation) if self.jpeg_crop is None else self.jpeg_crop(opened, data, rng)
+        if self.jpeg_crop is not None:
+            data = self.data(number)
+            image = self.jpeg_crop(open_image(data), data, rng)
+        else:
+            image = self._decode(number) if self.kept is None else self.kept[number]
+        if isinstance(image, UserError):
+            raise type(image)(str(image))
         for transform in self.transforms:
             image = transform(image, rng)
         flip = self.device_flip is not None and self.device_flip.draw(rng)

@@ -12,8 +12,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize_image
 
+from ..ops.crop_window import Window, cut
 from .decoding import Orientation, orientation, to_rgb
-from .transforms import ADMCrop, Window, cut
+from .transforms import ADMCrop
 
 
 class JPEGCrop:

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..config.schema import LOADER
 from ..errors import UserError, nearest_hint
+from ..ops.distributed import choose_device
+from ..ops.image_store import keep
 from ..registry import DATASETS
 from ..registry.argument_types import check
 from .sample import collate_samples
@@ -46,30 +48,34 @@ class Loader(DataLoader):
     max_unreadable: float = 0.1  # largest tolerated share, in [0, 1]
 
 
-def build_loader(cfg: Mapping[str, Any], seed: int, train: bool) -> Loader:
+def build_loader(cfg: Mapping[str, Any], seed: int, train: bool, device: str = 'cpu') -> Loader:
     """An endless, seekable loader for training, or one pass in order for evaluation.
 
     Args:
         cfg: `dataset` (a config), `batch_size` of one process, and optionally `num_workers` (default 0), `pin_memory`
             (default False; without a GPU nothing is pinned), `prefetch_factor` (batches that a worker keeps ready) and
-            `max_unreadable` (largest tolerated share of unreadable images, default 0.1).
+            `max_unreadable` (largest tolerated share of unreadable images, default 0.1), and `on_device`: True keeps the
+            images on the device and crops them there, 'auto' does so if they fit; see `ImageStore`.
         seed: Seed of the data order and of random transforms.
+        device: Where `on_device` keeps images; see `choose_device`.
     """
     dataset = build_dataset(cfg, seed)
     rank, world_size = get_dist_info()
     sized = cast(Sized, dataset)
     # Evaluation: without padding, so that no image is counted twice.
     sampler = SeekableSampler(sized, seed=seed) if train else range(rank, len(sized), world_size)
-    workers = cfg.get('num_workers', 0)
+    collate = getattr(dataset, 'collate', collate_samples)
+    kept = keep(dataset, cfg.get('on_device', False), choose_device(device), world_size, collate)
+    workers = 0 if kept else cfg.get('num_workers', 0)
     loader = Loader(
         dataset,
         batch_size=cfg['batch_size'],
         sampler=sampler,
         num_workers=workers,
-        collate_fn=getattr(dataset, 'collate', collate_samples),
+        collate_fn=kept or collate,
         persistent_workers=workers > 0 and train,
         prefetch_factor=cfg.get('prefetch_factor') if workers else None,
-        pin_memory=bool(cfg.get('pin_memory')) and torch.cuda.is_available(),
+        pin_memory=bool(cfg.get('pin_memory')) and not kept and torch.cuda.is_available(),
     )
     loader.max_unreadable = cfg.get('max_unreadable', Loader.max_unreadable)
     return loader

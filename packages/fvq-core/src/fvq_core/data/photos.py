@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
 from ..errors import UserError
+from ..ops.crop_window import Window, cut
+from ..ops.image_store import ImageStore
 from ..registry import DATASETS
-from .sample import Sample, check_index, sample_rng
+from .sample import Sample, check_index, sample_rng, to_tensor
 
 RIGHT_QUARTER = 3  # held out for evaluation by default
 PHOTO_NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'motorcycle', 'hubble', 'ihc', 'retina', 'china', 'flower')
@@ -87,13 +88,13 @@ class BundledPhotos(Dataset):
         if held_out not in range(4):
             raise UserError(f'BundledPhotos: held_out must be a quarter, 0 to 3 from left to right, got {held_out}.')
         self.split, self.crop_size, self.crops, self.seed = split, crop_size, crops, seed
-        self.parts: dict[str, list[np.ndarray]] = {}
+        self.parts: dict[str, list[Any]] = {}  # images of PIL, or kept ones
         for name, photo in load_photos().items():
             parts = photo_parts(photo, split, held_out)
             if short_side is not None:
                 scale = short_side / min(photo.shape[0], sum(part.shape[1] for part in parts))
                 parts = [shrunk(part, scale) for part in parts]
-            self.parts[name] = [part for part in parts if min(part.shape[:2]) >= crop_size]
+            self.parts[name] = [Image.fromarray(part) for part in parts if min(part.shape[:2]) >= crop_size]
             if not self.parts[name]:
                 height, width = max((part.shape[:2] for part in parts), key=min)
                 raise UserError(
@@ -111,16 +112,22 @@ class BundledPhotos(Dataset):
         rng = sample_rng(self.seed if self.split == 'train' else 0, position)
         label = number % len(PHOTO_NAMES)
         parts = self.parts[PHOTO_NAMES[label]]
-        columns = [part.shape[1] - self.crop_size + 1 for part in parts]
-        top = rng.randrange(parts[0].shape[0] - self.crop_size + 1)
+        columns = [part.width - self.crop_size + 1 for part in parts]
+        top = rng.randrange(parts[0].height - self.crop_size + 1)
         column = rng.randrange(sum(columns))
         right = column >= columns[0]  # of the held-out quarter
         part, left = parts[right], column - right * columns[0]
-        crop = part[top : top + self.crop_size, left : left + self.crop_size]
+        crop = cut(part, Window(0, part.width, part.height, left, top, self.crop_size))
         if self.split == 'train' and rng.random() < 0.5:
-            crop = crop[:, ::-1]
-        image = torch.from_numpy(crop.copy()).permute(2, 0, 1).contiguous()
-        return Sample(image=image, label=label, unreadable=[], error=None)
+            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return Sample(image=to_tensor(crop), label=label, unreadable=[], error=None)
+
+    def keep(self, store: ImageStore) -> int:
+        """See `ImageDataset.keep`."""
+        images = [part for parts in self.parts.values() for part in parts]
+        kept = iter(store.keep_all(images.__getitem__, len(images)))
+        self.parts = {name: [next(kept) for _ in parts] for name, parts in self.parts.items()}
+        return self.crop_size
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

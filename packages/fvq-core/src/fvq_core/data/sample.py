@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files.paths import printable
+from ..ops.image_store import KeptCrop
 from ..registry import COLLATE_FUNCTIONS
 
 
@@ -33,8 +34,10 @@ class Sample(TypedDict):
     flip: NotRequired[bool]
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """A PIL image to uint8 (3, H, W)."""
+def to_tensor(image: Image.Image | KeptCrop) -> Tensor:
+    """A PIL image to uint8 (3, H, W); a crop that is cut later to its row of `resized_crops`."""
+    if isinstance(image, KeptCrop):
+        return image.to_tensor()
     return torch.from_numpy(np.array(image.convert('RGB'))).permute(2, 0, 1).contiguous()
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
+from ..ops.crop_window import Window, cut, shrunk_size
 from ..registry import TRANSFORMS
 
 Pixels = TypeVar('Pixels', Image.Image, Tensor)
@@ -21,37 +22,6 @@ Pixels = TypeVar('Pixels', Image.Image, Tensor)
 
 class CropTooLargeError(UserError):
     """An image is smaller than the crop, and enlarging was not allowed."""
-
-
-class Window(NamedTuple):
-    """A crop before any pixel is touched: the image is halved, resized, and cut; sizes are in pixels."""
-
-    halvings: int
-    width: int
-    height: int
-    left: int
-    top: int
-    size: int
-
-
-def shrunk_size(width: int, height: int, short_side: int) -> tuple[int, int, int]:
-    """Halvings, width and height that bring the short side to `short_side`, keeping the aspect.
-
-    The image is halved while its short side is at least twice too long, then resized.
-    """
-    halvings = 0
-    while min(width, height) >= 2 * short_side:
-        width, height, halvings = width // 2, height // 2, halvings + 1
-    scale = short_side / min(width, height)
-    return halvings, round(width * scale), round(height * scale)
-
-
-def cut(image: Image.Image, window: Window) -> Image.Image:
-    """A crop by PIL: halvings by a box filter, then bicubic. This is the reference for every faster implementation."""
-    for _ in range(window.halvings):
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    image = image.resize((window.width, window.height), Image.Resampling.BICUBIC)
-    return image.crop((window.left, window.top, window.left + window.size, window.top + window.size))
 
 
 class SquareCrop:
@@ -78,11 +48,14 @@ class ADMCrop(SquareCrop):
         size: Side of the crop in pixels.
         upsample: Enlarge an image whose short side is below `size`, as the released code silently does; otherwise it is
             an error. ImageNet has a few small images and needs True.
+
+    Attributes:
+        short_sides: The shortest and the longest short side that an image is shrunk to.
     """
 
     def __init__(self, size: int, upsample: bool = False) -> None:
         super().__init__(size)
-        self.upsample = upsample
+        self.upsample, self.short_sides = upsample, (size, size)
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         return cut(image, self.window(image.width, image.height, rng))
@@ -128,9 +101,10 @@ class ADMRandomCrop(ADMCrop):
                 f'ADMRandomCrop: need 0 < min_fraction <= max_fraction <= 1, got {min_fraction} and {max_fraction}.'
             )
         self.min_fraction, self.max_fraction = min_fraction, max_fraction
+        self.short_sides = math.ceil(size / max_fraction), math.ceil(size / min_fraction)
 
     def _window(self, width: int, height: int, rng: random.Random) -> Window:
-        shortest, longest = math.ceil(self.size / self.max_fraction), math.ceil(self.size / self.min_fraction)
+        shortest, longest = self.short_sides
         halvings, width, height = shrunk_size(width, height, rng.randrange(shortest, longest + 1))
         top = rng.randrange(height - self.size + 1)
         left = rng.randrange(width - self.size + 1)

@@ -149,16 +149,16 @@ def build_checked_loader(cfg: Config, name: str, seed: int, task: Task) -> Loade
     """`train_dataloader` or `val_dataloader` of a config; raises if it is missing or empty, or its first image does not fit."""
     if cfg.get(name) is None:
         raise UserError(f'the config has no {name}.')
-    loader = build_loader(cfg[name], seed, train=name == 'train_dataloader')
+    loader = build_loader(cfg[name], seed, name == 'train_dataloader', cfg.get('device', 'auto'))
     if len(cast(Sized, loader.dataset)) == 0:
         raise UserError(f'{name}: the dataset is empty.')
-    sample: Mapping[str, Any] = loader.dataset[0]
-    if sample.get('error'):
-        raise UserError(f'{name}: {sample["error"]}')
-    image, autoencoder = sample.get('image'), task.autoencoder()
-    if image is not None and autoencoder is not None:
+    batch: Mapping[str, Any] = loader.collate_fn([loader.dataset[0]])
+    if batch.get('error'):
+        raise UserError(f'{name}: {batch["error"]}')
+    images, autoencoder = batch.get('images'), task.autoencoder()
+    if images is not None and autoencoder is not None:
         try:
-            autoencoder.layout(*image.shape[1:])
+            autoencoder.layout(*images.shape[2:])
         except UserError as error:
             raise UserError(f'{name}: {error}') from None
     return loader

@@ -36,8 +36,8 @@ def photo_folders(root: str) -> tuple[Path, Path]:
 def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path, write: bool = True) -> int:
     """Make configs train on the photos of `root/train` and evaluate on fixed crops of those of `root/val`.
 
-    Batch sizes and the size of the crops stay. Each config also records which photos these are, by name and size, so that a
-    run on others is another run.
+    Batch sizes and the size of the crops stay. Training photos stay on the device if they fit. Each config also records which
+    photos these are, by name and size, so that a run on others is another run.
 
     Args:
         configs: Changed in place.
@@ -64,6 +64,7 @@ def use_photos(configs: Sequence[Config], root: str, crops: int, work_dir: Path,
         cfg.train_dataloader['dataset'] = ConfigDict(
             type=ImageFolder, root=str(train), transforms=[crop, dict(type=HorizontalFlip)]
         )
+        cfg.train_dataloader['on_device'] = 'auto'
         cfg.val_dataloader['dataset'] = ConfigDict(  # of one seed, so that every run is scored on the same crops
             type=ImageFolder, root=str(evaluation), list_file=str(crop_list), transforms=[crop], seed=0
         )

@@ -24,6 +24,7 @@ from fvq_core.registry import component_name, plain
 from .run_process import BUSY, WATCHED, busy
 
 RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.json', 'log.txt'
+MEMORY_SHARE = 'FVQ_GPU_MEMORY_SHARE'  # environment variable: the share of the GPU's memory that a run may allocate
 FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
 INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
 # Metrics that the report needs of every run; added if a config lacks them.
@@ -91,6 +92,7 @@ def run_config(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> Config
 def fingerprint(cfg: Config) -> str:
     """Changes with anything that changes what a run trains."""
     entries = {key: value for key, value in plain(cfg.to_dict()).items() if key not in ('work_dir', 'paper')}
+    entries['train_dataloader'].pop('on_device', None)  # the crops are the same
     return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -19,9 +19,21 @@ from fvq_core.ops.distributed import choose_device
 from .chosen_rates import SELECTED_BY, best_rate
 from .progress import Progress
 from .rows import Row, trainable
-from .run import FINISHED, OTHER, RESULT, BenchmarkRun, execute, failure, holds_another, prepare, run_folder
+from .run import (
+    FINISHED,
+    MEMORY_SHARE,
+    OTHER,
+    RESULT,
+    BenchmarkRun,
+    execute,
+    failure,
+    holds_another,
+    prepare,
+    run_folder,
+)
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
+USABLE_MEMORY = 0.95  # of a GPU that runs share; CUDA itself takes some for each process
 
 
 class Benchmark:
@@ -159,7 +171,10 @@ def prepare_and_execute(
 
 
 def make_slots(jobs: str, threads: int) -> list[dict[str, str]]:
-    """Environments of the runs that go on at the same time: one a GPU, or `jobs` of them."""
+    """Environments of the runs that go on at the same time: one a GPU, or `jobs` of them.
+
+    Runs on one GPU get equal shares of its memory, so that one that wants more fails by itself.
+    """
     gpus = torch.cuda.device_count() if choose_device('auto').type == 'cuda' else 0
     if jobs == 'auto':
         count = max(1, gpus)
@@ -169,7 +184,12 @@ def make_slots(jobs: str, threads: int) -> list[dict[str, str]]:
         raise UserError(f"benchmark: --jobs must be a whole number from 1 on or 'auto', got '{jobs}'.")
     if threads < 1:
         raise UserError(f'benchmark: --threads must be 1 or more, got {threads}.')
-    slots = [{'OMP_NUM_THREADS': str(threads), 'MKL_NUM_THREADS': str(threads)} for _ in range(count)]
+    limits = {'OMP_NUM_THREADS': str(threads), 'MKL_NUM_THREADS': str(threads)}
+    if count > 1:
+        limits['TORCHINDUCTOR_COMPILE_THREADS'] = str(max(1, (os.cpu_count() or 1) // count))
+    if (sharing := -(-count // gpus) if gpus else 1) > 1:
+        limits[MEMORY_SHARE] = f'{USABLE_MEMORY / sharing:.4f}'
+    slots = [dict(limits) for _ in range(count)]
     devices = os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(gpus)))).split(',')
     for number, slot in enumerate(slots):
         if gpus > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import sys
@@ -26,7 +27,7 @@ from fvq_core.training.hooks.history import HISTORY_NAME, History
 from fvq_core.training.runner import Runner
 from fvq_core.training.train_loop import TrainLoop
 
-from .run import FINISHED, PLAN, REQUEST, RESULT, failure
+from .run import FINISHED, MEMORY_SHARE, PLAN, REQUEST, RESULT, failure
 from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_parent
 from .training_cost import TrainingCost, resident_peak_mib
 
@@ -45,6 +46,8 @@ def train(folder: Path) -> dict[str, Any]:
     cfg.work_dir = str(folder)
     cfg.resume = bool(list_checkpoints(folder))
     load_plugins()
+    if MEMORY_SHARE in os.environ:
+        torch.cuda.set_per_process_memory_fraction(float(os.environ[MEMORY_SHARE]))
     imported_mib = resident_peak_mib()
     runner = Runner.from_cfg(cfg)
     device = next(runner.task.parameters()).device

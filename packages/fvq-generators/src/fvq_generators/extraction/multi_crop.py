@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 from fvq_core.data.decoding import UnreadableImageError, decode
 from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.data.sample import sample_rng, to_tensor
-from fvq_core.data.transforms import ADMCenterCrop, ADMCrop, ADMRandomCrop, cut
+from fvq_core.data.transforms import ADMCenterCrop, ADMCrop, ADMRandomCrop
 from fvq_core.errors import UserError
+from fvq_core.ops.crop_window import cut
 
 CROP_RANGE = 1.1  # LlamaGen's; its second store has 1.05
 

@@ -18,6 +18,8 @@ from ...autoencoder import Autoencoder
 from ...errors import UserError
 from ...ops import group_norm_silu
 
+CUDA_GRAPHS = 'reduce-overhead'  # the mode of torch.compile
+
 
 @dataclass(frozen=True)
 class MicroBatch:
@@ -36,8 +38,8 @@ class Task(BaseModel):
     ranks are kept beside the parts, not around them. A subclass has `parts` and `backward`.
 
     Args:
-        compile: Run `compiled_modules` through `torch.compile`, in place; True, or the name of a backend. The first steps
-            are then slow.
+        compile: Run `compiled_modules` through `torch.compile`, in place; True, the name of a backend, or
+            `'reduce-overhead'` for CUDA graphs, which small models gain from. The first steps are then slow.
         channels_last: Keep convolution weights and images in channels-last order, which GPUs are faster with. None: if the
             fused kernels for features in that order run on the device.
     """
@@ -102,6 +104,12 @@ class Task(BaseModel):
             `losses`: means over the micro-batches by name; `watched`: maxima over them; `images`, the number, and
             `codebook_indices` (B, L) of all, or None.
         """
+        if self.compile_parts == CUDA_GRAPHS:
+            if len(data) > 1:  # the graphs would overwrite the gradients of the first
+                raise UserError(
+                    f"model.compile='{CUDA_GRAPHS}' takes one micro-batch, got {len(data)}; use compile=True."
+                )
+            torch.compiler.cudagraph_mark_step_begin()
         optimizers = {name: optim_wrapper[name] for name in self.parts_due(iteration)}
         losses: dict[str, Tensor] = {}
         watched: dict[str, Tensor] = {}
@@ -143,8 +151,10 @@ class Task(BaseModel):
         if self.channels_last:
             self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
         if self.compile_parts:
+            name = 'inductor' if self.compile_parts is True else self.compile_parts
+            how: dict[str, Any] = dict(mode=name) if name == CUDA_GRAPHS else dict(backend=name)
             for module in self.compiled_modules():
-                module.compile(backend='inductor' if self.compile_parts is True else self.compile_parts)
+                module.compile(**how)
         if dist.is_initialized():
             for name, part in self.parts().items():
                 self.ddp_modules[name] = DistributedDataParallel(part, broadcast_buffers=False)
