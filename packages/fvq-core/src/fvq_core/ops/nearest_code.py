@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError, UserError
-from .finite import all_finite
+from .finite import all_finite, can_sync
 from .full_precision import full_precision
+from .kernels import Kernel
 from .search.plain import MAX_SCORES, SearchStats, plain_search
 from .search.shift import shift
 
 __all__ = ['MAX_SCORES', 'SearchStats', 'full_precision', 'nearest_code', 'search', 'shift']
+
+KERNEL = Kernel('nearest_code')  # a first pass on tensor cores, and float64 for what it leaves in doubt
 
 
 @torch.no_grad()
@@ -29,9 +32,10 @@ def nearest_code(
     `max_scores` of the N x K scores exist at once, so K = 262,144 costs no more memory than K = 1,024; float64 compares only
     the codes whose scores are closer than that product's proven error (`search.margin`, docs/search.md).
 
-    On a GPU, where looking for these codes would wait, the float32 product decides: a code is chosen only if no other is
-    nearer by more, in squared distance, than (D + 4) 2^-23 (|z - m| + |c - m|)^2, with m the `shift` of the codebook and c
-    the farther of the two from m.
+    On a GPU the kernels of `search.two_pass` give the same, with float16 in the first pass and without waiting; `FVQ_KERNELS`
+    switches them (`ops.kernels`). Without them, as looking for these codes would wait, the float32 product decides there: a
+    code is chosen only if no other is nearer by more, in squared distance, than (D + 4) 2^-23 (|z - m| + |c - m|)^2, with m
+    the `shift` of the codebook and c the farther of the two from m.
 
     Args:
         z_ND: Vectors (N, D), any floating dtype.
@@ -59,7 +63,19 @@ def search(
 ) -> tuple[Tensor, SearchStats]:
     """`nearest_code`, and how many rows took the slow path."""
     check_operands(z_ND, codebook_KD, distance)
-    return plain_search(z_ND, codebook_KD, distance, max_scores, partial(check_scores, z_ND, codebook_KD, distance))
+    check = partial(check_scores, z_ND, codebook_KD, distance)
+    plain = partial(plain_search, z_ND, codebook_KD, distance, max_scores, check)
+    if not len(z_ND) or not KERNEL.enabled(z_ND.device):
+        return plain()
+
+    def launch() -> tuple[Tensor, SearchStats]:
+        from .search.two_pass import two_pass_search  # needs Triton
+
+        return two_pass_search(z_ND, codebook_KD, distance)
+
+    if can_sync(z_ND, wait=False):
+        check(codebook_KD.float().norm(dim=1), z_ND.float().norm(dim=1))
+    return KERNEL.run(launch, plain)
 
 
 @torch.library.custom_op('fvq::nearest_code', mutates_args=())
