@@ -5,7 +5,8 @@ against what the memory can deliver.
 The plain loop has the same weights and draws the same codes. It keeps keys and values, and otherwise does what is easily
 written: grows them by concatenation, builds its masks and angles anew at each step, repeats heads, computes gate and up of
 the feed-forward layer apart, takes softmaxes of all logits and keeps copies of them, and reads the condition's half to the
-end. The limit is the time to read all weights and the cache once a step at the copy bandwidth of this machine.
+end. With `FVQ_KERNELS=all` ours runs with our kernels (`fvq_generators.ops`), and once more without them. The limit is the
+time to read all weights and the cache once a step at the copy bandwidth of this machine.
 
     python benchmarks/sampling.py --json                     # CPU: GPT-B, batch 2 with guidance, 64 codes
     python benchmarks/sampling.py --sizes L XL --codes 256   # on a GPU: batch 1 and 64 in bfloat16, compiled steps
@@ -14,10 +15,12 @@ end. The limit is the time to read all weights and the cache once a step at the 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,12 +28,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_generators import LlamaGen
+from fvq_generators.ops.draw import DRAW
+from fvq_generators.ops.few_rows import STEP
 from fvq_generators.sampling import Sampler, uniforms
 
 SIZES = {
     'B': dict(depth=12, dim=768, heads=12),
     'L': dict(depth=24, dim=1024, heads=16),
     'XL': dict(depth=36, dim=1280, heads=20),
+    'XXL': dict(depth=48, dim=1536, heads=24),
+    '3B': dict(depth=24, dim=3200, heads=32),
     'tiny': dict(depth=2, dim=64, heads=4),
 }
 CFG_SCALE = 2.0
@@ -133,6 +140,27 @@ def step_bytes(generator: LlamaGen, batch: int) -> float:
     return weights + generator.new_cache(2 * batch).nbytes / 2
 
 
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Plain torch inside, as after a launch that failed."""
+    before = STEP.failed, DRAW.failed
+    STEP.failed = DRAW.failed = True
+    try:
+        yield
+    finally:
+        STEP.failed, DRAW.failed = before
+
+
+def launches(function: Callable[[], Any], codes: int) -> float | None:
+    """Kernels on a GPU for each code."""
+    if not torch.cuda.is_available():
+        return None
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiled:
+        function()
+    events = [event for event in profiled.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return sum(not event.name.startswith('Mem') for event in events) / codes
+
+
 def measure(size: str, batch: int, codes: int, device: torch.device, repeats: int, compiled: bool) -> dict[str, Any]:
     """Seconds of ours, of the plain loop, and of the limit, in turns."""
     dtype = torch.float32 if device.type == 'cpu' else torch.bfloat16
@@ -147,22 +175,51 @@ def measure(size: str, batch: int, codes: int, device: torch.device, repeats: in
         sampled = generator.sample(classes, cfg_scale=CFG_SCALE, seeds=seeds, pick=Sampler(), compile=compiled)
         results['ours'] = sampled.indices_BL
 
+    unfused = copy.deepcopy(generator)
+
+    def ours_plain() -> None:
+        with without_kernels():
+            sampled = unfused.sample(classes, cfg_scale=CFG_SCALE, seeds=seeds, pick=Sampler(), compile=compiled)
+        results['ours_without_kernels'] = sampled.indices_BL
+
+    fused = STEP.enabled(device) and DRAW.enabled(device)
+
     def theirs() -> None:
         results['plain'] = plain.sample(classes, drawn, CFG_SCALE)
 
     if device.type == 'cuda':
         ours()  # compiles and records
-    times: dict[str, list[float]] = {'ours': [], 'plain': []}
+        if fused:
+            ours_plain()
+    times: dict[str, list[float]] = {'ours': [], 'ours_without_kernels': [], 'plain': []}
     bandwidths = []
     for _ in range(repeats):
         bandwidths.append(copy_bandwidth(device))
         times['ours'].append(seconds(ours, device))
+        if fused:
+            times['ours_without_kernels'].append(seconds(ours_plain, device))
         times['plain'].append(seconds(theirs, device))
     agreement = (results['ours'] == results['plain']).float().mean().item()
     limit = codes * step_bytes(generator, batch) / statistics.median(bandwidths)
     ours_s, plain_s = (statistics.median(times[name]) for name in ('ours', 'plain'))
+    kernels: dict[str, Any] = {}
+    if fused:
+        unfused_s = statistics.median(times['ours_without_kernels'])
+        kernels = {
+            'without_kernels_seconds': unfused_s,
+            'kernels_speedup_ratio': unfused_s / ours_s,
+            'same_codes_without_kernels': (results['ours'] == results['ours_without_kernels']).float().mean().item(),
+            'same_first_codes_without_kernels': (results['ours'][:, 0] == results['ours_without_kernels'][:, 0])
+            .float()
+            .mean()
+            .item(),
+            'launches_per_code_without_kernels': launches(ours_plain, codes),
+        }
     return {
         'size': f'GPT-{size}',
+        'kernels': fused and not (STEP.failed or DRAW.failed),
+        **kernels,
+        'launches_per_code': launches(ours, codes),
         'batch': batch,
         'codes': codes,
         'dtype': str(dtype).removeprefix('torch.'),

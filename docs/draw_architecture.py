@@ -23,6 +23,7 @@ ROOMS = {
     },
     'fvq-generators': {
         'layers': 'blocks of transformers',
+        'ops': 'steps of decoding; kernels',
         'tasks': 'training on codes; FSDP',
         'hooks': 'logs, reports, sharding',
         'optim': 'weight decay by dimension',

@@ -390,7 +390,7 @@ def test_too_little_memory_names_the_batch_that_fits_once_that_of_the_failed_bat
     held: list[weakref.ref[KVCache]] = []
     when_measured = []
 
-    def full(cond: Tensor, cache: KVCache, visible_BT: Tensor | None) -> Tensor:
+    def full(cond: Tensor, cache: KVCache, *_: Any) -> Tensor:
         held.append(weakref.ref(cache))
         if device == 'GPU':
             raise torch.OutOfMemoryError('out of memory')

@@ -18,6 +18,10 @@ def judge(output: Any) -> list[Check]:
             checks.append(at_most(f'{name}: ms an image', row['ms_per_image'], 150))
         elif row['size'] == 'GPT-L' and row['batch'] == 64:
             checks.append(at_least(f'{name}: images/s', row['images_per_second'], 250))
+        if row['kernels']:
+            # Codes follow one another, so that one draw that rounds the other way changes the rest of its image.
+            checks.append(at_least(f'{name}: codes as without kernels', row['same_codes_without_kernels'], 0.5))
+            checks.append(at_least(f'{name}: times ours without kernels', row['kernels_speedup_ratio'], 1.0))
         checks.append(Check(f'{name}: {row["fraction_of_bandwidth"]:.0%} of the bandwidth', True, 'target'))
     return checks
 
@@ -32,5 +36,19 @@ SECTIONS = [
         judge,
         arguments=('--sizes', 'L', '--repeats', '2'),
         rehearsal=('--sizes', 'tiny', '--codes', '4', '--repeats', '1'),
+    ),
+    *(
+        Section(
+            f'sampling-kernels-{size}',
+            f'GPT-{size} with the kernels of decoding, beside ours without them',
+            ('benchmarks/sampling.py', '--json'),
+            300,
+            SOURCES,
+            judge,
+            arguments=('--sizes', size, '--repeats', '2'),
+            rehearsal=('--sizes', 'tiny', '--codes', '4', '--repeats', '1'),
+            env={'FVQ_KERNELS': 'all'},
+        )
+        for size in ('L', 'XL', 'XXL', '3B')
     ),
 ]

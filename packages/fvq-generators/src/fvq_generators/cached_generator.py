@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,12 @@ from fvq_core.codes import CodeLayout, Codes
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 
-from .decoding import Pick, StaticSteps, decode
-from .layers import CaptionEmbedding, CausalMask, ClassEmbedding, KVCache
+from .decoding import Pick, StaticSteps, decode, pad_rows
+from .layers import CaptionEmbedding, CausalMask, ClassEmbedding, KVCache, RMSNorm, TransformerBlock
+from .ops.few_rows import MOST_ROWS, runs_fused
+from .ops.projection import guided_logits
 from .out_of_memory import memory_advice
-from .sampling import Sampler, SequenceGuidance, check_seeds, new_seeds, uniforms
+from .sampling import Sampler, SequenceGuidance, check_seeds, guide, new_seeds, uniforms
 
 
 class CachedGenerator(Generator):
@@ -123,15 +125,51 @@ class CachedGenerator(Generator):
             x_BLD = block(x_BLD, rotations, mask, causal, cache, layer, position)
         return self.norm(x_BLD)
 
-    def prefill(self, cond: Tensor, cache: KVCache, visible_BT: Tensor | None = None) -> Tensor:
-        x_BTD = self.token_dropout(self.condition(cond))
-        return self.logits(self.extend(x_BTD, cache, 0, visible_BT)[:, -1])
+    def prefill(
+        self, cond: Tensor, cache: KVCache, visible_BT: Tensor | None = None, scale: float | Tensor | None = None
+    ) -> Tensor:
+        return self._last_logits(self.token_dropout(self.condition(cond)), cache, 0, visible_BT, scale)
 
     def step(
-        self, tokens_B: Tensor, cache: KVCache, position: int | Tensor, visible_BT: Tensor | None = None
+        self,
+        tokens_B: Tensor,
+        cache: KVCache,
+        position: int | Tensor,
+        visible_BT: Tensor | None = None,
+        scale: float | Tensor | None = None,
     ) -> Tensor:
         x_B1D = self.token_dropout(self.embed(tokens_B[:, None], position - self.condition.tokens))
-        return self.logits(self.extend(x_B1D, cache, position, visible_BT)[:, -1])
+        return self._last_logits(x_B1D, cache, position, visible_BT, scale)
+
+    def _last_logits(
+        self,
+        x_BLD: Tensor,
+        cache: KVCache,
+        position: int | Tensor,
+        visible_BT: Tensor | None,
+        scale: float | Tensor | None,
+    ) -> Tensor:
+        """Read new tokens; logits of the last, guided if there is a scale."""
+        if x_BLD.shape[1] > 1 or not self._steps_fused(len(x_BLD)):
+            logits_BV = self.logits(self.extend(x_BLD, cache, position, visible_BT)[:, -1])
+            return logits_BV if scale is None else guide(logits_BV, scale)
+        if isinstance(position, int):
+            cache.check_room(position, 1)
+            position = torch.full((1,), position, device=x_BLD.device)
+        if isinstance(scale, float):
+            scale = torch.full((1,), scale, device=x_BLD.device)
+        rotations = None if self.rotations is None else self.rotations[position][0]
+        x_BD = x_BLD[:, 0]
+        for layer, block in enumerate(self.blocks):
+            x_BD = cast(TransformerBlock, block).step(x_BD, rotations, visible_BT, cache, layer, position)
+        return guided_logits(x_BD, self.norm.weight, self.norm.eps, self.head.weight, scale)
+
+    def _steps_fused(self, rows: int) -> bool:
+        """Whether a step of so many rows runs in the kernels of `ops`, which know these blocks."""
+        known = isinstance(self.norm, RMSNorm) and all(type(block) is TransformerBlock for block in self.blocks)
+        if self.training or torch.is_grad_enabled() or not known or self.head_dim % 2 or rows > MOST_ROWS:
+            return False
+        return runs_fused(self.device.type, self.device.index, self.head.weight.dtype)
 
     def _visible(self, caption_mask_BT: Tensor, batch: int) -> Tensor:
         """Which of all positions may be attended to, bool (B, T): real caption tokens, and every code."""
@@ -164,7 +202,7 @@ class CachedGenerator(Generator):
             rng, seeds: See `Generator.sample`.
             caption_mask_BT: bool, True for real caption tokens.
             compile: Compile the steps, and on a GPU record them as CUDA graphs; True, or a backend of `torch.compile`.
-                The first batch of each size is slow.
+                The first batch of a size is slow; a smaller one, such as the last, is filled up to a size that is compiled.
             pick: Chooses tokens in place of `Sampler`.
             settings: Settings of `SequenceGuidance` and `Sampler`.
 
@@ -188,24 +226,28 @@ class CachedGenerator(Generator):
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=self.device), self.layout)
         visible_BT = None if caption_mask_BT is None else self._visible(caption_mask_BT.to(self.device), len(cond))
-        per_image = self._cache_bytes() * (2 if guidance.active else 1)
+        copies, count = 2 if guidance.active else 1, len(cond)
+        per_image = self._cache_bytes() * copies
+        batch = self._static_steps(compile).batch_for(count, copies) if compile else count
+        cond, uniforms_BL = pad_rows(cond, batch), pad_rows(uniforms(seeds, self.layout.length), batch)
+        visible_BT = None if visible_BT is None else pad_rows(visible_BT, batch).repeat(copies, 1)
         training = self.training
         try:
             self.eval()
-            with memory_advice(len(cond), self.device, per_image, self._forget_steps):
+            with memory_advice(count, self.device, per_image, self._forget_steps):
                 codes_BL = decode(
                     self,
                     torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
                     prefix=self.condition.tokens,
-                    uniforms_BL=uniforms(seeds, self.layout.length).to(self.device),
+                    uniforms_BL=uniforms_BL.to(self.device),
                     pick=pick or sampling.part(Sampler),
                     guidance=guidance,
-                    visible_BT=visible_BT.repeat(2, 1) if visible_BT is not None and guidance.active else visible_BT,
+                    visible_BT=visible_BT,
                     steps=self._static_steps(compile) if compile else None,
                 )
         finally:
             self.train(training)
-        return Codes(codes_BL, self.layout)
+        return Codes(codes_BL[:count], self.layout)
 
     def _static_steps(self, compile: bool | str) -> StaticSteps:
         backend = 'inductor' if compile is True else str(compile)

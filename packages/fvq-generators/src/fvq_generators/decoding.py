@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.errors import UserError, nearest_hint
 
 from .layers.kv_cache import KVCache
-from .sampling import SequenceGuidance, guide
+from .sampling import SequenceGuidance
 
 KEPT_SIZES = 2  # of batches whose compiled steps are kept
 
@@ -25,14 +25,21 @@ class CachedModel(Protocol):
 
     def new_cache(self, batch: int) -> KVCache: ...
 
-    def prefill(self, cond: Tensor, cache: KVCache, visible_BT: Tensor | None = None) -> Tensor:
-        """Read the condition; float32 logits (B, V) of the first code."""
+    def prefill(
+        self, cond: Tensor, cache: KVCache, visible_BT: Tensor | None = None, scale: float | Tensor | None = None
+    ) -> Tensor:
+        """Read the condition; float32 logits (B, V) of the first code, or with the scale of guidance (B / 2, V)."""
         ...
 
     def step(
-        self, tokens_B: Tensor, cache: KVCache, position: int | Tensor, visible_BT: Tensor | None = None
+        self,
+        tokens_B: Tensor,
+        cache: KVCache,
+        position: int | Tensor,
+        visible_BT: Tensor | None = None,
+        scale: float | Tensor | None = None,
     ) -> Tensor:
-        """Read one code at a position of the cache; float32 logits (B, V) of the next."""
+        """Read one code at a position of the cache; float32 logits of the next, as `prefill`."""
         ...
 
 
@@ -67,13 +74,13 @@ def decode(
     """
     B, L = uniforms_BL.shape
     cache = model.new_cache(len(cond)) if steps is None else steps.cache(model, len(cond))
-    logits_BV = model.prefill(cond, cache, visible_BT)
+    logits_BV = model.prefill(cond, cache, visible_BT, guidance.scale_at(0, L) if guidance.active else None)
     if not logits_BV.isfinite().all():
         raise UserError(
             'sampling: the logits of the first code are not finite, so that nothing can be drawn; the weights are broken, or '
             'overflow in this precision.'
         )
-    tokens_B = pick(guide(logits_BV, guidance.scale_at(0, L)) if guidance.active else logits_BV, uniforms_BL[:, 0])
+    tokens_B = pick(logits_BV, uniforms_BL[:, 0])
     codes_BL = tokens_B.new_empty(B, L)
     codes_BL[:, 0] = tokens_B
     for number in range(1, L):
@@ -87,10 +94,15 @@ def decode(
             run = steps.find(model, cache, guided, pick, visible_BT)
             tokens_B = run(tokens_B, position, uniform_B, scale)
         else:
-            logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT)
-            tokens_B = pick(logits_BV if scale is None else guide(logits_BV, scale), uniform_B)
+            logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT, scale)
+            tokens_B = pick(logits_BV, uniform_B)
         codes_BL[:, number] = tokens_B
     return codes_BL
+
+
+def pad_rows(x: Tensor, rows: int) -> Tensor:
+    """Rows behind x, like its last, up to so many."""
+    return x if len(x) == rows else torch.cat([x, x[-1:].expand(rows - len(x), *x.shape[1:])])
 
 
 class StaticStep:
@@ -122,8 +134,7 @@ class StaticStep:
 
     def _logits(self, tokens_B: Tensor, position: Tensor, scale: Tensor, visible_BT: Tensor | None) -> Tensor:
         rows_B = tokens_B.repeat(2) if self.guided else tokens_B
-        logits_BV = self.model.step(rows_B, self.cache, position, visible_BT)
-        return guide(logits_BV, scale) if self.guided else logits_BV
+        return self.model.step(rows_B, self.cache, position, visible_BT, scale if self.guided else None)
 
     def _run(self) -> Tensor:
         return self.pick(self.compiled(self.tokens_B, self.position, self.scale, self.visible_BT), self.uniform_B)
@@ -159,7 +170,7 @@ class StaticStep:
 class StaticSteps:
     """The compiled steps and caches of one model, kept from one batch to the next. A copy of the model starts without.
 
-    Two sizes of batches are kept, the usual one and that of a last batch; a third replaces the older one.
+    Two sizes of batches are kept; a third replaces the older one. A smaller batch than these runs as a part of one.
 
     Args:
         backend: Backend of `torch.compile`.
@@ -186,6 +197,11 @@ class StaticSteps:
             cache = model.new_cache(rows)
         self.caches[rows] = cache
         return cache
+
+    def batch_for(self, batch: int, copies: int) -> int:
+        """The smallest batch that is compiled and holds this one of so many copies; this one if there is none."""
+        kept = [rows // copies for rows in self.caches if rows >= batch * copies and rows % copies == 0]
+        return min(kept, default=batch)
 
     def find(
         self, model: CachedModel, cache: KVCache, guided: bool, pick: Pick, visible_BT: Tensor | None

@@ -13,6 +13,8 @@ from torch import Tensor
 from fvq_core.errors import UserError
 from fvq_core.sampling_settings import SamplingSettings, setting
 
+from .ops.draw import DRAW, draw_token
+
 COLDEST = 1e-5
 # Share of the way from no guidance to the whole scale, by the share of the codes that are drawn.
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -118,6 +120,8 @@ class Sampler(SamplingSettings):
         """Tokens (B,) from float32 logits (B, V) and one number in [0, 1) a row."""
         if self.greedy:
             return logits_BV.argmax(-1)
+        if DRAW.enabled(logits_BV.device):
+            return draw_token(logits_BV, uniform_B, self.temperature, self.top_k, self.top_p)
         if self.temperature != 1.0:
             logits_BV = logits_BV / self.temperature
         return draw(filter_logits(logits_BV, self.top_k, self.top_p), uniform_B)
