@@ -9,6 +9,7 @@ write one .npy of codes and one of the label for each image:
     one crop at a time     every crop is encoded by itself
     one image at a time    the crops of an image are encoded together, as the released script does
     store                  `extract_codes`: reading, encoding and writing, with the start of its workers
+    network                the encoder by itself, on pixels of the device; `share_of_network_rate` is store over network
 
 The ways take turns; the figures are medians of their rounds. On a machine with other work look at the CPU seconds too: they
 hold what other processes do not change, but not that two cores work at once.
@@ -45,8 +46,10 @@ from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore
 from fvq_generators.extraction.extract_codes import extract_codes
 from fvq_generators.extraction.multi_crop import parse_crops
+from fvq_generators.extraction.shard_reader import encode_crops
 
 LONG_SIDE, CROP_RANGE = 500, 1.1
+DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 KINDS = {'ten': ('ten', False), 'center and mirror image': ('center', True), 'center': ('center', False)}  # crops, flip
 
 
@@ -81,7 +84,8 @@ def one_file_each(tokenizer: Tokenizer, images: ImageFolder, out: Path, kind: st
         (out / folder).mkdir(parents=True)
     for number in range(len(images)):
         views = crops_of(images.name(number), kind, size)
-        codes = [tokenizer.encode(part).indices_BL for part in views.split(len(views) if together else 1)]
+        parts = views.to(DEVICE).split(len(views) if together else 1)
+        codes = [tokenizer.encode(part).indices_BL.cpu() for part in parts]
         np.save(out / f'codes/{number}.npy', torch.cat(codes)[None].numpy())
         np.save(out / f'labels/{number}.npy', np.array([images.label(number)]))
 
@@ -107,13 +111,19 @@ def measure(tokenizer: Tokenizer, images: ImageFolder, folder: Path, kind: str, 
     crops = parse_crops([crop], args.size, flip=flip)
 
     def store(out: Path) -> None:
-        options = dict(batch_size=args.batch_size, num_workers=args.workers, log=lambda line: None)
+        options = dict(batch_size=args.batch_size, num_workers=args.workers, device=DEVICE, log=lambda line: None)
         extract_codes(tokenizer, images, out, crops, names=dict(tokenizer='', source=''), **options)
 
     def plain(together: bool) -> Callable[[Path], None]:
         return lambda out: one_file_each(tokenizer, images, out, kind, args.size, together)
 
-    ways = {'one crop at a time': plain(False), 'one image at a time': plain(True), 'store': store}
+    def network(out: Path) -> None:
+        shape = (len(images) * crops.count, 3, args.size, args.size)
+        for codes in encode_crops(tokenizer, torch.zeros(shape, dtype=torch.uint8, device=DEVICE), args.batch_size):
+            last = codes
+        last.cpu()
+
+    ways = {'one crop at a time': plain(False), 'one image at a time': plain(True), 'store': store, 'network': network}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(args.repeats + 1):
@@ -131,6 +141,7 @@ def measure(tokenizer: Tokenizer, images: ImageFolder, folder: Path, kind: str, 
         'images_per_second': rates,
         'ratio_to_one_crop_at_a_time': rates['store'] / rates['one crop at a time'],
         'ratio_to_one_image_at_a_time': rates['store'] / rates['one image at a time'],
+        'share_of_network_rate': rates['store'] / rates['network'],
         'cpu_milliseconds_per_image': {
             name: 1000 * statistics.median(values[1:]) / len(images) for name, values in cpu.items()
         },
@@ -151,7 +162,7 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.manual_seed(0)
-    tokenizer = TOKENIZERS.build(load_config('configs/fvq/fvq_photos.py').model.tokenizer).eval().fold()
+    tokenizer = TOKENIZERS.build(load_config('configs/fvq/fvq_photos.py').model.tokenizer).eval().fold().to(DEVICE)
     document: dict[str, Any] = {
         'task': f'JPEGs of long side {LONG_SIDE} to codes of {args.size}x{args.size} crops, tokenizer of fvq_photos.py',
         'cores': os.cpu_count(),

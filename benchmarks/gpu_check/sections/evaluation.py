@@ -23,6 +23,7 @@ def judge_extraction(output: Any) -> list[Check]:
     return [
         Check(f'{ten["same_codes"]:.2%} of codes the same (at least 99.9 %)', ten['same_codes'] >= 0.999),
         at_least('times one crop at a time', ten['ratio_to_one_crop_at_a_time'], 1.0),
+        at_least("share of the network's rate", ten['share_of_network_rate'], 0.8),
     ]
 
 
