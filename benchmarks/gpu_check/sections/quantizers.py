@@ -21,7 +21,40 @@ def judge(output: Any) -> list[Check]:
     ]
 
 
+TARGETS = {262144: (20.0, 512.0), 16384: (1.6, 512.0)}  # milliseconds and MiB at N = 32,768, D = 256
+
+
+def judge_search(output: Any) -> list[Check]:
+    """No wrong code in any data; faster than the float32 product for Gaussian ones; the targets."""
+    checks = [Check('the kernels ran', output['kernel'], kernel='nearest_code')]
+    for row in output['rows']:
+        name, ours = f'{row["data"]}, K = {row["K"]:,}', row['ways']['ours']
+        checks.append(at_most(f'{name}: wrong codes', row['wrong'], 0, 'equality', 'nearest_code'))
+        if row['data'] != 'Gaussian':
+            continue
+        checks.append(at_least(f'{name}: times float32', row['times_float32'], 1.0, 'gain', 'nearest_code'))
+        if row['K'] in TARGETS:
+            ms, mib = TARGETS[row['K']]
+            checks += [at_most(f'{name}: ms', ours['ms'], ms), at_most(f'{name}: MiB', ours['extra_mib'], mib)]
+    return checks
+
+
 SECTIONS = [
+    Section(
+        'search',
+        'the search beside float32, the N x K matrix and half precision',
+        ('benchmarks/search.py', '--json'),
+        90,
+        (),
+        judge_search,
+        rehearsal=('--repeats', '1'),
+        kernels={
+            'nearest_code': (
+                'packages/fvq-core/src/fvq_core/ops/nearest_code.py',
+                'packages/fvq-core/src/fvq_core/ops/search/*.py',
+            )
+        },
+    ),
     Section(
         'vq', 'forward and backward beside the textbook', ('benchmarks/quantizer.py', '--json'), 60, SOURCES, judge
     ),
