@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from fvq_core.errors import UserError
+from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.zoo import create_model, list_models, model_config
+from tests.tiny import kl_config
 
 
 def test_models_are_listed_by_name_or_last_part():
@@ -57,6 +59,17 @@ def test_weights_of_another_model_are_refused(tmp_path: Path):
     folder = create_model('mini/fsq').save_pretrained(tmp_path / 'tokenizer')
     with pytest.raises(UserError, match=r'does not hold mini/vq: quantizer\.\w+ is .* in the config'):
         create_model('mini/vq', folder)
+
+
+def test_an_empty_list_is_a_setting_and_not_the_default(tmp_path: Path):
+    half = dict(ch=8, ch_mult=[1, 2], num_res_blocks=1, norm_groups=4, z_channels=8)
+    saved = TOKENIZERS.build(kl_config(encoder=dict(type='VQGANEncoder', **half)))
+    lines = ['from fvq_core.training.tasks import TokenizerTask\n']
+    config = kl_config(encoder=dict(type='VQGANEncoder', **half, attention=[]))  # in the middle only
+    lines += [f'model = dict(type=TokenizerTask, tokenizer={config}, reconstruction_loss=dict(type="L2Loss"))\n']
+    (tmp_path / 'mine.py').write_text(''.join(lines))
+    with pytest.raises(UserError, match=r'encoder\.attention is not set in the folder and \[\] in the config'):
+        create_model(str(tmp_path / 'mine.py'), saved.save_pretrained(tmp_path / 'tokenizer'))
 
 
 @pytest.mark.parametrize(

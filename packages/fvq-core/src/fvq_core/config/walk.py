@@ -21,8 +21,9 @@ def components(node: Any, path: str = '') -> Iterator[tuple[str, ConfigDict]]:
 
 
 def leaves(node: Any, path: str = '') -> dict[str, Any]:
-    """Everything that is neither a dict nor a list, by dotted path."""
-    children: Any = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else None
+    """Everything that is neither a dict nor a list with entries, by dotted path; an empty list is a value of its own."""
+    listed = isinstance(node, list) and node
+    children: Any = node.items() if isinstance(node, Mapping) else enumerate(node) if listed else None
     if children is None:
         return {path: node}
     found: dict[str, Any] = {}
