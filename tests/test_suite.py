@@ -67,3 +67,14 @@ def test_warnings_of_other_peoples_plug_ins_end_no_session(tmp_path: Path) -> No
 
 def test_auto_is_the_cpu_here() -> None:
     assert choose_device('auto') == torch.device('cpu')
+
+
+@pytest.mark.processes
+def test_what_is_meant_for_the_cpu_leaves_a_gpu_alone() -> None:
+    """Runs, their loaders and resumed checkpoints on a machine that claims two GPUs, where touching one raises."""
+    files = ('quantizers/test_fold_hook.py', 'core/test_image_folder.py')
+    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'tests.pretend_gpu', '-p', 'no:cacheprovider']
+    done = subprocess.run(
+        [*command, *(f'tests/{file}' for file in files)], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

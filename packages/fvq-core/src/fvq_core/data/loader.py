@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from typing import Any, cast
 
-import torch
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, Dataset
 
@@ -53,7 +52,7 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool, device: str = '
 
     Args:
         cfg: `dataset` (a config), `batch_size` of one process, and optionally `num_workers` (default 0), `pin_memory`
-            (default False; without a GPU nothing is pinned), `prefetch_factor` (batches that a worker keeps ready) and
+            (default False; only for a GPU), `prefetch_factor` (batches that a worker keeps ready) and
             `max_unreadable` (largest tolerated share of unreadable images, default 0.1), and `on_device`: True keeps the
             images on the device and crops them there, 'auto' does so if they fit; see `ImageStore`.
         seed: Seed of the data order and of random transforms.
@@ -75,7 +74,7 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool, device: str = '
         collate_fn=kept or collate,
         persistent_workers=workers > 0 and train,
         prefetch_factor=cfg.get('prefetch_factor') if workers else None,
-        pin_memory=bool(cfg.get('pin_memory')) and not kept and torch.cuda.is_available(),
+        pin_memory=bool(cfg.get('pin_memory')) and not kept and choose_device(device).type == 'cuda',
     )
     loader.max_unreadable = cfg.get('max_unreadable', Loader.max_unreadable)
     return loader

@@ -115,7 +115,7 @@ class GeneratorTask(Task):
             bind_checked(saved, self.frozen)
         losses = []
         for each in (self.generator.eval(), saved.to(device)):
-            with torch.random.fork_rng():
+            with torch.random.fork_rng([device] if device.type == 'cuda' else []):
                 torch.manual_seed(0)  # a loss may draw: masks, noise
                 losses.append(each(targets, *condition))
         one, other = losses
