@@ -21,13 +21,13 @@ FVQ = dict(
 )
 
 
-def tokenizer_config(quantizer: Mapping[str, Any] = FVQ) -> dict[str, Any]:
+def tokenizer_config(quantizer: Mapping[str, Any] = FVQ, checkpointing: bool = False) -> dict[str, Any]:
     """Two levels (f = 2) around a quantizer of 8 channels."""
     return dict(
         type='Tokenizer',
-        encoder=dict(type='VQGANEncoder', **HALF),
+        encoder=dict(type='VQGANEncoder', **HALF, checkpointing=checkpointing),
         quantizer=dict(quantizer),
-        decoder=dict(type='VQGANDecoder', **HALF),
+        decoder=dict(type='VQGANDecoder', **HALF, checkpointing=checkpointing),
     )
 
 

@@ -74,10 +74,13 @@ def tool_on_rank(rank: int, port: int, name: str, *arguments: str) -> Done:
 
 def tool_on_two_ranks(two_ranks: TwoRanks, name: str, *arguments: str) -> list[Done]:
     """What `tools/NAME.py` does in each of two processes, rank 0's first."""
+    return two_ranks.run(tool_on_rank, free_port(), name, *arguments)
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    return two_ranks.run(tool_on_rank, port, name, *arguments)
+        return free.getsockname()[1]
 
 
 def checkpoint(path: Path) -> dict:

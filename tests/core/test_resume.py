@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 
 from fvq_core.config.data import config_data
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.training.resume import check_resumable, resume_optimizer, resume_schedulers
+from fvq_core.training.checkpoint import write_checkpoint
+from fvq_core.training.resume import check_resumable, keep_global_batch, resume_optimizer, resume_schedulers
 
 REPO = Path(__file__).parents[2]
 
@@ -36,9 +38,9 @@ def change(config: Mapping[str, Any], **values: Any) -> dict[str, Any]:
     return changed
 
 
-def said(config: Mapping[str, Any], saved: Any, **meta: Any) -> str | None:
+def said(config: Mapping[str, Any], saved: Any, elastic: bool = False, **meta: Any) -> str | None:
     checkpoint = dict(meta=dict(iter=3, seed=0, world_size=1, config=saved) | meta, optimizer={}, param_schedulers={})
-    return check_resumable('iter_3.pth', checkpoint, config, 0)
+    return check_resumable('iter_3.pth', checkpoint, config, 0, elastic)
 
 
 def test_what_does_not_change_the_ending_passes_in_silence(config: dict[str, Any]) -> None:
@@ -87,11 +89,11 @@ def test_what_changes_the_ending_is_named_with_both_values(
 
 def test_five_differences_are_listed_and_the_others_counted(config: dict[str, Any]) -> None:
     other = change(config, **{f'train_dataloader__dataset__option{number}': number for number in range(7)})
-    line = said(other, config, world_size=2)
+    line = said(other, config, elastic=True, world_size=2)
     assert line is not None
     assert line.count('(was') == 5
-    assert 'processes 1 (was 2), ' in line
-    assert line.endswith(', and 3 more.')
+    assert 'processes 1 (was 2), images an iteration 16 (was 32), ' in line
+    assert line.endswith(', and 4 more.')
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,36 @@ def test_a_strange_checkpoint_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(UserError, match=expected):
         said(config, config if saved is ... else saved, **meta)
+
+
+def test_another_number_of_processes_is_refused_unless_it_may_stretch(config: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match='written by 2 processes, this run has 1; start 2, or add --resume-elastic'):
+        said(config, config, world_size=2)
+    same_batch = change(config, train_dataloader__batch_size=8, train_cfg__accumulate=4)
+    line = said(same_batch, change(config, train_dataloader__batch_size=16), elastic=True, world_size=2)
+    assert line is not None
+    assert 'processes 1 (was 2)' in line
+    assert 'images an iteration' not in line
+
+
+@pytest.mark.parametrize(
+    ('world_size', 'saved_size', 'batch_size', 'expected'),
+    [
+        (4, 8, 8, (8, 4)),  # 32 images: four micro-batches in place of four processes
+        (4, 8, 12, (8, 4)),  # no more than the config's batch, and a divisor
+        (4, 8, 64, (32, 1)),
+        (3, 5, 4, (3, 5)),
+        (1, 8, 8, (8, 1)),
+    ],
+)
+def test_the_batch_of_an_iteration_is_kept(
+    world_size: int, saved_size: int, batch_size: int, expected: tuple[int, int], config: dict[str, Any], tmp_path: Path
+) -> None:
+    saved = change(config, train_dataloader__batch_size=saved_size)
+    write_checkpoint(dict(state_dict={}, meta=dict(config=saved, world_size=world_size)), tmp_path / 'iter_3.pth')
+    cfg = Config(dict(work_dir=str(tmp_path), resume=True, train_dataloader=dict(batch_size=batch_size), train_cfg={}))
+    keep_global_batch(cfg)
+    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.accumulate) == expected
 
 
 def make_wrapper(lr: float = 0.1, groups: int = 1, **settings: Any) -> OptimWrapper:

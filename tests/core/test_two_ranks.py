@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from fvq_core.ops.collectives import Collective
 from fvq_core.training.smoke import identical
 
 from ..ranks import TwoRanks
@@ -21,6 +22,11 @@ EXACT = [name for name in CASES if name != 'batch_norm']  # BatchNorm sees half 
 def ranks(two_ranks: TwoRanks) -> Callable[[str], list[dict[str, Any]]]:
     """What each of two processes ends with in a case, rank 0's first; each case runs once."""
     return functools.cache(lambda name: two_ranks.run(train_on_rank, name))
+
+
+def all_reduced(calls: list[Collective]) -> list[int]:
+    """Bytes of each all-reduce. DDP also broadcasts its plan, once."""
+    return [call.bytes for call in calls if call.kind == 'all_reduce']
 
 
 @pytest.mark.parametrize('name', EXACT)
@@ -49,3 +55,31 @@ def test_evaluation_goes_by_what_all_ranks_have_read(two_ranks: TwoRanks) -> Non
     assert found[0][together].startswith('2 of 8 images cannot be read, more than max_unreadable=0.2 allows')
     assert found[0]['no image'] == 'the evaluation set has no readable image.'
     assert found[0]['an error of one rank'] == 'images differ in size'
+
+
+@pytest.mark.parametrize('name', ['bridge', 'checkpointing', 'late discriminator', 'gan'])
+def test_a_static_graph_holds_with_micro_batches_checkpointing_and_a_late_discriminator(
+    name: str, ranks: Callable[[str], Any], two_ranks: TwoRanks
+) -> None:
+    static = two_ranks.run(train_on_rank, name, dict(static_graph=True))
+    assert identical(static[0]['state'], ranks(name)[0]['state'])
+    assert static[0]['collectives'] == ranks(name)[0]['collectives']
+
+
+def test_gradients_go_in_the_same_buckets_in_every_step(two_ranks: TwoRanks) -> None:
+    """Else a resumed run on more than two ranks would round its first step differently."""
+    first, second = map(all_reduced, two_ranks.run(train_on_rank, 'bridge', dict(bucket_mb=0.01))[0]['collectives'])
+    assert first == second
+    assert len(first) > 3
+
+
+def test_compressed_gradients_are_half_the_bytes_and_near_the_others(
+    ranks: Callable[[str], Any], two_ranks: TwoRanks
+) -> None:
+    one, other = two_ranks.run(train_on_rank, 'bridge', dict(bf16_compress=True))
+    plain = ranks('bridge')[0]
+    assert identical(one['state'], other['state'])
+    (compressed,), (whole,) = (all_reduced(each['collectives'][1]) for each in (one, plain))
+    assert 2 * compressed == whole == 4 * plain['parameters']
+    assert not identical(one['state'], plain['state'])
+    torch.testing.assert_close(one['norms'], plain['norms'], rtol=2**-7, atol=0.0)  # bfloat16 has 8 bits of mantissa

@@ -9,6 +9,7 @@ import torch
 
 from fvq_core.data.loader import Loader
 from fvq_core.errors import UserError
+from fvq_core.ops.collectives import CountCollectives
 from fvq_core.registry import METRICS, MODELS
 from fvq_core.training.evaluation_loop import evaluate as evaluate_task
 from fvq_core.training.optim_wrapper import build_optim_wrappers
@@ -28,6 +29,11 @@ QUANTIZERS = {
 CASES: dict[str, dict[str, Any]] = {
     name: dict(tokenizer=tokenizer_config(quantizer)) for name, quantizer in QUANTIZERS.items()
 }
+CASES['checkpointing'] = dict(tokenizer=tokenizer_config(FVQ, checkpointing=True))
+CASES['late discriminator'] = dict(
+    tokenizer=tokenizer_config(FVQ),
+    adversarial=dict(ADVERSARIAL, start=1, discriminator=dict(type='PatchGAN', ch=8, layers=1, norm='none')),
+)
 CASES['gan'] = dict(
     tokenizer=tokenizer_config(FVQ),
     adversarial=dict(
@@ -46,24 +52,28 @@ CASES['kl'] = dict(tokenizer=kl_config(kl_weight=0.1, log_variance=-30.0), nll=d
 STEPS, BATCH, MICRO = 2, 8, 2
 
 
-def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
-    """Two steps of two micro-batches; what this rank ends with."""
+def train(case: dict[str, Any], rank: int, ranks: int, ddp: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Two steps of two micro-batches; what this rank ends with, and the collectives of each step."""
     torch.manual_seed(0)
     model = dict(
         type='TokenizerTask',
         reconstruction_loss=dict(type='L2Loss'),
         **case,
     )
-    task = MODELS.build(model).place(torch.device('cpu')).train()
+    task = MODELS.build(model).place(torch.device('cpu'), ddp).train()
     cfg = dict(type='ClippedOptimWrapper', optimizer=dict(type='SGD', lr=0.05), max_norm=1.0)
     optimizers = build_optim_wrappers(cfg, task.parts())
     images = torch.randint(0, 256, (STEPS, MICRO, BATCH, 3, 16, 16), dtype=torch.uint8)
-    losses = []
+    losses, collectives = [], []
     for step in range(STEPS):
         mine = [{'images': images[step, micro, rank::ranks]} for micro in range(MICRO)]
-        losses.append(task.train_step(mine, optimizers, step)['losses'])
+        with CountCollectives() as counted:
+            losses.append(task.train_step(mine, optimizers, step)['losses'])
+        collectives.append(counted.calls)
     norms = {name: wrapper.grad_norm for name, wrapper in optimizers.items()}
-    return {'losses': losses, 'norms': norms, 'state': task.state_dict()}
+    parameters = sum(p.numel() for p in task.tokenizer.parameters() if p.requires_grad)
+    done = {'losses': losses, 'norms': norms, 'state': task.state_dict()}
+    return {**done, 'collectives': collectives, 'parameters': parameters}
 
 
 def evaluate(rank: int, case: str) -> str:
@@ -101,9 +111,9 @@ class SizedBatches(list):
 EVALUATIONS = ('one image', 'one rank reads nothing', 'too many together', 'no image', 'an error of one rank')
 
 
-def train_on_rank(rank: int, name: str) -> dict[str, Any]:
+def train_on_rank(rank: int, name: str, ddp: dict[str, Any] | None = None) -> dict[str, Any]:
     """One of two processes, with half of each batch."""
-    return train(CASES[name], rank, 2)
+    return train(CASES[name], rank, 2, ddp)
 
 
 def evaluate_on_rank(rank: int) -> dict[str, str]:

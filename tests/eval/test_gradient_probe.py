@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
+from fvq_core.ops.seeding import seed_iteration
 from fvq_core.registry import MODELS
 from fvq_core.training.hooks.history import History
 from fvq_core.training.optim_wrapper import build_optim_wrappers
-from fvq_core.training.train_loop import seed_iteration
 from fvq_eval.analysis.center_shift import Step, assignment_margin, chooses_nearest, largest_shift, shift_means
 from fvq_eval.analysis.straight_through_bias import estimation_error, gradient_bias
 from fvq_eval.hooks import GradientProbeHook

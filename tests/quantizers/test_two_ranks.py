@@ -10,7 +10,7 @@ import torch
 
 from ..ranks import TwoRanks
 from .matrix import build, cases
-from .two_ranks import train, train_on_rank
+from .two_ranks import collectives_on_rank, train, train_on_rank
 
 CASES = cases()
 # These draw at random: each rank its own numbers, or rank 0 for all.
@@ -27,6 +27,17 @@ DRAWING = {
     'VectorQuantizer, reg-vq',
 }
 SAME_AS_ONE = [name for name in CASES if name not in DRAWING]
+
+# Quantizers that sum more than once over ranks in a training forward pass, and why.
+MORE_THAN_ONE_SUM = {
+    'VectorQuantizer, cvq': 2,  # counts, and the rows of the chosen anchors
+    'VectorQuantizer, cvq, drawn anchors': 2,
+    'VectorQuantizer, titok': 2,
+    'VectorQuantizer, alternating bridge': 2,  # one for each inner step, which moves what the next is computed from
+    'ProductQuantizer, ema': 4,  # one for each codebook
+    'ProductQuantizer of LFQ': 4,
+    'ResidualQuantizer, an ema for each depth': 2,
+}
 
 Ranks = Callable[[str], list[dict[str, torch.Tensor]]]
 
@@ -57,3 +68,12 @@ def test_training_moved_what_can_move(ranks: Ranks):
         start = build(CASES[name], train=True).state_dict()
         if start:
             assert any(not torch.equal(value, start[key]) for key, value in ranks(name)[0].items()), name
+
+
+def test_statistics_of_codes_cost_one_all_reduce_a_step(two_ranks: TwoRanks):
+    one, other = two_ranks.run(collectives_on_rank)
+    assert one == other  # else ranks would wait for one another
+    sums = {name: kinds.count('all_reduce') for name, kinds in one.items()}
+    assert {name: number for name, number in sums.items() if number > 1} == MORE_THAN_ONE_SUM
+    assert sums['VectorQuantizer, ema'] == sums['VectorQuantizer, reg-vq'] == sums['LFQ'] == 1
+    assert one['VectorQuantizer'] == one['FSQ'] == []

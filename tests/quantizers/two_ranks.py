@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fvq_core.ops.collectives import CountCollectives
 from fvq_core.ops.ranks import average_over_ranks
 
 from .matrix import build, cases, latents
@@ -35,3 +36,14 @@ def train(config: dict[str, Any], rank: int, ranks: int) -> dict[str, torch.Tens
 def train_on_rank(rank: int, name: str) -> dict[str, torch.Tensor]:
     """The state that one of two processes ends with."""
     return train(cases()[name], rank, 2)
+
+
+def collectives_on_rank(rank: int) -> dict[str, list[str]]:
+    """The kinds of the collectives that a training forward pass of each case issues, in order."""
+    issued = {}
+    for name, config in cases().items():
+        quantizer, z = build(config, train=True), latents(BATCH)
+        with CountCollectives() as counted:
+            quantizer(z.requires_grad_())
+        issued[name] = [call.kind for call in counted.calls]
+    return issued

@@ -6,6 +6,7 @@ A package adds commands by entry points in the group `fvq.commands`: a name and 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from ..errors import nearest_hint
@@ -15,12 +16,18 @@ ENTRY_POINT_GROUP = 'fvq.commands'
 
 def main() -> int:
     """Run `fvq COMMAND ARGUMENTS`."""
-    points = {point.name: point for point in sorted(entry_points(group=ENTRY_POINT_GROUP))}
     name = next(iter(sys.argv[1:]), None)
     if name in (None, '-h', '--help'):
-        print(f'usage: fvq {{{",".join(points)}}} ...   (fvq COMMAND --help has examples)')
+        names = sorted(entry_points(group=ENTRY_POINT_GROUP).names)
+        print(f'usage: fvq {{{",".join(names)}}} ...   (fvq COMMAND --help has examples)')
         return 2 if name is None else 0
-    if name not in points:
-        print(f"error: fvq has no command '{name}'; {nearest_hint(name, points)}", file=sys.stderr)
+    return run_command(name, sys.argv[2:])
+
+
+def run_command(name: str, argv: Sequence[str] | None) -> int:
+    """Run a command of any package; returns its exit code."""
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    if name not in points.names:
+        print(f"error: fvq has no command '{name}'; {nearest_hint(name, points.names)}", file=sys.stderr)
         return 2
-    return points[name].load()(sys.argv[2:])
+    return points[name].load()(argv)

@@ -12,7 +12,7 @@ from .walk import leaves
 
 ABSENT = 'not set'
 # Top-level entries that two runs of one experiment may differ in: the seed, where it runs, and what it prints.
-RUN_ENTRIES = ('randomness', 'work_dir', 'resume', 'launcher', 'device')
+RUN_ENTRIES = ('randomness', 'work_dir', 'resume', 'resume_elastic', 'timeout', 'launcher', 'device')
 RUN_ENTRIES += ('default_scope', 'log_level', 'visualizer', 'paper')
 # Where a run starts from. Runs of several seeds may differ in it, and a resumed run has started.
 START_ENTRIES = (STARTED_FROM, 'load_weights')

@@ -12,6 +12,7 @@ from ..config.schema import LOADER
 from ..errors import UserError, nearest_hint
 from ..ops.distributed import choose_device
 from ..ops.image_store import keep
+from ..ops.meeting import outlive_first_signal
 from ..registry import DATASETS
 from ..registry.argument_types import check
 from .sample import collate_samples
@@ -75,6 +76,7 @@ def build_loader(cfg: Mapping[str, Any], seed: int, train: bool, device: str = '
         persistent_workers=workers > 0 and train,
         prefetch_factor=cfg.get('prefetch_factor') if workers else None,
         pin_memory=bool(cfg.get('pin_memory')) and not kept and choose_device(device).type == 'cuda',
+        worker_init_fn=outlive_first_signal,
     )
     loader.max_unreadable = cfg.get('max_unreadable', Loader.max_unreadable)
     return loader

@@ -11,8 +11,8 @@ from mmengine.dist import init_dist
 
 from ..errors import UserError
 
-# How long a rank waits for a late one. If one dies, its launcher ends the job at once.
-TIMEOUT = timedelta(minutes=10)
+# Seconds that a rank waits for a late one. If one dies, its launcher ends the job at once.
+TIMEOUT_S = 600.0
 LAUNCHERS = ('auto', 'none', 'pytorch', 'slurm')
 
 
@@ -52,14 +52,26 @@ def find_launcher(wanted: str) -> str:
     return 'pytorch' if {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'} <= os.environ.keys() else 'none'
 
 
-def join_group(launcher: str, device: str) -> None:
+def join_group(launcher: str, device: str, timeout_s: float = TIMEOUT_S) -> None:
     """Join the other processes of a run, over NCCL on GPUs and over gloo on CPUs; does nothing for one process.
 
+    A collective fails after `timeout_s` seconds. NCCL's fails after twice as long: it ends the process without naming the
+    late rank, which `Meeting` does before.
+
     Raises:
-        UserError: Slurm without GPUs, or more processes on this machine than it has GPUs.
+        UserError: A restarting torchrun that shares its store, Slurm without GPUs, more processes on this machine than it has
+            GPUs, or a time-out of 0.
     """
     if launcher == 'none' or dist.is_initialized():
         return
+    if not timeout_s > 0:
+        raise UserError(f'timeout: expected seconds above 0, got {timeout_s}; {TIMEOUT_S:g} is the default.')
+    restarts, shared = (os.environ.get(f'TORCHELASTIC_{name}', '') for name in ('MAX_RESTARTS', 'USE_AGENT_STORE'))
+    if launcher == 'pytorch' and shared == 'True' and restarts not in ('', '0'):
+        raise UserError(
+            'torchrun --max-restarts: restarted ranks would read the addresses of dead ones (pytorch/pytorch#135712); start '
+            'torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, on several machines with --rdzv-backend c10d too.'
+        )
     os.environ.setdefault('MKL_NUM_THREADS', os.environ.get('OMP_NUM_THREADS', '1'))  # else mmengine does, and warns
     if choose_device(device).type == 'cuda':
         here, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', '1')), torch.cuda.device_count()
@@ -68,8 +80,8 @@ def join_group(launcher: str, device: str) -> None:
                 f'torchrun: expected one GPU for each of the {here} processes on this machine, got {gpus}; use '
                 f"--nproc-per-node {gpus}, or train on the CPU with device='cpu'."
             )
-        init_dist(launcher, backend='nccl', timeout=TIMEOUT)
+        init_dist(launcher, backend='nccl', timeout=timedelta(seconds=2 * timeout_s))
     elif launcher == 'pytorch':  # mmengine's launchers select a GPU, which is not there
-        dist.init_process_group('gloo', timeout=TIMEOUT)
+        dist.init_process_group('gloo', timeout=timedelta(seconds=timeout_s))
     else:
         raise UserError(f"launcher '{launcher}' needs GPUs; start CPU processes with torchrun.")

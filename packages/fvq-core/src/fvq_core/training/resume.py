@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 
 from ..config.data import from_data, read_config_data
 from ..config.difference import REQUIRED_TO_RESUME, changes_on_resume
 from ..errors import BAD_VALUE_ERRORS, UserError
+from .checkpoint import list_checkpoints, read_checkpoint
 
 MAX_LISTED = 5
 
 
-def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> str | None:
+def check_resumable(
+    path: Any, checkpoint: Mapping[str, Any], config: Mapping[str, Any], seed: int, elastic: bool = False
+) -> str | None:
     """A warning in one line if the run will not end like one that never stopped; None if it will.
 
     A checkpoint carries no random state and no position in the data order: both follow from seed and iteration. Other
     settings may change, and the run goes on with the new ones.
 
-    `config` is `config_data` of the run that continues it. Raises for weights only, another task, optimizer or seed, or
-    a damaged config.
+    `config` is `config_data` of the run that continues it. Raises for weights only, another task, optimizer or seed, a
+    damaged config, or without `elastic` for another number of processes.
     """
     meta = checkpoint.get('meta', {})
     if not {'optimizer', 'param_schedulers'} <= checkpoint.keys() or 'iter' not in meta:
@@ -38,13 +43,46 @@ def check_resumable(path: Any, checkpoint: Mapping[str, Any], config: Mapping[st
     if meta['seed'] != seed:
         raise UserError(f'{path} was made with seed {meta["seed"]}, this run has {seed}; pass --seed {meta["seed"]}.')
     world_size = get_world_size()
-    if meta.get('world_size', world_size) != world_size:
-        differences = {'processes': (meta['world_size'], world_size), **differences}
+    if (before := meta.get('world_size', world_size)) != world_size:
+        if not elastic:
+            raise UserError(
+                f'{path} was written by {before} processes, this run has {world_size}; start {before}, or add '
+                '--resume-elastic, which keeps the batch of an iteration but not every bit.'
+            )
+        images = global_batch(saved, before), global_batch(from_data(config), world_size)
+        batch = {'images an iteration': images} if images[0] != images[1] else {}
+        differences = {'processes': (before, world_size), **batch, **differences}
     if not differences:
         return None
     listed = [f'{key} {shorten(new)} (was {shorten(old)})' for key, (old, new) in differences.items()]
     more = f', and {len(listed) - MAX_LISTED} more' if len(listed) > MAX_LISTED else ''
     return f'this run will not end like the one that wrote {path}: {", ".join(listed[:MAX_LISTED])}{more}.'
+
+
+def global_batch(cfg: Mapping[str, Any], processes: int) -> int:
+    """Images of an iteration."""
+    return (
+        (cfg.get('train_dataloader') or {}).get('batch_size', 0)
+        * processes
+        * (cfg.get('train_cfg') or {}).get('accumulate', 1)
+    )
+
+
+def keep_global_batch(cfg: Config) -> None:
+    """Set `batch_size` and `accumulate` so that an iteration has the images of the checkpoint that is resumed.
+
+    With a number of processes that does not divide them, both stay, and `check_resumable` says what differs.
+    """
+    path = Path(cfg.resume) if isinstance(cfg.resume, str) else next(iter(list_checkpoints(cfg.work_dir)), None)
+    if path is None:
+        return
+    meta = read_checkpoint(path).get('meta', {})
+    saved = read_config_data(meta.get('config'), str(path), f'load_from={path} starts from its weights').to_dict()
+    mine, rest = divmod(global_batch(saved, meta.get('world_size', 1)), get_world_size())
+    if mine and not rest:
+        largest = min(mine, cfg.train_dataloader.batch_size)
+        size = next(size for size in range(largest, 0, -1) if mine % size == 0)
+        cfg.train_dataloader.batch_size, cfg.train_cfg.accumulate = size, mine // size
 
 
 def shorten(value: Any) -> str:

@@ -19,6 +19,7 @@ from ..config.data import config_data
 from ..data.loader import Loader, build_loader
 from ..errors import UserError, nearest_hint, user_errors
 from ..metric import Metric, check_metrics
+from ..ops.data_parallel import check_options
 from ..ops.distributed import choose_device
 from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS
 from .optim_wrapper import build_optim_wrappers, check_step
@@ -89,6 +90,7 @@ def check_entries(cfg: Config, required: Sequence[str]) -> None:
             raise UserError(f"the config has no '{name}'; start from one of configs/, for example with base = '...'.")
     config_data(cfg.to_dict())
     choose_device(cfg.get('device', 'auto'))
+    check_options(cfg.get('ddp') or {})
 
 
 def check_loops(cfg: Config) -> None:

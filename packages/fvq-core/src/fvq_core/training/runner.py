@@ -31,12 +31,13 @@ from ..errors import UserError, user_errors
 from ..files.atomic import write_atomically
 from ..files.format_version import FORMAT_VERSION
 from ..files.json import write_json
-from ..ops.distributed import choose_device, join_group
+from ..ops.distributed import TIMEOUT_S, choose_device, join_group
+from ..ops.meeting import Meeting
 from ..registry import RUNNERS, SCOPE
 from ..saving.weights import load_weights
 from .checkpoint import CheckpointError, newest_readable, read_checkpoint, write_checkpoint
 from .optim_wrapper import build_optim_wrappers
-from .resume import check_resumable, resume_optimizer, resume_schedulers
+from .resume import check_resumable, keep_global_batch, resume_optimizer, resume_schedulers
 from .run_parts import RunParts, build_run_parts
 from .schedules.build_schedulers import build_schedulers, scheduler_state
 from .set_aside import set_aside_later, set_aside_run
@@ -62,11 +63,14 @@ class Runner(mmengine.runner.Runner):
     def from_cfg(cls, cfg: Config) -> Runner:  # pyrefly: ignore[bad-override]
         """Join the other processes, build and check everything with `build_run_parts`, and only then make the work dir."""
         cfg = copy.deepcopy(cfg)
-        join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'))
+        join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'), cfg.get('timeout', TIMEOUT_S))
+        if cfg.get('resume_elastic'):
+            keep_global_batch(cfg)
         return cls(cfg, build_run_parts(cfg))
 
     def __init__(self, cfg: Config, parts: RunParts) -> None:
         self._start_weights = parts.start
+        self.meeting = Meeting(cfg.get('timeout', TIMEOUT_S))
         self.last_log: dict[str, Any] = {}
         validates = parts.val_loader is not None
         super().__init__(
@@ -118,7 +122,7 @@ class Runner(mmengine.runner.Runner):
         """Nothing: modules initialize their weights when they are built."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: torch.nn.Module) -> torch.nn.Module:
-        return cast(Task, model).place(choose_device(self.cfg.get('device', 'auto')))
+        return cast(Task, model).place(choose_device(self.cfg.get('device', 'auto')), self.cfg.get('ddp'))
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapperDict:  # pyrefly: ignore[bad-override]
         if isinstance(optim_wrapper, OptimWrapperDict):
@@ -137,6 +141,10 @@ class Runner(mmengine.runner.Runner):
     def build_param_scheduler(self, scheduler: Any) -> dict[str, list[Any]]:  # pyrefly: ignore[bad-override]
         loop = cast(TrainLoop, self.train_loop)
         return build_schedulers(scheduler, dict(self.optim_wrapper.items()), loop.max_iters, loop.iters_per_epoch)
+
+    def train(self) -> torch.nn.Module:
+        with self.meeting.watch():
+            return super().train()
 
     def load_or_resume(self) -> None:
         if self._has_loaded:
@@ -172,7 +180,9 @@ class Runner(mmengine.runner.Runner):
         return cast(Task, self.model)
 
     def _resume_checkpoint(self, path: Path, checkpoint: dict[str, Any]) -> None:
-        difference = check_resumable(path, checkpoint, self.config_data, self.seed)
+        difference = check_resumable(
+            path, checkpoint, self.config_data, self.seed, bool(self.cfg.get('resume_elastic'))
+        )
         iteration = checkpoint['meta']['iter']
         if iteration > self.max_iters:
             raise UserError(f'{path} is at iteration {iteration}, beyond max_iters={self.max_iters}; raise max_iters.')

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator, Sized
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
-import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.runner import BaseLoop
@@ -17,20 +15,14 @@ from ..data.loader import Loader
 from ..data.sample import UnreadableImages
 from ..data.seekable_sampler import SeekableSampler
 from ..errors import NonFiniteError, NonFiniteLossError, UserError
+from ..ops.meeting import STOPPED
 from ..ops.ranks import copy_from_first_rank
+from ..ops.seeding import seed_iteration
 from ..registry import LOOPS
 from .checkpoint import list_checkpoints
 from .tasks.task import Task
 
 FINITE_CHECK_INTERVAL = 10  # iterations, on a GPU: each check waits for the device
-
-
-def seed_iteration(seed: int, rank: int, iteration: int) -> None:
-    """Seed every random source for one iteration, so that no state has to be saved to resume it."""
-    mixed = random.Random(f'{seed}/{rank}/{iteration}').getrandbits(32)
-    random.seed(mixed)
-    np.random.seed(mixed)
-    torch.manual_seed(mixed)
 
 
 @LOOPS.register_module()
@@ -66,6 +58,7 @@ class TrainLoop(BaseLoop):
         self.iter, self.epoch, self.max_epochs = 0, 0, 1  # of iterations and epochs, done and to do
         self.unreadable = UnreadableImages(images, dataloader.max_unreadable, runner.logger)
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
+        self.stopping = False  # whether the run stops after this iteration, because a scheduler asked it to
 
     def batches(self, start_iter: int) -> Iterator[dict[str, Any]]:
         """Micro-batches from an iteration on."""
@@ -83,6 +76,8 @@ class TrainLoop(BaseLoop):
         runner.call_hook('before_train_epoch')
         batches = self.batches(self.iter)
         task.train()
+        # Ranks agree where a GPU's host waits anyway; in between it may run ahead of the others.
+        meeting_interval = FINITE_CHECK_INTERVAL if next(task.parameters()).is_cuda else 1
         while self.iter < self.max_iters:
             micro_batches = [next(batches) for _ in range(self.accumulate)]
             seed_iteration(runner.seed, rank, self.iter)
@@ -92,11 +87,23 @@ class TrainLoop(BaseLoop):
                 self.check_finite()
                 runner.val_loop.run()
                 task.train()
+            if self.iter % meeting_interval == 0 and self.iter < self.max_iters:
+                self.stopping = runner.meeting.stop_agreed()
             # Checkpoints come after the evaluation: a run killed in between repeats both and logs each once.
             runner.call_hook('after_iteration')
+            if self.stopping:
+                self.stop()
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
         return task
+
+    def stop(self) -> NoReturn:
+        """End the process once rank 0's checkpoint is written: a launcher may kill all ranks when one ends."""
+        self.runner.meeting.stop_agreed()
+        self.runner.logger.info(
+            f'stopped by a signal after iteration {self.iter}, which is saved; --resume continues there'
+        )
+        raise SystemExit(STOPPED)
 
     def run_iter(self, micro_batches: list[dict[str, Any]]) -> None:
         """One step of the optimizers with its hooks."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fvq_core.commands.command import command, make_parser
+from fvq_core.commands.train import train_parser
 
 EXAMPLE = """\
   tools/smoke.py                                  # every config under configs/
@@ -21,6 +22,10 @@ STEPS = ('trains', 'saves', 'tests', 'resumes', 'exports')
 
 @command
 def main(argv: Sequence[str] | None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    if any(argument.startswith(('--s', '--rehearse')) for argument in argv):  # `tools/train.py CONFIG --smoke`
+        prove(argv)
+        return
     parser = make_parser('smoke.py', __doc__ or '', EXAMPLE)
     parser.add_argument('only', nargs='*', help='starts of paths below configs/; default all')
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='configs at a time, with one thread each')
@@ -51,6 +56,24 @@ def main(argv: Sequence[str] | None) -> None:
     print(f'{len(names) - len(failed)} of {len(names)} configs work')
     if failed:
         raise UserError(f'failed: {", ".join(failed)}')
+
+
+def prove(argv: Sequence[str]) -> None:
+    """`tools/train.py CONFIG --smoke` or `--rehearse N`."""
+    from fvq_core.config.read import load_config
+    from fvq_core.training.smoke import shrink_config
+
+    from ..rehearsal.ranks import rehearse_in_table
+    from ..rehearsal.smoke import run_smoke
+
+    args = train_parser().parse_args(argv)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed, args.size)
+    if args.work_dir is None:
+        cfg.work_dir += '_smoke' if args.smoke else '_rehearsal'
+    if args.smoke:
+        run_smoke(shrink_config(cfg), lambda line: print(f'smoke: {line}'))
+    else:
+        rehearse_in_table(cfg, args.rehearse)
 
 
 def smoke(name: str) -> tuple[set[str], float, str]:

@@ -5,5 +5,6 @@ from .gradient_probe_hook import GradientProbeHook
 from .latent_error_hook import LatentErrorHook
 from .per_image_hook import PerImageHook
 from .report_hook import ReportHook
+from .signal_once_hook import SignalOnceHook
 
-__all__ = ['CurvesHook', 'GradientProbeHook', 'LatentErrorHook', 'PerImageHook', 'ReportHook']
+__all__ = ['CurvesHook', 'GradientProbeHook', 'LatentErrorHook', 'PerImageHook', 'ReportHook', 'SignalOnceHook']

@@ -123,11 +123,16 @@ class GeneratorTask(Task):
             raise SmokeError(f'export: the loss {other} of the saved generator is not {one} of the trained one.')
         return f'{work_dir / "generator"} gives the same loss'
 
-    def place(self, device: torch.device) -> Task:
+    def place(self, device: torch.device, ddp: Mapping[str, Any] | None = None) -> Task:
         if self.frozen is not None:
             self.frozen.to(device)
         if self.shard is None or not dist.is_initialized():
-            return super().place(device)
+            return super().place(device, ddp)
+        if ddp:
+            raise UserError(
+                f'ddp: {", ".join(ddp)} belong to copies of the weights (DDP), and model.shard splits them (FSDP2); leave one '
+                "out. model.shard='bfloat16' halves what is gathered."
+            )
         self.to(device)
         if self.compile_parts:
             for module in self.compiled_modules():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.ops.codebook_statistics import assigned_latents
 from fvq_core.registry import CODEBOOK_UPDATES
 
 from .gradient_update import GradientUpdate
-from .latent_sampling import code_counts, random_latents
+from .latent_sampling import random_latents
 
 
 @CODEBOOK_UPDATES.register_module()
@@ -59,10 +59,7 @@ class EMAUpdate(GradientUpdate):
     @torch.no_grad()
     def step(self, codebook_KD: Tensor, z_ND: Tensor, indices_N: Tensor) -> None:
         z_ND = z_ND.detach().float()
-        counts_K = code_counts(indices_N, self.counts_K.shape[0]).to(self.counts_K)
-        sums_KD = torch.zeros_like(self.sums_KD).index_add_(0, indices_N, z_ND)
-        if dist.is_initialized():
-            dist.all_reduce(sums_KD)
+        counts_K, sums_KD = assigned_latents(indices_N, z_ND, self.counts_K.shape[0])
         self.counts_K.mul_(self.decay).add_(counts_K, alpha=1.0 - self.decay)
         self.sums_KD.mul_(self.decay).add_(sums_KD, alpha=1.0 - self.decay)
         if self.restart:

@@ -19,8 +19,8 @@ class CheckpointHook(Hook):
     """Checkpoints are written after the evaluation of their iteration.
 
     Args:
-        interval: Iterations between checkpoints; the last iteration is always saved. If one cannot be written (a full
-            disk), that is an error at the last iteration and a warning before it: training goes on.
+        interval: Iterations between checkpoints; the last iteration is always saved, and so is one after which a signal stops
+            the run. If one cannot be written (a full disk), that is an error there and a warning otherwise.
         max_keep: Number of newest checkpoints to keep; 0 keeps all. At least 2, so that a broken newest one has a fallback.
     """
 
@@ -39,13 +39,14 @@ class CheckpointHook(Hook):
 
     def after_iteration(self, runner: Any) -> None:
         """Called by the training loop when an iteration, its hooks and its evaluation are done."""
-        if runner.iter % self.interval and runner.iter != runner.max_iters:
+        last = runner.iter == runner.max_iters or runner.train_loop.stopping
+        if runner.iter % self.interval and not last:
             return
         runner.call_hook('before_checkpoint')
         try:
             runner.save_checkpoint(runner.work_dir, f'iter_{runner.iter}.pth')
         except CheckpointError as error:
-            if runner.iter == runner.max_iters:
+            if last:
                 raise
             runner.logger.warning(f'{error} Training goes on; the next try is in {self.interval} iterations.')
         if self.max_keep and is_main_process():

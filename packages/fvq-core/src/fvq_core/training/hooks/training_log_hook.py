@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process, master_only
+from mmengine.dist import all_reduce, get_dist_info, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from torch import Tensor
 
 from ...errors import UserError
 from ...ops.codebook_statistics import perplexity
-from ...ops.ranks import average_over_ranks
+from ...ops.ranks import average_over_ranks, gather_over_ranks
 from ...registry import HOOKS
 from ...stamp import short_stamp
 from .history import HISTORY_NAME, History
@@ -42,7 +42,8 @@ class TrainingLogHook(Hook):
         if interval < 1:
             raise UserError(f'TrainingLogHook: interval must be 1 or more, got {interval}.')
         self.interval = interval
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}  # of this rank
+        self.sums_of_ranks: dict[str, Tensor] = {}  # (ranks,) each, for a checkpoint
         self.counts: dict[str, int] = {}  # per term: one may start within an interval
         self.images = 0
         self.histogram_K: Tensor | None = None
@@ -79,8 +80,10 @@ class TrainingLogHook(Hook):
         return name if part == next(iter(runner.task.parts())) else f'{name}/{part}'
 
     def before_checkpoint(self, runner: Any) -> None:
-        """Called on every rank before rank 0 writes a checkpoint, which must hold the sums over all ranks."""
-        average_over_ranks(list(self.sums.values()))
+        """Called on every rank before rank 0 writes a checkpoint. It changes nothing that is logged later, to the last bit."""
+        if self.sums:
+            every_RT = gather_over_ranks(torch.stack([*self.sums.values()]).float()[None])
+            self.sums_of_ranks = dict(zip(self.sums, every_RT.T, strict=True))
         if self.histogram_K is not None:
             all_reduce(self.histogram_K)
             if not is_main_process():
@@ -126,7 +129,7 @@ class TrainingLogHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint['training_log'] = {
-            'sums': {name: value.cpu() for name, value in self.sums.items()},
+            'sums': {name: self.sums_of_ranks[name].cpu() for name in self.sums},
             'counts': self.counts,
             'images': self.images,
             'histogram_K': None if self.histogram_K is None else self.histogram_K.cpu(),
@@ -138,7 +141,9 @@ class TrainingLogHook(Hook):
         if state is None:
             return
         device = next(runner.task.parameters()).device
-        self.sums = {name: value.to(device) for name, value in state['sums'].items()}
+        rank, ranks = get_dist_info()
+        for name, value_R in state['sums'].items():  # of other ranks than these, their mean
+            self.sums[name] = (value_R[rank] if value_R.numel() == ranks > 1 else value_R.mean()).to(device)
         self.counts, self.images, runner.last_log = state['counts'], state['images'], state['last_log']
         self.histogram_K = None if state['histogram_K'] is None else state['histogram_K'].to(device)
         if is_main_process():

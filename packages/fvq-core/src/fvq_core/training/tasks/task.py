@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ...autoencoder import Autoencoder
 from ...errors import UserError
 from ...ops import group_norm_silu
+from ...ops.data_parallel import data_parallel
 
 CUDA_GRAPHS = 'reduce-overhead'  # the mode of torch.compile
 
@@ -143,8 +144,11 @@ class Task(BaseModel):
         """
         raise NotImplementedError
 
-    def place(self, device: torch.device) -> Task:
-        """Move to the device, arrange memory, compile, and connect with the other ranks; called once by the Runner."""
+    def place(self, device: torch.device, ddp: Mapping[str, Any] | None = None) -> Task:
+        """Move to the device, arrange memory, compile, and connect with the other ranks; called once by the Runner.
+
+        `ddp` are options of `data_parallel`.
+        """
         self.to(device)
         if self.channels_last is None:
             self.channels_last = group_norm_silu.KERNEL.enabled(next(self.parameters()).device)
@@ -157,7 +161,7 @@ class Task(BaseModel):
                 module.compile(**how)
         if dist.is_initialized():
             for name, part in self.parts().items():
-                self.ddp_modules[name] = DistributedDataParallel(part, broadcast_buffers=False)
+                self.ddp_modules[name] = data_parallel(part, **(ddp or {}))
         return self
 
     def local_state(self) -> dict[str, Tensor]:

@@ -1,0 +1,121 @@
+"""What a scheduler asks of a run, and what a run says of a rank that is late."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+
+from fvq_core.ops.meeting import STOPPED, Meeting
+from fvq_core.registry import HOOKS
+
+from ..ranks import TwoRanks
+from .helpers import NO_REPORT, PHOTOS, Done, checkpoint, free_port, tool, tool_on_rank
+from .test_exact_resume import assert_same_ending
+
+
+@HOOKS.register_module()
+class LateHook(Hook):
+    """Rank 1 comes to iteration 2 when there is nobody left to meet."""
+
+    def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        if runner.iter == 2 and get_rank() == 1:
+            wait_for(Path(runner.work_dir) / 'rank_0_has_ended')
+            raise KeyboardInterrupt
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 100
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def train(work_dir: Path, *options: str, resume: bool = False) -> list[str]:
+    """Arguments of a run. What watches a run may differ when it is resumed."""
+    return [PHOTOS, '--work-dir', str(work_dir), *['--resume'] * resume, '--cfg-options', *NO_REPORT, *options]
+
+
+def stop(name: str, rank: int = 0) -> list[str]:
+    hook = 'default_hooks.probe'
+    return [f'{hook}.type=SignalOnceHook', f'{hook}.after=5', f"{hook}.signals=['{name}']", f'{hook}.rank={rank}']
+
+
+def train_on_rank(rank: int, port: int, *arguments: str) -> Done:
+    return tool_on_rank(rank, port, 'train', *arguments)
+
+
+def late_on_rank(rank: int, port: int, work_dir: Path, *arguments: str) -> Done:
+    done = tool_on_rank(rank, port, 'train', *arguments)
+    if rank == 0:
+        (work_dir / 'rank_0_has_ended').touch()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return done
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
+def test_a_signal_saves_the_iteration_and_the_run_goes_on_exactly(name: str, tmp_path: Path) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
+    assert tool('train', *train(tmp_path / 'straight'), cwd=tmp_path).returncode == 0
+    # Between two checkpoints and two logs.
+    stopped = tool('train', *train(tmp_path / 'stopped', *stop(name)), cwd=tmp_path)
+    assert stopped.returncode == STOPPED == 75, stopped.stderr
+    assert 'after iteration 5, which is saved' in stopped.stdout + stopped.stderr
+    assert [path.name for path in tmp_path.glob('stopped/iter_*')].count('iter_5.pth') == 1
+    assert before == [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
+    assert tool('train', *train(tmp_path / 'stopped', resume=True), cwd=tmp_path).returncode == 0
+    assert_same_ending(tmp_path / 'straight', tmp_path / 'stopped')
+
+
+def test_a_signal_to_one_rank_stops_both_at_the_same_iteration(two_ranks: TwoRanks, tmp_path: Path) -> None:
+    def run(*arguments: str) -> list[int]:
+        return [done.returncode for done in two_ranks.run(train_on_rank, free_port(), *arguments)]
+
+    assert run(*train(tmp_path / 'straight')) == [0, 0]
+    assert run(*train(tmp_path / 'stopped', *stop('SIGTERM', rank=1))) == [STOPPED, STOPPED]
+    assert max(tmp_path.glob('stopped/iter_*')).name == 'iter_5.pth'
+    assert run(*train(tmp_path / 'stopped', resume=True)) == [0, 0]
+    assert_same_ending(tmp_path / 'straight', tmp_path / 'stopped')
+
+
+def test_a_checkpoint_of_two_processes_goes_on_in_one_if_it_may_stretch(two_ranks: TwoRanks, tmp_path: Path) -> None:
+    stopped = two_ranks.run(train_on_rank, free_port(), *train(tmp_path / 'work', *stop('SIGTERM')))
+    assert [done.returncode for done in stopped] == [STOPPED, STOPPED]
+    refused = tool('train', *train(tmp_path / 'work', resume=True), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert 'iter_5.pth was written by 2 processes, this run has 1; start 2, or add --resume-elastic' in refused.stderr
+    done = tool('train', '--resume-elastic', *train(tmp_path / 'work'), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'processes 1 (was 2), train_cfg.accumulate 2 (was not set)' in done.stdout + done.stderr
+    assert 'images an iteration' not in done.stdout + done.stderr
+    config = checkpoint(tmp_path / 'work/iter_9.pth')['meta']['config']
+    assert (config['train_dataloader']['batch_size'], config['train_cfg']['accumulate']) == (2, 2)
+
+
+def test_agreement_in_the_store(two_ranks: TwoRanks) -> None:
+    assert two_ranks.run(agree_in_store) == [[False, True, False]] * 2
+
+
+def agree_in_store(rank: int) -> list[bool]:
+    """As beside NCCL: no signal, one to rank 1, and again none."""
+    meeting, answers = Meeting(), []
+    for number in range(3):
+        meeting.received = signal.SIGTERM if (rank, number) == (1, 1) else None
+        answers.append(meeting._stop_agreed_in_store())
+    return answers
+
+
+def test_a_time_out_names_the_late_rank(two_ranks: TwoRanks, tmp_path: Path) -> None:
+    options = ['timeout=6', 'default_hooks.probe.type=LateHook']
+    done, _ = two_ranks.run(late_on_rank, free_port(), tmp_path / 'late', *train(tmp_path / 'late', *options))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        'error: rank 1 of 2 did not take part in a collective within 6 s; look at their output and machines'
+    )
