@@ -43,6 +43,7 @@ ROOMS = {
         'generation': 'scores of generated images',
         'benchmark': 'methods under identical settings',
         'analysis': 'what the paper measures',
+        'rehearsal': 'smoke runs, rehearsals on ranks',
         'hooks, plots': 'reports and pictures of a run',
         'runs, paper, reports': 'from runs to tables',
         'commands': 'test, evaluate, benchmark, ...',

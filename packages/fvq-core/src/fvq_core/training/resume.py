@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper
 from ..config.data import from_data, read_config_data
 from ..config.difference import REQUIRED_TO_RESUME, changes_on_resume
 from ..errors import BAD_VALUE_ERRORS, UserError
+from ..ops.global_batch import global_batch, split_batch
 from .checkpoint import list_checkpoints, read_checkpoint
 
 MAX_LISTED = 5
@@ -59,15 +60,6 @@ def check_resumable(
     return f'this run will not end like the one that wrote {path}: {", ".join(listed[:MAX_LISTED])}{more}.'
 
 
-def global_batch(cfg: Mapping[str, Any], processes: int) -> int:
-    """Images of an iteration."""
-    return (
-        (cfg.get('train_dataloader') or {}).get('batch_size', 0)
-        * processes
-        * (cfg.get('train_cfg') or {}).get('accumulate', 1)
-    )
-
-
 def keep_global_batch(cfg: Config) -> None:
     """Set `batch_size` and `accumulate` so that an iteration has the images of the checkpoint that is resumed.
 
@@ -78,11 +70,8 @@ def keep_global_batch(cfg: Config) -> None:
         return
     meta = read_checkpoint(path).get('meta', {})
     saved = read_config_data(meta.get('config'), str(path), f'load_from={path} starts from its weights').to_dict()
-    mine, rest = divmod(global_batch(saved, meta.get('world_size', 1)), get_world_size())
-    if mine and not rest:
-        largest = min(mine, cfg.train_dataloader.batch_size)
-        size = next(size for size in range(largest, 0, -1) if mine % size == 0)
-        cfg.train_dataloader.batch_size, cfg.train_cfg.accumulate = size, mine // size
+    size, accumulate = split_batch(cfg, global_batch(saved, meta.get('world_size', 1)), get_world_size())
+    cfg.train_dataloader.batch_size, cfg.train_cfg.accumulate = size, accumulate
 
 
 def shorten(value: Any) -> str:

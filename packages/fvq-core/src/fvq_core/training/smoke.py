@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from ..config.walk import components
+from ..ops.identical import identical
 from ..registry import find_component
 from .hooks.history import History
 from .hooks.training_log_hook import SPEED_KEYS
 
+__all__ = ['identical', 'logged', 'shrink_config']
 ITERS, RESUME_AT, BATCH = 4, 2, 4
 
 
@@ -47,14 +48,3 @@ def shrink_config(cfg: Config) -> Config:
 def logged(path: Path) -> list[dict[str, Any]]:
     """History rows without timings."""
     return [{key: value for key, value in row.items() if key not in SPEED_KEYS} for row in History(path).rows()]
-
-
-def identical(one: Any, other: Any) -> bool:
-    """Whether two nested states are equal bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(identical(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(identical(a, b) for a, b in zip(one, other, strict=True))
-    return one == other
