@@ -70,7 +70,7 @@ def keep_global_batch(cfg: Config) -> None:
         return
     meta = read_checkpoint(path).get('meta', {})
     saved = read_config_data(meta.get('config'), str(path), f'load_from={path} starts from its weights').to_dict()
-    size, accumulate = split_batch(cfg, global_batch(saved, meta.get('world_size', 1)), get_world_size())
+    size, accumulate = split_batch(cfg.to_dict(), global_batch(saved, meta.get('world_size', 1)), get_world_size())
     cfg.train_dataloader.batch_size, cfg.train_cfg.accumulate = size, accumulate
 
 
