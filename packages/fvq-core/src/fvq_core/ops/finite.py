@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -82,3 +83,22 @@ def warn_of_weights(weights: Mapping[str, Any], folder: Any) -> None:
         check_finite_weights(weights, str(folder))
     except NonFiniteError as error:
         warnings.warn(f'{error} It is saved all the same, and refused when it is loaded.', stacklevel=4)
+
+
+def first_non_finite(
+    logged: Sequence[tuple[int, Mapping[str, Tensor]]],
+) -> tuple[int, dict[str, float], list[str]] | None:
+    """The first iteration with a value that is NaN or infinite, its values, and the names of those; waits for the device once.
+
+    Args:
+        logged: Iterations with scalars by name.
+    """
+    if not logged:
+        return None
+    read = [(iteration, list(terms), torch.stack([*terms.values()])) for iteration, terms in logged]
+    finite = torch.stack([values.isfinite().all() for _, _, values in read]).tolist()
+    if all(finite):
+        return None
+    iteration, names, values = read[finite.index(False)]
+    terms = dict(zip(names, values.tolist(), strict=True))
+    return iteration, terms, [name for name, value in terms.items() if not math.isfinite(value)]

@@ -11,7 +11,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import Tensor, nn
 
-from ..errors import BAD_VALUE_ERRORS, UserError, nearest_hint, user_errors
+from ..errors import UserError, nearest_hint, user_errors
 from ..registry import OPTIM_WRAPPERS, OPTIMIZERS
 from ..registry.argument_types import check
 
@@ -105,20 +105,6 @@ def build_optim_wrappers(cfg: Mapping[str, Any], parts: Mapping[str, nn.Module])
     with user_errors('optim_wrapper'):
         configs = {name: merged(common, special.get(name, {})) for name in parts}
         return OptimWrapperDict(**{name: build_optim_wrapper(part, configs[name]) for name, part in parts.items()})
-
-
-def check_step(optimizer: torch.optim.Optimizer) -> None:
-    """Take a step with zero gradients; raise if it needs more than gradients, as LBFGS's does, which evaluates the loss."""
-    for group in optimizer.param_groups:
-        for parameter in group['params']:
-            parameter.grad = torch.zeros_like(parameter)
-    try:
-        optimizer.step()
-    except BAD_VALUE_ERRORS as error:
-        name, reason = type(optimizer).__name__, ' '.join(str(error).split())
-        raise UserError(
-            f'optim_wrapper.optimizer: {name} takes no step from dense gradients only ({reason}); use another.'
-        ) from error
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

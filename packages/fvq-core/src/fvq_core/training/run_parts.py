@@ -21,8 +21,9 @@ from ..errors import UserError, nearest_hint, user_errors
 from ..metric import Metric, check_metrics
 from ..ops.data_parallel import check_options
 from ..ops.distributed import choose_device
+from ..ops.optimizer_step import check_step
 from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS
-from .optim_wrapper import build_optim_wrappers, check_step
+from .optim_wrapper import build_optim_wrappers
 from .schedules.build_schedulers import build_schedulers
 from .start_weights import StartWeights, find_start_weights
 from .tasks.task import Task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sized
 from typing import Any, NoReturn, cast
 
@@ -15,6 +14,7 @@ from ..data.loader import Loader
 from ..data.sample import UnreadableImages
 from ..data.seekable_sampler import SeekableSampler
 from ..errors import NonFiniteError, NonFiniteLossError, UserError
+from ..ops.finite import first_non_finite
 from ..ops.meeting import STOPPED
 from ..ops.ranks import copy_from_first_rank
 from ..ops.seeding import seed_iteration
@@ -133,18 +133,11 @@ class TrainLoop(BaseLoop):
         `NonFiniteLossError` names the first iteration with a non-finite value, its terms, and the last good checkpoint.
         """
         unchecked, self.unchecked = self.unchecked, []
-        if not unchecked:
-            return
-        read = [(iteration, list(terms), torch.stack([*terms.values()])) for iteration, terms in unchecked]
-        finite = torch.stack([values.isfinite().all() for _, _, values in read]).tolist()
-        if all(finite):
-            return
-        iteration, names, values = read[finite.index(False)]
-        terms = dict(zip(names, values.tolist(), strict=True))
-        broken = [name for name, value in terms.items() if not math.isfinite(value)]
-        what = 'loss' if 'total' in broken else broken[0]
-        listed = ', '.join(f'{name} {value:g}' for name, value in terms.items())
-        raise self.diverged(iteration, f'the {what} is not finite ({listed})')
+        if found := first_non_finite(unchecked):
+            iteration, terms, broken = found
+            what = 'loss' if 'total' in broken else broken[0]
+            listed = ', '.join(f'{name} {value:g}' for name, value in terms.items())
+            raise self.diverged(iteration, f'the {what} is not finite ({listed})')
 
     def diverged(self, iteration: int, what: str) -> NonFiniteLossError:
         """The error of a run with non-finite values: where, what, the last good checkpoint, and what helps."""

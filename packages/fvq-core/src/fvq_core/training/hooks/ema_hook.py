@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
 from ...errors import UserError
+from ...ops.moving_average import swap_values, update_average
 from ...registry import HOOKS
 
 
@@ -48,21 +48,11 @@ class EMAHook(Hook):
         if not self.average:  # a fresh run, initialized from data
             self.average = {key: value.clone() for key, value in self._weights(runner).items()}
 
-    @torch.no_grad()
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        weights = self._weights(runner)
-        floating = [key for key, value in weights.items() if value.is_floating_point()]
-        averages = [self.average[key] for key in floating]
-        torch._foreach_lerp_(averages, [weights[key] for key in floating], 1.0 - self.decay)
-        for key in weights.keys() - set(floating):
-            self.average[key].copy_(weights[key])
+        update_average(self.average, self._weights(runner), self.decay)
 
-    @torch.no_grad()
     def _swap(self, runner: Any, note: str) -> None:
-        for key, value in self._weights(runner).items():
-            raw = value.clone()
-            value.copy_(self.average[key])
-            self.average[key].copy_(raw)
+        swap_values(self._weights(runner), self.average)
         runner.task.weights_note = note
 
     def before_val(self, runner: Any) -> None:
