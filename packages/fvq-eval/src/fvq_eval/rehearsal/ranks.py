@@ -47,7 +47,7 @@ def rehearse(cfg: Config, ranks: int, report: Report) -> None:
     """
     if ranks < 2:
         raise UserError(f'--rehearse: expected 2 processes or more, got {ranks}; --smoke uses one.')
-    root = Path(cfg.work_dir)
+    root = Path(cfg.work_dir).absolute()  # as the Runner logs it
     small = shrink_config(copy.deepcopy(cfg))
     for name in ('train_dataloader', 'val_dataloader') if small.get('val_cfg') is not None else ('train_dataloader',):
         report('reads', f'{name}: {use_own_data(cfg[name], small[name])}')
