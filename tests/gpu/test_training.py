@@ -1,0 +1,64 @@
+"""Training on a GPU: it does not wait, and goes on where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fvq_core.commands import train
+from fvq_core.ops.distributed import choose_device
+from fvq_core.registry import MODELS
+from fvq_core.training.checkpoint import read_checkpoint
+from fvq_core.training.optim_wrapper import build_optim_wrappers
+
+from ..cli.helpers import PHOTOS, TINY
+from ..tiny import FVQ, tokenizer_config
+
+pytestmark = pytest.mark.gpu
+
+
+def test_auto_is_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('FVQ_DEVICE')
+    assert choose_device('auto').type == 'cuda'
+    assert choose_device('cpu').type == 'cpu'
+
+
+def small_task(**more: Any) -> Any:
+    model = dict(type='TokenizerTask', tokenizer=tokenizer_config(FVQ), reconstruction_loss=dict(type='L2Loss'), **more)
+    return MODELS.build(model).place(torch.device('cuda')).train()
+
+
+@pytest.mark.filterwarnings('ignore:Synchronization debug mode is a prototype')
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('adversarial', [False, True])
+def test_a_training_step_does_not_wait_for_the_device(precision: str, adversarial: bool) -> None:
+    discriminator = dict(type='PatchGAN', ch=8, layers=1)
+    gan = dict(adversarial=dict(type='AdversarialLoss', start=0, discriminator=discriminator)) if adversarial else {}
+    task = small_task(**gan)
+    optimizer = dict(type='Adam', lr=1e-3, fused=True)
+    wrappers = build_optim_wrappers(
+        dict(type='ClippedOptimWrapper', optimizer=optimizer, max_norm=1.0, precision=precision), task.parts()
+    )
+    images = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8).pin_memory()
+    for _ in range(2):  # libraries take their workspaces
+        task.train_step([{'images': images}], wrappers, 0)
+    torch.cuda.synchronize()
+    try:
+        torch.cuda.set_sync_debug_mode('error')
+        losses = task.train_step([{'images': images}], wrappers, 1)['losses']
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    assert losses['total'].isfinite()
+
+
+@pytest.mark.parametrize('device', ['cuda', 'cpu'])
+def test_a_run_of_a_gpu_is_resumed_on_either(run: Path, device: str, tmp_path: Path) -> None:
+    (tmp_path / 'iter_6.pth').write_bytes((run / 'iter_6.pth').read_bytes())
+    call = [PHOTOS, '--work-dir', str(tmp_path), '--resume', '--cfg-options', *TINY, f'device={device}']
+    assert train.main(call) == 0
+    expected, got = (read_checkpoint(folder / 'iter_9.pth')['state_dict'] for folder in (run, tmp_path))
+    for key, value in expected.items():
+        torch.testing.assert_close(got[key], value, rtol=0.05, atol=5e-3, msg=lambda m, k=key: f'{k}: {m}')
