@@ -158,6 +158,17 @@ def test_autocast_casts_the_weights_once_and_again_after_they_change() -> None:
     assert network.state_dict().keys() == state.keys()
 
 
+def test_weights_that_were_cast_in_inference_mode_give_gradients_later() -> None:
+    network, (one, other) = LPIPS('alex', random=True), [random_images(1, 32, 32) for _ in range(2)]
+    with torch.autocast('cpu', torch.bfloat16):
+        with torch.inference_mode():
+            network(one, other)
+        image = one.requires_grad_()
+        network(image, other).sum().backward()
+    assert image.grad is not None
+    assert image.grad.any()
+
+
 # Dynamo's own way with an autograd function.
 @pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'> should not be instantiated")
 def test_compiles_whole_and_in_channels_last_order_gives_the_same(ours: Callable[[str], LPIPS]) -> None:

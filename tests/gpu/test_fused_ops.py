@@ -11,7 +11,6 @@ from fvq_core.ops.kernels import switch
 from tests.core import interpreted_fused_ops as shared
 from tests.core import test_fused_step as steps
 from tests.core.interpreted_fused_ops import (  # noqa: F401  benchmarks/fused_ops.py has those of each shape and type
-    kernels_run,
     test_a_convolution_of_the_norm_has_the_gradients_of_its_parts,
     test_a_frozen_norm_and_a_frozen_convolution_get_no_gradient,
     test_a_large_mean_costs_no_digits,
@@ -26,6 +25,7 @@ from tests.core.interpreted_fused_ops import (  # noqa: F401  benchmarks/fused_o
 pytestmark = pytest.mark.gpu
 
 
+# One fixture, as two would run in the order of their names: the device is set before tensors are made on it.
 @pytest.fixture(autouse=True)
 def on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv('FVQ_KERNELS', 'all')
@@ -33,7 +33,7 @@ def on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(module, 'DEVICE', torch.device('cuda'))
     monkeypatch.setattr(shared, 'LAUNCHES', True)
     switch.cache_clear()
-    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False), shared.kernels_must_run():
         yield
     switch.cache_clear()
 

@@ -118,7 +118,8 @@ class LPIPS(nn.Module):
             return self.net
         dtype = torch.get_autocast_dtype(kind)
         if self._cast is None or self._cast[0] != dtype:
-            self._cast = (dtype, copy.deepcopy(self.net).to(dtype))
+            with torch.inference_mode(False):  # tensors made in inference mode cannot take part in training later
+                self._cast = (dtype, copy.deepcopy(self.net).to(dtype))
         return self._cast[1]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LPIPS:
