@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fvq_core.autoencoders.layers.resample import Upsample
 from fvq_core.autoencoders.layers.resnet_block import ResnetBlock
 from fvq_core.ops import recomputed_conv
 from fvq_core.ops.kernels import KERNELS, Kernel
@@ -259,3 +261,14 @@ def test_a_kernel_that_fails_in_the_middle_of_a_step_leaves_a_plain_one(monkeypa
     assert KERNELS['group_norm_silu'].failed
     torch.testing.assert_close(dict(losses), dict(expected), rtol=1e-5, atol=1e-6)
     assert distance(gradients, plain) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'> should not be instantiated")
+def test_one_graph_serves_images_of_any_size() -> None:
+    with fused():
+        block, counter = Upsample(8), CompileCounter()
+        compiled = torch.compile(block, backend=counter, dynamic=True)
+        for side in range(4, 8):
+            x = torch.randn(2, 8, side, side + 1)
+            torch.testing.assert_close(compiled(x), block(x))
+    assert counter.frame_count == 1

@@ -26,6 +26,12 @@ def judge(output: Any) -> list[Check]:
     return checks
 
 
+def judge_kernels(output: Any) -> list[Check]:
+    """The same, of a run that must not have gone without the kernels."""
+    ran = [Check(f'{row["size"]} batch {row["batch"]}: the kernels ran', row['kernels']) for row in output['rows']]
+    return [*ran, *judge(output)]
+
+
 SECTIONS = [
     Section(
         'sampling',
@@ -44,7 +50,7 @@ SECTIONS = [
             ('benchmarks/sampling.py', '--json'),
             300,
             SOURCES,
-            judge,
+            judge_kernels,
             arguments=('--sizes', size, '--repeats', '2'),
             rehearsal=('--sizes', 'tiny', '--codes', '4', '--repeats', '1'),
             env={'FVQ_KERNELS': 'all'},

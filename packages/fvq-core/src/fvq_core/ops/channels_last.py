@@ -31,10 +31,10 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def empty_channels_last(x: Tensor, scale: float = 1) -> Tensor:
-    """Room for features like these, with `scale` times the height and the width."""
+def empty_channels_last(x: Tensor, times: int = 1, over: int = 1) -> Tensor:
+    """Room for features like these, with `times / over` times the height and the width."""
     N, C, H, W = x.shape
-    shape = (N, C, int(H * scale), int(W * scale))
+    shape = (N, C, H * times // over, W * times // over)  # no `int`, which would fix a size in a graph of any size
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

@@ -52,7 +52,7 @@ def upsample2x_op(x: Tensor) -> Tensor:
 @torch.library.custom_op('fvq::upsample2x_backward', mutates_args=())
 def upsample2x_backward_op(dy: Tensor) -> Tensor:
     """Sums over the four positions that each came from, in float32."""
-    dy, dx = channels_last(dy), empty_channels_last(dy, 0.5)
+    dy, dx = channels_last(dy), empty_channels_last(dy, over=2)
     N, C, H, W = dx.shape
 
     def plain() -> None:
@@ -69,7 +69,7 @@ def _(x: Tensor) -> Tensor:
 
 @upsample2x_backward_op.register_fake
 def _(dy: Tensor) -> Tensor:
-    return empty_channels_last(dy, 0.5)
+    return empty_channels_last(dy, over=2)
 
 
 def backward(ctx: Any, dy: Tensor) -> Tensor:
