@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fvq_core.errors import NonFiniteError
 from fvq_core.ops.nearest_code import nearest_code, search
-from fvq_core.ops.search import plain
+from fvq_core.ops.search import decide
 from fvq_core.ops.search.rescore import first_of_equal, rescore
 
 from .search_cases import CASES, badness, best_by_definition, normal
@@ -71,6 +71,16 @@ def test_only_rows_in_doubt_are_slow() -> None:
     assert search(z[:0], codes)[1].slow_rows == 0
 
 
+@Distance
+@pytest.mark.parametrize('far', [1, 16, 17])
+def test_far_codes_leave_no_doubt_about_the_others(distance: str, far: int) -> None:
+    z, codes = normal(500, 256, 64)
+    codes[::15][:far] *= 1e6
+    indices, stats = search(z, codes, distance)
+    assert stats.candidates <= (20 if far <= 16 else 1500), 'each row keeps its best, and few others'
+    assert torch.equal(indices, best_by_definition(z, codes, distance))
+
+
 def test_equal_codes_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     z, codes = normal(30, 40, 8)
     codes = codes[torch.arange(2000) % 40]
@@ -81,8 +91,8 @@ def test_equal_codes_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
         compared.append(len(rows))
         return best(z, codebook, rows, *rest)
 
-    best = plain.best_of_pairs
-    monkeypatch.setattr(plain, 'best_of_pairs', counted)
+    best = decide.best_of_pairs
+    monkeypatch.setattr(decide, 'best_of_pairs', counted)
     assert torch.equal(nearest_code(z, codes), best_by_definition(z, codes, 'l2'))
     assert sum(compared) < 40
 

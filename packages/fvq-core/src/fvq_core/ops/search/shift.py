@@ -24,8 +24,8 @@ def shift(codebook_KD: Tensor) -> Tensor | None:
     """
     few_DM = some_codes(codebook_KD).t().contiguous()
     middle = few_DM.shape[1] // 2
-    median_D = few_DM.sort(1).values[:, middle]
-    spread_D = (few_DM - median_D[:, None]).abs().sort(1).values[:, middle]
+    median_D = few_DM.kthvalue(middle + 1, 1).values
+    spread_D = (few_DM - median_D[:, None]).abs().kthvalue(middle + 1, 1).values
     step_D = torch.ldexp(torch.ones_like(spread_D), torch.frexp(spread_D).exponent + 1)
     shift_D = torch.where(spread_D > 0, (median_D / step_D).round() * step_D, median_D)
     return None if can_sync(shift_D, wait=False) and not shift_D.any() else shift_D
