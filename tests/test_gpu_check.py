@@ -150,6 +150,14 @@ def test_what_does_not_fit_the_budget_is_not_started(
     assert 'first: not started, needs 500 s, 60 s are left' in capsys.readouterr().out
 
 
+def test_continue_keeps_what_another_file_of_results_holds(repo: Path, call: Call) -> None:
+    old = repo / 'old.json'
+    assert call('--only', 'first', '--out', str(old)) == 0
+    assert call('--only', 'second') == 0
+    assert call('--continue', str(old), sections=[section('first'), section('third', command=('first.py',))]) == 0
+    assert set(results(repo)) == {'first', 'second', 'third'}
+
+
 def test_continue_passes_over_what_passed_for_the_same_sources(repo: Path, call: Call) -> None:
     call()
     before = results(repo)

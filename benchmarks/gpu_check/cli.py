@@ -106,8 +106,8 @@ class Call:
         default = float('inf') if self.args.rehearse else BUDGET
         budget = default if self.args.budget is None else self.args.budget
         start, rows, failed = time.monotonic(), [], False
-        before = self.old or (read_results(self.out) if self.out is not None and self.out.exists() else {})
-        kept = {name: record for name, record in before.items() if self.keeps(name, record)}
+        there = read_results(self.out) if self.out is not None and self.out.exists() else {}
+        kept = {name: record for old in (there, self.old) for name, record in old.items() if self.keeps(name, record)}
         for section in self.sections:
             left = budget - (time.monotonic() - start)
             if self.passed_over(section):

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -272,3 +273,16 @@ def test_one_graph_serves_images_of_any_size() -> None:
             x = torch.randn(2, 8, side, side + 1)
             torch.testing.assert_close(compiled(x), block(x))
     assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize('padding', [dict(padding='same'), dict(padding=1, padding_mode='reflect')])
+def test_a_convolution_with_another_padding_keeps_it(padding: dict[str, Any]) -> None:
+    norm, conv, x = nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 3, **padding), torch.randn(1, 8, 6, 6, requires_grad=True)
+    with fused():
+        got, bias, _ = recomputed_conv.norm_conv(x, norm, conv)
+        twice = recomputed_conv.upsample_conv(x, conv)
+    assert bias is None
+    torch.testing.assert_close(got, conv(F.silu(norm(x))))
+    torch.testing.assert_close(twice, conv(F.interpolate(x, scale_factor=2.0)))
+    (got.sum() + twice.sum()).backward()
+    assert x.grad is not None

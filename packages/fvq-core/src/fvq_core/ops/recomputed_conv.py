@@ -38,7 +38,7 @@ def norm_conv(
     for the backward pass and no other tensor of that size. What else needs x must take the returned one: its gradient is
     then added while that of the norm is written.
     """
-    if not fused(KERNEL, x):
+    if not fused(KERNEL, x) or not pads_with_zeros(conv):
         given = x if pre is None else x + pre.to(x.dtype).view(1, -1, 1, 1)  # left by a kernel, which fails from now on
         h = apply_group_norm(given, norm, silu=True)
         return conv(h if dropout is None else dropout(h)), None, x
@@ -55,7 +55,7 @@ def norm_conv(
 
 def upsample_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """conv(upsample2x(x)); the fused operator keeps x instead of features of four times its size."""
-    if not RECOMPUTE or not fused(up.KERNEL, x):
+    if not RECOMPUTE or not fused(up.KERNEL, x) or not pads_with_zeros(conv):
         return conv(up.upsample2x(x))
     h: Any = UpsampleConv.apply(autocast(x), conv.weight, conv.bias, geometry(conv))
     return h
@@ -66,6 +66,11 @@ Geometry = tuple[Any, Any, Any, int]
 
 def geometry(conv: nn.Conv2d) -> Geometry:
     return conv.stride, conv.padding, conv.dilation, conv.groups
+
+
+def pads_with_zeros(conv: nn.Conv2d) -> bool:
+    """Whether numbers say how many; the backward pass knows no other padding."""
+    return conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
