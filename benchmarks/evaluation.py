@@ -3,9 +3,12 @@
 
 `frechet`: from means and covariances to the distance, with nothing prepared. `ratio` is torch-fidelity's time over ours,
 `ratio_scipy` that of SciPy's `sqrtm`; `_prepared` is where the reference is compared with another set once more.
+`ratio_limit` is our time over that of LAPACK's eigenvalues.
 
 `precision_recall`: from features to both numbers; `ratio` is torch-fidelity's time over ours, `ratio_plain` that of plain
 float32 products over ours, which are of bytes on a CPU with instructions for them.
+
+`kernel`: from features to the KID of all images; `ratio` is the time of one float64 matrix of all pairs over ours.
 
 `one_pass`: see one_pass.py, which `ratio` and `ratio_with_ssim` are from.
 
@@ -37,7 +40,7 @@ from torch import Tensor
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from fvq_eval.distances import frechet_distance, precision_recall
+from fvq_eval.distances import frechet_distance, kernel_distance_of_all, precision_recall
 from fvq_eval.distances.precision_recall import inside_by_blocks
 from fvq_eval.statistics.moments import Gaussian
 
@@ -82,6 +85,7 @@ def frechet(count: int, dim: int, repeats: int) -> dict[str, Any]:
     real, made = (Gaussian(x_ND.mean(0), x_ND.T.cov()) for x_ND in (real_ND, made_ND))
     theirs = [dict(mu=part.mean_D.numpy(), sigma=part.covariance_DD.numpy()) for part in (made, real)]
     factor = real.factor
+    product_DD = factor.T @ made.covariance_DD @ factor
 
     def ours(prepared: Tensor | None) -> float:
         return frechet_distance(real.mean_D, real.covariance_DD, made.mean_D, made.covariance_DD, prepared)
@@ -96,6 +100,7 @@ def frechet(count: int, dim: int, repeats: int) -> dict[str, Any]:
         'ours_prepared': lambda: ours(factor),
         'torch_fidelity': lambda: fid_statistics_to_metric(*theirs, verbose=False)['frechet_inception_distance'],
         'scipy': scipy,
+        'limit': lambda: torch.linalg.eigvalsh(product_DD),
     }
     times = Times(contenders, repeats)
     return {
@@ -103,7 +108,9 @@ def frechet(count: int, dim: int, repeats: int) -> dict[str, Any]:
         **times.ratios('scipy', 'ours', '_scipy'),
         **times.ratios('torch_fidelity', 'ours_prepared', '_prepared'),
         **times.ratios('scipy', 'ours_prepared', '_scipy_prepared'),
-        **vars(times),
+        **times.ratios('ours', 'limit', '_limit'),
+        **{key: value for key, value in vars(times).items() if key != 'value'},
+        'value': {name: value for name, value in times.value.items() if name != 'limit'},
     }
 
 
@@ -132,12 +139,31 @@ def neighbourhoods(count: int, dim: int, repeats: int) -> dict[str, Any]:
     return ratios | details
 
 
+def kernel(count: int, dim: int, repeats: int) -> dict[str, Any]:
+    """KID of all images against its formula with one matrix for each of the three sums."""
+    real_ND, made_ND = (features(count, dim, seed) for seed in (1, 2))
+
+    def plain() -> float:
+        x_ND, y_MD = made_ND.double(), real_ND.double()
+
+        def matrix(a_ND: Tensor, b_MD: Tensor) -> Tensor:
+            return (a_ND @ b_MD.T).div_(dim).add_(1).pow_(3)
+
+        within = sum(float(k.sum() - k.trace()) for k in (matrix(x_ND, x_ND), matrix(y_MD, y_MD))) / (
+            count * (count - 1)
+        )
+        return within - 2 * float(matrix(x_ND, y_MD).mean())
+
+    times = Times({'ours': lambda: kernel_distance_of_all(real_ND, made_ND), 'plain': plain}, repeats)
+    return {**times.ratios('plain', 'ours'), **vars(times)}
+
+
 def pass_over_images(count: int, dim: int, repeats: int) -> dict[str, Any]:
     """500 reconstructions, whatever the sizes of the feature sets are."""
     return compare_ways(500, repeats)
 
 
-MEASUREMENTS = {'frechet': frechet, 'precision_recall': neighbourhoods, 'one_pass': pass_over_images}
+MEASUREMENTS = {'frechet': frechet, 'precision_recall': neighbourhoods, 'kernel': kernel, 'one_pass': pass_over_images}
 
 
 def measure(name: str, count: int, dim: int, repeats: int, threads: int, queue: Any) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 
-BLOCK = 2048  # rows of a kernel matrix that exist at a time
+BLOCK = 256  # rows of a kernel matrix that exist at a time
 
 
 def kernel_distance(
@@ -60,15 +60,20 @@ def kernel_distance_of_all(
     reference_ND, samples_MD = reference_ND.double(), samples_MD.double()
 
     def kernel_sum(x_ND: Tensor, y_MD: Tensor) -> float:
-        blocks = (torch.mm(x, y_MD.T).mul_(gamma).add_(coef0).pow_(degree).sum() for x in x_ND.split(BLOCK))
-        return sum(block.item() for block in blocks)
+        return torch.mm(x_ND, y_MD.T).mul_(gamma).add_(coef0).pow_(degree).sum().item()
 
-    def diagonal_sum(x_ND: Tensor) -> float:
-        return x_ND.square().sum(1).mul_(gamma).add_(coef0).pow_(degree).sum().item()
+    def sum_of_pairs(x_ND: Tensor) -> float:
+        """Over all i != j; each pair is multiplied once, but for those within a block."""
+        total = 0.0
+        for start in range(0, len(x_ND), BLOCK):
+            block, rest = x_ND[start : start + BLOCK], x_ND[start + BLOCK :]
+            diagonal = block.square().sum(1).mul_(gamma).add_(coef0).pow_(degree).sum().item()
+            total += kernel_sum(block, block) - diagonal + 2 * kernel_sum(block, rest)
+        return total
 
-    within_reference = (kernel_sum(reference_ND, reference_ND) - diagonal_sum(reference_ND)) / (N * (N - 1))
-    within_samples = (kernel_sum(samples_MD, samples_MD) - diagonal_sum(samples_MD)) / (M * (M - 1))
-    return within_reference + within_samples - 2 * kernel_sum(samples_MD, reference_ND) / (N * M)
+    within = sum_of_pairs(reference_ND) / (N * (N - 1)) + sum_of_pairs(samples_MD) / (M * (M - 1))
+    between = sum(kernel_sum(x, reference_ND) for x in samples_MD.split(BLOCK)) / (N * M)
+    return within - 2 * between
 
 
 def check(N: int, M: int, least: int) -> None:
