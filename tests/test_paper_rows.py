@@ -147,6 +147,12 @@ METHODS = {
         'model.tokenizer.decoder',
     },
     'baselines/maskgit_1k': set(),
+    'baselines/movq_1k': {
+        *INNER,
+        f'{Q}.groups',
+        f'{Q}.shared',
+        'model.tokenizer.decoder.type',
+    },
     'baselines/simvq_16k': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
     'baselines/ema_vq_16k': {f'{Q}.{axis}' for axis in ('init', 'loss', 'update')},
     'baselines/cvq_16k': {f'{Q}.{axis}' for axis in ('normalize', 'distance', 'update')},
@@ -247,7 +253,7 @@ def test_the_config_of_a_row_has_the_sizes_of_the_row(row_id: str):
     layout = tokenizer.layout(256, 256)
     assert tokenizer.downsample_factor == int(row['downsample'])
     if row['code_dim'] != '0':  # lookup-free: the table's 0
-        assert tokenizer.latent_channels == int(row['code_dim'])
+        assert getattr(tokenizer.quantizer, 'group_dim', tokenizer.latent_channels) == int(row['code_dim'])
     if isinstance(layout, LatentLayout):
         assert row['codebook_size'] == ''
         tokens = layout.positions.shape

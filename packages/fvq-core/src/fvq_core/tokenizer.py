@@ -38,7 +38,7 @@ class Tokenizer(Autoencoder):
         super().__init__()
         self.encoder = ENCODERS.build(encoder)
         self.quantizer: Quantizer = QUANTIZERS.build(quantizer)
-        self.decoder = DECODERS.build(decoder)
+        self.decoder = DECODERS.build(decoder, latent_channels=self.quantizer.code_dim)
         self.check_scale_factors()
         name, D = type(self).__name__, self.quantizer.code_dim
         self.latent_channels = D

@@ -3,6 +3,7 @@
 from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
+from .movq import MoVQDecoder
 from .vqgan import VQGANDecoder, VQGANEncoder
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'MAGVIT2Encoder',
     'MaskGITDecoder',
     'MaskGITEncoder',
+    'MoVQDecoder',
     'VQGANDecoder',
     'VQGANEncoder',
 ]

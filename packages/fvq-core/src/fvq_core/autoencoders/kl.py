@@ -60,7 +60,8 @@ class KLAutoencoder(Autoencoder):
         low, high = LOG_VARIANCES
         if log_variance is not None and not low <= log_variance <= high:
             raise UserError(f'{name}: log_variance must lie from {low:g} to {high:g}, got {log_variance}.')
-        self.encoder, self.decoder = ENCODERS.build(encoder), DECODERS.build(decoder)
+        self.encoder = ENCODERS.build(encoder)
+        self.decoder = DECODERS.build(decoder, latent_channels=latent_channels)
         self.check_scale_factors()
         self.latent_channels, self.kl_weight, self.log_variance = latent_channels, kl_weight, log_variance
         self.latent_scale, self.latent_shift = latent_scale, latent_shift

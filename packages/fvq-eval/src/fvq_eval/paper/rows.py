@@ -56,7 +56,6 @@ STILL_TO_COME = {
     't8.20': 'TiTok-L',
     't8.21': 'TiTok-B',
     't8.22': 'TiTok-S',
-    't8.25': 'MoVQ',
 }
 
 
