@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import isfinite
 from typing import Literal
 
 import torch
@@ -131,6 +132,8 @@ def check_scores(z_ND: Tensor, codebook_KD: Tensor, distance: str, norms_K: Tens
     Raises:
         NonFiniteError: Saying which side.
     """
+    if isfinite(norms_K.sum() + best_N.sum()):  # nearly always, and cheaper than looking at both
+        return
     if not all_finite(norms_K) and not (distance == 'dot' and all_finite(codebook_KD)):
         raise NonFiniteError(
             'nearest_code: the codebook is not finite, or its squares overflow float32; the run diverged or the file is '

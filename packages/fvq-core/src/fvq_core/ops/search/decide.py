@@ -63,14 +63,15 @@ def decide(
     if not all_finite(best_N):
         indices_N.zero_()  # the caller raises
         return indices_N.new_zeros(2)
-    scores_NK.scatter_(1, near_indices_N[:, None], near_N[:, None])
-    if far_F is not None:
-        scores_NK[:, far_F] = far_NF
     own_error_N = codes.errors(length_N1, codes.norms_K[near_indices_N, None])[:, 0]
     least_N = torch.maximum(least_N, codes.least(near_N - own_error_N, length_N1[:, 0]))
     rows_M = doubtful_N.nonzero()[:, 0]
     if len(rows_M) < len(z_ND):
-        z_ND, scores_NK, length_N1, least_N = z_ND[rows_M], scores_NK[rows_M], length_N1[rows_M], least_N[rows_M]
+        taken = (z_ND, scores_NK, length_N1, least_N, near_N, near_indices_N, far_NF)
+        z_ND, scores_NK, length_N1, least_N, near_N, near_indices_N, far_NF = (x[rows_M] for x in taken)
+    scores_NK.scatter_(1, near_indices_N[:, None], near_N[:, None])
+    if far_F is not None:
+        scores_NK[:, far_F] = far_NF
     indices_N[rows_M], candidates = compare(z_ND, codes, scores_NK, length_N1, least_N)
     return torch.tensor([len(rows_M), candidates])
 

@@ -11,10 +11,13 @@ from torch import Tensor
 from ..finite import can_sync
 from ..full_precision import full_precision
 from .decide import decide
+from .rescore import rescore
 from .shifted import Shifted
 
 # Scores held at once. 2^23 floats are 32 MiB: enough for full matmul speed on a CPU; a GPU wants larger tiles.
 MAX_SCORES = {'cpu': 2**23, 'cuda': 2**27}
+
+FEW_TERMS = 2**16  # products of N x K x D up to which float64 compares all
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ def plain_search(
         max_scores = MAX_SCORES.get(z_ND.device.type, MAX_SCORES['cpu'])
     rows = max(1, max_scores // codebook_KD.shape[0])
     certify = can_sync(z_ND, wait=False)
+    if certify and z_ND.numel() * len(codebook_KD) <= min(FEW_TERMS, max_scores):
+        check(codebook_KD.float().norm(dim=1), z_ND.float().norm(dim=1))
+        indices_N = rescore(z_ND[:, None], codebook_KD, distance).min(1).indices
+        return indices_N, SearchStats(*torch.tensor([len(z_ND), len(z_ND) * len(codebook_KD)]))
     with full_precision(z_ND.device.type):
         codes = Shifted(codebook_KD, distance, certify)
         # One buffer for all chunks: fresh ones fragment a CPU's heap until it holds far more than one of them.

@@ -10,7 +10,7 @@ VALUES = 2**20  # of pairs compared at a time
 
 
 def rescore(z_PD: Tensor, codes_PD: Tensor, distance: str) -> Tensor:
-    """Badness of P pairs, (P,), float64: the squared distance, or minus the dot product.
+    """Badness of pairs (..., D), float64: the squared distance, or minus the dot product; leading axes broadcast.
 
     The operands are taken as they come, in float64. Lane i adds the terms of channels i, i + LANES, i + 2 LANES, ... in this
     order; then the upper half of the lanes is added to the lower half until one is left. Each operation rounds, none is
@@ -18,14 +18,17 @@ def rescore(z_PD: Tensor, codes_PD: Tensor, distance: str) -> Tensor:
     """
     z, codes = z_PD.double(), codes_PD.double()
     terms = (z - codes).square() if distance == 'l2' else -(z * codes)
-    terms = torch.nn.functional.pad(terms, (0, -terms.shape[1] % LANES)).unflatten(1, (-1, LANES))
-    lanes = terms[:, 0]
-    for part in terms.unbind(1)[1:]:
+    D = terms.shape[-1]
+    width = min(LANES, 1 << (D - 1).bit_length())  # the other lanes are empty
+    if D % width:
+        terms = torch.nn.functional.pad(terms, (0, -D % width))
+    lanes, *others = terms.split(width, -1)
+    for part in others:
         lanes = lanes + part
-    while lanes.shape[1] > 1:
-        lower, upper = lanes.chunk(2, 1)
+    while lanes.shape[-1] > 1:
+        lower, upper = lanes.chunk(2, -1)
         lanes = lower + upper
-    return lanes[:, 0]
+    return lanes[..., 0]
 
 
 def best_of_pairs(z_ND: Tensor, codebook_KD: Tensor, rows_P: Tensor, codes_P: Tensor, distance: str) -> Tensor:
