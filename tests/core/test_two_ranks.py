@@ -13,7 +13,7 @@ from fvq_core.ops.collectives import Collective
 from fvq_core.training.smoke import identical
 
 from ..ranks import TwoRanks
-from .two_ranks import CASES, STEPS, evaluate_on_rank, train, train_on_rank
+from .two_ranks import CASES, STEPS, evaluate_on_rank, train, train_on_rank, warnings_of_ddp
 
 EXACT = [name for name in CASES if name != 'batch_norm']  # BatchNorm sees half a batch on each rank
 
@@ -83,3 +83,7 @@ def test_compressed_gradients_are_half_the_bytes_and_near_the_others(
     assert 2 * compressed == whole == 4 * plain['parameters']
     assert not identical(one['state'], plain['state'])
     torch.testing.assert_close(one['norms'], plain['norms'], rtol=2**-7, atol=0.0)  # bfloat16 has 8 bits of mantissa
+
+
+def test_ddp_takes_the_gradients_of_channels_last_weights_as_they_come(two_ranks: TwoRanks) -> None:
+    assert two_ranks.run(warnings_of_ddp) == [[], []]

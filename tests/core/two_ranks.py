@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from fvq_core.data.loader import Loader
 from fvq_core.errors import UserError
 from fvq_core.ops.collectives import CountCollectives
+from fvq_core.ops.data_parallel import data_parallel
 from fvq_core.registry import METRICS, MODELS
 from fvq_core.training.evaluation_loop import evaluate as evaluate_task
 from fvq_core.training.optim_wrapper import build_optim_wrappers
@@ -119,3 +122,31 @@ def train_on_rank(rank: int, name: str, ddp: dict[str, Any] | None = None) -> di
 def evaluate_on_rank(rank: int) -> dict[str, str]:
     """What one of two processes finds, by case."""
     return {case: evaluate(rank, case) for case in EVALUATIONS}
+
+
+class OtherStrides(torch.autograd.Function):
+    """The identity, whose gradient comes with the strides of a contiguous tensor, as some convolutions give theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyrefly: ignore[bad-override]
+        return grad.as_strided(grad.shape, (grad.shape[1], 1, 1, 1))
+
+
+class PointConvolution(torch.nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.conv2d(x, OtherStrides.apply(self.weight), self.bias)
+
+
+def warnings_of_ddp(rank: int) -> list[str]:
+    """What a step of a 1x1 convolution in channels-last order warns of."""
+    model = torch.nn.Sequential(PointConvolution(4, 8, 1)).to(memory_format=torch.channels_last)
+    assert model[0].weight.stride() == (4, 1, 4, 4)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter('always')
+        ddp = data_parallel(model)
+        ddp(torch.randn(2, 4, 3, 3)).sum().backward()
+    return [str(warning.message) for warning in found]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -43,6 +44,9 @@ def data_parallel(
             checkpointing needs it. It fails where a part of the module is left out in some steps.
         bucket_mb: Size of a bucket in MiB. Smaller ones start earlier and cost more launches.
     """
+    for parameter in module.parameters():
+        if parameter.requires_grad and parameter.dim() == 4 and parameter.shape[2:] == (1, 1):
+            parameter.register_hook(partial(with_strides_of, parameter))
     ddp = DistributedDataParallel(
         module,
         broadcast_buffers=False,
@@ -58,3 +62,12 @@ def data_parallel(
     del module.forward
     module.zero_grad()
     return ddp
+
+
+def with_strides_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of a 1x1 convolution with its weight's strides, which DDP's bucket has.
+
+    Channels-last or not, they differ only for the axes of length 1, where they mean nothing; DDP warns of them.
+    """
+    same = gradient.stride()[:2] == parameter.stride()[:2]
+    return gradient.as_strided(gradient.shape, parameter.stride()) if same else gradient
