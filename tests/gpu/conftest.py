@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from fvq_core.commands import train
 
 from ..cli.helpers import PHOTOS, TINY
+
+# Without it cuBLAS, which reads it once, is not deterministic, and torch refuses to say that it is.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
 
 @pytest.fixture(scope='session')

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ..generators.tiny import tiny_generator
 from .shares import matching
 
 pytestmark = pytest.mark.gpu
+DEVICE = torch.device('cuda')
 
 
 # Float32 means float32 here; the compiler would rather have less.
@@ -40,3 +42,23 @@ def test_compiled_steps_on_a_gpu_give_the_codes_of_plain_ones(batch: int):
         # Kernels round differently, and a number that falls on an edge between two tokens goes to either.
         assert (compiled == plain).all(1).float().mean() >= 0.9
         assert torch.equal(generator.sample(cond, compile=True, **options).indices_BL, compiled)
+
+
+@pytest.mark.parametrize('filters', [dict(), dict(temperature=0.8, top_k=100, top_p=0.9)], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+def test_a_sample_does_not_depend_on_its_batch(dtype: torch.dtype, filters: dict[str, Any]) -> None:
+    """Products of another batch may round otherwise; in float64 that is so little that no draw sees it."""
+    layout = dict(type='Grid', height=3, width=4, codebook_size=16384)
+    generator = tiny_generator(layout=layout, dim=64, heads=4).to(DEVICE, dtype)
+    cond, seeds = torch.arange(65, device=DEVICE) % 5, list(range(100, 165))
+
+    def sample(size: int) -> Tensor:
+        parts = zip(cond.split(size), (seeds[i : i + size] for i in range(0, 65, size)), strict=True)
+        return torch.cat([generator.sample(c, seeds=s, cfg_scale=2.0, **filters).indices_BL for c, s in parts])
+
+    together = sample(65)
+    assert torch.equal(sample(65), together)
+    assert len(together.unique(dim=0)) > 60
+    for size in (1, 64):
+        same = (sample(size) == together).all(1).double().mean()
+        assert same == 1 if dtype == torch.float64 else same >= 0.9

@@ -9,5 +9,6 @@ SECTIONS = (
     *quantizers.SECTIONS,
     *small_sets.SECTIONS,
     *evaluation.SECTIONS,
+    *suite.OF_A_SUBJECT,
     *suite.WHOLE,
 )

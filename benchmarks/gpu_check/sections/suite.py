@@ -13,7 +13,23 @@ CHEAP = [
         120,
         'tests/gpu',
         sources=SOURCES,
-        arguments=('--ignore=tests/gpu/test_fused_ops.py',),  # a section of training
+        arguments=tuple(f'--ignore=tests/gpu/test_{name}.py' for name in ('fused_ops', 'search_kernels', 'sampling')),
+    ),
+]
+OF_A_SUBJECT = [  # that of the fused operators is among those of training
+    pytest_section(
+        'search-tests',
+        "the search's kernels choose as the definition does, whatever the data",
+        90,
+        'tests/gpu/test_search_kernels.py',
+        sources=(*SOURCES, 'tests/core/search_cases.py', 'tests/gpu/test_search.py'),
+    ),
+    pytest_section(
+        'sampling-tests',
+        'samples of any batch, plain and compiled',
+        120,
+        'tests/gpu/test_sampling.py',
+        sources=SOURCES,
     ),
 ]
 WHOLE = [
