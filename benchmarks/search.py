@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from fvq_core.ops.full_precision import full_precision
-from fvq_core.ops.nearest_code import KERNEL, check_operands, search
+from fvq_core.ops.nearest_code import KERNEL, search
 from fvq_core.ops.search.plain import plain_search
-from fvq_core.ops.search.rescore import rescore
+from fvq_core.ops.search.rescore import best_of_pairs, first_of_equal, rescore
 
 
 def data(name: str, N: int, K: int, D: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -43,14 +43,37 @@ def data(name: str, N: int, K: int, D: int, device: torch.device) -> tuple[Tenso
     return z, codes
 
 
-def textbook(z: Tensor, codes: Tensor) -> Tensor:
-    with full_precision(z.device.type):
-        return (z.square().sum(1, keepdim=True) - 2 * z @ codes.t() + codes.square().sum(1)).argmin(1)
+def in_chunks(call: Callable[[Tensor], Any], z: Tensor, K: int) -> None:
+    for part in z.split(max(1, 2**30 // K)):
+        call(part)
+
+
+def other_ways(z: Tensor, codes: Tensor) -> dict[str, Callable[[], Any] | str]:
+    """Peers and limits; a sentence for one that cannot be had."""
+    codes_DK, half_z, half_DK = codes.t(), z.bfloat16(), codes.bfloat16().t()
+
+    def textbook(z: Tensor) -> Tensor:
+        with full_precision(z.device.type):
+            return (z.square().sum(1, keepdim=True) - 2 * z @ codes_DK + codes.square().sum(1)).argmin(1)
+
+    K = len(codes)
+    ways: dict[str, Callable[[], Any] | str] = {
+        'textbook': lambda: in_chunks(textbook, z, K),
+        'bfloat16 product': lambda: in_chunks(lambda part: part @ half_DK, half_z, K),
+    }
+    try:
+        from flash_kmeans.assign_euclid_triton import euclid_assign_triton  # pyrefly: ignore[missing-import]
+    except ImportError:
+        return ways | {'flash-kmeans': 'not installed', 'flash-kmeans bfloat16': 'not installed'}
+    for name, x, c in (('flash-kmeans', z, codes), ('flash-kmeans bfloat16', half_z, half_DK.t())):
+        operands = x[None], c[None].contiguous(), x.float().square().sum(1)[None]
+        ways[name] = partial(euclid_assign_triton, *operands)
+    return ways
 
 
 def measure(call: Callable[[], Any], device: torch.device, repeats: int) -> dict[str, float]:
     """Median milliseconds, and MiB at the peak over what was there (on a GPU)."""
-    cuda = device.type == 'cuda'
+    cuda, before = device.type == 'cuda', 0
     call()
     if cuda:
         torch.cuda.synchronize()
@@ -67,29 +90,51 @@ def measure(call: Callable[[], Any], device: torch.device, repeats: int) -> dict
     return found | ({'extra_mib': (torch.cuda.max_memory_allocated() - before) / 2**20} if cuda else {})
 
 
-def wrong(z: Tensor, codes: Tensor, indices: Tensor, rows: int = 512) -> int:
-    """Of the first rows, those that got another code than the lowest index among the best in float64."""
-    count = 0
-    for row, index in zip(z[:rows].double(), indices[:rows], strict=True):
-        scores = torch.cat([rescore(row[None], part, 'l2') for part in codes.split(2**14)])
-        count += int(index != scores.argmin())  # the first of equal ones
-    return count
+def by_definition(z: Tensor, codes: Tensor, distance: str, values: int = 2**25) -> Tensor:
+    """The lowest index among the codes that `rescore` calls best.
+
+    A float64 product leaves out codes that its rounding, (D + 8) 2^-53 of the norms, cannot make best, and so do equal codes of
+    lower index; `rescore` compares all others.
+    """
+    K, g = len(codes), 8 * (codes.shape[1] + 8) * 2.0**-53
+    codes64, norms = codes.double(), codes.double().norm(dim=1)
+    later = first_of_equal(codes) != torch.arange(K, device=codes.device)
+    found = []
+    for part in z.split(max(1, values // K)):
+        length = part.double().norm(dim=1, keepdim=True)
+        scores, error = part.double() @ codes64.t(), g * length * norms
+        if distance == 'l2':
+            scores -= norms.square() / 2
+            error += g * (norms.square() + length.square())
+        upper = (scores + error).masked_fill_(later, -torch.inf)
+        rows, kept = (upper >= (scores - error).amax(1, keepdim=True)).nonzero(as_tuple=True)
+        found.append(best_of_pairs(part, codes, rows, kept, distance))
+    return torch.cat(found)
 
 
-def compare(name: str, N: int, K: int, D: int, repeats: int, device: torch.device) -> dict[str, Any]:
+def by_all_pairs(z: Tensor, codes: Tensor, distance: str) -> Tensor:
+    """The same without the product, as a check of it."""
+    return torch.cat([rescore(row, codes, distance).min(0).indices[None] for row in z])
+
+
+def compare(name: str, distance: str, N: int, K: int, D: int, repeats: int, device: torch.device) -> dict[str, Any]:
     z, codes = data(name, N, K, D, device)
-    check_operands(z, codes, 'l2')
-    indices, stats = search(z, codes)
-    half = z.bfloat16(), codes.bfloat16().t()
-    plain = partial(plain_search, z, codes, 'l2', None, lambda *_: None)
-    ways: dict[str, Callable[[], Any]] = {'ours': partial(search, z, codes), 'float32': plain}
-    if N * K <= 2**30:
-        ways |= {'textbook': partial(textbook, z, codes), 'bfloat16 product': partial(torch.mm, *half)}
-    found: dict[str, Any] = {way: measure(call, device, repeats) for way, call in ways.items()}
-    ratio = found['float32']['ms'] / found['ours']['ms']
+    indices, stats = search(z, codes, distance)
+    plain = partial(plain_search, z, codes, distance, None, lambda *_: None)
+    ways: dict[str, Callable[[], Any] | str] = {'ours': partial(search, z, codes, distance), 'float32': plain}
+    if name == 'Gaussian' and distance == 'l2':
+        ways |= other_ways(z, codes)
+    found: dict[str, Any] = {
+        way: call if isinstance(call, str) else measure(call, device, repeats) for way, call in ways.items()
+    }
+    best = by_definition(z, codes, distance)
+    few = slice(0, N, max(1, N // 32))
     return dict(
-        data=name, N=N, K=K, D=D, ways=found, times_float32=ratio, wrong=wrong(z, codes, indices),
-        wrong_float32=wrong(z, codes, plain()[0]), slow_share=int(stats.slow_rows) / N, compared=int(stats.candidates) / N,
+        data=name, distance=distance, N=N, K=K, D=D, ways=found,
+        times_float32=found['float32']['ms'] / found['ours']['ms'],
+        wrong=int((indices != best).sum()), wrong_float32=int((plain()[0] != best).sum()),
+        wrong_reference=int((best[few] != by_all_pairs(z[few], codes, distance)).sum()),
+        slow_share=int(stats.slow_rows) / N, compared=int(stats.candidates) / N,
     )  # fmt: skip
 
 
@@ -102,7 +147,12 @@ def main() -> None:
     N, sizes = (32768, (16384, 262144)) if device.type == 'cuda' else (256, (1024,))
     D = 256 if device.type == 'cuda' else 64
     names = ('Gaussian', 'trained', 'rank 8', 'all equal', 'uniform +-1/K', 'an outlier')
-    rows = [compare(name, N, K, D, args.repeats, device) for K in sizes for name in names]
+    rows = [
+        compare(name, distance, N, K, D, args.repeats, device)
+        for K in sizes
+        for name in names
+        for distance in ('l2', 'dot')
+    ]
     print(json.dumps({'device': str(device), 'kernel': KERNEL.enabled(device), 'rows': rows}, indent=2))
 
 

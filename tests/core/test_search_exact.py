@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.search import by_all_pairs, by_definition
 from fvq_core.errors import NonFiniteError
 from fvq_core.ops.nearest_code import nearest_code, search
 from fvq_core.ops.search import decide
@@ -95,6 +96,15 @@ def test_equal_codes_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide, 'best_of_pairs', counted)
     assert torch.equal(nearest_code(z, codes), best_by_definition(z, codes, 'l2'))
     assert sum(compared) < 40
+
+
+@Distance
+@pytest.mark.parametrize('name', CASES)
+def test_the_benchmarks_reference_is_the_definition(name: str, distance: str) -> None:
+    z, codes = CASES[name](24, 129, 40)
+    expected = best_by_definition(z, codes, distance)
+    assert torch.equal(by_definition(z, codes, distance, values=1000), expected)
+    assert torch.equal(by_all_pairs(z, codes, distance), expected)
 
 
 def test_huge_codes_are_searched_by_product_and_refused_by_distance() -> None:
