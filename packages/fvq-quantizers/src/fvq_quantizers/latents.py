@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fvq_core.codes import Codes, Grid, Positions, Sequence, check_is_codes
 from fvq_core.errors import NonFiniteError, UserError
-from fvq_core.ops.finite import all_finite, can_sync, check_finite_images
+from fvq_core.ops.finite import all_finite, can_sync, check_finite_images, is_deferred, judge_evidence
 from fvq_core.quantizer import Quantizer
 from fvq_core.quantizer import to_vectors as to_vectors
 
@@ -40,12 +40,17 @@ def check_finite(quantizer: Quantizer, values: Tensor, what: str, images: int) -
 
 def check_codebook(quantizer: Quantizer, codebook_KD: Tensor, wait: bool = True) -> Tensor:
     """The codebook itself; in eval mode raises if a code is not finite, off the CPU only if the caller may `wait`."""
-    if not quantizer.training and can_sync(codebook_KD, wait) and not all_finite(codebook_KD):
-        broken_K = ~codebook_KD.isfinite().all(1)
-        raise NonFiniteError(
-            f'{type(quantizer).__name__}: {int(broken_K.sum())} of {len(codebook_KD)} codes are not finite, the first is '
-            f'{int(broken_K.nonzero()[0])}; the run diverged or the file is damaged.'
-        )
+
+    def judge(broken_K: Tensor) -> None:
+        if broken_K.any():
+            raise NonFiniteError(
+                f'{type(quantizer).__name__}: {int(broken_K.sum())} of {len(broken_K)} codes are not finite, the first is '
+                f'{int(broken_K.nonzero()[0])}; the run diverged or the file is damaged.'
+            )
+
+    checked = not quantizer.training and can_sync(codebook_KD, wait)
+    if checked and (is_deferred(codebook_KD) or not all_finite(codebook_KD)):
+        judge_evidence(~codebook_KD.detach().isfinite().all(1), judge)
     return codebook_KD
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -38,8 +41,77 @@ def can_sync(tensor: Tensor, wait: bool = True) -> bool:
     return wait and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
+class DeferredChecks:
+    """What checks on a device have found, in order: copied to the CPU without waiting, and judged once it is there."""
+
+    def __init__(self) -> None:
+        self.pending: deque[tuple[torch.cuda.Event, Tensor, Callable[[Tensor], None]]] = deque()
+
+    def add(self, evidence: Tensor, judge: Callable[[Tensor], None]) -> None:
+        """Queue a copy of `evidence` behind what made it, and judge copies that have arrived."""
+        event, copy = torch.cuda.Event(), evidence.detach().to('cpu', non_blocking=True)  # in pinned memory
+        event.record(torch.cuda.current_stream(evidence.device))
+        self.pending.append((event, copy, judge))
+        while self.pending and self.pending[0][0].query():
+            self.judge_first()
+
+    def judge_first(self) -> None:
+        _, copy, judge = self.pending.popleft()
+        try:
+            judge(copy)
+        except Exception:
+            self.pending.clear()  # the first error is the one that counts
+            raise
+
+    def finish(self) -> None:
+        """Wait for the device, and judge what is left."""
+        while self.pending:
+            self.pending[0][0].synchronize()
+            self.judge_first()
+
+
+DEFERRED: ContextVar[DeferredChecks | None] = ContextVar('DEFERRED', default=None)
+
+
+@contextmanager
+def deferred_checks() -> Iterator[None]:
+    """Inside, checks on a CUDA device do not wait: their errors come a few batches late, at the latest at the end.
+
+    Elsewhere they raise at once. The first check that fails raises, also in place of another error that came after it.
+    """
+    checks = DeferredChecks()
+    token = DEFERRED.set(checks)
+    try:
+        yield
+    except Exception:
+        checks.finish()
+        raise
+    finally:
+        DEFERRED.reset(token)
+    checks.finish()
+
+
+def judge_evidence(evidence: Tensor, judge: Callable[[Tensor], None]) -> None:
+    """Call `judge`, which raises if something is wrong, with a small tensor on the CPU: later inside `deferred_checks`.
+
+    Args:
+        evidence: Such as which images are broken; the error is made of nothing else.
+        judge: It may read values.
+    """
+    checks = DEFERRED.get()
+    if checks is not None and evidence.is_cuda:
+        checks.add(evidence, judge)
+    else:
+        judge(evidence.cpu())
+
+
+def is_deferred(tensor: Tensor) -> bool:
+    """Whether `judge_evidence` would judge it later."""
+    return DEFERRED.get() is not None and tensor.is_cuda
+
+
 def check_finite_images(values: Tensor, what: str, images: int, cause: str) -> None:
-    """Raise if a value that belongs to a batch of images is not finite.
+    """Raise if a value that belongs to a batch of images is not finite; see `deferred_checks`.
 
     Args:
         values: Values in the order of the images, equally many for each.
@@ -50,12 +122,16 @@ def check_finite_images(values: Tensor, what: str, images: int, cause: str) -> N
     Raises:
         NonFiniteError: Naming the first such image of the batch.
     """
-    if not all_finite(values):
-        broken_B = ~values.isfinite().reshape(images, -1).all(1)
-        first, count = int(broken_B.nonzero()[0]), int(broken_B.sum())
-        raise NonFiniteError(
-            f'{what} of image {first} are not finite ({count} of {images} images in this batch); {cause}.'
-        )
+
+    def judge(broken_B: Tensor) -> None:
+        if broken_B.any():
+            first, count = int(broken_B.nonzero()[0]), int(broken_B.sum())
+            raise NonFiniteError(
+                f'{what} of image {first} are not finite ({count} of {images} images in this batch); {cause}.'
+            )
+
+    if is_deferred(values) or not all_finite(values):
+        judge_evidence(~values.detach().isfinite().reshape(images, -1).all(1), judge)
 
 
 def check_finite_weights(weights: Mapping[str, Any], source: str) -> None:

@@ -14,6 +14,7 @@ from ..data.loader import Loader
 from ..data.sample import UnreadableImages
 from ..errors import UserError
 from ..metric import Metric, MetricValue
+from ..ops.finite import deferred_checks
 from ..ops.ranks import sum_or_raise
 from ..registry import LOOPS
 
@@ -41,15 +42,16 @@ def evaluate(
         metric.reset(task.tokenizer)
     images, error = 0, None
     try:
-        for number, batch in enumerate(loader):
-            if not unreadable.check(batch):
-                continue
-            evaluated = task.val_step(batch)
-            for metric in metrics:
-                metric.update(evaluated.images, evaluated.output, task.tokenizer)
-            images += len(evaluated.images)
-            if after_batch is not None:
-                after_batch(batch_idx=number, data_batch=batch, outputs=evaluated)
+        with deferred_checks():
+            for number, batch in enumerate(loader):
+                if not unreadable.check(batch):
+                    continue
+                evaluated = task.val_step(batch)
+                for metric in metrics:
+                    metric.update(evaluated.images, evaluated.output, task.tokenizer)
+                images += len(evaluated.images)
+                if after_batch is not None:
+                    after_batch(batch_idx=number, data_batch=batch, outputs=evaluated)
     except UserError as caught:
         error = caught
     # A rank may have no images of its own, because there are fewer than ranks or it cannot read any: sum over all of them.

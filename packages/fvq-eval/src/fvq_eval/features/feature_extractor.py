@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.ops.finite import judge_evidence
 
 from .each_image import each_image
 from .exact_precision import exact_precision
@@ -84,9 +85,17 @@ class FeatureExtractor(nn.Module):
         features = {name: torch.cat([chunk[name] for chunk in chunks]) for name in self.sizes} if chunks else {}
         for name, length in self.sizes.items():
             features.setdefault(name, torch.empty(0, length, device=device))
-            if not features[name].isfinite().all():
-                raise UserError(f'{self.name}: {name} features are not finite; the images or the weights are broken.')
+            self.check_features(name, features[name])
         return features
+
+    def check_features(self, name: str, values_BD: Tensor) -> None:
+        """Raise if features are not finite; see `deferred_checks`."""
+
+        def judge(finite: Tensor) -> None:
+            if not finite:
+                raise UserError(f'{self.name}: {name} features are not finite; the images or the weights are broken.')
+
+        judge_evidence(values_BD.isfinite().all(), judge)
 
     def extract_padded(self, pixels_BCHW: Tensor, size: int = 1) -> dict[str, Tensor]:
         """`extract` on exactly `size` images, of which those at the end may be black and are dropped again."""
@@ -101,15 +110,19 @@ class FeatureExtractor(nn.Module):
 
 
 def check_pixels(name: str, pixels_BCHW: Tensor) -> None:
-    """Raise if pixels are not a batch of RGB images in [0, 255]."""
+    """Raise if pixels are not a batch of RGB images in [0, 255]; of floats see `deferred_checks`."""
     if pixels_BCHW.ndim != 4 or pixels_BCHW.shape[1] != 3:
         raise UserError(f'{name}: expected RGB images (B, 3, H, W), got {tuple(pixels_BCHW.shape)}.')
     if pixels_BCHW.dtype not in (torch.uint8, torch.float32):
         raise UserError(f'{name}: expected uint8 or float32 pixels in [0, 255], got {pixels_BCHW.dtype}; convert them.')
-    if pixels_BCHW.dtype == torch.float32 and pixels_BCHW.numel():
-        low, high = pixels_BCHW.aminmax()
+
+    def judge(range_2: Tensor) -> None:
+        low, high = range_2
         if not (low >= 0 and high <= 255):  # false for NaN too
             raise UserError(
                 f'{name}: expected float32 pixels in [0, 255], got values from {low:.4g} to {high:.4g}; images in '
                 '[-1, 1] become pixels by a preset.'
             )
+
+    if pixels_BCHW.dtype == torch.float32 and pixels_BCHW.numel():
+        judge_evidence(torch.stack(pixels_BCHW.aminmax()), judge)

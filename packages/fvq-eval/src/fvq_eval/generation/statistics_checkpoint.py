@@ -17,7 +17,7 @@ from fvq_core.files.arrays import read_npz, write_npz
 from fvq_core.files.atomic import file_above
 from fvq_core.files.json import read_json, read_json_object, write_json
 
-from ..statistics.image_set import ImageSetStatistics
+from ..statistics.image_set import ImageSetStatistics, fetch
 
 SAVE_EVERY = 60.0  # seconds between saves, at least
 LARGEST_SHARE = 0.05  # of the time that saving may take
@@ -107,6 +107,7 @@ def state_of(statistics: ImageSetStatistics) -> dict[str, np.ndarray]:
         for key, tensor in (parts | {'products': moments.products_DD}).items():
             state[f'moments/{name}/{key}'] = tensor.cpu().numpy()
     for name, rows in statistics.rows.items():
+        fetch(rows)
         state[f'rows/{name}'] = torch.cat(rows).numpy()
     return state
 

@@ -42,7 +42,7 @@ class CodebookUsage(Metric):
 
     def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
         indices = autoencoder.quantizer.codebook_indices(output.codes).flatten()
-        self.histogram_K += torch.bincount(indices, minlength=len(self.histogram_K))
+        self.histogram_K.scatter_add_(0, indices, torch.ones_like(indices))  # `bincount` waits for a GPU
         self.samples += len(images_BCHW)
 
     def dead(self) -> list[int]:

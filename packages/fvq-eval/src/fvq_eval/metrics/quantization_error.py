@@ -59,7 +59,7 @@ class QuantizationError(Metric):
 def error_sums(z_BDHW: Tensor, z_q_BDHW: Tensor) -> Tensor:
     """Sums over latents, float64 (3 + D,): squared error, squared length, number, then the latents themselves."""
     z_ND, z_q_ND = (to_vectors(x).double() for x in (z_BDHW, z_q_BDHW))
-    scalars = ((z_ND - z_q_ND).square().sum(), z_ND.square().sum(), z_ND.new_tensor(float(len(z_ND))))
+    scalars = ((z_ND - z_q_ND).square().sum(), z_ND.square().sum(), z_ND.new_full((), len(z_ND)))
     return torch.cat([torch.stack(scalars), z_ND.sum(0)])
 
 

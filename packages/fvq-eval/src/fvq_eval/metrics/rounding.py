@@ -59,7 +59,9 @@ def original_pixels(images: Tensor, rounding: Rounding) -> Tensor:
         images: Floats in [-1, 1] that came from uint8 pixels, any shape.
     """
     pixels = to_uint8(images)
-    return truncated_levels().to(pixels.device)[pixels.long()] if rounding == 'truncate' else pixels
+    if rounding != 'truncate':
+        return pixels
+    return truncated_levels().to(pixels.device, non_blocking=True)[pixels.long()]
 
 
 def truncated_levels() -> Tensor:

@@ -53,7 +53,7 @@ def similarity_maps(x: Tensor, y: Tensor, conventions: SSIMConventions) -> tuple
     if min(x.shape[-2:]) < size:
         raise UserError(f'SSIM: images must be at least {size} pixels wide and high, got {tuple(x.shape[-2:])}.')
     maps = torch.cat([x, y, x * x + y * y, x * y], 1)  # of the variances only their sum is needed
-    mean_x, mean_y, squares, products = blur(maps, window_line(conventions).to(maps)).chunk(4, 1)
+    mean_x, mean_y, squares, products = blur(maps, window_line(conventions).to(maps, non_blocking=True)).chunk(4, 1)
     n = size * size if conventions.sample_covariance else float('inf')
     unbiased = 1 / (1 - 1 / n)
     means, squared_means = mean_x * mean_y, mean_x.square() + mean_y.square()

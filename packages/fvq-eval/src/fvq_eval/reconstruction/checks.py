@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.errors import UserError
+from fvq_core.ops.finite import judge_evidence
 
 from ..presets import Preset
 
@@ -35,17 +36,19 @@ def check_size(tokenizer: Autoencoder, presets: Sequence[Preset]) -> None:
 
 
 def check_output(images: Tensor, reconstructions: Tensor, names: Sequence[str]) -> None:
-    """Raise if reconstructions cannot be compared with the images."""
+    """Raise if reconstructions cannot be compared with the images; see `deferred_checks`."""
     if reconstructions.shape != images.shape:
         raise UserError(
             f'the tokenizer made {tuple(reconstructions.shape)} of {tuple(images.shape)}; it must keep the size.'
         )
     if not reconstructions.is_floating_point():
         raise UserError(f'the tokenizer gave {reconstructions.dtype}; expected floats, nominally in [-1, 1].')
-    broken = ~torch.isfinite(reconstructions).flatten(1).all(1)
-    if broken.any():
-        first = names[int(broken.nonzero()[0])]
-        raise UserError(
-            f'{first}: the reconstruction is not finite, and {int(broken.sum())} of its batch are not; the tokenizer is '
-            'broken, and nothing is scored.'
-        )
+
+    def judge(broken_B: Tensor) -> None:
+        if broken_B.any():
+            raise UserError(
+                f'{names[int(broken_B.nonzero()[0])]}: the reconstruction is not finite, and {int(broken_B.sum())} of its '
+                'batch are not; the tokenizer is broken, and nothing is scored.'
+            )
+
+    judge_evidence(~torch.isfinite(reconstructions).flatten(1).all(1), judge)

@@ -19,6 +19,7 @@ from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 from fvq_core.losses.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.metric import Metric, MetricValue
+from fvq_core.ops.finite import deferred_checks
 from fvq_core.ops.ranks import sum_or_raise
 from fvq_core.registry import FEATURE_EXTRACTORS, METRICS
 
@@ -120,10 +121,11 @@ class PresetEvaluator:
         loader = load(cropped, rank, ranks, batch_size, num_workers, pin_memory=device.type == 'cuda')
         seen, failure = 0, None
         try:
-            for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
-                if unreadable.check(batch):
-                    self.update(tokenizer, batch, cropped.files.name, batch_size, metrics, features)
-                    seen += len(batch['numbers'])
+            with deferred_checks():
+                for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
+                    if unreadable.check(batch):
+                        self.update(tokenizer, batch, cropped.files.name, batch_size, metrics, features)
+                        seen += len(batch['numbers'])
         except UserError as error:
             failure = error
         if sum_or_raise([seen], failure) == [0]:

@@ -21,6 +21,7 @@ from .statistics_file import read_statistics, write_statistics
 
 MOMENTS = ('pool', 'spatial')  # features whose mean and covariance are kept
 ROWS = ('pool', 'logits')  # features that are kept of every image by default
+HELD_BYTES = 64 * 2**20  # of a feature on the device before they are copied to the CPU, which waits
 KIND = ('extractor_name', 'provenance', 'fingerprint', 'logit_bias_C')  # the arguments of `describe`
 
 
@@ -137,12 +138,14 @@ class ImageSetStatistics:
                 fresh.append(position)
         if not fresh:
             return
-        features = self.extractor(pixels_BCHW[fresh])
+        features = self.extractor(pixels_BCHW if len(fresh) == len(pixels_BCHW) else pixels_BCHW[fresh])
         self.numbers.append(numbers_B.cpu()[fresh].to(torch.int64))
         for name, moments in self.moments.items():
             moments.update(features[name])
         for name, rows in self.rows.items():
-            rows.append(features[name].cpu())
+            rows.append(features[name])
+            if sum(row_BD.nbytes for row_BD in latest(rows)) >= HELD_BYTES:
+                fetch(rows)
         self.gaussians.clear()
 
     def reduce(self) -> None:
@@ -178,6 +181,7 @@ class ImageSetStatistics:
         order = None if bool((numbers_N[1:] > numbers_N[:-1]).all()) else numbers_N.argsort()
         self.numbers = [numbers_N if order is None else numbers_N[order]]
         for name, rows in self.rows.items():
+            fetch(rows)
             row_ND = in_one_piece(rows, torch.zeros(0, self.sizes[name]))
             self.rows[name] = [row_ND if order is None else row_ND[order]]
 
@@ -256,3 +260,14 @@ class ImageSetStatistics:
 def in_one_piece(parts: list[Tensor], nothing: Tensor) -> Tensor:
     """The parts one after another; a single part is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else nothing
+
+
+def latest(rows: list[Tensor]) -> list[Tensor]:
+    """The features at the end of a list that are still on a device."""
+    return [row_BD for row_BD in rows if row_BD.device.type != 'cpu']
+
+
+def fetch(rows: list[Tensor]) -> None:
+    """Bring features of several batches to the CPU in one copy, in place."""
+    if held := latest(rows):
+        rows[-len(held) :] = [torch.cat(held).cpu()]
