@@ -180,7 +180,10 @@ def test_images_that_fewer_are_asked_of_are_fewer(parts: list[str], tmp_path: Pa
 def test_converting_lists_the_generators_that_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         convert.main(['--help'])
-    assert 'fvq, llamagen, llamagen-gpt, rqvae, taming, var' in ' '.join(capsys.readouterr().out.split())
+    assert (
+        'diffusers-kl, diffusers-vq, fvq, ldm-kl, llamagen, llamagen-gpt, mar-kl, maskgit-vq, movq, rqvae, taming, var'
+        in ' '.join(capsys.readouterr().out.split())
+    )
 
 
 @pytest.fixture
