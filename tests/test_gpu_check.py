@@ -19,7 +19,7 @@ import pytest
 from benchmarks.gpu_check import cli, measure, process
 from benchmarks.gpu_check.results import unproven
 from benchmarks.gpu_check.section import REPO, Check, Section, last_json, none_failed, pytest_counts
-from benchmarks.gpu_check.sections import SECTIONS
+from benchmarks.gpu_check.sections import FIRST, LAST, SECTIONS
 from benchmarks.gpu_check.sources import source_files, sources_hash
 
 CARD = {'card': 'Test Card 9', 'capability': '9.0', 'gib': 80.0}
@@ -82,6 +82,15 @@ def test_a_section_without_kernels_runs_what_is_proven(repo: Path, call: Call, m
     monkeypatch.setenv('FVQ_KERNELS', 'off')
     assert call(sections=[section('first', kernels={})]) == 0
     assert results(repo)['first']['output']['switch'] == 'proven'
+
+
+def test_settings_of_the_shell_do_not_reach_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('TRITON_INTERPRET', '1')
+    monkeypatch.setenv('FVQ_DEVICE', 'cpu')
+    env = measure.environment(section('first'), rehearse=False)
+    assert env['FVQ_KERNELS'] == 'all'
+    assert not {'TRITON_INTERPRET', 'FVQ_DEVICE'} & env.keys()
+    assert measure.environment(section('first', env={'TRITON_INTERPRET': '1'}), False)['TRITON_INTERPRET'] == '1'
 
 
 @pytest.mark.parametrize(
@@ -282,6 +291,8 @@ def test_counts_of_pytest() -> None:
 def test_sections_have_names_of_their_own_and_sources_that_exist() -> None:
     names = [one.name for one in SECTIONS]
     assert len(set(names)) == len(names)
+    assert names[: len(FIRST)] == [*FIRST]
+    assert names[-len(LAST) :] == [*LAST]
     for one in SECTIONS:
         assert source_files(one.all_sources, REPO), one.name
 

@@ -18,12 +18,13 @@ from .section import Section
 
 FELL_BACK = 'plain torch takes its place'  # from the warning of `Kernel.run`
 REHEARSAL_SECONDS = 600  # a slow CPU is no reason to kill a section
+SETTINGS = ('FVQ_KERNELS', 'FVQ_DEVICE', 'TRITON_INTERPRET')  # of the user's shell
 TAIL = 4000  # characters of output that a failure keeps
 
 
 def environment(section: Section, rehearse: bool) -> dict[str, str]:
     """Of the process of a section: kernels that it may prove run, and settings of the user's shell change nothing."""
-    env = {key: value for key, value in os.environ.items() if key not in ('FVQ_KERNELS', 'FVQ_DEVICE')}
+    env = {key: value for key, value in os.environ.items() if key not in SETTINGS}
     env['FVQ_KERNELS'] = 'all' if section.kernels else 'proven'
     if rehearse:
         env |= {'CUDA_VISIBLE_DEVICES': '', 'FVQ_DEVICE': 'cpu'}

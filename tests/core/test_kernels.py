@@ -59,13 +59,29 @@ def test_a_kernel_that_does_not_compile_is_left_with_one_warning(
     assert kernel.run(launch, lambda: 3) == 3  # silently
 
 
-def test_out_of_memory_is_no_reason_for_a_way_that_needs_more(kernel: Kernel) -> None:
+@pytest.mark.parametrize(
+    'error',
+    [torch.OutOfMemoryError('full'), RuntimeError('Triton Error [CUDA]: out of memory')],
+    ids=['torch', 'Triton'],
+)
+def test_out_of_memory_is_no_reason_for_a_way_that_needs_more(kernel: Kernel, error: Exception) -> None:
     def launch() -> int:
-        raise torch.OutOfMemoryError('full')
+        raise error
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)):
         kernel.run(launch, lambda: 2)
     assert not kernel.failed
+
+
+def test_a_kernel_that_wants_more_shared_memory_than_there_is_does_not_run(kernel: Kernel) -> None:
+    errors = pytest.importorskip('triton.runtime.errors')
+
+    def launch() -> int:
+        raise errors.OutOfResources(300_000, 232_448, 'shared memory')
+
+    with pytest.warns(RuntimeWarning, match='out of resource: shared memory'):
+        assert kernel.run(launch, lambda: 2) == 2
+    assert kernel.failed
 
 
 def test_a_cpu_runs_kernels_only_in_the_interpreter(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,15 +52,17 @@ class Kernel:
     def run(self, launch: Callable[[], T], plain: Callable[[], T]) -> T:
         """What `launch` returns; if the kernel neither compiles nor launches, `plain` from then on, with one warning.
 
-        Running out of memory is raised: the plain formulation needs more.
+        Running out of memory, torch's or the driver's at a launch, is raised: the plain formulation needs more.
         """
         if self.failed:
             return plain()
         try:
             return launch()
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # Triton raises its own, the compiler's and the driver's
+            if isinstance(error, torch.OutOfMemoryError) or (
+                isinstance(error, RuntimeError) and 'out of memory' in str(error)
+            ):
+                raise
             self.failed = True
             first_line = (str(error).splitlines() or [''])[0]
             warnings.warn(

@@ -36,7 +36,8 @@ def norm_conv(
 
     The fused operator leaves the bias to the next one, `norm_conv` or `residual_sum`, if `defer_bias` allows it. It keeps x
     for the backward pass and no other tensor of that size. What else needs x must take the returned one: its gradient is
-    then added while that of the norm is written.
+    then added while that of the norm is written. The backward pass has no derivative of its own: a gradient penalty such as R1
+    may go through a discriminator, but not through this.
     """
     if not fused(KERNEL, x) or not pads_with_zeros(conv):
         given = x if pre is None else x + pre.to(x.dtype).view(1, -1, 1, 1)  # left by a kernel, which fails from now on
