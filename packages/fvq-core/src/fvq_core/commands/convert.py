@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None) -> None:
         help='scale of continuous latents; default: 0.18215 for f8 and 4 channels, MAR 0.2325',
     )
     add('--latent-shift', type=float, help='shift of continuous latents, 0 by default')
-    add('--norm-groups', type=int, help="groups of diffusers' norms (norm_num_groups), if not 32")
+    add('--norm-groups', type=int, help="groups of the norms, if not 32 (diffusers' norm_num_groups)")
     add_weights(parser)
     options = vars(parser.parse_args(argv))
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))
