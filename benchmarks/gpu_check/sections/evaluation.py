@@ -27,6 +27,11 @@ def judge_extraction(output: Any) -> list[Check]:
     ]
 
 
+def judge_images(output: Any) -> list[Check]:
+    """Beside the networks by themselves."""
+    return [at_least("share of the networks' rate", output['share_of_network_rate'], 0.8)]
+
+
 SECTIONS = [
     Section(
         'evaluation',
@@ -36,6 +41,20 @@ SECTIONS = [
         ('benchmarks/one_pass.py', 'packages/fvq-eval/src/**/*.py'),
         judge_evaluation,
         rehearsal=('--size', '300', '32'),
+    ),
+    Section(
+        'evaluation of images',
+        'a pass of `tools/test.py --preset` beside its networks',
+        ('benchmarks/evaluate_images.py', '--json'),
+        90,
+        (
+            'benchmarks/extract_codes.py',
+            PHOTOS,
+            'packages/fvq-eval/src/**/*.py',
+            'packages/fvq-core/src/fvq_core/ops/finite.py',
+        ),
+        judge_images,
+        rehearsal=('--images', '8', '--size', '64', '--network', 'RandomFeatures', '--workers', '0', '--repeats', '1'),
     ),
     Section(
         'extraction',
