@@ -2,7 +2,8 @@
 """Speed and memory of the vector quantizer against the textbook formulation, both in one run.
 
 The textbook keeps the N x K distance matrix in autograd and computes an entropy term at weight 0, as released codes do.
-Each measurement runs in a process of its own, so that peaks of resident memory do not hide each other.
+Each measurement runs in a process of its own, so that peaks of memory (resident, or allocated on a GPU) do not hide each
+other. It runs on a GPU if there is one, with more latents.
 
     python benchmarks/quantizer.py --json
 """
@@ -17,11 +18,14 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fvq_core.ops.distributed import choose_device
 
 
 class Textbook(nn.Module):
@@ -101,21 +105,37 @@ class PeakMemory:
         return self.peak - self.start
 
 
-def measure(name: str, N: int, K: int, D: int, repeats: int, threads: int, queue: Any) -> None:
+class PeakAllocated:
+    """The same of what is allocated on the GPU."""
+
+    def __enter__(self) -> PeakAllocated:
+        torch.cuda.reset_peak_memory_stats()
+        self.start = torch.cuda.memory_allocated()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.extra_mib = (torch.cuda.max_memory_allocated() - self.start) / 2**20
+
+
+def measure(name: str, N: int, K: int, D: int, repeats: int, threads: int, device: str, queue: Any) -> None:
     """Median seconds and peak extra MiB of forward + backward."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    module = CONTENDERS[name](K, D)
+    module = CONTENDERS[name](K, D).to(device)
     side = int(N**0.5)
-    z = torch.randn(1, D, N // side, side, requires_grad=True)
+    z = torch.randn(1, D, N // side, side, device=device, requires_grad=True)
 
     def step() -> None:
         z.grad = None
         module.zero_grad(set_to_none=True)
         z_q, loss = module(z)
         (z_q.sum() + loss).backward()
+        if device == 'cuda':
+            torch.cuda.synchronize()
 
-    with PeakMemory() as memory:  # the first step: nothing is cached by the allocator yet
+    with (
+        PeakAllocated() if device == 'cuda' else PeakMemory() as memory
+    ):  # the first step: a CPU's heap keeps nothing yet
         step()
     seconds = []
     for _ in range(repeats):
@@ -125,11 +145,11 @@ def measure(name: str, N: int, K: int, D: int, repeats: int, threads: int, queue
     queue.put({'seconds': statistics.median(seconds) if seconds else None, 'extra_mib': memory.extra_mib})
 
 
-def in_a_process(name: str, N: int, K: int, D: int, repeats: int, threads: int) -> dict[str, float]:
+def in_a_process(name: str, N: int, K: int, D: int, repeats: int, threads: int, device: str) -> dict[str, float]:
     """`measure` in a fresh process."""
     context = multiprocessing.get_context('spawn')
     queue = context.Queue()
-    process = context.Process(target=measure, args=(name, N, K, D, repeats, threads, queue))
+    process = context.Process(target=measure, args=(name, N, K, D, repeats, threads, device, queue))
     process.start()
     result = queue.get()
     process.join()
@@ -143,12 +163,15 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     args = parser.parse_args()
 
-    size = dict(N=2048, K=16384, D=256)
-    results = {name: in_a_process(name, **size, repeats=args.repeats, threads=args.threads) for name in CONTENDERS}
-    large = dict(N=1024, K=262144, D=256)
-    largest = in_a_process('ours', **large, repeats=0, threads=args.threads)
+    device = choose_device('auto').type
+    times = 16 if device == 'cuda' else 1
+    size = dict(N=times * 2048, K=16384, D=256)
+    large = dict(N=times * 1024, K=262144, D=256)
+    run = partial(in_a_process, threads=args.threads, device=device)
+    results = {name: run(name, **size, repeats=args.repeats) for name in CONTENDERS}
+    largest = run('ours', **large, repeats=0)
     document = {
-        'task': 'forward + backward, float32, CPU',
+        'task': f'forward + backward, float32, {device}',
         'size': size,
         'threads': args.threads,
         'torch': torch.__version__,
@@ -161,11 +184,13 @@ def main() -> None:
         print(json.dumps(document, indent=2))
         return
     for name in CONTENDERS:
-        print(f'{name:9s} {results[name]["seconds"]:7.3f} s  {results[name]["extra_mib"]:8.1f} MiB extra')
+        print(f'{name:9s} {results[name]["seconds"]:8.4f} s  {results[name]["extra_mib"]:8.1f} MiB extra')
     print(
         f'ours is {document["speedup_ratio"]:.1f} times faster with {document["memory_ratio"]:.2f} of the extra memory'
     )
-    print(f'N=1024, K=262144: {largest["extra_mib"]:.0f} MiB extra, 256 MiB of them the gradient of the codebook')
+    print(
+        f'N={large["N"]}, K=262144: {largest["extra_mib"]:.0f} MiB extra, 256 MiB of them the gradient of the codebook'
+    )
 
 
 if __name__ == '__main__':

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.triton_compile import Compiled, compile_kernel
+from tests.triton_compile import SHARED_KIB, Compiled, compile_kernel
 from tests.triton_interpreter import run_interpreted
 
 triton = pytest.importorskip('triton')
 from fvq_core.ops.search import kernels  # noqa: E402
 from fvq_core.ops.search.two_pass import Blocks, float32_blocks, half_blocks  # noqa: E402
 
-SHARED = {80: 163 * 1024, 90: 227 * 1024}
 archs = pytest.mark.parametrize('arch', [80, 90])
 
 
@@ -40,7 +39,7 @@ def first_pass(arch: int, D: int, blocks: Blocks, half: bool) -> Compiled:
 @archs
 @pytest.mark.parametrize('D', [64, 256, 512])
 def test_first_pass_fits_and_uses_tensor_cores(arch: int, D: int) -> None:
-    found = first_pass(arch, D, half_blocks(D, SHARED[arch]), half=True)
+    found = first_pass(arch, D, half_blocks(D, SHARED_KIB[arch] * 1024), half=True)
     found.check()
     assert ('wgmma' if arch == 90 else 'mma.sync') in found.ptx
 

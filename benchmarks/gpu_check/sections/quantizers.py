@@ -57,7 +57,13 @@ SECTIONS = [
         },
     ),
     Section(
-        'vq', 'forward and backward beside the textbook', ('benchmarks/quantizer.py', '--json'), 60, SOURCES, judge
+        'vq',
+        'forward and backward beside the textbook',
+        ('benchmarks/quantizer.py', '--json'),
+        60,
+        SOURCES,
+        judge,
+        rehearsal=('--repeats', '1'),
     ),
     Section(
         'ibq',
