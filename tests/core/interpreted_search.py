@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from triton.runtime import interpreter
 
 from fvq_core.errors import NonFiniteError
 from fvq_core.ops import nearest_code as door
@@ -11,6 +15,7 @@ from fvq_core.ops.search import two_pass
 from fvq_core.ops.search.two_pass import two_pass_search
 
 from .search_cases import CASES, best_by_definition, normal
+from .truncating import truncating_dot
 
 # NumPy, in which the interpreter computes, warns of what a GPU does without a word.
 pytestmark = pytest.mark.filterwarnings('ignore::RuntimeWarning')
@@ -21,11 +26,32 @@ def float16_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(two_pass, 'HALF_ROWS', 1)
 
 
+@pytest.fixture
+def tensor_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of float16 as a tensor core that rounds toward zero sums them; the other tests have NumPy's."""
+    builder, before = interpreter.InterpreterBuilder, interpreter.InterpreterBuilder.create_dot
+
+    def create_dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
+        if a.data.dtype != np.float16:
+            return before(self, a, b, d, *options)
+        return interpreter.TensorHandle(truncating_dot(a.data, b.data, d.data, 8), d.dtype.scalar)
+
+    monkeypatch.setattr(builder, 'create_dot', create_dot)
+
+
+@pytest.mark.usefixtures('tensor_core')
 @pytest.mark.parametrize('distance', ['l2', 'dot'])
 @pytest.mark.parametrize('name', CASES)
 def test_choice_is_the_definitions(name: str, distance: str) -> None:
     z, codes = CASES[name](8, 140, 20)
     assert torch.equal(two_pass_search(z, codes, distance)[0], best_by_definition(z, codes, distance))
+
+
+@pytest.mark.usefixtures('tensor_core')
+def test_the_trap_of_many_channels() -> None:
+    for name in ('bfloat16 trap', 'bfloat16 sharp trap', 'float16 sharp trap'):
+        z, codes = CASES[name](3, 130, 256)
+        assert torch.equal(two_pass_search(z, codes, 'dot')[0], best_by_definition(z, codes, 'dot'))
 
 
 @pytest.mark.parametrize('distance', ['l2', 'dot'])

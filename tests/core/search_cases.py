@@ -25,6 +25,15 @@ def trap(N: int, K: int, D: int, bits: int) -> Data:
     return up.repeat(N, 1), codes
 
 
+def sharp_trap(N: int, K: int, D: int, bits: int) -> Data:
+    """Rounded to `bits` bits, even codes win by almost twice the largest error of a score; in truth odd ones do, by 2^-8."""
+    n = (D - 1) // 2
+    z, code = torch.zeros(D), torch.zeros(D)
+    z[:n], z[n : 2 * n], z[2 * n] = 1 + 2.0**-bits + 2.0**-20, 1 + 2.0**-bits - 2.0**-20, 1
+    code[:n], code[n : 2 * n], code[2 * n] = z[:n], -z[n : 2 * n], -(2.0**-8)
+    return z.repeat(N, 1), torch.stack([code, -code]).repeat(K // 2 + 1, 1)[:K]
+
+
 def scaled(data: Data, latents: Tensor | float, codes: Tensor | float) -> Data:
     return data[0] * latents, data[1] * codes
 
@@ -58,6 +67,8 @@ CASES: dict[str, Callable[[int, int, int], Data]] = {
     ),
     'bfloat16 trap': lambda N, K, D: trap(N, K, D, 8),
     'float16 trap': lambda N, K, D: trap(N, K, D, 11),
+    'bfloat16 sharp trap': lambda N, K, D: sharp_trap(N, K, D, 8),
+    'float16 sharp trap': lambda N, K, D: sharp_trap(N, K, D, 11),
     'norms of every size': lambda N, K, D: scaled(normal(N, K, D), sizes(N, 4), sizes(K, 4)),
     'subnormal codes': lambda N, K, D: scaled(normal(N, K, D), 1.0, 1e-39),
     'subnormal products': lambda N, K, D: scaled(normal(N, K, D), 1e-23, 1e-23),
