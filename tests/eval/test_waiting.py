@@ -18,6 +18,9 @@ from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import check_finite_images, deferred_checks
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.reconstruction import cropped_files
+from fvq_generators.codes_store.manifest import Manifest
+from fvq_generators.extraction.multi_crop import ImageWindows, parse_crops
+from fvq_generators.extraction.shard_reader import ShardReader
 from tests.eval.reconstruction_ranks import evaluator, seeded_tokenizer, write_images
 
 READS = {
@@ -197,3 +200,31 @@ def test_an_error_comes_once_it_has_arrived(gpu: PretendedGPU, monkeypatch: pyte
 def test_without_deferral_an_error_comes_at_once(gpu: PretendedGPU) -> None:
     with pytest.raises(NonFiniteError, match='x of image 0 are not finite'):
         check_finite_images(broken_in(0), 'x', 3, 'y')
+
+
+@pytest.mark.filterwarnings('ignore:.*pin_memory', 'ignore:.*CUDA is not available')
+def test_extraction_waits_for_a_batch_only_after_the_next(
+    tmp_path: Path, gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, spoil, tokenizer = [], NaNInTheFourth(), tokenizer_on_gpu()
+    tokenizer.encoder.register_forward_hook(lambda module, args, output: order.append('batch') or spoil(output))
+    monkeypatch.setattr(LateEvent, 'synchronize', lambda event: order.append('wait'))
+    images, crops = ImageFolder(write_images(tmp_path)), parse_crops(['center'], 32)
+    plan = Manifest(
+        tokenizer.layout(32, 32),
+        '',
+        '',
+        crops.to_dict(),
+        'float32',
+        0,
+        '',
+        len(images),
+        '',
+        shard_size=16,
+        moments=False,
+    )
+    reader = ShardReader(ImageWindows(images, crops, 0), plan, 0.0, batch_size=1, num_workers=0)
+    with pytest.raises(NonFiniteError, match=r'images from .*3\.png to .*3\.png: .*latents of image 0'):
+        list(reader.read([0], tokenizer, 'float32', lambda count: None))
+    assert order[:3] == ['batch', 'batch', 'wait']
+    assert order.count('batch') == 5

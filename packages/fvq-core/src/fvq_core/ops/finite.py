@@ -74,21 +74,25 @@ DEFERRED: ContextVar[DeferredChecks | None] = ContextVar('DEFERRED', default=Non
 
 
 @contextmanager
-def deferred_checks() -> Iterator[None]:
+def deferred_checks(finish: bool = True) -> Iterator[DeferredChecks]:
     """Inside, checks on a CUDA device do not wait: their errors come a few batches late, at the latest at the end.
 
     Elsewhere they raise at once. The first check that fails raises, also in place of another error that came after it.
+
+    Args:
+        finish: Wait at the end; otherwise the caller calls `finish` of what this gives.
     """
     checks = DeferredChecks()
     token = DEFERRED.set(checks)
     try:
-        yield
+        yield checks
     except Exception:
         checks.finish()
         raise
     finally:
         DEFERRED.reset(token)
-    checks.finish()
+    if finish:
+        checks.finish()
 
 
 def judge_evidence(evidence: Tensor, judge: Callable[[Tensor], None]) -> None:

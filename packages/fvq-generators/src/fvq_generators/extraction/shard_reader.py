@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from fvq_core.codes import Codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.files.paths import printable
 from fvq_core.images import from_uint8
+from fvq_core.ops.finite import DeferredChecks, deferred_checks
 
 from ..codes_store.manifest import Manifest
 from ..codes_store.writer import refuse_unreadable
@@ -46,6 +48,26 @@ def stored(tokenizer: Autoencoder, images_BCHW: Tensor) -> Tensor:
         return moments.float()
     encoded = tokenizer.encode(images_BCHW)
     return encoded.indices_BL.int() if isinstance(encoded, Codes) else encoded.values.float()
+
+
+@contextmanager
+def named(names: Sequence[str]) -> Iterator[None]:
+    """Name the first and the last image of a batch in an error."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f'images from {names[0]} to {names[1]}: {error}') from error
+
+
+class Unfinished(NamedTuple):
+    """A batch whose checks were not waited for: its first and last image, and the checks."""
+
+    names: Sequence[str]
+    checks: DeferredChecks
+
+    def finish(self) -> None:
+        with named(self.names):
+            self.checks.finish()
 
 
 class ShardReader:
@@ -97,19 +119,21 @@ class ShardReader:
         shape = self.plan.crop_shape
         numbers: list[int] = []
         encoded: list[Tensor] = []
+        before = Unfinished(['', ''], DeferredChecks())
         for (shard, wanted), batch in zip(batches, loader, strict=True):
             self._check(batch)
             numbers += batch['numbers']
             if batch['numbers']:
                 on_device = [window.to(device, non_blocking=True) for window in batch['windows']]
                 crops = self.windows.multi_crop.from_windows(on_device).flatten(0, 1)
-                try:
+                names = [self.windows.images.name(batch['numbers'][end]) for end in (0, -1)]
+                with named(names), deferred_checks(finish=False) as checks:
                     encoded += encode_crops(tokenizer, crops, self.batch_size, precision)
-                except NonFiniteError as error:
-                    first, last = (self.windows.images.name(batch['numbers'][end]) for end in (0, -1))
-                    raise NonFiniteError(f'images from {first} to {last}: {error}') from error
+                before.finish()  # while the device has this batch to do
+                before = Unfinished(names, checks)
             advance(len(wanted))
             if wanted[-1] + 1 == self.plan.shard_images(shard).stop:
+                before.finish()
                 found = torch.cat(encoded).cpu().numpy() if encoded else np.empty((0, *shape), self.plan.dtype)
                 for part in torch.from_numpy(found).chunk(2 if self.plan.moments else 1, 1):
                     self.plan.layout.check(part)
