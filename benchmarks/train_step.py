@@ -10,7 +10,8 @@ codes on the host. Encoder, decoder, bridge, discriminator, LPIPS network, data 
     python benchmarks/train_step.py --batch 64 --compile --profile        # on a GPU
 
 Our step is taken without the fused kernels, with them but keeping the inputs of convolutions, as `FVQ_KERNELS=all` does, and
-with `model.compile=True`. `agreement` compares losses and gradients of a first step with and without kernels.
+with `model.compile=True`. `agreement` compares losses and gradients of a first step with and without kernels, and both
+gradients with those of float32.
 
 Without a GPU it runs at a small size in float32, and says so. LPIPS has random weights: they cost the same.
 """
@@ -25,7 +26,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -41,6 +42,7 @@ from fvq_core.ops.kernels import KERNELS
 from fvq_core.ops.kernels import switch as switch_cache
 from fvq_core.registry import MODELS
 from fvq_core.training.optim_wrapper import build_optim_wrappers
+from fvq_eval.features.exact_precision import exact_precision
 
 SMALL = [
     'model.tokenizer.encoder.ch=32',
@@ -244,20 +246,27 @@ def peak_gib(step: Callable[[], Any], device: torch.device) -> float | None:
 
 
 def agreement(cfg: Any, images: Tensor, device: torch.device) -> dict[str, float]:
-    """Losses and gradients of a first step with kernels beside one without, relative."""
+    """Losses and gradients of a first step with kernels beside one without, and both gradients' errors, relative.
+
+    The error is the distance from a step in float32; two steps in half precision are as far from each other as from that.
+    """
+    exact_cfg = copy.deepcopy(cfg)
+    exact_cfg.optim_wrapper.precision = 'float32'
     seen = []
-    for switch in ('off', 'all'):
-        with kernels(switch):
-            step = WAYS['ours'].build(cfg, device, None)
+    for switch, each in (('off', exact_cfg), ('off', cfg), ('all', cfg)):
+        exact = each is exact_cfg
+        with kernels(switch), exact_precision(device.type) if exact else nullcontext():
+            step = WAYS['ours'].build(each, device, None)
             optimizers = {name: step.optimizers[name] for name in step.task.parts()}
             losses = step.task.backward({'images': images}, optimizers, 1).losses
             gradients = [p.grad.float().flatten() for p in step.task.parameters() if p.grad is not None]
             seen.append((losses['total'].double(), torch.cat(gradients)))
-    (loss, gradient), (fused_loss, fused_gradient) = seen
+    (_, exact_gradient), (loss, gradient), (fused_loss, fused_gradient) = seen
     return {
         'loss': float((fused_loss - loss).abs() / loss.abs()),
         'gradient_norm': float((fused_gradient.norm() - gradient.norm()).abs() / gradient.norm()),
-        'gradient': float((fused_gradient - gradient).norm() / gradient.norm()),
+        'gradient': float((fused_gradient - exact_gradient).norm() / exact_gradient.norm()),
+        'plain_gradient': float((gradient - exact_gradient).norm() / exact_gradient.norm()),
     }
 
 

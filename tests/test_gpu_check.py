@@ -19,7 +19,7 @@ import pytest
 from benchmarks.gpu_check import cli, measure, process
 from benchmarks.gpu_check.results import unproven
 from benchmarks.gpu_check.section import REPO, Check, Section, last_json, none_failed, pytest_counts
-from benchmarks.gpu_check.sections import FIRST, LAST, SECTIONS
+from benchmarks.gpu_check.sections import FIRST, LAST, SECTIONS, training
 from benchmarks.gpu_check.sources import source_files, sources_hash
 
 CARD = {'card': 'Test Card 9', 'capability': '9.0', 'gib': 80.0}
@@ -328,6 +328,16 @@ def test_what_proves_a_kernel(repo: Path, call: Call) -> None:
     (repo / 'first.py').write_text(SCRIPT.replace('RATIO', '1.0'))
     call(sections=sections)
     assert unproven('twice', sections, folder, repo) == 'the kernel twice has failed'
+
+
+@pytest.mark.parametrize(('wrong', 'passes'), [({}, True), ({'gradient': 0.3}, False), ({'loss': 0.01}, False)])
+def test_a_step_whose_gradient_points_elsewhere_fails(wrong: dict[str, float], passes: bool) -> None:
+    """Its length may be right: only the distance from float32 says so."""
+    agreement = {'loss': 0.0, 'gradient_norm': 0.0, 'gradient': 0.22, 'plain_gradient': 0.2} | wrong
+    after = {'images_per_second': 300, 'ratio': 3.0, 'peak_gib': 30}
+    way = {'after': after, 'kernels': list(training.KERNELS)}
+    checks = training.judge_step('ours', 235, 2.5)({'ways': {'ours': way}, 'agreement': agreement})
+    assert all(check.passed for check in checks) is passes
 
 
 def test_the_hash_is_of_names_and_contents(tmp_path: Path) -> None:

@@ -24,11 +24,17 @@ KERNELS = {
     'group_norm_silu': (
         *SHARED,
         f'{OPS}/group_norm_silu.py',
+        f'{OPS}/recomputed_conv.py',
         f'{OPS}/residual_sum.py',
         f'{OPS}/triton/group_norm.py',
         f'{OPS}/triton/pointwise.py',
     ),
-    'upsample2x': (*SHARED, f'{OPS}/upsample2x.py', f'{OPS}/triton/pointwise.py'),
+    'upsample2x': (
+        *SHARED,
+        f'{OPS}/recomputed_conv.py',
+        f'{OPS}/upsample2x.py',
+        f'{OPS}/triton/pointwise.py',
+    ),
     'feature_distance': (*SHARED, f'{OPS}/feature_distance.py', f'{OPS}/triton/feature_distance.py'),
 }
 
@@ -57,10 +63,16 @@ def judge_step(name: str, images_per_second: float, ratio: float) -> Any:
 
     def judge(output: Any) -> list[Check]:
         way, agreement = output['ways'][name], output['agreement']
-        step = way['after']
+        step, rounding = way['after'], agreement['plain_gradient']
         return [
             at_most('loss, relative to plain torch', agreement['loss'], 2**-8, 'equality'),
             at_most('gradient norm, relative to plain torch', agreement['gradient_norm'], 2**-8, 'equality'),
+            at_most(
+                f'gradient, from float32 (plain torch {rounding:.4g})',
+                agreement['gradient'],
+                1.25 * rounding + 2**-8,
+                'equality',
+            ),
             Check(f'kernels that ran: {", ".join(way["kernels"]) or "none"}', len(way['kernels']) == len(KERNELS)),
             at_least('images/s', step['images_per_second'], images_per_second),
             at_least('times the plain formulation', step['ratio'], ratio),
