@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import communication
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
 from fvq_core.training.smoke import identical
 
 from ..ranks import TwoRanks
-from .tiny import generator_config
+from .tiny import NO_DROPOUT, generator_config
 from .two_ranks import CASES, local_numbers, train, train_on_rank
 
 Ranks = Callable[[str], list[dict[str, Any]]]
@@ -68,3 +69,24 @@ def test_each_of_two_processes_keeps_half_of_the_weights(ranks: Ranks):
 def test_an_unknown_type_of_shards_is_refused():
     with pytest.raises(UserError, match="unknown shard 'bfloat'; did you mean 'bfloat16'"):
         MODELS.build(dict(type='GeneratorTask', generator=generator_config(), shard='bfloat'))
+
+
+def count_all(rank: int) -> dict[str, dict[str, Any]]:
+    config = generator_config(**NO_DROPOUT)
+    return {way: communication.count(rank, way, config) for way in communication.WAYS}
+
+
+def test_a_step_sends_what_the_closed_form_says(two_ranks: TwoRanks) -> None:
+    both = two_ranks.run(count_all)
+    for found in both:
+        for way, each in found.items():
+            # DDP sends the sizes of its buckets too.
+            assert 0 <= each['bytes_sent'] - each['closed_form'] < 256, way
+        # Two ranks send half of what is gathered or scattered: two blocks, forward and backward, and the rest once.
+        assert (found['DDP']['collectives']['all_reduce'], found['FSDP2, float32']['collectives']['all_gather']) == (
+            1,
+            5,
+        )
+        assert found['DDP']['closed_form'] == 4 * found['DDP']['parameters']
+        assert found['DDP, bf16_compress']['closed_form'] == 2 * found['DDP']['parameters']
+        assert all(each['parameters'] == found['DDP']['parameters'] for each in found.values())
