@@ -43,7 +43,7 @@ SECTIONS = [
         rehearsal=('--size', '300', '32'),
     ),
     Section(
-        'evaluation of images',
+        'evaluation-images',
         'a pass of `tools/test.py --preset` beside its networks',
         ('benchmarks/evaluate_images.py', '--json'),
         90,
