@@ -46,7 +46,7 @@ CFG_SCALE = 2.0
 def build(size: str, codes: int, device: torch.device, dtype: torch.dtype) -> LlamaGen:
     """A generator with random weights; they cost the same."""
     side = int(codes**0.5)
-    layout = dict(type='Grid', height=side, width=codes // side, codebook_size=16384)
+    layout = dict(type='Grid', height=side, width=codes // side, codebook_size=256 if size == 'tiny' else 16384)
     torch.manual_seed(0)
     with torch.device(device):
         generator = LlamaGen(layout=layout, **SIZES[size])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+from benchmarks.decoding_ops import compare_codes, compare_draws, compare_steps
+from benchmarks.sampling import build
+from fvq_core.ops.kernels import switch
+from fvq_generators.ops.draw import DRAW
+from fvq_generators.ops.few_rows import STEP
 
 from ..generators.tiny import tiny_generator
 from .shares import matching
@@ -62,3 +69,45 @@ def test_a_sample_does_not_depend_on_its_batch(dtype: torch.dtype, filters: dict
     for size in (1, 64):
         same = (sample(size) == together).all(1).double().mean()
         assert same == 1 if dtype == torch.float64 else same >= 0.9
+
+
+@pytest.fixture
+def kernels_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv('FVQ_KERNELS', 'all')
+    switch.cache_clear()
+    yield
+    assert not STEP.failed
+    assert not DRAW.failed
+    monkeypatch.undo()
+    switch.cache_clear()
+
+
+@pytest.mark.usefixtures('kernels_on')
+def test_kernels_give_the_same_codes_in_any_batch_and_compiled() -> None:
+    layout = dict(type='Grid', height=3, width=4, codebook_size=16384)
+    generator = tiny_generator(layout=layout, dim=64, heads=4).cuda().bfloat16()
+    cond, options = torch.arange(64, device='cuda') % 5, dict(cfg_scale=2.0, top_k=100)
+    expected = generator.sample(cond, seeds=range(64), **options).indices_BL
+    for batch in (1, 9):
+        got = generator.sample(cond[:batch], seeds=range(batch), **options).indices_BL
+        assert torch.equal(got, expected[:batch])
+    assert torch.equal(generator.sample(cond, seeds=range(64), compile=True, **options).indices_BL, expected)
+
+
+@pytest.mark.usefixtures('kernels_on')
+def test_codes_with_kernels_differ_from_those_without_at_near_ties_only() -> None:
+    generator = build('tiny', 12, DEVICE, torch.bfloat16)
+    found = compare_codes(generator, 64, 12)
+    assert found['same_in_batch_1']
+    assert found['no_near_tie'] == 0
+    assert found['logits_apart'] < 2.0**-4
+
+
+@pytest.mark.usefixtures('kernels_on')
+@pytest.mark.parametrize('rows', [2, 33, 128])
+def test_operators_are_within_rounding_of_float64(rows: int) -> None:
+    sizes = dict(D=256, HD=64, V=1024, T=130)
+    for row in compare_steps(rows, sizes, torch.bfloat16, DEVICE):
+        assert row['error'] < 2.0**-7, row
+        assert row['same_in_any_batch'] is not False, row
+    assert all(row['wrong'] == 0 for row in compare_draws(rows, 16384, DEVICE))

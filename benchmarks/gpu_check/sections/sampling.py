@@ -19,7 +19,7 @@ def judge(output: Any) -> list[Check]:
         elif row['size'] == 'GPT-L' and row['batch'] == 64:
             checks.append(at_least(f'{name}: images/s', row['images_per_second'], 250))
         if row['kernels']:
-            # Codes follow one another, so that one draw that rounds the other way changes the rest of its image.
+            # Reported only: one draw that falls the other way changes the rest of its image.
             checks.append(at_least(f'{name}: codes as without kernels', row['same_codes_without_kernels'], 0.5))
             checks.append(at_least(f'{name}: times ours without kernels', row['kernels_speedup_ratio'], 1.0))
         checks.append(Check(f'{name}: {row["fraction_of_bandwidth"]:.0%} of the bandwidth', True, 'target'))
@@ -32,6 +32,39 @@ def judge_kernels(output: Any) -> list[Check]:
     return [*ran, *judge(output)]
 
 
+ROUNDING = {'bfloat16': 2.0**-7, 'float32': 1e-5}  # of an operator's result, relative to the largest
+LOGITS = {'bfloat16': 2.0**-4, 'float32': 1e-4}  # of a model's, between two ways to round
+
+
+def judge_proof(output: Any) -> list[Check]:
+    """Operators within rounding of float64, draws exact, codes the same in any batch; faster than compiled plain torch."""
+    dtype, codes = output['dtype'], output['codes']
+    step, draw = 'decoding_step', 'draw'
+    checks = [Check('the kernels ran', output['kernels'], kernel=name) for name in (step, draw)]
+    for row in output['step']:
+        name = f'{row["op"]}, {row["rows"]} rows'
+        checks.append(at_most(f'{name}: error against float64', row['error'], ROUNDING[dtype], 'equality', step))
+        if row['same_in_any_batch'] is not None:
+            checks.append(Check(f'{name}: a row is the same without the others', row['same_in_any_batch'], kernel=step))
+    for row in output['draw']:
+        name = f'draw, {row["rows"]} rows, {row["filters"]}'
+        checks.append(at_most(f'{name}: wrong tokens', row['wrong'], 0, 'equality', draw))
+        checks.append(at_least(f'{name}: times plain torch', row['times_plain'], 1.0, 'gain', draw))
+    name = f'codes in batch {codes["batch"]}'
+    checks += [
+        Check(f'{name}: as in batch 1', codes['same_in_batch_1'], kernel=step),
+        at_most(f'{name}: logits apart from plain torch', codes['logits_apart'], LOGITS[dtype], 'equality', step),
+        at_most(f'{name}: first differences that are no near tie', codes['no_near_tie'], 0, 'equality', step),
+    ]
+    for row in output['rows']:
+        if row['kernels']:
+            name = f'{row["size"]} batch {row["batch"]}: times ours without kernels'
+            checks.append(at_least(name, row['kernels_speedup_ratio'], 1.0, 'gain', step))
+    return checks + judge_kernels(output)
+
+
+OPS = 'packages/fvq-generators/src/fvq_generators/ops'
+
 SECTIONS = [
     Section(
         'sampling',
@@ -42,6 +75,25 @@ SECTIONS = [
         judge,
         arguments=('--sizes', 'L', '--repeats', '2'),
         rehearsal=('--sizes', 'tiny', '--codes', '4', '--repeats', '1'),
+    ),
+    Section(
+        'sampling-kernels-L',
+        'the kernels of decoding: errors, draws, codes in any batch, and GPT-L beside ours without them',
+        ('benchmarks/decoding_ops.py', '--json'),
+        300,
+        (*SOURCES, 'benchmarks/sampling.py'),
+        judge_proof,
+        rehearsal=('--tiny', '--repeats', '1'),
+        kernels={
+            'decoding_step': tuple(
+                f'{OPS}/{file}.py'
+                for file in (
+                    *('few_rows', 'projection', 'decode_attention'),
+                    *('triton/products', 'triton/projection', 'triton/decode_attention'),
+                )
+            ),
+            'draw': (f'{OPS}/draw.py', f'{OPS}/few_rows.py', f'{OPS}/triton/draw.py'),
+        },
     ),
     *(
         Section(
@@ -55,6 +107,6 @@ SECTIONS = [
             rehearsal=('--sizes', 'tiny', '--codes', '4', '--repeats', '1'),
             env={'FVQ_KERNELS': 'all'},
         )
-        for size in ('L', 'XL', 'XXL', '3B')
+        for size in ('XL', 'XXL', '3B')
     ),
 ]
