@@ -37,8 +37,16 @@ def close(got: Tensor, expected: Tensor) -> None:
     )
 
 
-@pytest.mark.parametrize('dtype', ROUNDING, ids=str)
-@pytest.mark.parametrize(('rows', 'D', 'N'), [(1, 64, 48), (2, 300, 62), (5, 100, 36), (17, 100, 36), (40, 64, 50)])
+@pytest.mark.parametrize(
+    ('rows', 'D', 'N', 'dtype'),
+    [
+        (1, 64, 48, torch.float16),
+        (5, 300, 62, torch.float32),
+        (17, 100, 36, torch.float16),
+        (40, 64, 50, torch.float32),
+    ],
+    ids=str,
+)
 def test_projections(rows: int, D: int, N: int, dtype: torch.dtype):
     x, other, weight, gain, residual = (
         torch.randn(size).to(dtype) for size in ((rows, D), (rows, D), (N, D), (D,), (rows, N))
@@ -55,8 +63,16 @@ def test_projections(rows: int, D: int, N: int, dtype: torch.dtype):
     close(guided.to(dtype), without + 1.75 * (product - without))
 
 
-@pytest.mark.parametrize('dtype', ROUNDING, ids=str)
-@pytest.mark.parametrize(('rows', 'position', 'rotated'), [(1, 0, True), (3, 8, False), (18, 5, True)])
+@pytest.mark.parametrize(
+    ('rows', 'position', 'rotated', 'dtype'),
+    [
+        (1, 0, True, torch.float32),
+        (3, 8, False, torch.float16),
+        (18, 5, True, torch.float32),
+        (18, 5, True, torch.float16),
+    ],
+    ids=str,
+)
 def test_keys_and_values_go_to_their_place_and_nowhere_else(
     rows: int, position: int, rotated: bool, dtype: torch.dtype
 ):
@@ -77,7 +93,7 @@ def test_keys_and_values_go_to_their_place_and_nowhere_else(
 
 
 @pytest.mark.parametrize('hidden', [False, True])
-@pytest.mark.parametrize(('B', 'H', 'KV', 'HD', 'T'), [(1, 2, 2, 16, 3), (3, 4, 2, 20, 130), (2, 1, 1, 100, 65)])
+@pytest.mark.parametrize(('B', 'H', 'KV', 'HD', 'T'), [(1, 2, 2, 16, 3), (2, 4, 2, 20, 130), (2, 1, 1, 100, 65)])
 def test_attention_reads_what_is_filled_and_visible(B: int, H: int, KV: int, HD: int, T: int, hidden: bool):
     for position in sorted({0, T // 2, T - 2, T - 1}):
         dtype = torch.float16 if position == T - 2 else torch.float32
@@ -120,7 +136,6 @@ def test_codes_are_those_without_kernels_compiled_or_not_and_in_any_batch(name: 
     compiled = generator.sample(cond, seeds=[1, 2, 3], compile='aot_eager', **options).indices_BL
     assert torch.equal(compiled, fused)
     if name == 'grid':
-        alone = [generator.sample(cond[i : i + 1], seeds=[i + 1], **options).indices_BL for i in range(3)]
-        assert torch.equal(torch.cat(alone), fused)
+        assert torch.equal(generator.sample(cond[2:], seeds=[3], **options).indices_BL, fused[2:])
     monkeypatch.setattr(kernels, 'switch', lambda: 'off')
     assert torch.equal(generator.sample(cond, seeds=[1, 2, 3], **options).indices_BL, fused)
