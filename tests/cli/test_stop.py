@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -119,3 +121,20 @@ def test_a_time_out_names_the_late_rank(two_ranks: TwoRanks, tmp_path: Path) -> 
     assert done.stderr.splitlines()[-1].startswith(
         'error: rank 1 of 2 did not take part in a collective within 6 s; look at their output and machines'
     )
+
+
+LEAVES_A_WORKER = """
+import torch
+from fvq_core.ops.meeting import outlive_first_signal
+loader = torch.utils.data.DataLoader(
+    range(4), num_workers=1, persistent_workers=True, worker_init_fn=outlive_first_signal, multiprocessing_context='fork'
+)
+batches = iter(loader)
+next(batches)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='forks a worker')
+def test_a_process_ends_though_its_workers_outlive_a_signal() -> None:
+    done = subprocess.run([sys.executable, '-c', LEAVES_A_WORKER], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, '')

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing.util  # registers its own exit function first, so that ours runs before it
+import os
 import re
 import signal
 import threading
@@ -105,3 +108,12 @@ def outlive_first_signal(worker: int) -> None:
     """For the workers of a data loader: schedulers signal every process of a job, and a rank still needs its batches."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    signal.signal(signal.SIGUSR2, lambda *_: os._exit(0))
+
+
+@atexit.register
+def end_workers() -> None:
+    """End workers that are left at exit: multiprocessing sends them one SIGTERM, which they outlive, and waits for ever."""
+    for child in multiprocessing.active_children():
+        if child.daemon and child.pid is not None:
+            os.kill(child.pid, signal.SIGUSR2)
