@@ -332,8 +332,8 @@ def test_what_proves_a_kernel(repo: Path, call: Call) -> None:
 
 @pytest.mark.parametrize(('wrong', 'passes'), [({}, True), ({'gradient': 0.3}, False), ({'loss': 0.01}, False)])
 def test_a_step_whose_gradient_points_elsewhere_fails(wrong: dict[str, float], passes: bool) -> None:
-    """Its length may be right: only the distance from float32 says so."""
-    agreement = {'loss': 0.0, 'gradient_norm': 0.0, 'gradient': 0.22, 'plain_gradient': 0.2} | wrong
+    """Its length may be right: only the distance from plain torch says so."""
+    agreement = dict(loss=0.0, gradient_norm=0.0, gradient=1e-4, half_gradient=0.22, half_plain_gradient=0.2) | wrong
     after = {'images_per_second': 300, 'ratio': 3.0, 'peak_gib': 30}
     way = {'after': after, 'kernels': list(training.KERNELS)}
     checks = training.judge_step('ours', 235, 2.5)({'ways': {'ours': way}, 'agreement': agreement})
