@@ -33,7 +33,7 @@ def on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(module, 'DEVICE', torch.device('cuda'))
     monkeypatch.setattr(shared, 'LAUNCHES', True)
     switch.cache_clear()
-    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False), shared.kernels_must_run():
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False), shared.kernels_must_run():
         yield
     switch.cache_clear()
 
