@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fvq_generators.ops import few_rows
 from fvq_generators.ops.decode_attention import decode_attention
 from fvq_generators.ops.draw import draw_token
 from fvq_generators.ops.projection import guided_logits, project, project_qkv
@@ -138,3 +139,11 @@ def test_operators_in_a_compiled_step_copy_no_cache(monkeypatch: pytest.MonkeyPa
 @pytest.mark.processes
 def test_kernels_in_the_interpreter():
     run_interpreted('generators/interpreted_kernels.py', '-x')
+
+
+def test_kernels_are_left_out_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They compute in the type of the weights, the fallback in that of autocast."""
+    monkeypatch.setattr(few_rows.STEP, 'enabled', lambda device: True)
+    assert few_rows.runs_fused('cpu', None, torch.float32)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not few_rows.runs_fused('cpu', None, torch.float32)

@@ -18,11 +18,12 @@ DIRECT_ROWS = 16  # up to here each program computes the norms of all rows by it
 
 
 def runs_fused(device_type: str, index: int | None, dtype: torch.dtype) -> bool:
-    """Whether these kernels run for weights of this device and dtype."""
+    """Whether these kernels run for weights of this device and dtype; not under autocast, which has other types than theirs."""
     known = dtype in (torch.float16, torch.bfloat16, torch.float32)
     if dtype == torch.bfloat16 and interpreted():
         known = False  # the interpreter multiplies its bits
-    return known and STEP.enabled(torch.device(device_type, index) if index is not None else torch.device(device_type))
+    device = torch.device(device_type, index) if index is not None else torch.device(device_type)
+    return known and STEP.enabled(device) and not torch.is_autocast_enabled(device_type)
 
 
 # What torch.compiler.assume_constant_result sets, but that imports the compiler.
