@@ -21,6 +21,12 @@ def judge(output: Any) -> list[Check]:
     ]
 
 
+def judge_ibq(output: Any) -> list[Check]:
+    """Time, memory and gradients beside the textbook."""
+    worst = max(output['relative_gradient_difference'].values())
+    return [*judge(output), at_most("gradients' largest difference, of the largest", worst, 1e-3, 'equality')]
+
+
 TARGETS = {262144: (20.0, 512.0), 16384: (1.6, 512.0)}  # milliseconds and MiB at N = 32,768, D = 256
 
 
@@ -65,13 +71,21 @@ SECTIONS = [
         judge,
         rehearsal=('--repeats', '1'),
     ),
-    Section(
-        'ibq',
-        'IBQ at K = 262,144 beside dense N x K matrices',
-        ('benchmarks/ibq.py', '--json'),
-        60,
-        SOURCES,
-        judge,
-        rehearsal=('--size', '64', '1024', '32', '--repeats', '1'),
+    *(
+        Section(
+            term,
+            f'{what} at K = 262,144 beside dense N x K matrices',
+            ('benchmarks/ibq.py', '--json', '--term', term),
+            60,
+            ('benchmarks/ibq.py', *SOURCES),
+            judge_ibq,
+            rehearsal=('--size', '64', '1024', '32', '--repeats', '1'),
+        )
+        for term, what in (
+            ('ibq', 'IBQ'),
+            ('ibq-entropy', 'IBQ with its entropy term'),
+            ('vq-entropy', 'the entropy term of l2 logits'),
+            ('lfq-entropy', "LFQ's entropy term"),
+        )
     ),
 ]
