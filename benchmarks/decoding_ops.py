@@ -119,10 +119,10 @@ def compare_draws(rows: int, V: int, device: torch.device) -> list[dict[str, Any
     found = []
     for filters in FILTERS:
         here, sampler = (logits.to(device), numbers.to(device)), Sampler(*filters)
-        got, ours_ms = draw_token(*here, *filters).cpu(), milliseconds(lambda: sampler(*here), device)  # noqa: B023
+        got, ours_ms = draw_token(*here, *filters).cpu(), milliseconds(lambda: sampler(*here), device)  # noqa: B023 - called at once
         with without_kernels():
             wrong = (draw_token(logits, numbers, *filters) != got).sum().item()
-            plain_ms = milliseconds(lambda: sampler(*here), device)  # noqa: B023
+            plain_ms = milliseconds(lambda: sampler(*here), device)  # noqa: B023 - called at once
         found.append(dict(filters=filters, rows=rows, wrong=wrong, ms=ours_ms, times_plain=plain_ms / ours_ms))
     return found
 
@@ -180,7 +180,7 @@ def main() -> None:
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     dtype = torch.bfloat16 if device.type == 'cuda' else torch.float32
     if interpreted():
-        from tests import triton_interpreter as _  # noqa: F401
+        from tests import triton_interpreter as _  # noqa: F401 - mends the interpreter
 
     sizes = dict(D=64, HD=16, V=256, T=9) if args.tiny else dict(D=1024, HD=64, V=16384, T=257)
     small, large, codes, size = (1, 3, 4, 'tiny') if args.tiny else (1, 64, 256, 'L')

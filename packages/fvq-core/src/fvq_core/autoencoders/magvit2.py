@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
 from .layers.adaptive_group_norm import AdaptiveGroupNorm
 from .layers.depth_to_space import DepthToSpaceUpsample
-from .layers.levels import blocks_per_level, run_block
+from .layers.levels import blocks_per_level, residual_blocks, residual_levels, run_blocks
 from .layers.norm import group_norm
 from .layers.resnet_block import ResnetBlock
 
@@ -45,15 +45,10 @@ class MAGVIT2Encoder(Encoder):
         self.downsample_factor = 2 ** (len(ch_mult) - 1)
         self.in_channels = in_channels
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1, bias=False)
-        counts = blocks_per_level(num_res_blocks, ch_mult)
-        channels, self.levels = ch, nn.ModuleList()
-        for index, (multiple, count) in enumerate(zip(ch_mult, counts, strict=True)):
-            level = plain_blocks(channels, ch * multiple, count, norm_groups)
-            channels = ch * multiple if count else channels
-            if index < len(ch_mult) - 1:
-                level.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
-            self.levels.append(level)
-        self.mid = plain_blocks(channels, channels, counts[-1], norm_groups)
+        counts, block = blocks_per_level(num_res_blocks, ch_mult), plain_block(norm_groups)
+        widths = [ch * multiple for multiple in ch_mult]
+        self.levels, channels = residual_levels(ch, widths, counts, block, strided_convolution)
+        self.mid = residual_blocks(channels, channels, counts[-1], block)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, z_channels, 1)
 
@@ -93,14 +88,14 @@ class AdaptiveGroupNormDecoder(Decoder):
         self.checkpointing = checkpointing
         self.in_channels = z_channels
         self.upsample_factor = 2 ** (len(ch_mult) - 1)
-        counts = blocks_per_level(num_res_blocks, ch_mult)
+        counts, block = blocks_per_level(num_res_blocks, ch_mult), plain_block(norm_groups)
         channels = ch * ch_mult[-1]
         self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
-        self.mid = plain_blocks(channels, channels, counts[-1], norm_groups)
+        self.mid = residual_blocks(channels, channels, counts[-1], block)
         self.adaptive, self.levels = nn.ModuleList(), nn.ModuleList()
         for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
             self.adaptive.append(AdaptiveGroupNorm(channels, z_channels, norm_groups=norm_groups))
-            level = plain_blocks(channels, ch * multiple, count, norm_groups)
+            level = residual_blocks(channels, ch * multiple, count, block)
             channels = ch * multiple if count else channels
             if index < len(ch_mult) - 1:
                 level.append(DepthToSpaceUpsample(channels))
@@ -121,16 +116,10 @@ class AdaptiveGroupNormDecoder(Decoder):
     smoke = staticmethod(MAGVIT2Encoder.smoke)
 
 
-def plain_blocks(in_channels: int, out_channels: int, count: int, norm_groups: int) -> nn.ModuleList:
-    """`count` residual blocks without biases; the first changes the channels."""
-    channels = [in_channels, *[out_channels] * count]
-    return nn.ModuleList(
-        ResnetBlock(before, after, norm_groups=norm_groups, bias=False) for before, after in pairwise(channels)
-    )
+def plain_block(norm_groups: int) -> Callable[[int, int], nn.Module]:
+    """Residual blocks without biases."""
+    return partial(ResnetBlock, norm_groups=norm_groups, bias=False)
 
 
-def run_blocks(blocks: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
-    """Blocks in turn; with checkpointing, only the residual ones."""
-    for block in blocks.children():
-        h = run_block(block, h, checkpointing and isinstance(block, ResnetBlock))
-    return h
+def strided_convolution(channels: int) -> nn.Module:
+    return nn.Conv2d(channels, channels, 3, stride=2, padding=1)

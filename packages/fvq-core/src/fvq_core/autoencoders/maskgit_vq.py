@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -14,12 +14,13 @@ from ..ops.recomputed_conv import norm_conv
 from ..ops.residual_sum import residual_sum
 from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
-from .layers.levels import blocks_per_level, run_block
+from .layers.levels import blocks_per_level, residual_blocks, residual_levels, run_blocks
 from .layers.norm import group_norm
 from .layers.resample import Upsample
+from .layers.resnet_block import ResnetBlock
 
 
-class MaskGITBlock(nn.Module):
+class MaskGITBlock(ResnetBlock):
     """(B, in_channels, H, W) to (B, out_channels, H, W), without biases in its convolutions.
 
     Where the width changes, the 1x1 convolution takes the block's own result, not its input: no path around the block
@@ -27,18 +28,14 @@ class MaskGITBlock(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm_groups: int = 32) -> None:
-        super().__init__()
-        self.norm1 = group_norm(in_channels, norm_groups)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.norm2 = group_norm(out_channels, norm_groups)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        same = in_channels == out_channels
-        self.shortcut = None if same else nn.Conv2d(out_channels, out_channels, 1, bias=False)
+        super().__init__(in_channels, out_channels, norm_groups=norm_groups, bias=False)
+        if in_channels != out_channels:
+            self.shortcut = nn.Conv2d(out_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         h, _, x = norm_conv(x, self.norm1, self.conv1)
         h, _, _ = norm_conv(h, self.norm2, self.conv2)
-        return residual_sum(x if self.shortcut is None else self.shortcut(h), h, None)
+        return residual_sum(self.shortcut(x if x.shape == h.shape else h), h, None)
 
 
 @ENCODERS.register_module()
@@ -76,21 +73,16 @@ class MaskGITEncoder(Encoder):
         self.downsample_factor = 2 ** (len(ch_mult) - 1)
         counts = blocks_per_level(num_res_blocks, ch_mult)
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1, bias=False)
-        self.levels, channels = nn.ModuleList(), ch
-        for index, (multiple, count) in enumerate(zip(ch_mult, counts, strict=True)):
-            level = blocks(channels, ch * multiple, count, norm_groups)
-            channels = ch * multiple if count else channels
-            if index < len(ch_mult) - 1:
-                level.append(nn.AvgPool2d(2))
-            self.levels.append(level)
-        self.mid = blocks(channels, channels, counts[-1], norm_groups)
+        block, widths = partial(MaskGITBlock, norm_groups=norm_groups), [ch * multiple for multiple in ch_mult]
+        self.levels, channels = residual_levels(ch, widths, counts, block, lambda channels: nn.AvgPool2d(2))
+        self.mid = residual_blocks(channels, channels, counts[-1], block)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, z_channels, 1)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         h = self.conv_in((images_BCHW + 1) / 2)
         for stage in (*self.levels, self.mid):
-            h = run(stage, h, self.checkpointing)
+            h = run_blocks(stage, h, self.checkpointing)
         return self.conv_out(apply_group_norm(h, self.norm_out, silu=True))
 
     @staticmethod
@@ -122,17 +114,11 @@ class MaskGITDecoder(Decoder):
         self.checkpointing = checkpointing
         self.in_channels = z_channels
         self.upsample_factor = 2 ** (len(ch_mult) - 1)
-        counts = blocks_per_level(num_res_blocks, ch_mult)
-        channels = ch * ch_mult[-1]
-        self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
-        self.mid = blocks(channels, channels, counts[-1], norm_groups)
-        self.levels = nn.ModuleList()
-        for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
-            level = blocks(channels, ch * multiple, count, norm_groups)
-            channels = ch * multiple if count else channels
-            if index < len(ch_mult) - 1:
-                level.append(Upsample(channels))
-            self.levels.append(level)
+        counts, block = blocks_per_level(num_res_blocks, ch_mult), partial(MaskGITBlock, norm_groups=norm_groups)
+        widths = [ch * multiple for multiple in reversed(ch_mult)]
+        self.conv_in = nn.Conv2d(z_channels, widths[0], 3, padding=1)
+        self.mid = residual_blocks(widths[0], widths[0], counts[-1], block)
+        self.levels, channels = residual_levels(widths[0], widths, counts[::-1], block, Upsample)
         self.norm_out = group_norm(channels, norm_groups)
         self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
 
@@ -141,22 +127,9 @@ class MaskGITDecoder(Decoder):
         return cast(nn.Parameter, self.conv_out.weight)
 
     def forward(self, features_BEHW: Tensor, z_q_BDHW: Tensor | None = None) -> Tensor:
-        h = run(self.mid, self.conv_in(features_BEHW), self.checkpointing)
+        h = run_blocks(self.mid, self.conv_in(features_BEHW), self.checkpointing)
         for level in self.levels:
-            h = run(level, h, self.checkpointing)
+            h = run_blocks(level, h, self.checkpointing)
         return self.conv_out(apply_group_norm(h, self.norm_out, silu=True)) * 2 - 1
 
     smoke = staticmethod(MaskGITEncoder.smoke)
-
-
-def blocks(in_channels: int, out_channels: int, count: int, norm_groups: int) -> nn.ModuleList:
-    """`count` residual blocks; the first changes the channels."""
-    channels = [in_channels, *[out_channels] * count]
-    return nn.ModuleList(MaskGITBlock(before, after, norm_groups) for before, after in pairwise(channels))
-
-
-def run(stage: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
-    """The blocks of a stage in turn; with checkpointing, only the residual ones."""
-    for block in stage.children():
-        h = run_block(block, h, checkpointing and isinstance(block, MaskGITBlock))
-    return h

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,8 @@ from .taming_autoencoder import import_autoencoder
 
 CODEBOOK = 'quantize.embedding.weight'
 MODULATION = 'decoder.norm_out.scale.weight'  # in our names, where the decoder's norms are modulated
-# The average of the weights, under names without dots, lies beside them in training files.
-AVERAGES = (r'ema_\w+', r'\w*_ema\..*', r'loss_fn\..*')
+NAMES = dict(norm_layer='norm', conv_y='scale', conv_b='shift')
+AVERAGES = (r'ema_\w+',)  # of the weights, in training files, under names without dots
 
 
 def import_movq(state: Mapping[str, Tensor], norm_groups: int = 32) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -56,12 +57,11 @@ def import_vq(state: Mapping[str, Tensor], source: str, norm_groups: int) -> tup
     """
     if CODEBOOK not in state:
         raise LayoutError(f'{source}: no {CODEBOOK}, so no codebook.')
-    names = dict(norm_layer='norm', conv_y='scale', conv_b='shift')
-    network = {}
-    for key, value in state.items():
-        *path, module, leaf = key.split('.') if key.count('.') else ['', key, '']
-        if key != CODEBOOK:
-            network['.'.join([*path, names[module], leaf]) if module in names else key] = value
+    network = {
+        re.sub(r'\.(norm_layer|conv_y|conv_b)\.', lambda match: f'.{NAMES[match[1]]}.', key): value
+        for key, value in state.items()
+        if key != CODEBOOK
+    }
     config, renamed = import_autoencoder(network, source, (*NOT_WEIGHTS, *AVERAGES))
     K, D = state[CODEBOOK].shape
     for half in ('encoder', 'decoder'):
