@@ -1,27 +1,35 @@
 """Blocks that the transformers over codes share."""
 
+from .ada_layer_norm import AdaLayerNorm, AdaLNBlock, Modulation, SharedModulation, modulate
 from .attention import Attention
 from .caption_embedding import CaptionEmbedding
 from .causal_mask import CausalMask
 from .class_embedding import ClassEmbedding
 from .drop_path import DropPath
 from .kv_cache import KVCache
+from .mlp import MLP
 from .rms_norm import RMSNorm
 from .rotary_embedding import grid_rotations, rotate, sequence_rotations, with_condition_rows
 from .swiglu import SwiGLU
 from .transformer_block import TransformerBlock
 
 __all__ = [
+    'MLP',
+    'AdaLNBlock',
+    'AdaLayerNorm',
     'Attention',
     'CaptionEmbedding',
     'CausalMask',
     'ClassEmbedding',
     'DropPath',
     'KVCache',
+    'Modulation',
     'RMSNorm',
+    'SharedModulation',
     'SwiGLU',
     'TransformerBlock',
     'grid_rotations',
+    'modulate',
     'rotate',
     'sequence_rotations',
     'with_condition_rows',
