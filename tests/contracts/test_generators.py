@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from fvq_core.codes import Codes, Pyramid, Targets, layout_from_dict
@@ -30,7 +31,7 @@ from fvq_eval.rehearsal.smoke import run_smoke
 from fvq_generators.binding import bind_checked
 from fvq_generators.commands import sample
 from fvq_generators.image_generator import ImageGenerator
-from fvq_generators.image_sets import SamplePlan
+from fvq_generators.image_sets import GivenImages, SamplePlan
 
 from ..generators.tiny import GRID, tiny_generator, write_codes
 from ..tiny import FVQ, random_images, tiny_tokenizer
@@ -153,6 +154,52 @@ def test_it_in_paints_what_is_not_kept(trained: tuple[Path, Path]):
             model.sample([0, 1], **wrong)
     with pytest.raises(UserError, match='LlamaGen: draws all codes of an image, and cannot keep given ones'):
         ImageGenerator(tiny_generator(), tokenizer).sample([0, 1], given=given, keep_BL=keep_BL)
+
+
+def test_the_command_keeps_a_part_of_pictures(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    model = ImageGenerator.load(trained[0] / 'generator', trained[1])
+    assert model.image_size == (6, 8)
+    paths = [str(tmp_path / name) for name in ('one.png', 'two.png', 'mask.png')]
+    rng = np.random.default_rng(0)
+    for path in paths[:2]:
+        Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(path)
+    mask = np.zeros((6, 8), dtype=np.uint8)
+    mask[:, :4] = 255
+    Image.fromarray(mask).save(paths[2])
+    given = GivenImages(model, paths[:2], 'left')
+    assert given.digest() == GivenImages(model, paths[:2], paths[2]).digest()
+    batch = given.batch([1, 2, 3])
+    assert torch.equal(batch['given'].indices_BL, given.codes.indices_BL[[1, 0, 1]])
+    assert batch['keep_BL'].view(3, 3, 4)[..., :2].all()
+    assert not batch['keep_BL'].view(3, 3, 4)[..., 2:].any()
+
+    call = [str(trained[0] / 'generator'), str(trained[1]), '--num', '4', '--npz', '--out', str(tmp_path / 'out')]
+    assert sample.main([*call, '--from', *paths[:2], '--keep', 'left']) == 0
+    plan = json.loads((tmp_path / 'out/shards/samples.json').read_text())
+    assert plan['settings']['given'] == given.digest()
+    assert (tmp_path / 'out/given.png').exists()
+    seeds = [SamplePlan(4, tuple(range(5)), False, 0, {}).image_seed(number) for number in range(4)]
+    drawn = model.sample([0, 1, 2, 3], seeds=seeds, **given.batch(range(4)))
+    with np.load(tmp_path / 'out/samples.npz') as file:
+        assert np.abs(to_uint8(drawn).permute(0, 2, 3, 1).numpy().astype(int) - file['arr_0']).max() <= 1
+
+    capsys.readouterr()
+    black = str(tmp_path / 'black.png')
+    Image.new('L', (8, 6)).save(black)
+    for wrong, message in (
+        (['--from', paths[0], '--keep', 'right'], 'given is'),
+        (['--from', paths[0]], 'give both, or neither'),
+        (['--keep', 'left'], 'give both, or neither'),
+        (['--from', paths[0], '--keep', black], 'keeps no code, so there is nothing to keep'),
+        (['--from', paths[0], '--keep', 'middle'], 'middle cannot be read: No such file'),
+        (['--from', str(tmp_path / 'none.png'), '--keep', 'left'], 'none.png cannot be read: No such file'),
+    ):
+        assert sample.main([*call, *wrong]) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(UserError, match='LlamaGen draws all codes of an image, and cannot keep those of a picture'):
+        GivenImages(ImageGenerator(tiny_generator(), model.tokenizer), paths[:1], 'left')
 
 
 SCALES = (1, 2, 3)

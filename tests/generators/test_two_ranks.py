@@ -45,6 +45,14 @@ def test_two_ranks_equal_one_process_with_the_double_batch(name: str, ranks: Ran
 
 
 @pytest.mark.parametrize('name', CASES)
+def test_the_validation_loss_is_that_of_one_process(name: str, ranks: Ranks, one: dict[str, Any]):
+    first, second = (rank['validation'] for rank in ranks(name))
+    assert first == second
+    assert one['validation'][1] == first[1] == 5
+    assert first[0] == pytest.approx(one['validation'][0], rel=1e-4)
+
+
+@pytest.mark.parametrize('name', CASES)
 def test_a_checkpoint_is_that_of_one_process_and_resumes_exactly(name: str, ranks: Ranks, one: dict[str, Any]):
     first = ranks(name)[0]
     saved = first['saved']

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from fvq_core.data.loader import Loader
 from fvq_core.registry import MODELS
 from fvq_core.training.hooks.ema_hook import EMAHook
 from fvq_core.training.optim_wrapper import build_optim_wrappers
+from fvq_generators.data import RandomCodes
 from fvq_generators.hooks import ShardingHook
 from fvq_generators.optim import DecayByDimension
-from tests.generators.tiny import NO_DROPOUT, generator_config
+from tests.generators.tiny import GRID, NO_DROPOUT, generator_config
 
 CASES: dict[str, dict[str, Any]] = {
     'ddp': {},
@@ -80,6 +83,14 @@ def everything(task: Any, average: EMAHook) -> dict[str, Any]:
     return {**state, **({} if dist.is_initialized() and dist.get_rank() else averages)}
 
 
+def validate(task: Any, rank: int, ranks: int) -> tuple[float, int]:
+    """The validation loss of five images in batches of two, and how many images it is of: one rank has a batch less."""
+    dataset = RandomCodes(GRID, images=5, classes=5)
+    loader = Loader(dataset, 2, sampler=range(rank, 5, ranks), collate_fn=dataset.collate)
+    loss = task.evaluate(loader, [], logging.getLogger())['val_loss']
+    return loss.value, loss.samples
+
+
 def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
     """Two steps, a checkpoint, one step; and that step again by a fresh task that resumed."""
     task, optimizers, hooks = start(case, seed=rank)  # other start values on each rank: rank 0's count
@@ -87,6 +98,7 @@ def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
     saved = checkpoint_of(task, optimizers, hooks)
     log += steps(task, optimizers, hooks[1], rank, ranks, STEPS, 1)
     final = everything(task, hooks[1])
+    validation = validate(task, rank, ranks)
     if ranks > 1:
         holder = [saved]
         dist.broadcast_object_list(holder, 0)
@@ -100,7 +112,7 @@ def train(case: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
     other_hooks[1].after_load_checkpoint(runner, read)
     steps(again, others, other_hooks[1], rank, ranks, STEPS, 1)
     resumed = everything(again, other_hooks[1])
-    return {'log': log, 'saved': saved, 'final': final, 'resumed': resumed}
+    return {'log': log, 'saved': saved, 'final': final, 'resumed': resumed, 'validation': validation}
 
 
 def local_numbers(case: dict[str, Any]) -> int:

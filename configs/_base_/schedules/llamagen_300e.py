@@ -28,5 +28,6 @@ default_hooks.update(
     training_log=dict(type=TrainingLogHook, interval=50),
     sharding=dict(type=ShardingHook),
     checkpoint=dict(interval=5000),
+    samples=None,  # for instance default_hooks.samples.type=SampleGridHook default_hooks.samples.tokenizer=FOLDER
     report=dict(type=GeneratorReportHook, sampling=dict(cfg_scale=2.0)),
 )

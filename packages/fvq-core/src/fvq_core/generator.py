@@ -27,6 +27,7 @@ class Generator(nn.Module):
         position_kinds: The kinds of positions it can model.
         takes_slots: Whether it models several codes a position.
         inpaints: Whether `sample` takes `given` codes and which of them to keep.
+        likelihood: Whether the loss `cross_entropy`, in eval mode, is the mean negative log-likelihood of a code, in nats.
         binds_to: The protocol that it needs the quantizer to follow, such as `fvq_core.quantizer.NextScale`; None if it needs
             only codes. `bind_checked` (`fvq_generators.binding`) checks it, and training requires a tokenizer if it is set.
         layout: What this one models: codes, or continuous latents.
@@ -39,6 +40,7 @@ class Generator(nn.Module):
     position_kinds: ClassVar[tuple[type[Positions], ...]] = ()
     takes_slots: ClassVar[bool] = False
     inpaints: ClassVar[bool] = False
+    likelihood: ClassVar[bool] = False
     binds_to: ClassVar[type | None] = None
     layout: CodeLayout | LatentLayout
     num_classes: int | None

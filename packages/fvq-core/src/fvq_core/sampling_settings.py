@@ -19,7 +19,8 @@ KINDS: dict[type, str] = {bool: 'true or false', int: 'a whole number', float: '
 # Options of `tools/sample.py` and arguments of `sample` methods, which no setting may be called.
 RESERVED = frozenset(
     [
-        *('help', 'generator', 'tokenizer', 'out', 'num', 'classes', 'captions', 'seed', 'npz', 'images', 'batch_size'),
+        *('help', 'generator', 'tokenizer', 'out', 'num', 'classes', 'captions', 'from', 'pictures', 'keep', 'seed'),
+        *('npz', 'images', 'batch_size'),
         *('compile', 'precision', 'device', 'weights', 'launcher'),
         *('cond', 'rng', 'seeds', 'caption_mask_BT', 'given', 'keep_BL', 'pick'),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.codes import Codes, Latents
+from fvq_core.codes import Codes, LatentLayout, Latents
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import check_finite_images
@@ -91,6 +92,18 @@ class ImageGenerator(SavedModel, nn.Module):
             raise UserError(f'this {type(self.generator).__name__} has no classes: its conditions are captions.')
         return self.generator.num_classes
 
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that it draws; it decodes one to find out."""
+        layout = self.generator.layout
+        if isinstance(layout, LatentLayout):
+            drawn: Codes | Latents = Latents(torch.zeros(1, *layout.shape, device=self.device), layout)
+        else:
+            drawn = Codes(torch.zeros(1, layout.length, dtype=torch.int64, device=self.device), layout)
+        with torch.no_grad():
+            height, width = self._decode(drawn).shape[2:]
+        return height, width
+
     def settings(self, **given: Any) -> SamplingSettings:
         """All settings of sampling: what is given and not None, else what was saved with the model, else the default."""
         given = {name: value for name, value in given.items() if value is not None}
@@ -160,7 +173,7 @@ class ImageGenerator(SavedModel, nn.Module):
             options['keep_BL'] = keep_BL.to(self.device)
         drawn = self.generator.sample(cond, rng=rng, seeds=seeds, **options)
         if not len(drawn):
-            return self._decode(blank(drawn))[:0]
+            return torch.zeros(0, 3, *self.image_size, device=self.device)
         starts = range(0, len(drawn), DECODED_AT_ONCE)
         return torch.cat([self._decode(drawn[start : start + DECODED_AT_ONCE]) for start in starts])
 
@@ -260,10 +273,3 @@ class ImageGenerator(SavedModel, nn.Module):
             tokenizer = Autoencoder.from_pretrained(tokenizer)
         facts = cls.saved_kind.facts(config)
         return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), facts)
-
-
-def blank(drawn: Codes | Latents) -> Codes | Latents:
-    """One image of the layout of a draw, to learn the shape of images from."""
-    if isinstance(drawn, Latents):
-        return Latents(drawn.values.new_zeros(1, *drawn.layout.shape), drawn.layout)
-    return Codes(drawn.indices_BL.new_zeros(1, drawn.layout.length), drawn.layout)

@@ -71,6 +71,7 @@ class LlamaGen(CachedGenerator):
     """
 
     position_kinds = (Grid, CodeSequence)
+    likelihood = True
 
     def __init__(
         self,

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
-from ..autoencoder import Autoencoder
 from ..config.data import build_data, read_config_data
 from ..config.walk import components
 from ..errors import UserError, user_errors
@@ -19,7 +18,6 @@ from ..ops.distributed import choose_device
 from ..registry import MODELS, find_component
 from ..saving.weights import build_skeleton, check_fit, load_weights
 from .checkpoint import choose_weights, read_checkpoint
-from .evaluation_loop import evaluate
 from .run_parts import build_checked_loader, build_metrics, check_entries
 
 
@@ -90,7 +88,7 @@ def evaluation_task(cfg: Config, path: str, weights: Literal['ema', 'raw'] | Non
             )
         if Path(path).is_dir():
             task = inference_task(cfg.model)
-            task.tokenizer = Autoencoder.from_pretrained(path)
+            setattr(task, next(iter(task.parts())), task.load_saved(path))
         else:
             task = load_task(read_checkpoint(path), path, cfg, weights)
         return task.to(choose_device(cfg.get('device', 'auto'))).eval()
@@ -104,4 +102,4 @@ def evaluate_checkpoint(
     with user_errors('this config cannot be used'):
         metrics = build_metrics(cfg, task)
         loader = build_checked_loader(cfg, 'val_dataloader', cfg.randomness.get('seed') or 0, task)
-    return evaluate(task, loader, metrics, logging.getLogger('fvq')), f'{path}{task.weights_note}'
+    return task.evaluate(loader, metrics, logging.getLogger('fvq')), f'{path}{task.weights_note}'

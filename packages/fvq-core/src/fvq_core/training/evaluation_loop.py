@@ -68,7 +68,7 @@ def evaluate(
 
 @LOOPS.register_module()
 class EvaluationLoop(BaseLoop):
-    """`evaluate` with the hooks of a run; `results` are the values of the last pass by name."""
+    """`Task.evaluate` with the hooks of a run; `results` are the values of the last pass by name."""
 
     def __init__(self, runner: Any, dataloader: Loader, evaluator: Sequence[Metric]) -> None:
         super().__init__(runner, dataloader)
@@ -82,7 +82,7 @@ class EvaluationLoop(BaseLoop):
         runner.call_hook('before_val_epoch')
         after_batch = partial(runner.call_hook, 'after_val_iter')
         loader = cast(Loader, self.dataloader)
-        self.results = evaluate(runner.task, loader, self.metrics, runner.logger, after_batch)
+        self.results = runner.task.evaluate(loader, self.metrics, runner.logger, after_batch)
         runner.call_hook('after_val_epoch', metrics=self.results)
         runner.call_hook('after_val')
         return self.results

@@ -141,6 +141,10 @@ def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) ->
     from fvq_core.training.evaluation import evaluation_task
 
     task, loader = evaluation_task(cfg, checkpoint, weights), cfg.val_dataloader
+    if task.autoencoder() is None:
+        raise UserError(
+            f'--preset: {type(task).__name__} reconstructs no images; score samples with tools/sample.py and tools/evaluate.py.'
+        )
     with user_errors('this config cannot be used'):
         dataset = build_dataset(loader, cfg.randomness.get('seed') or 0)
     results = evaluator.evaluate(

@@ -27,7 +27,8 @@ def plot_curves(rows: list[dict[str, Any]], path: Path) -> None:
         loss.set_yscale('log')
     else:  # a hinge generator's loss may have either sign
         loss.set_yscale('symlog', linthresh=1e-3)
-    loss.set(title='training loss')
+    draw(loss, evaluation, 'val_loss', 'validation', RED, marker='o')
+    loss.set(title='loss')
 
     draw(usage, train, 'usage_window', 'training window', GREY)
     draw(usage, evaluation, 'usage', 'evaluation set', BLUE, marker='o')

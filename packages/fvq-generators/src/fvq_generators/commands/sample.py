@@ -18,6 +18,7 @@ EXAMPLE = """\
   tools/sample.py fvq_l fvq_16k --classes 207 360 --num 16 --cfg 4 --out dogs_and_otters
   tools/sample.py fvq_l fvq_16k --classes random --num 50000 --cfg 1.75 --npz --out fvq_l_samples    # table 2's
   torchrun --nproc-per-node 8 -- tools/sample.py fvq_l fvq_16k --classes random --num 50000 --npz --out fvq_l_samples
+  tools/sample.py GENERATOR TOKENIZER --classes 207 --num 8 --from dog.jpg --keep border --out other_dogs  # in-painting
   tools/sample.py llamagen_xl_t2i vq16 --captions t5_features --num 32 --cfg 7.5 --out from_text
   tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
 write `--` before tools/sample.py if torchrun starts it: torchrun takes --num as an option of its own otherwise.
@@ -46,6 +47,12 @@ def sample_parser() -> ArgumentParser:
         '--captions',
         metavar='FOLDER',
         help='.npy files of caption features, for a generator of captions; --classes then picks them by number',
+    )
+    add('--from', dest='pictures', nargs='+', metavar='IMAGE', help='pictures to keep a part of, in turn; see --keep')
+    add(
+        '--keep',
+        metavar='PART',
+        help='what is kept of --from: top, bottom, left, right, center, border, or a picture that is white there',
     )
     add('--seed', type=int, default=0, help='of classes and images; default 0')
     add('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
@@ -77,6 +84,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..image_sets import (
         SHARD_IMAGES,
         CaptionFolder,
+        GivenImages,
         SampleOutputs,
         SamplePlan,
         SampleShards,
@@ -101,6 +109,12 @@ def main(argv: Sequence[str] | None) -> None:
     elif args.captions is not None:
         raise UserError('--captions: this generator has classes; leave it out.')
     classes, draw_classes = parse_classes(args.classes, model.num_classes if captions is None else len(captions))
+    given = None
+    if (args.pictures is None) != (args.keep is None):
+        raise UserError('--from names pictures and --keep the part of them that is kept; give both, or neither.')
+    if args.pictures is not None:
+        given = GivenImages(model, args.pictures, args.keep)
+        facts['given'] = given.digest()
     plan = SamplePlan(args.num, classes, draw_classes, args.seed, facts, max(SHARD_IMAGES, args.batch_size))
     options = {**settings, **({'compile': True} if args.compile else {})}
     check_request(model.generator, options, args.batch_size)
@@ -112,11 +126,13 @@ def main(argv: Sequence[str] | None) -> None:
         missing, own = shards.open_together()
         total = sum(len(shards.plan.shard(number)) for number in own)
         with ImageProgress('sampling', total, rank, world_size, print) as progress:
-            draw_samples(model, shards, own, options, args.batch_size, progress.advance, captions)
+            draw_samples(model, shards, own, options, args.batch_size, progress.advance, captions, given)
         if dist.is_initialized():
             dist.destroy_process_group()
         if rank == 0:
             shards.wait(missing)
+            if given is not None:
+                given.picture.save(Path(args.out) / 'given.png')
             for line in SampleOutputs(Path(args.out), shards).write(npz=args.npz, images=args.images):
                 print(line)
     finally:

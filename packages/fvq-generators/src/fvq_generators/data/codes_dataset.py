@@ -39,6 +39,7 @@ class CodesDataset(Dataset):
         root: A folder that `tools/extract_codes.py` wrote, or LlamaGen's with `NAME_codes` and `NAME_labels`; or a list.
         layout, tokenizer_hash: For LlamaGen's folders; see `LlamaGenFolder`.
         seed: Seed of the choice of crops.
+        every_crop: Make an item of each crop, as validation wants, instead of one of each image; of one store.
 
     Attributes:
         layout: The `CodeLayout` or `LatentLayout` of every item.
@@ -54,6 +55,7 @@ class CodesDataset(Dataset):
         layout: Mapping[str, Any] | None = None,
         tokenizer_hash: str = '',
         seed: int = 0,
+        every_crop: bool = False,
     ) -> None:
         roots = [root] if isinstance(root, str) else list(root)
         if not roots:
@@ -67,16 +69,20 @@ class CodesDataset(Dataset):
                     raise UserError(f'{both} differ in {what.replace("_", " ")}; mix stores of one tokenizer.')
             if len(first) != len(other):
                 raise UserError(f'{both} have {len(first):,} and {len(other):,} images; mix stores of the same images.')
+        if every_crop and len(roots) > 1:
+            raise UserError(f'CodesDataset: every_crop takes one store, got {len(roots)}; name one of them.')
+        self.crops_apart = first.num_crops if every_crop else 1
         self.seed, self.layout, self.tokenizer_hash = seed, first.layout, first.tokenizer_hash
 
     def __len__(self) -> int:
-        return len(self.stores[0])
+        return len(self.stores[0]) * self.crops_apart
 
     def __getitem__(self, index: int | tuple[int, int]) -> CodesSample:
         """A crop of the image at an index, or in training at (index, position in the data order)."""
         number, position = index if isinstance(index, tuple) else (index, index)
         rng = sample_rng(self.seed, position)
         store = rng.choice(self.stores)
+        number, crop = divmod(number, self.crops_apart)
         try:
             label = self.stores[0].label(number)
             if store is not self.stores[0] and store.label(number) != label:
@@ -84,7 +90,8 @@ class CodesDataset(Dataset):
                     f'CodesDataset: image {number} has label {label} in {self.stores[0].root} and {store.label(number)} '
                     f'in {store.root}; mix stores of the same images.'
                 )
-            crop = rng.randrange(store.num_crops)
+            if self.crops_apart == 1:
+                crop = rng.randrange(store.num_crops)
             if isinstance(self.layout, LatentLayout):
                 draws = torch.Generator().manual_seed(rng.getrandbits(63))
                 return CodesSample(latents=store.latents(number, crop, draws), label=label)

@@ -67,6 +67,7 @@ class GeneratorReportHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         task = runner.task
+        results = {} if runner.val_loop is None else runner.val_loop.results or runner.val_loop.run()
         state = task.gather(task.local_state())
         if not is_main_process():
             return
@@ -85,7 +86,7 @@ class GeneratorReportHook(Hook):
             for key, value in window.items()
             if key == 'loss' or key.startswith('loss/')
         }
-        document = metrics_document({}, runner.cfg, runner.seed, name, last)
+        document = metrics_document(results, runner.cfg, runner.seed, name, last)
         write_json(work_dir / 'metrics.json', document)
         facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
         folder = save_generator(

@@ -2,6 +2,7 @@
 
 from .caption_folder import CaptionFolder
 from .draw import check_request, draw_samples
+from .given_images import GivenImages
 from .npz_file import write_npz
 from .outputs import SampleOutputs
 from .sample_plan import SHARD_IMAGES, SamplePlan, parse_classes
@@ -10,6 +11,7 @@ from .sample_shards import SampleShards
 __all__ = [
     'SHARD_IMAGES',
     'CaptionFolder',
+    'GivenImages',
     'SampleOutputs',
     'SamplePlan',
     'SampleShards',

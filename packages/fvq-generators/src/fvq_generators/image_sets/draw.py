@@ -14,6 +14,7 @@ from fvq_core.generator import Generator
 from fvq_core.images import to_uint8
 
 from .caption_folder import CaptionFolder
+from .given_images import GivenImages
 from .sample_shards import SampleShards
 
 
@@ -39,6 +40,7 @@ def draw_samples(
     batch_size: int,
     advance: Callable[[int], Any] = lambda images: None,
     captions: CaptionFolder | None = None,
+    given: GivenImages | None = None,
 ) -> None:
     """Draw shards. What is drawn together depends only on shard and batch size, not on which process draws it.
 
@@ -50,6 +52,7 @@ def draw_samples(
         batch_size: Images at a time.
         advance: Takes the number of images that were drawn.
         captions: What the plan's classes are the numbers of; None if they are classes.
+        given: Pictures of which a part is kept; None to draw all of each image.
 
     Raises:
         UserError: The disk is full, or whatever the model refuses.
@@ -60,10 +63,11 @@ def draw_samples(
         shard = plan.shard(number)
         for start in range(0, len(shard), batch_size):
             images = shard[start : start + batch_size]
-            classes, seeds, mask = [plan.label(i) for i in images], [plan.image_seed(i) for i in images], {}
+            classes, seeds = [plan.label(i) for i in images], [plan.image_seed(i) for i in images]
+            extra = {} if given is None else given.batch(images)
             if captions is not None:
-                classes, mask['caption_mask_BT'] = captions.batch(classes)
-            drawn = model.sample(classes, seeds=seeds, **mask, **settings)
+                classes, extra['caption_mask_BT'] = captions.batch(classes)
+            drawn = model.sample(classes, seeds=seeds, **extra, **settings)
             blocks.append(to_uint8(drawn).permute(0, 2, 3, 1).cpu().numpy())
             advance(len(images))
         shards.write(number, np.concatenate(blocks))

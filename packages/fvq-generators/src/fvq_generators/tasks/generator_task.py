@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from logging import Logger
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.codes import CodeLayout, Targets
+from fvq_core.data.loader import Loader
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
+from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.read_folder import find_folder
@@ -26,6 +29,7 @@ from fvq_core.training.tasks.task import MicroBatch, Task
 from ..binding import bind_checked
 from ..pretrained import GENERATOR, load_generator
 from . import sharding
+from .validation import validation_losses
 
 
 @MODELS.register_module()
@@ -187,6 +191,21 @@ class GeneratorTask(Task):
     def targets(self, data: Mapping[str, Any]) -> Targets:
         """What the generator learns from a batch; see `Generator.targets`."""
         return self.generator.targets(data, self.frozen)
+
+    def evaluate(
+        self,
+        loader: Loader,
+        metrics: Sequence[Metric],
+        logger: Logger,
+        after_batch: Callable[..., None] | None = None,
+    ) -> dict[str, MetricValue]:
+        """See `validation_losses`; raises if there are metrics, which are of reconstructions."""
+        if metrics:
+            raise UserError(
+                f'val_evaluator: {type(metrics[0]).__name__} is of reconstructions; a generator is validated by its loss, '
+                'leave val_evaluator out.'
+            )
+        return validation_losses(self, loader, logger, after_batch)
 
     def backward(
         self, batch: Mapping[str, Any], optimizers: Mapping[str, OptimWrapper], micro_batches: int

@@ -16,8 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...autoencoder import Autoencoder
 from ...errors import UserError
+from ...metric import MetricValue
 from ...ops import group_norm_silu
 from ...ops.data_parallel import data_parallel
+from ..evaluation_loop import evaluate
 
 CUDA_GRAPHS = 'reduce-overhead'  # the mode of torch.compile
 
@@ -75,6 +77,10 @@ class Task(BaseModel):
 
     def check_dataset(self, dataset: Any) -> None:
         """Raise if this task cannot train on a data set; called before a run writes anything."""
+
+    def evaluate(self, *args: Any) -> dict[str, MetricValue]:
+        """Figures of a data set by name. Takes what `evaluate` of `evaluation_loop` does; every rank calls it."""
+        return evaluate(self, *args)
 
     def parts_due(self, iteration: int) -> list[str]:
         """Names of the parts whose optimizers step in a 0-based iteration."""

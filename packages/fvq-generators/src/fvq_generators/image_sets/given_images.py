@@ -1,0 +1,85 @@
+"""Pictures of which a part is kept and the rest is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from fvq_core.codes import Codes
+from fvq_core.data.decoding import UnreadableImageError, decode, read_file
+from fvq_core.data.sample import to_tensor
+from fvq_core.errors import UserError
+from fvq_core.images import from_uint8
+
+from ..image_generator import ImageGenerator
+from ..inpainting import PARTS, kept_codes, part_of_image
+from .sample_grid import sample_grid
+
+GREY = 128  # of what will be drawn, in `picture`
+
+
+class GivenImages:
+    """The codes of pictures, and which of them are kept.
+
+    Args:
+        model: Generator with its tokenizer.
+        paths: Picture files; scaled and cropped about their centres to the size that the generator draws. Image i of a
+            set begins with picture i modulo their number.
+        keep: A part of the image by name, see `PARTS`; or a picture file, white where the picture is kept and black where
+            it is drawn.
+
+    Raises:
+        UserError: A file that cannot be read, a mask that keeps all codes or none, or a generator that cannot keep codes.
+    """
+
+    def __init__(self, model: ImageGenerator, paths: Sequence[str], keep: str) -> None:
+        generator, tokenizer = model.generator, model.tokenizer
+        name = type(generator).__name__
+        if not generator.inpaints:
+            raise UserError(f'--from: {name} draws all codes of an image, and cannot keep those of a picture.')
+        if tokenizer is None:
+            raise UserError('--from: name the tokenizer, which encodes the pictures.')
+        height, width = model.image_size
+        pixels = [np.asarray(fitted(path, width, height)) for path in paths]
+        if keep in PARTS:
+            keep_HW = part_of_image(keep, height, width)
+        else:
+            mask = fitted(keep, width, height, Image.Resampling.NEAREST).convert('L')
+            keep_HW = torch.from_numpy(np.asarray(mask) > 127)
+        self.keep_L = kept_codes(keep_HW, cast(Any, generator.layout))
+        if self.keep_L.all() or not self.keep_L.any():
+            which = 'all codes' if self.keep_L.all() else 'no code'
+            raise UserError(
+                f'--keep {keep}: keeps {which}, so there is nothing to {"draw" if self.keep_L.all() else "keep"}.'
+            )
+        images = from_uint8(torch.stack([to_tensor(Image.fromarray(each)) for each in pixels]))
+        with torch.no_grad():
+            self.codes: Codes = tokenizer.encode(images.to(model.device))
+        shown = [np.where(keep_HW[..., None].numpy(), each, np.uint8(GREY)) for each in pixels]
+        self.picture = sample_grid([shown[:8]])
+
+    def batch(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """`given` and `keep_BL` for images of these numbers."""
+        indices_NL = self.codes.indices_BL
+        given = Codes(indices_NL[[number % len(indices_NL) for number in numbers]], self.codes.layout)
+        return dict(given=given, keep_BL=self.keep_L.to(indices_NL.device).expand(len(given), -1))
+
+    def digest(self) -> str:
+        """What decides the samples: the codes that are kept, and which."""
+        kept = torch.where(self.keep_L, self.codes.indices_BL.cpu(), -1)
+        return hashlib.sha256(kept.numpy().tobytes()).hexdigest()
+
+
+def fitted(path: str, width: int, height: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+    """A picture file as RGB of a size, scaled and cropped about its centre."""
+    try:
+        return ImageOps.fit(decode(read_file(path)), (width, height), resample)
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
+    except UnreadableImageError as error:
+        raise UserError(f'{path} cannot be read as an image: {error}') from error

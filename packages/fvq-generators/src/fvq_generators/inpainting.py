@@ -1,0 +1,51 @@
+"""Which codes of an image are kept, from the part of its pixels that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fvq_core.codes import CodeLayout, Grid, Pyramid
+from fvq_core.errors import UserError
+
+# Parts of an image by name: of pixel centres y and x in (0, 1), whether they are kept.
+PARTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    'top': lambda y, x: y < 0.5,
+    'bottom': lambda y, x: y > 0.5,
+    'left': lambda y, x: x < 0.5,
+    'right': lambda y, x: x > 0.5,
+    'center': lambda y, x: torch.maximum((y - 0.5).abs(), (x - 0.5).abs()) < 0.25,
+    'border': lambda y, x: torch.maximum((y - 0.5).abs(), (x - 0.5).abs()) > 0.25,
+}
+
+
+def part_of_image(name: str, height: int, width: int) -> Tensor:
+    """A part of `PARTS` as bool (height, width)."""
+    y_H1, x_1W = ((torch.arange(side) + 0.5) / side for side in (height, width))
+    return PARTS[name](y_H1[:, None].expand(height, width), x_1W[None].expand(height, width))
+
+
+def kept_codes(keep_HW: Tensor, layout: CodeLayout) -> Tensor:
+    """Which codes of an image are kept: bool (L,).
+
+    A code of the finest grid is kept if all its pixels are; one of a coarser scale if more than half of its area is made of
+    such.
+
+    Args:
+        keep_HW: bool, True for pixels that are kept; its sides are multiples of the grid's.
+        layout: Layout of the codes.
+
+    Raises:
+        UserError: Codes that have no place on the image.
+    """
+    positions = layout.positions
+    if not isinstance(positions, Grid | Pyramid):
+        raise UserError(f'keep: the codes of {layout} have no place on the image, so that no part of it can be kept.')
+    scales = positions.scales if isinstance(positions, Pyramid) else ((positions.height, positions.width),)
+    finest = -F.adaptive_max_pool2d(-keep_HW[None, None].float(), scales[-1])
+    kept = [finest] + [(F.adaptive_avg_pool2d(finest, scale) > 0.5).float() for scale in reversed(scales[:-1])]
+    keep_L = torch.cat([scale.flatten() for scale in reversed(kept)]) > 0.5
+    return keep_L.repeat_interleave(layout.slots)
