@@ -23,8 +23,9 @@ from pathlib import Path
 import torch
 
 from fvq_core.commands import train
+from fvq_core.ops.identical import identical
 from fvq_core.registry import load_plugins
-from fvq_core.training.smoke import identical, logged
+from fvq_eval.rehearsal.shrink_config import logged
 
 CONFIG = 'configs/fvq/fvq_photos_gan.py'
 OPTIONS = [

@@ -13,8 +13,8 @@ from fvq_core.codes import Grid
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
-from fvq_core.training.smoke import shrink_config
 from fvq_eval.benchmark.rows import read_rows
+from fvq_eval.rehearsal.shrink_config import shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

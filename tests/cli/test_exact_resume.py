@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fvq_core.training.smoke import identical, logged
+from fvq_core.ops.identical import identical
+from fvq_eval.rehearsal.shrink_config import logged
 
 from .helpers import NO_REPORT, PHOTOS, REPO, checkpoint, start_tool, tool
 

@@ -17,7 +17,7 @@ from fvq_core.config.data import config_data
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
 from fvq_core.tokenizer import Tokenizer
-from fvq_core.training.evaluation import load_task
+from fvq_core.training.load_task import load_task
 from fvq_eval.runs.measurements import find_measurements
 from fvq_generators.codes_store.manifest import read_manifest
 from fvq_generators.pretrained import load_generator, save_generator

@@ -15,7 +15,7 @@ from fvq_core.data.photos import load_photos
 from fvq_core.images import from_uint8
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint
-from fvq_core.training.evaluation import load_task
+from fvq_core.training.load_task import load_task
 
 from .helpers import PHOTOS, TINY, start_tool, tool
 

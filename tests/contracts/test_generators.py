@@ -26,7 +26,7 @@ from fvq_core.sampling_settings import SamplingSettings, setting
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.runner import Runner
-from fvq_core.training.smoke import logged, shrink_config
+from fvq_eval.rehearsal.shrink_config import logged, shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
 from fvq_generators.binding import bind_checked
 from fvq_generators.commands import sample

@@ -18,7 +18,7 @@ from fvq_core.images import to_uint8
 from fvq_core.registry import GENERATORS, TOKENIZERS
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.training.runner import Runner
-from fvq_core.training.smoke import logged, shrink_config
+from fvq_eval.rehearsal.shrink_config import logged, shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
 from fvq_generators.binding import bind_checked
 from fvq_generators.commands import sample

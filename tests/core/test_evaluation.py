@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS
-from fvq_core.training.evaluation import load_task
+from fvq_core.training.load_task import load_task
 from tests.tiny import tokenizer_config
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from fvq_core.config.read import load_config
 from fvq_core.errors import NonFiniteError, NonFiniteLossError
 from fvq_core.registry import MODELS
-from fvq_core.training.evaluation import load_task
+from fvq_core.training.load_task import load_task
 from fvq_core.training.runner import Runner
 from fvq_core.training.tasks.tokenizer_task import TokenizerTask
 from fvq_core.training.train_loop import TrainLoop

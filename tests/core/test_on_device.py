@@ -20,9 +20,9 @@ from fvq_core.data.loader import Loader, build_loader
 from fvq_core.errors import UserError
 from fvq_core.images import device_images
 from fvq_core.ops import image_store
+from fvq_core.ops.identical import identical
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.runner import Runner
-from fvq_core.training.smoke import identical
 
 RANDOM = dict(type='ADMRandomCrop', size=32, min_fraction=0.25, upsample=True)
 FLIP, FLIP_LATER = dict(type='HorizontalFlip'), dict(type='HorizontalFlip', on_device=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fvq_core.ops.collectives import Collective
-from fvq_core.training.smoke import identical
+from fvq_core.ops.identical import identical
 
 from ..ranks import TwoRanks
 from .two_ranks import CASES, STEPS, evaluate_on_rank, train, train_on_rank, warnings_of_ddp

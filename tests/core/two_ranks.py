@@ -52,6 +52,8 @@ CASES['batch_norm'] = dict(
 )
 # Its draws are those of each rank; this log variance leaves 3e-7 of them.
 CASES['kl'] = dict(tokenizer=kl_config(kl_weight=0.1, log_variance=-30.0), nll=dict(type='NLLLoss', log_variance=0.5))
+CASES['frozen codes'] = dict(CASES['gan'], freeze=['encoder', 'quantizer'])
+CASES['frozen decoder'] = dict(CASES['gan'], freeze=['quantizer', 'decoder'])
 STEPS, BATCH, MICRO = 2, 8, 2
 
 

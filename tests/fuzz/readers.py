@@ -26,8 +26,8 @@ from fvq_core.files.torch_weights import read_state_dict
 from fvq_core.registry import MODELS
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import read_checkpoint, write_checkpoint
-from fvq_core.training.evaluation import load_task
 from fvq_core.training.hooks.history import History
+from fvq_core.training.load_task import load_task
 from fvq_core.training.runner import Runner
 from fvq_eval.runs.measurements import find_measurements
 from fvq_eval.runs.run import read_run

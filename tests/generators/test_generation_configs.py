@@ -11,7 +11,7 @@ import torch
 
 from fvq_core.config.read import load_config, read_config_file
 from fvq_core.registry import MODELS
-from fvq_core.training.smoke import shrink_config
+from fvq_eval.rehearsal.shrink_config import shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
 from tests.test_configs import flat
 

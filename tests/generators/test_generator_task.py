@@ -14,13 +14,14 @@ from torch import Tensor
 from fvq_core.codes import Codes, Targets
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
+from fvq_core.ops.identical import identical
 from fvq_core.registry import MODELS
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 from fvq_core.training.runner import Runner
 from fvq_core.training.schedules.warmup_hold_decay import lr_multiplier
-from fvq_core.training.smoke import identical, logged
 from fvq_core.training.start_weights import find_start_weights
+from fvq_eval.rehearsal.shrink_config import logged
 from fvq_generators.optim import DecayByDimension
 from fvq_generators.pretrained import checkpoint_generator, load_generator, save_generator
 from fvq_generators.tasks import GeneratorTask
@@ -90,6 +91,18 @@ def test_micro_batches_equal_one_batch_of_their_size():
     torch.testing.assert_close(weights_after_a_step(make_task(), thirds), one, rtol=1e-5, atol=1e-7)
     start = make_task().state_dict()
     assert all(not torch.equal(one[key], start[key]) for key in one if key.endswith('qkv.weight'))
+
+
+def test_frozen_parts_of_a_generator_stay_as_they_are():
+    start = {key: value.clone() for key, value in make_task().state_dict().items()}
+    task = make_task(freeze=['blocks', 'code_embedding'])
+    assert not task.generator.blocks[0].training
+    after = weights_after_a_step(task, [batch()])
+    changed = {key.split('.')[1] for key in start if not torch.equal(after[key], start[key])}
+    assert changed == {'condition', 'norm', 'head'}
+    known = 'it has condition, code_embedding, token_dropout, blocks, norm, head'
+    with pytest.raises(UserError, match=rf"model\.freeze: LlamaGen has no part 'block'; {known}\.$"):
+        make_task(freeze=['block'])
 
 
 @pytest.mark.filterwarnings('ignore:The .grad attribute of a Tensor that is not a leaf')  # torch's own tracing

@@ -11,8 +11,8 @@ import torch
 
 from benchmarks import communication
 from fvq_core.errors import UserError
+from fvq_core.ops.identical import identical
 from fvq_core.registry import MODELS
-from fvq_core.training.smoke import identical
 
 from ..ranks import TwoRanks
 from .tiny import NO_DROPOUT, generator_config

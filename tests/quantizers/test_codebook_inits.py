@@ -15,7 +15,7 @@ from torch import Tensor
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 from fvq_core.tokenizer import Tokenizer
-from fvq_core.training.smoke import shrink_config
+from fvq_eval.rehearsal.shrink_config import shrink_config
 
 from ..tiny import tiny_tokenizer
 from .matrix import VECTOR, D, K, build, latents, vectors

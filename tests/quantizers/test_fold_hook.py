@@ -13,10 +13,10 @@ from torch import nn
 
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
+from fvq_core.ops.identical import identical
 from fvq_core.training.checkpoint import read_checkpoint
-from fvq_core.training.evaluation import load_task
+from fvq_core.training.load_task import load_task
 from fvq_core.training.runner import Runner
-from fvq_core.training.smoke import identical
 from fvq_quantizers.fold_hook import FoldHook, exchange_parameters, fold_for_training
 from tests.tiny import FVQ, random_images, tiny_tokenizer
 

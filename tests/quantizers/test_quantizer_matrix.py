@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fvq_core.codes import CodeLayout, Codes, Grid, Positions, Pyramid
 from fvq_core.errors import UserError
+from fvq_core.ops.identical import identical
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import PROJECTORS, QUANTIZERS, describe
 from fvq_quantizers import MultiScaleQuantizer
@@ -276,6 +277,20 @@ def test_losses_reach_the_latent_and_whatever_is_trainable_and_nothing_else(name
         assert any(word in name for word in ('ema', 'simvq', 'alternating')) != any(
             key.endswith('embedding') for key in trainable
         )
+
+
+@every_case
+def test_a_frozen_quantizer_changes_nothing_of_itself_and_still_teaches_the_latent(name: str):
+    quantizer, z = build(CASES[name], train=True), latents().requires_grad_()
+    quantizer.freeze()
+    before = copy.deepcopy(quantizer.state_dict())
+    for _ in range(2):
+        output = quantizer(z)
+        total = (output.z_q_BDHW * torch.randn_like(z)).sum()
+        torch.stack([total, *output.losses.values()]).sum().backward()
+    assert identical(quantizer.state_dict(), before)
+    assert z.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in quantizer.parameters())
 
 
 def test_a_quantizer_with_a_projector_of_its_own_must_fold_it_itself():

@@ -50,8 +50,10 @@ class Quantizer(nn.Module):
     Attributes:
         code_dim: D, the channels of the latent that it takes and returns.
         component_config: The config that it was built from, which `QUANTIZERS.build` leaves here.
+        frozen: Whether weights and buffers stay as they are in training too; see `freeze`.
     """
 
+    frozen: bool = False
     code_dim: int
     component_config: dict[str, Any]
 
@@ -109,6 +111,17 @@ class Quantizer(nn.Module):
     def takes_labels(self) -> bool:
         """Whether training calls `forward(z_BDHW, labels_B)`, with the class of each image: a projector has classes."""
         return any(projector.num_classes is not None for projector in find_projectors(self))
+
+    def freeze(self) -> None:
+        """Keep weights and buffers as they are; in training, gradients and losses still reach the latent."""
+        for module in self.requires_grad_(False).modules():
+            if isinstance(module, Quantizer):
+                module.frozen = True
+
+    @property
+    def learns(self) -> bool:
+        """Whether a forward pass may change buffers and codes."""
+        return self.training and not self.frozen
 
     @property
     def needs_init(self) -> bool:

@@ -92,7 +92,7 @@ def checkpoint_generator(
     """
     # Imported here: a saved generator needs no runner.
     from fvq_core.training.checkpoint import read_checkpoint
-    from fvq_core.training.evaluation import load_task
+    from fvq_core.training.load_task import load_task
 
     checkpoint = read_checkpoint(path)
     task = load_task(checkpoint, str(path), weights=weights)

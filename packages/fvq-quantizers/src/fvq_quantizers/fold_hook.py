@@ -37,7 +37,8 @@ class FoldHook(Hook):
     def before_run(self, runner: Any) -> None:
         if dist.is_initialized() and dist.get_world_size() > 1:
             raise UserError('FoldHook: the ranks average gradients of the parameters they began with; use one process.')
-        runner.task.tokenizer.require_quantizer('FoldHook')
+        if runner.task.tokenizer.require_quantizer('FoldHook').frozen:
+            raise UserError('FoldHook: model.freeze keeps the quantizer as it is; drop one of the two.')
         if any(isinstance(hook, EMAHook) for hook in runner.hooks):
             raise UserError(
                 'FoldHook: a moving average cannot follow weights that are replaced; set default_hooks.ema=None.'

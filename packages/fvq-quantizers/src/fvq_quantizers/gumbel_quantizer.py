@@ -100,7 +100,8 @@ class GumbelQuantizer(CodebookQuantizer):
         check_finite(self, kl_N, 'the logits', B)  # NaN if a logit is not finite
         losses = {}
         if self.training:
-            self.steps += 1
+            if self.learns:
+                self.steps += 1
             if self.kl_weight:
                 losses['kl'] = self.kl_weight * kl_N.mean()
         codes = Codes(indices_N.view(B, -1), self.layout(positions))

@@ -140,7 +140,8 @@ class MultiScaleQuantizer(Quantizer):
         losses = {key: torch.stack([term[key] for term in terms]).mean() for key in terms[0]}
         residual_ND = torch.cat(residuals)
         losses.update(vq.regularization(residual_ND, codebook_KD))
-        vq.update.step(vq.embedding, residual_ND.detach(), torch.cat(indices))
+        if self.learns:
+            vq.update.step(vq.embedding, residual_ND.detach(), torch.cat(indices))
         return indices, sum_BDHW, losses
 
     def _enlarge(self, codes_BDhw: Tensor, height: int, width: int, scale: int) -> Tensor:

@@ -123,7 +123,7 @@ class ResidualQuantizer(Quantizer):
         indices, sums, terms = [], [], []
         for depth, codebook_KD in enumerate(codebooks):
             vq = self.at_depth(depth)
-            if vq.update.writes_codes and self.training and depth:
+            if vq.update.writes_codes and self.learns and depth:
                 codebook_KD = vq.codebook()
             indices_N = vq.search(residual_ND, codebook_KD)
             code_vectors_ND = F.embedding(indices_N, codebook_KD)
@@ -131,6 +131,7 @@ class ResidualQuantizer(Quantizer):
             if self.training:
                 losses = vq.loss(z_ND, partial_ND, vq.estimator.pair(z_ND, partial_ND))
                 terms.append({**losses, **vq.regularization(residual_ND, codebook_KD)})
+            if self.learns:
                 vq.update.step(vq.embedding, residual_ND.detach(), indices_N)
             residual_ND = residual_ND - code_vectors_ND.detach()
             indices.append(indices_N)

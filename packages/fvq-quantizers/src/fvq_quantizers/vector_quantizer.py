@@ -103,7 +103,7 @@ class VectorQuantizer(CodebookQuantizer):
         label for all images; see `DiTBridge`.
         """
         # A copy if this step will overwrite the raw codebook, so that gradients are those of the values used.
-        raw_KD = self.embedding.clone() if self.training and self.update.overwrites else self.embedding
+        raw_KD = self.embedding.clone() if self.learns and self.update.overwrites else self.embedding
         return check_codebook(self, self.map(raw_KD), wait)
 
     def map(self, raw_KD: Tensor, labels_B: Tensor | None = None) -> Tensor:
@@ -147,11 +147,11 @@ class VectorQuantizer(CodebookQuantizer):
                 indices_N, z_q_ND, losses = self._quantize_by_class(z_ND, labels_B, B)
             else:
                 indices_N = None
-                if self.training:
+                if self.learns:
                     self.projector.observe(z_ND, self.embedding)
                     indices_N = self.update.before_assignment(self, z_ND)
                 indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
-            if self.training:
+            if self.learns:
                 self.update.step(self.embedding, latents_ND if self.update.takes_raw_latents else z_ND, indices_N)
         codes = Codes(indices_N.view(B, -1), self.layout(positions))
         return QuantizerOutput(to_latent(z_q_ND, positions), codes, to_latent(z_ND, positions), losses)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..config.read import load_config
     from ..errors import UserError
     from ..training.checkpoint import read_checkpoint
-    from ..training.evaluation import load_task
+    from ..training.load_task import load_task
 
     checkpoint = read_checkpoint(args.checkpoint)
     cfg = load_config(args.config) if args.config else None

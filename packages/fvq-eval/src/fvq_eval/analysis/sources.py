@@ -20,7 +20,7 @@ from fvq_core.registry import plain
 from fvq_core.saving.kind import CONFIG_NAME
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.checkpoint import list_checkpoints, read_checkpoint
-from fvq_core.training.evaluation import checkpoint_config, load_task
+from fvq_core.training.load_task import checkpoint_config, load_task
 
 from ..samples.read_image import read_image
 

@@ -19,7 +19,7 @@ from fvq_core.config.options import check_option, set_option
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
-from fvq_core.training.evaluation import inference_task
+from fvq_core.training.load_task import inference_task
 
 from .photo_data import crop_size
 

@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None) -> None:
 def prove(argv: Sequence[str]) -> None:
     """`tools/train.py CONFIG --smoke` or `--rehearse N`."""
     from fvq_core.config.read import load_config
-    from fvq_core.training.smoke import shrink_config
 
     from ..rehearsal.ranks import rehearse_in_table
+    from ..rehearsal.shrink_config import shrink_config
     from ..rehearsal.smoke import run_smoke
 
     args = train_parser().parse_args(argv)

@@ -76,8 +76,9 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.config.read import load_config
     from fvq_core.files.json import write_json
     from fvq_core.ops.distributed import find_launcher, join_group
-    from fvq_core.training.evaluation import evaluate_checkpoint
     from fvq_core.training.metrics_file import metrics_document
+
+    from ..reconstruction.evaluate_checkpoint import evaluate_checkpoint
 
     cfg = load_config(args.config, args.cfg_options, size=args.size)
     if cfg.get('val_dataloader') is not None:
@@ -138,7 +139,8 @@ def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) ->
     """
     from fvq_core.data.loader import build_dataset
     from fvq_core.errors import user_errors
-    from fvq_core.training.evaluation import evaluation_task
+
+    from ..reconstruction.evaluate_checkpoint import evaluation_task
 
     task, loader = evaluation_task(cfg, checkpoint, weights), cfg.val_dataloader
     if task.autoencoder() is None:

@@ -17,12 +17,14 @@ from fvq_core.config.data import config_text
 from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.data.loader import build_dataset
 from fvq_core.errors import SmokeError, UserError
+from fvq_core.ops.identical import identical
 from fvq_core.ops.meeting import STOPPED
 from fvq_core.registry import DATASETS, find_component
 from fvq_core.training.checkpoint import read_checkpoint
-from fvq_core.training.evaluation import evaluate_checkpoint
 from fvq_core.training.hooks.history import HISTORY_NAME, History
-from fvq_core.training.smoke import BATCH, ITERS, RESUME_AT, identical, logged, shrink_config
+
+from ..reconstruction.evaluate_checkpoint import evaluate_checkpoint
+from .shrink_config import BATCH, ITERS, RESUME_AT, logged, shrink_config
 
 LAST = f'iter_{ITERS}.pth'
 KILLED_AT = RESUME_AT + 1  # after the first checkpoint, before the last

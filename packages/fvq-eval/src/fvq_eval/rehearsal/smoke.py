@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 from mmengine.config import Config
 
 from fvq_core.errors import SmokeError
+from fvq_core.ops.identical import identical
 from fvq_core.training.checkpoint import read_checkpoint
-from fvq_core.training.evaluation import evaluate_checkpoint
 from fvq_core.training.hooks.history import HISTORY_NAME
 from fvq_core.training.runner import Runner
-from fvq_core.training.smoke import ITERS, RESUME_AT, identical, logged
+
+from ..reconstruction.evaluate_checkpoint import evaluate_checkpoint
+from .shrink_config import ITERS, RESUME_AT, logged
 
 if TYPE_CHECKING:
     from fvq_core.training.evaluation_loop import EvaluationLoop

@@ -16,7 +16,7 @@ from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.training.checkpoint import read_checkpoint
-from fvq_core.training.evaluation import load_task
+from fvq_core.training.load_task import load_task
 
 from ..codes_store import CodesWriter, Manifest, read_manifest
 from ..image_progress import ImageProgress

@@ -47,6 +47,7 @@ class GeneratorTask(Task):
             `configs/_base_/schedules/llamagen_300e.py`. None copies the weights to each process (DDP).
         tokenizer: The saved autoencoder (folder, or repository on the hub) whose codes or latents are learned, for a generator
             that needs it while it trains; see `Generator.bind`.
+        freeze: Parts of the generator, its children by name, that stay as they are, in eval mode.
 
     Attributes:
         frozen: That autoencoder, folded; None if none is given. It is not trained, and not in the state dict.
@@ -65,11 +66,13 @@ class GeneratorTask(Task):
         compile: bool | str = False,
         shard: Literal['float32', 'bfloat16'] | None = None,
         tokenizer: str | None = None,
+        freeze: Sequence[str] = (),
     ) -> None:
         super().__init__(compile)
         if shard is not None and shard not in sharding.DTYPES:
             raise UserError(f"GeneratorTask: unknown shard '{shard}'; {nearest_hint(str(shard), sharding.DTYPES)}")
         self.generator: Generator = GENERATORS.build(generator)
+        self.freeze(freeze)
         self.shard = shard
         self.sharded = False
         self.gathered: dict[str, Tensor] | None = None

@@ -79,9 +79,7 @@ class AdversarialLoss(nn.Module):
             logits = self.discriminator(fake_BCHW)
         return self.generator_loss.generator(logits.float())
 
-    def generator_weight(
-        self, reconstruction_terms: Tensor, generator_loss: Tensor, last_layer: nn.Parameter
-    ) -> Tensor:
+    def generator_weight(self, reconstruction_terms: Tensor, generator_loss: Tensor, last_layer: Tensor) -> Tensor:
         """The weight of the generator's loss, a scalar without gradient; takes the arguments of `adaptive_weight`."""
         if self.adaptive:
             return self.weight * adaptive_weight(reconstruction_terms, generator_loss, last_layer)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -54,11 +54,36 @@ class Task(BaseModel):
     def __init__(self, compile: bool | str = False, channels_last: bool | None = False) -> None:
         super().__init__()
         self.compile_parts, self.channels_last = compile, channels_last
+        self.kept_in_eval: tuple[nn.Module, ...] = ()  # frozen
         object.__setattr__(self, 'ddp_modules', {})  # out of the module tree
 
     def parts(self) -> dict[str, nn.Module]:
         """The modules that are trained, by name, each with its own optimizer; the main one first."""
         raise NotImplementedError
+
+    def freezable(self) -> dict[str, list[nn.Module]]:
+        """The modules behind each name that `freeze` takes: by default the children of the main part."""
+        return {name: [child] for name, child in next(iter(self.parts().values())).named_children()}
+
+    def freeze(self, names: Sequence[str]) -> None:
+        """Leave these of `freezable` as they are: no gradients, and eval mode throughout; for constructors."""
+        known, main = self.freezable(), next(iter(self.parts().values()))
+        for name in names:
+            if name not in known:
+                raise UserError(f"model.freeze: {type(main).__name__} has no part '{name}'; it has {', '.join(known)}.")
+        self.kept_in_eval = tuple(module for name in names for module in known[name])
+        for module in self.kept_in_eval:
+            module.requires_grad_(False)
+        if names and not any(parameter.requires_grad for parameter in main.parameters()):
+            raise UserError(
+                f'model.freeze: with {", ".join(names)} frozen, nothing of {type(main).__name__} is trained.'
+            )
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.kept_in_eval:
+            module.eval()
+        return self
 
     def compiled_modules(self) -> list[nn.Module]:
         """Modules that `compile=True` compiles."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,9 @@ class TokenizerTask(Task):
         perceptual_loss: Config of a perceptual loss of `LOSSES`.
         adversarial: Config of an `AdversarialLoss`.
         nll: Config of an `NLLLoss`, which makes a likelihood of the two terms before, as KL autoencoders are trained.
+        freeze: Parts of the tokenizer that stay as they are (`encoder`, `quantizer`, `decoder`), buffers and codes included;
+            the convolutions around the quantizer belong to the half that they are next to. A frozen quantizer behind a
+            trained encoder still gives it gradients and losses.
         compile: See `Task`; compiles encoder, decoder, perceptual loss and discriminator.
         channels_last: See `Task`; by default where the fused kernels of these networks run (`fvq_core.ops.kernels`).
     """
@@ -60,6 +63,7 @@ class TokenizerTask(Task):
         nll: Mapping[str, Any] | None = None,
         compile: bool | str = False,
         channels_last: bool | None = None,
+        freeze: Sequence[str] = (),
     ) -> None:
         super().__init__(compile, channels_last)
         self.tokenizer: Autoencoder = TOKENIZERS.build(tokenizer)
@@ -67,12 +71,26 @@ class TokenizerTask(Task):
         self.perceptual_loss = LOSSES.build(perceptual_loss) if perceptual_loss else None
         self.adversarial: AdversarialLoss | None = LOSSES.build(adversarial) if adversarial else None
         self.nll = LOSSES.build(nll) if nll else None
+        self.freeze(freeze)
 
     def parts(self) -> dict[str, nn.Module]:
         parts: dict[str, nn.Module] = {'tokenizer': self.tokenizer}
         if self.adversarial is not None:
             parts['discriminator'] = self.adversarial
         return parts
+
+    def freezable(self) -> dict[str, list[nn.Module]]:
+        children = super().freezable()
+        for name, half in (('pre_quant', 'encoder'), ('post_quant', 'decoder')):
+            children[half] += children.pop(name, [])
+        return children
+
+    def freeze(self, names: Sequence[str]) -> None:
+        super().freeze(names)
+        if 'quantizer' in names:
+            self.tokenizer.quantizer.freeze()
+            if 'encoder' not in names:  # in eval mode the gradient would end here
+                self.kept_in_eval = tuple(m for m in self.kept_in_eval if m is not self.tokenizer.quantizer)
 
     def autoencoder(self) -> Autoencoder:
         return self.tokenizer
@@ -116,7 +134,8 @@ class TokenizerTask(Task):
 
     def labels(self, data: Mapping[str, Any]) -> Tensor | None:
         """The class labels of the batch, if the tokenizer takes them."""
-        if not self.tokenizer.takes_labels:
+        quantizer = self.tokenizer.quantizer
+        if not self.tokenizer.takes_labels or quantizer in self.kept_in_eval:
             return None
         return data['labels'].to(next(self.parameters()).device, non_blocking=True)
 
@@ -133,10 +152,13 @@ class TokenizerTask(Task):
             losses['perceptual'] = self.perceptual_loss(reconstruction, images_BCHW)
         if self.nll is not None:
             losses = self.nll(losses, images_BCHW)
-        if adversarial is not None:
+        if adversarial is not None and reconstruction.requires_grad:  # not if only the codes are trained
             generator_loss = adversarial.generator(reconstruction)
             pixels = torch.stack(list(losses.values())).sum()
-            weight = adversarial.generator_weight(pixels, generator_loss, self.tokenizer.decoder.last_layer)
+            last = self.tokenizer.decoder.last_layer
+            weight = adversarial.generator_weight(
+                pixels, generator_loss, last if last.requires_grad else reconstruction
+            )
             losses['adversarial'] = weight * generator_loss
         return {**losses, **out.losses}
 

@@ -1,4 +1,4 @@
-"""Any config at a tiny size on the CPU, and whether two runs of it ended alike."""
+"""Any config at a tiny size on the CPU, and what two runs of it must agree in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config.walk import components
-from ..ops.identical import identical
-from ..registry import find_component
-from .hooks.history import History
-from .hooks.training_log_hook import SPEED_KEYS
+from fvq_core.config.walk import components
+from fvq_core.registry import find_component
+from fvq_core.training.hooks.history import History
+from fvq_core.training.hooks.training_log_hook import SPEED_KEYS
 
-__all__ = ['identical', 'logged', 'shrink_config']
 ITERS, RESUME_AT, BATCH = 4, 2, 4
 
 

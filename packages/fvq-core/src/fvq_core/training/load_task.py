@@ -1,24 +1,16 @@
-"""Models from checkpoints, and their evaluation without a training run."""
+"""Models from checkpoints, without what only training needs."""
 
 from __future__ import annotations
 
 import copy
-import logging
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
-
-from mmengine.config import Config
 
 from ..config.data import build_data, read_config_data
 from ..config.walk import components
-from ..errors import UserError, user_errors
-from ..metric import MetricValue
-from ..ops.distributed import choose_device
 from ..registry import MODELS, find_component
 from ..saving.weights import build_skeleton, check_fit, load_weights
-from .checkpoint import choose_weights, read_checkpoint
-from .run_parts import build_checked_loader, build_metrics, check_entries
+from .checkpoint import choose_weights
 
 
 def inference_task(model: Any, folded: bool = False) -> Any:
@@ -75,31 +67,3 @@ def checkpoint_config(checkpoint: dict[str, Any], source: str) -> Any:
     """The config that a checkpoint carries, as data; raises if it carries none, or one of an earlier version."""
     remedy = f'name its config, as in tools/export.py {source} OUT --config CONFIG, or train again with tools/train.py'
     return read_config_data((checkpoint.get('meta') or {}).get('config'), source, remedy)
-
-
-def evaluation_task(cfg: Config, path: str, weights: Literal['ema', 'raw'] | None = None) -> Any:
-    """The task of an `iter_N.pth` or of a saved tokenizer's folder, in eval mode on the config's device."""
-    with user_errors('this config cannot be used'):
-        check_entries(cfg, ['model'])
-        if cfg.get('val_dataloader') is None:
-            raise UserError(
-                'the config has no val_dataloader. A generator is evaluated by its samples: tools/sample.py, then '
-                'tools/evaluate.py.'
-            )
-        if Path(path).is_dir():
-            task = inference_task(cfg.model)
-            setattr(task, next(iter(task.parts())), task.load_saved(path))
-        else:
-            task = load_task(read_checkpoint(path), path, cfg, weights)
-        return task.to(choose_device(cfg.get('device', 'auto'))).eval()
-
-
-def evaluate_checkpoint(
-    cfg: Config, path: str, weights: Literal['ema', 'raw'] | None = None
-) -> tuple[dict[str, MetricValue], str]:
-    """The config's metrics for an `iter_N.pth` or a saved tokenizer's folder, and what their stamps call the weights."""
-    task = evaluation_task(cfg, path, weights)
-    with user_errors('this config cannot be used'):
-        metrics = build_metrics(cfg, task)
-        loader = build_checked_loader(cfg, 'val_dataloader', cfg.randomness.get('seed') or 0, task)
-    return task.evaluate(loader, metrics, logging.getLogger('fvq')), f'{path}{task.weights_note}'
