@@ -15,10 +15,10 @@ from fvq_core.codes import Codes, Targets
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
+from fvq_core.ops.identical import identical
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.hooks.history import History
 from fvq_core.training.runner import Runner
-from fvq_core.training.smoke import identical
 from fvq_eval.reconstruction.evaluate_checkpoint import evaluate_checkpoint
 from fvq_generators.data import CodesDataset
 from fvq_generators.pretrained import load_generator
