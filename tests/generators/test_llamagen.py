@@ -47,7 +47,7 @@ def random_codes(generator: LlamaGen, batch: int = 2) -> Codes:
 def incremental(generator: LlamaGen, codes: Codes, cond: Tensor, cuts: list[int], mask: Tensor | None) -> Tensor:
     """Logits of every code, with the cache filled in pieces that end at the cuts."""
     cache = generator.new_cache(len(codes))
-    visible = None if mask is None else generator._visible(mask, len(mask))
+    visible = None if mask is None else generator.visible(mask, len(mask))
     out = [generator.prefill(cond, cache, visible)[:, None]]
     ends = [*sorted({cut for cut in cuts if 0 < cut < codes.layout.length - 1}), codes.layout.length - 1]
     start = 0
@@ -80,7 +80,7 @@ def test_logits_in_static_shapes_equal_those_in_growing_ones():
     for name, visible in (('grouped', None), ('learned', None), ('captions', MASK)):
         generator = tiny_generator(**VARIANTS[name])
         codes, cond = random_codes(generator), condition(generator)
-        visible = None if visible is None else generator._visible(visible, len(visible))
+        visible = None if visible is None else generator.visible(visible, len(visible))
         growing, static = generator.new_cache(2), generator.new_cache(2)
         for cache in (growing, static):
             generator.prefill(cond, cache, visible)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..case import Case
 from . import (
     adversarial,
+    autoregressive,
     crops,
     cvq,
     generators,
@@ -78,6 +79,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('CompVis/latent-diffusion', 'LPIPSWithDiscriminator'): kl.loss,
     ('LTH14/mar', 'AutoencoderKL'): kl.mar,
     ('huggingface/diffusers', 'AutoencoderKL'): kl.diffusers,
+    ('CompVis/taming-transformers', 'GPT'): autoregressive.min_gpt,
     ('CompVis/taming-transformers', 'EMAVectorQuantizer'): quantizers.taming_ema,
     ('CompVis/taming-transformers', 'VectorQuantizer2'): quantizers.taming,
     ('CompVis/taming-transformers', 'GumbelQuantize'): quantizers.taming_gumbel,

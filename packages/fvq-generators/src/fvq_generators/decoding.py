@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -26,9 +26,15 @@ class CachedModel(Protocol):
     def new_cache(self, batch: int) -> KVCache: ...
 
     def prefill(
-        self, cond: Tensor, cache: KVCache, visible_BT: Tensor | None = None, scale: float | Tensor | None = None
+        self,
+        cond: Tensor,
+        cache: KVCache,
+        visible_BT: Tensor | None = None,
+        scale: float | Tensor | None = None,
+        known_BL: Tensor | None = None,
     ) -> Tensor:
-        """Read the condition; float32 logits (B, V) of the first code, or with the scale of guidance (B / 2, V)."""
+        """Read the condition and the first codes, if some are known; float32 logits (B, V) of the next code, or with the scale
+        of guidance (B / 2, V)."""
         ...
 
     def step(
@@ -54,6 +60,8 @@ def decode(
     guidance: SequenceGuidance,
     visible_BT: Tensor | None = None,
     steps: StaticSteps | None = None,
+    given_BL: Tensor | None = None,
+    keep_BL: Tensor | None = None,
 ) -> Tensor:
     """Codes (B, L), int64.
 
@@ -68,22 +76,43 @@ def decode(
         guidance: Which codes are guided, and how strongly.
         visible_BT: bool, which positions of the condition and the codes may be attended to, as `cond` has rows; None for all.
         steps: Compiled steps; None runs each operation by itself.
+        given_BL, keep_BL: Codes, and which of them are kept instead of drawn; those that all images keep at their start are
+            read at once.
 
     Raises:
         UserError: Logits that are not finite.
     """
     B, L = uniforms_BL.shape
+    known = 0 if keep_BL is None else int(keep_BL.all(0).cumprod(0).sum())
+    if known == L:
+        return cast(Tensor, given_BL)
+    guided = guidance.at(known)
+    if guidance.active and not guided:
+        cond, visible_BT = cond[:B], None if visible_BT is None else visible_BT[:B]
     cache = model.new_cache(len(cond)) if steps is None else steps.cache(model, len(cond))
-    logits_BV = model.prefill(cond, cache, visible_BT, guidance.scale_at(0, L) if guidance.active else None)
+    scale = guidance.scale_at(known, L) if guided else None
+    if known and given_BL is not None:
+        known_BL = given_BL[:, :known]
+        logits_BV = model.prefill(cond, cache, visible_BT, scale, known_BL.repeat(2, 1) if guided else known_BL)
+    else:
+        logits_BV = model.prefill(cond, cache, visible_BT, scale)
     if not logits_BV.isfinite().all():
         raise UserError(
             'sampling: the logits of the first code are not finite, so that nothing can be drawn; the weights are broken, or '
             'overflow in this precision.'
         )
-    tokens_B = pick(logits_BV, uniforms_BL[:, 0])
-    codes_BL = tokens_B.new_empty(B, L)
-    codes_BL[:, 0] = tokens_B
-    for number in range(1, L):
+    codes_BL = torch.empty(B, L, dtype=torch.int64, device=uniforms_BL.device) if given_BL is None else given_BL.clone()
+    free_BL = None if keep_BL is None else ~keep_BL
+
+    def settle(number: int, drawn_B: Tensor) -> Tensor:
+        """What the code of that number becomes."""
+        if free_BL is not None:
+            drawn_B = torch.where(free_BL[:, number], drawn_B, codes_BL[:, number])
+        codes_BL[:, number] = drawn_B
+        return drawn_B
+
+    tokens_B = settle(known, pick(logits_BV, uniforms_BL[:, known]))
+    for number in range(known + 1, L):
         guided = guidance.at(number)
         if cache.batch != (2 if guided else 1) * B:
             cache = cache.first(B)
@@ -96,7 +125,7 @@ def decode(
         else:
             logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT, scale)
             tokens_B = pick(logits_BV, uniform_B)
-        codes_BL[:, number] = tokens_B
+        tokens_B = settle(number, tokens_B)
     return codes_BL
 
 

@@ -7,17 +7,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Grid, layout_from_dict
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
-from fvq_core.ops.finite import can_sync
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
 from .cached_generator import CachedGenerator
-from .cross_entropy import chunked_cross_entropy
 from .layers import (
     CaptionEmbedding,
     CausalMask,
@@ -166,73 +163,6 @@ class LlamaGen(CachedGenerator):
         if isinstance(first, int):
             return x_BLD + self.position_embedding[first : first + indices_BL.shape[1]]
         return x_BLD + self.position_embedding[first]
-
-    def features(self, indices_BL: Tensor, cond: Tensor, caption_mask_BT: Tensor | None = None) -> Tensor:
-        """Condition and codes through the transformer: what the head reads, (B, T + L, D).
-
-        Args:
-            indices_BL: The first codes of each image, possibly none.
-            cond: Classes (B,) or caption features (B, T, C).
-            caption_mask_BT: bool, True for real caption tokens, False for padding.
-
-        Raises:
-            UserError: More codes than the layout has.
-        """
-        if indices_BL.shape[1] > self.layout.length:
-            raise UserError(
-                f'LlamaGen: {indices_BL.shape[1]} codes do not fit a layout of {self.layout.length} ({self.layout}).'
-            )
-        x_BLD = self.token_dropout(torch.cat([self.condition(cond), self.embed(indices_BL)], dim=1))
-        L = x_BLD.shape[1]
-        mask = None if caption_mask_BT is None else self.mask.block(0, L, self._visible(caption_mask_BT, len(cond)))
-        rotations = None if self.rotations is None else self.rotations[:L]
-        for block in self.blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                x_BLD = checkpoint(block, x_BLD, rotations, mask, mask is None, use_reentrant=False)
-            else:
-                x_BLD = block(x_BLD, rotations, mask, mask is None)
-        return self.norm(x_BLD)
-
-    def loss(
-        self, targets: Targets, cond: Tensor, caption_mask_BT: Tensor | None = None, valid_B: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """`cross_entropy` of the codes in nats, each from those before it.
-
-        Args:
-            targets: Codes of this model's layout.
-            cond: Classes (B,) or caption features (B, T, C).
-            caption_mask_BT: See `features`.
-            valid_B: Weight of each image, such as 0 for one whose caption could not be read; the loss is a weighted mean.
-
-        Raises:
-            UserError: No codes, codes of another layout, or conditions that are not one an image; on a CPU
-                also codes and conditions out of range.
-        """
-        codes = self.check_codes(targets)
-        if len(cond) != len(codes):
-            raise UserError(f'LlamaGen: {len(cond)} conditions for the codes of {len(codes)} images; give one each.')
-        if can_sync(cond, wait=False):
-            self.check_condition(cond)
-        x_BLD = self.features(codes.indices_BL[:, :-1], cond, caption_mask_BT)[:, self.condition.tokens - 1 :]
-        weights_N = None if valid_B is None else valid_B.repeat_interleave(self.layout.length)
-        indices_N = codes.indices_BL.reshape(-1)
-        value = chunked_cross_entropy(x_BLD.flatten(0, 1), self.head.weight, indices_N, weights_N, self.loss_rows)
-        return {'cross_entropy': value}
-
-    def check_codes(self, targets: Targets) -> Codes:
-        """The codes of targets, which must be of this model's layout; on a CPU also in its range."""
-        if not isinstance(targets, Targets) or targets.codes is None:
-            raise UserError('LlamaGen: a loss wants Targets with codes, got none; write Targets(codes).')
-        codes = targets.codes
-        self.check_layout(codes.layout)
-        if codes.layout != self.layout:
-            raise UserError(
-                f'LlamaGen: the codes are {codes.layout}, this model has learned {self.layout}; '
-                'train one for these codes, or use the tokenizer that it was made for.'
-            )
-        if can_sync(codes.indices_BL, wait=False):
-            self.layout.check(codes.indices_BL)
-        return codes
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

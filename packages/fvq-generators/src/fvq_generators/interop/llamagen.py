@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.generator import Generator
-from fvq_core.interop.importer import Importer
 from fvq_core.interop.key_map import LayoutError, Rules, rename
-from fvq_core.registry import IMPORTERS, describe
+from fvq_core.registry import IMPORTERS
 
-from ..pretrained import GENERATOR, save_generator
+from .generator_importer import GeneratorImporter, depth_of, heads_of
 
 UNCONDITIONAL = 'cls_embedding.uncond_embedding'
 RULES: Rules = (
@@ -70,10 +66,7 @@ def import_generator(
             'layers.0.attention.wqkv.weight.'
         )
     V, D = state['tok_embeddings.weight'].shape
-    heads = heads if heads is not None else HEADS.get(D)
-    if heads is None or heads < 1 or D % heads:
-        got = 'none of the published sizes has so many' if heads is None else f'got {heads}'
-        raise UserError(f'LlamaGen: no file says how many heads {D} channels have; {got}; give a divisor (--heads).')
+    heads = heads_of('LlamaGen', D, heads, HEADS)
     head_dim = D // heads
     kv_heads = (len(state['layers.0.attention.wqkv.weight']) // head_dim - heads) // 2
     height, width = grid or (16, 16)
@@ -83,7 +76,7 @@ def import_generator(
         type='LlamaGen',
         layout=dict(type='Grid', height=height, width=width, codebook_size=V),
         dim=D,
-        depth=1 + max(int(m[1]) for key in state if (m := re.match(r'layers\.(\d+)\.', key))),
+        depth=depth_of(state, 'layers'),
         heads=heads,
         **({} if kv_heads == heads else dict(kv_heads=kv_heads)),
         **feed_forward(D, len(state['layers.0.feed_forward.w1.weight'])),
@@ -129,17 +122,7 @@ def joined_gates(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @IMPORTERS.register_module(name='llamagen-gpt')
-class LlamaGenImporter(Importer):
+class LlamaGenImporter(GeneratorImporter):
     """LlamaGen's generators."""
 
-    kind = GENERATOR
     read = staticmethod(import_generator)
-
-    @staticmethod
-    def save(model: Generator, folder: Path, facts: Mapping[str, Any]) -> None:
-        save_generator(model, model.state_dict(), folder, extra=facts)
-
-    @staticmethod
-    def summary(model: Generator) -> str:
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        return f'{type(model).__name__} with {parameters / 1e6:.0f} M parameters, {describe(model)["layout"]}'

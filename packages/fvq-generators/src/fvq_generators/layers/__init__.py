@@ -4,8 +4,9 @@ from .ada_layer_norm import AdaLayerNorm, AdaLNBlock, Modulation, SharedModulati
 from .attention import Attention
 from .caption_embedding import CaptionEmbedding
 from .causal_mask import CausalMask
-from .class_embedding import ClassEmbedding
+from .class_embedding import ClassEmbedding, Classes, Unconditional
 from .drop_path import DropPath
+from .gpt_block import GPTBlock, SquaredReLU
 from .kv_cache import KVCache
 from .mlp import MLP
 from .rms_norm import RMSNorm
@@ -21,13 +22,17 @@ __all__ = [
     'CaptionEmbedding',
     'CausalMask',
     'ClassEmbedding',
+    'Classes',
     'DropPath',
+    'GPTBlock',
     'KVCache',
     'Modulation',
     'RMSNorm',
     'SharedModulation',
+    'SquaredReLU',
     'SwiGLU',
     'TransformerBlock',
+    'Unconditional',
     'grid_rotations',
     'modulate',
     'rotate',

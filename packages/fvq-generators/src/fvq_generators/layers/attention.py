@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from .rotary_embedding import rotate
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention without bias; several query heads may share a head of keys and values.
+    """Scaled dot-product attention; several query heads may share a head of keys and values.
 
     Args:
         dim: Channels D.
@@ -20,13 +21,22 @@ class Attention(nn.Module):
         kv_heads: Heads of keys and values, which divide `heads` (Ainslie et al., 2023); as many as `heads` by default.
         dropout: Dropout of the attention weights, in training.
         out_dropout: Dropout of the result, in training.
+        bias: Whether the maps to queries, keys and values, and of the result, have one.
+        qk_norm: Epsilon of a LayerNorm of each head's queries and keys; None for none.
 
     Raises:
         UserError: Heads that do not divide.
     """
 
     def __init__(
-        self, dim: int, heads: int, kv_heads: int | None = None, dropout: float = 0.0, out_dropout: float = 0.0
+        self,
+        dim: int,
+        heads: int,
+        kv_heads: int | None = None,
+        dropout: float = 0.0,
+        out_dropout: float = 0.0,
+        bias: bool = False,
+        qk_norm: float | None = None,
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
@@ -35,9 +45,12 @@ class Attention(nn.Module):
                 f'Attention: heads must divide dim, and kv_heads heads; got dim {dim}, heads {heads}, kv_heads {kv_heads}.'
             )
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
-        self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
-        self.dropout = dropout
+        self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=bias)
+        self.q_norm, self.k_norm = (
+            nn.Identity() if qk_norm is None else nn.LayerNorm(self.head_dim, qk_norm) for _ in range(2)
+        )
+        self.out = nn.Linear(dim, dim, bias=bias)
+        self.dropout, self.qk_norm = dropout, qk_norm is not None
         self.out_dropout = nn.Dropout(out_dropout)
 
     def forward(
@@ -54,7 +67,7 @@ class Attention(nn.Module):
 
         Args:
             x_BLD: The new positions.
-            rotations_LP2: Rows of a rotary table for these positions; None for none.
+            rotations_LP2: Rows of a rotary table for these positions, or each sequence's own (B, L, P, 2); None for none.
             mask: bool, broadcastable to (B, heads, L, T), True for what may be attended to.
             causal: Position i sees those up to i; without a mask, and without earlier positions in the cache.
             cache: Holds earlier keys and values, and takes these.
@@ -65,6 +78,8 @@ class Attention(nn.Module):
         turned = self.heads + self.kv_heads
         qkv = self.qkv(x_BLD).view(B, L, turned + self.kv_heads, self.head_dim)
         qk, v = qkv[:, :, :turned], qkv[:, :, turned:].transpose(1, 2)
+        if self.qk_norm:
+            qk = torch.cat([self.q_norm(qk[:, :, : self.heads]), self.k_norm(qk[:, :, self.heads :])], dim=2)
         if rotations_LP2 is not None:
             qk = rotate(qk, rotations_LP2)
         q, k = qk[:, :, : self.heads].transpose(1, 2), qk[:, :, self.heads :].transpose(1, 2)

@@ -13,11 +13,17 @@ class CausalMask:
         positions: Number of positions of a whole sequence, T.
         prefix: Condition tokens at its start; no other position can be hidden.
         device: Device of the table.
+        open_prefix: Whether the condition's tokens see each other, later ones too.
+
+    Attributes:
+        causal: Whether no position sees a later one.
     """
 
-    def __init__(self, positions: int, prefix: int, device: torch.device) -> None:
-        self.prefix = prefix
+    def __init__(self, positions: int, prefix: int, device: torch.device, open_prefix: bool = False) -> None:
+        self.prefix, self.causal = prefix, prefix < 2 or not open_prefix
         self.table_TT = torch.ones(positions, positions, dtype=torch.bool, device=device).tril()
+        if open_prefix:
+            self.table_TT[:prefix, :prefix] = True
 
     def block(self, position: int, length: int, visible_BT: Tensor | None = None) -> Tensor:
         """What `length` positions from `position` on attend to, of all up to the last of them: bool (L, T), or (B, 1, L, T).

@@ -8,21 +8,19 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 
 
-class ClassEmbedding(nn.Module):
-    """A table of classes; if classes are dropped in training, class `num_classes` stands for none.
+class Classes(nn.Module):
+    """Conditions that are classes, without a table of their own.
 
     Args:
         num_classes: Number of classes.
-        dim: Channels D.
         dropout: Share of the classes that training replaces by none; 0 for a model without guidance.
     """
 
     tokens = 1
 
-    def __init__(self, num_classes: int, dim: int, dropout: float = 0.1) -> None:
+    def __init__(self, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_classes, self.drop_rate = num_classes, dropout
-        self.table = nn.Embedding(num_classes + (dropout > 0), dim)
 
     def check(self, labels_B: Tensor) -> None:
         """Raise if labels are not valid class ids; reads the labels from the device."""
@@ -44,6 +42,29 @@ class ClassEmbedding(nn.Module):
         """Labels with a random share replaced by none."""
         dropped_B = torch.rand(labels_B.shape[0], device=labels_B.device) < self.drop_rate
         return torch.where(dropped_B, self.num_classes, labels_B)
+
+
+class Unconditional(Classes):
+    """Images of one kind: labels are taken, since every data set has some, and not looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def check(self, labels_B: Tensor) -> None:
+        super().check(labels_B.clamp(0, 0) if labels_B.dtype != torch.bool else labels_B)
+
+
+class ClassEmbedding(Classes):
+    """A table of classes; if classes are dropped in training, class `num_classes` stands for none.
+
+    Args:
+        num_classes, dropout: See `Classes`.
+        dim: Channels D.
+    """
+
+    def __init__(self, num_classes: int, dim: int, dropout: float = 0.1) -> None:
+        super().__init__(num_classes, dropout)
+        self.table = nn.Embedding(num_classes + (dropout > 0), dim)
 
     def forward(self, labels_B: Tensor) -> Tensor:
         """(B,) to (B, 1, D)."""

@@ -21,9 +21,11 @@ class KVCache:
         kv_heads, head_dim: Heads of keys and values, and channels of each.
         length: Positions T.
         dtype, device: Dtype and device of keys and values.
+        kept: Rows and channels of what a model keeps of each sequence beside, such as the last token of each layer.
 
     Attributes:
         keys, values: (layers, B, kv_heads, T, head_dim).
+        kept: (rows, B, channels).
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class KVCache:
         head_dim: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = 'cpu',
+        kept: tuple[int, int] = (0, 0),
     ) -> None:
         shape = (layers, batch, kv_heads, length, head_dim)
         # Zeros, not garbage: a masked position is multiplied with weight 0, and 0 x NaN is NaN.
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.kept = torch.zeros(kept[0], batch, kept[1], dtype=dtype, device=device)
 
     @property
     def batch(self) -> int:
@@ -53,13 +57,13 @@ class KVCache:
 
     @property
     def nbytes(self) -> int:
-        """Memory of keys and values."""
-        return self.keys.nbytes + self.values.nbytes
+        """Memory of all that it holds."""
+        return self.keys.nbytes + self.values.nbytes + self.kept.nbytes
 
     def first(self, batch: int) -> KVCache:
         """The cache of only the first sequences, in the same memory."""
         part = object.__new__(KVCache)
-        part.keys, part.values = self.keys[:, :batch], self.values[:, :batch]
+        part.keys, part.values, part.kept = self.keys[:, :batch], self.values[:, :batch], self.kept[:, :batch]
         return part
 
     def check_room(self, start: int, new: int) -> None:

@@ -60,14 +60,14 @@ def rotate(x_BLHD: Tensor, table_LP2: Tensor) -> Tensor:
 
     Args:
         x_BLHD: (B, L, heads, head_dim).
-        table_LP2: (L, head_dim / 2, 2), the rows of these L positions.
+        table_LP2: (L, head_dim / 2, 2), the rows of these L positions, or each sequence's own (B, L, head_dim / 2, 2).
     """
     pairs = x_BLHD.float().unflatten(-1, (-1, 2))
     if (
         not torch.compiler.is_compiling()
     ):  # one kernel for all; a compiler makes one of real numbers, and none of complex ones
-        turned = torch.view_as_complex(pairs) * torch.view_as_complex(table_LP2)[:, None]
+        turned = torch.view_as_complex(pairs) * torch.view_as_complex(table_LP2).unsqueeze(-2)
         return torch.view_as_real(turned).flatten(-2).type_as(x_BLHD)
-    cos, sin = (part[:, None] for part in table_LP2.unbind(-1))  # (L, 1, P)
+    cos, sin = (part.unsqueeze(-2) for part in table_LP2.unbind(-1))  # (L, 1, P)
     a, b = pairs.unbind(-1)
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).type_as(x_BLHD)

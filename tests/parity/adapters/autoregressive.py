@@ -1,0 +1,150 @@
+"""Autoregressive transformers of one code a position, imported as `tools/convert.py` does."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.codes import Codes, Targets
+from fvq_generators.cached_generator import CachedGenerator
+from fvq_generators.min_gpt import MinGPT
+from fvq_generators.sampling import Sampler
+from tests.tiny import build_from_peer
+
+from ..case import Case
+
+
+def build(case: Case, peer: str, **options: Any) -> CachedGenerator:
+    """The peer's model with its own sizes; the draws of dropout are not in a case."""
+    for name, rate in case.constructor.items():
+        if re.search(r'pdrop|dropout_p|drop_path|token_drop|attn_drop|^dropout$', name):
+            assert rate == 0.0, f'{name}: the draws of dropout are not in a case'
+    side = math.isqrt(case.inputs['tokens'].shape[1])
+    generator = build_from_peer(peer, case.state, grid=(side, side), **options)
+    for module in generator.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, 'token_dropout'):
+            module.token_dropout.p = 0.0
+    return cast(CachedGenerator, generator)
+
+
+# torch's functions, and the input of a case that tells what they gave the peer.
+DRAWS = {'bernoulli': 'keep', 'randint_like': 'replacement', 'rand': 'drop_rand', 'rand_like': 'drop_rand'}
+
+
+@contextmanager
+def case_draws(case: Case) -> Iterator[None]:
+    """Inside, torch's functions give what they gave the peer."""
+    with ExitStack() as stack:
+        for name, key in DRAWS.items():
+            if key in case.inputs:
+                stored = case.inputs[key]
+                stack.enter_context(patch.object(torch, name, lambda *size, stored=stored, **options: stored.clone()))
+        yield
+
+
+def loss_and_gradients(
+    case: Case, generator: CachedGenerator, cond: Tensor, tensors: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """`loss` with its gradients; `tensors` are ours by the peer's names of them in `gradients`."""
+    generator.train()
+    with case_draws(case):
+        loss = generator.loss(Targets(Codes(case.inputs['tokens'], generator.layout)), cond)['cross_entropy']
+    loss.backward()
+    parameters = dict(generator.named_parameters())
+    got = {'loss': loss}
+    for name, peers in case.description['gradients'].items():
+        got[name] = gradient(peers, parameters, tensors)
+    return got
+
+
+def gradient(peers: str, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, str]) -> Tensor:
+    """The gradient of the peer's tensor of that name."""
+    for pattern, ours in tensors.items():
+        if re.fullmatch(pattern, peers):
+            name, _, part = re.sub(pattern, ours, peers).partition(':')
+            found = cast(Tensor, parameters[name].grad)
+            return found.chunk(3)[int(part)] if part else found
+    raise AssertionError(f'the adapter knows no {peers}')
+
+
+def cached_logits(generator: CachedGenerator, cond: Tensor, tokens_BL: Tensor) -> Tensor:
+    """Logits of every code, read one by one through the cache."""
+    cache = generator.new_cache(len(cond))
+    found = [generator.prefill(cond, cache)]
+    for number in range(tokens_BL.shape[1] - 1):
+        found.append(generator.step(tokens_BL[:, number], cache, generator.condition.tokens + number))
+    return torch.stack(found, dim=1)
+
+
+class Replay:
+    """Chooses with the uniform numbers of a case in place of a seed's."""
+
+    def __init__(self, sampler: Sampler, uniforms_BL: Tensor | None) -> None:
+        self.sampler, self.uniforms_BL, self.seen = sampler, uniforms_BL, cast(list[Tensor], [])
+
+    def __call__(self, logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
+        if self.uniforms_BL is not None:
+            uniform_B = self.uniforms_BL[:, len(self.seen)].double()
+        self.seen.append(logits_BV)
+        return self.sampler(logits_BV, uniform_B)
+
+
+MIN_GPT = {
+    r'tok_emb\.weight': 'code_embedding.weight',
+    r'pos_emb': 'position_embedding',
+    r'blocks\.(\d+)\.attn\.query\.(weight|bias)': r'blocks.\1.attention.qkv.\2:0',
+    r'blocks\.(\d+)\.attn\.key\.(weight|bias)': r'blocks.\1.attention.qkv.\2:1',
+    r'blocks\.(\d+)\.attn\.value\.(weight|bias)': r'blocks.\1.attention.qkv.\2:2',
+    r'blocks\.(\d+)\.attn\.proj\.(weight|bias)': r'blocks.\1.attention.out.\2',
+    r'blocks\.(\d+)\.mlp\.([02])\.(weight|bias)': r'blocks.\1.ffn.\2.\3',
+    r'blocks\.(\d+)\.ln1\.(weight|bias)': r'blocks.\1.attention_norm.\2',
+    r'blocks\.(\d+)\.ln2\.(weight|bias)': r'blocks.\1.ffn_norm.\2',
+    r'ln_f\.(weight|bias)': r'norm.\1',
+    r'head\.weight': 'head.weight',
+}
+
+
+def min_gpt(case: Case) -> dict[str, Tensor]:
+    options, tokens = case.constructor, case.inputs['tokens']
+    assert options['n_unmasked'] <= 1, 'only a causal mask is modelled'
+    assert options['sos_token'] == 0
+    kind = dict(num_classes=options['vocab_size']) if not options['unconditional'] else {}
+    peer = 'taming-gpt-unconditional' if options['unconditional'] else 'taming-gpt'
+    generator = cast(MinGPT, build(case, peer, heads=options['n_head'], **kind))
+    generator.code_dropout = 1 - options['pkeep']
+    cond = case.inputs['cond'][:, 0]
+    got = loss_and_gradients(case, generator, cond, MIN_GPT)
+    got['g_pos'] = got['g_pos'][None]
+    with torch.no_grad():
+        with case_draws(case):
+            got['logits'] = generator.logits(generator.features(generator.inputs(tokens), cond))
+        generator.eval()
+        got['cached_logits'] = cached_logits(generator, cond, tokens)
+        for name, call in case.description['calls'].items():
+            got[name] = min_gpt_sample(case, generator, cond, name, call)
+    return got
+
+
+def min_gpt_sample(case: Case, generator: MinGPT, cond: Tensor, name: str, call: Mapping[str, Any]) -> Tensor:
+    """A call of `sample`, which continues given codes (here those of the answer), or of `sample_with_past`."""
+    greedy = not call.get('sample_logits', call.get('sample'))
+    filters = {} if call['top_k'] is None else dict(top_k=call['top_k'], top_p=call.get('top_p') or 1.0)
+    pick = Replay(
+        Sampler(0.0 if greedy else call['temperature'], **filters), case.inputs.get(str(call.get('uniforms')))
+    )
+    count, kept = len(cond), torch.arange(generator.layout.length) < call.get('given', 0)
+    return generator.sample(
+        cond,
+        given=Codes(case.outputs[name] * kept, generator.layout),
+        keep_BL=kept.expand(count, -1),
+        pick=pick,
+    ).indices_BL
