@@ -22,8 +22,8 @@ class AutoregressiveGenerator(Generator):
 
     Attributes:
         condition: Maps conditions to tokens.
-        blocks: Take `(x_BLD, rotations, mask, causal, cache, layer, position)`, as `layers.TransformerBlock`, and the context if
-            there is one.
+        blocks: Take `(x_BLD, rotations, mask, causal, cache, layer, position)`, as `layers.TransformerBlock`, and the context
+            if there is one.
         norm: Norm after the blocks.
         head: Maps features to logits.
         token_dropout: Dropout of condition and code tokens.
@@ -96,15 +96,14 @@ class AutoregressiveGenerator(Generator):
         position: int | Tensor = 0,
         context: Tensor | None = None,
     ) -> Tensor:
-        """Tokens through blocks and norm; see `layers.Attention`. With a cache, the context comes with the first tokens only."""
+        """Tokens through blocks and norm; see `layers.Attention`. With a cache, only the first tokens come with the context."""
         extra = () if context is None else (context,)
         for layer, block in enumerate(self.blocks):
+            arguments = (x_BLD, rotations, mask, causal, cache, layer, position, *extra)
             if self.checkpointing and torch.is_grad_enabled():
-                x_BLD = checkpoint(
-                    block, x_BLD, rotations, mask, causal, cache, layer, position, *extra, use_reentrant=False
-                )
+                x_BLD = cast(Tensor, checkpoint(block, *arguments, use_reentrant=False))
             else:
-                x_BLD = block(x_BLD, rotations, mask, causal, cache, layer, position, *extra)
+                x_BLD = block(*arguments)
         return self.normalize(x_BLD, cache, context)
 
     def features(self, indices_BL: Tensor, cond: Tensor, caption_mask_BT: Tensor | None = None) -> Tensor:

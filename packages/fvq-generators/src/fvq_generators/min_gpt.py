@@ -29,7 +29,7 @@ class MinGPT(CachedGenerator):
     """A class, then codes, with learned positions. Classes share the table of the codes: class c is the row of code c.
 
     There is no class for none, and so no guidance. CompVis' model of ImageNet has depth 48, dim 1,536, 24 heads and 1.4 B
-    parameters; the one that tables call VQGAN with 227 M parameters (18.65) has 24, 768 and 16.
+    parameters; the one that tables call VQGAN with 227 M parameters (18.65) has 24, 768 and 8 heads (MaskGIT's).
 
     Args:
         layout: `CodeLayout` of a `Grid` or `Sequence`, or its description.
@@ -52,7 +52,7 @@ class MinGPT(CachedGenerator):
     inpaints = True
 
     @dataclass(frozen=True)
-    class Sampling(Sampler):
+    class Sampling(Sampler):  # pyrefly: ignore[bad-override]
         """How a code is chosen, and the size of the image: one larger than trained is drawn in windows."""
 
         rows: int = setting(0, 'rows of codes of a larger image; 0 for as many as trained', least=0)

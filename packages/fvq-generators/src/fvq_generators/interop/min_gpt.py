@@ -41,7 +41,7 @@ def import_min_gpt(
         state: The peer's state dict.
         heads: Heads, which no file holds; by default those of the published size with these channels.
         grid: Rows and columns of the codes, which no file holds; 16 x 16 by default.
-        num_classes: Classes; None for a model that starts from code 0.
+        num_classes: Classes, but no more than codes, whose rows they share; None for a model that starts from code 0.
 
     Raises:
         UserError: Another layout of keys, heads that are not known or do not fit, or a mask that is not causal.
@@ -64,11 +64,18 @@ def import_min_gpt(
         dim=D,
         depth=depth_of(state, 'blocks'),
         heads=heads_of('minGPT', D, heads, HEADS),
-        num_classes=num_classes,
+        num_classes=None if num_classes is None else min(num_classes, V),
         **({} if positions == height * width else dict(positions=positions)),
     )
     own = {**joined(state), 'pos_emb': state['pos_emb'][0]}
     return config, rename(own, RULES, 'minGPT', drop=(r'blocks\.\d+\.attn\.mask',))
+
+
+def import_unconditional(
+    state: Mapping[str, Tensor], heads: int | None = None, grid: tuple[int, int] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """See `import_min_gpt`."""
+    return import_min_gpt(state, heads, grid, num_classes=None)
 
 
 def joined(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,9 +105,4 @@ class MinGPTImporter(GeneratorImporter):
 class UnconditionalMinGPTImporter(GeneratorImporter):
     """Unconditional transformers of taming-transformers, such as those of CelebA-HQ and FFHQ."""
 
-    @staticmethod
-    def read(
-        state: Mapping[str, Tensor], heads: int | None = None, grid: tuple[int, int] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """See `import_min_gpt`."""
-        return import_min_gpt(state, heads, grid, num_classes=None)
+    read = staticmethod(import_unconditional)
