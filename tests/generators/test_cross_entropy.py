@@ -31,6 +31,18 @@ def test_value_and_gradients_are_those_of_the_plain_loss(N: int, rows: int, weig
     torch.testing.assert_close(gradients, wanted, rtol=1e-5, atol=1e-6)
 
 
+@settings(max_examples=20)
+@given(st.integers(1, 20), st.integers(1, 30), st.floats(0.0, 0.9))
+def test_with_a_bias_and_smoothed_targets_too(N: int, rows: int, smoothing: float):
+    x, head, targets = problem(N)
+    bias, weights = torch.randn(len(head), requires_grad=True), torch.rand(N) + 0.5
+    plain = F.cross_entropy(x @ head.t() + bias, targets, reduction='none', label_smoothing=smoothing)
+    wanted = torch.autograd.grad((plain * weights).sum() / weights.sum().clamp(min=1.0), (x, head, bias))
+    options = dict(bias_V=bias, label_smoothing=smoothing)
+    got = torch.autograd.grad(chunked_cross_entropy(x, head, targets, weights, rows, **options), (x, head, bias))
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_no_tensor_as_large_as_all_logits_is_ever_made_or_kept():
     x, head, targets = problem(N=512, V=4096, D=8)
     kept: list[int] = []

@@ -8,6 +8,7 @@ import torch
 from fvq_core.errors import UserError
 from fvq_generators.layers import (
     Attention,
+    BidirectionalAttention,
     DropPath,
     KVCache,
     RMSNorm,
@@ -107,3 +108,17 @@ def test_the_cache_gives_back_what_it_was_given_in_either_way():
     assert cache.nbytes == 2 * 2 * 3 * 2 * 5 * 4 * 4
     with pytest.raises(UserError, match='positions 4 to 5 are wanted and there are 5'):
         cache.check_room(4, 2)
+
+
+@pytest.mark.parametrize('normalize_qk', [False, True])
+def test_bidirectional_attention_follows_its_formula_also_if_heads_do_not_divide_the_channels(normalize_qk: bool):
+    attention, x = BidirectionalAttention(16, 3, normalize_qk=normalize_qk), torch.randn(2, 7, 16)
+    q, k, v = attention.qkv(x).unflatten(-1, (3, 15)).unbind(2)  # 3 heads of 5 channels
+    if normalize_qk:
+        q, k = (each / (each.square().mean(-1, keepdim=True) + 1e-5).sqrt() for each in (q, k))
+    q, k, v = (each.unflatten(-1, (3, 5)) for each in (q, k, v))
+    weights = (torch.einsum('blhd,bmhd->bhlm', q, k) / 5**0.5).softmax(-1)
+    expected = attention.out(torch.einsum('bhlm,bmhd->blhd', weights, v).flatten(2))
+    torch.testing.assert_close(attention(x), expected)
+    with pytest.raises(UserError, match='head_channels must be 1 or more'):
+        BidirectionalAttention(16, 17)

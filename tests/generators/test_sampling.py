@@ -91,5 +91,7 @@ def test_schedules_of_guidance_rise_from_none_to_the_whole_scale():
     assert scales['linear'] == [1.0, 1.5, 2.0, 2.5, 3.0]
     assert scales['cosine'] == pytest.approx([1.0, 2 - 2**-0.5, 2.0, 2 + 2**-0.5, 3.0])
     assert SequenceGuidance(3.0, cfg_schedule='linear').scale_at(0, 1) == 1.0
+    late = SequenceGuidance(3.0, cfg_schedule='cosine', cfg_power=3.0)  # TiTok's power-cosine
+    assert late.scale_at(2, 5) == pytest.approx(1.0 + (1.0 - math.cos(math.pi * 0.5**3)))
     with pytest.raises(UserError, match="got 'liner'; did you mean 'linear'"):
         SequenceGuidance(2.0, cfg_schedule='liner')

@@ -18,50 +18,74 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(  # pyrefly: ignore[bad-override]
-        ctx: Any, x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, row_weights_N: Tensor, rows: int, training: bool
+        ctx: Any,
+        x_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        row_weights_N: Tensor,
+        smoothing: float,
+        rows: int,
+        training: bool,
     ) -> Tensor:
         dtype, wide = x_ND.dtype, torch.promote_types(x_ND.dtype, torch.float32)
         if torch.is_autocast_enabled(x_ND.device.type):
             dtype = torch.get_autocast_dtype(x_ND.device.type)
-        wants_x, wants_weight = (training and wanted for wanted in ctx.needs_input_grad[:2])
-        cast_VD = weight_VD.to(dtype)
+        wants_x, wants_weight, wants_bias = (training and wanted for wanted in ctx.needs_input_grad[:3])
+        cast_VD, cast_V = weight_VD.to(dtype), None if bias_V is None else bias_V.to(dtype)
         grad_ND = torch.empty_like(x_ND) if wants_x else None
         grad_VD = torch.zeros_like(weight_VD, dtype=wide) if wants_weight else None
+        grad_V = torch.zeros_like(bias_V, dtype=wide) if wants_bias and bias_V is not None else None
         total = x_ND.new_zeros((), dtype=wide)
         with torch.autocast(x_ND.device.type, enabled=False):
             for first in range(0, len(x_ND), rows):
                 part = slice(first, first + rows)
                 x, targets, weights = x_ND[part].to(dtype), targets_N[part], row_weights_N[part]
-                logits = F.linear(x, cast_VD).to(wide)
+                logits = F.linear(x, cast_VD, cast_V).to(wide)
                 logsumexp = logits.logsumexp(-1)
-                total += (weights * (logsumexp - logits.gather(1, targets[:, None])[:, 0])).sum()
-                if grad_ND is None and grad_VD is None:
+                likely = (1.0 - smoothing) * logits.gather(1, targets[:, None])[:, 0]
+                if smoothing:
+                    likely = likely + smoothing * logits.mean(-1)
+                total += (weights * (logsumexp - likely)).sum()
+                if grad_ND is None and grad_VD is None and grad_V is None:
                     continue
-                # d / d logits = weight x (softmax - one_hot), in the logits' own memory
+                # d / d logits = weight x (softmax - smoothed one_hot), in the logits' own memory
                 p = logits.sub_(logsumexp[:, None]).exp_()
-                p.scatter_add_(1, targets[:, None], p.new_full((len(p), 1), -1.0))
-                p = p.mul_(weights[:, None]).to(dtype)
+                p.scatter_add_(1, targets[:, None], p.new_full((len(p), 1), smoothing - 1.0))
+                if smoothing:
+                    p.sub_(smoothing / p.shape[1])
+                p = p.mul_(weights[:, None])
+                if grad_V is not None:
+                    grad_V += p.sum(0)
+                p = p.to(dtype)
                 if grad_ND is not None:
                     grad_ND[part] = p @ cast_VD
                 if grad_VD is not None:
                     grad_VD += p.t() @ x
-        ctx.save_for_backward(grad_ND, None if grad_VD is None else grad_VD.to(weight_VD.dtype))
+        ctx.save_for_backward(
+            grad_ND,
+            None if grad_VD is None else grad_VD.to(weight_VD.dtype),
+            None if grad_V is None or bias_V is None else grad_V.to(bias_V.dtype),
+        )
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
-        grad_ND, grad_VD = ctx.saved_tensors
-        return (
-            None if grad_ND is None else grad_ND * grad.to(grad_ND.dtype),
-            None if grad_VD is None else grad_VD * grad.to(grad_VD.dtype),
-            *(None,) * 4,
-        )
+        gradients = (None if each is None else each * grad.to(each.dtype) for each in ctx.saved_tensors)
+        return (*gradients, *(None,) * 5)
 
 
 def chunked_cross_entropy(
-    x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, row_weights_N: Tensor | None = None, rows: int | None = None
+    x_ND: Tensor,
+    weight_VD: Tensor,
+    targets_N: Tensor,
+    row_weights_N: Tensor | None = None,
+    rows: int | None = None,
+    *,
+    bias_V: Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """The mean cross-entropy of `x_ND @ weight_VD.T` against the targets.
+    """The mean cross-entropy of `x_ND @ weight_VD.T + bias_V` against the targets.
 
     Equal to `F.cross_entropy` of the float32 logits, with its gradients, at a memory of two chunks of them. Under autocast the
     products are computed in its dtype, and sums over rows in float32.
@@ -73,11 +97,13 @@ def chunked_cross_entropy(
         row_weights_N: A weight for each row. The loss is then the weighted sum over `max(sum of weights, 1)`, as LlamaGen's
             for captions.
         rows: Rows at once; by default as many as make 2^25 logits.
+        bias_V: The head's bias, if it has one.
+        label_smoothing: This share of each target is spread evenly over all V classes.
     """
     if row_weights_N is None:
         row_weights_N = torch.full((len(x_ND),), 1.0 / max(len(x_ND), 1), device=x_ND.device)
     else:
         row_weights_N = row_weights_N.float() / row_weights_N.sum().float().clamp(min=1.0)
     rows = rows or max(1, ELEMENTS_AT_ONCE // len(weight_VD))
-    arguments = (x_ND, weight_VD, targets_N, row_weights_N, rows, torch.is_grad_enabled())
+    arguments = (x_ND, weight_VD, bias_V, targets_N, row_weights_N, label_smoothing, rows, torch.is_grad_enabled())
     return cast(Tensor, _ChunkedCrossEntropy.apply(*arguments))

@@ -157,13 +157,16 @@ class GuidanceInterval(Guidance):
 @dataclass(frozen=True)
 class GuidanceSchedule(Guidance):
     """A scale that is `'constant'`, as in LlamaGen; or rises from 1 at the first code to the whole scale at the last:
-    `'linear'`, as VAR raises it over its scales, or `'cosine'`, along half a wave."""
+    `'linear'`, as VAR raises it over its scales, or `'cosine'`, along half a wave. A power above 1 makes it rise later: TiTok's
+    and RAR's "power-cosine" is the cosine with one."""
 
     cfg_schedule: str = setting('constant', 'how guidance rises along the image', choices=SCHEDULES)
+    cfg_power: float = setting(1.0, 'power of the share of the image that is drawn, for that schedule', above=0)
 
     def scale_at(self, number: int, length: int) -> float:
         """The scale for code `number` (from 0) of a sequence of `length`."""
-        return 1.0 + (self.cfg_scale - 1.0) * SCHEDULES[self.cfg_schedule](number / max(1, length - 1))
+        drawn = (number / max(1, length - 1)) ** self.cfg_power
+        return 1.0 + (self.cfg_scale - 1.0) * SCHEDULES[self.cfg_schedule](drawn)
 
 
 @dataclass(frozen=True)

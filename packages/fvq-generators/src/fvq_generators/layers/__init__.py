@@ -2,6 +2,7 @@
 
 from .ada_layer_norm import AdaLayerNorm, AdaLNBlock, Modulation, SharedModulation, modulate
 from .attention import Attention
+from .bidirectional_attention import BidirectionalAttention
 from .caption_embedding import CaptionEmbedding
 from .causal_mask import CausalMask
 from .class_embedding import ClassEmbedding, Classes, Unconditional
@@ -19,6 +20,7 @@ __all__ = [
     'AdaLNBlock',
     'AdaLayerNorm',
     'Attention',
+    'BidirectionalAttention',
     'CaptionEmbedding',
     'CausalMask',
     'ClassEmbedding',
