@@ -23,6 +23,7 @@ from . import (
     maskgit_vq,
     movq,
     multi_scale,
+    next_scale,
     perceptual,
     projectors,
     quantizers,
@@ -30,7 +31,6 @@ from . import (
     sampling,
     schedules,
     tokenizers,
-    vit_vqgan,
     vqgan_family,
 )
 
@@ -60,6 +60,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('FoundationVision/LlamaGen', 'Transformer'): generators.llamagen,
     ('yfChang-cv/FVQ', 'Transformer'): generators.llamagen,
     ('FoundationVision/VAR', 'sample_with_top_k_top_p_'): generators.var_filter,
+    ('FoundationVision/VAR', 'VAR'): next_scale.var,
     ('yfChang-cv/FVQ', 'LPIPS'): perceptual.llamagen,
     ('yfChang-cv/FVQ', 'combined_lr_lambda'): schedules.fvq_release,
     ('yfChang-cv/FVQ', 'QBridge_models'): projectors.fvq_release,
@@ -87,7 +88,6 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('google-research/maskgit', 'VQVAE'): maskgit_vq.original,
     ('ai-forever/MoVQGAN', 'MOVQ'): movq.movqgan,
     ('huggingface/diffusers', 'VQModel'): movq.diffusers,
-    ('thuanz123/enhancing-transformers', 'ViTVQ'): vit_vqgan.vit_vqgan,
     ('bytedance/1d-tokenizer', 'PretrainedTokenizer'): maskgit_vq.port,
     ('bytedance/1d-tokenizer', 'VectorQuantizer'): quantizers.titok,
     ('lxa9867/ImageFolder', 'VectorQuantizer'): quantizers.xqgan,

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fvq_core.codes import CodeLayout, Codes, Targets
+from fvq_core.codes import CodeLayout, Targets
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
-from fvq_core.ops.finite import can_sync
 
+from .checks import codes_to_learn
 from .cross_entropy import chunked_cross_entropy
 from .layers import CaptionEmbedding, CausalMask, Classes, KVCache
 
@@ -157,10 +157,9 @@ class AutoregressiveGenerator(Generator):
             valid_B: Weight of each image, such as 0 for one whose caption could not be read; the loss is a weighted mean.
 
         Raises:
-            UserError: No codes, codes of another layout, or conditions that are not one an image; on a CPU
-                also codes and conditions out of range.
+            UserError: See `codes_to_learn`.
         """
-        indices_BL = self.check_targets(targets, cond).indices_BL
+        indices_BL = codes_to_learn(self, targets, cond).indices_BL
         x_BLD = self.features(self.inputs(indices_BL), cond, caption_mask_BT)[:, self.condition.tokens - 1 :]
         weights_N = None if valid_B is None else valid_B.repeat_interleave(self.layout.length)
         value = chunked_cross_entropy(
@@ -171,23 +170,3 @@ class AutoregressiveGenerator(Generator):
     def inputs(self, indices_BL: Tensor) -> Tensor:
         """The codes that training reads, of the codes that it predicts: all but the last."""
         return indices_BL[:, :-1]
-
-    def check_targets(self, targets: Targets, cond: Tensor) -> Codes:
-        """The codes of targets, which must be of this model's layout, one for each condition; on a CPU also in range."""
-        name = type(self).__name__
-        if not isinstance(targets, Targets) or targets.codes is None:
-            raise UserError(f'{name}: a loss wants Targets with codes, got none; write Targets(codes).')
-        codes = targets.codes
-        self.check_layout(codes.layout)
-        if codes.layout != self.layout:
-            raise UserError(
-                f'{name}: the codes are {codes.layout}, this model has learned {self.layout}; '
-                'train one for these codes, or use the tokenizer that it was made for.'
-            )
-        if can_sync(codes.indices_BL, wait=False):
-            self.layout.check(codes.indices_BL)
-        if len(cond) != len(codes):
-            raise UserError(f'{name}: {len(cond)} conditions for the codes of {len(codes)} images; give one each.')
-        if can_sync(cond, wait=False):
-            self.check_condition(cond)
-        return codes

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fvq_core.codes import Codes
-from fvq_core.errors import UserError
 
 from .autoregressive import AutoregressiveGenerator
+from .checks import conditions_to_draw
 from .decoding import Pick, StaticSteps, decode, pad_rows
 from .layers import KVCache, RMSNorm, TransformerBlock
 from .ops.few_rows import MOST_ROWS, runs_fused
@@ -170,19 +170,10 @@ class CachedGenerator(AutoregressiveGenerator):
             UserError: Conditions that the model does not have, guidance of a model that was trained without dropping
                 conditions, settings out of range, or too little memory, with a batch that fits.
         """
-        name, sampling = type(self).__name__, self.Sampling.of(settings)
+        sampling = self.Sampling.of(settings)
         guidance = sampling.part(SequenceGuidance) if isinstance(sampling, SequenceGuidance) else SequenceGuidance()
-        if not isinstance(cond, Tensor):
-            raise UserError(f'{name}: conditions are a tensor, got {type(cond).__name__}; use torch.as_tensor.')
-        cond = cond.to(self.device)
-        self.check_condition(cond)
+        cond = conditions_to_draw(self, cond, guidance.cfg_scale, self.condition.drop_rate)
         self.check_given(given, keep_BL, len(cond))
-        cond = cond if cond.is_floating_point() else cond.long()
-        if guidance.active and not self.condition.drop_rate:
-            raise UserError(
-                f'{name}: cfg_scale {guidance.cfg_scale} needs a model that was trained with cond_dropout; this one has 0, and '
-                'does not know images without a condition. Use cfg_scale=1.'
-            )
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=self.device), self.layout)

@@ -194,7 +194,8 @@ class ImageGenerator(SavedModel, nn.Module):
     def _decode(self, drawn: Codes | Latents) -> Tensor:
         tokenizer: Any = self.tokenizer
         with memory_advice(len(drawn), self.device, doing='decoding'):
-            images = tokenizer.decode(drawn).float()
+            smoothed = isinstance(drawn, Latents) and tokenizer.quantizer is not None  # sums of codes that were mixed
+            images = (tokenizer.decode_latent(drawn.values) if smoothed else tokenizer.decode(drawn)).float()
         cause = 'the tokenizer is broken, or overflows in this precision'
         check_finite_images(images, 'the pixels', len(images), cause)
         return images.clamp(-1.0, 1.0)

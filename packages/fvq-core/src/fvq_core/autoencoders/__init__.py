@@ -4,7 +4,6 @@ from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
 from .movq import MoVQDecoder
-from .vit_vqgan import ViTVQGANDecoder, ViTVQGANEncoder
 from .vqgan import VQGANDecoder, VQGANEncoder
 
 __all__ = [
@@ -16,6 +15,4 @@ __all__ = [
     'MoVQDecoder',
     'VQGANDecoder',
     'VQGANEncoder',
-    'ViTVQGANDecoder',
-    'ViTVQGANEncoder',
 ]

@@ -2,5 +2,6 @@
 
 from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
+from .var import VARImporter
 
-__all__ = ['LlamaGenImporter', 'MinGPTImporter', 'UnconditionalMinGPTImporter', 'import_generator']
+__all__ = ['LlamaGenImporter', 'MinGPTImporter', 'UnconditionalMinGPTImporter', 'VARImporter', 'import_generator']

@@ -6,6 +6,7 @@ from .bidirectional_attention import BidirectionalAttention
 from .caption_embedding import CaptionEmbedding
 from .causal_mask import CausalMask
 from .class_embedding import ClassEmbedding, Classes, Unconditional
+from .cosine_attention import CosineAttention
 from .drop_path import DropPath
 from .gpt_block import GPTBlock, SquaredReLU
 from .kv_cache import KVCache
@@ -25,6 +26,7 @@ __all__ = [
     'CausalMask',
     'ClassEmbedding',
     'Classes',
+    'CosineAttention',
     'DropPath',
     'GPTBlock',
     'KVCache',

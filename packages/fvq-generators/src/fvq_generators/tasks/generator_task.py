@@ -20,7 +20,7 @@ from fvq_core.data.loader import Loader
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.metric import Metric, MetricValue
-from fvq_core.registry import GENERATORS, MODELS
+from fvq_core.registry import GENERATORS, MODELS, TOKENIZERS, find_component
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.read_folder import find_folder
 from fvq_core.training.optim_wrapper import ClippedOptimWrapper
@@ -46,7 +46,8 @@ class GeneratorTask(Task):
             hold them: `'float32'` or `'bfloat16'`, the type in which weights are gathered; needs `ShardingHook`, which is in
             `configs/_base_/schedules/llamagen_300e.py`. None copies the weights to each process (DDP).
         tokenizer: The saved autoencoder (folder, or repository on the hub) whose codes or latents are learned, for a generator
-            that needs it while it trains; see `Generator.bind`.
+            that needs it while it trains (see `Generator.bind`), or if it trains on images. A config makes one with random
+            weights, the same each time: for smoke runs.
         freeze: Parts of the generator, its children by name, that stay as they are, in eval mode.
 
     Attributes:
@@ -65,7 +66,7 @@ class GeneratorTask(Task):
         generator: Mapping[str, Any],
         compile: bool | str = False,
         shard: Literal['float32', 'bfloat16'] | None = None,
-        tokenizer: str | None = None,
+        tokenizer: str | Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
     ) -> None:
         super().__init__(compile)
@@ -76,11 +77,17 @@ class GeneratorTask(Task):
         self.shard = shard
         self.sharded = False
         self.gathered: dict[str, Tensor] | None = None
-        frozen = None if tokenizer is None else Autoencoder.from_pretrained(tokenizer).fold().requires_grad_(False)
+        frozen = None if tokenizer is None else load_or_build(tokenizer).fold().requires_grad_(False)
         object.__setattr__(self, 'frozen', frozen)  # out of the module tree
         self.tokenizer_hash = '' if frozen is None else tokenizer_hash(frozen)
         if frozen is not None:
             bind_checked(self.generator, frozen)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """The small tokenizer that the generator's class describes in `smoke_tokenizer`, in place of the saved one."""
+        describe = getattr(find_component(cfg['generator']['type']), 'smoke_tokenizer', None)
+        return {} if cfg.get('tokenizer') is None or describe is None else dict(tokenizer=describe())
 
     def check_dataset(self, dataset: Any) -> None:
         name, needed = type(self.generator).__name__, self.generator.binds_to
@@ -227,3 +234,12 @@ class GeneratorTask(Task):
         optimizer = cast(ClippedOptimWrapper, optimizers['generator'])
         if self.sharded and optimizer.grad_norm is not None:
             optimizer.grad_norm = sharding.whole(optimizer.grad_norm)  # each process held a part of it
+
+
+def load_or_build(tokenizer: str | Mapping[str, Any]) -> Autoencoder:
+    """The saved autoencoder of a folder or repository, or one of a config with random weights, the same each time."""
+    if isinstance(tokenizer, str):
+        return Autoencoder.from_pretrained(tokenizer)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return TOKENIZERS.build(tokenizer)

@@ -1,0 +1,63 @@
+"""What a generator is given: targets to learn, and conditions to draw images of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from fvq_core.codes import Codes, Targets
+from fvq_core.errors import UserError
+from fvq_core.generator import Generator
+from fvq_core.ops.finite import can_sync
+
+
+def codes_to_learn(generator: Generator, targets: Targets, cond: Tensor) -> Codes:
+    """The codes of targets.
+
+    Raises:
+        UserError: No codes, codes of another layout, or conditions that are not one an image; on a CPU also codes and
+            conditions out of range.
+    """
+    name = type(generator).__name__
+    if not isinstance(targets, Targets) or targets.codes is None:
+        raise UserError(f'{name}: a loss wants Targets with codes, got none; write Targets(codes).')
+    codes = targets.codes
+    generator.check_layout(codes.layout)
+    if codes.layout != generator.layout:
+        raise UserError(
+            f'{name}: the codes are {codes.layout}, this model has learned {generator.layout}; '
+            'train one for these codes, or use the tokenizer that it was made for.'
+        )
+    if len(cond) != len(codes):
+        raise UserError(f'{name}: {len(cond)} conditions for the codes of {len(codes)} images; give one each.')
+    if can_sync(codes.indices_BL, wait=False):
+        codes.layout.check(codes.indices_BL)
+    if can_sync(cond, wait=False):
+        generator.check_condition(cond)
+    return codes
+
+
+def conditions_to_draw(generator: Generator, cond: Any, cfg_scale: float, drop_rate: float) -> Tensor:
+    """Conditions on the generator's device, classes as int64.
+
+    Args:
+        generator: Draws images of them.
+        cond: Classes (B,), or caption features (B, T, C).
+        cfg_scale: Scale of guidance; 1 is none.
+        drop_rate: Share of the conditions that its training drops.
+
+    Raises:
+        UserError: Conditions that the model does not have, or guidance of a model that was trained without dropping them.
+    """
+    name = type(generator).__name__
+    if not isinstance(cond, Tensor):
+        raise UserError(f'{name}: conditions are a tensor, got {type(cond).__name__}; use torch.as_tensor.')
+    cond = cond.to(next(generator.parameters()).device)
+    generator.check_condition(cond)
+    if cfg_scale > 1.0 and not drop_rate:
+        raise UserError(
+            f'{name}: cfg_scale {cfg_scale} needs a model that was trained with cond_dropout; this one has 0, and does not '
+            'know images without a condition. Use cfg_scale=1.'
+        )
+    return cond if cond.is_floating_point() else cond.long()

@@ -1,0 +1,185 @@
+"""Drawing a pyramid of codes, all of a scale at once, with a cache of the scales before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fvq_core.codes import CodeLayout, Codes, Grid, LatentLayout, Latents, Pyramid
+from fvq_core.errors import UserError
+from fvq_core.quantizer import NextScale
+from fvq_core.sampling_settings import setting
+
+from .layers.class_embedding import ClassEmbedding
+from .layers.kv_cache import KVCache
+from .sampling import SCHEDULES, GuidanceSchedule, Sampler, filter_logits, guide, uniforms
+
+LOGITS_AT_ONCE = 2**25  # 128 MiB in float32
+# Temperature of mixtures: at the first scale, how much of it has gone at the last, and at least.
+HOTTEST, COOLED, COOLEST = 0.27, 0.95, 0.005
+
+# Logits float32 (N, V) and one number in [0, 1) a row -> tokens (N,).
+Pick = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class NextScaleSampling(Sampler, GuidanceSchedule):
+    """Guidance that rises along the scales, how a code is chosen from its logits, and mixtures in place of codes."""
+
+    cfg_schedule: str = setting('linear', 'how guidance rises from the first scale to the last', choices=SCHEDULES)
+    more_smooth: bool = setting(False, 'mix codes (Gumbel-softmax) in place of drawing one: smoother, not for scores')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.more_smooth and self.greedy:
+            raise UserError('sampling: more_smooth mixes random draws, and temperature is 0; leave one of them out.')
+
+    def mixture(self, logits_LV: Tensor, noise_LV: Tensor, share: float) -> Tensor:
+        """Weights (L, V) of the codes in each position's mixture: softmax((logits x (1 + share) + noise) / temperature).
+
+        Args:
+            logits_LV: float32 logits.
+            noise_LV: Draws of Gumbel's distribution.
+            share: 0 at the first scale to 1 at the last; mixtures become sharper.
+        """
+        logits_LV = filter_logits(logits_LV / self.temperature, self.top_k, self.top_p)
+        temperature = max(HOTTEST * (1 - COOLED * share), COOLEST)
+        return ((logits_LV * (1 + share) + noise_LV) / temperature).softmax(-1)
+
+
+class NextScaleModel(Protocol):
+    """What drawing asks of a model, which is a module in eval mode; see `VAR`."""
+
+    layout: CodeLayout
+    condition: ClassEmbedding
+    shared_modulation: Any
+    blocks: Any
+    norm: Any
+
+    @property
+    def pyramid(self) -> Pyramid: ...
+
+    def tokens(self, inputs_BLC: Tensor, cond_B1D: Tensor, first_scale: int = 0) -> Tensor: ...
+
+    def logits(self, features: Tensor) -> Tensor: ...
+
+    def new_cache(self, batch: int) -> KVCache: ...
+
+
+class KnownCodes:
+    """Codes that are kept, by scale.
+
+    Args:
+        given: Codes of images.
+        keep_BL: bool, True for those that are kept.
+        lengths: Positions of each scale.
+    """
+
+    def __init__(self, given: Codes, keep_BL: Tensor, lengths: tuple[int, ...]) -> None:
+        self.whole = [bool(keep_Bl.all()) for keep_Bl in keep_BL.cpu().split(lengths, 1)]  # scales with nothing to draw
+        self.indices = given.indices_BL.split(lengths, 1)
+        self.keep = keep_BL.to(given.indices_BL.device).split(lengths, 1)
+
+
+@torch.no_grad()
+def draw_scales(
+    model: NextScaleModel,
+    quantizer: NextScale,
+    cond: Tensor,
+    seeds: Sequence[int],
+    sampling: NextScaleSampling,
+    known: KnownCodes | None = None,
+    pick: Pick | None = None,
+) -> Codes | Latents:
+    """Codes of each condition, or with `more_smooth` the sum of what was mixed.
+
+    Guidance reads each image twice, with the condition and without. It is applied to what the head reads: the head is linear,
+    so its logits are guided too, and there are half as many. A condition does not change while its image is drawn, so what
+    it modulates is computed once.
+
+    Args:
+        model: Generator in eval mode.
+        quantizer: That of its tokenizer.
+        cond: (B,), on the model's device.
+        seeds: One for each condition.
+        sampling: Settings.
+        known: Codes that are not drawn.
+        pick: Chooses tokens in place of `Sampler`.
+
+    Raises:
+        UserError: Numbers that are not finite.
+    """
+    scales, lengths, B = model.pyramid.scales, model.pyramid.lengths, len(cond)
+    pick, guided, device = pick or sampling.part(Sampler), sampling.active, cond.device
+    uniform = uniforms(seeds, model.layout.length).to(device).split(lengths, 1)
+    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    codebook_KC = quantizer.codebook()
+    cond_B1D = model.condition(torch.cat([cond, model.condition.null(cond)]) if guided else cond)
+    modulated = cond_B1D if model.shared_modulation is None else model.shared_modulation(cond_B1D)
+    parts = [block.modulation(modulated) for block in model.blocks]
+    cache = model.new_cache(len(cond_B1D))
+    sum_BCHW = codebook_KC.new_zeros(B, codebook_KC.shape[1], *scales[-1])
+    inputs_BLC = codebook_KC.new_empty(len(cond_B1D), 0, codebook_KC.shape[1])
+    drawn: list[Tensor] = []
+    for scale, size in enumerate(scales):
+        x_BLD = model.tokens(inputs_BLC, cond_B1D, scale)
+        for layer, block in enumerate(model.blocks):
+            x_BLD = block(x_BLD, None, (), cache, layer, sum(lengths[:scale]), parts_BL6D=parts[layer])
+        if known is not None and known.whole[scale]:
+            drawn.append(known.indices[scale])
+            codes_BLC = F.embedding(drawn[-1], codebook_KC)
+        else:
+            x_BLD = model.norm(x_BLD, cond_B1D)
+            x_BLD = guide(x_BLD, sampling.scale_at(scale, len(scales))) if guided else x_BLD
+            if scale == 0 and not x_BLD.isfinite().all():
+                raise UserError(
+                    'sampling: what the first scale is drawn from is not finite; the weights are broken, or overflow in this '
+                    'precision.'
+                )
+            if sampling.more_smooth:
+                share = scale / max(1, len(scales) - 1)
+                codes_BLC = mix_codes(model, x_BLD, codebook_KC, rngs, sampling, share)
+                if known is not None:
+                    kept_BLC = F.embedding(known.indices[scale], codebook_KC)
+                    codes_BLC = torch.where(known.keep[scale][..., None], kept_BLC, codes_BLC)
+            else:
+                indices_BL = draw_codes(model, x_BLD, uniform[scale], pick)
+                if known is not None:
+                    indices_BL = torch.where(known.keep[scale], known.indices[scale], indices_BL)
+                drawn.append(indices_BL)
+                codes_BLC = F.embedding(indices_BL, codebook_KC)
+        sum_BCHW, next_BChw = quantizer.advance(sum_BCHW, codes_BLC.transpose(1, 2).unflatten(2, size), scale)
+        inputs_BLC = next_BChw.flatten(2).transpose(1, 2)
+        inputs_BLC = inputs_BLC.repeat(2, 1, 1) if guided else inputs_BLC
+    if sampling.more_smooth:
+        return Latents(sum_BCHW, LatentLayout(Grid(*scales[-1]), sum_BCHW.shape[1]))
+    return Codes(torch.cat(drawn, 1), model.layout)
+
+
+def draw_codes(model: NextScaleModel, x_BLD: Tensor, uniform_BL: Tensor, pick: Pick) -> Tensor:
+    """Codes (B, L) of what the head reads; the logits of a few rows at a time."""
+    rows = max(1, LOGITS_AT_ONCE // model.layout.vocab_size)
+    some = zip(x_BLD.flatten(0, 1).split(rows), uniform_BL.flatten().split(rows), strict=True)
+    return torch.cat([pick(model.logits(x_ND), uniform_N) for x_ND, uniform_N in some]).view(uniform_BL.shape)
+
+
+def mix_codes(
+    model: NextScaleModel,
+    x_BLD: Tensor,
+    codebook_KC: Tensor,
+    rngs: Sequence[torch.Generator],
+    sampling: NextScaleSampling,
+    share: float,
+) -> Tensor:
+    """Mixtures of code vectors (B, L, C), each image with noise of its own; see `NextScaleSampling.mixture`."""
+    mixtures = []
+    for x_LD, rng in zip(x_BLD, rngs, strict=True):
+        logits_LV = model.logits(x_LD)
+        noise_LV = -torch.empty(logits_LV.shape).exponential_(generator=rng).log()
+        mixtures.append(sampling.mixture(logits_LV, noise_LV.to(x_LD.device), share) @ codebook_KC)
+    return torch.stack(mixtures)
