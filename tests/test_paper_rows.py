@@ -58,6 +58,11 @@ PARTS = {
     'patch4': {f'{Q}.projector.patch_size'},
     'patch16': {f'{Q}.projector.patch_size'},
     'patch64': {f'{Q}.projector.patch_size'},
+    'small': {
+        f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('width', 'depth', 'heads')
+    },
+    'large': {f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('width', 'depth', 'heads')}
+    | {'model.tokenizer.decoder.checkpointing'},
     'rq': {*RQ, *LEVELS, 'train_cfg.max_epochs'},
     'var': {*VAR, 'model.tokenizer.quant_kernel'},
 }
@@ -147,6 +152,7 @@ METHODS = {
         'model.tokenizer.decoder',
     },
     'baselines/maskgit_1k': set(),
+    'baselines/vit_vqgan_base': set(),
     'baselines/movq_1k': {
         *INNER,
         f'{Q}.groups',

@@ -181,8 +181,8 @@ def test_converting_lists_the_generators_that_it_takes(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         convert.main(['--help'])
     assert (
-        'diffusers-kl, diffusers-vq, fvq, ldm-kl, llamagen, llamagen-gpt, mar-kl, maskgit-vq, movq, rqvae, taming, var'
-        in ' '.join(capsys.readouterr().out.split())
+        'diffusers-kl, diffusers-vq, fvq, ldm-kl, llamagen, llamagen-gpt, mar-kl, maskgit-vq, movq, rqvae, taming, var, '
+        'vit-vqgan' in ' '.join(capsys.readouterr().out.split())
     )
 
 

@@ -37,6 +37,8 @@ def test_l1_and_l2_are_means_over_everything() -> None:
     images[0, 0, 0, 0] = 0.5
     assert build('L1Loss')(reconstruction, images).item() == pytest.approx(0.5 / 24)
     assert build('L2Loss')(reconstruction, images).item() == pytest.approx(0.25 / 24)
+    both = build('SumLoss', losses=[dict(type='L2Loss', weight=3.0), dict(type='L1Loss')])
+    assert both(reconstruction, images).item() == pytest.approx(3 * 0.25 / 24 + 0.5 / 24)
 
 
 @pytest.mark.parametrize(('eps', 'scale'), [(0.1, 1.0), (0.1, 0.3), (0.02, 2.0)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from fvq_core.autoencoders.layers.vit_block import SelfAttention, ViTBlock
+from fvq_core.autoencoders.layers.vit_block import MLP, SelfAttention, ViTBlock
 from fvq_core.errors import UserError
 
 
@@ -31,7 +33,7 @@ def test_equals_torchs_pre_norm_encoder_layer():
 
 
 def test_heads_of_another_width_without_qkv_biases():
-    block = ViTBlock(24, 2, 2.0, head_width=8, qkv_bias=False, activation=nn.Tanh, eps=1e-6)
+    block = ViTBlock(24, 2, 2.0, head_width=8, qkv_bias=False, mlp=partial(MLP, activation=nn.Tanh), eps=1e-6)
     assert block(torch.randn(2, 3, 24)).shape == (2, 3, 24)
     assert block.attn.qkv.weight.shape == (3 * 2 * 8, 24)
     assert block.attn.qkv.bias is None
@@ -45,3 +47,14 @@ def test_heads_must_divide_the_width():
         UserError, match=r'^SelfAttention: width 24 is not a multiple of 5 heads; change one of them\.$'
     ):
         SelfAttention(24, 5)
+
+
+def test_a_branch_is_left_out_for_whole_images_in_training_only():
+    torch.manual_seed(0)
+    block, x_BTC = ViTBlock(8, 2, drop_path=0.25), torch.randn(4000, 2, 8)
+    branch = block.attn(block.norm1(x_BTC))
+    kept = block.keep(branch)
+    dropped = (kept == 0).all((1, 2))
+    assert 0.2 < dropped.float().mean() < 0.3
+    torch.testing.assert_close(kept[~dropped], branch[~dropped] / 0.75)
+    assert torch.equal(block.eval().keep(branch), branch)

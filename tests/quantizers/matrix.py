@@ -52,6 +52,7 @@ TINY_PROJECTORS: dict[str, dict[str, Any]] = {
 }
 AXES: dict[str, dict[str, Any]] = {
     'llamagen': dict(normalize=dict(type='L2Normalize')),
+    'vit-vqgan': dict(normalize=dict(type='L2Normalize', straight_to_latent=True)),
     'cosine': dict(normalize=dict(type='CosineSearch'), regularizer=dict(type='EntropyRegularizer', weight=0.1)),
     'ibq': dict(
         distance=dict(type='DotProduct'), estimator=dict(type='IndexBackpropagation'), loss=dict(type='IBQLoss')
@@ -193,6 +194,9 @@ def cases() -> dict[str, dict[str, Any]]:
     found['ResidualQuantizer, separate codebooks'] = SEPARATE
     found['ResidualQuantizer, an ema for each depth'] = dict(
         SEPARATE, quantizer=dict(VECTOR, loss=dict(type='VQLoss', codebook_weight=0.0)), updates=UPDATES
+    )
+    found['ResidualQuantizer, vit-vqgan'] = dict(
+        SEPARATE, quantizer=dict(VECTOR, **AXES['llamagen']), shared=True, residual_losses=True
     )
     found['ResidualQuantizer, codebooks of several sizes'] = dict(SEPARATE, codebook_sizes=[K, K // 2])
     found |= {

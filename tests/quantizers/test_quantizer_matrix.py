@@ -266,7 +266,8 @@ def test_losses_reach_the_latent_and_whatever_is_trainable_and_nothing_else(name
     losses = output.losses
     assert all(loss.dim() == 0 and loss > 0 for key, loss in losses.items() if key != 'entropy')
     total = sum(losses.values())
-    if isinstance(quantizer, ImplicitQuantizer) or 'Gumbel' in name:  # only z_q trains what a code becomes
+    straight = isinstance(quantizer, ImplicitQuantizer) or 'Gumbel' in name or getattr(quantizer, 'residual_losses', 0)
+    if straight:  # only z_q trains what a code becomes, or the latent
         total = total + (output.z_q_BDHW * torch.randn_like(z)).sum()
     total.backward()
     assert z.grad.abs().sum() > 0

@@ -306,3 +306,28 @@ def test_smoke_shrinks_every_codebook():
     config = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False, codebook_sizes=[16384, 64])
     assert ResidualQuantizer.smoke(config) == dict(codebook_sizes=[256, 64])
     assert ResidualQuantizer.smoke(dict(type='ResidualQuantizer', quantizer=VECTOR)) == {}
+
+
+def test_losses_of_residuals_are_those_of_unit_vectors_and_leave_the_latent_alone():
+    """ViT-VQGAN's residual option: each residual is normalized, and unit codes are taken from it."""
+    unit = dict(VECTOR, normalize=dict(type='L2Normalize'))
+    quantizer = wrapped(train=True, quantizer=unit, depth=3, residual_losses=True)
+    z = latents().requires_grad_()
+    output = quantizer(z)
+    residual_ND, unit_KD = vectors(z).detach(), nn.functional.normalize(quantizer.quantizer.embedding, dim=-1)
+    indices, terms = [], []
+    for _ in range(3):
+        compared_ND = nn.functional.normalize(residual_ND, dim=-1)
+        indices.append((compared_ND @ unit_KD.T).argmax(1))
+        terms.append((unit_KD[indices[-1]] - compared_ND).square().mean())
+        residual_ND = residual_ND - unit_KD[indices[-1]].detach()
+    assert torch.equal(output.codes.unflatten().view(-1, 3), torch.stack(indices, 1))
+    expected = torch.stack(terms).mean()
+    torch.testing.assert_close(output.losses, {'commitment': 0.25 * expected.detach(), 'codebook': expected})
+    torch.testing.assert_close(vectors(output.z_q_BDHW), vectors(z) - residual_ND)
+    sum(output.losses.values()).backward(retain_graph=True)
+    assert z.grad is None
+    (expected_grad,) = torch.autograd.grad(expected, quantizer.quantizer.embedding)
+    torch.testing.assert_close(quantizer.quantizer.embedding.grad, expected_grad)
+    output.z_q_BDHW.sum().backward()
+    assert torch.equal(z.grad, torch.ones_like(z))

@@ -169,6 +169,26 @@ def test_llamagens_normalisation_puts_latents_and_codes_on_the_unit_sphere():
     assert torch.equal(output.codes.indices_BL.flatten(), cosine.argmax(1))
 
 
+def test_straight_through_can_skip_the_normalisation_but_the_losses_gradient_cannot():
+    torch.manual_seed(0)
+    z, found = 5 * latents(), {}
+    for skip in (False, True):
+        normalize = dict(type='L2Normalize', straight_to_latent=skip)
+        quantizer = build(dict(VECTOR, init=dict(type='UniformInit')), train=True, normalize=normalize)
+        quantizer.embedding.data.copy_(torch.eye(K, D) + 0.1)
+        leaf = z.clone().requires_grad_()
+        output = quantizer(leaf)
+        grad = torch.linspace(-1, 1, z.numel()).view_as(z)
+        (straight,) = torch.autograd.grad(output.z_q_BDHW, leaf, grad, retain_graph=True)
+        (of_losses,) = torch.autograd.grad(sum(output.losses.values()), leaf)
+        found[skip] = output.z_q_BDHW, straight, of_losses
+    torch.testing.assert_close(found[True][0], found[False][0])
+    assert torch.equal(found[True][1], grad)
+    through = vectors(found[False][1])
+    assert (through * vectors(z)).sum(1).abs().max() < 1e-5  # along the sphere only
+    assert torch.equal(found[True][2], found[False][2])
+
+
 def test_cosine_search_chooses_by_angle_but_returns_the_raw_code():
     quantizer, z = build(VECTOR, normalize=dict(type='CosineSearch')), latents()
     output = quantizer(z)

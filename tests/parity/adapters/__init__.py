@@ -31,6 +31,7 @@ from . import (
     sampling,
     schedules,
     tokenizers,
+    vit_vqgan,
     vqgan_family,
 )
 
@@ -88,6 +89,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('google-research/maskgit', 'VQVAE'): maskgit_vq.original,
     ('ai-forever/MoVQGAN', 'MOVQ'): movq.movqgan,
     ('huggingface/diffusers', 'VQModel'): movq.diffusers,
+    ('thuanz123/enhancing-transformers', 'ViTVQ'): vit_vqgan.vit_vqgan,
     ('bytedance/1d-tokenizer', 'PretrainedTokenizer'): maskgit_vq.port,
     ('bytedance/1d-tokenizer', 'VectorQuantizer'): quantizers.titok,
     ('lxa9867/ImageFolder', 'VectorQuantizer'): quantizers.xqgan,

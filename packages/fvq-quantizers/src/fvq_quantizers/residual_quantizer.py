@@ -42,6 +42,10 @@ class ResidualQuantizer(Quantizer):
         space_to_depth: Side of a square of positions, or (rows, columns), whose vectors are joined into one before they
             are quantized (RQ-VAE's `code_shape` smaller than its `latent_shape`). The wrapped quantizer's `code_dim` is
             then rows * columns times the latent's channels.
+        residual_losses: Take losses between each residual and its code, without gradient to the latent, instead of
+            between the latent and the partial sums: nothing commits the encoder to the codes. Residuals may then be
+            normalized (`L2Normalize`), each before its code is searched. Both as in ViT-VQGAN's residual option
+            (thuanz123/enhancing-transformers).
 
     Raises:
         UserError: A list with another length than the depth, or with a shared codebook; a `code_dim` that rows * columns
@@ -57,11 +61,12 @@ class ResidualQuantizer(Quantizer):
         codebook_sizes: Sequence[int] | None = None,
         updates: Sequence[Mapping[str, Any]] | None = None,
         space_to_depth: int | Sequence[int] = 1,
+        residual_losses: bool = False,
     ) -> None:
         super().__init__()
         if depth < 1:
             raise UserError(f'ResidualQuantizer: depth must be 1 or more, got {depth}.')
-        self.depth, self.shared = depth, shared
+        self.depth, self.shared, self.residual_losses = depth, shared, residual_losses
         configs = [dict(copy.deepcopy(quantizer).items()) for _ in range(1 if shared else depth)]
         for name, key, values in (('codebook_sizes', 'codebook_size', codebook_sizes), ('updates', 'update', updates)):
             if values is not None and (shared or len(values) != depth):
@@ -71,9 +76,8 @@ class ResidualQuantizer(Quantizer):
                 )
             for config, value in zip(configs, values or (), strict=False):
                 config[key] = value
-        self.quantizers = cast(
-            Sequence[VectorQuantizer], nn.ModuleList(build_wrapped('ResidualQuantizer', config) for config in configs)
-        )
+        built = [build_wrapped('ResidualQuantizer', config, residual_losses) for config in configs]
+        self.quantizers = cast(Sequence[VectorQuantizer], nn.ModuleList(built))
         self.joined = SpaceToDepth(space_to_depth, self.quantizer.code_dim)
         self.code_dim = self.joined.channels
         if self.quantizer.init.needs_init and self.code_dim != self.quantizer.code_dim:
@@ -119,20 +123,23 @@ class ResidualQuantizer(Quantizer):
         """Indices and partial sums of each depth, and the losses averaged over depths."""
         codebooks = self.codebooks()
         # Codes are constants in the residual, so that a regularizer's gradient reaches only the latent.
-        residual_ND, partial_ND = z_ND, torch.zeros_like(z_ND)
+        residual_ND = z_ND.detach() if self.residual_losses else z_ND
+        partial_ND = torch.zeros_like(z_ND)
         indices, sums, terms = [], [], []
         for depth, codebook_KD in enumerate(codebooks):
             vq = self.at_depth(depth)
             if vq.update.writes_codes and self.learns and depth:
                 codebook_KD = vq.codebook()
-            indices_N = vq.search(residual_ND, codebook_KD)
+            compared_ND = vq.normalize.latent(residual_ND)
+            indices_N = vq.search(compared_ND, codebook_KD)
             code_vectors_ND = F.embedding(indices_N, codebook_KD)
             partial_ND = partial_ND + code_vectors_ND
             if self.training:
-                losses = vq.loss(z_ND, partial_ND, vq.estimator.pair(z_ND, partial_ND))
-                terms.append({**losses, **vq.regularization(residual_ND, codebook_KD)})
+                pair = (compared_ND, code_vectors_ND) if self.residual_losses else (z_ND, partial_ND)
+                losses = vq.loss(*pair, vq.estimator.pair(*pair))
+                terms.append({**losses, **vq.regularization(compared_ND, codebook_KD)})
             if self.learns:
-                vq.update.step(vq.embedding, residual_ND.detach(), indices_N)
+                vq.update.step(vq.embedding, compared_ND.detach(), indices_N)
             residual_ND = residual_ND - code_vectors_ND.detach()
             indices.append(indices_N)
             sums.append(partial_ND)
@@ -196,9 +203,10 @@ class ResidualQuantizer(Quantizer):
             residual_ND = self.joined.vectors(z_BDHW)
             for depth, codebook_KD in enumerate(self.codebooks()):
                 vq = self.at_depth(depth)
-                p_NK = (shifted_logits(vq, codebook_KD)(residual_ND, codebook_KD) / temperature).softmax(1)
+                compared_ND = vq.normalize.latent(residual_ND)
+                p_NK = (shifted_logits(vq, codebook_KD)(compared_ND, codebook_KD) / temperature).softmax(1)
                 drawn_N = p_NK.multinomial(1, generator=rng).squeeze(1) if stochastic else None
-                indices_N = vq.search(residual_ND, codebook_KD) if drawn_N is None else drawn_N
+                indices_N = vq.search(compared_ND, codebook_KD) if drawn_N is None else drawn_N
                 residual_ND = residual_ND - F.embedding(indices_N, codebook_KD)
                 soft.append(F.pad(p_NK, (0, layout.vocab_size - p_NK.shape[1])))
                 indices.append(indices_N)
@@ -234,7 +242,7 @@ class ResidualQuantizer(Quantizer):
             vq.initialize(z_ND)
             if depth + 1 < len(self.quantizers):
                 codebook_KD = vq.codebook()
-                z_ND = z_ND - F.embedding(vq.search(z_ND, codebook_KD), codebook_KD)
+                z_ND = z_ND - F.embedding(vq.search(vq.normalize.latent(z_ND), codebook_KD), codebook_KD)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

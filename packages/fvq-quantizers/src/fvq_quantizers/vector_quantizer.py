@@ -143,40 +143,46 @@ class VectorQuantizer(CodebookQuantizer):
             latents_ND = to_vectors(z_BDHW).float()
             self.maybe_initialize(latents_ND)
             z_ND = self.normalize.latent(latents_ND)
+            passed_ND = self.normalize.for_estimator(latents_ND, z_ND)
             if labels_B is not None:
-                indices_N, z_q_ND, losses = self._quantize_by_class(z_ND, labels_B, B)
+                indices_N, z_q_ND, losses = self._quantize_by_class(z_ND, passed_ND, labels_B, B)
             else:
                 indices_N = None
                 if self.learns:
                     self.projector.observe(z_ND, self.embedding)
                     indices_N = self.update.before_assignment(self, z_ND)
-                indices_N, z_q_ND, losses = self._quantize(z_ND, self.codebook(), indices_N)
+                indices_N, z_q_ND, losses = self._quantize(z_ND, passed_ND, self.codebook(), indices_N)
             if self.learns:
                 self.update.step(self.embedding, latents_ND if self.update.takes_raw_latents else z_ND, indices_N)
         codes = Codes(indices_N.view(B, -1), self.layout(positions))
         return QuantizerOutput(to_latent(z_q_ND, positions), codes, to_latent(z_ND, positions), losses)
 
     def _quantize_by_class(
-        self, z_ND: Tensor, labels_B: Tensor, batch: int
+        self, z_ND: Tensor, passed_ND: Tensor, labels_B: Tensor, batch: int
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """As `_quantize`, each image with the codebook of its label; losses are means over images."""
         self.projector.check_labels(labels_B, batch)
         codebooks = self.map(self.embedding, labels_B).unbind()
-        images = [self._quantize(*pair) for pair in zip(z_ND.chunk(batch), codebooks, strict=True)]
+        images = [
+            self._quantize(*each) for each in zip(z_ND.chunk(batch), passed_ND.chunk(batch), codebooks, strict=True)
+        ]
         indices, vectors, terms = zip(*images, strict=True)
         losses = {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
         return torch.cat(indices), torch.cat(vectors), losses
 
     def _quantize(
-        self, z_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor | None = None
+        self, z_ND: Tensor, passed_ND: Tensor, codebook_KD: Tensor, indices_N: Tensor | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Indices (N,), searched unless given, quantized vectors (N, D) and, in training, losses."""
+        """Indices (N,), searched unless given, quantized vectors (N, D) and, in training, losses.
+
+        `passed_ND` is `z_ND` with the gradient that quantized vectors pass on.
+        """
         if indices_N is None:
             indices_N = self.search(z_ND, codebook_KD)
         code_vectors_ND = F.embedding(indices_N, codebook_KD)
         if not self.training:
             return indices_N, code_vectors_ND, {}
-        z_q_ND = self.estimator(z_ND, codebook_KD, indices_N, self)
+        z_q_ND = self.estimator(passed_ND, codebook_KD, indices_N, self)
         losses = {**self.loss(z_ND, code_vectors_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
         return indices_N, z_q_ND, losses
 

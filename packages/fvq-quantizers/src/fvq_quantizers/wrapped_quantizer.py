@@ -11,8 +11,12 @@ from fvq_core.registry import QUANTIZERS
 from .vector_quantizer import VectorQuantizer
 
 
-def build_wrapped(owner: str, config: Mapping[str, Any]) -> VectorQuantizer:
-    """Build a vector quantizer whose codes `owner` will sum; raises if its parts do not allow that."""
+def build_wrapped(owner: str, config: Mapping[str, Any], unit_residuals: bool = False) -> VectorQuantizer:
+    """Build a vector quantizer whose codes `owner` will sum; raises if its parts do not allow that.
+
+    Args:
+        unit_residuals: Whether residuals may be put on the unit sphere.
+    """
     quantizer = QUANTIZERS.build(config)
     if not isinstance(quantizer, VectorQuantizer):
         raise UserError(f'{owner}: wraps a VectorQuantizer, got {type(quantizer).__name__}.')
@@ -21,7 +25,7 @@ def build_wrapped(owner: str, config: Mapping[str, Any]) -> VectorQuantizer:
             f'{owner}: {type(quantizer.estimator).__name__} needs the codebook of the quantized value, and a sum of codes '
             'has none; use StraightThrough.'
         )
-    if quantizer.normalize.changes_latent:
+    if quantizer.normalize.changes_latent and not unit_residuals:
         raise UserError(
             f'{owner}: {type(quantizer.normalize).__name__} would put residuals on the unit sphere; use '
             'NoNormalization or CosineSearch.'

@@ -4,6 +4,7 @@ from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
 from .movq import MoVQDecoder
+from .vit_vqgan import ViTVQGANDecoder, ViTVQGANEncoder
 from .vqgan import VQGANDecoder, VQGANEncoder
 
 __all__ = [
@@ -15,4 +16,6 @@ __all__ = [
     'MoVQDecoder',
     'VQGANDecoder',
     'VQGANEncoder',
+    'ViTVQGANDecoder',
+    'ViTVQGANEncoder',
 ]

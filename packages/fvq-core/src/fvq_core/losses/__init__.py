@@ -11,7 +11,7 @@ from .gan import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
 from .logit_laplace import LogitLaplaceLoss
 from .nll import NLLLoss
 from .perceptual_loss import PerceptualLoss
-from .reconstruction import L1Loss, L2Loss
+from .reconstruction import L1Loss, L2Loss, SumLoss
 
 __all__ = [
     'AdversarialLoss',
@@ -24,5 +24,6 @@ __all__ = [
     'NonSaturatingGANLoss',
     'PerceptualLoss',
     'R1Penalty',
+    'SumLoss',
     'VanillaGANLoss',
 ]

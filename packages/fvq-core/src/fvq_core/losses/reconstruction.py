@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,3 +34,19 @@ class L1Loss(PixelLoss):
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
         return self.weight * F.l1_loss(reconstruction, images)
+
+
+@LOSSES.register_module()
+class SumLoss(nn.Module):
+    """The sum of several pixel losses, such as ViT-VQGAN's L2 and logit-Laplace, UniTok's L2 and L1.
+
+    Args:
+        losses: Configs of pixel losses of `LOSSES`, each with its weight.
+    """
+
+    def __init__(self, losses: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.losses = nn.ModuleList(LOSSES.build(config) for config in losses)
+
+    def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
+        return torch.stack([loss(reconstruction, images) for loss in self.losses]).sum()

@@ -1,5 +1,5 @@
 """The checkpoint layouts of other projects' tokenizers: maps from their keys to ours, and configs read off their shapes."""
 
-from . import fvq_release, kl, llamagen, maskgit_vq, movq, rqvae, taming, var
+from . import fvq_release, kl, llamagen, maskgit_vq, movq, rqvae, taming, var, vit_vqgan
 
-__all__ = ['fvq_release', 'kl', 'llamagen', 'maskgit_vq', 'movq', 'rqvae', 'taming', 'var']
+__all__ = ['fvq_release', 'kl', 'llamagen', 'maskgit_vq', 'movq', 'rqvae', 'taming', 'var', 'vit_vqgan']

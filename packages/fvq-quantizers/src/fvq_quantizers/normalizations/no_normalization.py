@@ -9,7 +9,7 @@ from fvq_core.registry import NORMALIZATIONS
 
 @NORMALIZATIONS.register_module()
 class NoNormalization(nn.Module):
-    """The base class, with three hooks that a method may use to normalize; here none does.
+    """The base class, with hooks that a method may use to normalize; here none does.
 
     Attributes:
         changes_latent: Whether `latent` does anything.
@@ -19,6 +19,10 @@ class NoNormalization(nn.Module):
 
     def latent(self, z_ND: Tensor) -> Tensor:
         """The latent as the search, the losses and the estimator see it."""
+        return z_ND
+
+    def for_estimator(self, latents_ND: Tensor, z_ND: Tensor) -> Tensor:
+        """`z_ND`, what `latent` made of `latents_ND`, with the gradient that the estimator's output passes on."""
         return z_ND
 
     def codes(self, codebook_KD: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
+from fvq_core.ops.sincos_positions import grid_positions, sequence_positions
 from fvq_core.projector import Projector
-
-from .sincos_positions import grid_positions, sequence_positions
 
 Patching = Literal['sequence', 'grid']
 
@@ -95,7 +94,8 @@ class CodebookBridge(Projector):
                 f'{type(self).__name__}: hidden_dim {dim} is not a multiple of {divisor}, which the sine-cosine '
                 f'positions of patching={self.patching!r} require; change it.'
             )
-        return grid_positions(math.isqrt(tokens), dim) if self.patching == 'grid' else sequence_positions(tokens, dim)
+        side = math.isqrt(tokens)
+        return grid_positions(side, side, dim) if self.patching == 'grid' else sequence_positions(tokens, dim)
 
     def fuse_attention(self, fused: bool) -> None:
         for block in self.blocks:

@@ -48,13 +48,14 @@ class MLP(nn.Module):
 
 
 class ViTBlock(nn.Module):
-    """x + attention(norm x), then x + MLP(norm x): tokens (B, T, width) to the same shape.
+    """x + attention(norm x), then x + mlp(norm x): tokens (B, T, width) to the same shape.
 
     Args:
         width, heads, head_width, qkv_bias: See `SelfAttention`.
         mlp_ratio: Hidden channels of the MLP as a multiple of `width`.
-        activation: Of the MLP; exact GELU by default, `nn.Tanh` in ViT-VQGAN.
+        mlp: From `width` and hidden channels to the network behind the attention; `MLP` with exact GELU by default.
         eps: Of both LayerNorms.
+        drop_path: Probability that training leaves a branch out for an image (stochastic depth, Huang et al., 2016).
     """
 
     def __init__(
@@ -65,15 +66,23 @@ class ViTBlock(nn.Module):
         *,
         head_width: int | None = None,
         qkv_bias: bool = True,
-        activation: Callable[[], nn.Module] = nn.GELU,
+        mlp: Callable[[int, int], nn.Module] = MLP,
         eps: float = 1e-5,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=eps)
         self.attn = SelfAttention(width, heads, head_width, qkv_bias)
         self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = MLP(width, int(width * mlp_ratio), activation)
+        self.mlp = mlp(width, round(width * mlp_ratio))
+        self.drop_path = drop_path
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        x_BTC = x_BTC + self.attn(self.norm1(x_BTC))
-        return x_BTC + self.mlp(self.norm2(x_BTC))
+        x_BTC = x_BTC + self.keep(self.attn(self.norm1(x_BTC)))
+        return x_BTC + self.keep(self.mlp(self.norm2(x_BTC)))
+
+    def keep(self, branch_BTC: Tensor) -> Tensor:
+        """The branch, in training zero for some images and larger for the others."""
+        if not self.drop_path or not self.training:
+            return branch_BTC
+        return branch_BTC * F.dropout(branch_BTC.new_ones(len(branch_BTC), 1, 1), self.drop_path)
