@@ -18,6 +18,8 @@ from fvq_core.training.schedules import StepDecayLR
 from fvq_core.training.schedules.build_schedulers import build_schedulers, scheduler_state
 from fvq_core.training.schedules.warmup_hold_decay import WarmupHoldDecayLR, lr_multiplier
 
+DECAY = dict(type='CosineAnnealingParamScheduler', param_name='weight_decay', eta_min_ratio=1.6, by_epoch=False)
+
 
 def make_wrapper(*rates: float) -> OptimWrapper:
     groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': rate} for rate in rates]
@@ -149,6 +151,23 @@ def rates_of(config: object, steps: int, iters_per_epoch: int = 1000, parts: int
     return rates
 
 
+def test_weight_decay_may_follow_a_cosine_and_what_does_not_decay_stays_so():
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.AdamW([dict(params=parameters[:1]), dict(params=parameters[1:], weight_decay=0.0)])
+    optimizer.param_groups[0]['weight_decay'] = 0.05
+    wrapper = OptimWrapper(optimizer)
+    schedulers = build_schedulers([dict(type='WarmupHoldDecayLR'), DECAY], dict(part=wrapper), 8, 1)['part']
+    decays = []
+    for _ in range(8):
+        decays.append([group['weight_decay'] for group in optimizer.param_groups])
+        wrapper.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert [rest for _, rest in decays] == [0.0] * 8
+    expected = [0.08 - 0.03 * 0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
+    assert [decay for decay, _ in decays] == pytest.approx(expected)
+
+
 def test_stock_schedulers_follow_their_closed_forms_to_the_end_of_the_run():
     (cosine,) = rates_of(dict(type='CosineAnnealingLR', by_epoch=False), 8)
     assert cosine == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
@@ -224,6 +243,7 @@ def test_schedulers_that_cannot_work_are_refused(config: object, said: str):
         dict(type='ExponentialLR', gamma=0.9, by_epoch=False),
         dict(type='ConstantLR', by_epoch=False),
         [dict(type='LinearMomentum', start_factor=0.5, by_epoch=False), dict(type='WarmupHoldDecayLR')],
+        [dict(type='WarmupHoldDecayLR'), DECAY],
     ],
 )
 def test_what_a_checkpoint_keeps_of_any_scheduler_continues_it_exactly(config: object, tmp_path: Path):

@@ -69,6 +69,20 @@ def test_every_parameter_of_two_or_more_dimensions_decays_and_no_other(kind: str
     assert len(decays['params']) + len(rests['params']) == len(names)
 
 
+def test_parameters_that_a_config_names_do_not_decay():
+    task = make_task({'positions': 'learned'})
+    wrapper = {**SGD, 'constructor': DecayByDimension, 'paramwise_cfg': dict(no_decay=['position_embedding', 'qkv'])}
+    decays, rests = build_optim_wrappers(wrapper, task.parts())['generator'].optimizer.param_groups
+    names = {id(parameter): name for name, parameter in task.generator.named_parameters()}
+    assert not any('qkv' in names[id(parameter)] for parameter in decays['params'])
+    spared = {names[id(parameter)] for parameter in rests['params'] if parameter.dim() > 1}
+    assert spared == {'position_embedding', 'blocks.0.attention.qkv.weight', 'blocks.1.attention.qkv.weight'}
+    with pytest.raises(UserError, match="no_decay has 'positions', which is in the name of no parameter"):
+        build_optim_wrappers({**wrapper, 'paramwise_cfg': dict(no_decay=['positions'])}, task.parts())
+    with pytest.raises(UserError, match='paramwise_cfg takes no_decay, got'):
+        build_optim_wrappers({**wrapper, 'paramwise_cfg': dict(custom_keys={})}, task.parts())
+
+
 def test_a_run_starts_from_a_saved_generator_and_not_from_a_tokenizer(tmp_path: Path):
     saved = make_task({'positions': 'learned'}).generator
     save_generator(saved, saved.state_dict(), tmp_path / 'saved')

@@ -20,24 +20,37 @@ class DecayByDimension:
 
     Args:
         optim_wrapper_cfg: Config of the optimizer's wrapper with its `optimizer`.
-        paramwise_cfg: Must be empty: the split is all there is.
+        paramwise_cfg: `dict(no_decay=[...])`: parameters whose name has one of these in it, such as `'position_embedding'`, do
+            not decay either.
 
     Raises:
-        UserError: `paramwise_cfg` is not empty.
+        UserError: Another key in `paramwise_cfg`, or something in `no_decay` that is in no parameter's name.
     """
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
-        if paramwise_cfg:
-            raise UserError(f'DecayByDimension takes no paramwise_cfg, got {dict(paramwise_cfg)}; drop it.')
+        given = dict(paramwise_cfg or {})
+        self.no_decay = tuple(given.pop('no_decay', ()))
+        if given:
+            raise UserError(f'DecayByDimension: paramwise_cfg takes no_decay, got {given}; drop it.')
         self.wrapper = dict(optim_wrapper_cfg)
         self.optimizer = dict(self.wrapper.pop('optimizer'))
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """The wrapped optimizer of a module's trained parameters."""
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        for part in self.no_decay:
+            if not any(part in name for name in trained):
+                raise UserError(
+                    f"DecayByDimension: no_decay has '{part}', which is in the name of no parameter; drop it."
+                )
+        decays = {
+            name
+            for name, each in trained.items()
+            if each.dim() >= 2 and not any(part in name for part in self.no_decay)
+        }
         groups = [
-            dict(params=[parameter for parameter in trained if parameter.dim() >= 2]),
-            dict(params=[parameter for parameter in trained if parameter.dim() < 2], weight_decay=0.0),
+            dict(params=[parameter for name, parameter in trained.items() if name in decays]),
+            dict(params=[parameter for name, parameter in trained.items() if name not in decays], weight_decay=0.0),
         ]
         optimizer = OPTIMIZERS.build({**self.optimizer, 'params': [group for group in groups if group['params']]})
         return OPTIM_WRAPPERS.build({**self.wrapper, 'optimizer': optimizer})

@@ -68,7 +68,8 @@ def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epo
     if of_mmengine(component):  # constructors that pass `**kwargs` on to those of their bases
         constructors = [vars(kind)['__init__'] for kind in component.__mro__ if '__init__' in vars(kind)]
         accepted = {name for each in constructors for name in inspect.signature(each).parameters}
-        accepted = accepted - {'self', 'optimizer', 'param_name', 'args', 'kwargs'} | {'convert_to_iter_based'}
+        implied = {'param_name'} - inspect.signature(component).parameters.keys()  # by those of the learning rate
+        accepted = accepted - {'self', 'optimizer', 'args', 'kwargs'} - implied | {'convert_to_iter_based'}
         for key in arguments:
             if key not in accepted:
                 raise UserError(
