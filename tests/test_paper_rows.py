@@ -63,6 +63,7 @@ PARTS = {
     },
     'large': {f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('width', 'depth', 'heads')}
     | {'model.tokenizer.decoder.checkpointing'},
+    'h8': {f'{Q}.groups', f'{Q}.quantizer.code_dim', f'{Q}.quantizer.projector.std'},
     'rq': {*RQ, *LEVELS, 'train_cfg.max_epochs'},
     'var': {*VAR, 'model.tokenizer.quant_kernel'},
 }
@@ -159,6 +160,17 @@ METHODS = {
         f'{Q}.shared',
         'model.tokenizer.decoder.type',
     },
+    'baselines/optvq_16k': {
+        *INNER,
+        f'{Q}.loss',
+        f'{Q}.groups',
+        f'{Q}.shared',
+        'model.reconstruction_loss',
+        'model.perceptual_loss.weight',
+        'model.adversarial.weight',
+        'model.adversarial.start',
+        'train_dataloader.batch_size',
+    },
     'baselines/simvq_16k': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
     'baselines/ema_vq_16k': {f'{Q}.{axis}' for axis in ('init', 'loss', 'update')},
     'baselines/cvq_16k': {f'{Q}.{axis}' for axis in ('normalize', 'distance', 'update')},
@@ -180,6 +192,7 @@ BATCHES = {
     'baselines/vqgan_lc_16k': (8, 256),
     'baselines/ibq_16k': (8, 256),
     'baselines/open_magvit2_16k': (8, 256),
+    'baselines/optvq_16k': (8, 64),
     'baselines/rqvae_10e': (8, 128),
     'baselines/maskgit_1k': (8, 256),
 }

@@ -8,8 +8,8 @@ from mmengine.config import read_base
 with read_base():
     from .linear import *
 
+from fvq_quantizers.distances import OptimalTransport
 from fvq_quantizers.losses import VQLoss
-from fvq_quantizers.updates.sinkhorn_assignment import SinkhornAssignment
 
 model.tokenizer.quantizer.projector.std = 64**-0.5
-model.tokenizer.quantizer.update(loss=dict(type=VQLoss, legacy=True), update=dict(type=SinkhornAssignment))
+model.tokenizer.quantizer.update(loss=dict(type=VQLoss, legacy=True), distance=dict(type=OptimalTransport))

@@ -267,6 +267,14 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert not (tmp_path / 'store').exists()
 
 
+def test_codes_that_depend_on_their_batch_are_refused(photos: Path, tmp_path: Path):
+    transport = dict(type='OptimalTransport', at_inference=True)
+    tokenizer = tiny_tokenizer(dict(type='VectorQuantizer', codebook_size=16, code_dim=8, distance=transport))
+    with pytest.raises(UserError, match='codes of an image depend on its batch, and a store must be the same'):
+        extract(photos, tmp_path / 'store', tokenizer, ['center'])
+    assert not (tmp_path / 'store').exists()
+
+
 def test_bfloat16_is_noted_and_changes_few_codes(photos: Path, tmp_path: Path, tokenizer: Tokenizer):
     exact = extract(photos, tmp_path / 'exact', tokenizer, ['center'])
     rough = extract(photos, tmp_path / 'rough', tokenizer, ['center'], precision='bfloat16')

@@ -26,6 +26,7 @@ from fvq_core.registry import (
     Registry,
     constructor_arguments,
 )
+from fvq_quantizers.distances import OptimalTransport
 from fvq_quantizers.updates import GradientUpdate
 
 K, D = 16, 8
@@ -220,8 +221,10 @@ def without_config(kind: str) -> set[str]:
 def acts_first(quantizer: Quantizer) -> bool:
     """Whether a training step moves codes, or assigns them, before a search would choose them."""
     updates = [part for part in quantizer.modules() if isinstance(part, GradientUpdate)]
-    return any(update.acts_before_assignment for update in updates) or any(
-        projector.observes_latents for projector in find_projectors(quantizer)
+    return (
+        any(update.acts_before_assignment for update in updates)
+        or any(isinstance(part, OptimalTransport) for part in quantizer.modules())
+        or any(projector.observes_latents for projector in find_projectors(quantizer))
     )
 
 

@@ -10,9 +10,8 @@ from fvq_core.ops.kmeans import kmeans
 from fvq_core.registry import REGULARIZERS
 from fvq_eval.analysis.center_shift import assignment_margin
 from fvq_quantizers.chunked_softmax import soft_choice, soft_gradient
-from fvq_quantizers.distances import DotProduct, SquaredL2
+from fvq_quantizers.distances import DotProduct, OptimalTransport, SquaredL2
 from fvq_quantizers.updates.latent_sampling import best_latents
-from fvq_quantizers.updates.sinkhorn_assignment import SinkhornAssignment
 
 from .matrix import build
 
@@ -55,7 +54,7 @@ def test_best_latents_of_codes_are_those_of_float64():
 
 def test_transport_is_that_at_zero():
     z_ND, codebook_KD = pair()
-    at_zero, far = (SinkhornAssignment().assign(z_ND + mean, codebook_KD + mean) for mean in (0.0, MEAN))
+    at_zero, far = (OptimalTransport().assign(z_ND + mean, codebook_KD + mean) for mean in (0.0, MEAN))
     assert torch.equal(far, at_zero)
 
 

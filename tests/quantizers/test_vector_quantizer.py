@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fvq_core.errors import UserError
 from fvq_core.projector import Projector, find_projectors
+from fvq_quantizers import chunked_softmax
 from fvq_quantizers.regularizers import EntropyRegularizer
 
 from .matrix import VECTOR, D, K, build, latents, vectors
@@ -67,6 +68,33 @@ def test_losses_equal_their_closed_form(options: dict[str, Any], commitment: flo
         pull = 2 * codebook * (codes_ND - vectors(z)).detach() / z.numel()
         expected_grad = torch.zeros(K, D).index_add_(0, output.codes.indices_BL.flatten(), pull)
         torch.testing.assert_close(quantizer.embedding.grad, expected_grad)
+
+
+def test_absolute_differences_equal_their_closed_form():
+    quantizer, z = build(VECTOR, train=True, loss=dict(type='VQLoss', norm='l1', legacy=True)), latents()
+    losses = quantizer(z).losses
+    error = (vectors(z) - F.embedding(quantizer(z).codes.indices_BL.flatten(), quantizer.codebook())).abs().mean()
+    torch.testing.assert_close(losses['commitment'], error)
+    torch.testing.assert_close(losses['codebook'], 0.25 * error)
+    with pytest.raises(UserError, match="norm must be 'l1' or 'l2', got 'l3'"):
+        build(VECTOR, loss=dict(type='VQLoss', norm='l3'))
+
+
+@pytest.mark.parametrize('rows', [3, 100])
+def test_cross_entropy_of_the_assigned_codes_is_torchs_however_rows_are_cut(rows: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(chunked_softmax, 'MAX_SCORES', rows * K)
+    quantizer, z = build(VECTOR, train=True, loss=dict(type='AssignmentCrossEntropy')), latents().requires_grad_()
+    output = quantizer(z)
+    got = torch.autograd.grad(output.losses['assignment'], (z, quantizer.embedding))
+    plain = F.cross_entropy(-torch.cdist(vectors(z), quantizer.codebook()), output.codes.indices_BL.flatten())
+    torch.testing.assert_close(output.losses['assignment'], plain)
+    torch.testing.assert_close(got, torch.autograd.grad(plain, (z, quantizer.embedding)))
+
+
+def test_a_loss_of_all_codes_is_refused_where_codes_are_summed():
+    inner = dict(VECTOR, loss=dict(type='AssignmentCrossEntropy'))
+    with pytest.raises(UserError, match='AssignmentCrossEntropy compares a latent with all codes'):
+        build(dict(type='ResidualQuantizer', depth=2, quantizer=inner))
 
 
 def test_ibq_losses_equal_their_closed_form():

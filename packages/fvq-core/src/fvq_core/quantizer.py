@@ -124,6 +124,11 @@ class Quantizer(nn.Module):
         return self.training and not self.frozen
 
     @property
+    def depends_on_batch(self) -> bool:
+        """Whether the codes of an image in evaluation depend on the other images of its batch."""
+        return any(part.depends_on_batch for part in self.modules() if isinstance(part, Quantizer) and part is not self)
+
+    @property
     def needs_init(self) -> bool:
         """Whether `initialize` wants latents before the first step (k-means start)."""
         return False

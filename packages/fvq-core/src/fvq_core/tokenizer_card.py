@@ -49,6 +49,7 @@ Its parts come from the Python packages {', '.join(packages)}."""
 def facts(autoencoder: Any) -> list[tuple[str, str]]:
     """Rows of the table of facts."""
     (height, width), discrete = autoencoder.encoder.example_size, autoencoder.quantizer is not None
+    batched = discrete and autoencoder.quantizer.depends_on_batch
     try:
         layout = autoencoder.layout(height, width)
         encoded = f'{layout.length} codes, `{layout}`' if discrete else f'`{layout}`'
@@ -58,6 +59,7 @@ def facts(autoencoder: Any) -> list[tuple[str, str]]:
         ('image sides', image_sides(autoencoder)),
         (f'{"codes" if discrete else "latent"} of a {height}x{width} image', encoded),
         *([('folded', folding(autoencoder))] if discrete else []),
+        *([('batches', 'the codes of an image depend on its batch')] if batched else []),
         ('parameters', f'{sum(p.numel() for p in autoencoder.parameters()):,}'),
     ]
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fvq_core.ops.nearest_code import full_precision
 
-from .distances.shifted_logits import shifted_logits
+from .shifted_logits import shifted_logits
 
 # Scores per chunk: 2^24 floats are 64 MiB, of which at most four exist at once. Smaller chunks make slow, thin products.
 MAX_SCORES = 2**24

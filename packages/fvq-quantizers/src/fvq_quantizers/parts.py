@@ -8,7 +8,7 @@ from fvq_core.errors import UserError
 from fvq_core.projector import Projector
 
 
-def check_parts(projector: Any, estimator: Any, update: Any, init: Any) -> None:
+def check_parts(projector: Any, distance: Any, estimator: Any, update: Any, init: Any) -> None:
     """Raise if the parts of a vector quantizer do not work together."""
     name = type(projector).__name__
     if not isinstance(projector, Projector):
@@ -22,11 +22,12 @@ def check_parts(projector: Any, estimator: Any, update: Any, init: Any) -> None:
                 f'VectorQuantizer: {type(part).__name__} writes latents into the raw codebook, so the projector must be '
                 f'the identity, got {name}; drop one of the two.'
             )
-    if update.acts_before_assignment and projector.num_classes is not None:
-        raise UserError(
-            f'VectorQuantizer: {type(update).__name__} acts on a single codebook before codes are assigned, and {name} with '
-            'num_classes makes one per class; drop one of the two.'
-        )
+    for part, of_batches in ((update, update.acts_before_assignment), (distance, distance.takes_batches)):
+        if of_batches and projector.num_classes is not None:
+            raise UserError(
+                f'VectorQuantizer: {type(part).__name__} acts on a single codebook for the whole batch, and {name} with '
+                'num_classes makes one per class; drop one of the two.'
+            )
     trained = update.trainable or any(parameter.requires_grad for parameter in projector.parameters())
     if estimator.moves_codes and not trained:
         raise UserError(

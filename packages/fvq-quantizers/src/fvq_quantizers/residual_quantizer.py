@@ -18,8 +18,8 @@ from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
-from .distances.shifted_logits import shifted_logits
 from .latents import check_codes, check_latent, to_latent
+from .shifted_logits import shifted_logits
 from .space_to_depth import SpaceToDepth
 from .vector_quantizer import VectorQuantizer
 from .wrapped_quantizer import build_wrapped

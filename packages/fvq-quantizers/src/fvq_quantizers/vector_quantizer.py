@@ -29,6 +29,7 @@ from fvq_core.registry import (
 
 from .codebook_quantizer import CodebookQuantizer
 from .latents import check_codebook, check_latent, to_latent, to_vectors
+from .losses.assignment_cross_entropy import CodebookLoss
 from .parts import check_parts
 
 Component = Mapping[str, Any]
@@ -88,7 +89,7 @@ class VectorQuantizer(CodebookQuantizer):
         self.regularizer = REGULARIZERS.build(regularizer) if regularizer else None
         self.init = CODEBOOK_INITS.build(init or dict(type='UniformInit'))
 
-        check_parts(self.projector, self.estimator, self.update, self.init)
+        check_parts(self.projector, self.distance, self.estimator, self.update, self.init)
         weights = self.init.weights(codebook_size, self.projector.source_dim)
         self.embedding = nn.Parameter(weights, requires_grad=self.update.trainable)
         if self.init.needs_init:
@@ -183,7 +184,8 @@ class VectorQuantizer(CodebookQuantizer):
         if not self.training:
             return indices_N, code_vectors_ND, {}
         z_q_ND = self.estimator(passed_ND, codebook_KD, indices_N, self)
-        losses = {**self.loss(z_ND, code_vectors_ND, z_q_ND), **self.regularization(z_ND, codebook_KD)}
+        compared = (codebook_KD,) if isinstance(self.loss, CodebookLoss) else ()
+        losses = {**self.loss(z_ND, code_vectors_ND, z_q_ND, *compared), **self.regularization(z_ND, codebook_KD)}
         return indices_N, z_q_ND, losses
 
     def fold(self, label: int | None = None) -> VectorQuantizer:
@@ -210,6 +212,10 @@ class VectorQuantizer(CodebookQuantizer):
         kept = {key: value for key, value in config.items() if key not in ('update', 'init')}
         folded.component_config = {**kept, 'projector': {}}
         return folded.eval()
+
+    @property
+    def depends_on_batch(self) -> bool:
+        return self.distance.at_inference
 
     @property
     def needs_init(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 
+from .losses.assignment_cross_entropy import CodebookLoss
 from .vector_quantizer import VectorQuantizer
 
 
@@ -24,6 +25,11 @@ def build_wrapped(owner: str, config: Mapping[str, Any], unit_residuals: bool = 
         raise UserError(
             f'{owner}: {type(quantizer.estimator).__name__} needs the codebook of the quantized value, and a sum of codes '
             'has none; use StraightThrough.'
+        )
+    if isinstance(quantizer.loss, CodebookLoss):
+        raise UserError(
+            f'{owner}: {type(quantizer.loss).__name__} compares a latent with all codes, and a sum of codes is none of them; '
+            'use VQLoss.'
         )
     if quantizer.normalize.changes_latent and not unit_residuals:
         raise UserError(

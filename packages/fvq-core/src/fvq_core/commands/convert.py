@@ -12,6 +12,7 @@ EXAMPLE = """\
   tools/convert.py fvq fvq_16k.pt fvq_16k
   tools/convert.py var vae_ch160v4096z32.pth var
   tools/convert.py fvq fvq_rqvae.pt fvq_rqvae --depth 4
+  tools/convert.py optvq optvq-16x16x4.safetensors optvq                 # also ibq, open-magvit2
   tools/convert.py mar-kl kl16.ckpt vae_mar                              # continuous; also ldm-kl, diffusers-kl
   tools/convert.py llamagen-gpt c2i_XL_384.pt llamagen_xl --grid 24 24   # a generator"""
 
@@ -29,22 +30,17 @@ def main(argv: Sequence[str] | None) -> None:
     )
     add('out', help='folder to write: config.json, model.safetensors and a model card')
     add('--l2-norm', action=BooleanOptionalAction, help='l2-normalize codes and latents; default: as in that project')
-    add(
-        '--fold-label', type=int, help="class whose codebook counts in FVQ's conditional bridge; 1000 is the null class"
-    )
+    add('--fold-label', type=int, help="class whose codebook FVQ's bridge keeps; 1000 is the null class")
     add('--depth', type=int, help="codes per position in FVQ's residual variant, 4 as released")
     add('--scales', type=int, nargs='+', help='scales of a multi-scale model (VAR), if not 1 2 3 4 5 6 8 10 13 16')
     add('--phi-ratio', type=float, help='size of quant_resi of a multi-scale tokenizer (VAR), 0.5 as released')
     add('--space-to-depth', type=int, nargs=2, help='rows and columns of the latent per code of RQ-VAE, if not square')
     add('--heads', type=int, help="attention heads, if not a generator's published size or, in FVQ's bridge, 4")
     add('--grid', type=int, nargs=2, help="rows and columns of a generator's codes, if not 16 16")
-    add(
-        '--latent-scale',
-        type=float,
-        help='scale of continuous latents; default: 0.18215 for f8 and 4 channels, MAR 0.2325',
-    )
+    add('--latent-scale', type=float, help='scale of continuous latents; default: f8 of 4 channels 0.18215, MAR 0.2325')
     add('--latent-shift', type=float, help='shift of continuous latents, 0 by default')
     add('--norm-groups', type=int, help="groups of the norms, if not 32 (diffusers' norm_num_groups)")
+    add('--transport', action='store_true', default=None, help="codes by transport over the batch, as OptVQ's own code")
     add_weights(parser)
     options = vars(parser.parse_args(argv))
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))

@@ -83,7 +83,8 @@ def extract_codes(
         The manifest of the complete store.
 
     Raises:
-        UserError: See `CodesWriter`; crops of a size that the tokenizer cannot take; too many unreadable images.
+        UserError: See `CodesWriter`; crops of a size that the tokenizer cannot take; codes that depend on their batch; too
+            many unreadable images.
     """
     if min(batch_size, 1 if shard_size is None else shard_size) < 1 or num_workers < 0 or not 0 <= max_unreadable <= 1:
         raise UserError(
@@ -93,6 +94,11 @@ def extract_codes(
     if precision not in PRECISIONS:
         raise UserError(f'extract_codes: precision must be one of {", ".join(PRECISIONS)}, got {precision!r}.')
     tokenizer = tokenizer.to(device).eval()
+    if tokenizer.quantizer is not None and tokenizer.quantizer.depends_on_batch:
+        raise UserError(
+            "extract_codes: this tokenizer's codes of an image depend on its batch, and a store must be the same however it "
+            'is made; make the tokenizer again without transport at inference.'
+        )
     crops = multi_crop.to_dict()
     plan = Manifest(
         layout=tokenizer.layout(crops['size'], crops['size']),

@@ -14,9 +14,16 @@ class Distance(nn.Module):
 
     Attributes:
         kind: Its name in `nearest_code`.
+        at_inference: Whether `takes_batches` holds in evaluation too.
     """
 
     kind: Literal['l2', 'dot']
+    at_inference: bool = False
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `search` assigns a batch as a whole, so that a latent's code depends on the others; some do in training."""
+        return False
 
     def search(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
         """Indices (N,) of the best codes."""

@@ -1,5 +1,18 @@
 """The checkpoint layouts of other projects' tokenizers: maps from their keys to ours, and configs read off their shapes."""
 
-from . import fvq_release, kl, llamagen, maskgit_vq, movq, rqvae, taming, var, vit_vqgan
+from . import fvq_release, ibq, kl, llamagen, maskgit_vq, movq, open_magvit2, optvq, rqvae, taming, var, vit_vqgan
 
-__all__ = ['fvq_release', 'kl', 'llamagen', 'maskgit_vq', 'movq', 'rqvae', 'taming', 'var', 'vit_vqgan']
+__all__ = [
+    'fvq_release',
+    'ibq',
+    'kl',
+    'llamagen',
+    'maskgit_vq',
+    'movq',
+    'open_magvit2',
+    'optvq',
+    'rqvae',
+    'taming',
+    'var',
+    'vit_vqgan',
+]

@@ -1,6 +1,7 @@
 """Terms that pull codes to latents and latents to codes. All are means over B, h, w and D."""
 
+from .assignment_cross_entropy import AssignmentCrossEntropy
 from .ibq_loss import IBQLoss
 from .vq_loss import VQLoss
 
-__all__ = ['IBQLoss', 'VQLoss']
+__all__ = ['AssignmentCrossEntropy', 'IBQLoss', 'VQLoss']

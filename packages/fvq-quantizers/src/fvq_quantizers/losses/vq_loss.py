@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZER_LOSSES
+
+NORMS = dict(l1=F.l1_loss, l2=F.mse_loss)
 
 
 @QUANTIZER_LOSSES.register_module()
@@ -19,12 +23,22 @@ class VQLoss(nn.Module):
         beta: Weight of the commitment term; 0.25 in VQ-VAE, VQGAN, LlamaGen and FVQ.
         codebook_weight: Weight of the codebook term; 0 if an update writes the codes (EMA).
         legacy: Put beta on the codebook term instead of the commitment, the well-known slip of the first VQGAN code.
+        norm: `'l2'` for squared differences, `'l1'` for absolute ones (an option of OptVQ).
     """
 
-    def __init__(self, beta: float = 0.25, codebook_weight: float = 1.0, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        beta: float = 0.25,
+        codebook_weight: float = 1.0,
+        legacy: bool = False,
+        norm: Literal['l1', 'l2'] = 'l2',
+    ) -> None:
         super().__init__()
         if not (beta >= 0 and codebook_weight >= 0):
             raise UserError(f'VQLoss: beta and codebook_weight must be 0 or more, got {beta} and {codebook_weight}.')
+        if norm not in NORMS:
+            raise UserError(f"VQLoss: norm must be 'l1' or 'l2', got {norm!r}.")
+        self.difference = NORMS[norm]
         self.codebook_weight = codebook_weight * (beta if legacy else 1.0)
         self.commitment_weight = 1.0 if legacy else beta
 
@@ -37,7 +51,7 @@ class VQLoss(nn.Module):
         """
         terms = {}
         if self.commitment_weight:
-            terms['commitment'] = self.commitment_weight * F.mse_loss(z_ND, code_vectors_ND.detach())
+            terms['commitment'] = self.commitment_weight * self.difference(z_ND, code_vectors_ND.detach())
         if self.codebook_weight:
-            terms['codebook'] = self.codebook_weight * F.mse_loss(code_vectors_ND, z_ND.detach())
+            terms['codebook'] = self.codebook_weight * self.difference(code_vectors_ND, z_ND.detach())
         return terms

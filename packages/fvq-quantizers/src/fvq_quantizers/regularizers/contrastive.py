@@ -13,7 +13,7 @@ from fvq_core.ops.ranks import gather_over_ranks
 from fvq_core.registry import REGULARIZERS
 
 from ..chunked_softmax import over_row_chunks
-from ..distances.shifted_logits import shifted_logits
+from ..shifted_logits import shifted_logits
 
 
 @REGULARIZERS.register_module()

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..distances.shifted_logits import shifted_logits
+from ..shifted_logits import shifted_logits
 
 MAX_SCORES = 2**23
 

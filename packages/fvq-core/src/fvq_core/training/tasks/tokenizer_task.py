@@ -98,9 +98,8 @@ class TokenizerTask(Task):
     @torch.no_grad()
     def codebook_size(self) -> int | None:
         quantizer = self.tokenizer.quantizer
-        return (
-            None if quantizer is None else len(quantizer.eval().codebook())
-        )  # the loop switches to training afterwards
+        # The loop switches to training afterwards.
+        return None if quantizer is None else len(quantizer.eval().codebook())
 
     def compiled_modules(self) -> list[nn.Module]:
         discriminator = self.adversarial and self.adversarial.discriminator

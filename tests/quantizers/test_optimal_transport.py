@@ -12,9 +12,12 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 from fvq_quantizers import chunked_softmax
-from fvq_quantizers.updates.sinkhorn_assignment import SinkhornAssignment
+from fvq_quantizers.distances import OptimalTransport
 
 from .matrix import VECTOR, D, K, build, latents, vectors
+
+TRANSPORT = dict(type='OptimalTransport')
+SHARED = dict(type='VectorQuantizer', codebook_size=K, code_dim=D // 2, distance=TRANSPORT)
 
 
 def transport_plan(
@@ -47,14 +50,14 @@ def test_assignment_is_that_of_the_plain_algorithm_however_rows_are_cut(
     plan_NK = transport_plan(z_ND, codebook_KD, inverse_temperature, iterations, eps)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunked_softmax, 'MAX_SCORES', rows * codes)
-        indices_N = SinkhornAssignment(inverse_temperature, iterations, eps).assign(z_ND, codebook_KD)
+        indices_N = OptimalTransport(inverse_temperature, iterations, eps).assign(z_ND, codebook_KD)
     taken_N = plan_NK.gather(1, indices_N[:, None]).squeeze(1)
     torch.testing.assert_close(taken_N, plan_NK.amax(1), rtol=1e-3, atol=0.0)  # ties may go either way
 
 
 def collapsed(**options: Any) -> Any:
     """A quantizer in train mode of which code 0 is nearest to every latent."""
-    quantizer = build(VECTOR, train=True, update=dict(type='SinkhornAssignment', **options))
+    quantizer = build(VECTOR, train=True, distance=dict(type='OptimalTransport', **options))
     with torch.no_grad():
         quantizer.embedding[1:] = 3 + quantizer.embedding[1:] / 2
         quantizer.embedding[0] = 0.0
@@ -73,7 +76,7 @@ def test_collapsed_codebook_is_shared_out_evenly_and_every_code_gets_a_gradient(
 
 
 def test_evaluation_takes_the_nearest_code_whatever_else_is_in_the_batch():
-    quantizer, z = build(VECTOR, update=dict(type='SinkhornAssignment')), latents(8)
+    quantizer, z = build(VECTOR, distance=dict(type='OptimalTransport')), latents(8)
     codes = quantizer(z).codes
     nearest_N = torch.cdist(vectors(z), quantizer.codebook()).argmin(1)
     assert torch.equal(codes.indices_BL.flatten(), nearest_N)
@@ -82,23 +85,66 @@ def test_evaluation_takes_the_nearest_code_whatever_else_is_in_the_batch():
 
 def test_length_is_ignored_where_the_search_ignores_it():
     z = latents()
-    quantizer = build(VECTOR, update=dict(type='SinkhornAssignment'), normalize=dict(type='CosineSearch')).train()
+    quantizer = build(VECTOR, distance=dict(type='OptimalTransport'), normalize=dict(type='CosineSearch')).train()
     assert torch.equal(quantizer(z).codes.indices_BL, quantizer(3 * z).codes.indices_BL)
 
 
 def test_codes_that_are_all_alike_do_not_divide_by_zero():
-    assert SinkhornAssignment().assign(torch.ones(4, D), torch.ones(K, D)).tolist() == [0] * 4
+    assert OptimalTransport().assign(torch.ones(4, D), torch.ones(K, D)).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize('options', [dict(inverse_temperature=0.0), dict(iterations=0), dict(eps=-1.0)])
 def test_numbers_without_meaning_are_refused(options: dict[str, Any]):
     with pytest.raises(UserError, match='inverse_temperature must be above 0, iterations 1 or more'):
-        SinkhornAssignment(**options)
+        OptimalTransport(**options)
 
 
-def test_distance_and_wrappers_that_have_no_transport_are_refused():
-    update = dict(type='SinkhornAssignment')
-    with pytest.raises(UserError, match='needs the Euclidean distance, got DotProduct; use SquaredL2'):
-        build(VECTOR, update=update, distance=dict(type='DotProduct'))
-    with pytest.raises(UserError, match='SinkhornAssignment acts before codes are assigned'):
-        build(dict(type='ResidualQuantizer', quantizer=dict(VECTOR, update=update)))
+def test_unknown_cost_is_refused():
+    with pytest.raises(UserError, match="unknown cost 'squared'; choose from standardized, per_dimension, plain"):
+        OptimalTransport(cost='squared')
+
+
+@pytest.mark.parametrize(('cost', 'scale'), [('per_dimension', D**-0.5), ('plain', 1.0)])
+def test_costs_that_keep_the_unit_of_the_distance(cost: str, scale: float):
+    z_ND, codebook_KD = torch.randn(30, D), torch.randn(20, D)
+    plan_NK = (-10.0 * scale * torch.cdist(z_ND.double(), codebook_KD.double())).exp()
+    plan_NK /= plan_NK.sum()
+    for _ in range(5):
+        plan_NK /= plan_NK.sum(0, keepdim=True) * len(codebook_KD)
+        plan_NK /= plan_NK.sum(1, keepdim=True) * len(z_ND)
+    assert torch.equal(OptimalTransport(eps=0.0, cost=cost).assign(z_ND, codebook_KD), plan_NK.argmax(1))
+
+
+def test_at_inference_codes_are_those_of_training_and_survive_folding():
+    quantizer = build(
+        VECTOR, distance=dict(type='OptimalTransport', at_inference=True), projector=dict(type='LinearProjector')
+    )
+    z = latents(8)
+    codes = quantizer(z).codes.indices_BL
+    assert torch.equal(codes, quantizer.train()(z).codes.indices_BL)
+    assert not torch.equal(codes[:1], quantizer.eval()(z[:1]).codes.indices_BL)
+    folded = quantizer.fold()
+    assert folded.distance.takes_batches
+    assert torch.equal(codes, folded(z).codes.indices_BL)
+
+
+def test_heads_of_one_codebook_are_one_transport():
+    quantizer = build(dict(type='ProductQuantizer', quantizer=SHARED, groups=2, shared=True)).train()
+    z = latents(3)
+    parts_ND = torch.cat([vectors(part) for part in z.chunk(2, 1)])
+    together = quantizer.quantizer.distance.assign(parts_ND, quantizer.codebook())
+    assert torch.equal(quantizer(z).codes.indices_BL.view(-1, 2).t().flatten(), together)
+
+
+def test_each_depth_of_residual_codes_is_transported():
+    quantizer = build(dict(type='ResidualQuantizer', depth=2, quantizer=dict(VECTOR, distance=TRANSPORT))).train()
+    z_ND = vectors(z := latents(3))
+    codes_LS, codebook_KD = quantizer(z).codes.indices_BL.view(-1, 2), quantizer.codebook()
+    first_N = quantizer.quantizer.distance.assign(z_ND, codebook_KD)
+    second_N = quantizer.quantizer.distance.assign(z_ND - codebook_KD[first_N], codebook_KD)
+    assert torch.equal(codes_LS, torch.stack([first_N, second_N], 1))
+
+
+def test_codebooks_by_class_are_refused():
+    with pytest.raises(UserError, match='OptimalTransport acts on a single codebook for the whole batch'):
+        build(VECTOR, distance=TRANSPORT, projector=dict(type='DiTBridge', patch_size=1, num_classes=3))
