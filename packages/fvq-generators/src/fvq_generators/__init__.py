@@ -4,10 +4,11 @@ from fvq_core.registry import DATASETS, HOOKS, IMPORTERS, MODELS, OPTIM_WRAPPER_
 from fvq_core.registry.discovery import import_submodules
 
 from .llamagen import LlamaGen
+from .rq_transformer import RQTransformer
 from .var import VAR
 
 __version__ = '0.2.0'
-__all__ = ['VAR', 'LlamaGen']
+__all__ = ['VAR', 'LlamaGen', 'RQTransformer']
 
 # What only training needs is imported when its registry is first read, as core does with its own.
 for registry, module in (

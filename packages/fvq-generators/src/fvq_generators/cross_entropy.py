@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 # Logits that exist at once: 128 MiB in float32. With V = 262,144 these are 128 rows.
 ELEMENTS_AT_ONCE = 2**25
@@ -107,3 +108,24 @@ def chunked_cross_entropy(
     rows = rows or max(1, ELEMENTS_AT_ONCE // len(weight_VD))
     arguments = (x_ND, weight_VD, bias_V, targets_N, row_weights_N, label_smoothing, rows, torch.is_grad_enabled())
     return cast(Tensor, _ChunkedCrossEntropy.apply(*arguments))
+
+
+def soft_cross_entropy(x_ND: Tensor, classifier: nn.Linear, soft_NV: Tensor, rows: int | None = None) -> Tensor:
+    """The mean cross-entropy of `classifier(x_ND)` against distributions, a chunk of rows at a time.
+
+    Args:
+        x_ND: What the classifier reads.
+        classifier: To V logits.
+        soft_NV: Probabilities.
+        rows: See `chunked_cross_entropy`.
+    """
+    rows = rows or max(1, ELEMENTS_AT_ONCE // classifier.out_features)
+
+    def chunk(x: Tensor, soft: Tensor) -> Tensor:
+        return -(soft * classifier(x).float().log_softmax(-1)).sum()
+
+    total = x_ND.new_zeros((), dtype=torch.float32)
+    for x, soft in zip(x_ND.split(rows), soft_NV.split(rows), strict=True):
+        again = torch.is_grad_enabled()  # computes the logits of a chunk once more in the backward pass
+        total = total + (cast(Tensor, checkpoint(chunk, x, soft, use_reentrant=False)) if again else chunk(x, soft))
+    return total / max(1, len(x_ND))

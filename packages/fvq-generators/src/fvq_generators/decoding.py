@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.errors import UserError, nearest_hint
 
 from .layers.kv_cache import KVCache
-from .sampling import SequenceGuidance
+from .sampling import SequenceGuidance, check_logits
 
 KEPT_SIZES = 2  # of batches whose compiled steps are kept
 
@@ -96,11 +96,7 @@ def decode(
         logits_BV = model.prefill(cond, cache, visible_BT, scale, known_BL.repeat(2, 1) if guided else known_BL)
     else:
         logits_BV = model.prefill(cond, cache, visible_BT, scale)
-    if not logits_BV.isfinite().all():
-        raise UserError(
-            'sampling: the logits of the first code are not finite, so that nothing can be drawn; the weights are broken, or '
-            'overflow in this precision.'
-        )
+    check_logits(logits_BV)
     codes_BL = torch.empty(B, L, dtype=torch.int64, device=uniforms_BL.device) if given_BL is None else given_BL.clone()
     free_BL = None if keep_BL is None else ~keep_BL
 

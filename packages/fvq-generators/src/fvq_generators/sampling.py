@@ -81,6 +81,15 @@ def check_seeds(seeds: Sequence[int], count: int) -> list[int]:
     return numbers
 
 
+def check_logits(logits_BV: Tensor) -> None:
+    """Raise if the first logits of images are not finite."""
+    if not logits_BV.isfinite().all():
+        raise UserError(
+            'sampling: the logits of the first code are not finite, so that nothing can be drawn; the weights are broken, or '
+            'overflow in this precision.'
+        )
+
+
 def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """One token of each row by inverting the cumulative distribution, int64 (B,).
 

@@ -2,6 +2,14 @@
 
 from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
+from .rq_transformer import RQTransformerImporter
 from .var import VARImporter
 
-__all__ = ['LlamaGenImporter', 'MinGPTImporter', 'UnconditionalMinGPTImporter', 'VARImporter', 'import_generator']
+__all__ = [
+    'LlamaGenImporter',
+    'MinGPTImporter',
+    'RQTransformerImporter',
+    'UnconditionalMinGPTImporter',
+    'VARImporter',
+    'import_generator',
+]

@@ -13,7 +13,10 @@ from .kv_cache import KVCache
 from .mlp import MLP
 from .rms_norm import RMSNorm
 from .rotary_embedding import grid_rotations, rotate, sequence_rotations, with_condition_rows
+from .stack_classifier import StackClassifier
+from .stack_embedding import StackEmbedding
 from .swiglu import SwiGLU
+from .token_embedding import TokenEmbedding
 from .transformer_block import TransformerBlock
 
 __all__ = [
@@ -34,7 +37,10 @@ __all__ = [
     'RMSNorm',
     'SharedModulation',
     'SquaredReLU',
+    'StackClassifier',
+    'StackEmbedding',
     'SwiGLU',
+    'TokenEmbedding',
     'TransformerBlock',
     'Unconditional',
     'grid_rotations',
