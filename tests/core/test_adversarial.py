@@ -211,6 +211,14 @@ def test_lecam_is_its_formula_with_running_means_of_all_calls(one_sided: bool) -
     torch.testing.assert_close(lecam.means, held, rtol=0, atol=0)
 
 
+def test_lecam_of_batch_means_uses_the_averages_before_the_batch() -> None:
+    lecam = LeCAM(weight=0.7, decay=0.9, batch_means=True)
+    lecam.means.copy_(torch.tensor([0.5, -0.2]))
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([-4.0, 2.0])
+    torch.testing.assert_close(lecam(real, fake), torch.tensor(0.7 * ((2.0 + 0.2) ** 2 + (0.5 + 1.0) ** 2)))
+    torch.testing.assert_close(lecam.means, torch.tensor([0.9 * 0.5 + 0.1 * 2.0, 0.9 * -0.2 + 0.1 * -1.0]))
+
+
 class Quadratic(nn.Module):
     """Two logits an image, which sum to c . x^2."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from fvq_core.errors import UserError
 from fvq_core.interop.key_map import rename
 from fvq_core.losses.discriminators import PatchGAN, StyleGANDiscriminator
 from fvq_core.losses.discriminators.act_norm import ActNorm
+from fvq_core.losses.discriminators.blurred_cnn import BlurredHalving
 from fvq_core.losses.discriminators.stylegan import Blur, DiscriminatorBlock, mirrored
 from fvq_core.registry import DISCRIMINATORS
 
@@ -23,6 +25,7 @@ NORMS = ('batch', 'act', 'spectral', 'none')
 TINY: dict[str, dict[str, Any]] = {
     **{norm: dict(type='PatchGAN', ch=4, layers=2, norm=norm) for norm in NORMS},
     'stylegan': dict(type='StyleGANDiscriminator', image_size=16, base_channels=8),
+    'blurred': dict(type='BlurredCNN', ch=4, stages=2, norm_groups=2),
 }
 
 
@@ -39,7 +42,9 @@ def test_gradients_reach_the_images_and_every_parameter(name: str) -> None:
     assert all(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
 
 
-@pytest.mark.parametrize(('name', 'alone'), [('none', True), ('spectral', True), ('stylegan', True), ('batch', False)])
+@pytest.mark.parametrize(
+    ('name', 'alone'), [('none', True), ('spectral', True), ('stylegan', True), ('blurred', True), ('batch', False)]
+)
 def test_an_image_is_judged_independently_except_by_batch_norm(name: str, alone: bool) -> None:
     network, x = DISCRIMINATORS.build(TINY[name]), images()
     network.train(name == 'batch')  # the spectral norm moves on with each training call
@@ -185,3 +190,16 @@ def test_the_released_stylegan_keys_cover_ours() -> None:
     released = [*ends, *(f'blocks.{i}.{key}' for i in (2, 3) for key in (*block, 'downsample.0.f'))]
     ours = rename({key: torch.zeros(()) for key in released}, STYLEGAN_RULES, 'LlamaGen', NOT_WEIGHTS)
     assert ours.keys() == DISCRIMINATORS.build(TINY['stylegan']).state_dict().keys()
+
+
+@pytest.mark.parametrize('size', [(8, 6), (7, 5)])
+def test_a_blurred_halving_is_a_binomial_filter_at_every_second_position(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    expected = x.new_zeros(2, 3, -(-size[0] // 2), -(-size[1] // 2))
+    for i, j in itertools.product(range(expected.shape[2]), range(expected.shape[3])):
+        for k, l in itertools.product(range(4), range(4)):  # noqa: E741
+            row, column = 2 * i + k - 1, 2 * j + l - 1
+            if 0 <= row < size[0] and 0 <= column < size[1]:
+                expected[:, :, i, j] += taps[k] * taps[l] * x[:, :, row, column]
+    torch.testing.assert_close(BlurredHalving()(x), expected)

@@ -4,6 +4,8 @@ from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
 from .movq import MoVQDecoder
+from .titok import TiTokDecoder, TiTokEncoder
+from .titok_heads import PatchHead, ProxyCodesHead
 from .vit_vqgan import ViTVQGANDecoder, ViTVQGANEncoder
 from .vqgan import VQGANDecoder, VQGANEncoder
 
@@ -14,6 +16,10 @@ __all__ = [
     'MaskGITDecoder',
     'MaskGITEncoder',
     'MoVQDecoder',
+    'PatchHead',
+    'ProxyCodesHead',
+    'TiTokDecoder',
+    'TiTokEncoder',
     'VQGANDecoder',
     'VQGANEncoder',
     'ViTVQGANDecoder',

@@ -13,6 +13,7 @@ EXAMPLE = """\
   tools/convert.py var vae_ch160v4096z32.pth var
   tools/convert.py fvq fvq_rqvae.pt fvq_rqvae --depth 4
   tools/convert.py optvq optvq-16x16x4.safetensors optvq                 # also ibq, open-magvit2
+  tools/convert.py titok tokenizer_titok_l32.bin titok_l32
   tools/convert.py mar-kl kl16.ckpt vae_mar                              # continuous; also ldm-kl, diffusers-kl
   tools/convert.py llamagen-gpt c2i_XL_384.pt llamagen_xl --grid 24 24   # a generator"""
 
@@ -35,10 +36,11 @@ def main(argv: Sequence[str] | None) -> None:
     add('--scales', type=int, nargs='+', help='scales of a multi-scale model (VAR), if not 1 2 3 4 5 6 8 10 13 16')
     add('--phi-ratio', type=float, help='size of quant_resi of a multi-scale tokenizer (VAR), 0.5 as released')
     add('--space-to-depth', type=int, nargs=2, help='rows and columns of the latent per code of RQ-VAE, if not square')
-    add('--heads', type=int, help="attention heads, if not a generator's published size or, in FVQ's bridge, 4")
+    add('--heads', type=int, help="attention heads, if not a published size or, in FVQ's bridge, 4")
     add('--grid', type=int, nargs=2, help="rows and columns of a generator's codes, if not 16 16")
     add('--latent-scale', type=float, help='scale of continuous latents; default: f8 of 4 channels 0.18215, MAR 0.2325')
     add('--latent-shift', type=float, help='shift of continuous latents, 0 by default')
+    add('--proxy', help='folder of the tokenizer whose codes a TiTok file of stage 1 predicts')
     add('--norm-groups', type=int, help="groups of the norms, if not 32 (diffusers' norm_num_groups)")
     add('--transport', action='store_true', default=None, help="codes by transport over the batch, as OptVQ's own code")
     add_weights(parser)

@@ -1,7 +1,8 @@
 """What a tokenizer is trained with besides its quantizer's losses.
 
-- Between reconstruction and image: `reconstruction` (L1, L2), `logit_laplace`, and `perceptual_loss`, whose frozen network
-  LPIPS is in `perceptual/`, where metrics use it too; `nll` makes a likelihood of both.
+- Between reconstruction and image: `reconstruction` (L1, L2, sums), `logit_laplace`, and `perceptual_loss`, whose frozen
+  networks (LPIPS, ConvNeXt) are in `perceptual/`, where metrics use LPIPS too; `nll` makes a likelihood of both.
+- In place of both, in TiTok's first stage: `proxy_codes`.
 - Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`) and the penalties R1
   and LeCAM.
 """
@@ -10,11 +11,13 @@ from .adversarial import AdversarialLoss, LeCAM, R1Penalty
 from .gan import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
 from .logit_laplace import LogitLaplaceLoss
 from .nll import NLLLoss
-from .perceptual_loss import PerceptualLoss
+from .perceptual_loss import ConvNeXtLoss, PerceptualLoss
+from .proxy_codes import ProxyCodesLoss
 from .reconstruction import L1Loss, L2Loss, SumLoss
 
 __all__ = [
     'AdversarialLoss',
+    'ConvNeXtLoss',
     'HingeGANLoss',
     'L1Loss',
     'L2Loss',
@@ -23,6 +26,7 @@ __all__ = [
     'NLLLoss',
     'NonSaturatingGANLoss',
     'PerceptualLoss',
+    'ProxyCodesLoss',
     'R1Penalty',
     'SumLoss',
     'VanillaGANLoss',

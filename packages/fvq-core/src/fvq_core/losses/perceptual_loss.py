@@ -1,24 +1,62 @@
-"""The perceptual loss: LPIPS between reconstruction and image."""
+"""Perceptual losses: distances between reconstruction and image in a frozen network."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from ..registry import LOSSES
-from .perceptual import LPIPS, MissingWeightsError
+from .perceptual import LPIPS, ConvNeXtLogits, FrozenNetwork, MissingWeightsError
+
+
+class FrozenNetworkLoss(nn.Module):
+    """The mean distance of a batch in a frozen network, times a weight.
+
+    The network is kept out of the module tree: it is in no state dict, moving average, DDP module or optimizer, but follows
+    the module to another device, type or memory order.
+
+    Args:
+        weight: Weight of the term.
+        network: The network; random weights are logged as a warning.
+    """
+
+    network: FrozenNetwork
+
+    def __init__(self, weight: float, network: FrozenNetwork, random: bool) -> None:
+        super().__init__()
+        self.weight = weight
+        object.__setattr__(self, 'network', network.train(self.training))  # out of the module tree
+        if random and not network.on_meta:
+            logging.getLogger('fvq').warning(f'{type(self).__name__}: {network.provenance}')
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.network._apply(fn, recurse)  # what `to`, `cuda`, `half` and the like go through
+        return super()._apply(fn, recurse)
+
+    def train(self, mode: bool = True) -> Self:
+        self.network.train(mode)
+        return super().train(mode)
+
+    def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
+        return self.weight * self.network(reconstruction, images).mean()
+
+    def extra_repr(self) -> str:
+        return f'{type(self.network).__name__} {self.network.extra_repr()}, weight={self.weight}'
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Random weights: a smoke run needs no download, and its numbers mean nothing anyway."""
+        return dict(random=True, weights=None)
 
 
 @LOSSES.register_module()
-class PerceptualLoss(nn.Module):
+class PerceptualLoss(FrozenNetworkLoss):
     """Mean LPIPS distance of a batch, times a weight: 1.0 with `vgg` in VQGAN, LlamaGen and FVQ (the paper, table 6).
-
-    The frozen network is kept out of the module tree: it is in no state dict, moving average, DDP module or optimizer, but
-    follows the module to another device, type or memory order.
 
     Args:
         weight: Weight of the term.
@@ -26,14 +64,12 @@ class PerceptualLoss(nn.Module):
         random: Random weights, for smoke runs and timings; logged as a warning.
 
     Attributes:
-        network: The `LPIPS`.
+        network: The `LPIPS`, out of the module tree; see `FrozenNetworkLoss`.
 
     Raises:
         MissingWeightsError: The trained weights are not on this machine and cannot be downloaded. Not on the meta device,
             where none are needed.
     """
-
-    network: LPIPS
 
     def __init__(
         self,
@@ -45,31 +81,40 @@ class PerceptualLoss(nn.Module):
         random: bool = False,
         check_hash: bool = True,
     ) -> None:
-        super().__init__()
-        self.weight = weight
-        try:
+        with remedy():
             network = LPIPS(net, weights, lin_weights, dropout=dropout, random=random, check_hash=check_hash)
-        except MissingWeightsError as error:
-            raise MissingWeightsError(f'{error} To train without it: model.perceptual_loss=None.') from error
-        object.__setattr__(self, 'network', network.train(self.training))  # out of the module tree
-        if random and not network.shift_1C11.is_meta:
-            logging.getLogger('fvq').warning(f'PerceptualLoss: {network.provenance}')
+        super().__init__(weight, network, random)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PerceptualLoss:
-        self.network._apply(fn, recurse)  # what `to`, `cuda`, `half` and the like go through
-        return super()._apply(fn, recurse)
 
-    def train(self, mode: bool = True) -> PerceptualLoss:
-        self.network.train(mode)
-        return super().train(mode)
+@LOSSES.register_module()
+class ConvNeXtLoss(FrozenNetworkLoss):
+    """Mean squared difference of ConvNeXt-S's class logits, times a weight: 0.1 in TiTok.
 
-    def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
-        return self.weight * self.network(reconstruction, images).mean()
+    Args:
+        weight: Weight of the term.
+        weights, check_hash: See `ConvNeXtLogits`.
+        random: Random weights, for smoke runs and timings; logged as a warning.
 
-    def extra_repr(self) -> str:
-        return f'LPIPS {self.network.extra_repr()}, weight={self.weight}'
+    Raises:
+        MissingWeightsError: See `PerceptualLoss`.
+    """
 
-    @staticmethod
-    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Random weights: a smoke run needs no download, and its numbers mean nothing anyway."""
-        return dict(random=True, weights=None)
+    def __init__(
+        self,
+        weight: float = 0.1,
+        weights: str | Path | None = None,
+        random: bool = False,
+        check_hash: bool = True,
+    ) -> None:
+        with remedy():
+            network = ConvNeXtLogits(weights, random, check_hash)
+        super().__init__(weight, network, random)
+
+
+@contextmanager
+def remedy() -> Iterator[None]:
+    """Missing weights raised inside say how to train without them."""
+    try:
+        yield
+    except MissingWeightsError as error:
+        raise MissingWeightsError(f'{error} To train without it: model.perceptual_loss=None.') from error

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..autoencoder import Autoencoder
+from ..errors import UserError
 from ..registry import LOSSES
 
 
@@ -18,6 +20,9 @@ class PixelLoss(nn.Module):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
+
+    def attach(self, autoencoder: Autoencoder) -> None:
+        """Called once with what is trained, before anything is; raises if this loss cannot train it."""
 
 
 @LOSSES.register_module()
@@ -38,14 +43,16 @@ class L1Loss(PixelLoss):
 
 @LOSSES.register_module()
 class SumLoss(nn.Module):
-    """The sum of several pixel losses, such as ViT-VQGAN's L2 and logit-Laplace, UniTok's L2 and L1.
+    """The sum of several losses, such as ViT-VQGAN's L2 and logit-Laplace, UniTok's L2 and L1, TiTok's LPIPS and ConvNeXt.
 
     Args:
-        losses: Configs of pixel losses of `LOSSES`, each with its weight.
+        losses: Configs of pixel or perceptual losses of `LOSSES`, each with its weight.
     """
 
     def __init__(self, losses: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
+        if not losses:
+            raise UserError('SumLoss: expected one loss or more, got none.')
         self.losses = nn.ModuleList(LOSSES.build(config) for config in losses)
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:

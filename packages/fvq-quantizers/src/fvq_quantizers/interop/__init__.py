@@ -1,6 +1,20 @@
 """The checkpoint layouts of other projects' tokenizers: maps from their keys to ours, and configs read off their shapes."""
 
-from . import fvq_release, ibq, kl, llamagen, maskgit_vq, movq, open_magvit2, optvq, rqvae, taming, var, vit_vqgan
+from . import (
+    fvq_release,
+    ibq,
+    kl,
+    llamagen,
+    maskgit_vq,
+    movq,
+    open_magvit2,
+    optvq,
+    rqvae,
+    taming,
+    titok,
+    var,
+    vit_vqgan,
+)
 
 __all__ = [
     'fvq_release',
@@ -13,6 +27,7 @@ __all__ = [
     'optvq',
     'rqvae',
     'taming',
+    'titok',
     'var',
     'vit_vqgan',
 ]

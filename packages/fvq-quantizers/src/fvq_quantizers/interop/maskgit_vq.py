@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ CODEBOOK = 'quantize.embedding.weight'
 MARKERS = ('encoder.conv_in.weight', CODEBOOK, 'decoder.mid.0.conv1.weight')
 FLAX_CODEBOOK = 'quantizer/codebook'
 BLOCK = re.compile(r'encoder\.down\.(\d+)\.block\.(\d+)\.conv2\.weight')
+UP_BLOCK = re.compile(r'decoder\.up\.(\d+)\.block\.(\d+)\.conv2\.weight')
 # flax's names of the parts of a residual block.
 PARTS = dict(GroupNorm_0='norm1', Conv_0='conv1', GroupNorm_1='norm2', Conv_1='conv2', Conv_2='nin_shortcut')
 
@@ -54,6 +56,23 @@ def import_tokenizer(state: Mapping[str, Tensor], norm_groups: int = 32) -> tupl
         quant_kernel=0,
     )
     return config, rename(state, rules(levels, common['num_res_blocks']), 'MaskGIT')
+
+
+def import_decoder(state: Mapping[str, Tensor], norm_groups: int = 32) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and state dict (`decoder.` keys) of our decoder from the `decoder.` keys of a PyTorch port."""
+    found = {(int(m[1]), int(m[2])): len(value) for key, value in state.items() if (m := UP_BLOCK.fullmatch(key))}
+    levels, blocks = 1 + max(level for level, _ in found), 1 + max(block for _, block in found)
+    widths = [found[level, 0] for level in range(levels)]
+    config = dict(
+        type=MaskGITDecoder,
+        ch=math.gcd(*widths),
+        ch_mult=[width // math.gcd(*widths) for width in widths],
+        num_res_blocks=blocks,
+        z_channels=state['decoder.conv_in.weight'].shape[1],
+        out_channels=len(state['decoder.conv_out.weight']),
+        norm_groups=norm_groups,
+    )
+    return config, rename(state, rules(levels, blocks), 'MaskGIT')
 
 
 def rules(levels: int, blocks: int) -> Rules:

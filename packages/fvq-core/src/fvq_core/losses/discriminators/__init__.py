@@ -1,6 +1,7 @@
 """Discriminators: images (B, C, H, W) to logits, high for what looks real."""
 
+from .blurred_cnn import BlurredCNN
 from .patchgan import PatchGAN
 from .stylegan import StyleGANDiscriminator
 
-__all__ = ['PatchGAN', 'StyleGANDiscriminator']
+__all__ = ['BlurredCNN', 'PatchGAN', 'StyleGANDiscriminator']

@@ -5,9 +5,7 @@ The networks, and the channel weights fitted to human judgements, come from the 
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,14 @@ from torch import Tensor, nn
 from ...errors import UserError, nearest_hint
 from ...ops.feature_distance import feature_distance
 from ...saving.weights import load_weights
+from .frozen_network import FrozenNetwork
 from .weights import BACKBONES, find_backbone, load_tensors, read_backbone
 
 SEED = 0  # of random weights
 SMALLEST = dict(vgg=16, alex=31, squeeze=17)  # smaller images have no position left in the last features
 
 
-class LPIPS(nn.Module):
+class LPIPS(FrozenNetwork):
     """Distances between pairs of images: 0 for equal ones, larger for less similar ones.
 
     It is frozen and always in eval mode unless it has `dropout`. Convolutions run in the precision of the surrounding
@@ -69,7 +68,6 @@ class LPIPS(nn.Module):
         if random and weights is not None:
             raise UserError(f'LPIPS: random=True contradicts weights={str(weights)!r}; leave one of them out.')
         self.net_name, self.dropout, self.target_gradient = net, dropout, target_gradient
-        self._cast: tuple[torch.dtype, nn.Module] | None = None  # in a tuple, hence in no state dict
         device = torch.get_default_device()
         self.net, widths = feature_network(net)
         self.lins = nn.ParameterList(torch.empty(1, width, 1, 1, device='meta') for width in widths)
@@ -110,25 +108,6 @@ class LPIPS(nn.Module):
             self.provenance += f', channel weights of {lin_weights}'
         theirs = {str(index): f'lin{index}.model.1.weight' for index in range(len(self.lins))}
         load_weights(self.lins, {own: state[key] for own, key in theirs.items() if key in state}, str(lin_weights))
-
-    def network(self) -> nn.Module:
-        """`net` in the type of the surrounding autocast, cast once; autocast would cast frozen weights at each use."""
-        kind = self.shift_1C11.device.type
-        if torch.compiler.is_compiling() or kind == 'meta' or not torch.is_autocast_enabled(kind):
-            return self.net
-        dtype = torch.get_autocast_dtype(kind)
-        if self._cast is None or self._cast[0] != dtype:
-            with torch.inference_mode(False):  # tensors made in inference mode cannot take part in training later
-                self._cast = (dtype, copy.deepcopy(self.net).to(dtype))
-        return self._cast[1]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LPIPS:
-        self._cast = None
-        return super()._apply(fn, recurse)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._cast = None
-        super()._load_from_state_dict(*args, **kwargs)
 
     def train(self, mode: bool = True) -> LPIPS:
         """Stays in eval mode without `dropout`."""

@@ -1,4 +1,4 @@
-"""The trained networks of LPIPS: which files they are, where they are looked for, and how they are checked.
+"""The trained networks of perceptual losses: which files they are, where they are looked for, and how they are checked.
 
 They are torchvision's ImageNet classifiers; their file names end with the first digits of their SHA-256.
 """
@@ -84,18 +84,27 @@ def download(owner: str, url: str, path: Path) -> None:
 def read_backbone(path: Path, net: str, check_hash: bool = True) -> tuple[dict[str, Tensor], str]:
     """The weights in a file, and the file in words, for numbers measured with them.
 
+    See `read_published`.
+    """
+    return read_published('LPIPS', path, BACKBONES[net], check_hash)
+
+
+def read_published(owner: str, path: Path, name: str, check_hash: bool = True) -> tuple[dict[str, Tensor], str]:
+    """The weights in a file, and the file in words, for numbers measured with them.
+
     Args:
+        owner: The network that needs it, for messages.
+        name: Of the published file, which ends with the first digits of its SHA-256.
         check_hash: Refuse files other than the published one.
 
     Raises:
         UserError: Not the published file, or one without a state dict. The hash is checked before anything is loaded.
     """
-    name = BACKBONES[net]
     digest = file_sha256(path)
     published = digest.startswith(published_hash(name))
     if check_hash and not published:
         raise UserError(
-            f'LPIPS: the SHA-256 of {path} starts with {digest[:8]}, that of {name} with {published_hash(name)}; it is '
+            f'{owner}: the SHA-256 of {path} starts with {digest[:8]}, that of {name} with {published_hash(name)}; it is '
             f'broken or another file. Fetch {DOWNLOADS}/{name} again, or accept it with check_hash=False.'
         )
     state = load_tensors(path)

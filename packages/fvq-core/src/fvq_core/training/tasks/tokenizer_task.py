@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...autoencoder import Autoencoder, AutoencoderOutput
 from ...errors import SmokeError
 from ...images import device_images
+from ...losses.reconstruction import PixelLoss
 from ...ops.finite import check_finite_images
 from ...ops.ranks import average_over_ranks
 from ...quantizer import to_vectors
@@ -68,6 +69,8 @@ class TokenizerTask(Task):
         super().__init__(compile, channels_last)
         self.tokenizer: Autoencoder = TOKENIZERS.build(tokenizer)
         self.reconstruction_loss = LOSSES.build(reconstruction_loss)
+        if isinstance(self.reconstruction_loss, PixelLoss):
+            self.reconstruction_loss.attach(self.tokenizer)
         self.perceptual_loss = LOSSES.build(perceptual_loss) if perceptual_loss else None
         self.adversarial: AdversarialLoss | None = LOSSES.build(adversarial) if adversarial else None
         self.nll = LOSSES.build(nll) if nll else None
