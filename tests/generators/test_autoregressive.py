@@ -21,9 +21,10 @@ from .tiny import GRID, SEQUENCE
 SIZE = dict(dim=32, depth=2, heads=4)
 MODELS: dict[str, dict[str, Any]] = {
     'MinGPT': dict(type='MinGPT', layout=GRID, num_classes=5, **SIZE),
+    'IBQTransformer': dict(type='IBQTransformer', layout=GRID, num_classes=5, hidden_multiple=8, **SIZE),
     'MinGPT unconditional': dict(type='MinGPT', layout=SEQUENCE, num_classes=None, **SIZE),
 }
-GUIDED: tuple[str, ...] = ()
+GUIDED = ('IBQTransformer',)
 COND = torch.tensor([4, 1, 0])
 
 

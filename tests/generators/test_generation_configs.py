@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2] / 'configs'
 ROWS = {row['id']: row for row in csv.DictReader((ROOT / 'paper/generation.csv').read_text().splitlines())}
 NAMES = sorted(path.stem for path in (ROOT / 'generation').glob('*.py'))
 SIZE = {f'model.generator.{key}' for key in ('dim', 'depth', 'heads')}
-GUIDANCE = 'default_hooks.report.sampling.cfg_scale'
+SAMPLING = 'default_hooks.report.sampling'
+GUIDANCE = f'{SAMPLING}.cfg_scale'
 # The config (or the bases, separated by spaces) that each states its difference from, and that difference.
 DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'llamagen_b': (
@@ -41,6 +42,33 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         {*SIZE, GUIDANCE, 'default_hooks.report.sampling.top_k'}
         | {f'model.generator.{key}' for key in ('caption_dim', 'caption_tokens')}
         | {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'captions', 'images', 'tokens', 'channels')},
+    ),
+    'vqgan_227m': (
+        '_base_/datasets/imagenet_codes _base_/models/min_gpt _base_/schedules/llamagen_300e',
+        {f'model.generator.{key}_dropout' for key in ('token', 'attention', 'residual')}
+        | {
+            'train_dataloader.dataset.root',
+            'optim_wrapper.optimizer.weight_decay',
+            'optim_wrapper.paramwise_cfg.no_decay.0',
+        }
+        | {GUIDANCE},
+    ),
+    'vqgan_1411m': (
+        'generation/vqgan_227m',
+        {*SIZE, 'model.shard', 'model.generator.layout.codebook_size', 'train_dataloader.dataset.root'}
+        | {f'model.generator.{key}_dropout' for key in ('token', 'attention', 'residual')}
+        | {'auto_scale_lr.enable', 'optim_wrapper.optimizer.lr'}
+        | {f'{SAMPLING}.{key}' for key in ('top_k', 'top_p')},
+    ),
+    'ibq_b': (
+        '_base_/datasets/imagenet_codes _base_/models/ibq_transformer _base_/schedules/ibq_transformer_300e',
+        {'train_dataloader.batch_size', 'train_dataloader.dataset.root', GUIDANCE, f'{SAMPLING}.temperature'},
+    ),
+    'ibq_l': ('generation/ibq_b', {*SIZE, 'train_cfg.max_epochs', GUIDANCE, f'{SAMPLING}.temperature'}),
+    'ibq_xl': (
+        'generation/ibq_b',
+        {*SIZE, 'train_cfg.max_epochs', GUIDANCE, f'{SAMPLING}.temperature', 'param_scheduler.end_factor'}
+        | {'model.generator.gate_init'},
     ),
     'llamagen_photos': (
         'generation/llamagen_b',
@@ -71,6 +99,11 @@ PUBLISHED = {
     'llamagen_xl_t2i': (778, 8, 256, 1e-4),  # XL without its classes (1.3 M) and with two layers for captions (4.3 M)
     'llamagen_xxl': (1411, 8, 256, 1e-4),
     'llamagen_3b': (3097, 8, 256, 1e-4),
+    'vqgan_227m': (172, 8, 256, 1e-4),  # the table adds the tokenizer's 54.5 M
+    'vqgan_1411m': (1411, 8, 256, 1.152e-3),
+    'ibq_b': (343, 8, 768, 3e-4),
+    'ibq_l': (650, 8, 768, 3e-4),
+    'ibq_xl': (1076, 8, 768, 3e-4),
     'fvq_l': (343, 8, 2048, 8e-4),
     'fvq_xl': (775, 16, 1024, 4e-4),
 }
@@ -96,6 +129,9 @@ def test_sizes_batches_and_learning_rates_are_the_published_ones(name: str):
     config = load_config(str(ROOT / f'generation/{name}.py'))
     with torch.device('meta'):
         task = MODELS.build(config.model)
+    names = [key for key, _ in task.generator.named_parameters()]
+    for part in config.optim_wrapper.get('paramwise_cfg', {}).get('no_decay', ()):
+        assert any(part in key for key in names), f'no parameter has {part} in its name'
     millions, devices, batch, lr = PUBLISHED[name]
     assert round(sum(parameter.numel() for parameter in task.generator.parameters()) / 1e6) == millions
     assert config.train_dataloader.batch_size * devices == batch
@@ -103,7 +139,7 @@ def test_sizes_batches_and_learning_rates_are_the_published_ones(name: str):
     assert config.optim_wrapper.optimizer.lr * scale == pytest.approx(lr)
 
 
-@pytest.mark.parametrize('row_id', [f't11.{number}' for number in (25, 26, 27, 31, 32)])
+@pytest.mark.parametrize('row_id', [f't11.{number}' for number in (19, 25, 26, 27, 28, 29, 30, 31, 32)])
 def test_every_row_of_the_tables_has_one_config_with_its_numbers(row_id: str):
     papers = {name: read_config_file(str(ROOT / f'generation/{name}.py')).get('paper') for name in NAMES}
     (name,) = [name for name, paper in papers.items() if paper and row_id in paper['rows']]
@@ -112,6 +148,19 @@ def test_every_row_of_the_tables_has_one_config_with_its_numbers(row_id: str):
     assert {key: paper[key] for key in columns} == {key: float(row[column]) for key, column in columns.items()}
     if 'CFG' in row['note']:
         assert row['note'].endswith(f'CFG {leaves(f"generation/{name}")[GUIDANCE]}')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_tokenizer_that_a_row_names_gives_the_codes_of_its_generator(name: str):
+    config = load_config(str(ROOT / f'generation/{name}.py'))
+    source = (config.get('paper') or {}).get('tokenizer')
+    if source is None:
+        return
+    with torch.device('meta'):
+        tokenizer = MODELS.build(load_config(source).model).tokenizer
+        generator = MODELS.build(config.model).generator
+    assert tokenizer.layout(256, 256) == generator.layout
+    assert config.train_dataloader.dataset.root == f'data/codes/imagenet_{Path(source).stem}'
 
 
 def test_the_captions_of_a_text_to_image_config_are_those_of_its_generator():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes, Targets
 from fvq_generators.cached_generator import CachedGenerator
+from fvq_generators.layers import ClassEmbedding
 from fvq_generators.min_gpt import MinGPT
 from fvq_generators.sampling import Sampler
 from tests.tiny import build_from_peer
@@ -148,3 +149,45 @@ def min_gpt_sample(case: Case, generator: MinGPT, cond: Tensor, name: str, call:
         keep_BL=kept.expand(count, -1),
         pick=pick,
     ).indices_BL
+
+
+IBQ = {
+    r'tok_emb\.weight': 'code_embedding.weight',
+    r'class_emb\.embedding_table\.weight': 'condition.table.weight',
+    r'blocks\.(\d+)\.attention\.wqkv\.weight': r'blocks.\1.attention.qkv.weight',
+    r'blocks\.(\d+)\.attention\.wo\.weight': r'blocks.\1.attention.out.weight',
+    r'blocks\.(\d+)\.feed_forward\.w2\.weight': r'blocks.\1.ffn.out.weight',
+    r'blocks\.(\d+)\.(attention|ffn)_norm\.weight': r'blocks.\1.\2_norm.weight',
+    r'blocks\.(\d+)\.ada_lin\.1\.(weight|bias)': r'blocks.\1.modulation.linear.\2',
+    r'head_nm\.rmsnorm\.weight': 'norm.norm.weight',
+    r'head_nm\.ada_lin\.1\.(weight|bias)': r'norm.modulation.linear.\1',
+    r'head\.weight': 'head.weight',
+}
+
+
+def ibq(case: Case) -> dict[str, Tensor]:
+    options, tokens, cond = case.constructor, case.inputs['tokens'], case.inputs['cond'][:, 0]
+    generator = build(case, 'ibq-gpt', heads=options['n_head'])
+    got = loss_and_gradients(case, generator, cond, IBQ)
+    with case_draws(case), torch.no_grad():
+        got['label_after_drop'] = cast(ClassEmbedding, generator.condition).drop(cond)
+        got['logits'] = generator.logits(generator.features(tokens[:, :-1], cond))
+    generator.eval()
+    both = torch.cat([cond, cast(ClassEmbedding, generator.condition).null(cond)])
+    with torch.no_grad():
+        got['eval_logits'] = generator.logits(generator.features(tokens[:, :-1], cond))
+        got['cached_logits'] = cached_logits(generator, both, tokens.repeat(2, 1))
+    for name, call in case.description['calls'].items():
+        got.update(guided_sample(case, generator, cond, name, call))
+    return got
+
+
+def guided_sample(
+    case: Case, generator: CachedGenerator, cond: Tensor, name: str, call: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Codes, and guided logits divided by the temperature, of a call of the peer's sampling."""
+    temperature = call['temperature']
+    sampler = Sampler(temperature if call['sample_logits'] else 0.0, call['top_k'], call['top_p'])
+    pick = Replay(sampler, case.inputs.get(str(call.get('uniforms'))))
+    codes = generator.sample(cond, cfg_scale=call['cfg_scale'], pick=pick)
+    return {name: codes.indices_BL, name.replace('gen_', 'gen_logits_'): torch.stack(pick.seen, 1) / temperature}

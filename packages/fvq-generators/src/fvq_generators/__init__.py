@@ -3,12 +3,14 @@
 from fvq_core.registry import DATASETS, HOOKS, IMPORTERS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from fvq_core.registry.discovery import import_submodules
 
+from .ibq_transformer import IBQTransformer
 from .llamagen import LlamaGen
+from .min_gpt import MinGPT
 from .rq_transformer import RQTransformer
 from .var import VAR
 
 __version__ = '0.2.0'
-__all__ = ['VAR', 'LlamaGen', 'RQTransformer']
+__all__ = ['VAR', 'IBQTransformer', 'LlamaGen', 'MinGPT', 'RQTransformer']
 
 # What only training needs is imported when its registry is first read, as core does with its own.
 for registry, module in (

@@ -21,9 +21,7 @@ from .layers import (
     ClassEmbedding,
     RMSNorm,
     TransformerBlock,
-    grid_rotations,
-    sequence_rotations,
-    with_condition_rows,
+    positions_table,
 )
 from .layers.swiglu import swiglu_width
 
@@ -142,13 +140,8 @@ class LlamaGen(CachedGenerator):
         """Constants, on the device of the weights. They are not buffers: a model in bfloat16 keeps its angles in float32."""
         device, head_dim = self.head.weight.device, self.head_dim
         if self.position_embedding is None:
-            with torch.device(device):
-                positions = self.layout.positions
-                if isinstance(positions, Grid):
-                    table = grid_rotations(positions.height, positions.width, head_dim, self.rope_base)
-                else:
-                    table = sequence_rotations(self.layout.length, head_dim, self.rope_base)
-                self.rotations = with_condition_rows(table, self.condition.tokens)
+            positions, tokens = self.layout.positions, self.condition.tokens
+            self.rotations = positions_table(positions, head_dim, tokens, device, self.rope_base)
         self.mask = CausalMask(self.sequence_length, self.condition.tokens, device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> LlamaGen:

@@ -114,7 +114,8 @@ def try_optimization(cfg: Config, parts: Sequence[str]) -> None:
     only when they step.
     """
     stand_in = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Linear(1, 1))
-    optimizers = build_optim_wrappers(cfg.optim_wrapper, dict.fromkeys(parts, stand_in))
+    config = {**cfg.optim_wrapper, 'paramwise_cfg': None}  # may name parameters, which only the real ones have
+    optimizers = build_optim_wrappers(config, dict.fromkeys(parts, stand_in))
     for wrapper in optimizers.values():
         check_step(wrapper.optimizer)
     if cfg.get('param_scheduler') is not None:

@@ -3,6 +3,7 @@
 from .ada_layer_norm import AdaLayerNorm, AdaLNBlock, Modulation, SharedModulation, modulate
 from .attention import Attention
 from .bidirectional_attention import BidirectionalAttention
+from .cached_ada_ln_block import CachedAdaLNBlock, normalize_with
 from .caption_embedding import CaptionEmbedding
 from .causal_mask import CausalMask
 from .class_embedding import ClassEmbedding, Classes, Unconditional
@@ -12,7 +13,7 @@ from .gpt_block import GPTBlock, SquaredReLU
 from .kv_cache import KVCache
 from .mlp import MLP
 from .rms_norm import RMSNorm
-from .rotary_embedding import grid_rotations, rotate, sequence_rotations, with_condition_rows
+from .rotary_embedding import grid_rotations, positions_table, rotate, sequence_rotations, with_condition_rows
 from .stack_classifier import StackClassifier
 from .stack_embedding import StackEmbedding
 from .swiglu import SwiGLU
@@ -25,6 +26,7 @@ __all__ = [
     'AdaLayerNorm',
     'Attention',
     'BidirectionalAttention',
+    'CachedAdaLNBlock',
     'CaptionEmbedding',
     'CausalMask',
     'ClassEmbedding',
@@ -45,6 +47,8 @@ __all__ = [
     'Unconditional',
     'grid_rotations',
     'modulate',
+    'normalize_with',
+    'positions_table',
     'rotate',
     'sequence_rotations',
     'with_condition_rows',

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
+from fvq_core.positions import Grid, Positions
 
 
 def angular_frequencies(dim: int, base: float) -> Tensor:
@@ -53,6 +54,18 @@ def with_condition_rows(table: Tensor, rows: int) -> Tensor:
     are the zero vector. Every code then weighs the condition's tokens alike, and only their values tell them apart.
     """
     return torch.cat([table.new_zeros(rows, *table.shape[1:]), table])
+
+
+def positions_table(
+    positions: Positions, head_dim: int, condition_tokens: int, device: torch.device, base: float = 10000.0
+) -> Tensor:
+    """The table of condition tokens and codes, two-dimensional on a grid: (condition_tokens + L, head_dim / 2, 2)."""
+    with torch.device(device):
+        if isinstance(positions, Grid):
+            table = grid_rotations(positions.height, positions.width, head_dim, base)
+        else:
+            table = sequence_rotations(positions.length, head_dim, base)
+        return with_condition_rows(table, condition_tokens)
 
 
 def rotate(x_BLHD: Tensor, table_LP2: Tensor) -> Tensor:
