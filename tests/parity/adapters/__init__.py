@@ -34,6 +34,7 @@ from . import (
     schedules,
     titok,
     tokenizers,
+    unitok,
     vit_vqgan,
     vqgan_family,
 )
@@ -93,6 +94,9 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('google-research/maskgit', 'VQVAE'): maskgit_vq.original,
     ('ai-forever/MoVQGAN', 'MOVQ'): movq.movqgan,
     ('huggingface/diffusers', 'VQModel'): movq.diffusers,
+    ('FoundationVision/UniTok', 'VectorQuantizerM'): unitok.quantizer,
+    ('FoundationVision/UniTok', 'VQVAE'): unitok.vqvae,
+    ('FoundationVision/UniTok', 'UniTok'): unitok.model,
     ('thuanz123/enhancing-transformers', 'ViTVQ'): vit_vqgan.vit_vqgan,
     ('bytedance/1d-tokenizer', 'PretrainedTokenizer'): maskgit_vq.port,
     ('bytedance/1d-tokenizer', 'VectorQuantizer'): quantizers.titok,

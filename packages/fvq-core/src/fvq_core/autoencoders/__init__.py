@@ -7,6 +7,7 @@ from .movq import MoVQDecoder
 from .titok import TiTokDecoder, TiTokEncoder
 from .titok_heads import PatchHead, ProxyCodesHead
 from .vit_vqgan import ViTVQGANDecoder, ViTVQGANEncoder
+from .vitamin import ViTaminDecoder, ViTaminEncoder
 from .vqgan import VQGANDecoder, VQGANEncoder
 
 __all__ = [
@@ -24,4 +25,6 @@ __all__ = [
     'VQGANEncoder',
     'ViTVQGANDecoder',
     'ViTVQGANEncoder',
+    'ViTaminDecoder',
+    'ViTaminEncoder',
 ]

@@ -13,6 +13,7 @@ from ..ops.sincos_positions import grid_positions
 from ..registry import DECODERS, ENCODERS
 from ..registry.argument_types import check_sizes
 from .layers.levels import run_block
+from .layers.tokens import to_grid, to_tokens
 from .layers.vit_block import MLP, ViTBlock
 
 
@@ -36,11 +37,11 @@ class PositionedBlocks(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         C, H, W = x_BCHW.shape[1:]
-        x_BTC = x_BCHW.flatten(2).transpose(1, 2)
+        x_BTC = to_tokens(x_BCHW)
         x_BTC = x_BTC + grid_positions(H, W, C, x_BTC.device).to(x_BTC.dtype)
         for block in self.blocks:
             x_BTC = run_block(block, x_BTC, self.checkpointing)
-        return self.norm(x_BTC).transpose(1, 2).unflatten(2, (H, W))
+        return to_grid(self.norm(x_BTC), x_BCHW)
 
 
 @ENCODERS.register_module()

@@ -12,6 +12,7 @@ from . import (
     rqvae,
     taming,
     titok,
+    unitok,
     var,
     vit_vqgan,
 )
@@ -28,6 +29,7 @@ __all__ = [
     'rqvae',
     'taming',
     'titok',
+    'unitok',
     'var',
     'vit_vqgan',
 ]
