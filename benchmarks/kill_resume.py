@@ -2,10 +2,15 @@
 """Kill a run with SIGKILL at random moments, resume it, and compare its end with a run that never stopped, bit by bit.
 
     python benchmarks/kill_resume.py --kills 20
+    python benchmarks/kill_resume.py --agents --kills 8     # two agents of torchrun, as on two machines
 
 The run trains a small tokenizer on the bundled photos with everything that has a state: discriminator, moving average,
 two micro-batches an iteration, a checkpoint after every iteration. A moment may fall into start-up, a step, an
 evaluation, or the writing of a checkpoint.
+
+With `--agents` two agents of torchrun on loopback stand for two machines. Killed are in turn a rank, which torchrun restarts; a
+machine (agent and rank); an agent, not its rank; and the machine that keeps the rendezvous, without which the other's agent
+ends. Agents that are gone are started again. At last the second machine stays away: one process goes on, elastically.
 """
 
 from __future__ import annotations
@@ -18,16 +23,21 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.torchrun_agents import Agents, wait_until
 from fvq_core.commands import train
 from fvq_core.ops.identical import identical
 from fvq_core.registry import load_plugins
 from fvq_eval.rehearsal.shrink_config import logged
 
-CONFIG = 'configs/fvq/fvq_photos_gan.py'
+REPO = Path(__file__).parents[1]
+CONFIG = str(REPO / 'configs/fvq/fvq_photos_gan.py')
 OPTIONS = [
     'model.tokenizer.quantizer.codebook_size=64',
     'model.adversarial.start=3',
@@ -44,6 +54,8 @@ OPTIONS = [
 ]
 LAST = 'iter_12.pth'
 STATES = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+AGENT_KILLS = ('rank', 'machine', 'agent', 'first machine')
+WAIT_S = 4.0  # in which a run without its second machine must not go on
 
 
 def run(work_dir: Path) -> list[str]:
@@ -88,38 +100,129 @@ def difference(one: Path, other: Path) -> str | None:
     return None if same else 'history'
 
 
+def newest(work_dir: Path) -> int:
+    """The iteration of the newest checkpoint, 0 if there is none."""
+    return max((int(path.stem[5:]) for path in work_dir.glob('iter_*.pth')), default=0)
+
+
+def kill_process(work_dir: Path, number: int, moment: float) -> dict[str, Any] | None:
+    """Kill a run in one process after `moment` seconds and finish it; None if it was over by then."""
+    log = work_dir.with_suffix('.log')
+    if not killed_after(moment, run(work_dir), log):
+        return None
+    half_written = any(work_dir.glob('.iter_*.partial'))
+    facts = dict(killed='process', newest_checkpoint=newest(work_dir), half_written=half_written)
+    finish([*run(work_dir), '--resume'], log)
+    return facts
+
+
+def start_agents(work_dir: Path) -> Agents:
+    """Two agents, once both have started their ranks."""
+    logs = work_dir.with_suffix('.logs')
+    logs.mkdir()
+    agents = Agents([str(REPO / 'tools/train.py'), *run(work_dir), '--resume'], logs)
+    agents.start(0, 1)
+    wait_until(lambda: agents.rank(0) and agents.rank(1), 'both ranks')
+    return agents
+
+
+def finish_agents(agents: Agents) -> None:
+    if not agents.finish():
+        sys.exit('\n'.join(['torchrun failed:', *(agents.log_file(number).read_text() for number in agents.processes)]))
+
+
+def kill_under_agents(work_dir: Path, number: int, moment: float) -> dict[str, Any] | None:
+    """The same of a run under two agents, with the next of `AGENT_KILLS`."""
+    what = AGENT_KILLS[number % len(AGENT_KILLS)]
+    victim = 0 if what == 'first machine' else 1
+    agents = start_agents(work_dir)
+    try:
+        if what == 'agent':  # a rank hears of it from when it has read its config
+            wait_until(lambda: newest(work_dir), 'a checkpoint')
+        else:
+            time.sleep(moment)
+        if not agents.kill(victim, agent=what != 'rank', rank=what != 'agent') or (work_dir / LAST).exists():
+            return None  # the run was over by then
+        facts = dict(killed=what, newest_checkpoint=newest(work_dir))
+        if what == 'first machine':
+            wait_until(lambda: not agents.running(1), 'the end of the agent that has lost its rendezvous')
+        if what != 'rank':
+            check_waiting(agents, work_dir)
+            agents.start(*(each for each in (0, 1) if not agents.running(each)))
+        finish_agents(agents)
+    finally:
+        agents.close()
+    return facts
+
+
+def check_waiting(agents: Agents, work_dir: Path) -> None:
+    """Raise if the run goes on without the agent that was killed."""
+    time.sleep(WAIT_S)  # ranks whose agent was killed stop after their iteration, and save it
+    before = newest(work_dir)
+    time.sleep(WAIT_S)
+    if newest(work_dir) != before:
+        raise AssertionError(f'iteration {newest(work_dir)} after an agent was killed at {before}; see {agents.logs}')
+
+
+def continue_alone(work_dir: Path) -> dict[str, Any]:
+    """Kill one machine for good: another number of processes is refused, and accepted with `--resume-elastic`."""
+    agents, log = start_agents(work_dir), work_dir.with_suffix('.log')
+    wait_until(lambda: newest(work_dir) >= 4, 'a checkpoint')
+    agents.kill(1)
+    check_waiting(agents, work_dir)
+    agents.close()
+    at = newest(work_dir)
+    _, status = os.waitpid(start([*run(work_dir), '--resume'], log), 0)
+    refused = os.waitstatus_to_exitcode(status) == 2 and 'was written by 2 processes, this run has 1' in log.read_text()
+    finish([*run(work_dir), '--resume-elastic'], log)
+    return dict(killed='machine, for good', newest_checkpoint=at, refused=refused, finished=(work_dir / LAST).exists())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--kills', type=int, default=20)
+    parser.add_argument('--agents', action='store_true', help='two agents of torchrun, each with one rank')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
+    kill: Callable[[Path, int, float], dict[str, Any] | None] = kill_under_agents if args.agents else kill_process
     load_plugins()  # here, once, not in each forked run
     rng = random.Random(args.seed)
-    trials = []
+    trials: list[dict[str, Any]] = []
+
+    def report(trial: dict[str, Any], outcome: str) -> None:
+        trials.append(trial)
+        if not args.json:
+            written = ', one half written' if trial.get('half_written') else ''
+            print(f'{trial["killed"]} killed, checkpoint {trial["newest_checkpoint"]}{written}: {outcome}', flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        log = root / 'log.txt'
-        began = time.perf_counter()
-        finish(run(root / 'straight'), log)
+        straight = root / 'straight'
+        if args.agents:
+            agents = start_agents(straight)
+            began = time.perf_counter()
+            finish_agents(agents)
+        else:
+            began = time.perf_counter()
+            finish(run(straight), root / 'straight.log')
         length = time.perf_counter() - began
+        attempt = 0
         while len(trials) < args.kills:
-            work_dir = root / f'killed_{len(trials)}'
-            moment = rng.uniform(0.0, length)
-            if not killed_after(moment, run(work_dir), log):
-                continue  # the run was over by then
-            newest = max((int(p.stem[5:]) for p in work_dir.glob('iter_*.pth')), default=0)
-            half_written = any(work_dir.glob('.iter_*.partial'))
-            finish([*run(work_dir), '--resume'], log)
-            found = difference(root / 'straight', work_dir)
-            trials.append(dict(seconds=round(moment, 2), newest_checkpoint=newest, difference=found))
-            if not args.json:
-                where = f'checkpoint {newest}' + (', one half written' if half_written else '')
-                print(f'killed after {moment:5.2f} s ({where}): {found or "bit-exact"}', flush=True)
-    exact = sum(trial['difference'] is None for trial in trials)
-    facts = dict(bit_exact=exact, kills=len(trials), run_seconds=round(length, 1), trials=trials)
-    print(json.dumps(facts) if args.json else f'{exact} of {len(trials)} endings bit-exact')
-    sys.exit(exact != len(trials))
+            work_dir, moment = root / f'killed_{attempt}', rng.uniform(0.0, length)
+            attempt += 1
+            if facts := kill(work_dir, len(trials), moment):
+                found = difference(straight, work_dir)
+                report(dict(**facts, seconds=round(moment, 2), difference=found), found or 'bit-exact')
+        exact = sum(trial['difference'] is None for trial in trials)
+        failed = exact != len(trials)
+        if args.agents:
+            last = continue_alone(root / 'alone')
+            failed |= not (last['refused'] and last['finished'])
+            report(last, 'one process is refused, and finishes with --resume-elastic' if not failed else str(last))
+    facts = dict(bit_exact=exact, kills=args.kills, run_seconds=round(length, 1), trials=trials)
+    print(json.dumps(facts) if args.json else f'{exact} of {args.kills} endings bit-exact')
+    sys.exit(failed)
 
 
 if __name__ == '__main__':

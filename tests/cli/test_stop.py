@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed as dist
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+from fvq_core.errors import UserError
 from fvq_core.ops.meeting import STOPPED, Meeting
 from fvq_core.registry import HOOKS
 
@@ -121,6 +123,22 @@ def test_a_time_out_names_the_late_rank(two_ranks: TwoRanks, tmp_path: Path) -> 
     assert done.stderr.splitlines()[-1].startswith(
         'error: rank 1 of 2 did not take part in a collective within 6 s; look at their output and machines'
     )
+
+
+def test_a_lost_rank_ends_the_others_in_one_line(two_ranks: TwoRanks) -> None:
+    (said, _) = two_ranks.run(lose_rank_1)
+    assert said.startswith('rank 0 of 2 lost another rank, whose own output says why it ended')
+
+
+def lose_rank_1(rank: int) -> str:
+    said = ''
+    meeting = Meeting()
+    if rank == 0:
+        with pytest.raises(UserError) as caught, meeting.watch():
+            dist.all_reduce(torch.zeros(1))
+        said = str(caught.value)
+    dist.destroy_process_group()
+    return said
 
 
 LEAVES_A_WORKER = """

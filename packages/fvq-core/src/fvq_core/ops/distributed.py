@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from datetime import timedelta
 
 import torch
@@ -14,6 +17,7 @@ from ..errors import UserError
 # Seconds that a rank waits for a late one. If one dies, its launcher ends the job at once.
 TIMEOUT_S = 600.0
 LAUNCHERS = ('auto', 'none', 'pytorch', 'slurm')
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -72,6 +76,8 @@ def join_group(launcher: str, device: str, timeout_s: float = TIMEOUT_S) -> None
             'torchrun --max-restarts: restarted ranks would read the addresses of dead ones (pytorch/pytorch#135712); start '
             'torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, on several machines with --rdzv-backend c10d too.'
         )
+    if launcher == 'pytorch':
+        stop_with_agent()
     os.environ.setdefault('MKL_NUM_THREADS', os.environ.get('OMP_NUM_THREADS', '1'))  # else mmengine does, and warns
     if choose_device(device).type == 'cuda':
         here, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', '1')), torch.cuda.device_count()
@@ -85,3 +91,9 @@ def join_group(launcher: str, device: str, timeout_s: float = TIMEOUT_S) -> None
         dist.init_process_group('gloo', timeout=timedelta(seconds=timeout_s))
     else:
         raise UserError(f"launcher '{launcher}' needs GPUs; start CPU processes with torchrun.")
+
+
+def stop_with_agent() -> None:
+    """Receive SIGTERM when torchrun dies: else this rank would train on, beside those that a new torchrun starts."""
+    if sys.platform == 'linux' and 'TORCHELASTIC_RUN_ID' in os.environ:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

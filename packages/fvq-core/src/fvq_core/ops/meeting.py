@@ -25,6 +25,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of a scheduler before it take
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later", the exit code of a run that was stopped by such a signal
 GRACE_S = 5.0  # until every rank that waits in vain has said so
 TIMED_OUT = re.compile('timed? ?out', re.IGNORECASE)
+LOST = re.compile('Connection (reset|closed) by peer')
 
 
 class Meeting:
@@ -74,13 +75,18 @@ class Meeting:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Note signals to stop, and make of a collective that times out a `UserError` that names the late ranks."""
+        """Note signals to stop, and make a `UserError` of a collective that times out, naming the late ranks, or loses one."""
         # Python accepts handlers in the main thread only.
         noted = STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ()
         before = {number: signal.signal(number, self._note) for number in noted}
         try:
             yield
-        except RuntimeError as error:  # gloo and the store have no class of their own for a time-out
+        except RuntimeError as error:  # gloo and the store have no classes of their own for these
+            if self.store is not None and LOST.search(str(error)):
+                raise UserError(
+                    f'rank {self.rank} of {self.ranks} lost another rank, whose own output says why it ended; --resume goes on '
+                    'from the last checkpoint.'
+                ) from error
             if self.store is None or not TIMED_OUT.search(str(error)):
                 raise
             raise UserError(
