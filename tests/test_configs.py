@@ -247,6 +247,9 @@ def test_a_dumped_config_builds_the_same_model(name: str, tmp_path: Path) -> Non
     cfg = load_config(str(CONFIGS / name))
     cfg.dump(str(tmp_path / 'dumped.py'))
     again = load_config(str(tmp_path / 'dumped.py'))
+    for each in (cfg, again):
+        if 'generator' in each.model:
+            each.model.pop('tokenizer', None)  # a folder that training makes
     with torch.device('meta'):
         one, other = MODELS.build(cfg.model), MODELS.build(again.model)
     shapes = [{key: value.shape for key, value in task.state_dict().items()} for task in (one, other)]

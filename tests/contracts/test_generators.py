@@ -94,7 +94,7 @@ def test_its_settings_are_options_of_the_command(
     with pytest.raises(SystemExit):
         sample.main(['--help'])
     shown = ' '.join(capsys.readouterr().out.split())
-    assert re.search('settings of LlamaGen (and TinyFlow )?and TinyMasked', shown), 'guidance, which both have'
+    assert re.search(r'settings of (\w+ and )*LlamaGen (and \w+ )*and TinyMasked', shown), 'guidance, which both have'
     assert '--top-k N' in shown
 
     options = ['--num', '4', '--npz', '--out', str(tmp_path / 'out'), '--steps', '2', '--choice-temperature', '0.5']
