@@ -22,6 +22,7 @@ def report_line(summary: RowSummary) -> dict[str, Any]:
     """A row's; every line has the same keys, with '' for what a row does not have."""
     row, difference = summary.row, summary.difference
     low, high = ('', '') if difference is None or difference.interval is None else difference.interval
+    coded = summary.runs and row.codebook_size
     samples = summary.results[0]['metrics']['psnr']['samples'] if summary.runs else ''
     line = {
         'row': row.name,
@@ -31,8 +32,8 @@ def report_line(summary: RowSummary) -> dict[str, Any]:
         'seeds': len(summary.runs),
         'lr_factor': summary.factor if summary.runs else '',
         'images': samples,
-        'codes': summary.tokens if summary.runs else '',
-        'usage_cap': summary.cap if summary.runs else '',
+        'codes': summary.tokens if coded else '',
+        'usage_cap': summary.cap if coded else '',
         'failure': summary.failure,
         'reference': summary.reference,
         'psnr_difference': difference.mean if difference else '',

@@ -31,8 +31,9 @@ class Progress:
         """A run that ended now."""
         self.ended += 1
         if result['status'] == FINISHED:
-            psnr, usage = (result['metrics'][key]['value'] for key in ('psnr', 'usage'))
-            outcome = f'PSNR {psnr:.2f} dB, usage {usage:.1f} %, {clock(result["seconds"])}'
+            usage = result['metrics'].get('usage')
+            of_codes = '' if usage is None else f' usage {usage["value"]:.1f} %,'
+            outcome = f'PSNR {result["metrics"]["psnr"]["value"]:.2f} dB,{of_codes} {clock(result["seconds"])}'
         else:
             outcome = f'FAILED: {result["reason"]}'
         self.log(f'[{self.ended}/{self.total}] {run}: {outcome}; {self.time_left(running)}')

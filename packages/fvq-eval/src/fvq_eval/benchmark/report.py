@@ -15,7 +15,7 @@ from .grid import SMALLEST_SIDE, draw_grid
 from .reference import references
 from .rows import Row
 from .scheduler import Benchmark
-from .sentences import compared, is_selected, memory_note, recorded, selected, starved, tried
+from .sentences import compared, continuous, is_selected, memory_note, recorded, selected, starved, tried
 from .summary import RowSummary, summarize
 from .tables import codes_table, failures_table, main_table, pairs_table, rates_table, stamps_table, unselected_table
 
@@ -68,11 +68,14 @@ def numbers(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block
         notes = [
             'Mean ± standard deviation over seeds, by falling PSNR. bits/image is the sum of log2 of the values that each '
             'code of an image may take; more bits make better pictures with any method.',
+            *continuous(summaries),
             *selected(benchmark, summaries),
             *compared(summaries),
             memory_note(summaries),
         ]
-        blocks += [main_table(summaries), Text(' '.join(notes)), codes_table(summaries), Text(starved(summaries))]
+        blocks += [main_table(summaries), Text(' '.join(notes))]
+        codes = codes_table(summaries)
+        blocks += [] if codes is None else [codes, Text(starved(summaries))]
     failures = failures_table(summaries)
     if failures is not None:
         blocks += [Heading('Rows and runs without a number'), failures]

@@ -35,7 +35,7 @@ class Row:
         cfg: The config; None if it was refused.
         refusal: Why it cannot be trained, else ''.
         name: What reports call it: the key without what all rows have in common.
-        codebook_size: K.
+        codebook_size: K; 0 for a continuous autoencoder, which has no codes.
         codes_per_image: L.
         bits_per_image: What the codes of one evaluation image can tell apart, as a power of 2: the sum over its slots of
             log2 of the values that each may take.
@@ -144,8 +144,10 @@ def try_model(row: Row, cfg: Config) -> None:
         # With its initial values, which may be in a file that is missing.
         tokenizer = TOKENIZERS.build(cfg.model['tokenizer']).eval()
         side = crop_size(cfg.val_dataloader['dataset'])
-        row.codebook_size = len(tokenizer.require_quantizer('the benchmark').codebook())
         layout = tokenizer.layout(side, side)
+        if tokenizer.quantizer is None:
+            return
+        row.codebook_size = len(tokenizer.quantizer.codebook())
         row.codes_per_image = layout.length
         row.bits_per_image = layout.positions.length * sum(math.log2(size) for size in layout.vocabularies)
     except Exception as error:  # whatever a component in the making raises, the other rows are worth their time

@@ -19,7 +19,7 @@ from mmengine.config import Config, ConfigDict
 from fvq_core.config.data import plain_values
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json, write_json
-from fvq_core.registry import component_name, plain
+from fvq_core.registry import METRICS, component_name, plain
 
 from .run_process import BUSY, WATCHED, busy
 
@@ -39,6 +39,7 @@ class BenchmarkRun:
         factor: On the config's learning rate.
         seed: Seed of start values and data order.
         cfg: The row's config; the run's own is made from it by `run_config`.
+        has_codes: Whether its autoencoder has codes, which some metrics are about.
     """
 
     row: str
@@ -47,6 +48,7 @@ class BenchmarkRun:
     folder: Path
     source: str
     cfg: Config
+    has_codes: bool = True
 
     def __str__(self) -> str:
         return f'{self.row} lr x{self.factor:g} seed {self.seed}'
@@ -78,12 +80,13 @@ def run_config(run: BenchmarkRun, extra_metrics: list[dict[str, Any]]) -> Config
     cfg.optim_wrapper.optimizer.lr = cfg.optim_wrapper.optimizer.lr * run.factor
     evaluator = list(cfg.get('val_evaluator') or ())
     present = {component_name(m['type']) if isinstance(m['type'], type) else m['type'] for m in evaluator}
-    wanted = [*(dict(type=name) for name in REPORTED), *extra_metrics]
+    reported = [name for name in REPORTED if run.has_codes or not METRICS.resolve(name).needs_codes]
+    wanted = [*(dict(type=name) for name in reported), *extra_metrics]
     cfg.val_evaluator = [*evaluator, *(ConfigDict(metric) for metric in wanted if metric['type'] not in present)]
     interval = (cfg.default_hooks.get('training_log') or {}).get('interval', 10)
-    cfg.default_hooks.update(
-        latent_error=dict(type='LatentErrorHook', interval=interval), per_image=dict(type='PerImageHook')
-    )
+    cfg.default_hooks.update(per_image=dict(type='PerImageHook'))
+    if run.has_codes:
+        cfg.default_hooks.update(latent_error=dict(type='LatentErrorHook', interval=interval))
     cfg.default_hooks.checkpoint['max_keep'] = 2
     cfg.work_dir = str(run.folder)
     return cfg

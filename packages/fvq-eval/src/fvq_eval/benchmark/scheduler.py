@@ -67,7 +67,7 @@ class Benchmark:
         """One run of a row that was not refused."""
         assert row.cfg is not None
         folder = run_folder(self.work_dir, row.key, factor, seed)
-        return BenchmarkRun(row.key, factor, seed, folder, row.source, row.cfg)
+        return BenchmarkRun(row.key, factor, seed, folder, row.source, row.cfg, bool(row.codebook_size))
 
     def factors_of(self, row: Row) -> list[float]:
         """Factors that are tried for a row that was not refused."""

@@ -89,6 +89,12 @@ def compared(summaries: Sequence[RowSummary]) -> list[str]:
     return [*notes, *(f'"{note}": {reason}.' for note, reason in reasons.items() if note in used)]
 
 
+def continuous(summaries: Sequence[RowSummary]) -> list[str]:
+    """Which rows have no codes, so that nothing says what their latents cost."""
+    names = [summary.row.name for summary in summaries if summary.runs and not summary.row.codebook_size]
+    return [f'No codes, hence no bits, for {", ".join(names)}: continuous latents.'] if names else []
+
+
 def memory_note(summaries: Sequence[RowSummary]) -> str:
     """What the memory column is."""
     kinds = sorted({result['memory_is'] for summary in summaries for result in summary.results})
@@ -97,7 +103,8 @@ def memory_note(summaries: Sequence[RowSummary]) -> str:
 
 def starved(summaries: Sequence[RowSummary]) -> str:
     """Whether enough codes were counted for a usage figure to mean something."""
-    few = [s.row.name for s in summaries if s.runs and s.tokens < FEWEST_CODES * s.row.codebook_size]
+    coded = [s for s in summaries if s.runs and s.row.codebook_size]
+    few = [s.row.name for s in coded if s.tokens < FEWEST_CODES * s.row.codebook_size]
     verdict = (
         f'Fewer than {FEWEST_CODES} K codes were counted for: {", ".join(few)}.'
         if few

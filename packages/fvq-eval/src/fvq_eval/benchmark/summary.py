@@ -106,7 +106,7 @@ class RowSummary:
 
     @property
     def tokens(self) -> int:
-        """N, the codes of the evaluation set that usage was counted over."""
+        """N, the codes of the evaluation set that usage was counted over, of a row with codes."""
         return self.results[0]['metrics']['usage']['tokens']
 
     @property

@@ -9,7 +9,7 @@ from fvq_core.stamp import stamp
 
 from ..reports.blocks import Table
 from .run import FINISHED
-from .summary import QUANTITIES, RowSummary
+from .summary import QUANTITIES, RowSummary, value_of
 
 NOTHING = '-'
 
@@ -27,7 +27,8 @@ def main_table(summaries: Sequence[RowSummary]) -> Table:
             continue
         row, rate = summary.row, f'{summary.results[0]["learning_rate"]:.3g}'
         cells = [summary.cells[c.key].text(c.digits) if c.key in summary.cells else NOTHING for c in quantities]
-        start = [row.name, str(row.codebook_size), f'{row.bits_per_image:.0f}', str(len(summary.runs)), rate]
+        size = [str(row.codebook_size), f'{row.bits_per_image:.0f}'] if row.codebook_size else [NOTHING, NOTHING]
+        start = [row.name, *size, str(len(summary.runs)), rate]
         compared = [difference_text(summary), *[summary.reference or NOTHING] * (len(references) > 1)]
         lines.append([*start, cells[0], *compared, *cells[1:]])
     return Table(head, lines)
@@ -59,14 +60,15 @@ def unselected_table(summaries: Sequence[RowSummary], seed: int) -> Table | None
     return Table(['row', 'PSNR dB, all seeds', f'without seed {seed}', 'seeds left'], lines) if lines else None
 
 
-def codes_table(summaries: Sequence[RowSummary]) -> Table:
-    """How many codes stand behind each usage figure, and how far training went."""
+def codes_table(summaries: Sequence[RowSummary]) -> Table | None:
+    """How many codes stand behind each usage figure, and how far training went; None if no row has codes."""
     lines = []
-    for summary in (summary for summary in summaries if summary.runs):
+    for summary in (summary for summary in summaries if summary.runs and summary.row.codebook_size):
         K, N = summary.row.codebook_size, summary.tokens
         numbers = [f'{N / K:.1f}', f'{summary.cap:.3f}', f'{summary.latents_per_code():.3g}']
         lines.append([summary.row.name, str(K), str(N), *numbers])
-    return Table(['row', 'K', 'codes counted N', 'N/K', 'cap 1 - exp(-N/K) %', 'latents a code in training'], lines)
+    head = ['row', 'K', 'codes counted N', 'N/K', 'cap 1 - exp(-N/K) %', 'latents a code in training']
+    return Table(head, lines) if lines else None
 
 
 def failures_table(summaries: Sequence[RowSummary]) -> Table | None:
@@ -86,9 +88,10 @@ def rates_table(summaries: Sequence[RowSummary]) -> Table:
             elif result['status'] != FINISHED:
                 lines.append([*start, NOTHING, NOTHING, NOTHING, f'{result["status"]}: {result["reason"]}'])
             else:
-                values = [result['metrics'][key]['value'] for key in ('psnr', 'usage')]
+                psnr, usage = (value_of(result, key) for key in ('psnr', 'usage'))
+                shown = [f'{psnr:.2f}', NOTHING if usage is None else f'{usage:.1f}']
                 chosen = '' if run.factor != summary.factor else 'chosen' if summary.tuned else 'best so far'
-                lines.append([*start, f'{result["learning_rate"]:.3g}', f'{values[0]:.2f}', f'{values[1]:.1f}', chosen])
+                lines.append([*start, f'{result["learning_rate"]:.3g}', *shown, chosen])
     return Table(['row', 'factor', 'seed', 'lr', 'PSNR dB', 'usage %', ''], lines)
 
 
