@@ -86,6 +86,13 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         {*SIZE, 'train_cfg.max_epochs', GUIDANCE, f'{SAMPLING}.temperature', 'param_scheduler.end_factor'}
         | {'model.generator.gate_init'},
     ),
+    'ibq_xxl': (
+        'generation/ibq_xl',
+        {*SIZE, 'model.shard', 'model.generator.gate_init', 'train_cfg.max_epochs', GUIDANCE, f'{SAMPLING}.temperature'}
+        | {f'param_scheduler.{key}' for key in ('type', 'warmup', 'hold', 'decay', 'end_factor')}
+        | {f'param_scheduler.0.{key}' for key in ('type', 'warmup', 'hold', 'decay', 'end_factor')}
+        | {f'param_scheduler.1.{key}' for key in ('type', 'param_name', 'eta_min_ratio', 'by_epoch')},
+    ),
     'llamagen_photos': (
         'generation/llamagen_b',
         {f'model.generator.{key}' for key in ('dim', 'depth', 'heads', 'num_classes')}
@@ -124,6 +131,7 @@ PUBLISHED = {
     'rq_transformer_820m': (821, 8, 2048, 5e-4),
     'rq_transformer_1400m': (1388, 8, 2048, 5e-4),
     'rq_transformer_3800m': (3822, 32, 2048, 5e-4),
+    'ibq_xxl': (2063, 8, 768, 3e-4),
     'fvq_l': (343, 8, 2048, 8e-4),
     'fvq_xl': (775, 16, 1024, 4e-4),
 }
