@@ -24,7 +24,11 @@ MODELS: dict[str, dict[str, Any]] = {
     'IBQTransformer': dict(type='IBQTransformer', layout=GRID, num_classes=5, hidden_multiple=8, **SIZE),
     'MinGPT unconditional': dict(type='MinGPT', layout=SEQUENCE, num_classes=None, **SIZE),
 }
+MODELS['ViTVQTransformer'] = dict(type='ViTVQTransformer', layout=GRID, num_classes=5, **SIZE)
 GUIDED = ('IBQTransformer',)
+DROPOUT = {name: dict(token_dropout=0.2) for name in MODELS if 'MinGPT' in name} | {
+    'ViTVQTransformer': dict(dropout=0.2)
+}
 COND = torch.tensor([4, 1, 0])
 
 
@@ -113,7 +117,7 @@ def test_given_codes_stay_and_the_others_follow_from_those_before(name: str):
 
 @pytest.mark.parametrize('name', MODELS)
 def test_dropout_acts_only_in_training_and_the_loss_is_the_mean_cross_entropy(name: str):
-    generator = build(name, token_dropout=0.2) if 'Min' in name else build(name)
+    generator = build(name, **DROPOUT.get(name, {}))
     codes = random_codes(generator)
     expected = torch.nn.functional.cross_entropy(
         whole(generator, codes.indices_BL, COND).flatten(0, 1), codes.indices_BL.flatten()

@@ -80,6 +80,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('TencentARC/SEED-Voken', 'IndexPropagationQuantize'): quantizers.ibq,
     ('TencentARC/SEED-Voken', 'GPT'): autoregressive.ibq,
     ('TencentARC/SEED-Voken', 'Net2NetTransformer'): schedules.ibq_release,
+    ('thuanz123/enhancing-transformers', 'GPT'): autoregressive.vitvq,
     ('TencentARC/SEED-Voken', 'IBQ'): vqgan_family.ibq_model,
     ('TencentARC/SEED-Voken', 'VQModel'): vqgan_family.magvit2_model,
     ('zbr17/OptVQ', 'VQModel'): optvq.optvq_model,

@@ -191,3 +191,33 @@ def guided_sample(
     pick = Replay(sampler, case.inputs.get(str(call.get('uniforms'))))
     codes = generator.sample(cond, cfg_scale=call['cfg_scale'], pick=pick)
     return {name: codes.indices_BL, name.replace('gen_', 'gen_logits_'): torch.stack(pick.seen, 1) / temperature}
+
+
+VITVQ = {
+    r'tok_emb_code\.weight': 'code_embedding.weight',
+    r'tok_emb_cond\.weight': 'condition.table.weight',
+    r'pos_emb_code': 'position_embedding',
+    r'pos_emb_cond': 'condition_position_embedding',
+    r'blocks\.(\d+)\.attn\.time_mix': r'blocks.\1.token_shift.mix_D',
+    r'blocks\.(\d+)\.mlp\.p0\.(weight|bias)': r'blocks.\1.ffn.0.\2',
+    r'blocks\.(\d+)\.mlp\.p1\.(weight|bias)': r'blocks.\1.ffn.2.\2',
+    r'layer_norm\.(weight|bias)': r'norm.\1',
+    **MIN_GPT,
+}
+
+
+def vitvq(case: Case) -> dict[str, Tensor]:
+    options, tokens, cond = case.constructor, case.inputs['tokens'], case.inputs['cond']
+    cond = cond[:, 0] if options['cond_num_tokens'] == 1 else cond
+    generator = build(case, 'vitvq-gpt', heads=options['n_heads'])
+    T = generator.condition.tokens
+    got = loss_and_gradients(case, generator, cond, VITVQ)
+    for name, peers in case.description['gradients'].items():
+        got[name] = got[name].view(case.state[peers].shape)
+    generator.eval()
+    with torch.no_grad():
+        got['logits'] = generator.logits(generator.features(tokens[:, :-1], cond)[:, T - 1 :])
+        got['greedy'] = generator.sample(cond, temperature=0).indices_BL
+        got['greedy_logits'] = generator.logits(generator.features(got['greedy'][:, :-1], cond)[:, T - 1 :])
+        got['first_step_logits'] = generator.prefill(cond, generator.new_cache(len(cond)))
+    return got

@@ -8,9 +8,10 @@ from .llamagen import LlamaGen
 from .min_gpt import MinGPT
 from .rq_transformer import RQTransformer
 from .var import VAR
+from .vitvq_transformer import ViTVQTransformer
 
 __version__ = '0.2.0'
-__all__ = ['VAR', 'IBQTransformer', 'LlamaGen', 'MinGPT', 'RQTransformer']
+__all__ = ['VAR', 'IBQTransformer', 'LlamaGen', 'MinGPT', 'RQTransformer', 'ViTVQTransformer']
 
 # What only training needs is imported when its registry is first read, as core does with its own.
 for registry, module in (

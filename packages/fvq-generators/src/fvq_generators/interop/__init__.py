@@ -5,6 +5,7 @@ from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
 from .rq_transformer import RQTransformerImporter
 from .var import VARImporter
+from .vitvq import ViTVQTransformerImporter
 
 __all__ = [
     'IBQTransformerImporter',
@@ -13,5 +14,6 @@ __all__ = [
     'RQTransformerImporter',
     'UnconditionalMinGPTImporter',
     'VARImporter',
+    'ViTVQTransformerImporter',
     'import_generator',
 ]

@@ -6,7 +6,7 @@ from .bidirectional_attention import BidirectionalAttention
 from .cached_ada_ln_block import CachedAdaLNBlock, normalize_with
 from .caption_embedding import CaptionEmbedding
 from .causal_mask import CausalMask
-from .class_embedding import ClassEmbedding, Classes, Unconditional
+from .class_embedding import ClassEmbedding, Classes, ConditionEmbedding, Unconditional
 from .cosine_attention import CosineAttention
 from .drop_path import DropPath
 from .gpt_block import GPTBlock, SquaredReLU
@@ -31,6 +31,7 @@ __all__ = [
     'CausalMask',
     'ClassEmbedding',
     'Classes',
+    'ConditionEmbedding',
     'CosineAttention',
     'DropPath',
     'GPTBlock',

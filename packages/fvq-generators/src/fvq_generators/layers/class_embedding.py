@@ -72,3 +72,29 @@ class ClassEmbedding(Classes):
         if self.training and self.drop_rate > 0:
             labels_B = self.drop(labels_B)
         return self.table(labels_B)[:, None]
+
+
+class ConditionEmbedding(Classes):
+    """A condition of several numbers, each a token: `num_classes` values of each.
+
+    Args:
+        num_classes: Values of a number.
+        dim: Channels D.
+        tokens: Numbers T of a condition; of 1, conditions are classes (B,), else (B, T).
+    """
+
+    def __init__(self, num_classes: int, dim: int, tokens: int = 1) -> None:
+        super().__init__(num_classes)
+        self.tokens = tokens
+        self.table = nn.Embedding(num_classes, dim)
+
+    def check(self, labels_B: Tensor) -> None:
+        if self.tokens == 1:
+            return super().check(labels_B)
+        if labels_B.dim() != 2 or labels_B.shape[1] != self.tokens:
+            raise UserError(f'conditions are whole numbers (B, {self.tokens}), got shape {tuple(labels_B.shape)}.')
+        return super().check(labels_B.flatten())
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """(B,) or (B, T) to (B, T, D)."""
+        return self.table(labels.long().view(len(labels), self.tokens))
