@@ -18,6 +18,8 @@ from fvq_core.training.evaluation_loop import evaluate as evaluate_task
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 from tests.tiny import FVQ, kl_config, tokenizer_config
 
+from .autoencoder_matrix import tokenizers
+
 ADVERSARIAL = dict(type='AdversarialLoss', weight=0.5, start=0)
 VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, init=dict(type='NormalInit', std=0.3))
 QUANTIZERS = {
@@ -54,6 +56,7 @@ CASES['batch_norm'] = dict(
 CASES['kl'] = dict(tokenizer=kl_config(kl_weight=0.1, log_variance=-30.0), nll=dict(type='NLLLoss', log_variance=0.5))
 CASES['frozen codes'] = dict(CASES['gan'], freeze=['encoder', 'quantizer'])
 CASES['frozen decoder'] = dict(CASES['gan'], freeze=['quantizer', 'decoder'])
+CASES |= {f'network of {name}': dict(tokenizer=config) for name, config in tokenizers(16, 16).items()}
 STEPS, BATCH, MICRO = 2, 8, 2
 
 

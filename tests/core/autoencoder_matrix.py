@@ -1,0 +1,55 @@
+"""A tiny tokenizer around every registered encoder and decoder, for what must hold for all of them.
+
+Registered a new one? Add a tokenizer with it to `tokenizers`; `test_autoencoder_matrix.py` fails until it is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.tiny import HALF, PROXY_HEAD, maskgit_config, titok_config, tokenizer_config
+
+VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, init=dict(type='NormalInit', std=0.3))
+UNIT = dict(type='L2Normalize')
+VIT = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=24, head_width=8)
+VITAMIN = dict(conv_widths=(8,), conv_depths=(2,), width=16, depth=1, heads=2, z_channels=8)
+
+
+def tokenizers(height: int, width: int) -> dict[str, dict[str, Any]]:
+    """By name; sides are those of the images, multiples of 8, and only matter where positions are learned."""
+
+    def pair(
+        encoder: str, decoder: str, sizes: dict[str, Any], quantizer: dict[str, Any], kernel: int
+    ) -> dict[str, Any]:
+        halves = dict(encoder=dict(type=encoder, **sizes), decoder=dict(type=decoder, **sizes))
+        return dict(type='Tokenizer', **halves, quantizer=quantizer, quant_kernel=kernel)
+
+    def titok(**options: Any) -> dict[str, Any]:
+        config = titok_config(**options)
+        for half in ('encoder', 'decoder'):
+            config[half]['image_size'] = (height, width)
+        config['quantizer']['init'] = VQ['init']
+        return config
+
+    product = dict(type='ProductQuantizer', quantizer=dict(VQ, code_dim=4, normalize=UNIT), groups=2)
+    maskgit = maskgit_config()
+    return {
+        'vqgan': tokenizer_config(VQ),
+        'magvit2': pair(
+            'MAGVIT2Encoder', 'AdaptiveGroupNormDecoder', {k: v for k, v in HALF.items() if k != 'attention'}, VQ, 0
+        ),
+        'maskgit': dict(maskgit, quantizer=VQ),
+        'movq': pair('VQGANEncoder', 'MoVQDecoder', HALF, dict(product, shared=True), 1),
+        'vit-vqgan': pair(
+            'ViTVQGANEncoder', 'ViTVQGANDecoder', VIT, dict(VQ, normalize=dict(UNIT, straight_to_latent=True)), 1
+        ),
+        'unitok': pair('ViTaminEncoder', 'ViTaminDecoder', VITAMIN, product, 0),
+        'unitok, causal': pair('ViTaminEncoder', 'ViTaminDecoder', dict(VITAMIN, causal=True), product, 0),
+        'unitok, linear': pair('ViTaminEncoder', 'ViTaminDecoder', dict(VITAMIN, z_channels=None), product, 1),
+        'titok': titok(),
+        'titok, two stages': titok(head=PROXY_HEAD),
+    }
+
+
+# Parts of other decoders, which a tokenizer above has inside.
+HEADS = {'PatchHead': 'titok', 'ProxyCodesHead': 'titok, two stages'}
