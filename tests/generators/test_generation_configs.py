@@ -108,6 +108,40 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'param_scheduler.{key}' for key in ('warmup', 'hold', 'decay', 'end_factor')}
         | {f'default_hooks.{key}.interval' for key in ('checkpoint', 'training_log')},
     ),
+    'rq_codes_photos': (
+        'generation/codes_photos',
+        {
+            f'model.tokenizer.{half}.{key}'
+            for half in ('encoder', 'decoder')
+            for key in ('ch_mult.4', 'num_res_blocks.4')
+        }
+        | {f'model.tokenizer.quantizer.{key}' for key in ('type', 'depth', 'codebook_size', 'code_dim')}
+        | {
+            f'model.tokenizer.quantizer.{key}'
+            for key in ('projector.type', 'projector.patch_size', 'init.type', 'init.std')
+        }
+        | {f'model.tokenizer.quantizer.quantizer.{key}' for key in ('type', 'codebook_size', 'code_dim')}
+        | {
+            f'model.tokenizer.quantizer.quantizer.{key}'
+            for key in ('projector.type', 'projector.patch_size', 'init.type', 'init.std')
+        },
+    ),
+    'rq_transformer_photos': (
+        '_base_/models/rq_transformer _base_/schedules/rq_transformer_100e',
+        {
+            f'model.generator.{key}'
+            for key in ('code_dim', 'num_classes', 'cond_dropout', 'dim', 'depth', 'head_depth', 'heads')
+        }
+        | {f'model.generator.layout.{key}' for key in ('height', 'width', *(f'codebook_size.{n}' for n in range(4)))}
+        | {'model.tokenizer', 'train_cfg.max_epochs', 'train_cfg.max_iters', 'optim_wrapper.precision'}
+        | {
+            'optim_wrapper.optimizer.lr',
+            *(f'param_scheduler.{key}' for key in ('warmup', 'hold', 'decay', 'end_factor')),
+        }
+        | {'train_dataloader.batch_size', GUIDANCE, f'{SAMPLING}.top_p'}
+        | {f'train_dataloader.dataset.{key}' for key in ('type', 'split', 'crop_size', 'crops', 'short_side')}
+        | {f'default_hooks.{key}.interval' for key in ('checkpoint', 'training_log')},
+    ),
     'codes_photos': (
         '_base_/datasets/bundled_photos _base_/models/vqgan_tiny _base_/schedules/annealed_400',
         {f'model.tokenizer.{half}.ch_mult.3' for half in ('encoder', 'decoder')}

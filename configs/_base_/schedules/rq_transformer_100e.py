@@ -9,4 +9,4 @@ train_cfg.update(max_epochs=100)
 optim_wrapper.optimizer.update(lr=5e-4, weight_decay=1e-4)
 optim_wrapper.pop('constructor')  # the release decays every parameter
 param_scheduler.update(decay='cosine', hold=0, end_factor=0)
-default_hooks.report.update(sampling=dict(top_p=0.92))
+default_hooks.report.sampling = dict(top_p=0.92)  # the release has no guidance
