@@ -99,6 +99,53 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'optim_wrapper.optimizer.{key}' for key in ('lr', 'weight_decay', 'betas.1')}
         | {f'param_scheduler.{key}' for key in ('warmup', 'hold', 'decay', 'end_factor')},
     ),
+    'var_d16': (
+        '_base_/datasets/imagenet_288_random_crop _base_/models/var_d16 _base_/schedules/var_200e',
+        {'model.tokenizer'},
+    ),
+    'var_d20': ('generation/var_d16', {*SIZE, 'model.generator.drop_path', 'train_cfg.max_epochs'}),
+    'var_d24': (
+        'generation/var_d16',
+        {*SIZE, *(f'model.generator.{key}' for key in ('drop_path', 'gate_init')), 'train_cfg.max_epochs'}
+        | {'optim_wrapper.optimizer.lr', 'param_scheduler.end_factor'},
+    ),
+    'var_d30': (
+        'generation/var_d24',
+        {*SIZE, *(f'model.generator.{key}' for key in ('drop_path', 'gate_init')), 'model.shard'}
+        | {'train_dataloader.batch_size'}
+        | {f'param_scheduler.{key}' for key in ('type', 'warmup', 'hold', 'decay', 'end_factor')}
+        | {f'param_scheduler.0.{key}' for key in ('type', 'warmup', 'hold', 'decay', 'end_factor')}
+        | {f'param_scheduler.1.{key}' for key in ('type', 'param_name', 'eta_min_ratio', 'by_epoch')},
+    ),
+    'var_d16_fvq': (
+        'generation/var_d16',
+        {'model.tokenizer', 'model.generator.code_dim', 'model.generator.layout.codebook_size'}
+        | {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'exif_orientation', 'decoder')}
+        | {f'train_dataloader.dataset.transforms.0.{key}' for key in ('type', 'size', 'min_fraction', 'max_fraction')}
+        | {'train_dataloader.dataset.transforms.0.upsample'},
+    ),
+    'var_photos': (
+        'generation/var_d16_fvq',
+        {*SIZE, *(f'model.generator.{key}' for key in ('code_dim', 'num_classes', 'drop_path', 'gate_init'))}
+        | {f'model.generator.layout.scales.{scale}.{side}' for scale in range(4, 10) for side in range(2)}
+        | {'model.tokenizer', 'model.generator.layout.codebook_size', 'auto_scale_lr.enable'}
+        | {f'train_dataloader.{key}' for key in ('batch_size', 'num_workers', 'pin_memory', 'dataset.root')}
+        | {'train_cfg.max_epochs', 'train_cfg.max_iters', 'optim_wrapper.precision', 'optim_wrapper.optimizer.lr'}
+        | {f'param_scheduler.{key}' for key in ('warmup', 'hold', 'end_factor')}
+        | {f'default_hooks.{key}.interval' for key in ('checkpoint', 'training_log')}
+        | {f'default_hooks.report.sampling.{key}' for key in ('cfg_scale', 'top_k', 'top_p')},
+    ),
+    'var_codes_photos': (
+        'generation/codes_photos',
+        {'model.tokenizer.quant_kernel', 'model.tokenizer.quantizer.num_phi', 'model.tokenizer.quantizer.type'}
+        | {f'model.tokenizer.quantizer.scales.{scale}' for scale in range(6)}
+        | {
+            f'model.tokenizer.quantizer.{inner}{key}'
+            for inner in ('', 'quantizer.')
+            for key in ('codebook_size', 'code_dim', 'projector.type', 'projector.patch_size', 'init.type', 'init.std')
+        }
+        | {'model.tokenizer.quantizer.quantizer.type'},
+    ),
     'llamagen_photos': (
         'generation/llamagen_b',
         {f'model.generator.{key}' for key in ('dim', 'depth', 'heads', 'num_classes')}
@@ -173,6 +220,10 @@ PUBLISHED = {
     'rq_transformer_1400m': (1388, 8, 2048, 5e-4),
     'rq_transformer_3800m': (3822, 32, 2048, 5e-4),
     'ibq_xxl': (2063, 8, 768, 3e-4),
+    'var_d16': (310, 8, 768, 3e-4),
+    'var_d20': (601, 8, 768, 3e-4),
+    'var_d24': (1033, 8, 768, 2.4e-4),
+    'var_d30': (2010, 8, 1024, 3.2e-4),
     'fvq_l': (343, 8, 2048, 8e-4),
     'fvq_xl': (775, 16, 1024, 4e-4),
 }
@@ -212,7 +263,7 @@ def test_sizes_batches_and_learning_rates_are_the_published_ones(name: str):
 def test_a_row_of_the_tables_has_one_config():
     rows = [row_id for row_id, _ in CLAIMED]
     assert sorted(rows) == sorted(set(rows))
-    assert {f't11.{number}' for number in (19, 20, 25, 26, 27, 28, 29, 30, 31, 32)} <= set(rows)
+    assert {f't11.{number}' for number in (15, 16, 17, 18, 19, 20, 25, 26, 27, 28, 29, 30, 31, 32)} <= set(rows)
 
 
 @pytest.mark.parametrize(('row_id', 'name'), CLAIMED)
@@ -251,6 +302,27 @@ def test_a_text_to_image_config_trains_on_captions_in_a_smoke_run(tmp_path: Path
     config = shrink_config(load_config(str(ROOT / 'generation/llamagen_xl_t2i.py'), work_dir=str(tmp_path)))
     assert config.train_dataloader.dataset.type == 'RandomCaptionedCodes'
     assert config.model.generator.caption_dim == 2048
+    proven: list[str] = []
+    run_smoke(config, proven.append)
+    assert [line.split(':')[0] for line in proven] == ['trains', 'saves', 'tests', 'resumes', 'exports']
+
+
+@pytest.mark.parametrize('name', ['var_d16_fvq', 'var_photos'])
+def test_a_generator_that_binds_models_the_codes_of_the_tokenizer_that_it_names(name: str):
+    config = load_config(str(ROOT / f'generation/{name}.py'))
+    stem = Path(config.model.pop('tokenizer')).parent.name
+    (source,) = ROOT.glob(f'*/{stem}.py')
+    with torch.device('meta'):
+        tokenizer = MODELS.build(load_config(str(source)).model).tokenizer
+        generator = MODELS.build(config.model).generator
+    side = 64 if name == 'var_photos' else 256
+    assert tokenizer.layout(side, side) == generator.layout
+    assert tokenizer.quantizer.code_dim == generator.code_dim
+
+
+def test_a_generator_trains_on_images_with_a_small_tokenizer_in_a_smoke_run(tmp_path: Path):
+    config = shrink_config(load_config(str(ROOT / 'generation/var_d30.py'), work_dir=str(tmp_path)))
+    assert config.train_dataloader.dataset.type == 'BundledPhotos'
     proven: list[str] = []
     run_smoke(config, proven.append)
     assert [line.split(':')[0] for line in proven] == ['trains', 'saves', 'tests', 'resumes', 'exports']

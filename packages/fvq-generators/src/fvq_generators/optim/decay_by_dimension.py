@@ -24,7 +24,7 @@ class DecayByDimension:
             not decay either.
 
     Raises:
-        UserError: Another key in `paramwise_cfg`, or something in `no_decay` that is in no parameter's name.
+        UserError: Another key in `paramwise_cfg`.
     """
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
@@ -38,11 +38,6 @@ class DecayByDimension:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """The wrapped optimizer of a module's trained parameters."""
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        for part in self.no_decay:
-            if not any(part in name for name in trained):
-                raise UserError(
-                    f"DecayByDimension: no_decay has '{part}', which is in the name of no parameter; drop it."
-                )
         decays = {
             name
             for name, each in trained.items()
