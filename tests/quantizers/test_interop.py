@@ -48,9 +48,9 @@ def tokenizer(quantizer: Mapping[str, Any], attention: Any = True, quant_kernel:
     return built.eval()
 
 
-def taming_state(ours: Tokenizer, last: int = 2) -> dict[str, Tensor]:
+def taming_state(ours: Tokenizer) -> dict[str, Tensor]:
     """Encoder, decoder and quant convolutions under the keys of taming-transformers."""
-    found = {}
+    found, last = {}, len(ours.decoder.levels) - 1
     for key, value in ours.state_dict().items():
         if key.startswith('quantizer.'):
             continue

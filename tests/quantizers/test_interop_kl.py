@@ -122,7 +122,7 @@ def test_f8_with_four_channels_has_the_scale_of_stable_diffusion():
     ours = autoencoder(
         encoder=dict(type='VQGANEncoder', **half, z_channels=8), decoder=dict(type='VQGANDecoder', **half, z_channels=4)
     )
-    for peer, state in (('ldm-kl', taming_state(ours, 3)), ('diffusers-kl', diffusers_state(ours))):
+    for peer, state in (('ldm-kl', taming_state(ours)), ('diffusers-kl', diffusers_state(ours))):
         assert build_from_peer(peer, state).latent_scale == 0.18215
         assert build_from_peer(peer, state, latent_scale=0.13025).latent_scale == 0.13025
 

@@ -107,9 +107,9 @@ def magvit2(**changes: Any) -> Tokenizer:
     return built.eval()
 
 
-def magvit2_state(ours: Tokenizer, last: int = 2, blocks: int = 2) -> dict[str, Tensor]:
+def magvit2_state(ours: Tokenizer) -> dict[str, Tensor]:
     """Open-MAGVIT2's keys, and its channels before depth becomes space, which are (row, column, channel)."""
-    found = {}
+    found, last, blocks = {}, len(ours.decoder.levels) - 1, len(ours.encoder.mid)
     for key, value in ours.state_dict().items():
         if re.search(rf'decoder\.levels\.\d\.{blocks}\.', key):
             value = value.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)

@@ -26,7 +26,8 @@ def build(case: Case, **quantizer: Any) -> Tokenizer:
 
 
 def port(case: Case) -> dict[str, Tensor]:
-    tokenizer = build(case, loss=dict(type='VQLoss', beta=case.constructor['commitment_cost'], legacy=True))
+    loss = dict(type='VQLoss', beta=case.constructor['commitment_cost'], legacy=True)
+    tokenizer = build(case, loss=loss, regularizer=None)
     images = case.inputs['image'] * 2 - 1
     h = tokenizer.encode_latent(images)
     quantized = tokenizer.quantizer(h)

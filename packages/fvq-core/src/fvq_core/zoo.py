@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .config.difference import differing
+from .config.difference import ABSENT, differing
 from .config.find import config_names
 from .config.read import read_config_file
 from .config.walk import leaves
@@ -20,6 +20,7 @@ from .registry import GENERATORS, TOKENIZERS, by_name, describe
 from .saving.kind import SavedKind
 from .saving.read_folder import find_folder, load_folder
 
+NO_MATTER = ('init', 'checkpointing')  # how codes start; memory in training
 REGISTRIES = dict(tokenizer=TOKENIZERS, generator=GENERATORS)  # by the key of a config's `model`
 
 
@@ -95,13 +96,20 @@ def last_part(name: str) -> str:
 def check_described(loaded: nn.Module, build: Callable[[], Any], problem: str) -> None:
     """Raise if a loaded model is neither what `build` makes nor, for a tokenizer, the same folded.
 
-    The message starts with `problem` and names the first argument that differs.
+    What a config leaves out counts as what its constructor takes by default. The message starts with `problem` and names the
+    first argument that differs.
     """
     with torch.device('meta'):  # neither memory nor time for weights that are not wanted
         expected = build()
-    found = leaves(by_name(describe(loaded)))
-    differences = differing(found, leaves(by_name(describe(expected))))
-    folds = differences and hasattr(expected, 'fold')
-    if differences and not (folds and found == leaves(by_name(describe(build().fold())))):
-        key, (there, here) = next(iter(differences.items()))
+    found, wanted = settings(loaded), settings(expected)
+    folds = found != wanted and hasattr(expected, 'fold')
+    if found != wanted and not (folds and found == settings(build().fold())):
+        key, values = next(iter(differing(found, wanted).items()))
+        given = [leaves(by_name(describe(model))).get(key, ABSENT) for model in (loaded, expected)]
+        there, here = given if given[0] != given[1] else values
         raise UserError(f'{problem}: {key} is {there} in the folder and {here} in the config.')
+
+
+def settings(model: nn.Module) -> dict[str, Any]:
+    """All arguments of a model and its parts by dotted path, except those that do not matter once it has weights."""
+    return leaves(by_name(describe(model, complete=True), NO_MATTER))

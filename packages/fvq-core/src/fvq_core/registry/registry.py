@@ -129,19 +129,24 @@ def build_component(cfg: Mapping[str, Any], registry: Registry, **defaults: Any)
     if isinstance(built, nn.Module):
         own = {key: value for key, value in cfg.items() if key not in ('type', '_scope_')}
         cast(Any, built).component_config = {'type': component_name(component), **own}
+        silent = {key: p.default for key, p in (accepted or {}).items() if p.default is not p.empty}
+        cast(Any, built).component_arguments = silent | arguments
     return built
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
+def describe(module: nn.Module, complete: bool = False) -> dict[str, Any]:
     """The config that builds a module as it stands now, with registered names for types.
+
+    With `complete` it also has the arguments that the config leaves to the constructor and to the owner.
 
     An argument whose attribute of the same name is itself a component is described from that component, so that a
     folded quantizer describes its new projector, not the one it was built with.
     """
     described = {}
-    for key, value in cast(Any, module).component_config.items():
+    left = cast(Any, module).component_arguments if complete else {}
+    for key, value in {**left, **cast(Any, module).component_config}.items():
         child: Any = getattr(module, key, None)
-        described[key] = describe(child) if hasattr(child, 'component_config') else plain(value)
+        described[key] = describe(child, complete) if hasattr(child, 'component_config') else plain(value)
     return described
 
 

@@ -29,7 +29,8 @@ PARTS = dict(GroupNorm_0='norm1', Conv_0='conv1', GroupNorm_1='norm2', Conv_1='c
 def import_tokenizer(state: Mapping[str, Tensor], norm_groups: int = 32) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and state dict of our tokenizer from MaskGIT's.
 
-    beta (0.25) is on the commitment term, as in the original; the ports have it on the codebook term.
+    The losses are the original's: beta (0.25) on the commitment term, and an entropy term; the ports have beta on the codebook
+    term and no entropy.
 
     Args:
         norm_groups: Groups of the GroupNorms, which no file stores.
@@ -51,7 +52,12 @@ def import_tokenizer(state: Mapping[str, Tensor], norm_groups: int = 32) -> tupl
     config = dict(
         type=Tokenizer,
         encoder=dict(type=MaskGITEncoder, **common, in_channels=state['encoder.conv_in.weight'].shape[1]),
-        quantizer=dict(type='VectorQuantizer', codebook_size=K, code_dim=D),
+        quantizer=dict(
+            type='VectorQuantizer',
+            codebook_size=K,
+            code_dim=D,
+            regularizer=dict(type='EntropyRegularizer', weight=0.1),
+        ),
         decoder=dict(type=MaskGITDecoder, **common, out_channels=len(state['decoder.conv_out.weight'])),
         quant_kernel=0,
     )

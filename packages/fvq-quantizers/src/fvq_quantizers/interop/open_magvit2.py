@@ -38,7 +38,7 @@ def import_tokenizer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[
     config = dict(
         type=Tokenizer,
         encoder=dict(type=MAGVIT2Encoder, **common, in_channels=in_channels),
-        quantizer=dict(type='LFQ', codebook_size=2**bits, pool_groups=True),
+        quantizer=dict(type='LFQ', codebook_size=2**bits),
         decoder=dict(type=AdaptiveGroupNormDecoder, **common, out_channels=len(state['decoder.conv_out.weight'])),
         quant_kernel=0,
     )

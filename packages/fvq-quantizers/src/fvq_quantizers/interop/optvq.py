@@ -43,7 +43,7 @@ def import_quantizer(
         distance=dict(type='OptimalTransport', **(dict(at_inference=True) if transport else {})),
     )
     if 'proj.weight' in state:
-        config['projector'] = dict(type='LinearProjector')
+        config['projector'] = dict(type='LinearProjector', std=D**-0.5)
     if heads == 1:
         return config, rename(state, quantizer_rules(''), 'OptVQ')
     config = dict(type='ProductQuantizer', quantizer=config, groups=heads, shared=True)

@@ -59,7 +59,7 @@ def import_tokenizer(
         type='VectorQuantizer', codebook_size=sizes[0], code_dim=joined, loss=dict(type='VQLoss', codebook_weight=0.0)
     )
     if any(key.endswith('.cluster_size_ema') for key in codebooks):
-        quantizer['update'] = dict(type='EMAUpdate', restart=True)
+        quantizer['update'] = dict(type='EMAUpdate', restart=True, start_count=0.0)
     wrapper: dict[str, Any] = dict(type='ResidualQuantizer', quantizer=quantizer, depth=depth, shared=shared)
     if len(set(sizes)) > 1:
         wrapper['codebook_sizes'] = sizes

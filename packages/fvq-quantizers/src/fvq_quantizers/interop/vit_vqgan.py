@@ -85,12 +85,13 @@ def sizes(state: Mapping[str, Tensor], half: str, head_width: int) -> dict[str, 
             f'ViT-VQGAN: {inner} channels of attention in the {half} are not heads of {head_width}; pass their width.'
         )
     check_positions(state[f'{half}.{half[:2]}_pos_embedding'][0], half)
+    mlp_width = len(state[f'{key}1.fn.net.0.weight'])
     return dict(
         patch_size=patch[0],
         width=width,
         depth=len({key.split('.')[3] for key in state if key.startswith(f'{half}.transformer.layers.')}),
         heads=inner // head_width,
-        mlp_width=len(state[f'{key}1.fn.net.0.weight']),
+        mlp_width=None if mlp_width == 4 * width else mlp_width,
         head_width=head_width,
     )
 
