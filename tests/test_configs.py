@@ -100,6 +100,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     **{f'mini/{row}.py': ('mini/vq.py', MINI.get(row, {Q})) for row in MINI_ROWS},
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
     'baselines/kl_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'val_evaluator'}),
+    'baselines/titok_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'default_hooks.report.dataset'}),
     'fvq/fvq_photos.py': (
         'mini/fvq.py',
         {'model.reconstruction_loss.weight', f'{Q}.projector.patch_size', 'optim_wrapper.optimizer.lr'}
@@ -267,6 +268,8 @@ def test_a_dumped_config_builds_the_same_model(name: str, tmp_path: Path) -> Non
         'mini/ema_restart.py',
         'generation/fvq_l.py',
         'baselines/vae_mar.py',
+        'baselines/titok_l32_stage1.py',
+        'baselines/titok_l32.py',
     ],
 )
 def test_smoke_trains_saves_tests_resumes_and_exports(name: str, tmp_path: Path) -> None:

@@ -189,6 +189,16 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'train_dataloader.dataset.{key}' for key in ('type', 'split', 'crop_size', 'crops', 'short_side')}
         | {f'default_hooks.{key}.interval' for key in ('checkpoint', 'training_log')},
     ),
+    'llamagen_titok_photos': (
+        'generation/llamagen_photos',
+        {f'model.generator.layout.{key}' for key in ('type', 'height', 'width', 'length')}
+        | {'train_dataloader.dataset.root'},
+    ),
+    'titok_codes_photos': (
+        'baselines/titok_photos',
+        {f'{split}_dataloader.dataset.{key}' for split in ('train', 'val') for key in ('short_side', 'held_out')}
+        | {f'val_dataloader.dataset.{key}' for key in ('split', 'crops')},
+    ),
     'codes_photos': (
         '_base_/datasets/bundled_photos _base_/models/vqgan_tiny _base_/schedules/annealed_400',
         {f'model.tokenizer.{half}.ch_mult.3' for half in ('encoder', 'decoder')}

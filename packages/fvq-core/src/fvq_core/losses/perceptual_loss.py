@@ -92,7 +92,7 @@ class ConvNeXtLoss(FrozenNetworkLoss):
 
     Args:
         weight: Weight of the term.
-        weights, check_hash: See `ConvNeXtLogits`.
+        weights, check_hash, image_size: See `ConvNeXtLogits`.
         random: Random weights, for smoke runs and timings; logged as a warning.
 
     Raises:
@@ -105,10 +105,16 @@ class ConvNeXtLoss(FrozenNetworkLoss):
         weights: str | Path | None = None,
         random: bool = False,
         check_hash: bool = True,
+        image_size: int = 224,
     ) -> None:
         with remedy():
-            network = ConvNeXtLogits(weights, random, check_hash)
+            network = ConvNeXtLogits(weights, random, check_hash, image_size)
         super().__init__(weight, network, random)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Random weights and small images."""
+        return dict(random=True, weights=None, image_size=32)
 
 
 @contextmanager

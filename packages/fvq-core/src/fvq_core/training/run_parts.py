@@ -114,7 +114,9 @@ def try_optimization(cfg: Config, parts: Sequence[str]) -> None:
     only when they step.
     """
     stand_in = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Linear(1, 1))
-    config = {**cfg.optim_wrapper, 'paramwise_cfg': None}  # may name parameters, which only the real ones have
+    unnamed: dict[str, Any] = dict(paramwise_cfg=None)  # which may name parameters, and only the real ones have names
+    special = {name: {**changes, **unnamed} for name, changes in (cfg.optim_wrapper.get('parts') or {}).items()}
+    config = {**cfg.optim_wrapper, **unnamed, 'parts': special}
     optimizers = build_optim_wrappers(config, dict.fromkeys(parts, stand_in))
     for wrapper in optimizers.values():
         check_step(wrapper.optimizer)

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.config.find import config_names
     from fvq_core.config.read import read_config_file
 
-    from ..paper.rows import STILL_TO_COME, is_chosen, paper_rows
+    from ..paper.rows import is_chosen
 
     runs, lines = finished_runs(Path(args.work_dirs)), []
     for name in config_names():
@@ -42,9 +42,6 @@ def main(argv: Sequence[str] | None) -> None:
         rows = list(paper.get('rows', ()))
         if is_chosen(args.only, name, rows, paper.get('figure')):
             lines += [(', '.join(rows), name, printed(paper), ''), *run_lines(runs.get(name, []))]
-    for row, method in STILL_TO_COME.items():
-        if is_chosen(args.only, '', [row]):
-            lines.append((row, f'({method}: still to come)', f'rFID {paper_rows()[row]["rfid_in1k"]}', ''))
     if not lines:
         raise UserError(
             f'nothing is called {" or ".join(args.only)}; name the start of a path below configs/, a table of the paper '

@@ -51,12 +51,6 @@ COLUMNS = {
     'precision': PaperColumn('precision', 'precision', IMAGENET, ('precision',)),
     'recall': PaperColumn('recall', 'recall', IMAGENET, ('recall',)),
 }
-# Rows whose architecture is not here yet.
-STILL_TO_COME = {
-    't8.20': 'TiTok-L',
-    't8.21': 'TiTok-B',
-    't8.22': 'TiTok-S',
-}
 
 
 def paper_rows() -> dict[str, dict[str, str]]:

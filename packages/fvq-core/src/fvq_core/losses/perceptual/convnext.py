@@ -15,17 +15,17 @@ from .frozen_network import FrozenNetwork
 from .weights import DOWNLOADS, find_published, read_published
 
 FILE = 'convnext_small-0c510722.pth'
-SIDE = 224
 SEED = 0  # of random weights
 
 
 class ConvNeXtLogits(FrozenNetwork):
-    """Mean squared differences of the 1,000 ImageNet logits of pairs of images, resized to 224x224 (bilinear, antialiased).
+    """Mean squared differences of the 1,000 ImageNet logits of pairs of images, resized (bilinear, antialiased).
 
     Args:
         weights: torchvision's file, or its folder; by default it is looked for and downloaded as LPIPS's networks are.
         random: Random weights from a fixed seed instead of trained ones, for tests and timings.
         check_hash: Refuse a `weights` file that is not the published one.
+        image_size: Side that images are resized to; 224 as published, from 32 on.
 
     Raises:
         UserError: Options that contradict each other, or weights that do not fit.
@@ -36,8 +36,19 @@ class ConvNeXtLogits(FrozenNetwork):
     mean_1C11: Tensor
     std_1C11: Tensor
 
-    def __init__(self, weights: str | Path | None = None, random: bool = False, check_hash: bool = True) -> None:
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        random: bool = False,
+        check_hash: bool = True,
+        image_size: int = 224,
+    ) -> None:
         super().__init__()
+        if image_size < 32:
+            raise UserError(
+                f'ConvNeXtLogits: image_size must be 32 or more, got {image_size}; 224 is the published one.'
+            )
+        self.image_size = image_size
         if random and weights is not None:
             raise UserError(f'ConvNeXtLogits: random=True contradicts weights={str(weights)!r}; leave one of them out.')
         from torchvision.models import convnext_small  # takes seconds
@@ -82,8 +93,10 @@ class ConvNeXtLogits(FrozenNetwork):
         return (self.logits(input_BCHW) - targets).square().mean(1)
 
     def logits(self, images_BCHW: Tensor) -> Tensor:
-        resized = F.interpolate((images_BCHW + 1) / 2, (SIDE, SIDE), mode='bilinear', antialias=True)
+        resized = F.interpolate(
+            (images_BCHW + 1) / 2, (self.image_size, self.image_size), mode='bilinear', antialias=True
+        )
         return self.network()((resized - self.mean_1C11) / self.std_1C11).float()
 
     def extra_repr(self) -> str:
-        return self.provenance
+        return f'{self.image_size} pixels, {self.provenance}'

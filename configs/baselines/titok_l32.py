@@ -1,0 +1,14 @@
+"""TiTok-L (Yu et al., 2024), stage 2 of 2: pixels from the 32 codes of `titok_l32_stage1.py`, whose tokenizer it starts from."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.datasets.imagenet_256_flipped_crop import *
+    from .._base_.models.titok_stage2 import *
+    from .._base_.schedules.titok_500k import *
+
+for half in (model.tokenizer.encoder, model.tokenizer.decoder):
+    half.update(width=1024, depth=24, heads=16, tokens=32)
+del half
+load_from = 'work_dirs/titok_l32_stage1/tokenizer'
+paper = dict(rows=['t8.20'], rfid_in1k=2.21)

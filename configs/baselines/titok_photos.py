@@ -1,0 +1,22 @@
+"""A small TiTok in a single stage on ten bundled photographs, with the crops, losses and batch of `fvq/fvq_photos.py`.
+
+Each crop of 64x64 becomes 32 codes of 1,024, an eighth of what the other tokenizers of the photos use."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ..fvq.fvq_photos import *
+
+from fvq_core.autoencoders import TiTokDecoder, TiTokEncoder
+from fvq_quantizers.updates import CVQUpdate
+
+small = dict(image_size=64, patch_size=8, width=128, depth=4, heads=4, tokens=32, z_channels=16)
+model.tokenizer = dict(
+    type=Tokenizer,
+    encoder=dict(type=TiTokEncoder, **small),
+    quantizer=dict(type=VectorQuantizer, codebook_size=1024, code_dim=16, update=dict(type=CVQUpdate)),
+    decoder=dict(type=TiTokDecoder, **small),
+    quant_kernel=0,
+)
+del small
+default_hooks.report.pop('dataset')  # whole photos have another size than the learned positions
