@@ -36,6 +36,10 @@ def data(name: str, N: int, K: int, D: int, device: torch.device) -> tuple[Tenso
         z, codes = z[:, :8] @ basis, codes[:, :8] @ basis
     elif name == 'all equal':
         codes = codes[:1].repeat(K, 1)
+    elif name == 'clusters':  # 16 of codes that float32 cannot tell apart
+        codes = codes[torch.arange(K, device=device) % 16] + 1e-6 * torch.randn(K, D, device=device)
+    elif name == 'copies':
+        codes = codes[torch.randint(64, (K,), device=device)]
     elif name == 'uniform +-1/K':
         codes = torch.rand(K, D, device=device) * 2 / K - 1 / K
     elif name == 'an outlier':
@@ -146,7 +150,7 @@ def main() -> None:
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     N, sizes = (32768, (16384, 262144)) if device.type == 'cuda' else (256, (1024,))
     D = 256 if device.type == 'cuda' else 64
-    names = ('Gaussian', 'trained', 'rank 8', 'all equal', 'uniform +-1/K', 'an outlier')
+    names = ('Gaussian', 'trained', 'rank 8', 'all equal', 'copies', 'clusters', 'uniform +-1/K', 'an outlier')
     rows = [
         compare(name, distance, N, K, D, args.repeats, device)
         for K in sizes

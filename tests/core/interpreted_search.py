@@ -14,7 +14,7 @@ from fvq_core.ops import nearest_code as door
 from fvq_core.ops.search import two_pass
 from fvq_core.ops.search.two_pass import two_pass_search
 
-from .search_cases import CASES, best_by_definition, normal
+from .search_cases import CASES, best_by_definition, clusters, normal
 from .truncating import truncating_dot
 
 # NumPy, in which the interpreter computes, warns of what a GPU does without a word.
@@ -55,11 +55,28 @@ def test_the_trap_of_many_channels() -> None:
 
 
 @pytest.mark.parametrize('distance', ['l2', 'dot'])
-def test_rows_in_doubt_are_searched_again_in_float32(distance: str) -> None:
-    z, codes = CASES['Gaussian'](6, 140, 20)
+@pytest.mark.parametrize('name', ['clusters', 'norms of every size', 'float16 sharp trap', 'shared mean', 'huge'])
+def test_rows_in_doubt_are_searched_again_in_float32_and_float64(name: str, distance: str) -> None:
+    z, codes = CASES[name](6, 140, 20)
     indices, stats = two_pass_search(z, codes, distance, limit=0)
     assert stats.slow_rows == 6
     assert torch.equal(indices, best_by_definition(z, codes, distance))
+
+
+@pytest.mark.parametrize('distance', ['l2', 'dot'])
+def test_codes_that_float32_cannot_tell_apart_cost_few_comparisons(distance: str) -> None:
+    z, codes = clusters(4, 512, 20)  # in all 16 tiles
+    indices, stats = two_pass_search(z, codes, distance)
+    assert (stats.slow_rows, stats.candidates <= 2 * 4) == (4, True)
+    assert torch.equal(indices, best_by_definition(z, codes, distance))
+
+
+def test_copies_of_a_code_cost_nothing() -> None:
+    z, codes = normal(4, 512, 20)
+    codes[100:500] = codes[7].clone()
+    indices, stats = two_pass_search(z, codes, 'l2')
+    assert (stats.slow_rows, stats.candidates <= 2 * 4) == (0, True)
+    assert torch.equal(indices, best_by_definition(z, codes, 'l2'))
 
 
 def test_few_channels_wide_rows_chunks_and_other_types() -> None:

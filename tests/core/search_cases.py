@@ -60,6 +60,12 @@ def low_rank(N: int, K: int, D: int, rank: int) -> Data:
     return z @ basis, codes @ basis
 
 
+def clusters(N: int, K: int, D: int, size: float = 1e-6) -> Data:
+    """Codes in four places, so close together there that float32 cannot tell them apart."""
+    z, places = normal(N, 4, D)
+    return z, places[torch.arange(K) // 3 % 4] + size * normal(1, K, D, 1)[1]
+
+
 CASES: dict[str, Callable[[int, int, int], Data]] = {
     'Gaussian': normal,
     'ties by halves': lambda N, K, D: (lambda c: ((c[: N // 2] + c[N // 2 : N // 2 * 2]) / 2, c))(
@@ -78,6 +84,7 @@ CASES: dict[str, Callable[[int, int, int], Data]] = {
     'all codes equal': lambda N, K, D: (normal(N, K, D)[0], normal(N, 1, D)[1].repeat(K, 1)),
     'codes of zeros': lambda N, K, D: scaled(normal(N, K, D), 1.0, 0.0),
     'nearly equal codes': lambda N, K, D: (normal(N, K, D)[0], 1 + 2e-7 * normal(N, K, D)[1]),
+    'clusters': clusters,
     'uniform +-1/K': lambda N, K, D: (
         100 * normal(N, K, D)[0],
         torch.rand(K, D, generator=torch.Generator().manual_seed(3)) * 2 / K - 1 / K,

@@ -11,7 +11,7 @@ from tests.triton_interpreter import run_interpreted
 
 triton = pytest.importorskip('triton')
 from fvq_core.ops.search import kernels  # noqa: E402
-from fvq_core.ops.search.two_pass import Blocks, float32_blocks, half_blocks  # noqa: E402
+from fvq_core.ops.search.two_pass import Blocks, float32_blocks, float64_blocks, half_blocks  # noqa: E402
 
 archs = pytest.mark.parametrize('arch', [80, 90])
 
@@ -21,9 +21,9 @@ def test_kernels_in_the_interpreter() -> None:
     run_interpreted('core/interpreted_search.py')
 
 
-def first_pass(arch: int, D: int, blocks: Blocks, half: bool) -> Compiled:
+def first_pass(arch: int, D: int, blocks: Blocks, half: bool, double: bool = False) -> Compiled:
     pointers = dict.fromkeys(('z', 'codes', 'shift', 'shift_norm', 'z_norms', 'z_residuals', 'bias'), '*fp32')
-    pointers |= dict.fromkeys(('tile_norms', 'tile_residuals', 'upper', 'lower'), '*fp32')
+    pointers |= dict.fromkeys(('tile_norms', 'tile_residuals', 'base', 'upper', 'lower'), '*fp32')
     pointers |= dict.fromkeys(('z_half', 'code_half'), '*fp16')
     pointers |= dict.fromkeys(('code_exponent', 'exponents', 'rows', 'count'), '*i32')
     scalars = dict.fromkeys(('N', 'K', 'tiles', 'blocks'), 'i32') | dict.fromkeys(
@@ -31,7 +31,7 @@ def first_pass(arch: int, D: int, blocks: Blocks, half: bool) -> Compiled:
     )
     width = triton.cdiv(D, blocks.BD) * blocks.BD
     constants = dict(D=D, DP=width, BM=blocks.BM, BN=blocks.BN, BD=blocks.BD, HALF=half, L2=True)
-    constants |= dict(Z_SHIFTED=True, SHIFTED=True, LISTED=not half)
+    constants |= dict(Z_SHIFTED=True, SHIFTED=True, LISTED=not half, DOUBLE=double)
     options = dict(num_warps=blocks.warps, num_stages=blocks.stages)
     return compile_kernel(kernels.tile_maxima, pointers | scalars, constants, arch, **options)
 
@@ -53,12 +53,22 @@ def test_float32_pass_fits_and_uses_none(arch: int, D: int) -> None:
 
 
 @archs
+@pytest.mark.parametrize('D', [20, 256])
+def test_float64_pass_fits_and_uses_tensor_cores(arch: int, D: int) -> None:
+    found = first_pass(arch, D, float64_blocks(128), half=False, double=True)
+    found.check()
+    assert '.f64.f64.f64.f64' in found.ptx
+
+
+@archs
 @pytest.mark.parametrize('distance', ['l2', 'dot'])
 def test_rescoring_fuses_no_multiplication_with_an_addition(arch: int, distance: str) -> None:
-    kinds: dict[str, Any] = dict.fromkeys(('z', 'codes', 'z_norms', 'upper', 'lower'), '*fp32')
-    kinds |= dict.fromkeys(('code_exponent', 'exponents', 'rows', 'count', 'slow_rows', 'counts'), '*i32')
+    kinds: dict[str, Any] = dict.fromkeys(('z', 'codes', 'z_norms', 'base', 'upper', 'lower'), '*fp32')
+    kinds |= dict.fromkeys(
+        ('code_exponent', 'exponents', 'rows', 'count', 'next_rows', 'next_count', 'compared'), '*i32'
+    )
     kinds |= dict(indices='*i64') | dict.fromkeys(('N', 'K', 'tiles', 'splits', 'limit'), 'i32')
-    constants = dict(D=256, BN=128, BW=1024, BS=4, L2=distance == 'l2', LISTED=False)
+    constants = dict(D=256, BN=128, BW=1024, BS=4, L2=distance == 'l2', LISTED=False, DOUBLE=False)
     kinds |= dict(distance_error='fp32')
     found = compile_kernel(kernels.rescore_tiles, kinds, constants, arch, num_warps=4, enable_fp_fusion=False)
     found.check(spill_bytes=16)

@@ -18,6 +18,11 @@ def float32_error(D: int) -> float:
     return SLACK * (D + 8) * UNIT
 
 
+def float64_error(D: int) -> float:
+    """The same of float64."""
+    return SLACK * (D + 8) * UNIT64
+
+
 def underflow(D: int) -> float:
     """What flushing to zero may cost, over 1 + |z - m| + |c - m|."""
     return (D + 8) * 2.0**-125

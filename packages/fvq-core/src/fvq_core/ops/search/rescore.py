@@ -50,15 +50,21 @@ def best_of_pairs(z_ND: Tensor, codebook_KD: Tensor, rows_P: Tensor, codes_P: Te
     return nothing_N.scatter_reduce_(0, rows_P[chosen], codes_P[chosen], 'amin')
 
 
+def first_with_key(keys_K: Tensor) -> Tensor:
+    """For each code the lowest index of a code with the same key, (K,), without waiting for the device."""
+    keys_K, order_K = keys_K.sort(stable=True)
+    places_K = torch.arange(len(keys_K), device=keys_K.device)
+    starts_K = places_K.clone()
+    starts_K[1:].mul_(keys_K[1:] != keys_K[:-1])
+    return torch.empty_like(order_K).scatter_(0, order_K, order_K[starts_K.cummax(0).values])
+
+
 def first_of_equal(codebook_KD: Tensor) -> Tensor:
     """For each code the lowest index of a code with the same bits, (K,); now and then its own where a lower one exists."""
     weights_D = torch.linspace(1.0, 2.0, codebook_KD.shape[1], dtype=torch.float64, device=codebook_KD.device)
-    keys_K = torch.cat([(codes.double() * weights_D).sum(1) for codes in codebook_KD.split(4096)])
-    inverse_K = keys_K.unique(return_inverse=True)[1]
-    own_K = torch.arange(len(codebook_KD), device=codebook_KD.device)
-    first_K = own_K.clone().scatter_reduce_(0, inverse_K, own_K, 'amin', include_self=False)[inverse_K]
+    first_K = first_with_key(torch.cat([(codes.double() * weights_D).sum(1) for codes in codebook_KD.split(4096)]))
     same = [
         (codes == codebook_KD[first]).all(1)
         for codes, first in zip(codebook_KD.split(4096), first_K.split(4096), strict=True)
     ]
-    return torch.where(torch.cat(same), first_K, own_K)
+    return torch.where(torch.cat(same), first_K, torch.arange(len(codebook_KD), device=codebook_KD.device))

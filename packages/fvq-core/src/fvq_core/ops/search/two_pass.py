@@ -1,16 +1,17 @@
-"""Launches the kernels of the search: float16 tensor cores first, float32 for rows it leaves in doubt, float64 to decide."""
+"""Launches the search's kernels: float16 tensor cores, float32 and float64 for rows left in doubt, and float64 to decide."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from . import kernels as triton_kernels
-from .margin import SLACK, UNIT, float32_error, rescoring_error, tensor_core_error
+from .margin import SLACK, UNIT, float32_error, float64_error, rescoring_error, tensor_core_error
 from .plain import SearchStats
+from .rescore import first_with_key
 from .shift import shift, some_codes
 
 HALF_CHANNELS = 17  # from here on float16; fewer channels leave too many tiles in doubt, and float32 is as fast
@@ -55,6 +56,11 @@ def float32_blocks(D: int, BN: int) -> Blocks:
     return Blocks(32, BN, 16 if D <= 16 else 32, 4, 2)
 
 
+def float64_blocks(BN: int) -> Blocks:
+    """For float64, with the same tiles."""
+    return Blocks(64, BN, 16, 8, 2)
+
+
 @dataclass
 class Side:
     """Latents or codes, scaled and measured."""
@@ -67,7 +73,9 @@ class Side:
     bias: Tensor
 
 
-def scaled(x_ND: Tensor, rows: int, DP: int, shift_D: Tensor | None, exponent: Tensor, **flags: Any) -> Side:
+def scaled(
+    x_ND: Tensor, rows: int, DP: int, shift_D: Tensor | None, exponent: Tensor, firsts: Tensor, **flags: Any
+) -> Side:
     """Run `scale_rows`, with outputs for `rows` rows of DP channels."""
     (N, D), empty = x_ND.shape, x_ND.new_empty
     float32, half = torch.float32, flags['HALF']
@@ -83,7 +91,7 @@ def scaled(x_ND: Tensor, rows: int, DP: int, shift_D: Tensor | None, exponent: T
     BR = max(1, min(16, 4096 // BD))
     kernels.scale_rows[(ceil_div(rows, BR),)](
         x_ND, exponent if shift_D is None else shift_D, exponent, side.half, side.exponents, side.norms, side.residuals,
-        side.bias, N, 1 + SLACK * (D + 8) * UNIT, D * 2.0**-62,
+        side.bias, firsts, N, 1 + SLACK * (D + 8) * UNIT, D * 2.0**-62,
         D=D, DP=DP, BR=BR, BD=BD, SHIFTED=shift_D is not None, **flags,
     )  # fmt: skip
     return side
@@ -109,7 +117,9 @@ class TwoPass:
         self.shift_norm = torch.ldexp(length, self.exponent)
         rows = ceil_div(K, blocks.BN) * blocks.BN
         self.flags: dict[str, Any] = dict(L2=distance == 'l2', HALF=half)
-        self.codes = scaled(codebook_KD, rows, self.width, self.shift_D, self.exponent, CODES=True, **self.flags)
+        self.firsts = first_with_key(codebook_KD.float().mv(torch.linspace(1, 2, D, device=codebook_KD.device)))
+        operands = codebook_KD, rows, self.width, self.shift_D, self.exponent, self.firsts
+        self.codes = scaled(*operands, CODES=True, **self.flags)
         self.tile_norms = by_tiles(self.codes.norms, blocks.BN)
         self.tile_residuals = by_tiles(self.codes.residuals, blocks.BN) if half else self.tile_norms
         self.tiles = len(self.tile_norms)
@@ -119,42 +129,66 @@ class TwoPass:
             self.processors = torch.cuda.get_device_properties(codebook_KD.device).multi_processor_count
 
     def search(self, z_ND: Tensor, indices_N: Tensor, upper: Tensor, counts: Tensor, limit: int) -> None:
-        """Write the codes of a chunk of rows, and count rows in doubt and tiles compared."""
+        """Write the codes of a chunk of rows.
+
+        Args:
+            counts: Int32: rows that the first pass and the second left in doubt, and tiles compared; added to.
+        """
         N, BM = len(z_ND), self.blocks.BM
         z_shift_D = self.shift_D if self.distance == 'l2' else None
-        latents = scaled(z_ND, ceil_div(N, BM) * BM, self.width, z_shift_D, self.exponent, CODES=False, **self.flags)
-        slow_rows, total = counts.new_empty(N), counts.clone()
-        counts.zero_()
+        operands = z_ND, ceil_div(N, BM) * BM, self.width, z_shift_D, self.exponent, self.firsts
+        latents = scaled(*operands, CODES=False, **self.flags)
+        lists, base = counts.new_empty(2, N), latents.norms.new_empty(N)
+        before = counts[:2].clone()
+        counts[:2].zero_()
+        common = latents, indices_N, upper, base, counts[2:], limit
+        (first, second), (in_first, in_second) = lists, counts[:2].split(1)
+        listed = min(self.tiles // 4, LISTED_SPLITS)
         splits = max(1, min(self.tiles // 4, self.processors // ceil_div(N, BM)))
-        self.passes(latents, indices_N, upper, slow_rows, counts, limit, self.blocks, splits, self.half, listed=False)
-        blocks = float32_blocks(z_ND.shape[1], self.blocks.BN)
-        splits = min(self.tiles // 4, LISTED_SPLITS)
-        self.passes(latents, indices_N, upper, slow_rows, counts, limit, blocks, splits, half=False, listed=True)
-        counts += total
+        self.passes(*common, 'float16' if self.half else 'float32', splits, None, (first, in_first))
+        if self.half:
+            self.passes(*common, 'float32', listed, (first, in_first), (second, in_second))
+        else:
+            (second, in_second) = (first, in_first)
+        self.passes(*common, 'float64', listed, (second, in_second), (first, in_first))
+        counts[:2] += before
 
     def passes(
-        self, latents: Side, indices_N: Tensor, upper: Tensor, slow_rows: Tensor, counts: Tensor, limit: int,
-        blocks: Blocks, splits: int, half: bool, listed: bool,
+        self, latents: Side, indices_N: Tensor, upper: Tensor, base: Tensor, compared: Tensor, limit: int,
+        kind: Literal['float16', 'float32', 'float64'], splits: int,
+        listed: tuple[Tensor, Tensor] | None, left: tuple[Tensor, Tensor],
     ) -> None:  # fmt: skip
-        """Both passes over all rows, or over those in doubt."""
+        """Scores of a kind, and float64 for the tiles that they keep.
+
+        Args:
+            listed: The rows to search and their number; None for all.
+            left: Where rows are listed that keep more than `limit` tiles, and their number.
+        """
         (N, D), (K, _) = latents.given.shape, self.codes.given.shape
+        half, double = kind == 'float16', kind == 'float64'
+        blocks = self.blocks
+        if listed is not None:
+            blocks = float64_blocks(blocks.BN) if double else float32_blocks(D, blocks.BN)
         per_split = ceil_div(self.tiles // 4, splits)
         lower = latents.norms.new_empty(splits, N).fill_(-torch.inf)
         shift_D = self.exponent if self.shift_D is None else self.shift_D
+        rows, count = left if listed is None else listed
+        error = float64_error(D) if double else float32_error(D)
+        flags = dict(L2=self.flags['L2'], LISTED=listed is not None, DOUBLE=double)
         kernels.tile_maxima[(ceil_div(N, blocks.BM), splits)](
             latents.given, latents.half, self.codes.given, self.codes.half, shift_D, self.shift_norm, self.exponent,
             latents.exponents, latents.norms, latents.residuals, self.codes.bias, self.tile_norms, self.tile_residuals,
-            slow_rows, counts, upper, lower, N, K, self.tiles, per_split,
-            tensor_core_error(D) if half else float32_error(D), float32_error(D), rescoring_error(D),
+            rows, count, base, upper, lower, N, K, self.tiles, per_split,
+            tensor_core_error(D) if half else error, error, rescoring_error(D),
             D=D, DP=self.width if half else ceil_div(D, blocks.BD) * blocks.BD, BM=blocks.BM, BN=blocks.BN,
-            BD=blocks.BD, HALF=half, L2=self.flags['L2'], Z_SHIFTED=self.shift_D is not None and self.flags['L2'],
-            SHIFTED=self.shift_D is not None, LISTED=listed, num_warps=blocks.warps, num_stages=blocks.stages,
+            BD=blocks.BD, HALF=half, Z_SHIFTED=self.shift_D is not None and self.flags['L2'],
+            SHIFTED=self.shift_D is not None, num_warps=blocks.warps, num_stages=blocks.stages, **flags,
         )  # fmt: skip
         kernels.rescore_tiles[(N,)](
-            latents.given, self.codes.given, self.exponent, latents.exponents, latents.norms, slow_rows, counts,
-            upper, lower, indices_N, slow_rows, counts, N, K, self.tiles, splits, limit, SLACK * rescoring_error(D),
+            latents.given, self.codes.given, self.exponent, latents.exponents, latents.norms, rows, count, base,
+            upper, lower, indices_N, *left, compared, N, K, self.tiles, splits, limit, SLACK * rescoring_error(D),
             D=D, BN=blocks.BN, BW=min(1024, power_of_two(self.tiles)), BS=power_of_two(splits),
-            L2=self.flags['L2'], LISTED=listed, num_warps=4, enable_fp_fusion=False,
+            num_warps=4, enable_fp_fusion=False, **flags,
         )  # fmt: skip
 
 
@@ -166,10 +200,10 @@ def two_pass_search(
 
     Args:
         tile_scores: Tiles' maxima held at once.
-        limit: Tiles that a row may keep before float32 searches it again; by default an eighth of all.
+        limit: Tiles that a row may keep before it is searched again, in float32, then in float64; by default an eighth of all.
     """
     z_ND, codebook_KD = z_ND.detach().contiguous(), codebook_KD.detach().contiguous()
-    (N, D), counts = z_ND.shape, torch.zeros(2, dtype=torch.int32, device=z_ND.device)
+    (N, D), counts = z_ND.shape, torch.zeros(3, dtype=torch.int32, device=z_ND.device)
     indices_N = z_ND.new_empty(N, dtype=torch.int64)
     half = D >= HALF_CHANNELS and N >= HALF_ROWS
     with torch.cuda.device_of(z_ND):
@@ -183,4 +217,4 @@ def two_pass_search(
         upper = z_ND.new_empty(min(N, codes.rows_at_once) * codes.tiles, dtype=torch.float32)
         for z, indices in zip(z_ND.split(codes.rows_at_once), indices_N.split(codes.rows_at_once), strict=True):
             codes.search(z, indices, upper, counts, limit)
-    return indices_N, SearchStats(counts[0], counts[1])
+    return indices_N, SearchStats(counts[0], counts[2])
