@@ -146,6 +146,12 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         }
         | {'model.tokenizer.quantizer.quantizer.type'},
     ),
+    'randar_l': (
+        '_base_/datasets/imagenet_codes _base_/models/randar _base_/schedules/randar_360k',
+        {'train_dataloader.batch_size', GUIDANCE},
+    ),
+    'randar_xl': ('generation/randar_l', {*SIZE, GUIDANCE}),
+    'randar_xxl': ('generation/randar_xl', {*SIZE, 'model.shard'}),
     'llamagen_photos': (
         'generation/llamagen_b',
         {f'model.generator.{key}' for key in ('dim', 'depth', 'heads', 'num_classes')}
@@ -222,6 +228,9 @@ PUBLISHED = {
     'vqgan_227m': (172, 8, 256, 1e-4),  # the table adds the tokenizer's 54.5 M
     'vqgan_1411m': (1411, 8, 256, 1.152e-3),
     'vitvq': (1851, 32, 1024, 4.5e-4),  # 1,697 M in the paper; see docs/paper_notes.md
+    'randar_l': (343, 8, 1024, 4e-4),
+    'randar_xl': (775, 8, 1024, 4e-4),
+    'randar_xxl': (1411, 8, 1024, 4e-4),
     'ibq_b': (343, 8, 768, 3e-4),
     'ibq_l': (650, 8, 768, 3e-4),
     'ibq_xl': (1076, 8, 768, 3e-4),
@@ -274,6 +283,7 @@ def test_a_row_of_the_tables_has_one_config():
     rows = [row_id for row_id, _ in CLAIMED]
     assert sorted(rows) == sorted(set(rows))
     assert {f't11.{number}' for number in (15, 16, 17, 18, 19, 20, 25, 26, 27, 28, 29, 30, 31, 32)} <= set(rows)
+    assert {f't11.{number}' for number in (19, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)} <= set(rows)
 
 
 @pytest.mark.parametrize(('row_id', 'name'), CLAIMED)

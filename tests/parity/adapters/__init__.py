@@ -81,6 +81,8 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('TencentARC/SEED-Voken', 'GPT'): autoregressive.ibq,
     ('TencentARC/SEED-Voken', 'Net2NetTransformer'): schedules.ibq_release,
     ('thuanz123/enhancing-transformers', 'GPT'): autoregressive.vitvq,
+    ('ziqipang/RandAR', 'RandARTransformer'): autoregressive.randar,
+    ('ziqipang/RandAR', 'calculate_num_query_tokens_for_parallel_decoding'): autoregressive.randar_steps,
     ('TencentARC/SEED-Voken', 'IBQ'): vqgan_family.ibq_model,
     ('TencentARC/SEED-Voken', 'VQModel'): vqgan_family.magvit2_model,
     ('zbr17/OptVQ', 'VQModel'): optvq.optvq_model,

@@ -16,6 +16,7 @@ from fvq_core.codes import Codes, Targets
 from fvq_generators.cached_generator import CachedGenerator
 from fvq_generators.layers import ClassEmbedding
 from fvq_generators.min_gpt import MinGPT
+from fvq_generators.parallel_decoding import step_sizes
 from fvq_generators.sampling import Sampler
 from tests.tiny import build_from_peer
 
@@ -25,7 +26,7 @@ from ..case import Case
 def build(case: Case, peer: str, **options: Any) -> CachedGenerator:
     """The peer's model with its own sizes; the draws of dropout are not in a case."""
     for name, rate in case.constructor.items():
-        if re.search(r'pdrop|dropout_p|drop_path|token_drop|attn_drop|^dropout$', name):
+        if re.search(r'^(?!class_).*(pdrop|dropout_p|drop_path|token_drop|attn_drop)|^dropout$', name):
             assert rate == 0.0, f'{name}: the draws of dropout are not in a case'
     side = math.isqrt(case.inputs['tokens'].shape[1])
     generator = build_from_peer(peer, case.state, grid=(side, side), **options)
@@ -221,3 +222,81 @@ def vitvq(case: Case) -> dict[str, Tensor]:
         got['greedy_logits'] = generator.logits(generator.features(got['greedy'][:, :-1], cond)[:, T - 1 :])
         got['first_step_logits'] = generator.prefill(cond, generator.new_cache(len(cond)))
     return got
+
+
+RANDAR = {
+    r'pos_instruct_embeddings': 'instruction_1D',
+    r'tok_embeddings\.weight': 'code_embedding.weight',
+    r'cls_embedding\.embedding_table\.weight': 'condition.table.weight',
+    r'layers\.(\d+)\.attention\.wqkv\.weight': r'blocks.\1.attention.qkv.weight',
+    r'layers\.(\d+)\.attention\.wo\.weight': r'blocks.\1.attention.out.weight',
+    r'layers\.(\d+)\.feed_forward\.w2\.weight': r'blocks.\1.ffn.out.weight',
+    r'layers\.(\d+)\.(attention|ffn)_norm\.weight': r'blocks.\1.\2_norm.weight',
+    r'norm\.weight': 'norm.weight',
+    r'output\.weight': 'head.weight',
+}
+
+
+def randar(case: Case) -> dict[str, Tensor]:
+    options, tokens, cond, order = case.constructor, *(case.inputs[name] for name in ('tokens', 'cond', 'token_order'))
+    assert options['cls_token_num'] == 1
+    generator: Any = build(case, 'randar', heads=options['n_head'], cond_dropout=options['class_dropout_prob'])
+    got = {}
+    generator.train()
+    with case_draws(case):
+        loss = generator.loss(Targets(Codes(tokens, generator.layout)), cond, order)['cross_entropy']
+        loss.backward()
+        got['label_after_drop'] = generator.condition.drop(cond)
+        with torch.no_grad():
+            got['logits'] = generator.logits(generator.features(tokens, cond, order))
+    parameters = dict(generator.named_parameters())
+    for name, peers in case.description['gradients'].items():
+        got[name] = gradient(peers, parameters, RANDAR)
+    generator.eval()
+    with torch.no_grad():
+        got['eval_logits'] = generator.logits(generator.features(tokens, cond, order))
+        got['instruction_tokens'] = generator.instructions(order)[0]
+    got.update(loss=loss, freqs_cis=generator.rotations)
+    for name, call in case.description['calls'].items():
+        got.update(randar_sample(case, generator, name, call))
+    return got
+
+
+def randar_sample(case: Case, generator: Any, name: str, call: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Codes, logits, codes of each step and tokens of each pass, of a call of the peer's `generate`."""
+    first, last = call['cfg_scales']
+    assert first in (1.0, last), 'guidance is constant, or rises from none'
+    order, seen, fed = case.inputs['token_order'], [], []
+    stored = case.inputs.get(str(call.get('uniforms')), torch.zeros(order.shape))
+
+    def pick(logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
+        seen.append(logits_NV.view(len(order), -1, logits_NV.shape[-1]))
+        return Sampler(call['temperature'], call['top_k'], call['top_p'])(logits_NV, uniform_N)
+
+    def read(x_BLD: Tensor, rotations: Tensor, cache: Any, position: int) -> Tensor:
+        fed.append((x_BLD.shape[1], position))
+        return type(generator).read(generator, x_BLD, rotations, cache, position)
+
+    with (
+        patch('fvq_generators.randar.uniforms', lambda seeds, draws: torch.cat([stored, stored], 1).double()),
+        patch.object(generator, 'read', read),
+    ):
+        codes = generator.sample(
+            case.inputs['cond'],
+            order_BL=order,
+            steps=call['num_inference_steps'],
+            cfg_scale=last,
+            cfg_schedule='constant' if first == last else 'linear',
+            pick=pick,
+        )
+    return {
+        name: codes.indices_BL,
+        name.replace('gen_', 'gen_logits_'): torch.cat(seen, dim=1),
+        name.replace('gen_', 'gen_steps_'): torch.tensor([logits.shape[1] for logits in seen]),
+        name.replace('gen_', 'gen_inputs_'): torch.tensor(fed),
+    }
+
+
+def randar_steps(case: Case) -> dict[str, Tensor]:
+    pairs = case.constructor['pairs_(block_size,num_inference_steps)']
+    return {f'steps_{length}_{steps}': torch.tensor(step_sizes(length, steps)) for length, steps in pairs}

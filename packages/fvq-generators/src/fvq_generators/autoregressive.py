@@ -33,6 +33,7 @@ class AutoregressiveGenerator(Generator):
         loss_rows: Rows of logits that the loss has at once; see `chunked_cross_entropy`.
     """
 
+    likelihood = True
     layout: CodeLayout  # pyrefly: ignore[bad-override]
     condition: Classes | CaptionEmbedding
     norm: nn.Module

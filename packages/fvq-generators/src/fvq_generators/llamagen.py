@@ -66,7 +66,6 @@ class LlamaGen(CachedGenerator):
     """
 
     position_kinds = (Grid, CodeSequence)
-    likelihood = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from .ibq import IBQTransformerImporter
 from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
+from .randar import RandARImporter
 from .rq_transformer import RQTransformerImporter
 from .var import VARImporter
 from .vitvq import ViTVQTransformerImporter
@@ -12,6 +13,7 @@ __all__ = [
     'LlamaGenImporter',
     'MinGPTImporter',
     'RQTransformerImporter',
+    'RandARImporter',
     'UnconditionalMinGPTImporter',
     'VARImporter',
     'ViTVQTransformerImporter',
