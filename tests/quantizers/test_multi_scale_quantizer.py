@@ -99,6 +99,31 @@ def test_losses_are_means_over_scales_of_the_error_of_the_running_sums():
     )
 
 
+@pytest.mark.parametrize('kept', [[2, 1, 3, 3], [1, 1, 3, 3], [1, 2, 1, 1]])
+def test_dropped_images_keep_their_first_scales_in_training(kept: list[int], monkeypatch: pytest.MonkeyPatch):
+    share = 1.0 if min(kept[2:]) < 3 else 0.5
+    quantizer, z = multi_scale(train=True, dropout=share), latents(4)
+    codes = quantizer.eval()(z).codes
+    _, sums = by_hand(quantizer, z)
+    monkeypatch.setattr(torch, 'randint', lambda low, high, size: torch.tensor(kept))
+    output = quantizer.train()(z)
+    assert torch.equal(output.codes.indices_BL, codes.indices_BL)  # residuals go on
+    expected = torch.stack([sums[n - 1][image] for image, n in enumerate(kept)])
+    torch.testing.assert_close(output.z_q_BDHW.double(), expected, rtol=1e-5, atol=1e-5)
+    errors = []
+    for scale, total in enumerate(sums):
+        has = [image for image, n in enumerate(kept) if n > scale]
+        errors.append((total[has] - z[has].double()).square().mean() if has else torch.zeros(()))
+    assert output.losses['codebook'].item() == pytest.approx(torch.stack(errors).sum().item() / 3, rel=1e-5)
+
+
+def test_dropped_images_are_the_first_of_a_batch_and_keep_a_number_drawn_evenly():
+    kept_B = multi_scale(dropout=0.5, fewest_scales=2)._kept_scales(4000)
+    assert (kept_B[2000:] == 3).all()
+    assert kept_B[:2000].bincount().tolist() == pytest.approx([0, 0, 1000, 1000], abs=150)
+    assert multi_scale(dropout=0.5)._kept_scales(1).tolist() == [3]
+
+
 def test_straight_through_hands_the_decoders_gradient_on_unchanged():
     quantizer, z = multi_scale(True), latents().requires_grad_()
     gradient = torch.randn(2, D, 4, 6)
@@ -264,6 +289,8 @@ def test_kmeans_start_sets_the_codebook_from_latents():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
+        (dict(dropout=1.5), r'dropout must lie in \[0, 1\] and fewest_scales in \[1, 3\], got 1.5 and 1'),
+        (dict(dropout=0.5, fewest_scales=4), 'got 0.5 and 4'),
         (dict(scales=()), 'scales must be positive whole numbers'),
         (dict(scales=4), 'scales must be positive whole numbers'),
         (dict(scales=(1.5, 2)), 'scales must be positive whole numbers'),

@@ -108,6 +108,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('bytedance/1d-tokenizer', 'ReconstructionLoss_Stage2'): titok.stage2_loss,
     ('bytedance/1d-tokenizer', 'TATiTok'): titok.model,
     ('lxa9867/ImageFolder', 'VectorQuantizer'): quantizers.xqgan,
+    ('lxa9867/ImageFolder', 'VectorQuantizer2'): multi_scale.xqgan_quantizer,
     ('lyndonzheng/CVQ-VAE', 'VectorQuantiser'): cvq.cvq,
     ('youngsheen/SimVQ', 'SimVQ'): quantizers.simvq,
     ('zh460045050/VQGAN-LC', 'VQModel.quantize'): quantizers.vqgan_lc,

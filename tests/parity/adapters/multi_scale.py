@@ -1,10 +1,11 @@
-"""VAR's multi-scale quantizer and tokenizer, and FVQ's VAR variant."""
+"""VAR's multi-scale quantizer and tokenizer, FVQ's VAR variant, and XQ-GAN's quantizer, which drops scales."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,43 @@ def var_quantizer(case: Case) -> dict[str, Tensor]:
     got['usages'] = hits(case)
     got['phi_index'] = torch.tensor(quantizer.phi_of_scale)
     return {**got, **helpers(case.inputs['f'], quantizer.eval())}
+
+
+def xqgan_quantizer(case: Case) -> dict[str, Tensor]:
+    """Its commitment term is a sum over scales, so beta is that many times ours."""
+    given, scales = case.constructor, len(case.constructor['v_patch_nums'])
+    config, renamed = var.import_quantizer(case.state, **options(case))
+    config['quantizer']['loss'] = dict(type='VQLoss', beta=scales * given.get('beta', 0.25))
+    dropped = 'n_kept' in case.inputs
+    quantizer = QUANTIZERS.build({**config, 'dropout': given.get('codebook_drop', 0.0) if dropped else 0.0})
+    load_weights(quantizer, renamed, case.name)
+    f = case.inputs['f'].clone().requires_grad_()
+    stored = case.inputs.get('n_kept', torch.empty(0))
+    with patch.object(torch, 'randint', lambda *arguments, **keywords: stored.clone()):
+        output = quantizer.train()(f)
+    scalar = (output.z_q_BDHW * case.inputs['grad_f']).sum() + sum(output.losses.values())
+    scalar.backward()
+    codes = output.codes
+    got = {
+        'f_hat': output.z_q_BDHW,
+        'vq_loss': output.losses['codebook'],
+        'commit_loss': output.losses['commitment'],
+        'indices': codes.indices_BL,
+        'scalar': scalar,
+        'g_f': f.grad,
+        'g:embedding.weight': quantizer.quantizer.embedding.grad,
+    }
+    for index, phi in enumerate(quantizer.phis):
+        got |= {f'g:quant_resi.qresi_ls.{index}.{name}': value.grad for name, value in phi.named_parameters()}
+    if given.get('share_quant_resi') == 1:
+        got |= {key.replace('qresi_ls.0', 'qresi'): value for key, value in got.items() if 'qresi_ls.0' in key}
+    counted = case.state['ema_vocab_hit_SV'].clone()
+    by_scale = codes.indices_BL.split(quantizer.layout(Grid(*f.shape[-2:])).positions.lengths, 1)
+    for scale, indices_Bl in enumerate(by_scale):  # one counter of steps for all scales
+        new_K = torch.bincount(indices_Bl.flatten(), minlength=counted.shape[1]).float()
+        counted[scale] = 0.9 * counted[scale] + 0.1 * new_K if scale else new_K
+    margin = f.numel() / f.shape[1] / counted.shape[1] * 0.08
+    return {**got, 'after:ema_vocab_hit_SV': counted, 'usages': 100.0 * (counted >= margin).float().mean(1)}
 
 
 def hits(case: Case) -> Tensor:

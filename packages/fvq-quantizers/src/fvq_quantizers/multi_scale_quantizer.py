@@ -46,6 +46,9 @@ class MultiScaleQuantizer(Quantizer):
             in VAR; see `phi_of_scales`), None for one per scale.
         phi_ratio: r in phi(x) = (1 - r) x + r conv(x); 0.5 in VAR. At 0 there are no convolutions and phi is the
             identity.
+        dropout: In training, the share of the images of a batch that lose their last scales (XQ-GAN; 0.5 there). Their
+            residuals go on to the last scale all the same, and a scale's loss is a mean over the images that have it.
+        fewest_scales: How many scales such an image keeps at least, 1 to all; the number is drawn evenly.
 
     Raises:
         UserError: No scales, a scale below 1 or larger than the last, no phi, a negative ratio, a wrapped quantizer whose
@@ -58,6 +61,8 @@ class MultiScaleQuantizer(Quantizer):
         scales: Sequence[Scale] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
         num_phi: int | None = 4,
         phi_ratio: float = 0.5,
+        dropout: float = 0.0,
+        fewest_scales: int = 1,
     ) -> None:
         super().__init__()
         self.scales = check_scales(scales)
@@ -66,6 +71,12 @@ class MultiScaleQuantizer(Quantizer):
                 f'MultiScaleQuantizer: num_phi must be 1 or more, or None for one per scale, and phi_ratio 0 or more, got '
                 f'{num_phi} and {phi_ratio}; phi_ratio=0 is the identity.'
             )
+        if not 0 <= dropout <= 1 or not 1 <= fewest_scales <= len(self.scales):
+            raise UserError(
+                f'MultiScaleQuantizer: dropout must lie in [0, 1] and fewest_scales in [1, {len(self.scales)}], got {dropout} '
+                f'and {fewest_scales}.'
+            )
+        self.dropout, self.fewest_scales = dropout, fewest_scales
         self.quantizer = build_wrapped('MultiScaleQuantizer', quantizer)
         self.code_dim = self.quantizer.code_dim
         count = len(self.scales) if num_phi is None else num_phi
@@ -123,26 +134,36 @@ class MultiScaleQuantizer(Quantizer):
         vq, codebook_KD = self.quantizer, self.codebook()
         residual_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
         residuals, indices, terms = [], [], []
+        kept_B = self._kept_scales(len(z_BDHW)) if self.training and self.dropout else None
         for scale, (h, w) in enumerate(self._pyramid(Grid(H, W)).scales):
             residual_ND = to_vectors(shrink(residual_BDHW, h, w))
             indices_N = vq.search(residual_ND, codebook_KD)
             part_BDHW = self._enlarge(to_latent(F.embedding(indices_N, codebook_KD), Grid(h, w)), H, W, scale)
-            sum_BDHW = sum_BDHW + part_BDHW
+            has_B = None if kept_B is None else (kept_B > scale).to(z_BDHW.device)
+            sum_BDHW = sum_BDHW + (part_BDHW if has_B is None else part_BDHW * has_B.view(-1, 1, 1, 1))
             # Codes are constants here, so that a regularizer's gradient reaches only the latent.
             residual_BDHW = residual_BDHW - part_BDHW.detach()
             residuals.append(residual_ND)
             indices.append(indices_N)
-            if self.training:
-                sum_ND = to_vectors(sum_BDHW)
-                terms.append(vq.loss(z_ND, sum_ND, vq.estimator.pair(z_ND, sum_ND)))
+            if self.training and (kept_B is None or bool((kept_B > scale).any())):
+                of_N = slice(None) if has_B is None else has_B.repeat_interleave(H * W)
+                of_z_ND, sum_ND = z_ND[of_N], to_vectors(sum_BDHW)[of_N]
+                terms.append(vq.loss(of_z_ND, sum_ND, vq.estimator.pair(of_z_ND, sum_ND)))
         if not self.training:
             return indices, sum_BDHW, {}
-        losses = {key: torch.stack([term[key] for term in terms]).mean() for key in terms[0]}
+        losses = {key: torch.stack([term[key] for term in terms]).sum() / len(self.scales) for key in terms[0]}
         residual_ND = torch.cat(residuals)
         losses.update(vq.regularization(residual_ND, codebook_KD))
         if self.learns:
             vq.update.step(vq.embedding, residual_ND.detach(), torch.cat(indices))
         return indices, sum_BDHW, losses
+
+    def _kept_scales(self, batch: int) -> Tensor:
+        """How many scales each image of a training batch keeps, (B,) on the CPU: the first ones may lose some."""
+        kept_B = torch.full((batch,), len(self.scales))
+        count = int(batch * self.dropout)
+        kept_B[:count] = torch.randint(self.fewest_scales, len(self.scales) + 1, (batch,))[:count]
+        return kept_B
 
     def _enlarge(self, codes_BDhw: Tensor, height: int, width: int, scale: int) -> Tensor:
         """Codes of one scale to their part of the latent, (B, D, height, width)."""
