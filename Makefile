@@ -21,7 +21,7 @@ $(VENV)/.ready: constraints.txt requirements-dev.txt $(PACKAGES) tools/setup.sh
 	@touch $@
 
 lock: setup ## renew constraints.txt: the newest versions that fit the packages, for Python 3.11 and 3.12
-	@printf -- '-e %s\n' 'packages/fvq-core[train,photos]' 'packages/fvq-quantizers[flax]' $(filter-out packages/fvq-core packages/fvq-quantizers,$(PACKAGES:/pyproject.toml=)) | \
+	@printf -- '-e %s\n' 'packages/fvq-core[train,photos]' 'packages/fvq-quantizers[flax]' 'packages/fvq-generators[captions]' $(filter-out packages/fvq-core packages/fvq-quantizers packages/fvq-generators,$(PACKAGES:/pyproject.toml=)) | \
 		UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--fork-strategy fewest --no-annotate $(patsubst packages/%/pyproject.toml,--no-emit-package %,$(PACKAGES)) \
 		requirements-dev.txt - --output-file constraints.txt

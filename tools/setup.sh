@@ -28,5 +28,5 @@ echo "setup: installing torch (about 3 GB with its GPU libraries, once), the pac
 pip install --quiet torch torchvision
 pip install --quiet --requirement requirements-dev.txt \
     --editable 'packages/fvq-core[train,photos]' --editable 'packages/fvq-quantizers[flax]' \
-    --editable packages/fvq-generators --editable packages/fvq-eval
+    --editable 'packages/fvq-generators[captions]' --editable packages/fvq-eval
 echo "setup: done"

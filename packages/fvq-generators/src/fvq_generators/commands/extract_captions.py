@@ -1,0 +1,60 @@
+"""Make the features of captions once, for a text-to-image generator: one .npy file an image, as LlamaGen's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fvq_core.commands.command import add_device, add_launcher, command, make_parser
+
+EXAMPLE = """\
+  tools/extract_captions.py google/flan-t5-xl data/laion_coco data/captions/laion_coco        # 00/17.txt beside 00/17.jpg
+  tools/extract_captions.py google/flan-t5-xl prompts.txt prompts --device cpu                # a caption a line
+  tools/sample.py llamagen_xl_t2i vq_ds16_t2i --captions prompts --num 8 --cfg 7.5 --out from_text
+the same command again continues what was stopped. Any T5, mT5, UMT5 or CLIP text encoder of transformers will do, with the
+generator's caption_dim and caption_tokens set to its channels and --tokens; needs pip install 'fvq-generators[captions]'."""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('extract_captions.py', __doc__ or '', EXAMPLE)
+    add = parser.add_argument
+    add('encoder', help='a text encoder: folder, or repository on the hub, with safetensors')
+    add('captions', help='a folder of .txt files, or a text file: a caption a line, or NAME<tab>CAPTION')
+    add('out', help='folder of features; an interrupted call there is continued')
+    add('--tokens', type=int, default=120, help='longer captions are cut; default 120, as LlamaGen')
+    add('--batch-size', type=int, default=16, help='captions encoded at once; default 16')
+    add('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder; default float32')
+    add_device(parser)
+    add_launcher(parser)
+    args = parser.parse_args(argv)
+
+    import torch.distributed as dist
+    from mmengine.dist import get_dist_info
+
+    from fvq_core.errors import UserError
+    from fvq_core.ops.distributed import choose_device, find_launcher, join_group
+    from fvq_core.ops.ranks import broadcast_result
+
+    from ..extraction.captions import claim_folder, read_captions, write_features
+    from ..extraction.text_encoder import TextEncoder
+    from ..image_generator import PRECISIONS
+    from ..image_progress import ImageProgress
+
+    if args.batch_size < 1:
+        raise UserError(f'--batch-size must be 1 or more, got {args.batch_size}.')
+    captions = read_captions(args.captions)
+    join_group(find_launcher(args.launcher), args.device)
+    encoder = TextEncoder(args.encoder, args.tokens, choose_device(args.device), PRECISIONS[args.precision])
+    rank, world_size = get_dist_info()
+    facts = dict(encoder=args.encoder, tokens=encoder.tokens, precision=args.precision)
+    broadcast_result((lambda: claim_folder(args.out, facts)) if rank == 0 else None)
+    missing = sorted(name for name in captions if not Path(args.out, name).is_file())
+    own = {name: captions[name] for name in missing[rank::world_size]}
+    with ImageProgress('encoding captions', len(own), rank, world_size, print) as progress:
+        write_features(encoder, own, args.out, args.batch_size, progress.advance)
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+    if rank == 0:
+        print(f'{args.out}: features of {len(captions):,} captions, {len(missing):,} of them new')
