@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log2
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvq_core.codes import Codes
 from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 from fvq_quantizers.implicit_quantizer import ImplicitQuantizer
 
 from ..case import Case
 
+HALVES = ('pre', 'post')  # of a factorized code
 ENTROPY_WEIGHT, COMMITMENT_WEIGHT = 0.1, 0.25  # of the terms in the scalar that Open-MAGVIT2's cases differentiate
 
 
@@ -58,13 +60,17 @@ def magvit2_lfq(case: Case) -> dict[str, Tensor]:
         'codebook': quantizer.codebook(),
     }
     if bits:
-        names = ('pre', 'post')
-        tokens = output.codes.indices_BL.reshape(-1, len(bits)).unbind(1)
-        got |= {f'indices_{name}': token for name, token in zip(names, tokens, strict=True)}
+        got |= factorized(output.codes, bits)
         parts = entry.unflatten(1, (quantizer.groups, -1)).split(bits, 2)
-        got |= {f'codebook_entry_{name}': part.flatten(1, 2) for name, part in zip(names, parts, strict=True)}
-        got['indices'] = torch.stack(tokens)
+        got |= {f'codebook_entry_{name}': part.flatten(1, 2) for name, part in zip(HALVES, parts, strict=True)}
     return got
+
+
+def factorized(codes: Codes, bits: Sequence[int]) -> dict[str, Tensor]:
+    """The sub-tokens of each position, as Open-MAGVIT2 names them."""
+    tokens = codes.indices_BL.reshape(-1, len(bits)).unbind(1)
+    named = {f'indices_{name}': token for name, token in zip(HALVES, tokens, strict=True)}
+    return {**named, 'indices': torch.stack(tokens)}
 
 
 class CosineLinear(nn.Module):

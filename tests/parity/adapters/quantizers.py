@@ -74,15 +74,15 @@ def ibq_axes(options: Mapping[str, Any], weight: float) -> dict[str, Any]:
     axes: dict[str, Any] = dict(
         distance=dict(type='DotProduct'),
         estimator=dict(type='IndexBackpropagation'),
-        loss=dict(type='IBQLoss', beta=options['beta']),
+        loss=dict(type='IBQLoss', beta=options.get('beta', 0.25)),
     )
-    if options['use_entropy_loss']:
+    if options.get('use_entropy_loss', False):
         axes['regularizer'] = dict(
             type='EntropyRegularizer',
             weight=weight,
-            temperature=options['entropy_temperature'],
-            sample_weight=options['sample_minimization_weight'],
-            batch_weight=options['batch_maximization_weight'],
+            temperature=options.get('entropy_temperature', 0.01),
+            sample_weight=options.get('sample_minimization_weight', 1.0),
+            batch_weight=options.get('batch_maximization_weight', 1.0),
         )
     return axes
 
@@ -90,7 +90,7 @@ def ibq_axes(options: Mapping[str, Any], weight: float) -> dict[str, Any]:
 @torch.no_grad()
 def ibq_entropies(options: Mapping[str, Any], quantizer: VectorQuantizer, z: Tensor, loss: Tensor) -> dict[str, Tensor]:
     """IBQ's entropy terms, `loss` being their unweighted sum."""
-    temperature = options['entropy_temperature']
+    temperature = options.get('entropy_temperature', 0.01)
     sample, batch = entropies(to_vectors(z), quantizer.codebook(), quantizer.distance, temperature, 1e-5)
     return dict(sample_entropy=sample, avg_entropy=batch, entropy_loss=loss)
 
@@ -109,7 +109,7 @@ def ibq(case: Case) -> dict[str, Tensor]:
         'g_embedding': quantizer.embedding.grad,
         'codebook_entry': quantizer.eval().embed(output.codes),
     }
-    if options['use_entropy_loss']:
+    if options.get('use_entropy_loss', False):
         got |= ibq_entropies(options, quantizer, z, output.losses['entropy'] / weight)
     return got
 

@@ -19,6 +19,7 @@ from fvq_quantizers.interop.taming_autoencoder import autoencoder_rules
 
 from ..case import Case
 from .gradients import peer_gradient
+from .lookup_free import factorized
 from .quantizers import ibq_axes, ibq_entropies
 
 
@@ -39,11 +40,10 @@ def with_gradients(case: Case, module: nn.Module, rules: Rules, got: dict[str, T
 
 
 def ibq_model(case: Case) -> dict[str, Tensor]:
+    """`l2_normalize` is of a quantizer that the peer replaces, and `cosine_similarity` is never read."""
     options = case.constructor
-    if options.get('l2_normalize'):
-        raise NotImplementedError(f'{case.name}: l2_normalize is not an option of the released models')
     config, state = import_ibq(case.state)
-    weight = weight_in_call(case, 'entropy_loss') if options['use_entropy_loss'] else 0.0
+    weight = weight_in_call(case, 'entropy_loss') if options.get('use_entropy_loss', False) else 0.0
     K, D = case.state['quantize.embedding.weight'].shape
     config['quantizer'] = dict(type='VectorQuantizer', codebook_size=K, code_dim=D, **ibq_axes(options, weight))
     tokenizer: Tokenizer = TOKENIZERS.build(config)
@@ -62,7 +62,7 @@ def ibq_model(case: Case) -> dict[str, Tensor]:
         'quant_loss': sum(value for name, value in quantized.losses.items() if name != 'entropy'),
         'scalar': scalar,
     }
-    if options['use_entropy_loss']:
+    if weight:
         got |= ibq_entropies(options, tokenizer.quantizer, h, quantized.losses['entropy'] / weight)
     levels = len(config['encoder']['ch_mult'])
     rules = ((r'quantize\.embedding\.weight', 'quantizer.embedding'), *autoencoder_rules(levels - 1))
@@ -72,15 +72,15 @@ def ibq_model(case: Case) -> dict[str, Tensor]:
 
 def magvit2_model(case: Case) -> dict[str, Tensor]:
     options, network = case.constructor, case.constructor['ddconfig']
-    if options.get('token_factorization'):
-        raise NotImplementedError(f'{case.name}: token_factorization is compared by the cases of the quantizer')
+    bits = options.get('factorized_bits', (9, 9)) if options.get('token_factorization') else None
     entropy, commitment = (weight_in_call(case, term) if case.training else 0.0 for term in ('emb_loss', 'commitment'))
     config, state = import_magvit2(case.state)
     config['quantizer'] |= dict(
         entropy_weight=entropy,
         commitment_weight=commitment,
-        sample_weight=options['sample_minimization_weight'],
-        batch_weight=options['batch_maximization_weight'],
+        sample_weight=options.get('sample_minimization_weight', 1.0),
+        batch_weight=options.get('batch_maximization_weight', 1.0),
+        factorized_bits=bits,
     )
     tokenizer: Tokenizer = TOKENIZERS.build(config)
     load_weights(tokenizer, state, case.name)
@@ -104,6 +104,8 @@ def magvit2_model(case: Case) -> dict[str, Tensor]:
         'commit_loss': quantized.losses['commitment'] / commitment if commitment else zero,
         'scalar': scalar,
     }
+    if bits:
+        got |= factorized(quantized.codes, bits)
     with_gradients(case, tokenizer, magvit2_rules(len(network['ch_mult']), network['num_res_blocks']), got)
     for name in got:
         if TO_SPACE in name:
