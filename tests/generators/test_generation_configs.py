@@ -152,6 +152,46 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'randar_xl': ('generation/randar_l', {*SIZE, GUIDANCE}),
     'randar_xxl': ('generation/randar_xl', {*SIZE, 'model.shard'}),
+    'maskgit': (
+        '_base_/datasets/imagenet_codes _base_/models/maskgit _base_/schedules/maskgit_2000k',
+        {'train_dataloader.dataset.root'},
+    ),
+    'maskgit_titok_l32': (
+        '_base_/datasets/imagenet_codes _base_/models/maskgit_titok _base_/schedules/titok_generator_500k',
+        {'train_dataloader.batch_size', 'train_dataloader.dataset.root', GUIDANCE}
+        | {f'{SAMPLING}.{key}' for key in ('cfg_schedule', 'choice', 'choice_temperature')}
+        | {f'{SAMPLING}.{key}' for key in ('temperature', 'final_temperature')},
+    ),
+    'maskgit_titok_b64': (
+        'generation/maskgit_titok_l32',
+        {'model.generator.layout.length', 'train_dataloader.dataset.root', GUIDANCE, f'{SAMPLING}.choice_temperature'},
+    ),
+    'maskgit_titok_s128': (
+        'generation/maskgit_titok_l32',
+        {'model.generator.layout.length', 'train_dataloader.dataset.root', GUIDANCE}
+        | {f'model.generator.network.{key}' for key in ('type', 'dim', 'depth', 'gelu', 'transform')}
+        | {f'{SAMPLING}.{key}' for key in ('steps', 'cfg_schedule', 'cfg_power', 'choice_temperature')},
+    ),
+    'maskgit_halton_base': (
+        '_base_/datasets/imagenet_codes _base_/models/maskgit_halton _base_/schedules/halton_1000k',
+        set(),
+    ),
+    'maskgit_halton_large_384': (
+        'generation/maskgit_halton_base',
+        {f'model.generator.layout.{key}' for key in ('height', 'width')}
+        | {f'model.generator.network.{key}' for key in ('dim', 'depth', 'heads')}
+        | {'train_dataloader.dataset.root', GUIDANCE},
+    ),
+    'maskgit_photos': (
+        'generation/maskgit',
+        {f'model.generator.{key}' for key in ('num_classes', 'cond_dropout', 'tied_head')}
+        | {f'model.generator.layout.{key}' for key in ('height', 'width')}
+        | {f'model.generator.network.{key}' for key in ('dim', 'depth', 'heads', 'dropout', 'attention_dropout')}
+        | {f'train_dataloader.{key}' for key in ('num_workers', 'pin_memory', 'dataset.root')}
+        | {'train_cfg.max_iters', 'optim_wrapper.precision', 'optim_wrapper.optimizer.lr', GUIDANCE}
+        | {f'param_scheduler.{key}' for key in ('warmup', 'hold', 'decay', 'end_factor')}
+        | {'default_hooks.checkpoint.interval', 'default_hooks.training_log.interval', 'default_hooks.ema.decay'},
+    ),
     'llamagen_photos': (
         'generation/llamagen_b',
         {f'model.generator.{key}' for key in ('dim', 'depth', 'heads', 'num_classes')}
@@ -243,6 +283,12 @@ PUBLISHED = {
     'var_d20': (601, 8, 768, 3e-4),
     'var_d24': (1033, 8, 768, 2.4e-4),
     'var_d30': (2010, 8, 1024, 3.2e-4),
+    'maskgit': (172, 8, 256, 1e-4),  # the table adds the tokenizer's 54.5 M
+    'maskgit_titok_l32': (177, 8, 2048, 2e-4),
+    'maskgit_titok_b64': (177, 8, 2048, 2e-4),
+    'maskgit_titok_s128': (295, 8, 2048, 2e-4),
+    'maskgit_halton_base': (142, 8, 256, 1e-4),
+    'maskgit_halton_large_384': (480, 8, 256, 1e-4),
     'fvq_l': (343, 8, 2048, 8e-4),
     'fvq_xl': (775, 16, 1024, 4e-4),
 }

@@ -5,6 +5,7 @@ from fvq_core.registry.discovery import import_submodules
 
 from .ibq_transformer import IBQTransformer
 from .llamagen import LlamaGen
+from .masked import MaskGIT
 from .min_gpt import MinGPT
 from .randar import RandAR
 from .rq_transformer import RQTransformer
@@ -12,7 +13,7 @@ from .var import VAR
 from .vitvq_transformer import ViTVQTransformer
 
 __version__ = '0.2.0'
-__all__ = ['VAR', 'IBQTransformer', 'LlamaGen', 'MinGPT', 'RQTransformer', 'RandAR', 'ViTVQTransformer']
+__all__ = ['VAR', 'IBQTransformer', 'LlamaGen', 'MaskGIT', 'MinGPT', 'RQTransformer', 'RandAR', 'ViTVQTransformer']
 
 # What only training needs is imported when its registry is first read, as core does with its own.
 for registry, module in (

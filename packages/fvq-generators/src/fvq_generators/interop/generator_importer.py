@@ -20,9 +20,14 @@ class GeneratorImporter(Importer):
 
     kind = GENERATOR
 
+    @classmethod
+    def save(cls, model: Generator, folder: Path, facts: Mapping[str, Any]) -> None:
+        save_generator(model, model.state_dict(), folder, sampling=cls.sampling(model), extra=facts)
+
     @staticmethod
-    def save(model: Generator, folder: Path, facts: Mapping[str, Any]) -> None:
-        save_generator(model, model.state_dict(), folder, extra=facts)
+    def sampling(model: Generator) -> dict[str, Any]:
+        """Settings of sampling to save with it: those of the release, if they are not the defaults."""
+        return {}
 
     @staticmethod
     def summary(model: Generator) -> str:

@@ -1,0 +1,265 @@
+"""MaskGIT (Chang et al., 2022): a model that predicts masked codes from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fvq_core.codes import CodeLayout, Codes, Grid, Targets, layout_from_dict
+from fvq_core.codes import Sequence as CodeSequence
+from fvq_core.errors import UserError, nearest_hint
+from fvq_core.generator import Generator
+from fvq_core.registry import GENERATORS
+from fvq_core.registry.argument_types import check_sizes
+
+from ..checks import codes_to_learn, conditions_to_draw
+from ..cross_entropy import chunked_cross_entropy
+from ..layers import ClassEmbedding
+from ..out_of_memory import memory_advice
+from ..sampling import check_seeds, guide, new_seeds
+from .code_embedding import CodeEmbedding, CodeHead
+from .decoding import decode
+from .draws import Draws
+from .halton import halton_order
+from .networks import NETWORKS, MaskedNetwork
+from .networks.network import init_truncated
+from .schedules import SCHEDULES, draw_masks
+from .settings import MaskedSampling, Step
+
+
+@GENERATORS.register_module()
+class MaskGIT(Generator):
+    """Masked codes are predicted from the others and a class, all at once; sampling draws them in a few passes.
+
+    Three forms were released, and differ in network and details: the original (`BERT`, tied head), TiTok's (`BERT` or `UViT`,
+    head of its own), and Halton-MaskGIT (`ModulatedTransformer`, tied head that has the mask too).
+
+    Args:
+        layout: `CodeLayout` of a `Grid` or `Sequence`, or `dict(type='Grid', height=16, width=16, codebook_size=1024)`.
+        network: Config of a component of `NETWORKS`.
+        num_classes: Classes.
+        cond_dropout: Share of the classes that training drops, for classifier-free guidance; 0 in the original.
+        factors: Splits a large vocabulary, see `CodeEmbedding`; (64, 4096) for 262,144 codes.
+        tied_head: The codes' vectors serve as the head's matrix.
+        mask_output: The head has a logit for the mask.
+        mask_schedule: See `SCHEDULES`.
+        mask_each: Mask every code on its own, see `draw_masks`.
+        unmasked_weight: Weight of the codes that are not masked, in the loss: 0 counts the masked ones only.
+        label_smoothing: See `chunked_cross_entropy`.
+        checkpointing: Keep only the inputs of the blocks and compute the rest again in the backward pass.
+        loss_rows: Rows of logits that the loss has at once; see `chunked_cross_entropy`.
+
+    Raises:
+        UserError: A layout that it cannot model, or arguments that do not fit each other.
+    """
+
+    Sampling = MaskedSampling
+    position_kinds = (Grid, CodeSequence)
+    inpaints = True
+    layout: CodeLayout  # pyrefly: ignore[bad-override]
+
+    def __init__(
+        self,
+        layout: CodeLayout | Mapping[str, Any],
+        network: Mapping[str, Any],
+        num_classes: int = 1000,
+        cond_dropout: float = 0.1,
+        factors: Sequence[int] | None = None,
+        tied_head: bool = False,
+        mask_output: bool = False,
+        mask_schedule: str = 'cosine',
+        mask_each: bool = False,
+        unmasked_weight: float = 0.0,
+        label_smoothing: float = 0.1,
+        checkpointing: bool = False,
+        loss_rows: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
+        self.check_layout(self.layout)
+        check_sizes('MaskGIT', num_classes=num_classes)
+        shares = dict(cond_dropout=cond_dropout, label_smoothing=label_smoothing)
+        for name, value in shares.items():
+            if not 0.0 <= value < 1.0:
+                raise UserError(f'MaskGIT: {name} must lie in [0, 1), got {value}.')
+        if unmasked_weight < 0:
+            raise UserError(f'MaskGIT: unmasked_weight must be 0 or more, got {unmasked_weight}.')
+        if mask_schedule not in SCHEDULES:
+            raise UserError(
+                f"MaskGIT: unknown mask_schedule '{mask_schedule}'; {nearest_hint(mask_schedule, SCHEDULES)}"
+            )
+        self.mask_schedule, self.mask_each = mask_schedule, mask_each
+        self.unmasked_weight, self.label_smoothing, self.loss_rows = unmasked_weight, label_smoothing, loss_rows
+        self.network: MaskedNetwork = NETWORKS.build(network, length=self.layout.length)
+        self.network.checkpointing = checkpointing
+        dim, std = self.network.dim, self.network.init_std
+        self.condition = ClassEmbedding(num_classes, dim, cond_dropout)
+        self.codes = CodeEmbedding(self.layout.vocab_size, dim, factors)
+        self.head = CodeHead(self.codes, tied_head, mask_output)
+        for each in (self.condition, self.codes):
+            init_truncated(each, std)
+        if self.head.weight is not None:
+            nn.init.trunc_normal_(self.head.weight, std=std, a=-2 * std, b=2 * std)
+        self.blocks = tuple(self.network.blocks)  # a tuple: the network has them in the state dict
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.head.bias.device
+
+    @property
+    def num_classes(self) -> int:  # pyrefly: ignore[bad-override]
+        return self.condition.num_classes
+
+    def check_condition(self, cond: Tensor) -> None:
+        self.condition.check(cond)
+
+    def features(self, indices_BL: Tensor, cond: Tensor) -> Tensor:
+        """What the head reads, (B, L, D).
+
+        Args:
+            indices_BL: Codes; V, the number of codes there are, for a masked one.
+            cond: Classes (B,).
+        """
+        return self.network(self.codes(indices_BL), self.condition(cond))
+
+    def logits(self, indices_BL: Tensor, cond: Tensor) -> Tensor:
+        """float32 logits (B, L, outputs); see `features`."""
+        return self.head(self.features(indices_BL, cond), self.codes)
+
+    def loss(self, targets: Targets, cond: Tensor) -> dict[str, Tensor]:
+        """`cross_entropy` of the masked codes in nats, label smoothing included; masks are drawn anew each time.
+
+        Args:
+            targets: Codes of this model's layout.
+            cond: Classes (B,).
+
+        Raises:
+            UserError: See `codes_to_learn`.
+        """
+        indices_BL = codes_to_learn(self, targets, cond).indices_BL
+        B, L = indices_BL.shape
+        masked_BL = draw_masks(B, L, SCHEDULES[self.mask_schedule], self.mask_each, indices_BL.device)
+        x_BLD = self.features(indices_BL.masked_fill(masked_BL, self.codes.vocab_size), cond)
+        weights_N = masked_BL.flatten().float()
+        weights_N = weights_N + (1.0 - weights_N) * self.unmasked_weight
+        return {'cross_entropy': self.cross_entropy(x_BLD.flatten(0, 1), indices_BL.flatten(), weights_N)}
+
+    def cross_entropy(self, x_ND: Tensor, indices_N: Tensor, weights_N: Tensor) -> Tensor:
+        """The weighted mean cross-entropy of codes, the sum over their factors.
+
+        Args:
+            x_ND: What the head reads.
+            indices_N: The codes.
+            weights_N: Of each code.
+        """
+        weight_OD, bias_O = self.head.matrix(self.codes), self.head.bias
+        sizes = [*self.codes.factors[:-1], self.codes.factors[-1] + self.head.outputs - sum(self.codes.factors)]
+        parts = zip(self.codes.split(indices_N), weight_OD.split(sizes), bias_O.split(sizes), strict=True)
+        losses = [
+            chunked_cross_entropy(
+                x_ND, weight_VD, part_N, weights_N, self.loss_rows, bias_V=bias_V, label_smoothing=self.label_smoothing
+            )
+            for part_N, weight_VD, bias_V in parts
+        ]
+        return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def sample(
+        self,
+        cond: Tensor,
+        *,
+        rng: torch.Generator | None = None,
+        seeds: Sequence[int] | None = None,
+        given: Codes | None = None,
+        keep_BL: Tensor | None = None,
+        plan: Sequence[Step] | None = None,
+        draws: Draws | None = None,
+        **settings: Any,
+    ) -> Codes:
+        """Draw codes for each class; see `Generator.sample`.
+
+        Args:
+            cond: Classes (B,).
+            rng, seeds: See `Generator.sample`.
+            given: Codes of images to keep in part.
+            keep_BL: bool (B, L), True for the given codes that are kept; the others are drawn.
+            plan: Steps in place of those that the settings make.
+            draws: Random numbers in place of those of the seeds.
+            settings: Fields of `MaskedSampling`.
+
+        Raises:
+            UserError: Classes that the model does not have, guidance of a model that was trained without dropping them,
+                more steps than codes, the Halton order of codes that are not on a grid, given codes that do not fit, or
+                too little memory.
+        """
+        sampling, L = MaskedSampling.of(settings), self.layout.length
+        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
+        self.check_given(given, keep_BL, len(cond))
+        plan = sampling.plan(self.mask_schedule, L) if plan is None else plan
+        if len(plan) > L:
+            raise UserError(f'MaskGIT: {len(plan)} steps for the {L} codes of an image; take at most one a code.')
+        order_L = halton_order(self.layout).to(self.device) if sampling.order == 'halton' else None
+        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+        start_BL = torch.full((len(cond), L), self.codes.vocab_size, device=self.device)
+        if not len(cond):
+            return Codes(start_BL, self.layout)
+        if given is not None and keep_BL is not None:
+            start_BL = torch.where(keep_BL.to(self.device), given.indices_BL.to(self.device), start_BL)
+        draws = draws or Draws(seeds, len(plan), L, len(self.codes.factors), self.device)
+        training = self.training
+        try:
+            self.eval()
+            with memory_advice(len(cond), self.device):
+                passes = Passes(self, cond, blank=given is None)
+                return Codes(decode(passes, self.codes, start_BL, sampling, plan, draws, order_L), self.layout)
+        finally:
+            self.train(training)
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Two blocks of 64 channels for 16 codes of 64; dropout and all other options stay."""
+        layout = cfg['layout'].to_dict() if isinstance(cfg['layout'], CodeLayout) else dict(cfg['layout'])
+        size = dict(height=4, width=4) if layout['type'] == 'Grid' else dict(length=16)
+        network = cfg['network'].copy()  # not unpacked: a config's dict would build its lazy type
+        network.update(dim=64, depth=2, heads=2)
+        for name, value in dict(width=128, hidden_multiple=32, hidden_factor=None).items():
+            if name in network:
+                network[name] = value
+        factors = None if cfg.get('factors') is None else [8, 8]
+        return dict(layout={**layout, **size, 'codebook_size': 64}, network=network, factors=factors)
+
+
+class Passes:
+    """The passes of one call of `sample`: with guidance, conditional and unconditional ones in one batch.
+
+    Args:
+        model: In eval mode.
+        cond: Classes (B,).
+        blank: Nothing is given, so that in the first pass the unconditional images are all alike: one stands for them.
+    """
+
+    def __init__(self, model: MaskGIT, cond: Tensor, blank: bool) -> None:
+        self.model, self.count, self.blank = model, len(cond), blank
+        if model.condition.drop_rate:
+            cond = torch.cat([cond, model.condition.null(cond)])
+        self.class_B1D = model.condition(cond)
+        self.prepared: dict[int, Any] = {}
+
+    def __call__(self, indices_BL: Tensor, rows_BN: Tensor, scale: float) -> Tensor:
+        model, B = self.model, self.count
+        nulls = 0 if scale == 1.0 else 1 if self.blank else B
+        self.blank = False
+        class_B1D = self.class_B1D[: B + nulls]
+        if len(class_B1D) not in self.prepared:
+            self.prepared[len(class_B1D)] = model.network.prepare(class_B1D)
+        x_BLD = model.codes(torch.cat([indices_BL, indices_BL[:nulls]]))
+        x_BLD = model.network(x_BLD, class_B1D, self.prepared[len(class_B1D)])
+        if nulls == 1:
+            x_BLD = torch.cat([x_BLD[:B], x_BLD[B:].expand(B, -1, -1)])
+        rows_BN = torch.cat([rows_BN, rows_BN]) if nulls else rows_BN
+        logits = model.head(x_BLD.gather(1, rows_BN[..., None].expand(-1, -1, x_BLD.shape[-1])), model.codes)
+        return guide(logits, scale) if nulls else logits
