@@ -171,6 +171,7 @@ METHODS = {
     **{f'baselines/titok_{name}_stage1': TRANSFORMER for name in ('b64', 'l32')},
     **{f'baselines/titok_{name}': {*TRANSFORMER, 'load_from'} for name in ('b64', 'l32')},
     'baselines/titok_bl128_single': set(),
+    'baselines/unitok': {'train_dataloader.batch_size'},
     'baselines/movq_1k': {
         *INNER,
         f'{Q}.groups',

@@ -26,6 +26,7 @@ TINY: dict[str, dict[str, Any]] = {
     **{norm: dict(type='PatchGAN', ch=4, layers=2, norm=norm) for norm in NORMS},
     'stylegan': dict(type='StyleGANDiscriminator', image_size=16, base_channels=8),
     'blurred': dict(type='BlurredCNN', ch=4, stages=2, norm_groups=2),
+    'dino': dict(type='DINODiscriminator', depths=[0, 1], kernel=1, random=True),
 }
 
 
@@ -43,7 +44,8 @@ def test_gradients_reach_the_images_and_every_parameter(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'alone'), [('none', True), ('spectral', True), ('stylegan', True), ('blurred', True), ('batch', False)]
+    ('name', 'alone'),
+    [('none', True), ('spectral', True), ('stylegan', True), ('blurred', True), ('dino', True), ('batch', False)],
 )
 def test_an_image_is_judged_independently_except_by_batch_norm(name: str, alone: bool) -> None:
     network, x = DISCRIMINATORS.build(TINY[name]), images()

@@ -3,11 +3,11 @@
 - Between reconstruction and image: `reconstruction` (L1, L2, sums), `logit_laplace`, and `perceptual_loss`, whose frozen
   networks (LPIPS, ConvNeXt) are in `perceptual/`, where metrics use LPIPS too; `nll` makes a likelihood of both.
 - In place of both, in TiTok's first stage: `proxy_codes`.
-- Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`) and the penalties R1
-  and LeCAM.
+- Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`), the penalties R1 and
+  LeCAM, and augmentation of what it sees.
 """
 
-from .adversarial import AdversarialLoss, LeCAM, R1Penalty
+from .adversarial import AdversarialLoss, DiffAugment, LeCAM, R1Penalty
 from .gan import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
 from .logit_laplace import LogitLaplaceLoss
 from .nll import NLLLoss
@@ -18,6 +18,7 @@ from .reconstruction import L1Loss, L2Loss, SumLoss
 __all__ = [
     'AdversarialLoss',
     'ConvNeXtLoss',
+    'DiffAugment',
     'HingeGANLoss',
     'L1Loss',
     'L2Loss',

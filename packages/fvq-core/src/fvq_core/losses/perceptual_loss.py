@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..registry import LOSSES
-from .perceptual import LPIPS, ConvNeXtLogits, FrozenNetwork, MissingWeightsError
+from .perceptual import LPIPS, ConvNeXtLogits, FrozenNetwork, MissingWeightsError, WithFrozenNetwork
 
 
-class FrozenNetworkLoss(nn.Module):
+class FrozenNetworkLoss(WithFrozenNetwork):
     """The mean distance of a batch in a frozen network, times a weight.
-
-    The network is kept out of the module tree: it is in no state dict, moving average, DDP module or optimizer, but follows
-    the module to another device, type or memory order.
 
     Args:
         weight: Weight of the term.
-        network: The network; random weights are logged as a warning.
+        network, random: See `WithFrozenNetwork`.
     """
 
-    network: FrozenNetwork
-
     def __init__(self, weight: float, network: FrozenNetwork, random: bool) -> None:
-        super().__init__()
+        super().__init__(network, random)
         self.weight = weight
-        object.__setattr__(self, 'network', network.train(self.training))  # out of the module tree
-        if random and not network.on_meta:
-            logging.getLogger('fvq').warning(f'{type(self).__name__}: {network.provenance}')
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.network._apply(fn, recurse)  # what `to`, `cuda`, `half` and the like go through
-        return super()._apply(fn, recurse)
-
-    def train(self, mode: bool = True) -> Self:
-        self.network.train(mode)
-        return super().train(mode)
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
         return self.weight * self.network(reconstruction, images).mean()
@@ -64,7 +47,7 @@ class PerceptualLoss(FrozenNetworkLoss):
         random: Random weights, for smoke runs and timings; logged as a warning.
 
     Attributes:
-        network: The `LPIPS`, out of the module tree; see `FrozenNetworkLoss`.
+        network: The `LPIPS`, out of the module tree; see `WithFrozenNetwork`.
 
     Raises:
         MissingWeightsError: The trained weights are not on this machine and cannot be downloaded. Not on the meta device,

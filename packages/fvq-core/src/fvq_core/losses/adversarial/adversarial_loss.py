@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ...registry import DISCRIMINATORS, LOSSES
 from ..gan import GANLoss
 from .adaptive_weight import adaptive_weight
@@ -35,10 +37,16 @@ class AdversarialLoss(nn.Module):
         discriminator_weight: Weight of the discriminator's loss. 0.5 in LlamaGen and FVQ, 1 in VQGAN and IBQ.
         lecam: Weight of `LeCAM`, or its config; None for none.
         r1: Weight of `R1Penalty`, or its config; None for none.
+        augment: Config of what images and reconstructions go through before the discriminator, such as `DiffAugment`.
+        consistency: Weight of balanced consistency regularization (Zhao et al., 2021): logits shall not change with another
+            draw of `augment`. 4 in UniTok.
+        warmup: Number of calls from `start` on, one for each micro-batch, over which `weight` rises from 0.
 
     Raises:
-        UserError: `r1` with a discriminator that has BatchNorm.
+        UserError: `r1` with a discriminator that has BatchNorm, or `consistency` without `augment`.
     """
+
+    warmed: Tensor
 
     def __init__(
         self,
@@ -51,6 +59,9 @@ class AdversarialLoss(nn.Module):
         discriminator_weight: float = 0.5,
         lecam: float | Component | None = None,
         r1: float | Component | None = None,
+        augment: Component | None = None,
+        consistency: float = 0.0,
+        warmup: int = 0,
     ) -> None:
         super().__init__()
         self.discriminator: nn.Module = DISCRIMINATORS.build(discriminator or dict(type='PatchGAN'))
@@ -62,12 +73,20 @@ class AdversarialLoss(nn.Module):
         self.r1: R1Penalty | None = build_term(r1, 'R1Penalty')
         if self.r1 is not None:
             check_no_batch_norm(self.discriminator)
+        self.augment = LOSSES.build(augment) if augment else nn.Identity()
+        self.consistency, self.warmup = consistency, warmup
+        if consistency and not augment:
+            raise UserError(
+                "AdversarialLoss: consistency compares draws of augment; add augment=dict(type='DiffAugment')."
+            )
+        if warmup:
+            self.register_buffer('warmed', torch.zeros((), dtype=torch.int64))
         if adaptive:
-            import torch._functorch.config
+            from torch._functorch import config
 
             # The adaptive weight runs compiled backward passes more than once. One compiled before `start`, when it ran
             # once per step, would fail at `start`.
-            torch._functorch.config.donated_buffer = False
+            config.donated_buffer = False
 
     def active(self, iteration: int) -> bool:
         """Whether an iteration (0-based) has an adversarial loss."""
@@ -76,31 +95,40 @@ class AdversarialLoss(nn.Module):
     def generator(self, fake_BCHW: Tensor) -> Tensor:
         """The generator's loss, unweighted: a scalar whose gradient reaches the fakes but not the discriminator."""
         with frozen(self.discriminator):
-            logits = self.discriminator(fake_BCHW)
+            logits = self.discriminator(self.augment(fake_BCHW))
         return self.generator_loss.generator(logits.float())
 
     def generator_weight(self, reconstruction_terms: Tensor, generator_loss: Tensor, last_layer: Tensor) -> Tensor:
         """The weight of the generator's loss, a scalar without gradient; takes the arguments of `adaptive_weight`."""
+        weight = torch.full((), self.weight, device=generator_loss.device)
         if self.adaptive:
-            return self.weight * adaptive_weight(reconstruction_terms, generator_loss, last_layer)
-        return torch.full((), self.weight, device=generator_loss.device)
+            weight = weight * adaptive_weight(reconstruction_terms, generator_loss, last_layer)
+        if self.warmup:
+            weight = weight * (self.warmed / self.warmup).clamp(max=1)
+            self.warmed += 1
+        return weight
 
     def forward(self, real_BCHW: Tensor, fake_BCHW: Tensor) -> dict[str, Tensor]:
-        """The discriminator's weighted loss terms by name: `discriminator`, and `lecam` and `r1` if used.
+        """The discriminator's weighted loss terms by name: `discriminator`, and `lecam`, `r1`, `consistency` if used.
 
         Real images and fakes are two forward passes, so that BatchNorm sees them apart.
         """
         real_BCHW, fake_BCHW = real_BCHW.detach(), fake_BCHW.detach()
+        seen_BCHW = self.augment(real_BCHW)
         if self.r1 is None:
-            logits_real, penalty = self.discriminator(real_BCHW), None
+            logits_real, penalty = self.discriminator(seen_BCHW), None
         else:
-            logits_real, penalty = self.r1(self.discriminator, real_BCHW)
-        logits_real, logits_fake = logits_real.float(), self.discriminator(fake_BCHW).float()
+            logits_real, penalty = self.r1(self.discriminator, seen_BCHW)
+        logits_real, logits_fake = logits_real.float(), self.discriminator(self.augment(fake_BCHW)).float()
         losses = {'discriminator': self.discriminator_weight * self.loss.discriminator(logits_real, logits_fake)}
         if self.lecam is not None:
             losses['lecam'] = self.lecam(logits_real, logits_fake)
         if penalty is not None:
             losses['r1'] = penalty
+        if self.consistency:
+            pairs = ((real_BCHW, logits_real), (fake_BCHW, logits_fake))
+            other = [F.mse_loss(self.discriminator(self.augment(x)).float(), logits) for x, logits in pairs]
+            losses['consistency'] = self.consistency * torch.stack(other).sum()
         return losses
 
     def extra_repr(self) -> str:
@@ -111,8 +139,8 @@ class AdversarialLoss(nn.Module):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Starts at the second iteration, so that a smoke run trains without and with it."""
-        return dict(start=min(cfg.get('start', 1), 1))
+        """Starts at the second iteration, so that a smoke run trains without and with it; a warm-up is over soon."""
+        return dict(start=min(cfg.get('start', 1), 1), warmup=min(cfg.get('warmup', 0), 1))
 
 
 def build_term(option: float | Component | None, name: str) -> Any:

@@ -1,8 +1,17 @@
 """Frozen networks that measure perceptual similarity, for losses and metrics."""
 
 from .convnext import ConvNeXtLogits
-from .frozen_network import FrozenNetwork
+from .dinov2 import DINOv2Features
+from .frozen_network import FrozenNetwork, WithFrozenNetwork
 from .lpips import LPIPS
 from .weights import MissingWeightsError, find_backbone
 
-__all__ = ['LPIPS', 'ConvNeXtLogits', 'FrozenNetwork', 'MissingWeightsError', 'find_backbone']
+__all__ = [
+    'LPIPS',
+    'ConvNeXtLogits',
+    'DINOv2Features',
+    'FrozenNetwork',
+    'MissingWeightsError',
+    'WithFrozenNetwork',
+    'find_backbone',
+]

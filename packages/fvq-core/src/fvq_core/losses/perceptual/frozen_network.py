@@ -1,8 +1,9 @@
-"""What perceptual networks share: they are frozen, and cast once to the type of the surrounding autocast."""
+"""Frozen networks: cast once to the type of the surrounding autocast, and kept out of the module tree of who uses them."""
 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 
 class FrozenNetwork(nn.Module):
-    """Distances of image pairs in a trained network, `net`, which a subclass sets, as `provenance`.
+    """What a trained network, `net`, makes of images; a subclass sets it, as `provenance`.
 
     Attributes:
         net: The network.
@@ -47,3 +48,31 @@ class FrozenNetwork(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._cast = None
         super()._load_from_state_dict(*args, **kwargs)
+
+
+class WithFrozenNetwork(nn.Module):
+    """A module that uses a frozen network.
+
+    The network is kept out of the module tree: it is in no state dict, moving average, DDP module or optimizer, but follows
+    the module to another device, type or memory order.
+
+    Args:
+        network: The network.
+        random: Whether its weights are random, which is logged as a warning.
+    """
+
+    network: FrozenNetwork
+
+    def __init__(self, network: FrozenNetwork, random: bool) -> None:
+        super().__init__()
+        object.__setattr__(self, 'network', network.train(self.training))  # out of the module tree
+        if random and not network.on_meta:
+            logging.getLogger('fvq').warning(f'{type(self).__name__}: {network.provenance}')
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.network._apply(fn, recurse)  # what `to`, `cuda`, `half` and the like go through
+        return super()._apply(fn, recurse)
+
+    def train(self, mode: bool = True) -> Self:
+        self.network.train(mode)
+        return super().train(mode)
