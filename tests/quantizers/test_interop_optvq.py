@@ -13,6 +13,7 @@ from torch import Tensor
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
+from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from tests.tiny import build_from_peer
 
@@ -59,6 +60,7 @@ def test_a_file_of_the_hub_gets_nearest_codes_unless_told_and_the_card_tells(tmp
     assert torch.equal(nearest.encode(images[:1]).indices_BL, codes[:1])
     assert torch.equal(transport.encode(images).indices_BL, ours.encode(images).indices_BL)
     assert not torch.equal(transport.encode(images).indices_BL, codes)
+    assert tokenizer_hash(nearest) != tokenizer_hash(transport)
     told = {
         name: 'depend on its batch' in (tmp_path / name / 'README.md').read_text() for name in ('nearest', 'transport')
     }

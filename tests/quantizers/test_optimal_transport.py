@@ -125,6 +125,8 @@ def test_at_inference_codes_are_those_of_training_and_survive_folding():
     assert not torch.equal(codes[:1], quantizer.eval()(z[:1]).codes.indices_BL)
     folded = quantizer.fold()
     assert folded.distance.takes_batches
+    assert folded.depends_on_batch
+    assert not build(VECTOR, distance=TRANSPORT).depends_on_batch
     assert torch.equal(codes, folded(z).codes.indices_BL)
 
 

@@ -10,11 +10,14 @@ with read_base():
 
 from torch.optim import AdamW
 
+from fvq_generators.optim import DecayByDimension
+
 train_cfg.update(max_epochs=50)
 optim_wrapper = dict(
     type=ClippedOptimWrapper,
+    constructor=DecayByDimension,
     optimizer=dict(type=AdamW, lr=2e-6, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.05, fused=True),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys=dict(embedding=dict(decay_mult=0.0))),
+    paramwise_cfg=dict(no_decay=['embedding']),
     max_norm=1.0,
 )
 auto_scale_lr.update(base_batch_size=1)
