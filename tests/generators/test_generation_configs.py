@@ -101,7 +101,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'var_d16': (
         '_base_/datasets/imagenet_288_random_crop _base_/models/var_d16 _base_/schedules/var_200e',
-        {'model.tokenizer'},
+        {'model.tokenizer', 'model.tokenizer_precision'},
     ),
     'var_d20': ('generation/var_d16', {*SIZE, 'model.generator.drop_path', 'train_cfg.max_epochs'}),
     'var_d24': (
@@ -119,7 +119,12 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'var_d16_fvq': (
         'generation/var_d16',
-        {'model.tokenizer', 'model.generator.code_dim', 'model.generator.layout.codebook_size'}
+        {
+            'model.tokenizer',
+            'model.tokenizer_precision',
+            'model.generator.code_dim',
+            'model.generator.layout.codebook_size',
+        }
         | {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'exif_orientation', 'decoder')}
         | {f'train_dataloader.dataset.transforms.0.{key}' for key in ('type', 'size', 'min_fraction', 'max_fraction')}
         | {'train_dataloader.dataset.transforms.0.upsample'},
@@ -226,8 +231,9 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
             for key in ('code_dim', 'num_classes', 'cond_dropout', 'dim', 'depth', 'head_depth', 'heads')
         }
         | {f'model.generator.layout.{key}' for key in ('height', 'width', *(f'codebook_size.{n}' for n in range(4)))}
-        | {'model.tokenizer', 'train_cfg.max_epochs', 'train_cfg.max_iters', 'optim_wrapper.precision'}
+        | {'model.tokenizer', 'model.tokenizer_precision', 'train_cfg.max_epochs', 'train_cfg.max_iters'}
         | {
+            'optim_wrapper.precision',
             'optim_wrapper.optimizer.lr',
             *(f'param_scheduler.{key}' for key in ('warmup', 'hold', 'decay', 'end_factor')),
         }

@@ -19,4 +19,5 @@ model = dict(
         heads=24,
     ),
     tokenizer='work_dirs/rqvae_50e/tokenizer',
+    tokenizer_precision='bfloat16',
 )
