@@ -25,16 +25,11 @@ def power_of_two(exponent):
 @triton.jit
 def shifted(x, shift, channels, inside, SHIFTED: tl.constexpr, DOUBLE: tl.constexpr):
     """x - m in float32, or with DOUBLE in float64; float64 is subtracted before it is rounded."""
-    KIND: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    y = x if DOUBLE or x.dtype == tl.float64 else x.to(tl.float32)
+    y = y.to(tl.float64) if DOUBLE else y
     if SHIFTED:
-        m = tl.load(shift + channels, mask=inside, other=0.0)
-        if DOUBLE or x.dtype == tl.float64:
-            y = (x.to(tl.float64) - m.to(tl.float64)[None, :]).to(KIND)
-        else:
-            y = x.to(tl.float32) - m[None, :]
-    else:
-        y = x.to(KIND)
-    return y
+        y -= tl.load(shift + channels, mask=inside, other=0.0).to(y.dtype)[None, :]
+    return y if DOUBLE else y.to(tl.float32)
 
 
 @triton.jit
@@ -147,8 +142,9 @@ def tile_maxima(
     far = tl.load(shift_norm)
     best = tl.full([BM], -float('inf'), tl.float32)
     q = tl.arange(0, 4)
+    start_score = tl.zeros([BM], tl.float64)
     if DOUBLE:
-        start_score = tl.load(base + r, mask=used, other=0.0).to(tl.float64)
+        start_score += tl.load(base + r, mask=used, other=0.0)
     if BD >= DP and not DOUBLE:
         whole = operand(z, z_half, shift, z_scale, r, d, used, D, DP, HALF, Z_SHIFTED, False)
     first = tl.program_id(1) * blocks
