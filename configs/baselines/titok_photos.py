@@ -10,7 +10,7 @@ with read_base():
 from fvq_core.autoencoders import TiTokDecoder, TiTokEncoder
 from fvq_quantizers.updates import CVQUpdate
 
-small = dict(image_size=64, patch_size=8, width=128, depth=4, heads=4, tokens=32, z_channels=16)
+small = dict(image_size=64, patch_size=8, width=96, depth=3, heads=4, tokens=32, z_channels=16)
 model.tokenizer = dict(
     type=Tokenizer,
     encoder=dict(type=TiTokEncoder, **small),

@@ -18,6 +18,7 @@ from fvq_core.registry import DECODERS, ENCODERS, MODELS, TOKENIZERS
 from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.load_task import inference_task
+from fvq_core.training.start_weights import find_start_weights
 
 from ..tiny import PROXY_HEAD, maskgit_config, random_images, titok_config, titok_kl_config
 
@@ -190,6 +191,25 @@ def test_stage_2_trains_what_is_behind_the_codes():
     task.losses(batch, output)['reconstruction'].backward()
     trained = {(name.split('.')[0], p.grad is not None) for name, p in task.tokenizer.named_parameters()}
     assert trained == {('encoder', False), ('quantizer', False), ('decoder', True)}
+
+
+def test_stage_2_starts_from_the_tokenizer_of_stage_1(tmp_path: Path):
+    first: Any = MODELS.build(stage_1_config(tmp_path / 'proxy'))
+    torch.nn.init.normal_(first.tokenizer.encoder.latent_tokens)
+    first.tokenizer.eval().save_pretrained(tmp_path / 'stage1')
+    config = dict(type='TokenizerTask', tokenizer=titok_config(PROXY_HEAD), reconstruction_loss=dict(type='L2Loss'))
+    second: Any = MODELS.build(config | dict(freeze=['encoder', 'quantizer']))
+    start = find_start_weights(second, str(tmp_path / 'stage1'))
+    start.load(second)
+    assert 'decoder.head.stage is 1 there and 2 here' in start.summary
+    batch = images()
+    assert torch.equal(second.eval().tokenizer(batch).reconstruction, first.eval().tokenizer(batch).reconstruction)
+    assert all(p.requires_grad for p in second.tokenizer.decoder.parameters())
+    config['tokenizer'] = dict(
+        titok_config(PROXY_HEAD), quantizer=dict(type='VectorQuantizer', codebook_size=8, code_dim=4)
+    )
+    with pytest.raises(UserError, match=r'quantizer\.embedding'):
+        find_start_weights(MODELS.build(config), str(tmp_path / 'stage1'))
 
 
 def test_a_task_that_does_not_train_needs_no_proxy(tmp_path: Path):

@@ -84,7 +84,9 @@ def codes(case: Case, tokenizer: Tokenizer) -> dict[str, Tensor]:
     head: Any = tokenizer.decoder.head
     terms = [*losses.values()]
     got |= {f'{name}_loss': value for name, value in losses.items()}
-    if terms:
+    if frozen and case.training:
+        got |= dict.fromkeys(('quantizer_loss', 'commitment_loss', 'codebook_loss'), torch.zeros(()))
+    elif terms:
         got['quantizer_loss'] = torch.stack(terms).sum()
     if titok.LOGITS in case.state:
         got['logits'] = head.to_logits(cast(Any, tokenizer.decoder).features(out.z_q_BDHW))
@@ -112,7 +114,7 @@ def latents(case: Case, autoencoder: KLAutoencoder) -> dict[str, Tensor]:
     posterior = autoencoder.posterior(case.inputs['image'] * 2 - 1)
     mean, log_variance = posterior.mean, posterior.log_variance
     noise = case.inputs['eps'].squeeze(2) if 'eps' in case.inputs else None
-    z = posterior.sample(noise) if case.training else mean
+    z = mean if noise is None else posterior.sample(noise)
     B, _, L = mean.shape
     dec = to_unit(autoencoder.decode_latent(z))
     got = {
@@ -169,6 +171,8 @@ def stage2_loss(case: Case) -> dict[str, Tensor]:
     perceptual = LOSSES.build(dict(type='ConvNeXtLoss', weight=options.get('perceptual_weight', 1.1), random=True))
     prefix = 'perceptual_loss.convnext.'
     perceptual.network.net.load_state_dict(part(case.state, prefix))
+    lecam_weight, decay = options.get('lecam_regularization_weight', 0.0), options.get('lecam_ema_decay', 0.999)
+    lecam = dict(type='LeCAM', weight=lecam_weight, decay=decay, batch_means=True) if lecam_weight else None
     adversarial: AdversarialLoss = LOSSES.build(
         dict(
             type='AdversarialLoss',
@@ -176,18 +180,15 @@ def stage2_loss(case: Case) -> dict[str, Tensor]:
             weight=options['discriminator_weight'] * options.get('discriminator_factor', 1.0),
             discriminator_weight=options.get('discriminator_factor', 1.0),
             start=options['discriminator_start'],
-            lecam=dict(
-                type='LeCAM',
-                weight=options.get('lecam_regularization_weight', 0.0),
-                decay=options.get('lecam_ema_decay', 0.999),
-                batch_means=True,
-            ),
+            lecam=lecam,
         )
     ).train(case.training)
     own = {key: value for key, value in part(case.state, 'discriminator.').items() if not key.endswith('.kernel')}
     load(adversarial.discriminator, own, DISCRIMINATOR_RULES)
-    lecam = cast(Any, adversarial.lecam)
-    lecam.means.copy_(torch.cat([case.state['ema_real_logits_mean'], case.state['ema_fake_logits_mean']]))
+    means = torch.cat([case.state['ema_real_logits_mean'], case.state['ema_fake_logits_mean']])
+    if adversarial.lecam is not None:
+        adversarial.lecam.means.copy_(means)
+        means = adversarial.lecam.means
     step = re.search(r'step (\d+)', case.description['call'])
     assert step is not None, f'{case.name}: `call` does not say which step it is of'
     active = adversarial.active(int(step[1]))
@@ -195,9 +196,9 @@ def stage2_loss(case: Case) -> dict[str, Tensor]:
     unit = case.inputs['recon'].clone().requires_grad_()
     image, recon = case.inputs['image'] * 2 - 1, unit * 2 - 1
     reconstruction, perceptual_term = pixels(recon, image), perceptual(recon, image)
-    gan_loss = adversarial.generator(recon)
+    gan_loss = active * adversarial.generator(recon)
     total = reconstruction + perceptual_term + options.get('quantizer_weight', 1.0) * case.inputs['quantizer_loss']
-    total = total + active * adversarial.weight * gan_loss
+    total = total + adversarial.weight * gan_loss
     total.backward()
     got = {
         'total_loss': total,
@@ -209,10 +210,11 @@ def stage2_loss(case: Case) -> dict[str, Tensor]:
         'logits_fake': adversarial.discriminator(recon).mean(),
     }
     terms = adversarial(image, recon)
-    discriminator_loss = sum(terms.values())
+    lecam_loss = terms.get('lecam', torch.zeros(()))
+    discriminator_loss = active * terms['discriminator'] + lecam_loss
     discriminator_loss.backward()
-    got |= {'discriminator_loss': discriminator_loss, 'lecam_loss': terms['lecam']}
-    got |= dict(zip(('after:ema_real_logits_mean', 'after:ema_fake_logits_mean'), lecam.means.split(1), strict=True))
+    got |= {'discriminator_loss': discriminator_loss, 'lecam_loss': lecam_loss}
+    got |= dict(zip(('after:ema_real_logits_mean', 'after:ema_fake_logits_mean'), means.split(1), strict=True))
     for name in case.outputs:
         if name.startswith('g:discriminator.'):
             got[name] = gradient(adversarial.discriminator, DISCRIMINATOR_RULES, name.split('.', 1)[1], own)
