@@ -24,8 +24,9 @@ MODELS: dict[str, dict[str, Any]] = {
     'IBQTransformer': dict(type='IBQTransformer', layout=GRID, num_classes=5, hidden_multiple=8, **SIZE),
     'MinGPT unconditional': dict(type='MinGPT', layout=SEQUENCE, num_classes=None, **SIZE),
 }
+MODELS['RAR'] = dict(type='RAR', layout=GRID, num_classes=5, width=64, **SIZE)
 MODELS['ViTVQTransformer'] = dict(type='ViTVQTransformer', layout=GRID, num_classes=5, **SIZE)
-GUIDED = ('IBQTransformer',)
+GUIDED = ('IBQTransformer', 'RAR')
 DROPOUT = {name: dict(token_dropout=0.2) for name in MODELS if 'MinGPT' in name} | {
     'ViTVQTransformer': dict(dropout=0.2)
 }

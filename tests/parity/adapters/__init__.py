@@ -84,6 +84,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('thuanz123/enhancing-transformers', 'GPT'): autoregressive.vitvq,
     ('ziqipang/RandAR', 'RandARTransformer'): autoregressive.randar,
     ('ziqipang/RandAR', 'calculate_num_query_tokens_for_parallel_decoding'): autoregressive.randar_steps,
+    ('bytedance/1d-tokenizer', 'RAR'): autoregressive.rar,
     ('TencentARC/SEED-Voken', 'IBQ'): vqgan_family.ibq_model,
     ('TencentARC/SEED-Voken', 'VQModel'): vqgan_family.magvit2_model,
     ('zbr17/OptVQ', 'VQModel'): optvq.optvq_model,

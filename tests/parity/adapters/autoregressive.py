@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fvq_core.codes import Codes, Targets
 from fvq_generators.cached_generator import CachedGenerator
-from fvq_generators.layers import ClassEmbedding
+from fvq_generators.layers import Attention, ClassEmbedding
 from fvq_generators.min_gpt import MinGPT
 from fvq_generators.parallel_decoding import step_sizes
 from fvq_generators.sampling import Sampler
@@ -33,8 +33,8 @@ def build(case: Case, peer: str, **options: Any) -> CachedGenerator:
     for module in generator.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if hasattr(module, 'token_dropout'):
-            module.token_dropout.p = 0.0
+        if isinstance(module, Attention):
+            module.dropout = 0.0
     return cast(CachedGenerator, generator)
 
 
@@ -300,3 +300,66 @@ def randar_sample(case: Case, generator: Any, name: str, call: Mapping[str, Any]
 def randar_steps(case: Case) -> dict[str, Tensor]:
     pairs = case.constructor['pairs_(block_size,num_inference_steps)']
     return {f'steps_{length}_{steps}': torch.tensor(step_sizes(length, steps)) for length, steps in pairs}
+
+
+RAR_TENSORS = {
+    r'cls_token': 'start_D',
+    r'pos_embed': 'position_embedding',
+    r'timesteps_embeddings': 'place_embedding',
+    r'blocks\.(\d+)\.attn\.qkv\.(weight|bias)': r'blocks.\1.attention.qkv.\2',
+    r'blocks\.(\d+)\.attn\.([qk])_norm\.(weight|bias)': r'blocks.\1.attention.\2_norm.\3',
+    r'adaln_before_head\.adaLN_modulation\.1\.(weight|bias)': r'norm.modulation.linear.\1',
+    r'lm_head\.(weight|bias)': r'head.\1',
+}
+
+
+def rar(case: Case) -> dict[str, Tensor]:
+    options, tokens, cond, order = case.constructor, *(case.inputs[name] for name in ('tokens', 'cond', 'orders'))
+    rate = case.description['calls']['train']['cond_drop_prob']
+    generator: Any = build(case, 'rar', heads=options['num_attention_heads'], cond_dropout=rate)
+    K, ordered = options['codebook_size'], tokens.gather(1, order)
+    generator.train()
+    with case_draws(case):
+        loss = generator.loss(Targets(Codes(tokens, generator.layout)), cond, order)['cross_entropy']
+        loss.backward()
+        dropped = generator.condition.drop(cond)
+        with torch.no_grad():
+            logits = generator.logits(generator.features(ordered, cond, order)[:, 1:])
+    got = {'loss': loss, 'logits': logits, 'cond_after_drop': dropped + K + 1, 'labels': ordered}
+    got['correct_tokens'] = (logits[:, :-1].argmax(-1) == ordered).float().mean()
+    parameters = dict(generator.named_parameters())
+    words = [parameters[name].grad for name in ('code_embedding.weight', 'condition.table.weight')]
+    targets = parameters['target_embedding'].grad
+    for name, peers in case.description['gradients'].items():
+        shape = case.outputs[name].shape
+        if peers == 'embeddings.weight':
+            got[name] = torch.cat([words[0], torch.zeros_like(words[0][:1]), words[1]])
+        elif peers == 'target_aware_pos_embed':
+            got[name] = pad_rows(torch.cat([torch.zeros_like(targets[:2]), targets]), shape)
+        else:
+            got[name] = pad_rows(gradient(peers, parameters, RAR_TENSORS), shape)
+    generator.eval()
+    with torch.no_grad():
+        for name, each in (('eval_logits', cond), ('eval_logits_null', generator.condition.null(cond))):
+            got[name] = generator.logits(generator.features(tokens, each)[:, 1:])
+    for name, call in case.description['calls'].items():
+        if name != 'train':
+            got.update(rar_sample(case, generator, cond, name, call))
+    return got
+
+
+def pad_rows(gradient_ND: Tensor, shape: torch.Size) -> Tensor:
+    """A table's gradient in the peer's shape, whose rows behind it are not used."""
+    missing = shape.numel() - gradient_ND.numel()
+    return torch.cat([gradient_ND.flatten(), gradient_ND.new_zeros(max(0, missing))])[: shape.numel()].view(shape)
+
+
+def rar_sample(
+    case: Case, generator: CachedGenerator, cond: Tensor, name: str, call: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Codes, and guided logits divided by the temperature; a power of 0 is constant guidance, a scale of 0 none."""
+    temperature, power = call['randomize_temperature'], call['guidance_scale_pow']
+    pick = Replay(Sampler(temperature), case.inputs[call['uniforms']])
+    schedule = dict(cfg_power=power) if power else dict(cfg_schedule='constant')
+    codes = generator.sample(cond, cfg_scale=call['guidance_scale'] or 1.0, pick=pick, **schedule)
+    return {name: codes.indices_BL, name.replace('gen_', 'gen_logits_'): torch.stack(pick.seen, 1) / temperature}

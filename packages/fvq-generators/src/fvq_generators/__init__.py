@@ -8,12 +8,23 @@ from .llamagen import LlamaGen
 from .masked import MaskGIT
 from .min_gpt import MinGPT
 from .randar import RandAR
+from .rar import RAR
 from .rq_transformer import RQTransformer
 from .var import VAR
 from .vitvq_transformer import ViTVQTransformer
 
 __version__ = '0.2.0'
-__all__ = ['VAR', 'IBQTransformer', 'LlamaGen', 'MaskGIT', 'MinGPT', 'RQTransformer', 'RandAR', 'ViTVQTransformer']
+__all__ = [
+    'RAR',
+    'VAR',
+    'IBQTransformer',
+    'LlamaGen',
+    'MaskGIT',
+    'MinGPT',
+    'RQTransformer',
+    'RandAR',
+    'ViTVQTransformer',
+]
 
 # What only training needs is imported when its registry is first read, as core does with its own.
 for registry, module in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class CachedGenerator(AutoregressiveGenerator):
         kv_heads: Heads of keys and values.
         head_dim: Channels of a head.
         kept: Rows and channels of what a cache keeps beside keys and values; see `KVCache`.
+        guidance_kind: The part of `Sampling` that says how each code is guided, if it can be.
     """
 
     @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class CachedGenerator(AutoregressiveGenerator):
     kv_heads: int
     head_dim: int
     kept: tuple[int, int] = (0, 0)
+    guidance_kind: ClassVar[type[SequenceGuidance]] = SequenceGuidance
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +173,8 @@ class CachedGenerator(AutoregressiveGenerator):
                 conditions, settings out of range, or too little memory, with a batch that fits.
         """
         sampling = self.Sampling.of(settings)
-        guidance = sampling.part(SequenceGuidance) if isinstance(sampling, SequenceGuidance) else SequenceGuidance()
+        guided = isinstance(sampling, self.guidance_kind)
+        guidance = sampling.part(self.guidance_kind) if guided else self.guidance_kind()
         cond = conditions_to_draw(self, cond, guidance.cfg_scale, self.condition.drop_rate)
         self.check_given(given, keep_BL, len(cond))
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))

@@ -4,6 +4,7 @@ from .ibq import IBQTransformerImporter
 from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
 from .randar import RandARImporter
+from .rar import RARImporter
 from .rq_transformer import RQTransformerImporter
 from .var import VARImporter
 from .vitvq import ViTVQTransformerImporter
@@ -12,6 +13,7 @@ __all__ = [
     'IBQTransformerImporter',
     'LlamaGenImporter',
     'MinGPTImporter',
+    'RARImporter',
     'RQTransformerImporter',
     'RandARImporter',
     'UnconditionalMinGPTImporter',
