@@ -187,6 +187,7 @@ METHODS = {
         'model.perceptual_loss.weight',
         'model.adversarial.weight',
         'model.adversarial.start',
+        'model.adversarial.delay',
         'train_dataloader.batch_size',
     },
     'baselines/simvq_16k': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},

@@ -33,5 +33,5 @@ model.tokenizer.quantizer = dict(
 )
 model.reconstruction_loss = dict(type=SumLoss, losses=[dict(type=L1Loss), dict(type=L2Loss)])
 model.perceptual_loss.update(weight=3.0)
-model.adversarial.update(weight=1.0, start=150000)
+model.adversarial.update(weight=1.0, start=0, delay=149999)
 train_dataloader.update(batch_size=8)

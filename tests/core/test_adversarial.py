@@ -332,3 +332,20 @@ def test_the_adaptive_weight_can_start_long_after_the_decoder_was_compiled() -> 
     last = decoder.conv_out.weight
     expected = adaptive_weight(fake.square().mean(), adversarial.generator(fake), last)
     torch.testing.assert_close(weight, 0.5 * expected)
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        (dict(delay=2), [0, 0, 0.5, 0.5, 0.5]),
+        (dict(delay=2, warmup=2), [0, 0, 0, 0.25, 0.5]),
+        (dict(warmup=2), [0, 0.25, 0.5, 0.5, 0.5]),
+    ],
+)
+def test_the_generator_waits_while_the_discriminator_trains(options: dict[str, int], expected: list[float]) -> None:
+    loss, one = build(weight=0.5, start=0, **options), torch.tensor(1.0)
+    assert loss.active(0)
+    weights = [loss.generator_weight(one, one, one).item() for _ in range(2)]
+    resumed = build(weight=0.5, start=0, **options)
+    resumed.load_state_dict(loss.state_dict())
+    assert weights + [resumed.generator_weight(one, one, one).item() for _ in range(3)] == expected

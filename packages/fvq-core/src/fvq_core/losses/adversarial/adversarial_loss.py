@@ -40,7 +40,8 @@ class AdversarialLoss(nn.Module):
         augment: Config of what images and reconstructions go through before the discriminator, such as `DiffAugment`.
         consistency: Weight of balanced consistency regularization (Zhao et al., 2021): logits shall not change with another
             draw of `augment`. 4 in UniTok.
-        warmup: Number of calls from `start` on, one for each micro-batch, over which `weight` rises from 0.
+        warmup: Number of calls from `start` and `delay` on, one for each micro-batch, over which `weight` rises from 0.
+        delay: Number of calls from `start` on in which only the discriminator trains and `weight` is 0, as in OptVQ.
 
     Raises:
         UserError: `r1` with a discriminator that has BatchNorm, or `consistency` without `augment`.
@@ -62,6 +63,7 @@ class AdversarialLoss(nn.Module):
         augment: Component | None = None,
         consistency: float = 0.0,
         warmup: int = 0,
+        delay: int = 0,
     ) -> None:
         super().__init__()
         self.discriminator: nn.Module = DISCRIMINATORS.build(discriminator or dict(type='PatchGAN'))
@@ -74,12 +76,12 @@ class AdversarialLoss(nn.Module):
         if self.r1 is not None:
             check_no_batch_norm(self.discriminator)
         self.augment = LOSSES.build(augment) if augment else nn.Identity()
-        self.consistency, self.warmup = consistency, warmup
+        self.consistency, self.warmup, self.delay = consistency, warmup, delay
         if consistency and not augment:
             raise UserError(
                 "AdversarialLoss: consistency compares draws of augment; add augment=dict(type='DiffAugment')."
             )
-        if warmup:
+        if warmup or delay:
             self.register_buffer('warmed', torch.zeros((), dtype=torch.int64))
         if adaptive:
             from torch._functorch import config
@@ -103,8 +105,10 @@ class AdversarialLoss(nn.Module):
         weight = torch.full((), self.weight, device=generator_loss.device)
         if self.adaptive:
             weight = weight * adaptive_weight(reconstruction_terms, generator_loss, last_layer)
-        if self.warmup:
-            weight = weight * (self.warmed / self.warmup).clamp(max=1)
+        if self.warmup or self.delay:
+            # Without a warm-up the weight is whole once the delay is over.
+            passed = self.warmed - self.delay + (0 if self.warmup else 1)
+            weight = weight * (passed / max(self.warmup, 1)).clamp(0, 1)
             self.warmed += 1
         return weight
 
@@ -139,8 +143,9 @@ class AdversarialLoss(nn.Module):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Starts at the second iteration, so that a smoke run trains without and with it; a warm-up is over soon."""
-        return dict(start=min(cfg.get('start', 1), 1), warmup=min(cfg.get('warmup', 0), 1))
+        """Starts at the second iteration, so that a smoke run trains without and with it; warm-up and delay are over soon."""
+        few = {key: min(cfg.get(key, 0), 1) for key in ('warmup', 'delay')}
+        return dict(start=min(cfg.get('start', 1), 1), **few)
 
 
 def build_term(option: float | Component | None, name: str) -> Any:
