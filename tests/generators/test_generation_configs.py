@@ -23,7 +23,7 @@ PAPERS = {name: read_config_file(str(ROOT / f'generation/{name}.py')).get('paper
 CLAIMED = [(row_id, name) for name, paper in PAPERS.items() for row_id in paper.get('rows', ())]
 SIZE = {f'model.generator.{key}' for key in ('dim', 'depth', 'heads')}
 SAMPLING = 'default_hooks.report.sampling'
-GUIDANCE = f'{SAMPLING}.cfg_scale'
+GUIDANCE, TYPE = f'{SAMPLING}.cfg_scale', 'model.generator.type'
 RAR = {
     'model.generator.dim',
     'model.generator.width',
@@ -262,6 +262,10 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         {f'{split}_dataloader.dataset.{key}' for split in ('train', 'val') for key in ('short_side', 'held_out')}
         | {f'val_dataloader.dataset.{key}' for key in ('split', 'crops')},
     ),
+    **{f'{name}_photos': ('generation/llamagen_photos', {TYPE, GUIDANCE}) for name in ('vqgan', 'vitvq')},
+    'ibq_photos': ('generation/llamagen_photos', {TYPE, 'model.generator.gate_init'}),
+    'randar_photos': ('generation/llamagen_photos', {TYPE, f'{SAMPLING}.steps'}),
+    'rar_photos': ('generation/llamagen_photos', {TYPE, 'default_hooks.random_order.type'}),
     'codes_photos': (
         '_base_/datasets/bundled_photos _base_/models/vqgan_tiny _base_/schedules/annealed_400',
         {f'model.tokenizer.{half}.ch_mult.3' for half in ('encoder', 'decoder')}

@@ -1,0 +1,11 @@
+"""A small second stage of ViT-VQGAN on the codes of `codes_photos.py`: ten classes, one a photo. Minutes on two CPU cores."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .llamagen_photos import *
+
+from fvq_generators import ViTVQTransformer
+
+model.generator.update(type=ViTVQTransformer)
+default_hooks.report.pop('sampling')
