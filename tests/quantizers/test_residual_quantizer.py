@@ -319,11 +319,13 @@ def test_losses_of_residuals_are_those_of_unit_vectors_and_leave_the_latent_alon
     for _ in range(3):
         compared_ND = nn.functional.normalize(residual_ND, dim=-1)
         indices.append((compared_ND @ unit_KD.T).argmax(1))
-        terms.append((unit_KD[indices[-1]] - compared_ND).square().mean())
-        residual_ND = residual_ND - unit_KD[indices[-1]].detach()
+        codes_ND = unit_KD[indices[-1]]
+        terms.append([(a - b.detach()).square().mean() for a, b in ((compared_ND, codes_ND), (codes_ND, compared_ND))])
+        residual_ND = residual_ND - codes_ND
     assert torch.equal(output.codes.unflatten().view(-1, 3), torch.stack(indices, 1))
-    expected = torch.stack(terms).mean()
-    torch.testing.assert_close(output.losses, {'commitment': 0.25 * expected.detach(), 'codebook': expected})
+    commitment, codebook = (torch.stack(each).mean() for each in zip(*terms, strict=True))
+    expected = 0.25 * commitment + codebook
+    torch.testing.assert_close(output.losses, {'commitment': 0.25 * commitment, 'codebook': codebook})
     torch.testing.assert_close(vectors(output.z_q_BDHW), vectors(z) - residual_ND)
     sum(output.losses.values()).backward(retain_graph=True)
     assert z.grad is None

@@ -61,7 +61,7 @@ def tokens(z: Tensor) -> Tensor:
 
 def clipped(case: Case, tokenizer: Tokenizer, codes: Codes) -> Tensor:
     """The decoded images, of which some cases store only the first."""
-    return tokenizer.decode(codes).clamp(-1, 1)[: len(case.outputs['rec_from_idx'])]
+    return tokenizer.decode(codes).clamp(-1, 1)[: len(case.outputs.get('rec_from_idx', codes))]
 
 
 def with_gradients(case: Case, module: nn.Module, rules: Rules, got: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -88,10 +88,14 @@ def vqvae(case: Case) -> dict[str, Tensor]:
     quantized = tokenizer.quantizer(f)
     rec = tokenizer.decode_latent(quantized.z_q_BDHW)
     got = {'f': tokens(f), 'rec': rec, **results(tokenizer.quantizer, quantized)}
-    scalar = (rec * case.inputs['grad_rec']).sum() + got['vq_loss'] + case.constructor['le'] * got['entropy_loss']
-    scalar.backward()
-    with_gradients(case, tokenizer, rules, got)
-    return {**got, 'scalar': scalar, 'rec_from_idx': clipped(case, tokenizer, quantized.codes)}
+    got['rec_from_idx'] = clipped(case, tokenizer, quantized.codes)
+    if 'grad_rec' not in case.inputs:
+        return got
+    got['scalar'] = (
+        (rec * case.inputs['grad_rec']).sum() + got['vq_loss'] + case.constructor['le'] * got['entropy_loss']
+    )
+    got['scalar'].backward()
+    return with_gradients(case, tokenizer, rules, got)
 
 
 def model(case: Case) -> dict[str, Tensor]:
@@ -108,21 +112,25 @@ def model(case: Case) -> dict[str, Tensor]:
     }
     image_features = F.normalize(pooled(state, projected[0].mean(1)), dim=-1)
     got = {
-        'h': hidden[0][: len(case.outputs['h'])],
+        'h': hidden[0][: len(case.outputs.get('h', hidden[0]))],
         'f': tokens(f),
         'rec': rec,
         'clip_image_features': image_features,
         'clip_text_features': F.normalize(text_features(case), dim=-1),
         'logit_scale': case.state['logit_scale'].exp(),
+        'rec_from_idx': clipped(case, tokenizer, quantized.codes),
         **results(tokenizer.quantizer, quantized),
     }
-    scalar = (rec * case.inputs['grad_rec']).sum() + got['vq_loss'] + (image_features * case.inputs['grad_clip']).sum()
-    scalar.backward()
+    if 'grad_rec' not in case.inputs:
+        return got
+    scalar = (rec * case.inputs['grad_rec']).sum() + (image_features * case.inputs['grad_clip']).sum()
+    got['scalar'] = scalar + got['vq_loss'] + case.constructor['le'] * got['entropy_loss']
+    got['scalar'].backward()
     with_gradients(case, tokenizer, rules, got)
     for name in case.outputs:
         if name.startswith('g:projection.'):
             got[name] = state[name.removeprefix('g:')].grad
-    return {**got, 'scalar': scalar, 'rec_from_idx': clipped(case, tokenizer, quantized.codes)}
+    return got
 
 
 def pooled(state: dict[str, Tensor], mean_BC: Tensor) -> Tensor:

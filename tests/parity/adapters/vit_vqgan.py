@@ -37,8 +37,6 @@ def vit_vqgan(case: Case) -> dict[str, Tensor]:
     quantized = tokenizer.quantizer(h)
     dec = to_unit(tokenizer.decode_latent(quantized.z_q_BDHW))
     loss = torch.stack([*quantized.losses.values()]).sum()
-    scalar = (dec * case.inputs['grad_dec']).sum() + loss
-    scalar.backward()
     indices_BL = quantized.codes.indices_BL
     got = {
         'h': tokens(h),
@@ -47,8 +45,11 @@ def vit_vqgan(case: Case) -> dict[str, Tensor]:
         'loss': loss,
         'dec': dec,
         'dec_from_code': to_unit(tokenizer.decode(quantized.codes)),
-        'scalar': scalar,
     }
+    if 'grad_dec' not in case.inputs:
+        return got
+    got['scalar'] = (dec * case.inputs['grad_dec']).sum() + loss
+    got['scalar'].backward()
     codebook = 'quantizer.embedding' if depth is None else 'quantizer.quantizers.0.embedding'
     rules = [(r'quantizer\.embedding\.weight', codebook), *RULES]
     for name in case.outputs:

@@ -42,10 +42,10 @@ class ResidualQuantizer(Quantizer):
         space_to_depth: Side of a square of positions, or (rows, columns), whose vectors are joined into one before they
             are quantized (RQ-VAE's `code_shape` smaller than its `latent_shape`). The wrapped quantizer's `code_dim` is
             then rows * columns times the latent's channels.
-        residual_losses: Take losses between each residual and its code, without gradient to the latent, instead of
-            between the latent and the partial sums: nothing commits the encoder to the codes. Residuals may then be
-            normalized (`L2Normalize`), each before its code is searched. Both as in ViT-VQGAN's residual option
-            (thuanz123/enhancing-transformers).
+        residual_losses: Take losses between each residual and its code, instead of between the latent and the partial
+            sums. Their gradient reaches the code and, through the residual, those of the depths before, but not the
+            latent: nothing commits the encoder to the codes. Residuals may then be normalized (`L2Normalize`), each
+            before its code is searched. All as in ViT-VQGAN's residual option (thuanz123/enhancing-transformers).
 
     Raises:
         UserError: A list with another length than the depth, or with a shared codebook; a `code_dim` that rows * columns
@@ -122,7 +122,8 @@ class ResidualQuantizer(Quantizer):
     def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
         """Indices and partial sums of each depth, and the losses averaged over depths."""
         codebooks = self.codebooks()
-        # Codes are constants in the residual, so that a regularizer's gradient reaches only the latent.
+        # Codes are constants in the residual, so that a regularizer's gradient reaches only the latent; with losses of
+        # residuals, the latent is one, and codes are not.
         residual_ND = z_ND.detach() if self.residual_losses else z_ND
         partial_ND = torch.zeros_like(z_ND)
         indices, sums, terms = [], [], []
@@ -140,7 +141,7 @@ class ResidualQuantizer(Quantizer):
                 terms.append({**losses, **vq.regularization(compared_ND, codebook_KD)})
             if self.learns:
                 vq.update.step(vq.embedding, compared_ND.detach(), indices_N)
-            residual_ND = residual_ND - code_vectors_ND.detach()
+            residual_ND = residual_ND - (code_vectors_ND if self.residual_losses else code_vectors_ND.detach())
             indices.append(indices_N)
             sums.append(partial_ND)
         return indices, sums, {key: torch.stack([term[key] for term in terms]).mean() for key in (terms or [{}])[0]}
