@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -97,6 +98,14 @@ def test_codes_that_are_all_alike_do_not_divide_by_zero():
 def test_numbers_without_meaning_are_refused(options: dict[str, Any]):
     with pytest.raises(UserError, match='inverse_temperature must be above 0, iterations 1 or more'):
         OptimalTransport(**options)
+
+
+def test_codes_may_be_drawn_by_their_shares():
+    z_ND, codebook_KD = torch.randn(6, D).repeat_interleave(500, 0), torch.randn(5, D)
+    transport = OptimalTransport(inverse_temperature=2.0, draw=True)
+    shares_NK = torch.cat([*transport.log_plan(z_ND, codebook_KD)]).softmax(1)
+    drawn_NK = F.one_hot(transport.assign(z_ND, codebook_KD), 5).float()
+    torch.testing.assert_close(drawn_NK.view(6, 500, 5).mean(1), shares_NK[::500], atol=0.08, rtol=0.0)
 
 
 def test_unknown_cost_is_refused():

@@ -15,6 +15,7 @@ from fvq_quantizers.interop.optvq import import_quantizer, import_tokenizer, qua
 from fvq_quantizers.interop.taming_autoencoder import autoencoder_rules
 
 from ..case import Case
+from .draws import stored_draws
 from .quantizers import run
 from .vqgan_family import with_gradients
 
@@ -23,8 +24,6 @@ COSTS = dict(all='standardized', dim='per_dimension', null='plain')
 
 def with_options(case: Case, config: dict[str, Any], options: Mapping[str, Any]) -> None:
     """Set what no file stores in the config of a quantizer."""
-    if options.get('use_prob', True):
-        raise NotImplementedError(f'{case.name}: use_prob draws codes, which no released config does; ours never does')
     if options.get('start_quantize_steps') is not None:
         raise NotImplementedError(f'{case.name}: start_quantize_steps is not an option of ours')
     inner = config.get('quantizer', config)
@@ -32,6 +31,7 @@ def with_options(case: Case, config: dict[str, Any], options: Mapping[str, Any])
         inverse_temperature=options.get('epsilon', 10.0),
         iterations=options.get('n_iters', 5),
         cost=COSTS[options.get('normalize_mode', 'all')],
+        draw=options.get('use_prob', True),
     )
     kind = options.get('loss_q_type', 'ce')
     inner['loss'] = (
@@ -47,7 +47,7 @@ def inside(quantizer: VectorQuantizer | ProductQuantizer) -> VectorQuantizer:
     return quantizer.quantizer if isinstance(quantizer, ProductQuantizer) else quantizer
 
 
-def by_head(case: Case, indices_BL: Tensor, like: Tensor) -> Tensor:
+def by_head(indices_BL: Tensor, like: Tensor) -> Tensor:
     """(B, heads, H, W), from the codes of each position in turn."""
     B, _, H, W = like.shape
     return indices_BL.view(B, H, W, -1).permute(0, 3, 1, 2)
@@ -63,7 +63,8 @@ def optvq_quantizer(case: Case) -> dict[str, Tensor]:
     z_ND = latents.permute(0, 2, 3, 1).reshape(-1, inner.code_dim)
     with torch.no_grad():
         log_plan = torch.cat([*inner.distance.log_plan(z_ND, inner.codebook())])
-    z, output, scalar = run(case, quantizer)
+    with stored_draws(case):
+        z, output, scalar = run(case, quantizer)
     got = {
         'z_q': output.z_q_BDHW,
         'loss': sum(output.losses.values()),
@@ -71,7 +72,8 @@ def optvq_quantizer(case: Case) -> dict[str, Tensor]:
         'scalar': scalar,
         'g_z': z.grad,
     }
-    got['indices'] = by_head(case, quantizer.eval()(latents).codes.indices_BL, latents)
+    codes = output.codes if inner.distance.draw else quantizer.eval()(latents).codes
+    got['indices'] = by_head(codes.indices_BL, latents)
     rules = quantizer_rules('quantizers.0.' if isinstance(quantizer, ProductQuantizer) else '')
     return with_gradients(case, quantizer, rules, got)
 
@@ -86,7 +88,8 @@ def optvq_model(case: Case) -> dict[str, Tensor]:
     tokenizer = TOKENIZERS.build(config)
     load_weights(tokenizer, state, case.name)
     h = tokenizer.train().encode_latent(case.inputs['image'])
-    output = tokenizer.quantizer(h)
+    with stored_draws(case):
+        output = tokenizer.quantizer(h)
     dec, loss = tokenizer.decode_latent(output.z_q_BDHW), sum(output.losses.values())
     scalar = (dec * case.inputs['grad_dec']).sum() + loss
     scalar.backward()
@@ -98,9 +101,11 @@ def optvq_model(case: Case) -> dict[str, Tensor]:
     got = {'h': h, 'quant': output.z_q_BDHW, 'loss': loss, 'dec': dec, 'scalar': scalar}
     got['codebook'] = inside(tokenizer.quantizer).codebook()
     got = with_gradients(case, tokenizer, rules, got)
-    codes = tokenizer.eval().encode(case.inputs['image'])
+    drawn = getattr(inside(tokenizer.quantizer).distance, 'draw', False)
+    codes = output.codes if drawn else tokenizer.eval().encode(case.inputs['image'])
+    tokenizer.eval()
     return {
         **got,
-        'indices': by_head(case, codes.indices_BL, h),
+        'indices': by_head(codes.indices_BL, h),
         'dec_from_code': tokenizer.decode(codes),
     }

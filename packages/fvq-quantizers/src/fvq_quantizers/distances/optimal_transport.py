@@ -42,6 +42,8 @@ class OptimalTransport(SquaredL2):
         cost: What the Euclidean distance (not squared) becomes: `'standardized'`, less the least and in standard deviations
             over all pairs; `'per_dimension'`, divided by the square root of D; `'plain'`. The released names are all, dim
             and null.
+        draw: Draw a latent's code from its shares instead of taking the largest, as the released class does by default and no
+            released config.
         at_inference: Transport in evaluation too: the codes of an image then depend on the other images of its batch.
 
     Raises:
@@ -54,6 +56,7 @@ class OptimalTransport(SquaredL2):
         iterations: int = 5,
         eps: float = 1e-8,
         cost: Literal['standardized', 'per_dimension', 'plain'] = 'standardized',
+        draw: bool = False,
         at_inference: bool = False,
     ) -> None:
         super().__init__()
@@ -65,7 +68,7 @@ class OptimalTransport(SquaredL2):
         if cost not in COSTS:
             raise UserError(f"OptimalTransport: unknown cost '{cost}'; choose from {', '.join(COSTS)}.")
         self.inverse_temperature, self.iterations, self.eps, self.cost = inverse_temperature, iterations, eps, cost
-        self.at_inference = at_inference
+        self.draw, self.at_inference = draw, at_inference
 
     @property
     def takes_batches(self) -> bool:
@@ -76,8 +79,11 @@ class OptimalTransport(SquaredL2):
         return self.assign(z_ND, codebook_KD) if self.takes_batches else super().search(z_ND, codebook_KD)
 
     def assign(self, z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
-        """Indices (N,) of the codes that get most of each latent."""
-        return torch.cat([log_NK.argmax(1) for log_NK in self.log_plan(z_ND, codebook_KD)])
+        """Indices (N,) of the codes that get most of each latent, or drawn by what they get."""
+        plan = self.log_plan(z_ND, codebook_KD)
+        if self.draw:
+            return torch.cat([torch.multinomial(log_NK.softmax(1), 1).squeeze(1) for log_NK in plan])
+        return torch.cat([log_NK.argmax(1) for log_NK in plan])
 
     def log_plan(self, z_ND: Tensor, codebook_KD: Tensor) -> Iterator[Tensor]:
         """The logarithm of how each latent is shared out, up to a constant per row: (n, K) for a chunk of rows at a time."""
