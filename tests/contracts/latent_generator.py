@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import Grid, LatentLayout, Latents, Targets, any_layout_from_dict
+from fvq_core.codes import Grid, LatentLayout, Latents, Targets
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 from fvq_core.sampling_settings import setting
+from fvq_generators.codes_store.layouts import any_layout_from_dict
 from fvq_generators.sampling import Guidance, check_seeds, guide, new_seeds
 
 

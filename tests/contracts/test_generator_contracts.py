@@ -15,11 +15,11 @@ from fvq_core.codes import (
     Pyramid,
     Sequence,
     Targets,
-    any_layout_from_dict,
 )
 from fvq_core.errors import UserError
 from fvq_core.quantizer import DepthCodes, NextScale, Quantizer
 from fvq_core.registry import QUANTIZERS
+from fvq_generators.codes_store.layouts import any_layout_from_dict
 
 VECTOR = dict(type='VectorQuantizer', codebook_size=8, code_dim=4)
 

@@ -23,13 +23,13 @@ from fvq_core.images import to_uint8
 from fvq_core.quantizer import NextScale
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.sampling_settings import SamplingSettings, setting
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.runner import Runner
 from fvq_eval.rehearsal.shrink_config import logged, shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
 from fvq_generators.binding import bind_checked
 from fvq_generators.commands import sample
+from fvq_generators.fingerprint import tokenizer_hash
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.image_sets import GivenImages, SamplePlan
 

@@ -16,7 +16,6 @@ from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.images import to_uint8
 from fvq_core.registry import GENERATORS, TOKENIZERS
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.training.runner import Runner
 from fvq_eval.rehearsal.shrink_config import logged, shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
@@ -25,6 +24,7 @@ from fvq_generators.commands import sample
 from fvq_generators.extraction.extract_codes import extract_codes
 from fvq_generators.extraction.images import PhotoParts
 from fvq_generators.extraction.multi_crop import parse_crops
+from fvq_generators.fingerprint import tokenizer_hash
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.image_sets import SamplePlan
 

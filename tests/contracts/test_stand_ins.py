@@ -20,7 +20,6 @@ from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 from fvq_core.quantizer import DepthCodes
 from fvq_core.registry import DECODERS, TOKENIZERS
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.runner import Runner
 from fvq_eval.analysis.sources import latents_and_counts
@@ -32,6 +31,7 @@ from fvq_generators.codes_store import CodesStore
 from fvq_generators.extraction.extract_codes import extract_codes
 from fvq_generators.extraction.images import PhotoParts
 from fvq_generators.extraction.multi_crop import parse_crops
+from fvq_generators.fingerprint import tokenizer_hash
 from tests.pictures import picture, save
 from tests.tiny import HALF, kl_config, tokenizer_config
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.registry import DECODERS, ENCODERS, TOKENIZERS
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
+from fvq_generators.fingerprint import tokenizer_hash
 
 from ..tiny import random_images
 from .autoencoder_matrix import HEADS, tokenizers

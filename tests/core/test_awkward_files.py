@@ -22,7 +22,7 @@ from fvq_core.commands.push import read_metrics
 from fvq_core.data.list_file import read_list
 from fvq_core.data.tar_index import scan_shard
 from fvq_core.errors import UserError
-from fvq_core.files.arrays import map_npy, read_npy, read_npz
+from fvq_core.files.arrays import map_npy, read_npz
 from fvq_core.files.json import read_json
 from fvq_core.files.safetensors import read_safetensors
 from fvq_core.files.torch_weights import read_weights_file
@@ -234,7 +234,7 @@ def test_whole_arrays_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found[name], array)
     for array in arrays.values():
         np.save(tmp_path / 'a.npy', array)
-        for read in (map_npy, read_npy):
+        for read in (map_npy, load_codes):
             np.testing.assert_array_equal(read(tmp_path / 'a.npy'), array)
 
 

@@ -17,7 +17,7 @@ from fvq_core.codes import Grid, LatentLayout
 from fvq_core.errors import UserError
 from fvq_core.ops.diagonal_gaussian import DiagonalGaussian
 from fvq_core.registry import LOSSES, MODELS, TOKENIZERS
-from fvq_core.saving.fingerprint import tokenizer_hash
+from fvq_generators.fingerprint import tokenizer_hash
 from tests.tiny import HALF, kl_config, random_images, tiny_tokenizer
 
 

@@ -136,9 +136,12 @@ def test_what_computes_differently_with_the_same_weights_is_named(tmp_path: Path
 
 
 def test_a_tokenizer_of_another_size_is_refused_by_shape(tmp_path: Path):
-    tiny_tokenizer(PLAIN).save_pretrained(tmp_path / 'saved')
-    with pytest.raises(UserError, match=r'another model: 1 of another shape \(quantizer.embedding is \(16, 8\) there'):
-        find_start_weights(task_of(dict(PLAIN, codebook_size=32)), tmp_path / 'saved')
+    tiny_tokenizer(dict(PLAIN, code_dim=16)).save_pretrained(tmp_path / 'saved')
+    with pytest.raises(
+        UserError,
+        match=r'another model: 4 of another shape \(post_quant.weight is .*; --fresh post_quant pre_quant quantizer',
+    ):
+        find_start_weights(task_of(), tmp_path / 'saved')
 
 
 def test_a_run_starts_from_a_checkpoint_of_the_run_that_it_sets_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

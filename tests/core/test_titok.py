@@ -15,10 +15,10 @@ from fvq_core.autoencoders import TiTokDecoder, TiTokEncoder
 from fvq_core.codes import CodeLayout, Grid, LatentLayout, Sequence
 from fvq_core.errors import UserError
 from fvq_core.registry import DECODERS, ENCODERS, MODELS, TOKENIZERS
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.training.load_task import inference_task
 from fvq_core.training.start_weights import find_start_weights
+from fvq_generators.fingerprint import tokenizer_hash
 
 from ..tiny import PROXY_HEAD, maskgit_config, random_images, titok_config, titok_kl_config
 

@@ -16,9 +16,9 @@ import torch
 from fvq_core.codes import CodeLayout, Grid
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS, describe
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore, CodesWriter, LlamaGenFolder, Manifest, open_codes
+from fvq_generators.fingerprint import tokenizer_hash
 from tests.tiny import FVQ, tiny_tokenizer
 
 from .tiny import manifest_fields

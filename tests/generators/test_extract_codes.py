@@ -18,13 +18,13 @@ from fvq_core.data.sample import sample_rng, to_tensor
 from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.images import from_uint8
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore, Manifest
 from fvq_generators.extraction import extract_codes as library
 from fvq_generators.extraction.extract_codes import extract_codes
 from fvq_generators.extraction.images import PhotoParts, image_source
 from fvq_generators.extraction.multi_crop import ImageWindows, TenCrop, parse_crops
+from fvq_generators.fingerprint import tokenizer_hash
 from tests.tiny import tiny_tokenizer
 
 from ..pictures import gradient, picture, save

@@ -20,9 +20,9 @@ from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
 from fvq_core.registry import MODELS
 from fvq_core.saving import hub
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
 from fvq_generators import LlamaGen
+from fvq_generators.fingerprint import tokenizer_hash
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.pretrained import load_generator, save_generator
 from fvq_generators.sampling import Guidance

@@ -17,13 +17,13 @@ from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.images import from_uint8
 from fvq_core.ops.diagonal_gaussian import DiagonalGaussian
 from fvq_core.registry import TOKENIZERS
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_generators.codes_store import CodesStore, open_codes
 from fvq_generators.commands import extract_codes
 from fvq_generators.data.codes_dataset import CodesDataset
 from fvq_generators.extraction.images import PhotoParts
 from fvq_generators.extraction.multi_crop import ImageWindows, parse_crops
 from fvq_generators.extraction.shard_reader import encode_crops
+from fvq_generators.fingerprint import tokenizer_hash
 from tests.tiny import kl_config
 
 SIDE = 12

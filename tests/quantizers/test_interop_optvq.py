@@ -13,8 +13,8 @@ from torch import Tensor
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.tokenizer import Tokenizer
+from fvq_generators.fingerprint import tokenizer_hash
 from tests.tiny import build_from_peer
 
 from ..tiny import random_images

@@ -134,15 +134,6 @@ def layout_from_dict(description: Any) -> CodeLayout:
     return CodeLayout(positions, cast(Any, sizes))
 
 
-def any_layout_from_dict(description: Any) -> CodeLayout | LatentLayout:
-    """The layout of codes or of latents that `to_dict` described; that of latents has `channels`."""
-    if not isinstance(description, Mapping) or 'channels' not in description:
-        return layout_from_dict(description)
-    arguments = dict(description)
-    own = {key: arguments.pop(key) for key in ('channels', 'scale', 'shift') if key in arguments}
-    return LatentLayout(positions_from_dict(arguments), **own)
-
-
 @dataclass(frozen=True, eq=False)
 class Codes:
     """The codes of a batch of images.

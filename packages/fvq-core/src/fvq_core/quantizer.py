@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -37,6 +37,16 @@ class QuantizerOutput:
     codes: Codes
     z_BDHW: Tensor | None
     losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class FittedState:
+    """What a quantizer loads of a saved one."""
+
+    state: dict[str, Tensor]  # its state dict
+    afresh: str = ''  # what starts without a saved state, in words
+    note: str = ''  # what else is not as it was saved, in words
+    loaded: Callable[[], object] = object  # called once the state is loaded
 
 
 class Quantizer(nn.Module):
@@ -140,8 +150,13 @@ class Quantizer(nn.Module):
         """
         raise NotImplementedError
 
-    def on_codebook_loaded(self) -> None:
-        """Called after a codebook was loaded without what is kept for training: that starts again from the codebook."""
+    def fit_state(self, saved: Mapping[str, Tensor], source: str) -> FittedState:
+        """What training loads of the state of a saved quantizer, which may lack what only training keeps.
+
+        Quantizers inside this one are asked themselves. What cannot fit stays as it is, and is refused when it is loaded.
+        `source` begins messages.
+        """
+        return FittedState(dict(saved))
 
     def maybe_initialize(self, z_ND: Tensor) -> None:
         """In a training forward: `initialize` if that is still due; every rank starts as the first."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .config.difference import ABSENT, differing
+from .config.difference import ABSENT, differing, settings
 from .config.find import config_names
 from .config.read import read_config_file
 from .config.walk import leaves
@@ -20,7 +20,6 @@ from .registry import GENERATORS, TOKENIZERS, by_name, describe
 from .saving.kind import SavedKind
 from .saving.read_folder import find_folder, load_folder
 
-NO_MATTER = ('init', 'checkpointing')  # how codes start; memory in training
 REGISTRIES = dict(tokenizer=TOKENIZERS, generator=GENERATORS)  # by the key of a config's `model`
 
 
@@ -29,7 +28,7 @@ def list_models(pattern: str = '*') -> list[str]:
     names = [name.removeprefix('configs/').removesuffix('.py') for name in config_names()]
     # A sweep is a grid of runs, not a model.
     models = [name for name in names if not any(part.startswith('sweep') for part in name.split('/'))]
-    return [name for name in models if fnmatch(name, pattern) or fnmatch(last_part(name), pattern)]
+    return [name for name in models if fnmatch(name, pattern) or fnmatch(Path(name).name, pattern)]
 
 
 def create_model(
@@ -81,16 +80,14 @@ def model_config(name: str, size: str | None = None) -> tuple[str, dict[str, Any
 def full_name(name: str) -> str:
     """A name of `list_models`, from itself or from its last part; raises if there is none, or there are several."""
     models = list_models()
-    found = [model for model in models if name in (model, last_part(model))]
+    found = [model for model in models if name in (model, Path(model).name)]
     if name in found or len(found) == 1:
         return name if name in found else found[0]
     if found:
         raise UserError(f"there are several models '{name}'; name one of {', '.join(found)}.")
-    raise UserError(f"there is no model '{name}'; {nearest_hint(name, {*models, *map(last_part, models)})}")
-
-
-def last_part(name: str) -> str:
-    return name.rpartition('/')[2]
+    raise UserError(
+        f"there is no model '{name}'; {nearest_hint(name, {*models, *(Path(model).name for model in models)})}"
+    )
 
 
 def check_described(loaded: nn.Module, build: Callable[[], Any], problem: str) -> None:
@@ -108,8 +105,3 @@ def check_described(loaded: nn.Module, build: Callable[[], Any], problem: str) -
         given = [leaves(by_name(describe(model))).get(key, ABSENT) for model in (loaded, expected)]
         there, here = given if given[0] != given[1] else values
         raise UserError(f'{problem}: {key} is {there} in the folder and {here} in the config.')
-
-
-def settings(model: nn.Module) -> dict[str, Any]:
-    """All arguments of a model and its parts by dotted path, except those that do not matter once it has weights."""
-    return leaves(by_name(describe(model, complete=True), NO_MATTER))

@@ -18,13 +18,13 @@ from fvq_core.generator import Generator
 from fvq_core.ops.finite import check_finite_images
 from fvq_core.registry import MODELS
 from fvq_core.sampling_settings import SamplingSettings
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.kind import Provenance, SaveSpec
 from fvq_core.saving.saved_model import SavedModel
 from fvq_core.saving.weights import weights_digest
 
 from .binding import bind_checked
 from .class_numbers import whole_numbers
+from .fingerprint import tokenizer_hash
 from .out_of_memory import memory_advice
 from .pretrained import GENERATOR, TOKENIZER_FOLDER, checkpoint_generator, generator_save_spec, load_generator
 
@@ -39,7 +39,7 @@ class ImageGenerator(SavedModel, nn.Module):
     Args:
         generator: Built from a config.
         tokenizer: The one whose codes the generator has learned; without it there are codes but no images.
-        expected_hash: Its fingerprint (`fvq_core.saving.fingerprint`); '' if it was not recorded, and then the
+        expected_hash: Its fingerprint (`fvq_generators.fingerprint`); '' if it was not recorded, and then the
             tokenizer's own is kept.
         sampling: Settings of the generator's `sample` for callers that give none.
         facts: The digest of weights and what is known of them, which is saved again only with those weights.

@@ -14,7 +14,7 @@ from fvq_core.codes import Codes
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import all_finite
 from fvq_core.ops.nearest_code import full_precision
-from fvq_core.quantizer import QuantizerOutput
+from fvq_core.quantizer import FittedState, QuantizerOutput
 from fvq_core.registry import (
     CODEBOOK_INITS,
     CODEBOOK_UPDATES,
@@ -28,9 +28,11 @@ from fvq_core.registry import (
 )
 
 from .codebook_quantizer import CodebookQuantizer
+from .fit_state import fit_state
 from .latents import check_codebook, check_latent, to_latent, to_vectors
 from .losses.assignment_cross_entropy import CodebookLoss
 from .parts import check_parts
+from .resized_codebook import resized_codebook
 
 Component = Mapping[str, Any]
 
@@ -62,6 +64,7 @@ class VectorQuantizer(CodebookQuantizer):
         initialized: Only if codes start from latents: whether they have, uint8.
     """
 
+    resizable = True  # whether it may start from a codebook with another number of codes
     initialized: Tensor
 
     def __init__(
@@ -95,6 +98,7 @@ class VectorQuantizer(CodebookQuantizer):
         if self.init.needs_init:
             self.register_buffer('initialized', torch.zeros((), dtype=torch.uint8))
         self._initialized = not self.init.needs_init  # a copy of `initialized` that needs no wait for the device
+        self._start_KD: Tensor | None = None  # a codebook of another size to start from
         self.update.attach(self.embedding, self.normalize, self.distance)
 
     def codebook(self, wait: bool = True) -> Tensor:
@@ -221,7 +225,14 @@ class VectorQuantizer(CodebookQuantizer):
     def needs_init(self) -> bool:
         if not self._initialized:
             self._initialized = bool(self.initialized)
-        return not self._initialized
+        return not self._initialized or self._start_KD is not None
+
+    def start_from(self, codebook_KD: Tensor) -> None:
+        """Start from a raw codebook with another number of codes when there are latents; see `resized_codebook`."""
+        self._start_KD = codebook_KD
+
+    def fit_state(self, saved: Mapping[str, Tensor], source: str) -> FittedState:
+        return fit_state(self, saved, source)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._initialized = not self.init.needs_init
@@ -229,7 +240,8 @@ class VectorQuantizer(CodebookQuantizer):
 
     @torch.no_grad()
     def initialize(self, z_ND: Tensor) -> None:
-        if not self.init.needs_init:
+        start_KD, self._start_KD = self._start_KD, None
+        if start_KD is None and not self.init.needs_init:
             raise UserError(
                 f"VectorQuantizer: {type(self.init).__name__} does not start from latents; use init=dict(type='KMeansInit')."
             )
@@ -239,11 +251,18 @@ class VectorQuantizer(CodebookQuantizer):
             raise NonFiniteError(
                 'VectorQuantizer: the latents to start the codebook from are not finite; check the encoder.'
             )
-        self.initialized.fill_(1)
-        self.embedding.copy_(self.init.from_latents(self.normalize.latent(z_ND.float()), self.codebook_size))
+        z_ND = self.normalize.latent(z_ND.float())
+        if start_KD is None:
+            codes_KD = self.init.from_latents(z_ND, self.codebook_size)
+        else:
+            codes_KD = resized_codebook(self, start_KD.to(self.embedding), z_ND)
+        if self.init.needs_init:
+            self.initialized.fill_(1)
+        self.embedding.copy_(codes_KD)
         self.update.attach(self.embedding, self.normalize, self.distance)
 
     def on_codebook_loaded(self) -> None:
+        """Start what the update keeps again from the codebook."""
         if self.init.needs_init:
             self.initialized.fill_(1)
         self.update.attach(self.embedding, self.normalize, self.distance)

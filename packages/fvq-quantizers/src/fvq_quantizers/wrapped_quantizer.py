@@ -51,4 +51,5 @@ def build_wrapped(owner: str, config: Mapping[str, Any], unit_residuals: bool = 
             f'{owner}: {type(quantizer.update).__name__} acts before codes are assigned, and residuals are only known '
             'once the codes before them are; use another update.'
         )
+    quantizer.resizable = False  # the latents that are known beforehand are not the residuals that it will see
     return quantizer

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+
+from mmengine.config import Config
 
 from ..config.key_value import KeyValueAction
 from ..config.read import load_config
@@ -18,6 +20,7 @@ EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py --resume                     # continue the newest checkpoint, exactly
   tools/train.py configs/fvq/fvq_photos.py --smoke                      # a minute: does this config work at all?
   tools/train.py configs/fvq/fvq_photos.py --rehearse 8                 # some minutes: and on 8 processes?
+  tools/train.py configs/tuning/tenth_photo.py --init-from work_dirs/nine_photos/tokenizer --freeze encoder
   tools/train.py configs/fvq/fvq_photos.py --work-dir work_dirs/p16 \\
       --cfg-options model.tokenizer.quantizer.projector.patch_size=16 train_cfg.max_iters=300
   tools/train.py configs/mini/fvq.py --size k4096                       # with 4,096 codes
@@ -27,41 +30,30 @@ EXAMPLE = """\
 def train_parser() -> ArgumentParser:
     """The options of this command."""
     parser = make_parser('train.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('config', help='a Python config, see configs/')
-    parser.add_argument(
-        '--work-dir', help='where outputs go; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE'
-    )
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='newest',
-        metavar='PATH',
-        help='continue exactly from PATH, or from the newest readable checkpoint of the work dir',
-    )
-    parser.add_argument(
-        '--resume-elastic',
-        action='store_true',
-        help='--resume on another number of devices: keeps the batch of an iteration, if it can, but not every bit',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValueAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override config entries',
-    )
-    parser.add_argument('--seed', type=int, help="replaces the config's seed")
-    parser.add_argument('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
-    parser.add_argument(
-        '--rehearse',
-        type=int,
-        metavar='N',
-        help='the same on N CPU processes, with evaluation, a kill, a stop and a resume',
-    )
+    add = parser.add_argument
+    add('config', help='a Python config, see configs/')
+    add('--work-dir', help='where outputs go; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE')
+    newest = 'continue exactly from PATH, or from the newest readable checkpoint of the work dir'
+    add('--resume', nargs='?', const='newest', metavar='PATH', help=newest)
+    elastic = '--resume on another number of devices: keeps the batch of an iteration, if it can, but not every bit'
+    add('--resume-elastic', action='store_true', help=elastic)
+    add('--init-from', metavar='TOKENIZER', help='start from a saved folder, user/name on the hub or an iter_N.pth')
+    add('--freeze', nargs='+', metavar='PART', help='parts that stay as they are, such as: encoder quantizer')
+    add('--fresh', nargs='+', metavar='PART', help='parts that start from scratch, not from --init-from')
+    add('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='config entries')
+    add('--seed', type=int, help="replaces the config's seed")
+    add('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
+    add('--rehearse', type=int, metavar='N', help='the same on N CPU processes, with a kill, a stop and a resume')
     add_size(parser)
     add_launcher(parser)
     return parser
+
+
+def read_config(args: Namespace) -> Config:
+    """The config that parsed options of this command describe."""
+    given = {'load_from': args.init_from, 'load_fresh': args.fresh, 'model.freeze': args.freeze}
+    options = {**{key: value for key, value in given.items() if value is not None}, **args.cfg_options}
+    return load_config(args.config, options, args.work_dir, args.seed, args.size)
 
 
 @command
@@ -70,7 +62,7 @@ def main(argv: Sequence[str] | None) -> None:
     if args.smoke or args.rehearse is not None:
         sys.exit(run_command('smoke', argv))  # of another package, which reads the same options
 
-    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed, args.size)
+    cfg = read_config(args)
 
     from ..ops.distributed import find_launcher
     from ..training.checkpoint import read_checkpoint

@@ -6,16 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..registry import plain
+from torch import nn
+
+from ..registry import by_name, describe, plain
 from .data import STARTED_FROM
 from .walk import leaves
 
 ABSENT = 'not set'
+NO_MATTER = ('init', 'checkpointing')  # how codes start; memory in training
 # Top-level entries that two runs of one experiment may differ in: the seed, where it runs, and what it prints.
 RUN_ENTRIES = ('randomness', 'work_dir', 'resume', 'resume_elastic', 'timeout', 'launcher', 'device')
 RUN_ENTRIES += ('default_scope', 'log_level', 'visualizer', 'paper')
 # Where a run starts from. Runs of several seeds may differ in it, and a resumed run has started.
-START_ENTRIES = (STARTED_FROM, 'load_weights')
+START_ENTRIES = (STARTED_FROM, 'load_weights', 'load_fresh')
 # Hooks that watch a run and do not change it.
 OBSERVER_HOOKS = ('training_log', 'progress', 'checkpoint', 'report', 'probe', 'latent_error', 'per_image')
 # Settings that a resumed run may change and still end bit for bit like one that never stopped: how it is evaluated, and how
@@ -56,3 +59,8 @@ def changes_on_resume(saved: Mapping[str, Any], config: Mapping[str, Any]) -> di
         for each in (saved, config)
     )
     return {key: pair for key, pair in differing(old, new).items() if not NO_EFFECT_ON_WEIGHTS.fullmatch(key)}
+
+
+def settings(model: nn.Module) -> dict[str, Any]:
+    """All arguments of a model and its parts by dotted path, except those that do not matter once it has weights."""
+    return leaves(by_name(describe(model, complete=True), NO_MATTER))

@@ -27,6 +27,7 @@ TOP_LEVEL: dict[str, Any] = dict(
     log_level=int | str,
     load_from=str | None,
     load_weights=str | None,
+    load_fresh=Sequence[str] | None,
     resume=bool,
     resume_elastic=bool,
     timeout=float,

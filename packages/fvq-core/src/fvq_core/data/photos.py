@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -37,6 +38,12 @@ def load_photos() -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(photo[..., :3]) for name, photo in zip(PHOTO_NAMES, photos, strict=True)}
 
 
+def check_names(owner: str, photos: Sequence[str]) -> None:
+    """Raise if there are no photos of these names, or there is no name."""
+    if not photos or not {*PHOTO_NAMES}.issuperset(photos):
+        raise UserError(f'{owner}: photos must be some of {", ".join(PHOTO_NAMES)}, got {", ".join(photos) or "none"}.')
+
+
 def held_out_columns(width: int, quarter: int) -> tuple[int, int]:
     """The first column of a quarter of a photo, 0 to 3 from left to right, and the first one after it."""
     return int(width * 0.25 * quarter), int(width * 0.25 * (quarter + 1))
@@ -70,6 +77,7 @@ class BundledPhotos(Dataset):
         short_side: Shrink the part of each photo to this short side first, so that a crop shows most of it; by default
             crops have full resolution.
         held_out: The quarter of each photo that is for evaluation only, 0 to 3 from left to right.
+        photos: Names of the photos to use; all of `PHOTO_NAMES` by default.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class BundledPhotos(Dataset):
         seed: int = 0,
         short_side: int | None = None,
         held_out: int = RIGHT_QUARTER,
+        photos: Sequence[str] = PHOTO_NAMES,
     ) -> None:
         if split not in ('train', 'eval'):
             raise UserError(f"BundledPhotos: split must be 'train' or 'eval', got '{split}'.")
@@ -87,9 +96,11 @@ class BundledPhotos(Dataset):
             raise UserError(f'BundledPhotos: crops and crop_size must be 1 or more, got {crops} and {crop_size}.')
         if held_out not in range(4):
             raise UserError(f'BundledPhotos: held_out must be a quarter, 0 to 3 from left to right, got {held_out}.')
+        check_names('BundledPhotos', photos)
         self.split, self.crop_size, self.crops, self.seed = split, crop_size, crops, seed
         self.parts: dict[str, list[Any]] = {}  # images of PIL, or kept ones
-        for name, photo in load_photos().items():
+        for name in photos:
+            photo = load_photos()[name]
             parts = photo_parts(photo, split, held_out)
             if short_side is not None:
                 scale = short_side / min(photo.shape[0], sum(part.shape[1] for part in parts))
@@ -110,8 +121,8 @@ class BundledPhotos(Dataset):
         check_index(self, index)
         number, position = index if isinstance(index, tuple) else (index, index)
         rng = sample_rng(self.seed if self.split == 'train' else 0, position)
-        label = number % len(PHOTO_NAMES)
-        parts = self.parts[PHOTO_NAMES[label]]
+        name = [*self.parts][number % len(self.parts)]
+        label, parts = PHOTO_NAMES.index(name), self.parts[name]
         columns = [part.width - self.crop_size + 1 for part in parts]
         top = rng.randrange(parts[0].height - self.crop_size + 1)
         column = rng.randrange(sum(columns))

@@ -66,13 +66,6 @@ def map_npy(path: str | Path, mode: Literal['r', 'c'] = 'r') -> np.ndarray:
     return np.memmap(path, dtype, mode, start, shape, 'F' if fortran else 'C')
 
 
-def read_npy(path: str | Path) -> np.ndarray:
-    """The array of a small `.npy` file, read whole; faster than mapping it. Raises as `map_npy` does."""
-    shape, fortran, dtype, start = npy_position(path)
-    flat = np.fromfile(path, dtype, math.prod(shape), offset=start)
-    return flat.reshape(shape, order='F' if fortran else 'C')
-
-
 def npy_position(path: str | Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """Shape, column-major order and dtype of a `.npy` file, and the byte at which its numbers start."""
     size = size_of(path)

@@ -67,7 +67,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], source: str) -> 
     module.load_state_dict(dict(weights))
 
 
-def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
+def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str, remedy: str = '') -> None:
     """Raise if a state dict is not exactly the module's in keys and shapes (`UserError`), or not finite (`NonFiniteError`)."""
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
@@ -82,5 +82,5 @@ def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> Non
         if keys
     ]
     if problems:
-        raise UserError(f'{source} holds weights of another model: {"; ".join(problems)}.')
+        raise UserError(f'{source} holds weights of another model: {"; ".join(problems)}{remedy}.')
     check_finite_weights(weights, source)

@@ -23,6 +23,7 @@ from ..ops.data_parallel import check_options
 from ..ops.distributed import choose_device
 from ..ops.optimizer_step import check_step
 from ..registry import HOOKS, LOOPS, METRICS, MODELS, VISUALIZER_BACKENDS, VISUALIZERS
+from .checkpoint import list_checkpoints
 from .optim_wrapper import build_optim_wrappers
 from .schedules.build_schedulers import build_schedulers
 from .start_weights import StartWeights, find_start_weights
@@ -74,8 +75,9 @@ def build_run_parts(cfg: Config) -> RunParts:
         default_hooks = {**STANDARD_HOOKS, **(cfg.get('default_hooks') or {})}.values()
         hooks = [build_hook(hook) for hook in (*default_hooks, *(cfg.get('custom_hooks') or ())) if hook is not None]
         start = None
-        if cfg.get('load_from') and not cfg.get('resume'):
-            start = find_start_weights(task, cfg.load_from, cfg.get('load_weights'))
+        resumes = isinstance(cfg.get('resume'), str) or (cfg.get('resume') and list_checkpoints(cfg.work_dir))
+        if cfg.get('load_from') and not resumes:
+            start = find_start_weights(task, cfg.load_from, cfg.get('load_weights'), cfg.get('load_fresh') or ())
         validates = cfg.get('val_cfg') is not None
         metrics = build_metrics(cfg, task) if validates else []
         train_loader = build_checked_loader(cfg, 'train_dataloader', seed, task)

@@ -41,7 +41,6 @@ from .resume import check_resumable, keep_global_batch, resume_optimizer, resume
 from .run_parts import RunParts, build_run_parts
 from .schedules.build_schedulers import build_schedulers, scheduler_state
 from .set_aside import set_aside_later, set_aside_run
-from .start_weights import find_start_weights
 from .tasks.task import Task
 from .train_loop import TrainLoop
 
@@ -159,10 +158,7 @@ class Runner(mmengine.runner.Runner):
         if found is not None:
             self._resume_checkpoint(*found)
         else:
-            # Read first: it may be in the run that is set aside.
             start, self._start_weights = self._start_weights, None
-            if start is None and self._load_from:
-                start = find_start_weights(self.task, self._load_from, self.cfg.get('load_weights'))
             if not self._resume:
                 set_aside_run(Path(self.work_dir), self.logger)
             if start is not None:

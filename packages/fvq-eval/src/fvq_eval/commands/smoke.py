@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fvq_core.commands.command import command, make_parser
-from fvq_core.commands.train import train_parser
+from fvq_core.commands.train import read_config, train_parser
 
 EXAMPLE = """\
   tools/smoke.py                                  # every config under configs/
@@ -60,14 +60,14 @@ def main(argv: Sequence[str] | None) -> None:
 
 def prove(argv: Sequence[str]) -> None:
     """`tools/train.py CONFIG --smoke` or `--rehearse N`."""
-    from fvq_core.config.read import load_config
-
     from ..rehearsal.ranks import rehearse_in_table
     from ..rehearsal.shrink_config import shrink_config
     from ..rehearsal.smoke import run_smoke
 
     args = train_parser().parse_args(argv)
-    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.seed, args.size)
+    cfg = read_config(args)
+    if cfg.get('load_from'):
+        print(f'small random weights stand in for those of {cfg.load_from}, which are of the full size')
     if args.work_dir is None:
         cfg.work_dir += '_smoke' if args.smoke else '_rehearsal'
     if args.smoke:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fvq_core.codes import CodeLayout, LatentLayout, any_layout_from_dict
+from fvq_core.codes import CodeLayout, LatentLayout
 from fvq_core.errors import UserError
 from fvq_core.files.format_version import check_format_version
 from fvq_core.files.json import parse_json, read_json_object
 
+from .layouts import any_layout_from_dict
 from .manifest_kinds import check_kinds
 
 MANIFEST_NAME, LABELS_NAME = 'manifest.json', 'labels.npy'
@@ -44,7 +45,7 @@ class Manifest:
 
     Attributes:
         layout: How the L codes, or the continuous latent, of a crop are arranged.
-        tokenizer_hash: Fingerprint of the tokenizer whose codes they are; see `fvq_core.saving.fingerprint`.
+        tokenizer_hash: Fingerprint of the tokenizer whose codes they are; see `fvq_generators.fingerprint`.
         tokenizer: Origin of that tokenizer, in words.
         crops: What was cut from each image; `count` is A.
         precision: Precision of the encoder.

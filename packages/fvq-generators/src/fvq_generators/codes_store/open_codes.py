@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fvq_core.codes import any_layout_from_dict
 from fvq_core.errors import UserError
 
+from .layouts import any_layout_from_dict
 from .llamagen_folder import LlamaGenFolder, find_pair
 from .manifest import MANIFEST_NAME
 from .reader import CodesReader

@@ -12,7 +12,8 @@ from torch import Tensor
 from fvq_core.codes import LatentLayout
 from fvq_core.errors import UserError
 from fvq_core.ops.diagonal_gaussian import DiagonalGaussian
-from fvq_core.saving.fingerprint import tokenizer_hash
+
+from ..fingerprint import tokenizer_hash
 
 if TYPE_CHECKING:
     from fvq_core.tokenizer import Tokenizer

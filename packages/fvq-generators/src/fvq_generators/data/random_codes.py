@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from fvq_core.codes import LatentLayout, any_layout_from_dict
+from fvq_core.codes import LatentLayout
 from fvq_core.data.sample import check_index
 from fvq_core.registry import DATASETS, GENERATORS
 
+from ..codes_store.layouts import any_layout_from_dict
 from .codes_dataset import CodesDataset, CodesSample
 
 

@@ -14,11 +14,11 @@ from fvq_core.autoencoder import Autoencoder
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.load_task import load_task
 
 from ..codes_store import CodesWriter, Manifest, read_manifest
+from ..fingerprint import tokenizer_hash
 from ..image_progress import ImageProgress
 from .images import PhotoParts, source_digest
 from .multi_crop import ImageWindows, MultiCrop

@@ -22,12 +22,12 @@ from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import GENERATORS, MODELS, TOKENIZERS, find_component
-from fvq_core.saving.fingerprint import tokenizer_hash
 from fvq_core.saving.read_folder import find_folder
 from fvq_core.training.optim_wrapper import ClippedOptimWrapper
 from fvq_core.training.tasks.task import MicroBatch, Task
 
 from ..binding import bind_checked
+from ..fingerprint import tokenizer_hash
 from ..pretrained import GENERATOR, load_generator
 from . import sharding
 from .validation import validation_losses

@@ -54,7 +54,8 @@ class Task(BaseModel):
     def __init__(self, compile: bool | str = False, channels_last: bool | None = False) -> None:
         super().__init__()
         self.compile_parts, self.channels_last = compile, channels_last
-        self.kept_in_eval: tuple[nn.Module, ...] = ()  # frozen
+        self.frozen_parts: tuple[str, ...] = ()
+        self.kept_in_eval: tuple[nn.Module, ...] = ()
         object.__setattr__(self, 'ddp_modules', {})  # out of the module tree
 
     def parts(self) -> dict[str, nn.Module]:
@@ -68,9 +69,9 @@ class Task(BaseModel):
     def freeze(self, names: Sequence[str]) -> None:
         """Leave these of `freezable` as they are: no gradients, and eval mode throughout; for constructors."""
         known, main = self.freezable(), next(iter(self.parts().values()))
-        for name in names:
-            if name not in known:
-                raise UserError(f"model.freeze: {type(main).__name__} has no part '{name}'; it has {', '.join(known)}.")
+        if unknown := next((name for name in names if name not in known), None):
+            raise UserError(f"model.freeze: {type(main).__name__} has no part '{unknown}'; it has {', '.join(known)}.")
+        self.frozen_parts = tuple(names)
         self.kept_in_eval = tuple(module for name in names for module in known[name])
         for module in self.kept_in_eval:
             module.requires_grad_(False)

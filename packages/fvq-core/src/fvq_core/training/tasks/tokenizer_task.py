@@ -116,9 +116,10 @@ class TokenizerTask(Task):
 
     def load_saved(self, source: str) -> nn.Module:
         """A saved tokenizer, folded if it has a projector or training state that the tokenizer of this task lacks."""
-        saved = Autoencoder.from_pretrained(source)
-        fits = self.tokenizer.state_dict().keys() >= saved.state_dict().keys()
-        return saved if fits else saved.fold()
+        saved, own = Autoencoder.from_pretrained(source), self.tokenizer.quantizer
+        if saved.quantizer is None or own is None or own.state_dict().keys() >= saved.quantizer.state_dict().keys():
+            return saved
+        return saved.fold()
 
     @torch.no_grad()
     def check_export(self, work_dir: Path, batch: Any) -> str:
@@ -136,8 +137,7 @@ class TokenizerTask(Task):
 
     def labels(self, data: Mapping[str, Any]) -> Tensor | None:
         """The class labels of the batch, if the tokenizer takes them."""
-        quantizer = self.tokenizer.quantizer
-        if not self.tokenizer.takes_labels or quantizer in self.kept_in_eval:
+        if not self.tokenizer.takes_labels or self.tokenizer.quantizer in self.kept_in_eval:
             return None
         return data['labels'].to(next(self.parameters()).device, non_blocking=True)
 

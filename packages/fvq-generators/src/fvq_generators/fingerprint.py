@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..registry import by_name, describe
+from fvq_core.registry import by_name, describe
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
