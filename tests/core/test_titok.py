@@ -208,7 +208,9 @@ def test_stage_2_starts_from_the_tokenizer_of_stage_1(tmp_path: Path):
     config['tokenizer'] = dict(
         titok_config(PROXY_HEAD), quantizer=dict(type='VectorQuantizer', codebook_size=8, code_dim=4)
     )
-    with pytest.raises(UserError, match=r'quantizer\.embedding'):
+    assert '16 codes there, 8 here' in find_start_weights(MODELS.build(config), str(tmp_path / 'stage1')).summary
+    config['tokenizer']['encoder'] = dict(config['tokenizer']['encoder'], tokens=5)
+    with pytest.raises(UserError, match=r'encoder\.latent_tokens is .*; --fresh encoder trains these from scratch'):
         find_start_weights(MODELS.build(config), str(tmp_path / 'stage1'))
 
 
