@@ -13,6 +13,7 @@ from torch import Tensor
 from fvq_core.codes import Codes, Targets
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
+from fvq_generators import OpenMAGVIT2Transformer
 from fvq_generators.cached_generator import CachedGenerator
 from fvq_generators.pretrained import load_generator, save_generator
 
@@ -24,9 +25,12 @@ MODELS: dict[str, dict[str, Any]] = {
     'IBQTransformer': dict(type='IBQTransformer', layout=GRID, num_classes=5, hidden_multiple=8, **SIZE),
     'MinGPT unconditional': dict(type='MinGPT', layout=SEQUENCE, num_classes=None, **SIZE),
 }
+MODELS['OpenMAGVIT2Transformer'] = dict(
+    type='OpenMAGVIT2Transformer', layout=GRID, factors=(8, 4), inner_depth=1, num_classes=5, hidden_multiple=8, **SIZE
+)
 MODELS['RAR'] = dict(type='RAR', layout=GRID, num_classes=5, width=64, **SIZE)
 MODELS['ViTVQTransformer'] = dict(type='ViTVQTransformer', layout=GRID, num_classes=5, **SIZE)
-GUIDED = ('IBQTransformer', 'RAR')
+GUIDED = ('IBQTransformer', 'RAR', 'OpenMAGVIT2Transformer')
 DROPOUT = {name: dict(token_dropout=0.2) for name in MODELS if 'MinGPT' in name} | {
     'ViTVQTransformer': dict(dropout=0.2)
 }
@@ -52,7 +56,20 @@ def random_codes(generator: CachedGenerator, batch: int = 3) -> Codes:
 
 def whole(generator: CachedGenerator, indices_BL: Tensor, cond: Tensor) -> Tensor:
     """Logits of every code, from one pass."""
-    return generator.logits(generator.features(indices_BL[:, :-1], cond)[:, generator.condition.tokens - 1 :])
+    x_BLD = generator.features(indices_BL[:, :-1], cond)[:, generator.condition.tokens - 1 :]
+    return joint(generator, x_BLD) if isinstance(generator, OpenMAGVIT2Transformer) else generator.logits(x_BLD)
+
+
+def joint(generator: OpenMAGVIT2Transformer, x: Tensor) -> Tensor:
+    """Log-probabilities (..., V) of whole codes that are drawn in two parts, from features (..., D)."""
+    x_ND, (F, G) = x.reshape(-1, x.shape[-1]), generator.factors
+    found = x_ND.new_empty(len(x_ND), G, F)
+    for part in range(F):
+        known_ND = generator.first_embedding.weight[part].expand_as(x_ND)
+        one_ND, two_ND = generator.inner(torch.stack([x_ND, known_ND], 1)).unbind(1)
+        first = generator.head(one_ND).log_softmax(-1)[:, part, None]
+        found[:, :, part] = first + generator.second_head(two_ND).log_softmax(-1)
+    return found.flatten(1).view(*x.shape[:-1], F * G)
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -70,6 +87,8 @@ def test_logits_with_the_cache_equal_those_without_at_any_split_and_in_static_sh
                 position: Any = generator.condition.tokens + number
                 position = torch.tensor([position]) if static else position
                 found.append(generator.step(codes.indices_BL[:, number], cache, position))
+            if isinstance(generator, OpenMAGVIT2Transformer):  # steps give features
+                found = [joint(generator, x_BD) for x_BD in found]
             torch.testing.assert_close(torch.stack(found, 1), expected[:, known:], rtol=1e-4, atol=1e-4)
 
 
@@ -107,7 +126,12 @@ def test_given_codes_stay_and_the_others_follow_from_those_before(name: str):
     keep_BL[1, 5] = True
     drawn = generator.sample(COND, temperature=0, given=given, keep_BL=keep_BL).indices_BL
     assert torch.equal(drawn[keep_BL], given.indices_BL[keep_BL])
-    greedy = whole(generator, drawn, COND).argmax(-1)
+    logits_BLV = whole(generator, drawn, COND)
+    if isinstance(generator, OpenMAGVIT2Transformer):  # the likeliest first part, then the likeliest second
+        parts = logits_BLV.unflatten(-1, (4, 8))
+        first = parts.exp().sum(-2).argmax(-1)
+        logits_BLV = torch.where(torch.arange(32) % 8 == first[..., None], logits_BLV, -torch.inf)
+    greedy = logits_BLV.argmax(-1)
     assert torch.equal(drawn[~keep_BL], greedy[~keep_BL])
     assert torch.equal(
         generator.sample(COND, given=given, keep_BL=torch.ones_like(keep_BL)).indices_BL, given.indices_BL

@@ -207,6 +207,26 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         {'train_dataloader.batch_size', 'train_dataloader.dataset.root', GUIDANCE, f'{SAMPLING}.cfg_power'},
     ),
     'rar_l': ('generation/rar_b', RAR),
+    'open_magvit2_b': (
+        '_base_/datasets/imagenet_codes _base_/models/open_magvit2_transformer _base_/schedules/ibq_transformer_300e',
+        {'train_dataloader.batch_size', 'train_dataloader.dataset.root', GUIDANCE, f'{SAMPLING}.second_cfg_scale'},
+    ),
+    'open_magvit2_l': (
+        'generation/open_magvit2_b',
+        {*SIZE, 'model.generator.inner_depth', f'{SAMPLING}.second_cfg_scale', f'{SAMPLING}.temperature'},
+    ),
+    'open_magvit2_xl': (
+        'generation/open_magvit2_b',
+        {
+            *SIZE,
+            'model.generator.inner_depth',
+            'model.shard',
+            'train_cfg.max_epochs',
+            'optim_wrapper.optimizer.lr',
+            GUIDANCE,
+        }
+        | {f'{SAMPLING}.second_cfg_scale', f'{SAMPLING}.temperature'},
+    ),
     **{f'rar_{size}': ('generation/rar_b', {*RAR, 'model.generator.depth'}) for size in ('xl', 'xxl')},
     'llamagen_photos': (
         'generation/llamagen_b',
@@ -296,6 +316,9 @@ PUBLISHED = {
     'rar_l': (459, 32, 2048, 4e-4),
     'rar_xl': (953, 32, 2048, 4e-4),
     'rar_xxl': (1496, 32, 2048, 4e-4),
+    'open_magvit2_b': (344, 8, 768, 3e-4),
+    'open_magvit2_l': (804, 8, 768, 3e-4),
+    'open_magvit2_xl': (1487, 8, 768, 2.4e-4),
     'ibq_b': (343, 8, 768, 3e-4),
     'ibq_l': (650, 8, 768, 3e-4),
     'ibq_xl': (1076, 8, 768, 3e-4),

@@ -7,6 +7,7 @@ from .ibq_transformer import IBQTransformer
 from .llamagen import LlamaGen
 from .masked import MaskGIT
 from .min_gpt import MinGPT
+from .open_magvit2_transformer import OpenMAGVIT2Transformer
 from .randar import RandAR
 from .rar import RAR
 from .rq_transformer import RQTransformer
@@ -21,6 +22,7 @@ __all__ = [
     'LlamaGen',
     'MaskGIT',
     'MinGPT',
+    'OpenMAGVIT2Transformer',
     'RQTransformer',
     'RandAR',
     'ViTVQTransformer',

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from fvq_core.codes import Codes
+from fvq_core.sampling_settings import SamplingSettings
 
 from .autoregressive import AutoregressiveGenerator
 from .checks import conditions_to_draw
@@ -28,7 +29,6 @@ class CachedGenerator(AutoregressiveGenerator):
         kv_heads: Heads of keys and values.
         head_dim: Channels of a head.
         kept: Rows and channels of what a cache keeps beside keys and values; see `KVCache`.
-        guidance_kind: The part of `Sampling` that says how each code is guided, if it can be.
     """
 
     @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class CachedGenerator(AutoregressiveGenerator):
     kv_heads: int
     head_dim: int
     kept: tuple[int, int] = (0, 0)
-    guidance_kind: ClassVar[type[SequenceGuidance]] = SequenceGuidance
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,8 +172,7 @@ class CachedGenerator(AutoregressiveGenerator):
                 conditions, settings out of range, or too little memory, with a batch that fits.
         """
         sampling = self.Sampling.of(settings)
-        guided = isinstance(sampling, self.guidance_kind)
-        guidance = sampling.part(self.guidance_kind) if guided else self.guidance_kind()
+        guidance = self.guidance_of(sampling)
         cond = conditions_to_draw(self, cond, guidance.cfg_scale, self.condition.drop_rate)
         self.check_given(given, keep_BL, len(cond))
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
@@ -184,7 +182,7 @@ class CachedGenerator(AutoregressiveGenerator):
         copies, count = 2 if guidance.active else 1, len(cond)
         per_image = self._cache_bytes() * copies
         batch = self._static_steps(compile).batch_for(count, copies) if compile else count
-        cond, uniforms_BL = pad_rows(cond, batch), pad_rows(uniforms(seeds, self.layout.length), batch)
+        cond, uniforms_BL = pad_rows(cond, batch), pad_rows(self.uniforms(seeds), batch)
         visible_BT = None if visible_BT is None else pad_rows(visible_BT, batch).repeat(copies, 1)
         given_BL = None if given is None else pad_rows(given.indices_BL.to(self.device), batch)
         keep_BL = None if keep_BL is None else pad_rows(keep_BL.to(self.device), batch)
@@ -197,7 +195,7 @@ class CachedGenerator(AutoregressiveGenerator):
                     torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
                     prefix=self.condition.tokens,
                     uniforms_BL=uniforms_BL.to(self.device),
-                    pick=pick or sampling.part(Sampler),
+                    pick=pick or self.picker(sampling),
                     guidance=guidance,
                     visible_BT=visible_BT,
                     steps=self._static_steps(compile) if compile else None,
@@ -207,6 +205,18 @@ class CachedGenerator(AutoregressiveGenerator):
         finally:
             self.train(training)
         return Codes(codes_BL[:count], self.layout)
+
+    def guidance_of(self, sampling: SamplingSettings) -> SequenceGuidance:
+        """How each code is guided; not at all by default if there are no such settings."""
+        return sampling.part(SequenceGuidance) if isinstance(sampling, SequenceGuidance) else SequenceGuidance()
+
+    def uniforms(self, seeds: Sequence[int]) -> Tensor:
+        """The numbers in [0, 1) that decide the codes of each sample, (B, L, ...)."""
+        return uniforms(seeds, self.layout.length)
+
+    def picker(self, sampling: SamplingSettings) -> Pick:
+        """What chooses a code from its logits."""
+        return sampling.part(Sampler)
 
     def _static_steps(self, compile: bool | str) -> StaticSteps:
         backend = 'inductor' if compile is True else str(compile)

@@ -71,7 +71,7 @@ def decode(
         model: Generator in eval mode.
         cond: (B, ...), or (2B, ...) with the null conditions behind, if `guidance` is active.
         prefix: Positions of the condition.
-        uniforms_BL: One number in [0, 1) for each code, on the model's device.
+        uniforms_BL: One number in [0, 1) for each code, on the model's device; or (B, L, ...), what `pick` needs of them.
         pick: How a token is chosen.
         guidance: Which codes are guided, and how strongly.
         visible_BT: bool, which positions of the condition and the codes may be attended to, as `cond` has rows; None for all.
@@ -82,7 +82,7 @@ def decode(
     Raises:
         UserError: Logits that are not finite.
     """
-    B, L = uniforms_BL.shape
+    B, L = uniforms_BL.shape[:2]
     known = 0 if keep_BL is None else int(keep_BL.all(0).cumprod(0).sum())
     if known == L:
         return cast(Tensor, given_BL)
@@ -149,7 +149,7 @@ class StaticStep:
         self.model, self.cache, self.guided, self.pick = model, cache, guided, pick
         device, rows = cache.keys.device, cache.batch // (2 if guided else 1)
         self.tokens_B = torch.zeros(rows, dtype=torch.int64, device=device)
-        self.uniform_B = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.uniform_B: Tensor | None = None
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.scale = torch.ones(1, device=device)
         self.visible_BT = None if visible_BT is None else visible_BT.clone()
@@ -162,6 +162,7 @@ class StaticStep:
         return self.model.step(rows_B, self.cache, position, visible_BT, scale if self.guided else None)
 
     def _run(self) -> Tensor:
+        assert self.uniform_B is not None
         return self.pick(self.compiled(self.tokens_B, self.position, self.scale, self.visible_BT), self.uniform_B)
 
     def __call__(self, tokens_B: Tensor, position: int, uniform_B: Tensor, scale: float | None) -> Tensor:
@@ -169,7 +170,7 @@ class StaticStep:
         if scale is not None:
             self.scale.fill_(scale)
         self.tokens_B.copy_(tokens_B)
-        self.uniform_B.copy_(uniform_B)
+        self.uniform_B = uniform_B.clone() if self.uniform_B is None else self.uniform_B.copy_(uniform_B)
         self.position.fill_(position)
         if not self.tokens_B.is_cuda:
             return self._run()

@@ -15,7 +15,7 @@ from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
-from fvq_core.sampling_settings import setting
+from fvq_core.sampling_settings import SamplingSettings, setting
 
 from .cached_generator import CachedGenerator
 from .checks import codes_to_learn
@@ -79,7 +79,6 @@ class RAR(CachedGenerator):
 
     position_kinds = (Grid, CodeSequence)
     inpaints = True
-    guidance_kind = PowerCosine
     norm: AdaLayerNorm  # pyrefly: ignore[bad-override]
 
     @dataclass(frozen=True)
@@ -241,6 +240,9 @@ class RAR(CachedGenerator):
         places_L = position + torch.arange(x_BLD.shape[1], device=x_BLD.device)
         context = cache.kept[0][:, None] + self.place_embedding[places_L]
         return super().extend(x_BLD, cache, position, visible_BT, context)
+
+    def guidance_of(self, sampling: SamplingSettings) -> SequenceGuidance:
+        return sampling.part(PowerCosine)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

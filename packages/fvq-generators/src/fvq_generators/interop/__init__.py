@@ -3,6 +3,7 @@
 from .ibq import IBQTransformerImporter
 from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
+from .open_magvit2 import OpenMAGVIT2TransformerImporter
 from .randar import RandARImporter
 from .rar import RARImporter
 from .rq_transformer import RQTransformerImporter
@@ -13,6 +14,7 @@ __all__ = [
     'IBQTransformerImporter',
     'LlamaGenImporter',
     'MinGPTImporter',
+    'OpenMAGVIT2TransformerImporter',
     'RARImporter',
     'RQTransformerImporter',
     'RandARImporter',
