@@ -3,10 +3,14 @@
 
     python benchmarks/kill_resume.py --kills 20
     python benchmarks/kill_resume.py --agents --kills 8     # two agents of torchrun, as on two machines
+    python benchmarks/kill_resume.py --config configs/generation/var_d16.py           # any config, as small as --smoke makes it
+    python benchmarks/kill_resume.py --sample work_dirs/var_photos/generator work_dirs/var_codes_photos/tokenizer
 
 The run trains a small tokenizer on the bundled photos with everything that has a state: discriminator, moving average,
 two micro-batches an iteration, a checkpoint after every iteration. A moment may fall into start-up, a step, an
 evaluation, or the writing of a checkpoint.
+
+With `--sample` it is `tools/sample.py` that is killed, and called again; its `samples.npz` is compared.
 
 With `--agents` two agents of torchrun on loopback stand for two machines. Killed are in turn a rank, which torchrun restarts; a
 machine (agent and rank); an agent, not its rank; and the machine that keeps the rendezvous, without which the other's agent
@@ -32,9 +36,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.torchrun_agents import Agents, wait_until
 from fvq_core.commands import train
+from fvq_core.config.data import config_text
+from fvq_core.config.read import load_config
 from fvq_core.ops.identical import identical
 from fvq_core.registry import load_plugins
-from fvq_eval.rehearsal.shrink_config import logged
+from fvq_eval.rehearsal.shrink_config import logged, shrink_config
 
 REPO = Path(__file__).parents[1]
 CONFIG = str(REPO / 'configs/fvq/fvq_photos_gan.py')
@@ -52,6 +58,8 @@ OPTIONS = [
     'default_hooks.checkpoint.interval=1',
     'default_hooks.training_log.interval=4',
 ]
+COMMAND = [CONFIG, '--cfg-options', *OPTIONS]  # of `train`, but for its work dir
+SAMPLES = ['--num', '40', '--npz', '--batch-size', '8', '--device', 'cpu']
 LAST = 'iter_12.pth'
 STATES = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
 AGENT_KILLS = ('rank', 'machine', 'agent', 'first machine')
@@ -60,30 +68,43 @@ WAIT_S = 4.0  # in which a run without its second machine must not go on
 
 def run(work_dir: Path) -> list[str]:
     """Arguments of `train`."""
-    return [CONFIG, '--work-dir', str(work_dir), '--cfg-options', *OPTIONS]
+    return [COMMAND[0], '--work-dir', str(work_dir), *COMMAND[1:]]
 
 
-def start(arguments: list[str], log: Path) -> int:
-    """The run in a process of its own, forked so that it need not import anything again; its id."""
+def small_config(config: str, folder: Path) -> str:
+    """A config as small as `--smoke` makes it, for 12 iterations with a checkpoint after each."""
+    small = shrink_config(load_config(config))
+    small.train_cfg.update(max_iters=12, val_interval=5 if small.get('val_cfg') is not None else 0)
+    small.default_hooks.checkpoint.update(interval=1)
+    small.default_hooks.training_log.update(interval=4)
+    path = folder / 'small.py'
+    path.write_text(config_text(small.to_dict()))
+    return str(path)
+
+
+def start(arguments: list[str], log: Path, command: Callable[[list[str]], int] = train.main) -> int:
+    """The command in a process of its own, forked so that it need not import anything again; its id."""
     process = os.fork()
     if process:
         return process
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os._exit(train.main(arguments))
+    os._exit(command(arguments))
 
 
-def finish(arguments: list[str], log: Path) -> None:
+def finish(arguments: list[str], log: Path, command: Callable[[list[str]], int] = train.main) -> None:
     """Run to the end."""
-    _, status = os.waitpid(start(arguments, log), 0)
+    _, status = os.waitpid(start(arguments, log, command), 0)
     if status:
         sys.exit(f'a run that nobody killed failed:\n{log.read_text()}')
 
 
-def killed_after(seconds: float, arguments: list[str], log: Path) -> bool:
+def killed_after(
+    seconds: float, arguments: list[str], log: Path, command: Callable[[list[str]], int] = train.main
+) -> bool:
     """Whether the kill came before the run's own end."""
-    process = start(arguments, log)
+    process = start(arguments, log, command)
     time.sleep(seconds)
     os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
@@ -94,10 +115,39 @@ def difference(one: Path, other: Path) -> str | None:
     """The first state in which two finished runs differ."""
     expected, got = (torch.load(folder / LAST, weights_only=True) for folder in (one, other))
     for name in STATES:
-        if not identical(expected[name], got[name]):
+        if not identical(expected.get(name), got.get(name)):
             return name
     same = logged(one / 'history.jsonl') == logged(other / 'history.jsonl')
     return None if same else 'history'
+
+
+def sampling_trials(models: list[str], kills: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Kills of `tools/sample.py`, and whether what the same command then wrote is what it writes undisturbed."""
+    from fvq_generators.commands import sample
+
+    trials: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        log, straight = root / 'log', root / 'straight'
+        began = time.perf_counter()
+        finish([*models, '--out', str(straight), *SAMPLES], log, sample.main)
+        length = time.perf_counter() - began
+        while len(trials) < kills:
+            out = root / f'killed_{len(trials)}'
+            call, moment = [*models, '--out', str(out), *SAMPLES], rng.uniform(0.0, length)
+            if not killed_after(moment, call, log, sample.main):
+                continue
+            shards = len(list((out / 'shards').glob('*.npy')))
+            finish(call, log, sample.main)
+            equal = all(
+                (out / name).read_bytes() == (straight / name).read_bytes() for name in ('samples.npz', 'grid.png')
+            )
+            trials.append(dict(seconds=round(moment, 2), shards=shards, difference=None if equal else 'samples'))
+            print(
+                f'killed after {moment:.1f} s with {shards} shards: {"bit-exact" if equal else "other samples"}',
+                flush=True,
+            )
+    return trials
 
 
 def newest(work_dir: Path) -> int:
@@ -184,7 +234,18 @@ def main() -> None:
     parser.add_argument('--agents', action='store_true', help='two agents of torchrun, each with one rank')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
+    parser.add_argument('--config', help='train this one in small, in place of the tokenizer')
+    parser.add_argument(
+        '--sample', nargs='+', metavar='FOLDER', help='kill sampling with this generator (and tokenizer)'
+    )
     args = parser.parse_args()
+    if args.sample:
+        load_plugins()
+        trials = sampling_trials(args.sample, args.kills, random.Random(args.seed))
+        exact = sum(trial['difference'] is None for trial in trials)
+        facts = dict(bit_exact=exact, kills=args.kills, trials=trials)
+        print(json.dumps(facts) if args.json else f'{exact} of {args.kills} endings bit-exact')
+        sys.exit(exact != args.kills)
     kill: Callable[[Path, int, float], dict[str, Any] | None] = kill_under_agents if args.agents else kill_process
     load_plugins()  # here, once, not in each forked run
     rng = random.Random(args.seed)
@@ -199,6 +260,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         straight = root / 'straight'
+        if args.config:
+            COMMAND[:] = [small_config(args.config, root)]
         if args.agents:
             agents = start_agents(straight)
             began = time.perf_counter()

@@ -13,6 +13,7 @@ from fvq_generators.sampling import (
     Sampler,
     SequenceGuidance,
     draw,
+    draw_among_largest,
     filter_logits,
     guide,
     new_seeds,
@@ -43,6 +44,20 @@ def test_draws_are_distributed_as_the_softmax():
     counts = draw(logits, uniforms([0], 40000)[0]).bincount(minlength=5)
     torch.testing.assert_close(counts / 40000, logits[0].softmax(-1), rtol=0, atol=0.01)
     assert counts[3] == 0
+
+
+@pytest.mark.parametrize(('top_k', 'top_p'), [(1, 1.0), (5, 1.0), (9, 0.7), (20, 0.96)])
+def test_draws_among_the_largest_are_those_of_all_that_the_filters_leave(top_k: int, top_p: float):
+    rng = torch.Generator().manual_seed(0)
+    logits, uniform = torch.randn(4000, 64, generator=rng), torch.rand(4000, dtype=torch.float64, generator=rng)
+    if top_p == 1.0:  # of equal ones at the edge of top-p, sorting keeps any
+        logits[::3] = logits[::3].round()
+    uniform[:2] = torch.tensor([0.0, 1.0 - 2.0**-53])
+    drawn = draw_among_largest(logits, uniform, top_k, top_p)
+    assert torch.equal(drawn, draw(filter_logits(logits, top_k, top_p), uniform))
+    assert torch.equal(Sampler(top_k=top_k, top_p=top_p)(logits, uniform), drawn)
+    alone = torch.cat([draw_among_largest(logits[[n]], uniform[[n]], top_k, top_p) for n in range(9)])
+    assert torch.equal(alone, drawn[:9]), 'a row does not depend on the others'
 
 
 def test_the_ends_of_the_unit_interval_draw_tokens_that_can_be_drawn():

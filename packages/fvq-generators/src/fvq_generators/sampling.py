@@ -106,6 +106,32 @@ def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
     return torch.searchsorted(cumulative_BV, wanted_B1, right=True)[:, 0]
 
 
+def draw_among_largest(logits_BV: Tensor, uniform_B: Tensor, top_k: int, top_p: float) -> Tensor:
+    """`draw` of what `filter_logits` leaves, without sorting or summing more than the k largest of each row.
+
+    A sort of all tokens costs more than a small model. Rows in which others equal the k-th take the long way.
+
+    Args:
+        logits_BV: float32 logits on a CPU.
+        uniform_B: float64 in [0, 1).
+        top_k: From 1 to V - 1.
+        top_p: See `filter_logits`.
+    """
+    values_BK, tokens_BK = logits_BV.topk(top_k + 1, dim=-1)
+    tied_B = values_BK[:, -1] == values_BK[:, -2]
+    values_BK, tokens_BK = values_BK[:, :-1], tokens_BK[:, :-1]
+    p_BK = values_BK.softmax(-1)
+    if top_p < 1.0:
+        p_BK = p_BK.masked_fill(p_BK.cumsum(-1) - p_BK > top_p, 0.0)
+    tokens_BK, order = tokens_BK.sort(-1)  # as `draw` goes through them
+    cumulative_BK = p_BK.gather(-1, order).double().cumsum(-1)
+    wanted_B1 = uniform_B.clamp(max=1.0 - 2.0**-48)[:, None] * cumulative_BK[:, -1:]
+    drawn_B = tokens_BK.gather(-1, torch.searchsorted(cumulative_BK, wanted_B1, right=True))[:, 0]
+    if tied_B.any():
+        drawn_B[tied_B] = draw(filter_logits(logits_BV[tied_B], top_k, top_p), uniform_B[tied_B])
+    return drawn_B
+
+
 @dataclass(frozen=True)
 class Sampler(SamplingSettings):
     """How a token is chosen from logits.
@@ -133,6 +159,9 @@ class Sampler(SamplingSettings):
             return draw_token(logits_BV, uniform_B, self.temperature, self.top_k, self.top_p)
         if self.temperature != 1.0:
             logits_BV = logits_BV / self.temperature
+        on_cpu = logits_BV.device.type == 'cpu' and not torch.compiler.is_compiling()
+        if on_cpu and 0 < self.top_k < logits_BV.shape[1] // 2:
+            return draw_among_largest(logits_BV, uniform_B, self.top_k, self.top_p)
         return draw(filter_logits(logits_BV, self.top_k, self.top_p), uniform_B)
 
 
