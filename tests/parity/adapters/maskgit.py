@@ -61,6 +61,11 @@ def take(values_BLx: Tensor, rows_BN: Tensor) -> Tensor:
     return values_BLx[torch.arange(len(rows_BN))[:, None], rows_BN]
 
 
+def images_of(fed_BL: Tensor, batch: int) -> Tensor:
+    """The codes of each image in a pass: without those of guidance, or all alike in the first pass."""
+    return fed_BL[:batch] if len(fed_BL) >= batch else fed_BL[:1].expand(batch, -1)
+
+
 @contextmanager
 def recorded(model: MaskGIT) -> Iterator[list[Tensor]]:
     """The codes that the model is fed in each pass, for all images but those of guidance."""
@@ -200,7 +205,7 @@ def decoded(case: Case, model: MaskGIT, call: dict[str, Any], number: str) -> di
 
     def choose(step: int, logits_BNV: Tensor, rows_BN: Tensor, temperature: float) -> Tensor:
         codes_BN = (logits_BNV + take(noise[step][:, 1:], rows_BN)).argmax(-1)
-        before_BL = fed[-1][:B]
+        before_BL = images_of(fed[-1], B)
         drawn.append(torch.where(before_BL == K, before_BL.scatter(1, rows_BN, codes_BN), before_BL))
         return codes_BN
 
@@ -219,7 +224,7 @@ def decoded(case: Case, model: MaskGIT, call: dict[str, Any], number: str) -> di
             **options,
         )
     classes = ids[:, :1]
-    states = [torch.where(each == K, -1, each) for each in fed]
+    states = [torch.where(each == K, -1, each) for each in (images_of(each, B) for each in fed)]
 
     def whole(codes_BL: Tensor) -> Tensor:
         return torch.cat([classes, codes_BL], dim=1)
@@ -315,7 +320,7 @@ def titok_generated(case: Case, model: MaskGIT, call: dict[str, Any], number: st
     draws = StoredDraws(choose, gumbel(case.inputs['uniform_confidence']))
     with recorded(model) as fed:
         codes = model.sample(case.inputs['cond'], draws=draws, **options).indices_BL
-    states = torch.stack([*(each[: len(codes)] for each in fed[1:]), codes])
+    states = torch.stack([*(images_of(each, len(codes)) for each in fed[1:]), codes])
     return {
         f'gen_{number}': codes,
         f'gen_states_{number}': states,
@@ -410,5 +415,5 @@ def halton_generated(case: Case, model: MaskGIT, call: dict[str, Any], number: s
         codes = model.sample(case.inputs['cond'], plan=plan, draws=draws, **options).indices_BL
     return {
         f'gen_{number}': codes.view(-1, side, side),
-        f'gen_fed_{number}': torch.stack([each[: len(codes)] for each in fed]).unflatten(-1, (side, side)),
+        f'gen_fed_{number}': torch.stack([images_of(each, len(codes)) for each in fed]).unflatten(-1, (side, side)),
     }

@@ -212,12 +212,14 @@ class MaskGIT(Generator):
         draws = draws or Draws(seeds, len(plan), L, len(self.codes.factors), self.device)
         training = self.training
         try:
-            self.eval()
+            if training:  # a walk over all modules
+                self.eval()
             with memory_advice(len(cond), self.device):
                 passes = Passes(self, cond, blank=given is None)
                 return Codes(decode(passes, self.codes, start_BL, sampling, plan, draws, order_L), self.layout)
         finally:
-            self.train(training)
+            if training:
+                self.train()
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -239,27 +241,37 @@ class Passes:
     Args:
         model: In eval mode.
         cond: Classes (B,).
-        blank: Nothing is given, so that in the first pass the unconditional images are all alike: one stands for them.
+        blank: Nothing is given, so that in the first pass images of one class, and all those without one, are alike: one is
+            computed for them.
     """
 
     def __init__(self, model: MaskGIT, cond: Tensor, blank: bool) -> None:
-        self.model, self.count, self.blank = model, len(cond), blank
-        if model.condition.drop_rate:
-            cond = torch.cat([cond, model.condition.null(cond)])
-        self.class_B1D = model.condition(cond)
-        self.prepared: dict[int, Any] = {}
+        self.model, self.blank = model, blank
+        self.labels = torch.cat([cond, model.condition.null(cond)]) if model.condition.drop_rate else cond
+        self.classes: dict[
+            bool, tuple[Tensor, Any]
+        ] = {}  # with guidance, and without: vectors, and what is prepared of them
 
     def __call__(self, indices_BL: Tensor, rows_BN: Tensor, scale: float) -> Tensor:
-        model, B = self.model, self.count
-        nulls = 0 if scale == 1.0 else 1 if self.blank else B
-        self.blank = False
-        class_B1D = self.class_B1D[: B + nulls]
-        if len(class_B1D) not in self.prepared:
-            self.prepared[len(class_B1D)] = model.network.prepare(class_B1D)
-        x_BLD = model.codes(torch.cat([indices_BL, indices_BL[:nulls]]))
-        x_BLD = model.network(x_BLD, class_B1D, self.prepared[len(class_B1D)])
-        if nulls == 1:
-            x_BLD = torch.cat([x_BLD[:B], x_BLD[B:].expand(B, -1, -1)])
-        rows_BN = torch.cat([rows_BN, rows_BN]) if nulls else rows_BN
-        logits = model.head(x_BLD.gather(1, rows_BN[..., None].expand(-1, -1, x_BLD.shape[-1])), model.codes)
-        return guide(logits, scale) if nulls else logits
+        guided = scale != 1.0
+        rows_BN = torch.cat([rows_BN, rows_BN]) if guided else rows_BN
+        labels = self.labels[: len(rows_BN)]
+        if self.blank:
+            self.blank = False
+            labels, alike = labels.unique(return_inverse=True)
+            x_BLD = self.features(indices_BL[:1].expand(len(labels), -1), *self.prepared(labels))[alike]
+        else:
+            if guided not in self.classes:
+                self.classes[guided] = self.prepared(labels)
+            x_BLD = self.features(torch.cat([indices_BL, indices_BL]) if guided else indices_BL, *self.classes[guided])
+        x_BND = x_BLD.gather(1, rows_BN[..., None].expand(-1, -1, x_BLD.shape[-1]))
+        logits = self.model.head(x_BND, self.model.codes)
+        return guide(logits, scale) if guided else logits
+
+    def prepared(self, labels: Tensor) -> tuple[Tensor, Any]:
+        """Vectors of classes, and what the network computes of them only."""
+        class_B1D = self.model.condition(labels)
+        return class_B1D, self.model.network.prepare(class_B1D)
+
+    def features(self, indices_BL: Tensor, class_B1D: Tensor, prepared: Any) -> Tensor:
+        return self.model.network(self.model.codes(indices_BL), class_B1D, prepared)
