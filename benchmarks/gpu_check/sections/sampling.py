@@ -74,6 +74,18 @@ def judge_masked(output: Any) -> list[Check]:
     return checks
 
 
+def judge_scales(output: Any) -> list[Check]:
+    """VAR-d16 at batch 8: the target, and the plain loop of the same run."""
+    checks = []
+    for row in output['rows']:
+        name = f'{row["size"]} of {row["codebook_size"]:,} codes, batch {row["batch"]}'
+        checks.append(at_most(f'{name}: seconds', row['ours_seconds'], 0.15))
+        checks.append(at_least(f'{name}: times the plain loop', row['speedup_ratio'], 1.5))
+        # The first scale reads nothing that was drawn; later ones differ with a draw between two codes.
+        checks.append(at_least(f'{name}: first codes as the plain loop', row['same_first_codes'], 0.5))
+    return checks
+
+
 OPS = 'packages/fvq-generators/src/fvq_generators/ops'
 
 SECTIONS = [
@@ -96,6 +108,16 @@ SECTIONS = [
         judge_masked,
         arguments=('--repeats', '2'),
         rehearsal=('--forms', 'tiny', '--batches', '2', '--repeats', '1'),
+    ),
+    Section(
+        'sampling-var',
+        'VAR-d16, 680 codes, guidance, batch 8, beside a plain loop in the style of its release',
+        ('benchmarks/sampling_var.py', '--json'),
+        120,
+        (*SOURCES, 'packages/fvq-quantizers/src/fvq_quantizers/multi_scale_quantizer.py'),
+        judge_scales,
+        arguments=('--depths', '16', '--codebook-sizes', '4096', '16384'),
+        rehearsal=('--depths', '1', '--codebook-sizes', '2048', '--batch', '1', '--repeats', '1'),
     ),
     Section(
         'sampling-kernels-L',

@@ -5,8 +5,8 @@ The plain loop has the same weights and draws the same codes from the same rando
 grows keys and values by concatenation, computes each block's modulation of the condition again at every scale, reads the
 whole batch twice through the head and combines the logits, and sorts all of them for top-p. Attention is torch's in both.
 
-    python benchmarks/next_scale_sampling.py --json                # CPU: d8, batch 8 with guidance, 680 codes of 16,384
-    python benchmarks/next_scale_sampling.py --depths 16           # on a GPU: d16 in bfloat16
+    python benchmarks/sampling_var.py --json                # CPU: d8, batch 8 with guidance, 680 codes of 16,384
+    python benchmarks/sampling_var.py --depths 16           # on a GPU: d16 in bfloat16
 """
 
 from __future__ import annotations
