@@ -23,6 +23,7 @@ ROOMS = {
     },
     'fvq-generators': {
         'layers': 'blocks of transformers',
+        'masked': 'MaskGIT: networks, decoding',
         'ops': 'steps of decoding; kernels',
         'tasks': 'training on codes; FSDP',
         'hooks': 'logs, reports, sharding',
@@ -31,7 +32,7 @@ ROOMS = {
         'codes_store': 'where codes lie on the disk',
         'data': 'data sets of codes and captions',
         'image_sets': 'samples: planned, drawn, kept',
-        'interop': "LlamaGen's checkpoints",
+        'interop': "other generators' checkpoints",
         'commands': 'extract_codes, sample',
     },
     'fvq-eval': {
