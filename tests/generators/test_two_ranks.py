@@ -16,7 +16,7 @@ from fvq_core.registry import MODELS
 
 from ..ranks import TwoRanks
 from .tiny import NO_DROPOUT, generator_config
-from .two_ranks import CASES, local_numbers, train, train_on_rank
+from .two_ranks import CASES, NEXT_SCALE, local_numbers, train, train_next_scale, train_on_rank
 
 Ranks = Callable[[str], list[dict[str, Any]]]
 
@@ -64,6 +64,14 @@ def test_a_checkpoint_is_that_of_one_process_and_resumes_exactly(name: str, rank
     for number, state in wanted['state'].items():
         torch.testing.assert_close(got['state'][number]['exp_avg'], state['exp_avg'], rtol=1e-3, atol=1e-6)
     assert identical(first['resumed'], first['final'])
+
+
+@pytest.mark.parametrize('shard', [None, 'float32'])
+def test_a_generator_that_is_bound_to_a_quantizer_trains_alike_on_two_ranks(shard: str | None, two_ranks: TwoRanks):
+    one, both = train(NEXT_SCALE, 0, 1), two_ranks.run(train_next_scale, shard)
+    torch.testing.assert_close(both[0]['final'], one['final'], rtol=1e-4, atol=1e-5)
+    assert both[0]['validation'][0] == pytest.approx(one['validation'][0], rel=1e-4)
+    assert identical(both[0]['resumed'], both[0]['final'])
 
 
 def test_each_of_two_processes_keeps_half_of_the_weights(ranks: Ranks):

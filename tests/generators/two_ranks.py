@@ -14,16 +14,22 @@ from fvq_core.data.loader import Loader
 from fvq_core.registry import MODELS
 from fvq_core.training.hooks.ema_hook import EMAHook
 from fvq_core.training.optim_wrapper import build_optim_wrappers
+from fvq_generators import VAR
 from fvq_generators.data import RandomCodes
 from fvq_generators.hooks import ShardingHook
 from fvq_generators.optim import DecayByDimension
-from tests.generators.tiny import GRID, NO_DROPOUT, generator_config
+from tests.generators.tiny import NO_DROPOUT, generator_config
 
 CASES: dict[str, dict[str, Any]] = {
     'ddp': {},
     'sharded': dict(shard='float32'),
     'sharded_checkpointing': dict(shard='float32', checkpointing=True),
 }
+# One that reads its tokenizer's quantizer while it trains.
+NEXT_SCALE: dict[str, Any] = dict(
+    generator=dict(type='VAR', **VAR.smoke({}), num_classes=5, cond_dropout=0.0, gate_init=1.0),
+    tokenizer=VAR.smoke_tokenizer(),
+)
 STEPS, BATCH, MICRO = 2, 4, 2
 WRAPPER = dict(
     type='ClippedOptimWrapper',
@@ -37,7 +43,9 @@ def start(case: dict[str, Any], seed: int) -> tuple[Any, Any, tuple[ShardingHook
     """A task, its optimizers and the hooks."""
     torch.manual_seed(seed)
     options = dict(case)
-    config = generator_config(**NO_DROPOUT, cond_dropout=0.0, checkpointing=options.pop('checkpointing', False))
+    config = options.pop('generator', None) or generator_config(
+        **NO_DROPOUT, cond_dropout=0.0, checkpointing=options.pop('checkpointing', False)
+    )
     task = MODELS.build(dict(type='GeneratorTask', generator=config, **options))
     torch.nn.init.normal_(task.generator.head.weight, std=0.1)
     task = task.place(torch.device('cpu')).train()
@@ -63,7 +71,7 @@ def steps(
 ) -> list[dict[str, Any]]:
     """Losses and norm of each."""
     rng = torch.Generator().manual_seed(7)
-    codes = torch.randint(32, (4, MICRO, BATCH, 12), generator=rng)
+    codes = torch.randint(32, (4, MICRO, BATCH, task.generator.layout.length), generator=rng)
     labels = torch.randint(5, (4, MICRO, BATCH), generator=rng)
     out = []
     runner = SimpleNamespace(task=task)
@@ -85,7 +93,7 @@ def everything(task: Any, average: EMAHook) -> dict[str, Any]:
 
 def validate(task: Any, rank: int, ranks: int) -> tuple[float, int]:
     """The validation loss of five images in batches of two, and how many images it is of: one rank has a batch less."""
-    dataset = RandomCodes(GRID, images=5, classes=5)
+    dataset = RandomCodes(task.generator.layout.to_dict(), images=5, classes=5)
     loader = Loader(dataset, 2, sampler=range(rank, 5, ranks), collate_fn=dataset.collate)
     loss = task.evaluate(loader, [], logging.getLogger())['val_loss']
     return loss.value, loss.samples
@@ -124,3 +132,8 @@ def local_numbers(case: dict[str, Any]) -> int:
 def train_on_rank(rank: int, name: str) -> dict[str, Any]:
     """What one of two processes ends with."""
     return {**train(CASES[name], rank, 2), 'kept': local_numbers(CASES[name])}
+
+
+def train_next_scale(rank: int, shard: str | None) -> dict[str, Any]:
+    """The same of a next-scale generator."""
+    return train({**NEXT_SCALE, 'shard': shard}, rank, 2)

@@ -86,6 +86,16 @@ def judge_scales(output: Any) -> list[Check]:
     return checks
 
 
+def judge_attention(output: Any) -> list[Check]:
+    """One call of FlexAttention, forward and backward, beside a call for each scale."""
+    name, bound = 'block_causal_attention', ROUNDING[output['dtype']]
+    return [
+        at_most('a call for each scale: error against float64', output['by_scale_error'], 2 * bound, 'equality'),
+        at_most('FlexAttention: error against float64', output['flex_error'], 2 * bound, 'equality', name),
+        at_least('FlexAttention: times a call for each scale', output['speedup_ratio'], 1.0, 'gain', name),
+    ]
+
+
 OPS = 'packages/fvq-generators/src/fvq_generators/ops'
 
 SECTIONS = [
@@ -118,6 +128,18 @@ SECTIONS = [
         judge_scales,
         arguments=('--depths', '16', '--codebook-sizes', '4096', '16384'),
         rehearsal=('--depths', '1', '--codebook-sizes', '2048', '--batch', '1', '--repeats', '1'),
+    ),
+    Section(
+        'attention-scales',
+        "VAR's attention in training: FlexAttention beside a call for each scale, forward and backward",
+        ('benchmarks/block_causal_attention.py', '--json'),
+        120,
+        ('packages/fvq-generators/src/fvq_generators/layers/block_causal_attention.py',),
+        judge_attention,
+        rehearsal=('--tiny', '--repeats', '1'),
+        kernels={
+            'block_causal_attention': ('packages/fvq-generators/src/fvq_generators/layers/block_causal_attention.py',)
+        },
     ),
     Section(
         'sampling-kernels-L',

@@ -29,21 +29,17 @@ def block_causal_attention(
         lengths: Positions of each scale, coarse to fine; their sum is L.
         scale: Of the products; head_dim^-1/2 by default.
     """
+    one_call = q_BHLD.is_cuda and FLEX.enabled(q_BHLD.device)
+    arguments = (q_BHLD, k_BHLD, v_BHLD, tuple(lengths), scale)
+    return FLEX.run(lambda: flex(*arguments), lambda: by_scale(*arguments)) if one_call else by_scale(*arguments)
 
-    def by_scale() -> Tensor:
-        ends = list(accumulate(lengths))
-        parts = zip(q_BHLD.split(list(lengths), 2), ends, strict=True)
-        return torch.cat(
-            [
-                F.scaled_dot_product_attention(q, k_BHLD[:, :, :end], v_BHLD[:, :, :end], scale=scale)
-                for q, end in parts
-            ],
-            2,
-        )
 
-    if not (q_BHLD.is_cuda and FLEX.enabled(q_BHLD.device)):
-        return by_scale()
-    return FLEX.run(lambda: flex(q_BHLD, k_BHLD, v_BHLD, tuple(lengths), scale), by_scale)
+def by_scale(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, lengths: tuple[int, ...], scale: float | None) -> Tensor:
+    """The same in a call for each scale."""
+    parts = zip(q_BHLD.split(lengths, 2), accumulate(lengths), strict=True)
+    return torch.cat(
+        [F.scaled_dot_product_attention(q, k_BHLD[:, :, :end], v_BHLD[:, :, :end], scale=scale) for q, end in parts], 2
+    )
 
 
 def flex(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, lengths: tuple[int, ...], scale: float | None) -> Tensor:
