@@ -15,7 +15,7 @@ from fvq_eval.reports.whole_photos import WholePhotos
 
 photos = dict(photos=['ihc'], held_out=2)
 train_dataloader.dataset.update(photos)
-val_dataloader.dataset.update(photos)
+val_dataloader.dataset.update(photos, crops=1024)
 default_hooks.report.update(dataset=dict(type=WholePhotos, **photos))
 model.reconstruction_loss.update(weight=10.0)
 optim_wrapper.optimizer.update(lr=5e-4)

@@ -33,14 +33,12 @@ def train_parser() -> ArgumentParser:
     add = parser.add_argument
     add('config', help='a Python config, see configs/')
     add('--work-dir', help='where outputs go; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE')
-    newest = 'continue exactly from PATH, or from the newest readable checkpoint of the work dir'
-    add('--resume', nargs='?', const='newest', metavar='PATH', help=newest)
-    elastic = '--resume on another number of devices: keeps the batch of an iteration, if it can, but not every bit'
-    add('--resume-elastic', action='store_true', help=elastic)
+    add('--resume', nargs='?', const='newest', metavar='PATH', help='continue PATH, or the newest checkpoint, exactly')
+    add('--resume-elastic', action='store_true', help='resume on another number of devices: same batch, not every bit')
     add('--init-from', metavar='TOKENIZER', help='start from a saved folder, user/name on the hub or an iter_N.pth')
     add('--freeze', nargs='+', metavar='PART', help='parts that stay as they are, such as: encoder quantizer')
     add('--fresh', nargs='+', metavar='PART', help='parts that start from scratch, not from --init-from')
-    add('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='config entries')
+    add('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='override the config')
     add('--seed', type=int, help="replaces the config's seed")
     add('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
     add('--rehearse', type=int, metavar='N', help='the same on N CPU processes, with a kill, a stop and a resume')
@@ -53,6 +51,8 @@ def read_config(args: Namespace) -> Config:
     """The config that parsed options of this command describe."""
     given = {'load_from': args.init_from, 'load_fresh': args.fresh, 'model.freeze': args.freeze}
     options = {**{key: value for key, value in given.items() if value is not None}, **args.cfg_options}
+    if args.fresh and 'load_from' not in options:
+        raise UserError(f'--fresh {" ".join(args.fresh)}: nothing is loaded; name the weights with --init-from.')
     return load_config(args.config, options, args.work_dir, args.seed, args.size)
 
 

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 from fvq_core.commands.command import add_device, command, make_parser
 
-EXAMPLE = '  tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed'
+EXAMPLE = """\
+  tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed
+  tools/reconstruct.py before/tokenizer cat.jpg --beside after/tokenizer --out compared   # cat | before | after
+  tools/reconstruct.py work_dirs/fvq_photos/tokenizer bundled:coffee --out reconstructed"""
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('reconstruct.py', __doc__ or '', EXAMPLE)
     parser.add_argument('tokenizer', help='a folder that training or tools/export.py wrote')
-    parser.add_argument('images', nargs='+', help='image files, of any size; cropped to a multiple of the downsampling')
+    add = parser.add_argument
+    add('images', nargs='+', help='image files of any size, cropped to a multiple of the downsampling; or bundled:NAME')
+    add('--beside', nargs='+', default=[], metavar='TOKENIZER', help='others, whose reconstructions stand to the right')
     parser.add_argument(
         '--out', required=True, help='folder for the pictures, codes.npz or latents.npz, and scores.json'
     )
@@ -25,9 +30,12 @@ def main(argv: Sequence[str] | None) -> None:
 
     from .reconstruct_files import reconstruct_files
 
-    scores, kind = reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device), ''
+    scores = reconstruct_files(args.tokenizer, args.images, args.out, args.max_side, args.device, args.beside)
+    kind = ''
     for name, score in scores.items():
         numbers = f'PSNR {score["psnr"]:.2f} dB, SSIM {score["ssim"]:.3f} ({score["preset"]} conventions)'
         kind = 'codes' if 'codes' in score else 'latents'
         print(f'{printable(name)}: {numbers}, {score[kind]} {kind}')
+        for other, values in score.get('beside', {}).items():
+            print(f'{printable(name)}, {other}: PSNR {values["psnr"]:.2f} dB, SSIM {values["ssim"]:.3f}')
     print(f'pictures, {kind}.npz and scores.json are in {args.out}')

@@ -24,25 +24,34 @@ from fvq_core.metric import MetricValue
 from fvq_core.ops.distributed import choose_device
 
 from ..metrics import PSNR, SSIM
-from ..samples.read_image import read_image
+from ..samples.read_image import BUNDLED, read_image
 
 
 @torch.no_grad()
 def reconstruct_files(
-    folder: str, paths: Sequence[str], out: str, max_side: int = 1024, device: str = 'auto'
+    folder: str,
+    paths: Sequence[str],
+    out: str,
+    max_side: int = 1024,
+    device: str = 'auto',
+    beside: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Write a side-by-side PNG of each image, `codes.npz` (`latents.npz` of a continuous autoencoder) and `scores.json`.
 
     Args:
-        paths: Image files; all are opened before anything is written.
+        paths: Image files, or `bundled:NAME` for a bundled photo; all are opened before anything is written.
         max_side: Larger images are shrunk to this.
+        beside: More tokenizers, whose reconstructions stand to the right.
 
     Returns:
-        For each file: `psnr` (dB), `ssim`, `codes` or `latents` (how many numbers), `layout`, `picture`.
+        For each file: `psnr` (dB), `ssim`, `codes` or `latents` (how many numbers), `layout`, `picture`, and `beside` with the
+        scores of the other tokenizers.
     """
     paths, out = [expand_home(path) for path in paths], expand_home(out)
     tokenizer = Autoencoder.from_pretrained(folder).to(choose_device(device))
-    images = [read_image(path, tokenizer.downsample_factor, max_side) for path in paths]
+    others = {other: Autoencoder.from_pretrained(other).to(choose_device(device)) for other in beside}
+    multiple = math.lcm(*(each.downsample_factor for each in (tokenizer, *others.values())))
+    images = [read_image(path, multiple, max_side) for path in paths]
     window = SSIM().smallest
     for path, image in zip(paths, images, strict=True):
         if min(image.size) < window:
@@ -51,7 +60,7 @@ def reconstruct_files(
             )
     if Path(out).is_file():
         raise UserError(f'--out {out} is a file; name a folder.')
-    names = unique_names(paths)
+    names = unique_names([path.removeprefix(BUNDLED) for path in paths])
     originals = {os.path.realpath(path) for path in paths}
     for name in names:
         if os.path.realpath(Path(out) / f'{name}.png') in originals:
@@ -61,13 +70,15 @@ def reconstruct_files(
     scores, encoded = {}, {}
     for path, name, image in zip(paths, names, images, strict=True):
         pixels = to_tensor(image).unsqueeze(0).to(next(tokenizer.parameters()).device)
-        output = tokenizer(from_uint8(pixels))
-        metrics = score(tokenizer, from_uint8(pixels), output)
-        if not all(math.isfinite(metric.value) for metric in metrics.values()):
-            raise UserError(f'{path}: the reconstruction is not finite; the tokenizer in {folder} is broken.')
-        pair = torch.cat([pixels, to_uint8(output.reconstruction)], dim=3)[0].permute(1, 2, 0).cpu().numpy()
+        outputs = {each: model(from_uint8(pixels)) for each, model in {folder: tokenizer, **others}.items()}
+        scored = {each: score(tokenizer, from_uint8(pixels), output) for each, output in outputs.items()}
+        for each, values in scored.items():
+            if not all(math.isfinite(metric.value) for metric in values.values()):
+                raise UserError(f'{path}: the reconstruction is not finite; the tokenizer in {each} is broken.')
+        output, metrics = outputs[folder], scored[folder]
+        columns = [pixels, *(to_uint8(each.reconstruction) for each in outputs.values())]
         picture = Path(out) / f'{name}.png'
-        Image.fromarray(pair).save(picture)
+        Image.fromarray(torch.cat(columns, dim=3)[0].permute(1, 2, 0).cpu().numpy()).save(picture)
         found = tokenizer.encode(from_uint8(pixels)).values if output.codes is None else output.codes.unflatten()
         encoded[name] = found[0].cpu().numpy()
         scores[str(path)] = {
@@ -79,6 +90,9 @@ def reconstruct_files(
             'layout': tokenizer.layout(*pixels.shape[-2:]).to_dict(),
             'picture': picture.name,
         }
+        if others:
+            values = {each: {key: metric.value for key, metric in scored[each].items()} for each in others}
+            scores[str(path)]['beside'] = values
     save_npz(Path(out) / f'{kind}.npz', encoded)
     write_json(Path(out) / 'scores.json', scores)
     return scores

@@ -7,17 +7,29 @@ from pathlib import Path
 from PIL import Image
 
 from fvq_core.data.decoding import UnreadableImageError, decode, read_file
+from fvq_core.data.photos import check_names, load_photos
 from fvq_core.errors import UserError
+
+BUNDLED = 'bundled:'
+
+
+def bundled_photo(name: str) -> Image.Image:
+    """A bundled photo by name."""
+    check_names(BUNDLED.rstrip(':'), [name])
+    return Image.fromarray(load_photos()[name])
 
 
 def read_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:
-    """An image as RGB, shrunk to `max_side` if larger, centre-cropped so that its sides are multiples of `multiple`.
+    """An image file, or a bundled photo as `bundled:NAME`, in RGB.
+
+    It is shrunk to `max_side` if larger, and centre-cropped so that its sides are multiples of `multiple`.
 
     Raises:
         UserError: The file is missing, is not an image, or is too small for one code.
     """
     try:
-        image = decode(read_file(path))
+        photo = str(path).removeprefix(BUNDLED)
+        image = decode(read_file(path)) if photo == str(path) else bundled_photo(photo)
     except FileNotFoundError as error:
         raise UserError(f'{path} does not exist.') from error
     except OSError as error:
