@@ -7,9 +7,11 @@ from torch import Tensor
 
 from ..finite import all_finite
 from .margin import norm_bound
-from .rescore import best_of_pairs
+from .rescore import best_of_pairs, rescore
 from .shifted import TILE, Shifted, tile_maxima
 
+FEW_TERMS = 2**16  # products of rows x codes x channels up to which float64 compares all
+FEW_SCORES = 2**16  # up to which looking through tiles takes longer than through all
 MANY = 8  # candidates a row, on average, from which equal codes are looked for
 
 
@@ -19,7 +21,7 @@ def top_two(scores_NK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     The best one's place there may be set to minus infinity.
     """
     N, K = scores_NK.shape
-    if K < 4 * TILE or K % TILE:
+    if K < 4 * TILE or K % TILE or N * K <= FEW_SCORES:
         best_N, indices_N = scores_NK.max(1)
         scores_NK.scatter_(1, indices_N[:, None], -torch.inf)
         return best_N, indices_N, scores_NK.amax(1)
@@ -63,9 +65,12 @@ def decide(
     if not all_finite(best_N):
         indices_N.zero_()  # the caller raises
         return indices_N.new_zeros(2)
+    rows_M = doubtful_N.nonzero()[:, 0]
+    if len(rows_M) * codes.given_KD.numel() <= FEW_TERMS:
+        indices_N[rows_M] = rescore(z_ND[rows_M, None], codes.given_KD, codes.distance).min(1).indices
+        return torch.tensor([len(rows_M), len(rows_M) * len(codes.given_KD)])
     own_error_N = codes.errors(length_N1, codes.norms_K[near_indices_N, None])[:, 0]
     least_N = torch.maximum(least_N, codes.least(near_N - own_error_N, length_N1[:, 0]))
-    rows_M = doubtful_N.nonzero()[:, 0]
     if len(rows_M) < len(z_ND):
         taken = (z_ND, scores_NK, length_N1, least_N, near_N, near_indices_N, far_NF)
         z_ND, scores_NK, length_N1, least_N, near_N, near_indices_N, far_NF = (x[rows_M] for x in taken)

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from ..finite import can_sync
 from ..full_precision import full_precision
-from .decide import decide
+from .decide import FEW_TERMS, decide
 from .rescore import rescore
 from .shifted import Shifted
 
 # Scores held at once. 2^23 floats are 32 MiB: enough for full matmul speed on a CPU; a GPU wants larger tiles.
 MAX_SCORES = {'cpu': 2**23, 'cuda': 2**27}
-
-FEW_TERMS = 2**16  # products of N x K x D up to which float64 compares all
 
 
 @dataclass(frozen=True)
