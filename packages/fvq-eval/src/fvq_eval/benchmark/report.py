@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..plots.rate_distortion_plot import plot_rate_distortion
 from ..reports.blocks import Block, Code, Heading, Picture, Text
 from ..reports.html import to_html
 from ..reports.markdown import to_markdown
@@ -18,6 +19,16 @@ from .scheduler import Benchmark
 from .sentences import compared, continuous, is_selected, memory_note, recorded, selected, starved, tried
 from .summary import RowSummary, summarize
 from .tables import codes_table, failures_table, main_table, pairs_table, rates_table, stamps_table, unselected_table
+
+RATE_CAPTION = (
+    'PSNR over the evaluation set, and what an image costs: filled, of a small generator trained on these codes; hollow, '
+    'of the code that knows only how often each value comes. Up and to the left is better.'
+)
+RATE_NOTE = (
+    'Codes that are easy to predict are no merit by themselves: a codebook that collapsed to one code costs nothing. Read '
+    'bits with the PSNR beside them, and the KID of samples with the KID of reconstructions, which no generator of these '
+    'codes can be expected to beat. Crops are 80 to 100 % of the short side of a photo, for all rows alike.'
+)
 
 
 def write_report(benchmark: Benchmark, reference: str | None, command: str, notes: Sequence[str]) -> list[RowSummary]:
@@ -90,11 +101,25 @@ def pictures(summaries: Sequence[RowSummary], folder: Path) -> list[Block]:
             blocks.append(Heading('Curves'))
         caption = f'Mean over seeds, band from the smallest to the largest; {reference} in black.'
         blocks.append(Picture(path, caption))
+    rates = folder / 'rate_distortion.png'
+    if plot_rate_distortion(rate_points(summaries), rates):
+        blocks += [Heading('Rate and distortion'), Picture(rates, RATE_CAPTION), Text(RATE_NOTE)]
     grid = folder / 'reconstructions.png'
     if draw_grid(summaries, grid):
         caption = f'The same evaluation images through every row, first seed, enlarged to {SMALLEST_SIDE} pixels.'
         blocks += [Heading('Reconstructions'), Picture(grid, caption)]
     return blocks
+
+
+def rate_points(summaries: Sequence[RowSummary]) -> dict[str, tuple[float, float, float]]:
+    """PSNR, bits of the generator and bits of the unigram code of each row that has them."""
+    points = {}
+    for summary in summaries:
+        cells = summary.cells
+        if 'generator_bits_per_image' in cells and 'generator_gain' in cells:
+            bits, gain = cells['generator_bits_per_image'].mean, cells['generator_gain'].mean
+            points[summary.row.name] = (cells['psnr'].mean, bits, bits / (1 - gain / 100))
+    return points
 
 
 def appendix(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block]:

@@ -24,6 +24,7 @@ from fvq_core.registry import METRICS, component_name, plain
 from .run_process import BUSY, WATCHED, busy
 
 RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.json', 'log.txt'
+GENERATOR = 'generator.json'
 MEMORY_SHARE = 'FVQ_GPU_MEMORY_SHARE'  # environment variable: the share of the GPU's memory that a run may allocate
 FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
 INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
@@ -54,8 +55,17 @@ class BenchmarkRun:
         return f'{self.row} lr x{self.factor:g} seed {self.seed}'
 
     def result(self) -> dict[str, Any] | None:
-        """What the run left, None before it ended."""
-        return read_json(self.folder / RESULT)
+        """What the run left, with what was measured of its generator; None before it ended."""
+        found = read_json(self.folder / RESULT)
+        generator = (read_json(self.folder / GENERATOR) or {}).get('metrics')
+        if found is None or not generator or 'metrics' not in found:
+            return found
+        return {**found, 'metrics': {**found['metrics'], **generator}}
+
+    @property
+    def generator_failure(self) -> str:
+        """Why it has no numbers of a generator although they were asked for; else ''."""
+        return (read_json(self.folder / GENERATOR) or {}).get('reason', '')
 
     @property
     def jobs(self) -> int | None:

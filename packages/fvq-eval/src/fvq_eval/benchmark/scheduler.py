@@ -95,6 +95,11 @@ class Benchmark:
         best = [(row, self.best_factor(row)) for row, _ in trainable(self.rows)]
         return [self.run(row, f, seed) for seed in self.seeds[1:] for row, f in best if f is not None]
 
+    def chosen_runs(self, row: Row) -> list[BenchmarkRun]:
+        """The runs of a row with its best factor, one a seed; none if all failed."""
+        factor = self.best_factor(row)
+        return [] if factor is None else [self.run(row, factor, seed) for seed in self.seeds]
+
     def train(self, slots: Sequence[dict[str, str]], log: Callable[[str], None]) -> None:
         """Train what is not finished.
 

@@ -38,6 +38,10 @@ QUANTITIES = (
     Quantity('dead_codes', 'dead codes', 0),
     Quantity('bits_per_image', 'bits an image', 0),
     Quantity('effective_bits_per_image', 'effective bits an image', 0),
+    Quantity('generator_bits_per_image', 'bits an image, generator', 1),
+    Quantity('generator_gain', 'gain over unigram %', 1),
+    Quantity('kid_of_samples', 'KID of samples', 4),
+    Quantity('kid_of_reconstructions', 'KID of reconstructions', 4),
     Quantity('relative_quantization_error', 'D/var(z)', 4),
     Quantity('steps_per_second', 'steps/s', 2),
     Quantity('peak_memory_mib', 'peak MiB', 0),
@@ -154,6 +158,9 @@ def summarize_row(benchmark: Benchmark, row: Row) -> RowSummary:
     summary.runs = [run for run, result in summary.tried if run.factor == summary.factor and is_done(result)]
     broken = [(run, result) for run, result in summary.tried if result is not None and not is_done(result)]
     missing = [f'{each["status"]} (lr x{run.factor:g}, seed {run.seed}): {each["reason"]}' for run, each in broken[:1]]
+    missing += [
+        f'generator (seed {run.seed}): {run.generator_failure}' for run in summary.runs if run.generator_failure
+    ][:1]
     if not summary.tuned and summary.rates_done:
         missing.append(f'{summary.rates_done} of {summary.rates} rates so far')
     summary.failure = '; '.join(missing) or ('' if summary.tuned else 'not trained yet')

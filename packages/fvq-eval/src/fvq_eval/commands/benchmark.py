@@ -12,12 +12,15 @@ from pathlib import Path
 from fvq_core.commands.command import command, make_parser
 from fvq_core.config.key_value import KeyValueAction
 
+from .options import add_extractor, check_least, extractor_config
+
 EXAMPLE = """\
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2                     # bundled photos; continues where it stopped
   tools/benchmark.py configs/mini/vq.py configs/mini/fvq.py --lr-factors 0.3 1 3 --jobs 2
   tools/benchmark.py configs/mini/*.py --size k4096                      # the same rows with 4,096 codes
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos   # photos/train, photos/val
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos --rates-of work_dirs/benchmark
+  tools/benchmark.py configs/mini/{vq,fvq,rq}.py --generator               # and what a generator makes of their codes
   tools/benchmark.py configs/mini/q1/sweep.py                            # one row for each cell of a sweep
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2 --report-only       # what is there so far"""
 
@@ -69,13 +72,25 @@ def main(argv: Sequence[str] | None) -> None:
         '--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='for every row alike'
     )
     parser.add_argument('--allow-differences', action='store_true', help='in more than the quantizer')
+    parser.add_argument(
+        '--generator',
+        type=int,
+        nargs='?',
+        const=400,
+        metavar='STEPS',
+        help='then train a small generator on the codes of every run, for so many steps (default 400): what an image costs, '
+        'and kernel distances of samples beside those of reconstructions',
+    )
+    add_extractor(parser, 'RandomFeatures, of the kernel distances of --generator')
     parser.add_argument('--report-only', action='store_true', help='train nothing, report what is there')
     args = parser.parse_args(argv)
 
     from fvq_core.errors import UserError, nearest_hint
+    from fvq_core.registry import FEATURE_EXTRACTORS
 
     from ..benchmark.chosen_rates import chosen_rates
     from ..benchmark.fairness import check_fairness
+    from ..benchmark.generator_stage import GeneratorStage
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
     from ..benchmark.photo_data import is_bundled, use_photos
     from ..benchmark.report import write_report
@@ -113,12 +128,21 @@ def main(argv: Sequence[str] | None) -> None:
     if not metrics:
         notes.append('No perceptual distance: no trained network was given or found on this machine.')
 
+    stage = None
+    if args.generator is not None:
+        check_least('--generator', args.generator, 1)
+        found = extractor_config(args.extractor, args.extractor_options) or dict(type='RandomFeatures')
+        FEATURE_EXTRACTORS.build(dict(found))  # before anything is trained
+        stage = GeneratorStage(args.generator, found)
     benchmark = Benchmark(rows, args.seeds, args.lr_factors, work_dir, metrics, chosen)
     for row in rows:
         if row.refusal:
             print(f'{row.name}: refused: {row.refusal}')
     if not args.report_only:
         benchmark.train(slots, functools.partial(print, flush=True))
+        if stage is not None:
+            runs = [run for row, _ in trainable(rows) for run in benchmark.chosen_runs(row)]
+            stage.run_all([run for run in runs if run.has_codes], slots, functools.partial(print, flush=True))
     line = shlex.join(['tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
     summaries = write_report(benchmark, args.reference, line, notes)
     for summary in summaries:

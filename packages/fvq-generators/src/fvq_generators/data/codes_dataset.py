@@ -39,6 +39,7 @@ class CodesDataset(Dataset):
         root: A folder that `tools/extract_codes.py` wrote, or LlamaGen's with `NAME_codes` and `NAME_labels`; or a list.
         layout, tokenizer_hash: For LlamaGen's folders; see `LlamaGenFolder`.
         seed: Seed of the choice of crops.
+        labels: False gives every image class 0: for a generator without classes.
         every_crop: Make an item of each crop, as validation wants, instead of one of each image; of one store.
 
     Attributes:
@@ -55,6 +56,7 @@ class CodesDataset(Dataset):
         layout: Mapping[str, Any] | None = None,
         tokenizer_hash: str = '',
         seed: int = 0,
+        labels: bool = True,
         every_crop: bool = False,
     ) -> None:
         roots = [root] if isinstance(root, str) else list(root)
@@ -72,6 +74,7 @@ class CodesDataset(Dataset):
         if every_crop and len(roots) > 1:
             raise UserError(f'CodesDataset: every_crop takes one store, got {len(roots)}; name one of them.')
         self.crops_apart = first.num_crops if every_crop else 1
+        self.labels = labels
         self.seed, self.layout, self.tokenizer_hash = seed, first.layout, first.tokenizer_hash
 
     def __len__(self) -> int:
@@ -90,6 +93,7 @@ class CodesDataset(Dataset):
                     f'CodesDataset: image {number} has label {label} in {self.stores[0].root} and {store.label(number)} '
                     f'in {store.root}; mix stores of the same images.'
                 )
+            label = label if self.labels else 0
             if self.crops_apart == 1:
                 crop = rng.randrange(store.num_crops)
             if isinstance(self.layout, LatentLayout):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from logging import Logger
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -53,16 +54,10 @@ class GeneratorTask(Task):
             float32 all the same. Near a border between two codes the other may then be taken.
         freeze: Parts of the generator, its children by name, that stay as they are, in eval mode.
 
-    Attributes:
-        frozen: That autoencoder, folded; None if none is given. It is not trained, and not in the state dict.
-        tokenizer_hash: Fingerprint of that autoencoder; '' if none is given.
-
     Raises:
-        UserError: An unknown value of `shard` or `tokenizer_precision`, or a tokenizer that the generator cannot bind to.
+        UserError: An unknown value of `shard` or `tokenizer_precision`; when `frozen` is first read, a tokenizer that the
+            generator cannot bind to.
     """
-
-    training_only = ('tokenizer',)
-    frozen: Autoencoder | None
 
     def __init__(
         self,
@@ -85,11 +80,22 @@ class GeneratorTask(Task):
         self.shard = shard
         self.sharded = False
         self.gathered: dict[str, Tensor] | None = None
-        frozen = None if tokenizer is None else load_or_build(tokenizer).fold().requires_grad_(False)
-        object.__setattr__(self, 'frozen', frozen)  # out of the module tree
-        self.tokenizer_hash = '' if frozen is None else tokenizer_hash(frozen)
-        if frozen is not None:
-            bind_checked(self.generator, frozen)
+        self.tokenizer = tokenizer
+
+    @cached_property  # which is kept out of the module tree
+    def frozen(self) -> Autoencoder | None:
+        """The autoencoder, folded, and the generator bound to it; None if none is given. Loaded when it is first asked for: a
+        checkpoint's generator can be exported without it. It is not trained, and not in the state dict."""
+        if self.tokenizer is None:
+            return None
+        frozen = load_or_build(self.tokenizer).fold().requires_grad_(False).to(next(self.parameters()).device)
+        bind_checked(self.generator, frozen)
+        return frozen
+
+    @cached_property
+    def tokenizer_hash(self) -> str:
+        """Fingerprint of that autoencoder; '' if none is given."""
+        return '' if self.frozen is None else tokenizer_hash(self.frozen)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +105,7 @@ class GeneratorTask(Task):
 
     def check_dataset(self, dataset: Any) -> None:
         name, needed = type(self.generator).__name__, self.generator.binds_to
-        if needed is not None and self.frozen is None:
+        if self.frozen is None and needed is not None:
             raise UserError(
                 f'{name} needs the quantizer of its tokenizer while it trains; set model.tokenizer to the folder of the '
                 'tokenizer that the codes were extracted with.'
