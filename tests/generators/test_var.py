@@ -172,6 +172,7 @@ def test_a_sample_depends_on_its_seed_and_class_and_not_on_its_batch(settings: d
         torch.testing.assert_close(alone[0], together[number], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(together[1], together[3], rtol=1e-4, atol=1e-4)
     assert not torch.equal(together[1], model.sample([3], seeds=[1], **settings)[0])
+    assert model.sample([], **settings).shape == (0, 3, 6, 6)
 
 
 @torch.no_grad()

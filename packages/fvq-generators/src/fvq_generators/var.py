@@ -250,6 +250,8 @@ class VAR(Generator):
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         self.check_given(given, keep_BL, len(cond))
         quantizer, training = self.quantizer, self.training
+        if not len(cond):
+            return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=weight.device), self.layout)
         known = None
         if given is not None and keep_BL is not None:
             known = KnownCodes(Codes(given.indices_BL.to(weight.device), given.layout), keep_BL, self.pyramid.lengths)
