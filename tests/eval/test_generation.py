@@ -177,7 +177,7 @@ def test_a_broken_file_at_the_end_costs_nothing_that_was_done(
 def test_unfinished_statistics_of_other_images_are_not_taken_up(tmp_path: Path) -> None:
     statistics = features(random_pixels(5))
     progress = StatisticsCheckpoint(tmp_path, ['set'])
-    progress.save(statistics, ['one', 'two'], now=True)
+    progress.save(statistics, ['one', 'two'])
     empty = ImageSetStatistics(RandomFeatures(**{key: value for key, value in RANDOM.items() if key != 'type'}))
     assert StatisticsCheckpoint(tmp_path, ['set']).restore(empty, ['one', 'TWO', 'three']) == 0
     assert StatisticsCheckpoint(tmp_path, ['other']).restore(empty, ['one', 'two', 'three']) == 0
@@ -193,11 +193,11 @@ def test_a_damaged_index_counts_as_none_with_a_line(
 ) -> None:
     monkeypatch.setattr(logging.getLogger('fvq'), 'propagate', True)
     progress = StatisticsCheckpoint(tmp_path, ['set'])
-    progress.save(features(random_pixels(5)), ['one'], now=True)
+    progress.save(features(random_pixels(5)), ['one'])
     progress.index.write_text(index)
     assert StatisticsCheckpoint(tmp_path, ['set']).restore(features(random_pixels(0)), ['one', 'two']) == 0
     assert 'is damaged' in caplog.text
-    progress.save(features(random_pixels(5)), ['one'], now=True)  # and is written over
+    progress.save(features(random_pixels(5)), ['one'])  # and is written over
     assert StatisticsCheckpoint(tmp_path, ['set']).restore(features(random_pixels(0)), ['one', 'two']) == 1
 
 
@@ -205,7 +205,7 @@ def test_a_state_of_other_features_counts_as_none_with_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger('fvq'), 'propagate', True)
-    StatisticsCheckpoint(tmp_path, ['set']).save(features(random_pixels(5)), ['one'], now=True)
+    StatisticsCheckpoint(tmp_path, ['set']).save(features(random_pixels(5)), ['one'])
     for other in (ImageSetStatistics(RandomFeatures(pool=32)), ImageSetStatistics(RandomFeatures(), ['spatial'])):
         assert StatisticsCheckpoint(tmp_path, ['set']).restore(other, ['one']) == 0
         assert other.count == 0
@@ -218,7 +218,7 @@ def test_two_runs_over_one_set_never_share_a_file_they_write(tmp_path: Path, mon
     monkeypatch.setattr(os, 'replace', lambda old, new: written.append(Path(old).name) or replace(old, new))
     one, two = StatisticsCheckpoint(tmp_path, ['set']), StatisticsCheckpoint(tmp_path, ['set'])
     for progress, digests in ((one, ['a']), (two, ['a']), (one, ['a', 'b'])):
-        progress.save(features(random_pixels(5)), digests, now=True)
+        progress.save(features(random_pixels(5)), digests)
     assert len(set(written)) == len(written) == 6
     assert len(list(tmp_path.glob('*.npz'))) == 1  # what nobody will take up again is not left behind
     assert StatisticsCheckpoint(tmp_path, ['set']).restore(features(random_pixels(0)), ['a', 'b']) == 2

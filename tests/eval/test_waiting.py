@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,10 @@ from fvq_core.data.image_folder import ImageFolder
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import check_finite_images, deferred_checks
 from fvq_core.tokenizer import Tokenizer
+from fvq_eval.features.random_features import RandomFeatures
+from fvq_eval.generation.extraction import StatisticsExtraction
 from fvq_eval.reconstruction import cropped_files
+from fvq_eval.samples import open_samples
 from fvq_generators.codes_store.manifest import Manifest
 from fvq_generators.extraction.multi_crop import ImageWindows, parse_crops
 from fvq_generators.extraction.shard_reader import ShardReader
@@ -110,15 +114,19 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGPU]:
         yield mode
 
 
+def to_gpu(network: nn.Module) -> None:
+    for module in network.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = weight.data.as_subclass(Pretended)  # pyrefly: ignore[unsupported-operation]
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else buffer.as_subclass(Pretended)
+
+
 def tokenizer_on_gpu() -> Tokenizer:
     with torch._C.DisableTorchFunction():
         tokenizer = seeded_tokenizer().eval()
-        for module in tokenizer.modules():
-            for name, weight in module._parameters.items():
-                if weight is not None:
-                    module._parameters[name] = weight.data.as_subclass(Pretended)  # pyrefly: ignore[unsupported-operation]
-            for name, buffer in module._buffers.items():
-                module._buffers[name] = None if buffer is None else buffer.as_subclass(Pretended)
+        to_gpu(tokenizer)
     return tokenizer
 
 
@@ -136,6 +144,27 @@ def test_waits_do_not_grow_with_batches(tmp_path: Path, gpu: PretendedGPU) -> No
     few = waits(gpu, files, presets, 4)
     assert few['item of what is on the GPU'] > 0  # at the end, for the numbers
     assert waits(gpu, files, presets, 1) == few
+
+
+def test_waits_of_an_image_set_do_not_grow_with_batches(
+    tmp_path: Path, gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, 'pin_memory', lambda pixels: pinned.append(pixels) or pixels)
+    np.savez(tmp_path / 'set.npz', np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3), np.uint8))
+    waits = []
+    for batch_size in (64, 2):
+        network = RandomFeatures()
+        with torch._C.DisableTorchFunction():
+            to_gpu(network)
+        samples = open_samples(str(tmp_path / 'set.npz'))
+        gpu.waits.clear()
+        statistics, _ = StatisticsExtraction(network, 'as they are', ['pool'], batch_size).run(samples)
+        assert statistics is not None
+        assert statistics.count == 70
+        waits.append(dict(gpu.waits))
+    assert waits[0] == waits[1]
+    assert len(pinned) == 2 + 35
 
 
 @pytest.mark.filterwarnings('ignore:.*CUDA is not available')

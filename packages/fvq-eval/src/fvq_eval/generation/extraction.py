@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fvq_core.errors import UserError
+from fvq_core.ops.finite import deferred_checks
 from fvq_core.ops.ranks import sum_or_raise
 
 from ..features.feature_extractor import FeatureExtractor
@@ -80,7 +81,7 @@ class StatisticsExtraction:
             sum_or_raise((), error)
         except UserError:
             if error is None and checkpoint is not None and own:
-                checkpoint.save(statistics, digests, now=True)  # the error is another process's
+                checkpoint.save(statistics, digests)  # the error is another process's
             raise
         statistics.reduce()
         if rank == 0 and self.cache is not None:
@@ -121,30 +122,38 @@ class StatisticsExtraction:
         statistics: ImageSetStatistics,
         checkpoint: StatisticsCheckpoint | None,
     ) -> UserError | None:
-        """Add this rank's blocks up to the first that cannot be read; what is done before that, or before Ctrl-C, is saved."""
+        """Add this rank's blocks up to the first that cannot be read; what is done before that, or before Ctrl-C, is saved.
+
+        Blocks are read and copied while the device computes on those before: features are checked a little later, and before
+        anything is saved.
+        """
         done = 0 if checkpoint is None else checkpoint.restore(statistics, digests)
         if done and get_dist_info()[0] == 0:
             images = sum(len(samples.numbers(block)) for block in own[:done])
             self.log(f'{samples.path}: the features of {images:,} images are those of an earlier, unfinished run')
         step = max(1, self.batch_size // BLOCK)
-        with self.bar(samples, own, done, f'features of {samples.path}') as bar, interrupt_later() as interrupted:
+        bar = self.bar(samples, own, done, f'features of {samples.path}')
+        with bar, interrupt_later() as interrupted, deferred_checks(finish=False) as checks:
             blocks = samples.read(own[done:])
             for first in range(done, len(own), step):
                 group = own[first : first + step]
                 try:
                     pixels_BCHW = torch.cat(list(islice(blocks, len(group))))
                 except UserError as error:
+                    checks.finish()
                     if checkpoint is not None and done:
-                        checkpoint.save(statistics, digests[:done], now=True)
+                        checkpoint.save(statistics, digests[:done])
                     return error
                 numbers_B = torch.tensor([number for block in group for number in samples.numbers(block)])
                 self.update(statistics, pixels_BCHW, numbers_B)
                 done = first + len(group)
                 bar.update(len(numbers_B))
-                if checkpoint is not None and (done < len(own) or interrupted()):
-                    checkpoint.save(statistics, digests[:done], now=interrupted())
+                if checkpoint is not None and (interrupted() or (done < len(own) and checkpoint.due())):
+                    checks.finish()
+                    checkpoint.save(statistics, digests[:done])
                 if interrupted():
                     raise KeyboardInterrupt
+            checks.finish()
         return None
 
     def update(self, statistics: ImageSetStatistics, pixels_BCHW: Tensor, numbers_B: Tensor) -> None:
@@ -152,7 +161,8 @@ class StatisticsExtraction:
         weights = [*self.extractor.parameters(), *self.extractor.buffers()]
         device = weights[0].device if weights else pixels_BCHW.device
         for pixels, numbers in zip(pixels_BCHW.split(self.batch_size), numbers_B.split(self.batch_size), strict=True):
-            statistics.update(pixels.to(device, non_blocking=True), numbers)
+            pinned = pixels.pin_memory() if device.type == 'cuda' else pixels  # else the copy waits
+            statistics.update(pinned.to(device, non_blocking=True), numbers)
 
     def checkpoint(self, samples: Samples, statistics: ImageSetStatistics) -> StatisticsCheckpoint | None:
         """This rank's checkpoint; distributed processes keep more features than others."""

@@ -63,12 +63,13 @@ class StatisticsCheckpoint:
         set_state(statistics, state)
         return len(done)
 
-    def save(self, statistics: ImageSetStatistics, digests: Sequence[str], now: bool = False) -> None:
-        """Save atomically what `digests` lists, if it is time or `now`."""
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self.saved_at >= (max(self.every, self.cost / LARGEST_SHARE) if self.every else 0.0)
+
+    def save(self, statistics: ImageSetStatistics, digests: Sequence[str]) -> None:
+        """Save atomically what `digests` lists."""
         started = time.monotonic()
-        wait = max(self.every, self.cost / LARGEST_SHARE) if self.every else 0.0
-        if not now and started - self.saved_at < wait:
-            return
         try:
             self.write(statistics, digests)
         except UserError as error:  # a full disk must not end what runs well without it
