@@ -197,7 +197,7 @@ def smoothing(case: Case) -> dict[str, Tensor]:
 def decoded(case: Case, model: MaskGIT, call: dict[str, Any], number: str) -> dict[str, Tensor]:
     """A call of the peer's `decode`."""
     K, ids = model.codes.vocab_size, case.inputs[call['inputs']].long()
-    B, L = len(ids), ids.shape[1] - 1
+    B = len(ids)
     first, total = call['start_iter'], call['num_iter']
     method = call['mask_scheduling_method']
     noise, confidence = case.inputs['gumbel_tokens'], case.inputs['gumbel_confidence']
@@ -211,9 +211,14 @@ def decoded(case: Case, model: MaskGIT, call: dict[str, Any], number: str) -> di
 
     known_BL = ids[:, 1:] >= 0
     options: dict[str, Any] = dict(steps=total, choice_temperature=call['choice_temperature'])
-    options['mask_schedule'] = 'linear' if method == 'uniform' else method
-    settings = model.Sampling.of(options)
-    plan = settings.plan(model.mask_schedule, L)[first:]
+    unknown = int((~known_BL[0]).sum())  # the peer's "log" and "exp" count only what is to be drawn
+    if not method.startswith('pow'):
+        options['mask_schedule'] = 'linear' if method == 'uniform' else method
+    plan = model.Sampling.of(options).plan(model.mask_schedule, unknown)[first:]
+    if method.startswith('pow'):
+        progress = torch.arange(first + 1, total + 1, dtype=torch.float64) / total
+        shares = masked_share(power(float(method.removeprefix('pow'))), progress, unknown).tolist()
+        plan = [replace(step, share=share) for step, share in zip(plan, shares, strict=True)]
     with recorded(model) as fed:
         codes = model.sample(
             ids[:, 0] - K,
@@ -393,10 +398,11 @@ def halton_generated(case: Case, model: MaskGIT, call: dict[str, Any], number: s
     options: dict[str, Any] = dict(steps=call['step'], cfg_scale=1.0 + call['w'])
     plan, noise_SBL = None, torch.zeros_like(uniform_SBL)
     if call['sampler'] == 'ConfidenceSampler':
-        assert call['randomize'] == 'linear'
+        assert call['randomize'] in ('linear', 'no')
         options |= dict(order='redraw', mask_schedule=call['sched_mode'], cfg_schedule='linear')
-        options |= dict(temperature=1.0 / call['sm_temp'], choice_temperature=call['r_temp'])
-        noise_SBL = case.inputs['gumbel']
+        options |= dict(temperature=1.0 / call['sm_temp'])
+        options |= dict(choice_temperature=call['r_temp'] if call['randomize'] == 'linear' else 0.0)
+        noise_SBL = case.inputs.get('gumbel', noise_SBL)
     else:
         low, high = call['sm_temp_min'], call['sm_temp_max']
         options |= dict(order='halton', mask_schedule='arccos', random_start=call['randomize'])
@@ -410,7 +416,7 @@ def halton_generated(case: Case, model: MaskGIT, call: dict[str, Any], number: s
                 )
                 for at, step in enumerate(plan)
             ]
-    draws = StoredDraws(choose, noise_SBL, case.inputs['roll'])
+    draws = StoredDraws(choose, noise_SBL, case.inputs.get('roll'))
     with recorded(model) as fed:
         codes = model.sample(case.inputs['cond'], plan=plan, draws=draws, **options).indices_BL
     return {
