@@ -100,6 +100,8 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     **{f'mini/{row}.py': ('mini/vq.py', MINI.get(row, {Q})) for row in MINI_ROWS},
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
     'baselines/kl_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'val_evaluator'}),
+    'baselines/unitok_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer'}),
+    'baselines/vit_vqgan_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer'}),
     'baselines/titok_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'default_hooks.report.dataset'}),
     'fvq/fvq_photos.py': (
         'mini/fvq.py',
