@@ -192,6 +192,11 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'model.generator.network.{key}' for key in ('dim', 'depth', 'heads')}
         | {'train_dataloader.dataset.root', GUIDANCE},
     ),
+    'maskgit_262k': (
+        'generation/maskgit',
+        {f'model.generator.{key}' for key in ('factors.0', 'factors.1', 'cond_dropout', 'layout.codebook_size')}
+        | {'train_dataloader.dataset.root', GUIDANCE},
+    ),
     'maskgit_photos': (
         'generation/maskgit',
         {f'model.generator.{key}' for key in ('num_classes', 'cond_dropout', 'tied_head')}
@@ -332,6 +337,7 @@ PUBLISHED = {
     'var_d24': (1033, 8, 768, 2.4e-4),
     'var_d30': (2010, 8, 1024, 3.2e-4),
     'maskgit': (172, 8, 256, 1e-4),  # the table adds the tokenizer's 54.5 M
+    'maskgit_262k': (175, 8, 256, 1e-4),
     'maskgit_titok_l32': (177, 8, 2048, 2e-4),
     'maskgit_titok_b64': (177, 8, 2048, 2e-4),
     'maskgit_titok_s128': (295, 8, 2048, 2e-4),
