@@ -8,13 +8,19 @@ with read_base():
     from ..fvq.fvq_photos import *
 
 from fvq_core.autoencoders import TiTokDecoder, TiTokEncoder
-from fvq_quantizers.updates import CVQUpdate
+from fvq_quantizers.normalizations import L2Normalize
 
 small = dict(image_size=64, patch_size=8, width=96, depth=3, heads=4, tokens=32, z_channels=16)
 model.tokenizer = dict(
     type=Tokenizer,
     encoder=dict(type=TiTokEncoder, **small),
-    quantizer=dict(type=VectorQuantizer, codebook_size=1024, code_dim=16, update=dict(type=CVQUpdate)),
+    quantizer=dict(
+        type=VectorQuantizer,
+        codebook_size=1024,
+        code_dim=16,
+        normalize=dict(type=L2Normalize),
+        init=dict(type=NormalInit, std=1.0),
+    ),
     decoder=dict(type=TiTokDecoder, **small),
     quant_kernel=0,
 )

@@ -90,3 +90,10 @@ class KLAutoencoder(Autoencoder):
         losses = {'kl': self.kl_weight * posterior.kl().mean()}
         reconstruction = self.decode_latent(posterior.sample())
         return AutoencoderOutput(reconstruction, losses, latent_abs_max=self.largest(posterior.mean))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Eight channels where no convolution stands between the latent and the small halves."""
+        if cfg.get('quant_kernel', 1):
+            return {}
+        return dict(latent_channels=8, encoder=dict(z_channels=16), decoder=dict(z_channels=8))

@@ -95,8 +95,10 @@ class TiTokEncoder(Encoder):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Images of 64 pixels, two blocks of 32 channels."""
-        return dict(image_size=64, patch_size=16, width=32, depth=2, heads=2)
+        """Images of 64 pixels, two blocks of 32 channels, at most 16 of the latent, as small quantizers have."""
+        return dict(
+            image_size=64, patch_size=16, width=32, depth=2, heads=2, z_channels=min(cfg.get('z_channels', 12), 16)
+        )
 
 
 @DECODERS.register_module()
