@@ -108,9 +108,21 @@ def test_sides_become_multiples_of_the_patches() -> None:
     means = [found for found in seen if torch.equal(found, F.interpolate(images, (28, 42), mode='area'))]
     assert len(crops) > 3
     assert 8 < len(means) < 32
-    assert discriminator.fit(images[..., :28, :42]) is not None
+    assert torch.equal(discriminator.fit(images[..., :28, :42]), images[..., :28, :42])
     with pytest.raises(UserError, match='sides of 14 or more, got 30x13'):
         discriminator(images[..., :13])
+
+
+@pytest.mark.filterwarnings('ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning')  # Dynamo's own
+def test_a_compiled_discriminator_is_one_graph_with_the_same_logits() -> None:
+    torch._dynamo.reset()
+    discriminator = DINODiscriminator(depths=[0], channels=32, random=True).train()
+    images = random_images(height=30, width=45)
+    torch.manual_seed(0)
+    expected = discriminator(images)
+    discriminator.compile(backend='eager', fullgraph=True)
+    torch.manual_seed(0)
+    torch.testing.assert_close(discriminator(images), expected)
 
 
 def test_only_the_heads_are_trained_saved_and_reached() -> None:

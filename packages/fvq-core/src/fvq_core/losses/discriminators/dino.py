@@ -61,10 +61,17 @@ class DINODiscriminator(WithFrozenNetwork):
             raise UserError(f'DINODiscriminator: images need sides of {patch} or more, got {height}x{width}.')
         if (rows, columns) == (height, width):
             return images_BCHW
-        if self.training and torch.rand((), device='cpu') < 0.5:
-            top, left = (int(torch.randint(spare + 1, (), device='cpu')) for spare in (height - rows, width - columns))
-            return images_BCHW[..., top : top + rows, left : left + columns]
-        return F.interpolate(images_BCHW, (rows, columns), mode='area')
+        means = F.interpolate(images_BCHW, (rows, columns), mode='area')
+        if not self.training:
+            return means
+        # Drawn on the device, which nothing then waits for, and a compiled graph stays whole.
+        device, draws_3 = images_BCHW.device, torch.rand(3, device=images_BCHW.device)
+        down, right = (
+            (draw * (spare + 1)).long() + torch.arange(side, device=device)
+            for draw, spare, side in zip(draws_3[1:], (height - rows, width - columns), (rows, columns), strict=True)
+        )
+        crop = images_BCHW.index_select(2, down).index_select(3, right)
+        return torch.where(draws_3[0] < 0.5, crop, means)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
