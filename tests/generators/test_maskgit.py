@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from fvq_core.codes import CodeLayout, Codes, Grid, Pyramid, Targets
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
-from fvq_generators.masked import MaskGIT
+from fvq_generators.masked import MaskGIT, ModulatedTransformer
 from fvq_generators.masked.code_embedding import CodeEmbedding
 from fvq_generators.masked.halton import halton_order, halton_positions
 from fvq_generators.masked.schedules import SCHEDULES, draw_masks, masked_share
@@ -301,6 +301,20 @@ def test_guidance_classes_and_given_codes_that_do_not_fit_are_refused():
         model.sample(COND, given=given[:2], keep_BL=torch.ones(2, 12, dtype=torch.bool))
     with pytest.raises(UserError, match='this model has learned'):
         model.loss(Targets(Codes(torch.zeros(3, 4, dtype=torch.int64), CodeLayout(Grid(2, 2), 32))), COND)
+
+
+def test_codes_are_merged_and_taken_apart_as_the_release_does_with_convolutions():
+    network = {**FORMS['halton']['network'], 'merge': True}
+    model = tiny_masked('halton', layout={**GRID, 'height': 4, 'width': 6}, network=network)
+    transformer, x_BDHW = cast(ModulatedTransformer, model.network), torch.randn(2, 32, 4, 6)
+    merged = F.conv2d(x_BDHW, transformer.merge_in.weight.view(32, 32, 2, 2), stride=2)
+    got = transformer.merged(x_BDHW.flatten(2).transpose(1, 2))
+    torch.testing.assert_close(got, merged.flatten(2).transpose(1, 2))
+    apart = F.pixel_shuffle(F.conv2d(merged, transformer.merge_out.weight[:, :, None, None]), 2)
+    torch.testing.assert_close(transformer.taken_apart(got), apart.flatten(2).transpose(1, 2))
+    assert model.sample(COND, steps=3, order='halton').indices_BL.shape == (3, 24)
+    with pytest.raises(UserError, match='merge needs a Grid of even sides, got Grid'):
+        tiny_masked('halton', network=network)
 
 
 def test_checkpointing_changes_no_gradient():

@@ -20,6 +20,7 @@ from fvq_generators.pretrained import load_generator
 from tests.tiny import build_from_peer
 
 from .masked_cases import FORMS, tiny_masked
+from .tiny import GRID
 
 COND = torch.tensor([0, 3, 4])
 ATTENTION = r'network\.blocks\.(\d+)\.attention\.'
@@ -118,7 +119,11 @@ def halton_state(model: MaskGIT) -> dict[str, Tensor]:
         key = key.replace('network.norm.modulation.linear', 'last_norm.mlp.1')
         key = key.replace('network.blocks.', 'transformer.layers.').replace('modulation.linear', 'mlp.1')
         key = key.replace('attention_norm', 'ln1').replace('ffn_norm', 'ln2')
-        if '.mlp.1.' in key:
+        if '.merge_' in key:
+            found[f'{key.split("_")[1][:-7]}_proj.weight'] = value.reshape(
+                len(value), 32, *((2, 2) if 'merge_in' in key else (1, 1))
+            )
+        elif '.mlp.1.' in key:
             order = ORDERS[2 if key.startswith('last_norm') else 6]
             chunks = dict(zip(order, value.chunk(len(order)), strict=True))
             found[key] = torch.cat([chunks[number] for number in range(len(order))])
@@ -143,6 +148,12 @@ CASES: dict[str, tuple[str, Any, dict[str, Any], dict[str, Any]]] = {
         halton_state,
         dict(heads=4, grid=(3, 4)),
         dict(network={**FORMS['halton']['network'], 'registers': 0}),
+    ),
+    'codes that are merged': (
+        'halton-maskgit',
+        halton_state,
+        dict(heads=4, grid=(2, 6)),
+        dict(layout={**GRID, 'height': 2, 'width': 6}, network={**FORMS['halton']['network'], 'merge': True}),
     ),
     'heads that do not divide': (
         'halton-maskgit',
@@ -206,7 +217,7 @@ def test_the_command_saves_how_the_release_samples(tmp_path: Path):
         ('original', {'params/MlmLayer_0/extra/kernel': torch.ones(1, 1)}, {}, 'unknown key MlmLayer_0/extra/kernel'),
         ('titok', {'model.pooler.dense.weight': torch.ones(1)}, {}, r'unknown key pooler\.dense\.weight'),
         ('titok', {}, dict(heads=5), 'no file says how many heads 32 channels have; got 5'),
-        ('halton', {'in_proj.weight': torch.ones(1)}, {}, 'in_proj.weight joins neighbouring codes'),
+        ('halton', {'txt_proj.weight': torch.ones(1)}, {}, r'unknown key txt_proj\.weight'),
         ('halton', {}, dict(heads=None), 'none of the published sizes has so many'),
         ('halton', {}, dict(grid=(4, 4)), '12 positions are no grid 4 x 4'),
     ],

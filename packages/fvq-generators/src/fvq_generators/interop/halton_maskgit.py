@@ -32,6 +32,8 @@ RULES: Rules = (
     (rf'{LAYER}\.ff\.w2\.weight', r'network.blocks.\1.ffn.out.weight'),
     (r'last_norm\.norm_final\.(.*)', r'network.norm.norm.\1'),
     (r'last_norm\.mlp\.1\.(.*)', r'network.norm.modulation.linear.\1'),
+    (r'in_proj\.weight', 'network.merge_in.weight'),
+    (r'out_proj\.weight', 'network.merge_out.weight'),
     (r'head\.bias', 'head.bias'),
 )
 HEADS = {384: 6, 512: 6, 768: 12, 1024: 16, 1152: 16}
@@ -53,16 +55,11 @@ def import_halton(
         grid: Rows and columns of the codes; a square by default.
 
     Raises:
-        UserError: Another layout of keys, a network that merges codes at its input, or numbers that do not fit.
+        UserError: Another layout of keys, or numbers that do not fit.
     """
     state = {PREFIXES.sub('', key): value for key, value in state.items()}
     if 'tok_emb.weight' not in state or 'last_norm.norm_final.weight' not in state:
         raise LayoutError('not a transformer of Halton-MaskGIT: no tok_emb.weight or last_norm.norm_final.weight.')
-    if 'in_proj.weight' in state:
-        raise UserError(
-            'Halton-MaskGIT: in_proj.weight joins neighbouring codes (proj=2, its text-to-image models), which no network '
-            'here does; convert a class-conditional model.'
-        )
     rows, dim = state['tok_emb.weight'].shape
     heads = HEADS.get(dim) if heads is None else heads
     width = len(state['transformer.layers.0.attn.wq.weight'])
@@ -77,6 +74,10 @@ def import_halton(
             f'Halton-MaskGIT: {positions} positions are no grid {height} x {columns}; give another (--grid).'
         )
     state.pop('head.weight', None)  # the codes' table
+    merge = 'in_proj.weight' in state
+    if merge:  # convolutions
+        state['in_proj.weight'] = state['in_proj.weight'].flatten(1)
+        state['out_proj.weight'] = state['out_proj.weight'].flatten(1)
     config = dict(
         type='MaskGIT',
         layout=dict(type='Grid', height=height, width=columns, codebook_size=rows - 1),
@@ -86,6 +87,7 @@ def import_halton(
             depth=depth_of(state, 'transformer.layers'),
             heads=heads,
             registers=len(state.get('reg_tokens.weight', ())),
+            **(dict(merge=True) if merge else {}),
             **feed_forward(dim, len(state['transformer.layers.0.ff.w1.weight'])),
         ),
         num_classes=len(state['cls_emb.weight']) - 1,

@@ -93,7 +93,9 @@ class MaskGIT(Generator):
             )
         self.mask_schedule, self.mask_each = mask_schedule, mask_each
         self.unmasked_weight, self.label_smoothing, self.loss_rows = unmasked_weight, label_smoothing, loss_rows
-        self.network: MaskedNetwork = NETWORKS.build(network, length=self.layout.length)
+        self.network: MaskedNetwork = NETWORKS.build(
+            network, length=self.layout.length, positions=self.layout.positions
+        )
         self.network.checkpointing = checkpointing
         dim, std = self.network.dim, self.network.init_std
         self.condition = ClassEmbedding(num_classes, dim, cond_dropout)

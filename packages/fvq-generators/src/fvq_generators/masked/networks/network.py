@@ -16,7 +16,7 @@ NETWORKS = Registry('network of a masked generator')
 class MaskedNetwork(nn.Module):
     """Vectors of codes, masked ones among them, and of a class to features of each code.
 
-    Its constructor is also given `length`, the codes of an image.
+    Its constructor is also given `length`, the codes of an image, and if it takes them their `positions`.
 
     Attributes:
         dim: Channels D.
