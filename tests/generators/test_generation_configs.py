@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from fvq_core.config.read import load_config, read_config_file
-from fvq_core.registry import GENERATORS, MODELS
+from fvq_core.registry import GENERATORS, IMPORTERS, MODELS
 from fvq_eval.rehearsal.shrink_config import shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
 from fvq_generators.data import CodesDataset
@@ -445,3 +446,20 @@ def test_a_generator_trains_on_images_with_a_small_tokenizer_in_a_smoke_run(tmp_
     proven: list[str] = []
     run_smoke(config, proven.append)
     assert [line.split(':')[0] for line in proven] == ['trains', 'saves', 'tests', 'resumes', 'exports']
+
+
+RELEASES = {
+    'ibq-gpt': ('ibq_b', 'ibq_l', 'ibq_xl', 'ibq_xxl'),
+    'open-magvit2-gpt': ('open_magvit2_b', 'open_magvit2_l', 'open_magvit2_xl'),
+    'randar': ('randar_l', 'randar_xl'),
+    'rar': ('rar_b', 'rar_l', 'rar_xl', 'rar_xxl'),
+    'taming-gpt': ('vqgan_1411m',),
+}
+
+
+@pytest.mark.parametrize(('peer', 'name'), [(peer, name) for peer, names in RELEASES.items() for name in names])
+def test_an_imported_model_is_saved_with_the_settings_of_its_config(peer: str, name: str):
+    config = load_config(str(ROOT / f'generation/{name}.py'))
+    head = SimpleNamespace(in_features=config.model.generator.dim)
+    importer: Any = IMPORTERS.registered(peer)
+    assert importer.sampling(SimpleNamespace(head=head)) == dict(config.default_hooks.report.sampling)

@@ -30,6 +30,12 @@ RULES: Rules = (
 # What sampling leaves in a state dict of theirs.
 NOT_WEIGHTS = (r'blocks\.\d+\.attention\.kv_cache\..*', r'freqs_cis', r'causal_mask')
 HEADS = {1024: 16, 1280: 20, 1536: 24, 1920: 30}
+SAMPLING: dict[int, dict[str, Any]] = {
+    1024: dict(cfg_scale=2.25, temperature=1.1),
+    1280: dict(cfg_scale=2.0, temperature=1.0),
+    1536: dict(cfg_scale=2.35, temperature=1.15),
+    1920: dict(cfg_scale=2.85, temperature=1.2),
+}
 
 
 def import_ibq(
@@ -81,3 +87,8 @@ class IBQTransformerImporter(GeneratorImporter):
     """IBQ's generators."""
 
     read = staticmethod(import_ibq)
+
+    @staticmethod
+    def sampling(model: Any) -> dict[str, Any]:
+        """Those of the published FID, by channels."""
+        return SAMPLING.get(model.head.in_features, {})

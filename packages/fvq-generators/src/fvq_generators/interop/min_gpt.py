@@ -100,6 +100,11 @@ class MinGPTImporter(GeneratorImporter):
 
     read = staticmethod(import_min_gpt)
 
+    @staticmethod
+    def sampling(model: Any) -> dict[str, Any]:
+        """Those of the README, for the model of ImageNet."""
+        return dict(top_k=600, top_p=0.92) if model.head.in_features == 1536 else {}
+
 
 @IMPORTERS.register_module(name='taming-gpt-unconditional')
 class UnconditionalMinGPTImporter(GeneratorImporter):

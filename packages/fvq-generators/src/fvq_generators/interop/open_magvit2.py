@@ -36,6 +36,11 @@ RULES: Rules = (
 )
 NOT_WEIGHTS = (r'\w+_blocks\.\d+\.attention\.kv_cache\..*', r'freqs_cis', r'causal_mask')
 HEADS = {1024: 16, 1280: 20, 1536: 24}
+SAMPLING: dict[int, dict[str, Any]] = {
+    1024: dict(cfg_scale=1.9, second_cfg_scale=2.0),
+    1280: dict(cfg_scale=1.9, second_cfg_scale=1.9, temperature=1.1),
+    1536: dict(cfg_scale=1.75, second_cfg_scale=1.85, temperature=1.1),
+}
 
 
 def import_open_magvit2(
@@ -79,3 +84,8 @@ class OpenMAGVIT2TransformerImporter(GeneratorImporter):
     """Open-MAGVIT2's generators."""
 
     read = staticmethod(import_open_magvit2)
+
+    @staticmethod
+    def sampling(model: Any) -> dict[str, Any]:
+        """Those of the published FID, by channels."""
+        return SAMPLING.get(model.head.in_features, {})

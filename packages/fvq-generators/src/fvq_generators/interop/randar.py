@@ -15,6 +15,7 @@ from .generator_importer import GeneratorImporter
 
 INSTRUCTION = 'pos_instruct_embeddings'
 RULES: Rules = ((INSTRUCTION, 'instruction_1D'), *llamagen.RULES)
+SAMPLING: dict[int, dict[str, Any]] = {1024: dict(cfg_scale=3.4), 1280: dict(cfg_scale=4.0)}
 
 
 def import_randar(
@@ -40,3 +41,8 @@ class RandARImporter(GeneratorImporter):
     """RandAR's generators."""
 
     read = staticmethod(import_randar)
+
+    @staticmethod
+    def sampling(model: Any) -> dict[str, Any]:
+        """Those of the published FID, by channels."""
+        return SAMPLING.get(model.head.in_features, {})

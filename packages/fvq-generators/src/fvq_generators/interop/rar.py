@@ -30,6 +30,12 @@ HEADS = {768: 16, 1024: 16, 1280: 16, 1408: 16}
 # Ours, gate1, gate2, scale1, scale2, shift1, shift2, out of theirs, shift1, scale1, gate1, shift2, scale2, gate2.
 PARTS = (2, 5, 1, 4, 0, 3)
 TABLES = ('embeddings.weight', 'cls_token', 'pos_embed', 'target_aware_pos_embed', 'timesteps_embeddings')
+SAMPLING: dict[int, dict[str, Any]] = {
+    768: dict(cfg_scale=16.0, cfg_power=2.75),
+    1024: dict(cfg_scale=15.5, cfg_power=2.5, temperature=1.02),
+    1280: dict(cfg_scale=6.9, cfg_power=1.5, temperature=1.02),
+    1408: dict(cfg_scale=8.0, cfg_power=1.2, temperature=1.02),
+}
 
 
 def import_rar(
@@ -90,3 +96,8 @@ class RARImporter(GeneratorImporter):
     """RAR's generators."""
 
     read = staticmethod(import_rar)
+
+    @staticmethod
+    def sampling(model: Any) -> dict[str, Any]:
+        """Those of the published FID, by channels."""
+        return SAMPLING.get(model.head.in_features, {})
