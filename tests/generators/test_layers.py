@@ -11,6 +11,7 @@ from fvq_generators.layers import (
     BidirectionalAttention,
     DropPath,
     KVCache,
+    Linear,
     RMSNorm,
     SwiGLU,
     grid_rotations,
@@ -122,3 +123,22 @@ def test_bidirectional_attention_follows_its_formula_also_if_heads_do_not_divide
     torch.testing.assert_close(attention(x), expected)
     with pytest.raises(UserError, match='head_channels must be 1 or more'):
         BidirectionalAttention(16, 17)
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('shape', [(8, 8), (8, 24), (24, 8)])
+def test_a_linear_map_of_few_rows_is_the_same_map(shape: tuple[int, int], bias: bool, monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    layer = Linear(*shape, bias=bias)
+    turned: list[int] = []
+    product = torch.mm
+    monkeypatch.setattr(torch, 'mm', lambda weight, x: turned.append(x.shape[1]) or product(weight, x))
+    for lead in ((1,), (2,), (2, 1), (1, 4), (5,), (2, 3), (0,)):
+        x = torch.randn(*lead, shape[0])
+        expected = torch.nn.functional.linear(x, layer.weight, layer.bias)
+        with torch.no_grad():
+            got = layer(x)
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+        assert got.is_contiguous()
+        assert torch.equal(layer(x), expected)  # with gradients as torch computes it
+    assert turned == ([2, 2, 4] if shape[1] >= shape[0] else [])

@@ -22,6 +22,7 @@ from .layers import (
     CausalMask,
     ClassEmbedding,
     KVCache,
+    Linear,
     Modulation,
     RMSNorm,
     SwiGLU,
@@ -111,7 +112,7 @@ class IBQTransformer(CachedGenerator):
         )
         self.kv_heads, self.head_dim, self.kept = heads, dim // heads, (depth + 1, 6 * dim)
         self.norm = AdaLayerNorm(RMSNorm(dim), Modulation(dim, 2))
-        self.head = nn.Linear(dim, V, bias=False)
+        self.head = Linear(dim, V, bias=False)
         self._init_weights(gate_init)
         self._make_tables()
 

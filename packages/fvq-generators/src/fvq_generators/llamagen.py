@@ -19,6 +19,7 @@ from .layers import (
     CaptionEmbedding,
     CausalMask,
     ClassEmbedding,
+    Linear,
     RMSNorm,
     TransformerBlock,
     positions_table,
@@ -122,7 +123,7 @@ class LlamaGen(CachedGenerator):
         )
         self.kv_heads, self.head_dim = heads if kv_heads is None else kv_heads, dim // heads
         self.norm = RMSNorm(dim, norm_eps)
-        self.head = nn.Linear(dim, V, bias=False)
+        self.head = Linear(dim, V, bias=False)
         self.rotations = None
         self._make_tables()
         self._init_weights(init_std)

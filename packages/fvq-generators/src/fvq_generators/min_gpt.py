@@ -17,7 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .cached_generator import CachedGenerator
-from .layers import CausalMask, Classes, GPTBlock, Unconditional
+from .layers import CausalMask, Classes, GPTBlock, Linear, Unconditional
 from .sampling import Sampler, check_seeds, new_seeds, uniforms
 from .sliding_window import draw_in_windows
 
@@ -99,7 +99,7 @@ class MinGPT(CachedGenerator):
         )
         self.kv_heads, self.head_dim = heads, dim // heads
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, V, bias=False)
+        self.head = Linear(dim, V, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

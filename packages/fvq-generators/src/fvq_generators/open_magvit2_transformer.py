@@ -20,7 +20,7 @@ from .cached_generator import CachedGenerator
 from .checks import codes_to_learn
 from .cross_entropy import chunked_cross_entropy
 from .decoding import Pick
-from .layers import CausalMask, ClassEmbedding, KVCache, RMSNorm, TransformerBlock, positions_table
+from .layers import CausalMask, ClassEmbedding, KVCache, Linear, RMSNorm, TransformerBlock, positions_table
 from .layers.swiglu import swiglu_width
 from .sampling import COLDEST, Guidance, Sampler, SequenceGuidance, guide, uniforms
 
@@ -119,7 +119,7 @@ class OpenMAGVIT2Transformer(CachedGenerator):
         )
         self.kv_heads, self.head_dim = heads, dim // heads
         self.norm = RMSNorm(dim)
-        self.head, self.second_head = (nn.Linear(dim, size, bias=False) for size in self.factors)
+        self.head, self.second_head = (Linear(dim, size, bias=False) for size in self.factors)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

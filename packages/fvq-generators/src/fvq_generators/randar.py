@@ -20,7 +20,7 @@ from .autoregressive import AutoregressiveGenerator
 from .checks import codes_to_learn, conditions_to_draw
 from .cross_entropy import chunked_cross_entropy
 from .decoding import Pick
-from .layers import CausalMask, ClassEmbedding, KVCache, RMSNorm, TransformerBlock, positions_table, rotate
+from .layers import CausalMask, ClassEmbedding, KVCache, Linear, RMSNorm, TransformerBlock, positions_table, rotate
 from .layers.swiglu import swiglu_width
 from .orders import ORDERS, check_order, draw_orders, kept_first
 from .out_of_memory import memory_advice
@@ -100,7 +100,7 @@ class RandAR(AutoregressiveGenerator):
             for rate in torch.linspace(0, drop_path, depth, device='cpu').tolist()
         )
         self.norm = RMSNorm(dim)
-        self.head = nn.Linear(dim, V, bias=False)
+        self.head = Linear(dim, V, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

@@ -20,7 +20,7 @@ from fvq_core.sampling_settings import SamplingSettings, setting
 from .cached_generator import CachedGenerator
 from .checks import codes_to_learn
 from .cross_entropy import chunked_cross_entropy
-from .layers import MLP, AdaLayerNorm, AdaLNBlock, Attention, CausalMask, ClassEmbedding, KVCache, Modulation
+from .layers import MLP, AdaLayerNorm, AdaLNBlock, Attention, CausalMask, ClassEmbedding, KVCache, Linear, Modulation
 from .orders import check_order
 from .sampling import SCHEDULES, Sampler, SequenceGuidance
 
@@ -126,7 +126,7 @@ class RAR(CachedGenerator):
         )
         self.kv_heads, self.head_dim, self.kept = heads, dim // heads, (1, dim)
         self.norm = AdaLayerNorm(nn.LayerNorm(dim, EPS, elementwise_affine=False), Modulation(dim, 2))
-        self.head = nn.Linear(dim, V)
+        self.head = Linear(dim, V)
         self._init_weights()
         self._make_mask()
 

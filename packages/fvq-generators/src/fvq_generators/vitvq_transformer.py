@@ -15,7 +15,7 @@ from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
 from .cached_generator import CachedGenerator
-from .layers import CausalMask, ConditionEmbedding, GPTBlock, SquaredReLU
+from .layers import CausalMask, ConditionEmbedding, GPTBlock, Linear, SquaredReLU
 from .sampling import Sampler
 
 
@@ -79,7 +79,7 @@ class ViTVQTransformer(CachedGenerator):
         )
         self.kv_heads, self.head_dim, self.kept = heads, dim // heads, (depth, dim)
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, V, bias=False)
+        self.head = Linear(dim, V, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

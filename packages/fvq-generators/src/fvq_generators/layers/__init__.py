@@ -11,6 +11,7 @@ from .cosine_attention import CosineAttention
 from .drop_path import DropPath
 from .gpt_block import GPTBlock, SquaredReLU
 from .kv_cache import KVCache
+from .linear import Linear
 from .mlp import MLP
 from .rms_norm import RMSNorm
 from .rotary_embedding import grid_rotations, positions_table, rotate, sequence_rotations, with_condition_rows
@@ -36,6 +37,7 @@ __all__ = [
     'DropPath',
     'GPTBlock',
     'KVCache',
+    'Linear',
     'Modulation',
     'RMSNorm',
     'SharedModulation',

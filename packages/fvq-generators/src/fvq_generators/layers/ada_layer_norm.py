@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .drop_path import DropPath
+from .linear import Linear
 
 
 def modulate(x_BLD: Tensor, scale_BLD: Tensor, shift_BLD: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ class Modulation(nn.Module):
     def __init__(self, dim: int, parts: int = 6, cond_dim: int | None = None) -> None:
         super().__init__()
         self.parts = parts
-        self.linear = nn.Linear(dim if cond_dim is None else cond_dim, parts * dim)
+        self.linear = Linear(dim if cond_dim is None else cond_dim, parts * dim)
 
     def forward(self, cond_BLC: Tensor) -> Tensor:
         """(B, L, C), with L = 1 for one condition an image, to (B, L, parts, D)."""

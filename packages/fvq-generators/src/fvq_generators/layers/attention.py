@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 
 from .kv_cache import KVCache
+from .linear import Linear
 from .rotary_embedding import rotate
 
 
@@ -45,11 +46,11 @@ class Attention(nn.Module):
                 f'Attention: heads must divide dim, and kv_heads heads; got dim {dim}, heads {heads}, kv_heads {kv_heads}.'
             )
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
-        self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=bias)
+        self.qkv = Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=bias)
         self.q_norm, self.k_norm = (
             nn.Identity() if qk_norm is None else nn.LayerNorm(self.head_dim, qk_norm) for _ in range(2)
         )
-        self.out = nn.Linear(dim, dim, bias=bias)
+        self.out = Linear(dim, dim, bias=bias)
         self.dropout, self.qk_norm = dropout, qk_norm is not None
         self.out_dropout = nn.Dropout(out_dropout)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .kv_cache import KVCache
+from .linear import Linear
 
 
 class SquaredReLU(nn.Module):
@@ -72,7 +73,7 @@ class GPTBlock(nn.Module):
         self.attention = Attention(dim, heads, None, attention_dropout, residual_dropout, bias=attention_bias)
         self.ffn_norm = nn.LayerNorm(dim)
         self.ffn = nn.Sequential(
-            nn.Linear(dim, 4 * dim, bias=ffn_bias),
+            Linear(dim, 4 * dim, bias=ffn_bias),
             activation,
             nn.Linear(4 * dim, dim, bias=ffn_bias),
             nn.Dropout(residual_dropout),

@@ -7,6 +7,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
+
 
 class MLP(nn.Module):
     """`W_outer gelu(W_inner x)`.
@@ -28,7 +30,7 @@ class MLP(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.inner = nn.Linear(dim, width, bias=bias)
+        self.inner = Linear(dim, width, bias=bias)
         self.outer = nn.Linear(width, dim, bias=bias)
         self.approximate = approximate
         self.dropout = nn.Dropout(dropout)

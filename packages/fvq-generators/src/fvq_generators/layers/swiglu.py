@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
+
 
 def swiglu_width(dim: int, multiple: int = 256, factor: float | None = None) -> int:
     """Hidden channels: two thirds of 4 D, times `factor`, rounded up to a multiple."""
@@ -27,7 +29,7 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(dim, 2 * width, bias=False)
+        self.gate_up = Linear(dim, 2 * width, bias=False)
         self.out = nn.Linear(width, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
 

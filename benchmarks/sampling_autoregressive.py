@@ -1,0 +1,329 @@
+"""Sampling of the autoregressive generators beside plain loops in the style of their releases, in one run.
+
+    python benchmarks/sampling_autoregressive.py --threads 1 --json
+
+Each loop is written plainly and does what the release does at each step: VQGAN's and RAR's concatenate the cache (VQGAN's all
+of it at once), IBQ's, Open-MAGVIT2's and RandAR's attend to all places of a static one and expand its heads, those with
+adaptive norms compute them again, Open-MAGVIT2's makes its inner caches anew. ViT-VQ's loop recomputes the image for each code,
+because the release's cache draws from another model. Weights are random and shared, numbers and codes the same; RandAR is also
+compared with LlamaGen of its size, code by code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvq_core.registry import GENERATORS
+from fvq_generators.parallel_decoding import step_sizes
+from fvq_generators.sampling import draw, filter_logits, uniforms
+
+CPU_TIME = '--cpu-time' in sys.argv  # what other work on the machine does not change
+SIZES = {'B': dict(dim=768, depth=12, heads=12), 'tiny': dict(dim=64, depth=2, heads=4)}
+MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    'MinGPT': ({}, dict(top_k=600, top_p=0.92)),
+    'IBQTransformer': ({}, dict(cfg_scale=2.25, temperature=1.1)),
+    'OpenMAGVIT2Transformer': (dict(inner_depth=1), dict(cfg_scale=1.9, second_cfg_scale=2.0)),
+    'ViTVQTransformer': ({}, {}),
+    'RandAR': ({}, dict(cfg_scale=3.4)),
+    'RAR': ({}, dict(cfg_scale=16.0, cfg_power=2.75)),
+}
+
+
+class PlainAttention:
+    """Attention over a cache that is concatenated, or over all places of a static one."""
+
+    def __init__(self, rows: int, heads: int, head_dim: int, length: int, static: bool) -> None:
+        self.heads, self.length, self.static = heads, length, static
+        shape = (rows, heads, length if static else 0, head_dim)
+        self.k, self.v = torch.zeros(shape), torch.zeros(shape)
+
+    def __call__(self, attention: Any, x: Tensor, position: int, rotations: Tensor | None) -> Tensor:
+        B, L, D = x.shape
+        weights, biases = attention.qkv.weight.chunk(3), (None,) * 3
+        if attention.qkv.bias is not None:
+            biases = attention.qkv.bias.chunk(3)
+        q, k, v = (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        q, k, v = (part.view(B, L, self.heads, -1) for part in (q, k, v))
+        q, k = attention.q_norm(q), attention.k_norm(k)
+        if rotations is not None:
+            q, k = plain_rotate(q, rotations), plain_rotate(k, rotations)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        mask = torch.tril(torch.ones(self.length, self.length, dtype=torch.bool)).repeat(B, 1, 1)
+        mask = mask[:, None, position : position + L]
+        if self.static:
+            places = torch.arange(position, position + L)
+            self.k[:, :, places], self.v[:, :, places] = k, v
+            keys, values = (part.repeat_interleave(1, dim=1) for part in (self.k, self.v))
+            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        else:
+            self.k, self.v = torch.cat([self.k, k], dim=2), torch.cat([self.v, v], dim=2)
+            scores = q @ self.k.transpose(-2, -1) * q.shape[-1] ** -0.5
+            scores = scores.masked_fill(~mask[..., : self.k.shape[2]], -torch.inf)
+            out = scores.softmax(-1) @ self.v
+        return plain_linear(attention.out, out.transpose(1, 2).contiguous().view(B, L, D))
+
+
+def plain_rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    pairs = x.float().reshape(*x.shape[:-1], -1, 2)
+    cos, sin = (part.unsqueeze(-2) for part in rotations.unbind(-1))
+    a, b = pairs.unbind(-1)
+    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(3).type_as(x)
+
+
+def plain_norm(norm: Any, x: Tensor) -> Tensor:
+    if isinstance(norm, nn.LayerNorm):
+        return norm(x)
+    full = x.float()
+    return (full * torch.rsqrt(full.pow(2).mean(-1, keepdim=True) + norm.eps)).type_as(x) * norm.weight
+
+
+def plain_linear(layer: Any, x: Tensor) -> Tensor:
+    return F.linear(x, layer.weight, layer.bias)
+
+
+def plain_ffn(ffn: Any, x: Tensor) -> Tensor:
+    if hasattr(ffn, 'gate_up'):
+        gate, up = ffn.gate_up.weight.chunk(2)
+        return plain_linear(ffn.out, F.silu(F.linear(x, gate)) * F.linear(x, up))
+    if isinstance(ffn, nn.Sequential):
+        return plain_linear(ffn[2], ffn[1](plain_linear(ffn[0], x)))
+    return plain_linear(ffn.outer, F.gelu(plain_linear(ffn.inner, x)))
+
+
+def plain_modulation(modulation: Any, cond: Tensor) -> tuple[Tensor, ...]:
+    return plain_linear(modulation.linear, F.silu(cond)).unflatten(-1, (modulation.parts, -1)).unbind(2)
+
+
+class Plain:
+    """Blocks, norm and cache of one generator."""
+
+    def __init__(self, generator: Any, rows: int, length: int, static: bool, blocks: Any = None) -> None:
+        self.generator, self.blocks = generator, generator.blocks if blocks is None else blocks
+        self.caches = [
+            PlainAttention(rows, block.attention.heads, block.attention.head_dim, length, static)
+            for block in self.blocks
+        ]
+
+    def __call__(self, x: Tensor, position: int, rotations: Tensor | None = None, cond: Tensor | None = None) -> Tensor:
+        for block, cache in zip(self.blocks, self.caches, strict=True):
+            y = plain_norm(block.attention_norm, x)
+            if cond is None:
+                x = x + cache(block.attention, y, position, rotations)
+                x = x + plain_ffn(block.ffn, plain_norm(block.ffn_norm, x))
+                continue
+            gate1, gate2, scale1, scale2, shift1, shift2 = plain_modulation(block.modulation, cond)
+            x = x + gate1 * cache(block.attention, y * (1 + scale1) + shift1, position, rotations)
+            y = plain_norm(block.ffn_norm, x)
+            x = x + gate2 * plain_ffn(block.ffn, y * (1 + scale2) + shift2)
+        return x
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Of one call."""
+    clock = time.process_time if CPU_TIME else time.perf_counter
+    start = clock()
+    function()
+    return clock() - start
+
+
+def both(generator: Any, classes: Tensor) -> Tensor:
+    return torch.cat([classes, generator.condition.null(classes)])
+
+
+def guided(logits: Tensor, scale: float) -> Tensor:
+    conditional, unconditional = logits.chunk(2)
+    return unconditional + (conditional - unconditional) * scale
+
+
+def min_gpt(generator: Any, classes: Tensor, numbers: Tensor, top_k: int, top_p: float) -> Tensor:
+    L = numbers.shape[1]
+    plain, codes = Plain(generator, len(classes), L, static=False), []
+    x = generator.condition_tokens(classes)
+    pasts: list[Tensor] = []
+    for number in range(L):
+        x = plain(x, number)
+        pasts.append(torch.stack([torch.stack([cache.k[:, :, -1:], cache.v[:, :, -1:]]) for cache in plain.caches]))
+        torch.cat(pasts, dim=-2)  # the release joins the whole cache at each step
+        logits = plain_linear(generator.head, generator.norm(x))[:, -1]
+        codes.append(draw(filter_logits(logits, top_k, top_p), numbers[:, number]))
+        x = generator.embed(codes[-1][:, None], number)
+    return torch.stack(codes, dim=1)
+
+
+def ibq(generator: Any, classes: Tensor, numbers: Tensor, cfg_scale: float, temperature: float) -> Tensor:
+    L = numbers.shape[1]
+    plain, codes = Plain(generator, 2 * len(classes), 1 + L, static=True), []
+    x = cond = generator.condition(both(generator, classes))
+    for number in range(L):
+        x = plain(x, number, generator.rotations[number : number + 1], cond)
+        scale, shift = plain_modulation(generator.norm.modulation, cond)
+        x = plain_norm(generator.norm.norm, x) * (1 + scale) + shift
+        logits = guided(plain_linear(generator.head, x)[:, -1], cfg_scale)
+        codes.append(draw(logits / temperature, numbers[:, number]))
+        x = generator.code_embedding(codes[-1].repeat(2))[:, None]
+    return torch.stack(codes, dim=1)
+
+
+def open_magvit2(generator: Any, classes: Tensor, numbers: Tensor, cfg_scale: float, second_cfg_scale: float) -> Tensor:
+    L, rows = numbers.shape[1], 2 * len(classes)
+    plain, codes = Plain(generator, rows, 1 + L, static=True), []
+    x = generator.condition(both(generator, classes))
+    for number in range(L):
+        x = plain(x, number, generator.rotations[number : number + 1])
+        inner, parts = Plain(generator, rows, 1 + L, static=True, blocks=generator.inner_blocks), []
+        heads, scales = (generator.head, generator.second_head), (cfg_scale, second_cfg_scale)
+        for part, (head, scale) in enumerate(zip(heads, scales, strict=True)):
+            x = plain_norm(generator.norm, inner(x, part, generator.rotations[part : part + 1]))
+            parts.append(draw(guided(plain_linear(head, x)[:, -1], scale), numbers[:, number, part]))
+            x = generator.first_embedding(parts[0].repeat(2))[:, None]
+        codes.append(parts[0] + generator.factors[0] * parts[1])
+        x = generator.embed(codes[-1].repeat(2)[:, None])
+    return torch.stack(codes, dim=1)
+
+
+def vitvq(generator: Any, classes: Tensor, numbers: Tensor) -> Tensor:
+    codes = torch.empty(len(classes), 0, dtype=torch.int64)
+    for number in range(numbers.shape[1]):
+        plain = Plain(generator, len(classes), 1 + number, static=False)
+        x = torch.cat([generator.condition_tokens(classes), generator.embed(codes)], dim=1)
+        for block, cache in zip(generator.blocks, plain.caches, strict=True):
+            x = x + cache(block.attention, block.token_shift(block.attention_norm(x)), 0, None)
+            x = x + plain_ffn(block.ffn, block.ffn_norm(x))
+        logits = plain_linear(generator.head, generator.norm(x))[:, -1]
+        codes = torch.cat([codes, draw(logits, numbers[:, number])[:, None]], dim=1)
+    return codes
+
+
+def randar(generator: Any, classes: Tensor, numbers: Tensor, cfg_scale: float, steps: int) -> Tensor:
+    L = numbers.shape[1] // 2
+    order, drawn = numbers[:, L:].argsort(1), numbers[:, :L]
+    orders, rows = order.repeat(2, 1), 2 * len(classes)
+    plain, codes = Plain(generator, rows, 1 + 2 * L, static=True), torch.empty_like(order)
+    x, turns = generator.class_token(both(generator, classes))
+    done = position = 0
+    for size in step_sizes(L, steps):
+        part = slice(done, done + size)
+        asked, asked_turns = generator.instructions(orders[:, part])
+        fed, fed_turns = torch.cat([x, asked], 1), torch.cat([turns, asked_turns], 1)
+        logits = plain_linear(generator.head, plain_norm(generator.norm, plain(fed, position, fed_turns)))[:, -size:]
+        logits = guided(logits, 1 + (cfg_scale - 1) * done / L)
+        codes[:, part] = draw(logits.flatten(0, 1), drawn[:, part].flatten()).view(len(classes), -1)
+        position, done = position + x.shape[1] + 1, done + size
+        x, turns = generator.pairs(codes[:, part].repeat(2, 1), orders[:, part])
+        x, turns = x[:, 1:], turns[:, 1:]
+    return torch.empty_like(codes).scatter_(1, order, codes)
+
+
+def rar(generator: Any, classes: Tensor, numbers: Tensor, cfg_scale: float, cfg_power: float) -> Tensor:
+    L, labels = numbers.shape[1], both(generator, classes)
+    plain, codes = Plain(generator, len(labels), 2 + L, static=False), torch.empty(len(classes), 0, dtype=torch.int64)
+    guidance = generator.Sampling(cfg_scale=cfg_scale, cfg_power=cfg_power)
+    for number in range(L):
+        start = 0 if not number else number + 1
+        class_B1D = generator.condition(labels)
+        x = generator.first_tokens(class_B1D, torch.zeros(len(labels), 1, dtype=torch.int64))
+        x = torch.cat([x, generator.embed(codes.repeat(2, 1))], dim=1)  # the release embeds all and takes the last
+        cond = class_B1D + generator.place_embedding[: x.shape[1]]
+        x, cond = x[:, start:], cond[:, start:]
+        scale, shift = plain_modulation(generator.norm.modulation, cond)
+        x = (generator.norm.norm(plain(x, start, None, cond)) * (1 + scale) + shift)[:, -1]
+        logits = guided(plain_linear(generator.head, x), guidance.scale_at(number, L))
+        codes = torch.cat([codes, draw(logits, numbers[:, number])[:, None]], dim=1)
+    return codes
+
+
+LOOPS: dict[str, Callable[..., Tensor]] = {
+    'MinGPT': min_gpt,
+    'IBQTransformer': ibq,
+    'OpenMAGVIT2Transformer': open_magvit2,
+    'ViTVQTransformer': vitvq,
+    'RandAR': randar,
+    'RAR': rar,
+}
+
+
+def build(name: str, size: str, side: int, changes: dict[str, Any]) -> Any:
+    """A generator with random weights; they cost the same."""
+    V = 4096 if size == 'tiny' else 16384
+    arguments = dict(factors=(64, V // 64)) if name == 'OpenMAGVIT2Transformer' else {}
+    layout = dict(type='Grid', height=side, width=side, codebook_size=V)
+    torch.manual_seed(0)
+    generator = GENERATORS.build(dict(type=name, layout=layout, **SIZES[size], **changes, **arguments))
+    for parameter in generator.parameters():
+        if parameter.dim() > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    return generator.eval()
+
+
+@torch.no_grad()
+def measure(name: str, size: str, batch: int, side: int, repeats: int) -> dict[str, Any]:
+    """Seconds of ours and of the plain loop, in turns."""
+    changes, settings = MODELS[name]
+    settings = dict(settings, steps=max(1, side * side * 88 // 256)) if name == 'RandAR' else settings
+    generator, classes, seeds = build(name, size, side, changes), torch.arange(batch), list(range(batch))
+    numbers = uniforms(seeds, 2 * side * side) if name == 'RandAR' else generator.uniforms(seeds)
+    codes: dict[str, Tensor] = {}
+
+    def ours() -> None:
+        codes['ours'] = generator.sample(classes, seeds=seeds, **settings).indices_BL
+
+    def theirs() -> None:
+        codes['plain'] = LOOPS[name](generator, classes, numbers, **settings)
+
+    times = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
+    result = {
+        'model': name,
+        'size': size,
+        'batch': batch,
+        'codes': side * side,
+        'ours_seconds': statistics.median(own for own, _ in times),
+        'plain_seconds': statistics.median(other for _, other in times),
+        'speedup_ratio': statistics.median(other / own for own, other in times),
+        'same_codes': (codes['ours'] == codes['plain']).float().mean().item(),
+    }
+    if name == 'RandAR':
+        llamagen = build('LlamaGen', size, side, {})
+        drawn = [seconds(lambda: llamagen.sample(classes, seeds=seeds, cfg_scale=2.0)) for _ in range(repeats)]
+        result['llamagen_seconds'] = statistics.median(drawn)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    parser.add_argument('--models', nargs='+', choices=MODELS, default=list(MODELS))
+    parser.add_argument('--size', choices=SIZES, default='B')
+    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--side', type=int, default=8, help='rows and columns of codes')
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument(
+        '--cpu-time', action='store_true', help='seconds of the processor, for a machine with other work'
+    )
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = [measure(name, args.size, args.batch, args.side, args.repeats) for name in args.models]
+    machine = f'CPU, {args.threads} threads'
+    if args.json:
+        print(json.dumps({'task': 'sampling', 'machine': machine, 'torch': torch.__version__, 'rows': rows}, indent=2))
+        return
+    print(machine)
+    for row in rows:
+        also = f'; LlamaGen {row["llamagen_seconds"]:.2f} s' if 'llamagen_seconds' in row else ''
+        print(
+            f'{row["model"]} {row["size"]}, batch {row["batch"]}, {row["codes"]} codes: {row["ours_seconds"]:.2f} s, plain '
+            f'{row["plain_seconds"]:.2f} s ({row["speedup_ratio"]:.2f} times), {row["same_codes"]:.0%} the same codes{also}'
+        )
+
+
+if __name__ == '__main__':
+    main()
