@@ -36,12 +36,18 @@ RESIDUAL = dict(type='ResidualQuantizer', quantizer=VQ, depth=2)
 PATCHGAN = dict(type='PatchGAN', ch=8, layers=1)
 STYLEGAN = dict(type='StyleGANDiscriminator', image_size=32, base_channels=8)
 MASKGIT = (dict(type='MaskGITEncoder', **SIZE), dict(type='MaskGITDecoder', **SIZE))
+VITAMIN = dict(conv_widths=(8,), conv_depths=(2,), width=16, depth=1, heads=2, z_channels=8)
+VIT = dict(patch_size=4, width=16, depth=1, heads=2, head_width=8)
+VIT_VQGAN = (dict(type='ViTVQGANEncoder', **VIT), dict(type='ViTVQGANDecoder', **VIT))
+UNITOK = (dict(type='ViTaminEncoder', **VITAMIN), dict(type='ViTaminDecoder', **VITAMIN))
 NETWORKS = {
     'fvq': (VQGAN, VQ, PATCHGAN),
     'var': (VQGAN, MULTI_SCALE, PATCHGAN),
     'rq': (VQGAN, RESIDUAL, STYLEGAN),
     'magvit2': (MAGVIT2, VQ, PATCHGAN),
     'maskgit': (MASKGIT, VQ, PATCHGAN),
+    'unitok': (UNITOK, VQ, PATCHGAN),
+    'vit-vqgan': (VIT_VQGAN, VQ, STYLEGAN),
 }
 
 
