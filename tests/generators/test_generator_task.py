@@ -14,7 +14,7 @@ from torch import Tensor
 from fvq_core.codes import Codes, Targets
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.images import to_uint8
+from fvq_core.images import from_uint8, to_uint8
 from fvq_core.ops.identical import identical
 from fvq_core.registry import MODELS
 from fvq_core.training.checkpoint import read_checkpoint
@@ -23,6 +23,7 @@ from fvq_core.training.runner import Runner
 from fvq_core.training.schedules.warmup_hold_decay import lr_multiplier
 from fvq_core.training.start_weights import find_start_weights
 from fvq_eval.rehearsal.shrink_config import logged
+from fvq_generators import VAR
 from fvq_generators.optim import DecayByDimension
 from fvq_generators.pretrained import checkpoint_generator, load_generator, save_generator
 from fvq_generators.tasks import GeneratorTask
@@ -96,6 +97,20 @@ def test_a_run_starts_from_a_saved_generator_and_not_from_a_tokenizer(tmp_path: 
     (tmp_path / 'saved/config.json').write_text('{"tokenizer": {}}')
     with pytest.raises(UserError, match='describes no generator'):
         find_start_weights(task, tmp_path / 'saved')
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_images_are_encoded_in_the_precision_of_the_run(precision: str):
+    config = dict(type='VAR', **VAR.smoke({}), num_classes=5)
+    task = MODELS.build(dict(type='GeneratorTask', generator=config, tokenizer=VAR.smoke_tokenizer()))
+    task.place(torch.device('cpu')).train()
+    images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    optimizers = build_optim_wrappers({**SGD, 'precision': precision}, task.parts())
+    got = task.backward(dict(images=images, labels=torch.arange(2)), optimizers, 1)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bfloat16'):
+        expected = task.frozen.encode(from_uint8(images))
+    assert torch.equal(got.codebook_indices, expected.indices_BL)
+    assert len(expected.indices_BL.unique()) > 4
 
 
 def test_micro_batches_equal_one_batch_of_their_size():

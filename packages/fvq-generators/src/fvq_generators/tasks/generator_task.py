@@ -239,9 +239,14 @@ class GeneratorTask(Task):
     def backward(
         self, batch: Mapping[str, Any], optimizers: Mapping[str, OptimWrapper], micro_batches: int
     ) -> MicroBatch:
-        """See `Task`; the codes are those of the targets."""
-        device = next(self.parameters()).device
-        targets = self.targets(batch)
+        """See `Task`; the codes are those of the targets.
+
+        Images are encoded in the run's precision, and their codes searched in float32. Continuous latents, which are targets
+        themselves, are made in float32.
+        """
+        device, precision = next(self.parameters()).device, optimizers['generator'].optim_context(self)
+        with precision if isinstance(self.generator.layout, CodeLayout) else nullcontext():
+            targets = self.targets(batch)
         with optimizers['generator'].optim_context(self):
             losses = self(targets, *self.condition(batch, device))
         losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
