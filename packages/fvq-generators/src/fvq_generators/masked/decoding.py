@@ -59,10 +59,11 @@ def decode(
             rows_BN = queue_BN[:, places_N]
             valid_BN = (places_N >= column(before, places_N)) & (places_N < column(known, places_N))
         else:
-            rows_BN = true_first(
-                open_BL if redraw else masked_BL, max(totals if redraw else differences(totals, before))
-            )
-            valid_BN = (open_BL if redraw else masked_BL).gather(1, rows_BN)
+            drawable_BL = open_BL if redraw else masked_BL
+            rows_BN = true_first(drawable_BL, max(totals if redraw else differences(totals, before)))
+            valid_BN = drawable_BL.gather(1, rows_BN)
+        if not rows_BN.shape[1]:
+            continue
         drawn_BN, confidence_BN = draw_codes(
             logits(indices_BL, rows_BN, step.scale), codes, rows_BN, settings, step, number, draws
         )

@@ -8,7 +8,7 @@ import torch
 
 from fvq_core.sampling_settings import setting
 
-from ..sampling import GuidanceSchedule, Sampler
+from ..sampling import COLDEST, GuidanceSchedule, Sampler
 from .schedules import SCHEDULES, masked_share
 
 TRAINED = 'trained'
@@ -58,7 +58,9 @@ class MaskedSampling(Sampler, GuidanceSchedule):
     choice_temperature: float = setting(
         4.5, 'of the Gumbel noise on confidence, which falls to 0 at the last step', least=0
     )
-    final_temperature: float = setting(0.0, 'softmax temperature at the last step; 0 keeps --temperature', least=0)
+    final_temperature: float = setting(
+        0.0, 'softmax temperature at the last step; 0 keeps --temperature', least=COLDEST, also=(0,)
+    )
     annealing: str = setting(
         'linear',
         'what goes evenly from one temperature to the other: T, behind each step, or 1 / T, at it',
