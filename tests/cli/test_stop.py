@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,10 +65,27 @@ def late_on_rank(rank: int, port: int, work_dir: Path, *arguments: str) -> Done:
     return done
 
 
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a run that never stopped."""
+    folder = tmp_path_factory.mktemp('straight')
+    assert tool('train', *train(folder / 'work'), cwd=folder).returncode == 0
+    return folder / 'work'
+
+
+@pytest.fixture(scope='module')
+def stopped_pair(two_ranks: TwoRanks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of two processes that stopped because of a signal to one."""
+    work_dir = tmp_path_factory.mktemp('stopped') / 'work'
+    stopped = two_ranks.run(train_on_rank, free_port(), *train(work_dir, *stop('SIGTERM', rank=1)))
+    assert [done.returncode for done in stopped] == [STOPPED, STOPPED]
+    assert max(work_dir.glob('iter_*')).name == 'iter_5.pth'
+    return work_dir
+
+
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
-def test_a_signal_saves_the_iteration_and_the_run_goes_on_exactly(name: str, tmp_path: Path) -> None:
+def test_a_signal_saves_the_iteration_and_the_run_goes_on_exactly(name: str, straight: Path, tmp_path: Path) -> None:
     before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
-    assert tool('train', *train(tmp_path / 'straight'), cwd=tmp_path).returncode == 0
     # Between two checkpoints and two logs.
     stopped = tool('train', *train(tmp_path / 'stopped', *stop(name)), cwd=tmp_path)
     assert stopped.returncode == STOPPED == 75, stopped.stderr
@@ -75,23 +93,23 @@ def test_a_signal_saves_the_iteration_and_the_run_goes_on_exactly(name: str, tmp
     assert [path.name for path in tmp_path.glob('stopped/iter_*')].count('iter_5.pth') == 1
     assert before == [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
     assert tool('train', *train(tmp_path / 'stopped', resume=True), cwd=tmp_path).returncode == 0
-    assert_same_ending(tmp_path / 'straight', tmp_path / 'stopped')
+    assert_same_ending(straight, tmp_path / 'stopped')
 
 
-def test_a_signal_to_one_rank_stops_both_at_the_same_iteration(two_ranks: TwoRanks, tmp_path: Path) -> None:
+def test_a_signal_to_one_rank_stops_both_at_the_same_iteration(
+    two_ranks: TwoRanks, stopped_pair: Path, tmp_path: Path
+) -> None:
     def run(*arguments: str) -> list[int]:
         return [done.returncode for done in two_ranks.run(train_on_rank, free_port(), *arguments)]
 
+    shutil.copytree(stopped_pair, tmp_path / 'stopped')
     assert run(*train(tmp_path / 'straight')) == [0, 0]
-    assert run(*train(tmp_path / 'stopped', *stop('SIGTERM', rank=1))) == [STOPPED, STOPPED]
-    assert max(tmp_path.glob('stopped/iter_*')).name == 'iter_5.pth'
     assert run(*train(tmp_path / 'stopped', resume=True)) == [0, 0]
     assert_same_ending(tmp_path / 'straight', tmp_path / 'stopped')
 
 
-def test_a_checkpoint_of_two_processes_goes_on_in_one_if_it_may_stretch(two_ranks: TwoRanks, tmp_path: Path) -> None:
-    stopped = two_ranks.run(train_on_rank, free_port(), *train(tmp_path / 'work', *stop('SIGTERM')))
-    assert [done.returncode for done in stopped] == [STOPPED, STOPPED]
+def test_a_checkpoint_of_two_processes_goes_on_in_one_if_it_may_stretch(stopped_pair: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped_pair, tmp_path / 'work')
     refused = tool('train', *train(tmp_path / 'work', resume=True), cwd=tmp_path)
     assert refused.returncode == 2
     assert 'iter_5.pth was written by 2 processes, this run has 1; start 2, or add --resume-elastic' in refused.stderr

@@ -118,9 +118,9 @@ GRID = dict(layout=dict(type='Grid', height=2, width=2, codebook_size=16))
 MODELS: dict[str, dict[str, Any]] = {
     'grid': GRID,
     'few heads of keys, learned positions': dict(
-        layout=dict(type='Sequence', length=4, codebook_size=16), kv_heads=2, positions='learned'
+        layout=dict(type='Sequence', length=3, codebook_size=16), kv_heads=2, positions='learned', depth=1
     ),
-    'captions': dict(**GRID, caption_dim=6, caption_tokens=4),
+    'captions': dict(**GRID, caption_dim=6, caption_tokens=4, depth=1),
 }
 
 
