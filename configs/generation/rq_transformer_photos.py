@@ -9,7 +9,7 @@ with read_base():
     from .._base_.models.rq_transformer import *
     from .._base_.schedules.rq_transformer_100e import *
 
-model.update(tokenizer='work_dirs/rq_codes_photos/tokenizer', tokenizer_precision='float32')
+model.tokenizer = 'work_dirs/rq_codes_photos/tokenizer'
 model.generator.update(
     layout=dict(type='Grid', height=4, width=4, codebook_size=[1024] * 4),
     code_dim=64,

@@ -10,7 +10,7 @@ with read_base():
     from .._base_.models.var_d16 import *
     from .._base_.schedules.var_200e import *
 
-model.update(tokenizer='work_dirs/var_4k/tokenizer', tokenizer_precision='bfloat16')
+model.tokenizer = 'work_dirs/var_4k/tokenizer'
 paper = dict(
     rows=['t11.15'],
     tokenizer='configs/baselines/var_4k.py',

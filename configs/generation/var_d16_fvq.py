@@ -10,7 +10,6 @@ with read_base():
 from fvq_generators.data import CodesDataset
 
 model.tokenizer = 'work_dirs/var_16k/tokenizer'
-model.pop('tokenizer_precision')  # of what trains on images
 model.generator.update(code_dim=256)
 model.generator.layout.update(codebook_size=16384)
 train_dataloader.dataset = dict(type=CodesDataset, root='data/codes/imagenet_var_16k')

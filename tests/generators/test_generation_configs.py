@@ -107,7 +107,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'var_d16': (
         '_base_/datasets/imagenet_288_random_crop _base_/models/var_d16 _base_/schedules/var_200e',
-        {'model.tokenizer', 'model.tokenizer_precision'},
+        {'model.tokenizer'},
     ),
     'var_d20': ('generation/var_d16', {*SIZE, 'model.generator.drop_path', 'train_cfg.max_epochs'}),
     'var_d24': (
@@ -127,7 +127,6 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         'generation/var_d16',
         {
             'model.tokenizer',
-            'model.tokenizer_precision',
             'model.generator.code_dim',
             'model.generator.layout.codebook_size',
         }
@@ -268,7 +267,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
             for key in ('code_dim', 'num_classes', 'cond_dropout', 'dim', 'depth', 'head_depth', 'heads')
         }
         | {f'model.generator.layout.{key}' for key in ('height', 'width', *(f'codebook_size.{n}' for n in range(4)))}
-        | {'model.tokenizer', 'model.tokenizer_precision', 'train_cfg.max_epochs', 'train_cfg.max_iters'}
+        | {'model.tokenizer', 'train_cfg.max_epochs', 'train_cfg.max_iters'}
         | {
             'optim_wrapper.precision',
             'optim_wrapper.optimizer.lr',

@@ -14,7 +14,7 @@ from torch import Tensor
 from fvq_core.codes import Codes, Targets
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.images import from_uint8, to_uint8
+from fvq_core.images import from_uint8
 from fvq_core.ops.identical import identical
 from fvq_core.registry import MODELS
 from fvq_core.training.checkpoint import read_checkpoint
@@ -28,7 +28,6 @@ from fvq_generators.optim import DecayByDimension
 from fvq_generators.pretrained import checkpoint_generator, load_generator, save_generator
 from fvq_generators.tasks import GeneratorTask
 
-from ..tiny import FVQ, random_images, tiny_tokenizer
 from .tiny import GRID, NO_DROPOUT, generator_config, write_codes
 
 AVERAGED = {'default_hooks.ema.type': 'EMAHook', 'default_hooks.ema.decay': 0.5, 'train_cfg.accumulate': 2}
@@ -154,30 +153,6 @@ def test_autocast_computes_in_half_and_keeps_weights_in_full():
     assert seen == {'ffn': torch.bfloat16}
     assert all(value.dtype == torch.float32 for value in state.values())
     torch.testing.assert_close(state, weights_after_a_step(make_task(), [batch()]), rtol=0, atol=2e-3)
-
-
-def test_images_may_be_encoded_in_half_but_codes_are_searched_in_full():
-    tokenizer = tiny_tokenizer({**FVQ, 'codebook_size': 32}).fold()
-    images = {'images': to_uint8(random_images(3, 6, 8)), 'labels': torch.tensor([0, 1, 2])}
-    found = {}
-    for precision in ('float32', 'bfloat16'):
-        task = make_task(tokenizer_precision=precision)
-        object.__setattr__(task, 'frozen', tokenizer)
-        seen: dict[str, torch.dtype] = {}
-        encoder = tokenizer.encoder.conv_in.register_forward_hook(
-            lambda module, args, out, seen=seen: seen.update(encoder=out.dtype)
-        )
-        quantizer = tokenizer.quantizer.register_forward_hook(
-            lambda module, args, out, seen=seen: seen.update(codes=out.z_BDHW.dtype)
-        )
-        found[precision] = task.targets(images).codes
-        encoder.remove()
-        quantizer.remove()
-        assert seen == {'encoder': getattr(torch, precision), 'codes': torch.float32}
-    same = (found['float32'].indices_BL == found['bfloat16'].indices_BL).float().mean()
-    assert same >= 0.8
-    with pytest.raises(UserError, match="unknown tokenizer_precision 'float16'"):
-        make_task(tokenizer_precision='float16')
 
 
 def test_captions_train_with_mask_and_weights():

@@ -19,5 +19,4 @@ model = dict(
         heads=24,
     ),
     tokenizer='work_dirs/rqvae_50e/tokenizer',
-    tokenizer_precision='bfloat16',
 )

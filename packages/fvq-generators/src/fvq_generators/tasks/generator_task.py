@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import cached_property
 from logging import Logger
 from pathlib import Path
@@ -50,12 +49,10 @@ class GeneratorTask(Task):
         tokenizer: The saved autoencoder (folder, or repository on the hub) whose codes or latents are learned, for a generator
             that needs it while it trains (see `Generator.bind`), or if it trains on images. A config makes one with random
             weights, the same each time: for smoke runs.
-        tokenizer_precision: `'bfloat16'` encodes images under autocast, as VAR and IBQ were trained; codes are searched in
-            float32 all the same. Near a border between two codes the other may then be taken.
         freeze: Parts of the generator, its children by name, that stay as they are, in eval mode.
 
     Raises:
-        UserError: An unknown value of `shard` or `tokenizer_precision`; when `frozen` is first read, a tokenizer that the
+        UserError: An unknown value of `shard`; when `frozen` is first read, a tokenizer that the
             generator cannot bind to.
     """
 
@@ -65,16 +62,11 @@ class GeneratorTask(Task):
         compile: bool | str = False,
         shard: Literal['float32', 'bfloat16'] | None = None,
         tokenizer: str | Mapping[str, Any] | None = None,
-        tokenizer_precision: Literal['float32', 'bfloat16'] = 'float32',
         freeze: Sequence[str] = (),
     ) -> None:
         super().__init__(compile)
         if shard is not None and shard not in sharding.DTYPES:
             raise UserError(f"GeneratorTask: unknown shard '{shard}'; {nearest_hint(str(shard), sharding.DTYPES)}")
-        if tokenizer_precision not in sharding.DTYPES:
-            hint = nearest_hint(str(tokenizer_precision), sharding.DTYPES)
-            raise UserError(f"GeneratorTask: unknown tokenizer_precision '{tokenizer_precision}'; {hint}")
-        self.encode_dtype = sharding.DTYPES[tokenizer_precision]
         self.generator: Generator = GENERATORS.build(generator)
         self.freeze(freeze)
         self.shard = shard
@@ -214,12 +206,7 @@ class GeneratorTask(Task):
 
     def targets(self, data: Mapping[str, Any]) -> Targets:
         """What the generator learns from a batch; see `Generator.targets`."""
-        device = next(self.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.encode_dtype == torch.bfloat16):
-            targets = self.generator.targets(data, self.frozen)
-        if targets.latents is None or targets.latents.values.dtype == torch.float32:
-            return targets
-        return replace(targets, latents=replace(targets.latents, values=targets.latents.values.float()))
+        return self.generator.targets(data, self.frozen)
 
     def evaluate(
         self,
