@@ -7,7 +7,7 @@ import torch
 
 from fvq_core.codes import CodeLayout, Grid, Pyramid, Sequence
 from fvq_core.errors import UserError
-from fvq_generators.inpainting import PARTS, kept_codes, part_of_image
+from fvq_generators.inpainting import PARTS, first_scales, kept_codes, part_of_image
 
 
 def test_parts_of_an_image_are_where_their_names_say():
@@ -42,3 +42,14 @@ def test_a_coarse_code_is_kept_if_most_of_its_area_is():
 def test_codes_without_a_place_on_the_image_are_refused():
     with pytest.raises(UserError, match='have no place on the image'):
         kept_codes(torch.ones(4, 4, dtype=torch.bool), CodeLayout(Sequence(4), 10))
+
+
+def test_the_first_scales_of_a_pyramid_are_its_first_codes():
+    layout = CodeLayout(Pyramid(((1, 1), (2, 2), (4, 4))), 10)
+    assert first_scales(2, layout).tolist() == [True] * 5 + [False] * 16
+    assert first_scales(3, layout).all()
+    for count in (0, 4):
+        with pytest.raises(UserError, match='takes 1 to 3 scales'):
+            first_scales(count, layout)
+    with pytest.raises(UserError, match='have no scales'):
+        first_scales(1, CodeLayout(Grid(4, 4), 10))

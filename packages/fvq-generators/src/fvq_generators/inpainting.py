@@ -49,3 +49,18 @@ def kept_codes(keep_HW: Tensor, layout: CodeLayout) -> Tensor:
     kept = [finest] + [(F.adaptive_avg_pool2d(finest, scale) > 0.5).float() for scale in reversed(scales[:-1])]
     keep_L = torch.cat([scale.flatten() for scale in reversed(kept)]) > 0.5
     return keep_L.repeat_interleave(layout.slots)
+
+
+def first_scales(count: int, layout: CodeLayout) -> Tensor:
+    """The codes of the first scales of a pyramid: bool (L,).
+
+    Raises:
+        UserError: Codes without scales, or not so many.
+    """
+    positions = layout.positions
+    if not isinstance(positions, Pyramid):
+        raise UserError(f'keep: the codes of {layout} have no scales; name a part of the image.')
+    if not 1 <= count <= len(positions.scales):
+        raise UserError(f'keep: scales:N takes 1 to {len(positions.scales)} scales of these codes, got {count}.')
+    first = sum(positions.lengths[:count]) * layout.slots
+    return torch.arange(layout.length) < first

@@ -52,7 +52,8 @@ def sample_parser() -> ArgumentParser:
     add(
         '--keep',
         metavar='PART',
-        help='what is kept of --from: top, bottom, left, right, center, border, or a picture that is white there',
+        help='what is kept of --from: top, bottom, left, right, center, border, a picture that is white there, or scales:N, '
+        'the first N scales of a VAR',
     )
     add('--seed', type=int, default=0, help='of classes and images; default 0')
     add('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")

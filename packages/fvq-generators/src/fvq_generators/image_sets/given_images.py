@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,17 +11,18 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from fvq_core.codes import Codes
+from fvq_core.codes import CodeLayout, Codes
 from fvq_core.data.decoding import UnreadableImageError, decode, read_file
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 
 from ..image_generator import ImageGenerator
-from ..inpainting import PARTS, kept_codes, part_of_image
+from ..inpainting import PARTS, first_scales, kept_codes, part_of_image
 from .sample_grid import sample_grid
 
 GREY = 128  # of what will be drawn, in `picture`
+SCALES = re.compile(r'scales:(\d{1,4})')
 
 
 class GivenImages:
@@ -30,8 +32,8 @@ class GivenImages:
         model: Generator with its tokenizer.
         paths: Picture files; scaled and cropped about their centres to the size that the generator draws. Image i of a
             set begins with picture i modulo their number.
-        keep: A part of the image by name, see `PARTS`; or a picture file, white where the picture is kept and black where
-            it is drawn.
+        keep: A part of the image by name, see `PARTS`; `scales:N`, the first N scales of a pyramid; or a picture file, white
+            where the picture is kept and black where it is drawn.
 
     Raises:
         UserError: A file that cannot be read, a mask that keeps all codes or none, or a generator that cannot keep codes.
@@ -46,12 +48,16 @@ class GivenImages:
             raise UserError('--from: name the tokenizer, which encodes the pictures.')
         height, width = model.image_size
         pixels = [np.asarray(fitted(path, width, height)) for path in paths]
-        if keep in PARTS:
+        scales = SCALES.fullmatch(keep)
+        if scales is not None:
+            keep_HW = torch.ones(height, width, dtype=torch.bool)  # all of it, in outlines
+        elif keep in PARTS:
             keep_HW = part_of_image(keep, height, width)
         else:
             mask = fitted(keep, width, height, Image.Resampling.NEAREST).convert('L')
             keep_HW = torch.from_numpy(np.asarray(mask) > 127)
-        self.keep_L = kept_codes(keep_HW, cast(Any, generator.layout))
+        layout = cast(CodeLayout, generator.layout)
+        self.keep_L = kept_codes(keep_HW, layout) if scales is None else first_scales(int(scales[1]), layout)
         if self.keep_L.all() or not self.keep_L.any():
             which = 'all codes' if self.keep_L.all() else 'no code'
             raise UserError(
