@@ -102,6 +102,7 @@ def load(path: Path) -> np.ndarray:
     """The array of a file, read whole, which is faster than mapping a small one; raises if it cannot be read."""
     try:
         shape, fortran, dtype, start = npy_position(path)
-        return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape, order='F' if fortran else 'C')
+        flat = np.frombuffer(path.read_bytes(), dtype, math.prod(shape), start)
+        return flat.reshape(shape, order='F' if fortran else 'C')
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f'{path} cannot be read ({" ".join(str(error).split())}); copy it again.') from error
