@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from fvq_core.codes import CodeLayout, Codes, Pyramid
 from fvq_core.config.data import config_text
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
+from fvq_core.files.arrays import read_npz
 from fvq_core.files.json import read_json, read_json_object, write_json
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.metric import MetricValue
@@ -138,8 +138,7 @@ class GeneratorStage:
         )
         reference, other = pixels[0::2], pixels[1::2]
         made = torch.cat([to_uint8(autoencoder(from_uint8(part)).reconstruction) for part in other.split(32)])
-        with np.load(folder / 'samples/samples.npz') as file:
-            samples = torch.from_numpy(file['arr_0']).permute(0, 3, 1, 2).contiguous()
+        samples = torch.from_numpy(read_npz(folder / 'samples/samples.npz')['arr_0']).permute(0, 3, 1, 2).contiguous()
         reference_ND = extractor(reference)['pool']
         protocol = (
             f'squared MMD, polynomial kernel of degree 3, {extractor.name} features ({extractor.provenance}), unbiased'
