@@ -270,3 +270,12 @@ def test_images_of_another_size_and_sequences_of_another_length_are_refused():
         tokenizer(head=dict(PROXY_HEAD, decoder=maskgit_config(levels=(1, 1))['decoder']))
     with pytest.raises(UserError, match=r'codes have 4 channels, MaskGITDecoder takes 8; set code_dim'):
         tokenizer(head=dict(PROXY_HEAD, code_dim=4))
+
+
+def test_the_scale_of_the_start_can_follow_a_narrow_width() -> None:
+    sizes = dict(image_size=16, patch_size=4, width=64, depth=1, heads=2, tokens=4, z_channels=8)
+    for std in (0.02, 0.125):
+        halves = (TiTokEncoder(**sizes, init_std=std), TiTokDecoder(**sizes, init_std=std))
+        for half in halves:
+            weight = half.transformer.blocks[0].mlp.fc1.weight
+            assert weight.std().item() == pytest.approx(std, rel=0.05)

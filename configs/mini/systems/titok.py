@@ -8,7 +8,7 @@ with read_base():
 from fvq_core.autoencoders import TiTokDecoder, TiTokEncoder
 from fvq_quantizers.normalizations import L2Normalize
 
-transformer = dict(image_size=64, patch_size=8, width=64, depth=2, heads=4, tokens=64, z_channels=12)
+transformer = dict(image_size=64, patch_size=8, width=64, depth=2, heads=4, tokens=64, z_channels=12, init_std=64**-0.5)
 model.tokenizer = dict(
     type=Tokenizer,
     encoder=dict(type=TiTokEncoder, **transformer),

@@ -36,6 +36,8 @@ class TiTokEncoder(Encoder):
             the sequence then mixes channels of several tokens.
         in_channels: Channels of the image.
         checkpointing: Recompute each block in the backward pass instead of keeping its activations.
+        init_std: Standard deviation of the initial weights. 0.02 as published, for 512 channels and more; a narrow network
+            with it gives all images nearly the same tokens, and hardly learns: take `width**-0.5` there.
     """
 
     kind = kinds.Sequence
@@ -52,6 +54,7 @@ class TiTokEncoder(Encoder):
         legacy: bool = False,
         in_channels: int = 3,
         checkpointing: bool = False,
+        init_std: float = 0.02,
     ) -> None:
         super().__init__()
         check_sizes('TiTokEncoder', z_channels=z_channels, in_channels=in_channels)
@@ -64,7 +67,7 @@ class TiTokEncoder(Encoder):
         self.latent_tokens = nn.Parameter(width**-0.5 * torch.randn(tokens, width))
         self.norm_out = nn.LayerNorm(width)
         self.proj_out = nn.Linear(width, z_channels)
-        initialize(self)
+        initialize(self, init_std)
 
     @property
     def example_size(self) -> tuple[int, int]:
@@ -113,7 +116,7 @@ class TiTokDecoder(Decoder):
     Outside, an image is decoded from its own tokens only, which the released weights of TA-TiTok were not trained for.
 
     Args:
-        image_size, patch_size, width, depth, heads, tokens, checkpointing: See `TiTokEncoder`.
+        image_size, patch_size, width, depth, heads, tokens, checkpointing, init_std: See `TiTokEncoder`.
         z_channels: D, channels of the latent.
         head: Config of a component of `DECODERS` from features (B, width, h, w) of patches to images: `PatchHead` by default,
             `ProxyCodesHead` in the published two stages.
@@ -136,6 +139,7 @@ class TiTokDecoder(Decoder):
         text_width: int = 768,
         encoder_patch_size: int | None = None,
         checkpointing: bool = False,
+        init_std: float = 0.02,
     ) -> None:
         super().__init__()
         check_sizes('TiTokDecoder', z_channels=z_channels, text_width=text_width)
@@ -152,7 +156,7 @@ class TiTokDecoder(Decoder):
         self.embed = nn.Linear(z_channels, width)
         self.text_embed = nn.Linear(text_width, width) if text_length else None
         self.norm_out = nn.LayerNorm(width)
-        initialize(self)
+        initialize(self, init_std)
         self.head: Decoder = DECODERS.build(head or dict(type='PatchHead'), width=width, patch_size=patch_size)
         if self.head.upsample_factor != patch_size:
             raise UserError(

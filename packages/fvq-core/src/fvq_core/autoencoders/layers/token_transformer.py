@@ -60,11 +60,11 @@ class TokenTransformer(nn.Module):
         return h_BTC[:, 1 : 1 + N], h_BTC[:, 1 + N : 1 + N + tokens_BLC.shape[1]]
 
 
-def initialize(module: nn.Module) -> None:
-    """TiTok's start: linear maps and convolutions from a normal distribution (0.02) cut at 2, attention's input as Xavier's."""
+def initialize(module: nn.Module, std: float = 0.02) -> None:
+    """TiTok's start: linear maps and convolutions from a normal distribution cut at 2, attention's input as Xavier's."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d):
-            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.trunc_normal_(part.weight, std=std)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
     for part in module.modules():
