@@ -102,7 +102,11 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'baselines/kl_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'val_evaluator'}),
     'baselines/unitok_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer'}),
     'baselines/vit_vqgan_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer'}),
-    'baselines/titok_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'default_hooks.report.dataset'}),
+    'baselines/titok_photos.py': (
+        'fvq/fvq_photos.py',
+        {f'model.tokenizer.{key}' for key in ('encoder', 'decoder', 'quant_kernel')}
+        | {'optim_wrapper.optimizer.lr', 'default_hooks.report.dataset'},
+    ),
     'fvq/fvq_photos.py': (
         'mini/fvq.py',
         {'model.reconstruction_loss.weight', f'{Q}.projector.patch_size', 'optim_wrapper.optimizer.lr'}
