@@ -101,7 +101,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
     'baselines/kl_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'val_evaluator'}),
     'baselines/unitok_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer'}),
-    'baselines/vit_vqgan_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer'}),
+    'baselines/vit_vqgan_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'default_hooks.report.dataset'}),
     'baselines/titok_photos.py': (
         'fvq/fvq_photos.py',
         {f'model.tokenizer.{key}' for key in ('encoder', 'decoder', 'quant_kernel')}

@@ -27,3 +27,6 @@ model.tokenizer = dict(
     decoder=dict(type=ViTVQGANDecoder, **small),
 )
 del small
+default_hooks.report.pop(
+    'dataset'
+)  # on the hundreds of positions of a whole photo, it is far worse than on the 64 it has seen
