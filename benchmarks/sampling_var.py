@@ -15,6 +15,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,8 +124,15 @@ def measure(depth: int, codebook_size: int, batch: int, device: torch.device, re
     if device.type == 'cuda':
         ours()
         theirs()
-    times = [(seconds(ours, device), seconds(theirs, device)) for _ in range(repeats)]
+    times, cpu_times = [], []
+    for _ in range(repeats):
+        began = time.process_time()
+        ours_s = seconds(ours, device)
+        between = time.process_time()
+        times.append((ours_s, seconds(theirs, device)))
+        cpu_times.append((between - began, time.process_time() - between))
     ours_s, plain_s = (statistics.median(each) for each in zip(*times, strict=True))
+    ours_cpu, plain_cpu = (statistics.median(each) for each in zip(*cpu_times, strict=True))
     same = results['ours'] == results['plain']
     return {
         'size': f'VAR-d{depth}',
@@ -134,6 +142,9 @@ def measure(depth: int, codebook_size: int, batch: int, device: torch.device, re
         'ours_seconds': ours_s,
         'plain_seconds': plain_s,
         'speedup_ratio': statistics.median(theirs / ours for ours, theirs in times),
+        'ours_cpu_seconds': ours_cpu,
+        'plain_cpu_seconds': plain_cpu,
+        'cpu_ratio': plain_cpu / ours_cpu,  # of a busy machine
         'images_per_second': batch / ours_s,
         'same_codes': same.float().mean().item(),
         'same_first_codes': same[:, 0].float().mean().item(),
