@@ -83,11 +83,19 @@ def test_it_is_the_mean_over_every_crop_without_dropout(run: tuple[Path, Path, A
         assert again['val_loss'].value == rows[8]['val_loss']
 
 
-def test_neither_validation_nor_samples_change_what_is_trained(run: tuple[Path, Path, Any], tmp_path: Path):
-    root, codes, _ = run
-    plain = config(tmp_path / 'plain', codes, val_dataloader=None, val_cfg=None)
+@pytest.mark.parametrize('freeze', [[], ['blocks', 'token_dropout']], ids=str)
+def test_neither_validation_nor_samples_change_what_is_trained(
+    run: tuple[Path, Path, Any], tmp_path: Path, freeze: list[str]
+):
+    root, codes, cfg = run
+    watched = root / 'run'
+    if freeze:
+        watched = tmp_path / 'watched'
+        samples = {'model.freeze': freeze, 'default_hooks.samples': cfg.default_hooks.samples}
+        Runner.from_cfg(config(watched, codes, **samples)).train()
+    plain = config(tmp_path / 'plain', codes, val_dataloader=None, val_cfg=None, **{'model.freeze': freeze})
     Runner.from_cfg(plain).train()
-    one, other = (read_checkpoint(folder / 'iter_8.pth') for folder in (root / 'run', tmp_path / 'plain'))
+    one, other = (read_checkpoint(folder / 'iter_8.pth') for folder in (watched, tmp_path / 'plain'))
     assert identical(one['state_dict'], other['state_dict'])
     assert identical(one['ema_state_dict'], other['ema_state_dict'])
 

@@ -15,6 +15,7 @@ from fvq_core.sampling_settings import SamplingSettings
 from .autoregressive import AutoregressiveGenerator
 from .checks import conditions_to_draw
 from .decoding import Pick, StaticSteps, decode, pad_rows
+from .eval_mode import eval_mode
 from .layers import KVCache, RMSNorm, TransformerBlock
 from .ops.few_rows import MOST_ROWS, runs_fused
 from .ops.projection import guided_logits
@@ -186,24 +187,19 @@ class CachedGenerator(AutoregressiveGenerator):
         visible_BT = None if visible_BT is None else pad_rows(visible_BT, batch).repeat(copies, 1)
         given_BL = None if given is None else pad_rows(given.indices_BL.to(self.device), batch)
         keep_BL = None if keep_BL is None else pad_rows(keep_BL.to(self.device), batch)
-        training = self.training
-        try:
-            self.eval()
-            with memory_advice(count, self.device, per_image, self._forget_steps):
-                codes_BL = decode(
-                    self,
-                    torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
-                    prefix=self.condition.tokens,
-                    uniforms_BL=uniforms_BL.to(self.device),
-                    pick=pick or self.picker(sampling),
-                    guidance=guidance,
-                    visible_BT=visible_BT,
-                    steps=self._static_steps(compile) if compile else None,
-                    given_BL=given_BL,
-                    keep_BL=keep_BL,
-                )
-        finally:
-            self.train(training)
+        with eval_mode(self), memory_advice(count, self.device, per_image, self._forget_steps):
+            codes_BL = decode(
+                self,
+                torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
+                prefix=self.condition.tokens,
+                uniforms_BL=uniforms_BL.to(self.device),
+                pick=pick or self.picker(sampling),
+                guidance=guidance,
+                visible_BT=visible_BT,
+                steps=self._static_steps(compile) if compile else None,
+                given_BL=given_BL,
+                keep_BL=keep_BL,
+            )
         return Codes(codes_BL[:count], self.layout)
 
     def guidance_of(self, sampling: SamplingSettings) -> SequenceGuidance:

@@ -17,6 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .cached_generator import CachedGenerator
+from .eval_mode import eval_mode
 from .layers import CausalMask, Classes, GPTBlock, Linear, Unconditional
 from .sampling import Sampler, check_seeds, new_seeds, uniforms
 from .sliding_window import draw_in_windows
@@ -166,11 +167,8 @@ class MinGPT(CachedGenerator):
         self.check_condition(cond)
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         drawn_BL = uniforms(seeds, grid.length).to(self.device)
-        training = self.training
-        try:
-            codes_BL = draw_in_windows(self.eval(), cond.to(self.device), grid, drawn_BL, sampling.part(Sampler))
-        finally:
-            self.train(training)
+        with eval_mode(self):
+            codes_BL = draw_in_windows(self, cond.to(self.device), grid, drawn_BL, sampling.part(Sampler))
         return Codes(codes_BL, CodeLayout(grid, self.layout.vocab_size))
 
     @staticmethod

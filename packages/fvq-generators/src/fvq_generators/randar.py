@@ -20,6 +20,7 @@ from .autoregressive import AutoregressiveGenerator
 from .checks import codes_to_learn, conditions_to_draw
 from .cross_entropy import chunked_cross_entropy
 from .decoding import Pick
+from .eval_mode import eval_mode
 from .layers import CausalMask, ClassEmbedding, KVCache, Linear, RMSNorm, TransformerBlock, positions_table, rotate
 from .layers.swiglu import swiglu_width
 from .orders import ORDERS, check_order, draw_orders, kept_first
@@ -223,17 +224,13 @@ class RandAR(AutoregressiveGenerator):
         codes_BL, groups = order_BL.clone(), [(0, torch.arange(count, device=self.device))]
         if given is not None and keep_BL is not None:
             order_BL, groups = kept_first(order_BL, keep_BL.to(self.device))
-        training, per_image = self.training, self.new_cache(1, 'meta').nbytes
-        try:
-            self.eval()
-            with memory_advice(count, self.device, per_image * (1 + sampling.active)):
-                for known, rows in groups:  # images that keep as many codes, for a sample depends on no other
-                    if len(rows):
-                        codes_BL[rows] = self._draw(
-                            cond[rows], order_BL[rows], known, given, rows, drawn_BL, sampling, pick
-                        )
-        finally:
-            self.train(training)
+        per_image = self.new_cache(1, 'meta').nbytes * (1 + sampling.active)
+        with eval_mode(self), memory_advice(count, self.device, per_image):
+            for known, rows in groups:  # images that keep as many codes, for a sample depends on no other
+                if len(rows):
+                    codes_BL[rows] = self._draw(
+                        cond[rows], order_BL[rows], known, given, rows, drawn_BL, sampling, pick
+                    )
         return Codes(codes_BL, self.layout)
 
     def _draw(

@@ -23,6 +23,7 @@ from fvq_core.registry.argument_types import check_sizes
 
 from .checks import codes_to_learn, conditions_to_draw
 from .depth_decoding import Pick, cache_bytes, draw_stacks
+from .eval_mode import eval_mode
 from .layers import ClassEmbedding, GPTBlock, KVCache, StackClassifier, StackEmbedding, TokenEmbedding
 from .out_of_memory import memory_advice
 from .sampling import Guidance, Sampler, check_seeds, new_seeds
@@ -265,15 +266,9 @@ class RQTransformer(Generator):
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=cond.device), self.layout)
-        training = self.training
-        try:
-            self.eval()
-            with memory_advice(len(cond), cond.device, cache_bytes(self) * (2 if sampling.active else 1)):
-                return draw_stacks(
-                    self, cond, seeds, sampling.cfg_scale, pick or sampling.part(Sampler), given, keep_BL
-                )
-        finally:
-            self.train(training)
+        per_image = cache_bytes(self) * (2 if sampling.active else 1)
+        with eval_mode(self), memory_advice(len(cond), cond.device, per_image):
+            return draw_stacks(self, cond, seeds, sampling.cfg_scale, pick or sampling.part(Sampler), given, keep_BL)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from fvq_core.registry.argument_types import check_sizes
 
 from .checks import codes_to_learn, conditions_to_draw
 from .cross_entropy import chunked_cross_entropy
+from .eval_mode import eval_mode
 from .layers import (
     MLP,
     AdaLayerNorm,
@@ -249,19 +250,15 @@ class VAR(Generator):
         cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         self.check_given(given, keep_BL, len(cond))
-        quantizer, training = self.quantizer, self.training
+        quantizer = self.quantizer
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=weight.device), self.layout)
         known = None
         if given is not None and keep_BL is not None:
             known = KnownCodes(Codes(given.indices_BL.to(weight.device), given.layout), keep_BL, self.pyramid.lengths)
         numbers = 2 * len(self.blocks) * weight.shape[1] * self.layout.length * (2 if sampling.active else 1)
-        try:
-            self.eval()
-            with memory_advice(len(cond), weight.device, numbers * weight.element_size()):
-                return draw_scales(self, quantizer, cond, seeds, sampling, known, pick)
-        finally:
-            self.train(training)
+        with eval_mode(self), memory_advice(len(cond), weight.device, numbers * weight.element_size()):
+            return draw_scales(self, quantizer, cond, seeds, sampling, known, pick)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

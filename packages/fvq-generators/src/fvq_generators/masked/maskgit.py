@@ -17,6 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 
 from ..checks import codes_to_learn, conditions_to_draw
 from ..cross_entropy import chunked_cross_entropy
+from ..eval_mode import eval_mode
 from ..layers import ClassEmbedding
 from ..out_of_memory import memory_advice
 from ..sampling import check_seeds, guide, new_seeds
@@ -212,16 +213,9 @@ class MaskGIT(Generator):
         if given is not None and keep_BL is not None:
             start_BL = torch.where(keep_BL.to(self.device), given.indices_BL.to(self.device), start_BL)
         draws = draws or Draws(seeds, len(plan), L, len(self.codes.factors), self.device)
-        training = self.training
-        try:
-            if training:  # a walk over all modules
-                self.eval()
-            with memory_advice(len(cond), self.device):
-                passes = Passes(self, cond, blank=given is None)
-                return Codes(decode(passes, self.codes, start_BL, sampling, plan, draws, order_L), self.layout)
-        finally:
-            if training:
-                self.train()
+        with eval_mode(self), memory_advice(len(cond), self.device):
+            passes = Passes(self, cond, blank=given is None)
+            return Codes(decode(passes, self.codes, start_BL, sampling, plan, draws, order_L), self.layout)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
