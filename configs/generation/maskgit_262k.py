@@ -1,6 +1,6 @@
-"""MaskGIT on Open-MAGVIT2's 262,144 codes, each as two numbers: 6 bits and 12. Ours: nobody has published such a model.
+"""MaskGIT on Open-MAGVIT2's 262,144 codes, each as two numbers. Ours: nobody has published such a model.
 
-The head has 4,160 logits, the table as many vectors. Classes are dropped, so that guidance works."""
+The numbers are Open-MAGVIT2's own: the signs of the first 6 channels, and of the other 12. The head has 4,160 logits, the table as many vectors. Classes are dropped, so that guidance works."""
 
 from mmengine.config import read_base
 

@@ -68,11 +68,12 @@ def plainly_drawn(
             logits_LV = (guide(logits_LV, step.scale)[0] if step.scale != 1 else logits_LV[0])[:, : sum(parts)]
             drawn, confidence = list(codes), [float('inf')] * L
             for place in (place for place, code in enumerate(codes) if code == V):
-                value, sure = 0, 0.0
+                value, scale, sure = 0, 1, 0.0
                 for part, logits_V in enumerate((logits_LV[place] / step.temperature).split(list(parts))):
                     cumulative = logits_V.softmax(-1).double().cumsum(-1)
                     one = int((cumulative <= numbers[at, part, place] * cumulative[-1]).sum())
-                    value, sure = value * parts[part] + one, sure + logits_V.log_softmax(-1)[one].item()
+                    value, scale = value + scale * one, scale * parts[part]  # the first part is the lowest
+                    sure += logits_V.log_softmax(-1)[one].item()
                 drawn[place], confidence[place] = value, sure
             noise_L = (step.noise * gumbel(numbers[at, -1])).tolist()
             masked = codes.count(V)

@@ -84,6 +84,8 @@ def test_a_larger_image_is_drawn_code_by_code_from_the_window_around_it():
 
 BAD: list[tuple[dict[str, Any], str]] = [
     (dict(rows=2, columns=9), 'at least as large as trained, 3 x 4 codes; got 2 x 9'),
+    (dict(rows=6, keep_BL=torch.ones(3, 12, dtype=torch.bool)), 'keep_BL goes with the trained size'),
+    (dict(rows=6, cond=[1, 2, 3]), 'conditions are a tensor, got list'),
     (dict(rows=6, compile=True), 'compile goes with the trained size'),
     (dict(columns=-1), 'columns must be a whole number from 0'),
     (dict(cfg_scale=2.0), "no setting 'cfg_scale'"),

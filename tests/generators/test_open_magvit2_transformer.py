@@ -14,6 +14,7 @@ from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS, QUANTIZERS
 from fvq_generators import OpenMAGVIT2Transformer
+from fvq_generators.layers import join_code, split_code
 from fvq_generators.pretrained import load_generator
 from tests.tiny import build_from_peer
 
@@ -53,6 +54,15 @@ def test_the_parts_of_a_code_are_the_first_channels_of_its_tokenizer_and_the_oth
     first, second = generator.parts(torch.arange(512))
     assert torch.equal(first, (signs_KD[:, :3] * 2 ** torch.arange(3)).sum(1))
     assert torch.equal(second, (signs_KD[:, 3:] * 2 ** torch.arange(6)).sum(1))
+
+
+def test_the_first_part_of_a_code_is_its_lowest_digit():
+    codes = torch.arange(24).view(2, 12)
+    parts = split_code(codes, (4, 3, 2))
+    assert [int(part[1, 11]) for part in parts] == [3, 2, 1]
+    assert [int(part[0, 6]) for part in parts] == [2, 1, 0]
+    assert torch.equal(join_code(parts, (4, 3, 2)), codes)
+    assert torch.equal(join_code(split_code(codes, (24,)), (24,)), codes)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .cached_generator import CachedGenerator
+from .checks import conditions_to_draw
 from .eval_mode import eval_mode
 from .layers import CausalMask, Classes, GPTBlock, Linear, Unconditional
 from .sampling import Sampler, check_seeds, new_seeds, uniforms
@@ -157,18 +158,19 @@ class MinGPT(CachedGenerator):
                 f'{grid.width}.'
             )
         for name in ('given', 'keep_BL', 'compile'):
-            if options.pop(name, None):
+            value = options.pop(name, None)
+            if value is not None and value is not False:
                 raise UserError(f'MinGPT: {name} goes with the trained size; leave it out, or rows and columns.')
         return self._sample_large(cond, grid, rng, seeds, self.Sampling.of(options))
 
     def _sample_large(
         self, cond: Tensor, grid: Grid, rng: torch.Generator | None, seeds: Sequence[int] | None, sampling: Sampling
     ) -> Codes:
-        self.check_condition(cond)
+        cond = conditions_to_draw(self, cond, 1.0, self.condition.drop_rate)
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         drawn_BL = uniforms(seeds, grid.length).to(self.device)
         with eval_mode(self):
-            codes_BL = draw_in_windows(self, cond.to(self.device), grid, drawn_BL, sampling.part(Sampler))
+            codes_BL = draw_in_windows(self, cond, grid, drawn_BL, sampling.part(Sampler))
         return Codes(codes_BL, CodeLayout(grid, self.layout.vocab_size))
 
     @staticmethod

@@ -20,7 +20,17 @@ from .cached_generator import CachedGenerator
 from .checks import codes_to_learn
 from .cross_entropy import chunked_cross_entropy
 from .decoding import Pick
-from .layers import CausalMask, ClassEmbedding, KVCache, Linear, RMSNorm, TransformerBlock, positions_table
+from .layers import (
+    CausalMask,
+    ClassEmbedding,
+    KVCache,
+    Linear,
+    RMSNorm,
+    TransformerBlock,
+    join_code,
+    positions_table,
+    split_code,
+)
 from .layers.swiglu import swiglu_width
 from .sampling import COLDEST, Guidance, Sampler, SequenceGuidance, guide, uniforms
 
@@ -46,9 +56,9 @@ class FactorizedSampling(Sampler, Guidance):
 class OpenMAGVIT2Transformer(CachedGenerator):
     """LlamaGen's transformer over the positions, and a shallow one within each that predicts its code in two parts.
 
-    Of `factors` (F, G), code i is the parts i modulo F and i // F: for Open-MAGVIT2's 18 channels the signs of the first six,
-    and those of the other twelve. The published sizes (depth + inner depth, dim, heads): B 24 + 2, 1024, 16; L 36 + 3, 1280,
-    20; XL 48 + 4, 1536, 24.
+    Code i has two parts of `factors` (F, G), i modulo F and i // F, see `layers.split_code`: for Open-MAGVIT2's 18 channels
+    the signs of the first six, and those of the other twelve. The published sizes (depth + inner depth, dim, heads): B 24 + 2,
+    1024, 16; L 36 + 3, 1280, 20; XL 48 + 4, 1536, 24.
 
     Args:
         layout: `CodeLayout` of a `Grid` or `Sequence`, or its description.
@@ -137,9 +147,9 @@ class OpenMAGVIT2Transformer(CachedGenerator):
         self._make_tables()
         return self
 
-    def parts(self, indices_BL: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(self, indices_BL: Tensor) -> tuple[Tensor, ...]:
         """The first and the second part of codes."""
-        return indices_BL % self.factors[0], indices_BL // self.factors[0]
+        return split_code(indices_BL, self.factors)
 
     def embed(self, indices_BL: Tensor, first: int | Tensor = 0) -> Tensor:
         one_BL, two_BL = self.parts(indices_BL)
@@ -236,4 +246,4 @@ class FactorizedPick:
             sampler = Sampler(temperatures[number], given.top_k, given.top_p)
             parts.append(sampler(logits_BV, uniform_B2[:, number].contiguous()))
             token_BD = model.first_embedding(parts[0].repeat(2) if guided else parts[0])
-        return parts[0] + model.factors[0] * parts[1]
+        return join_code(parts, model.factors)

@@ -7,6 +7,7 @@ from .cached_ada_ln_block import CachedAdaLNBlock, normalize_with
 from .caption_embedding import CaptionEmbedding
 from .causal_mask import CausalMask
 from .class_embedding import ClassEmbedding, Classes, ConditionEmbedding, Unconditional
+from .code_parts import join_code, split_code
 from .cosine_attention import CosineAttention
 from .drop_path import DropPath
 from .gpt_block import GPTBlock, SquaredReLU
@@ -49,10 +50,12 @@ __all__ = [
     'TransformerBlock',
     'Unconditional',
     'grid_rotations',
+    'join_code',
     'modulate',
     'normalize_with',
     'positions_table',
     'rotate',
     'sequence_rotations',
+    'split_code',
     'with_condition_rows',
 ]

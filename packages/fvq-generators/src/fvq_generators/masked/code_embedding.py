@@ -11,18 +11,20 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 from fvq_core.registry.argument_types import check_sizes
 
+from ..layers import split_code
+
 
 class CodeEmbedding(nn.Module):
     """The vectors of codes, and of the mask.
 
-    A code of a factorised vocabulary is the number whose digits are its factors, the first one the most significant:
-    262,144 = 64 x 4,096 has two, the groups of bits of Open-MAGVIT2 and MaskBit. Its vector is the sum of its factors', and
-    its probability the product of theirs, so that 4,160 rows and logits stand for 262,144.
+    A code of a factorised vocabulary has a part for each factor, see `layers.split_code`: 262,144 = 64 x 4,096 has two, the
+    groups of bits of Open-MAGVIT2. Its vector is the sum of its parts', and its probability the product of theirs, so that
+    4,160 rows and logits stand for 262,144.
 
     Args:
         vocab_size: Codes V; the number V stands for the mask.
         dim: Channels D.
-        factors: Sizes whose product is V; None for one table of V.
+        factors: Sizes whose product is V, that of the least significant part first; None for one table of V.
 
     Attributes:
         table: The rows of the first factor, of the second, ..., and then the mask.
@@ -43,28 +45,15 @@ class CodeEmbedding(nn.Module):
         self.vocab_size = vocab_size
         self.table = nn.Embedding(sum(self.factors) + 1, dim)
 
-    def split(self, indices: Tensor) -> list[Tensor]:
-        """Codes to their factors, each of the same shape."""
-        parts = []
-        for size in reversed(self.factors):
-            parts.append(indices % size)
-            indices = indices // size
-        return parts[::-1]
-
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Factors to codes."""
-        indices = parts[0]
-        for size, part in zip(self.factors[1:], parts[1:], strict=True):
-            indices = indices * size + part
-        return indices
-
     def forward(self, indices_BL: Tensor) -> Tensor:
         """Codes, or V for the mask, to (B, L, D)."""
         if len(self.factors) == 1:
             return self.table(indices_BL)
         masked_BL = indices_BL == self.vocab_size
         x_BLD, first = torch.zeros((), device=indices_BL.device), 0
-        for size, part_BL in zip(self.factors, self.split(indices_BL.masked_fill(masked_BL, 0)), strict=True):
+        for size, part_BL in zip(
+            self.factors, split_code(indices_BL.masked_fill(masked_BL, 0), self.factors), strict=True
+        ):
             x_BLD = x_BLD + self.table(part_BL + first)
             first += size
         return torch.where(masked_BL[..., None], self.table.weight[-1], x_BLD)

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..layers import join_code
 from ..sampling import COLDEST, Sampler
 from .code_embedding import CodeEmbedding
 from .draws import Draws
@@ -124,7 +125,7 @@ def draw_codes(
         confidence_BN = confidence_BN + logits_BNV.gather(-1, parts[-1][..., None])[..., 0]
         if not by_logit:
             confidence_BN = confidence_BN - logits_BNV.logsumexp(-1)
-    return codes.join(parts), confidence_BN
+    return join_code(parts, codes.factors), confidence_BN
 
 
 def queue(order_L: Tensor, open_BL: Tensor, count: int, settings: MaskedSampling, draws: Draws) -> Tensor:

@@ -18,7 +18,7 @@ from fvq_core.registry.argument_types import check_sizes
 from ..checks import codes_to_learn, conditions_to_draw
 from ..cross_entropy import chunked_cross_entropy
 from ..eval_mode import eval_mode
-from ..layers import ClassEmbedding
+from ..layers import ClassEmbedding, split_code
 from ..out_of_memory import memory_advice
 from ..sampling import check_seeds, guide, new_seeds
 from .code_embedding import CodeEmbedding, CodeHead
@@ -161,7 +161,7 @@ class MaskGIT(Generator):
         """
         weight_OD, bias_O = self.head.matrix(self.codes), self.head.bias
         sizes = [*self.codes.factors[:-1], self.codes.factors[-1] + self.head.outputs - sum(self.codes.factors)]
-        parts = zip(self.codes.split(indices_N), weight_OD.split(sizes), bias_O.split(sizes), strict=True)
+        parts = zip(split_code(indices_N, self.codes.factors), weight_OD.split(sizes), bias_O.split(sizes), strict=True)
         losses = [
             chunked_cross_entropy(
                 x_ND, weight_VD, part_N, weights_N, self.loss_rows, bias_V=bias_V, label_smoothing=self.label_smoothing
