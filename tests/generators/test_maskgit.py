@@ -22,7 +22,7 @@ from fvq_generators.masked.schedules import SCHEDULES, draw_masks, masked_share
 from fvq_generators.pretrained import load_generator, save_generator
 
 from .masked_cases import FORMS, masked_config, plainly_drawn, tiny_masked
-from .tiny import GRID
+from .tiny import GRID, SEQUENCE
 
 COND = torch.tensor([0, 3, 4])
 SEEDS = [11, 12, 13]
@@ -157,6 +157,14 @@ def test_an_image_depends_on_its_seed_and_not_on_its_batch(form: str, order: str
             assert torch.equal(alone.indices_BL[0], drawn[image])
         assert drawn.max() < 32
         assert not torch.equal(drawn, model.sample(COND, seeds=[1, 2, 3], choice=choice, **options).indices_BL)
+
+
+def test_by_default_8_steps_or_one_a_code_draw_an_image():
+    small, large = tiny_masked('titok', layout=dict(SEQUENCE, length=5)), tiny_masked('original')
+    assert small.sample(COND, seeds=SEEDS) == small.sample(COND, seeds=SEEDS, steps=5)
+    assert large.sample(COND, seeds=SEEDS) == large.sample(COND, seeds=SEEDS, steps=8)
+    with pytest.raises(UserError, match='8 steps for the 5 codes of an image; take at most one a code'):
+        small.sample(COND, steps=8)
 
 
 def test_logits_are_computed_only_where_codes_are_drawn():

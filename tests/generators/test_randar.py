@@ -157,9 +157,19 @@ def test_it_memorizes_a_few_images_and_draws_them_in_any_order(tmp_path: Path):
     assert loaded.sample(cond, seeds=[5, 6, 7], steps=6) == generator.sample(cond, seeds=[5, 6, 7], steps=6)
 
 
+def test_by_default_88_steps_or_one_a_code_draw_an_image():
+    small = build()
+    assert small.sample(COND, seeds=[1, 2, 3]) == small.sample(COND, seeds=[1, 2, 3], steps=12)
+    assert small.Sampling.of({}).to_dict() == small.Sampling.of(dict(steps=0)).to_dict(), 'what is saved can be given'
+    large = build(layout=dict(GRID, width=32))
+    drawn = large.sample(COND[:1], seeds=[1])
+    assert drawn == large.sample(COND[:1], seeds=[1], steps=88)
+    assert drawn != large.sample(COND[:1], seeds=[1], steps=20)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     (dict(steps=13), '13 steps for 12 codes; give at most 12, or -1 for one at a time'),
-    (dict(steps=0), 'steps must be -1, or a whole number from 1'),
+    (dict(steps=-2), 'steps must be 0, or -1, or a whole number from 1'),
     (dict(order='spiral', steps=3), 'order must be one of random, raster'),
     (dict(order_BL=torch.zeros(12, dtype=torch.int64), steps=3), 'with a position twice or out of range'),
     (dict(order_BL=torch.arange(1, 13), steps=3), 'an order is a permutation of the 12 positions'),

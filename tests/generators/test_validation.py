@@ -123,6 +123,25 @@ def test_what_cannot_be_validated_is_refused(
         Runner.from_cfg(config(tmp_path / 'new', run[1], **options)).train()
 
 
+@pytest.mark.parametrize(
+    ('sampling', 'generator', 'message'),
+    [
+        (dict(cfg_scale=2.0), dict(cond_dropout=0.0), 'cfg_scale 2.0 needs a model that was trained with cond_dropout'),
+        (dict(steps=13), dict(type='RandAR'), '13 steps for 12 codes'),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_drawn_is_refused_before_the_first_step(
+    run: tuple[Path, Path, Any], tmp_path: Path, sampling: dict[str, Any], generator: dict[str, Any], message: str
+):
+    samples = {**run[2].default_hooks.samples, 'interval': 8, 'sampling': sampling}
+    cfg = config(tmp_path / 'new', run[1], **{'default_hooks.samples': samples})
+    cfg.model.generator.update(generator)
+    with pytest.raises(UserError, match=message):
+        Runner.from_cfg(cfg).train()
+    assert not (tmp_path / 'new/iter_4.pth').exists()
+
+
 def test_presets_are_not_for_generators(run: tuple[Path, Path, Any], capsys: pytest.CaptureFixture[str]):
     from fvq_eval.commands import test
 

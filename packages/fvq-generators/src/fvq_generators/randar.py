@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,8 @@ from .orders import ORDERS, check_order, draw_orders, kept_first
 from .out_of_memory import memory_advice
 from .parallel_decoding import draw_in_order, remaining_sizes, step_sizes
 from .sampling import SCHEDULES, GuidanceSchedule, Sampler, check_seeds, new_seeds, uniforms
+
+STEPS = 88  # over the 256 codes of the released models
 
 
 @GENERATORS.register_module()
@@ -60,7 +62,12 @@ class RandAR(AutoregressiveGenerator):
         """Guidance, by default rising with the share of the codes that are drawn; steps, and in which order."""
 
         cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
-        steps: int = setting(88, 'passes over the image; -1 draws one code at a time', least=1, also=(-1,))
+        steps: int = setting(
+            0,
+            f'passes over the image; 0 is {STEPS}, or one a code if those are fewer; -1 is one a code',
+            least=1,
+            also=(0, -1),
+        )
         order: str = setting('random', 'in which codes are drawn', choices=ORDERS)
 
     def __init__(
@@ -214,6 +221,7 @@ class RandAR(AutoregressiveGenerator):
         sampling, (L, count) = self.Sampling.of(settings), (self.layout.length, len(cond))
         if sampling.steps > L:
             raise UserError(f'RandAR: {sampling.steps} steps for {L} codes; give at most {L}, or -1 for one at a time.')
+        sampling = replace(sampling, steps=sampling.steps or min(STEPS, L))
         cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
         self.check_given(given, keep_BL, count)
         seeds = new_seeds(count, rng) if seeds is None else check_seeds(seeds, count)

@@ -42,7 +42,7 @@ class SampleGridHook(Hook):
 
     Raises:
         UserError: No tokenizer, or another than that of the training codes; classes that the generator does not have;
-            sharded weights.
+            settings that it cannot draw with; sharded weights.
     """
 
     priority = 'LOW'
@@ -84,6 +84,8 @@ class SampleGridHook(Hook):
         wrong = [row for row in self.rows if not 0 <= row < available]
         if wrong or not self.rows:
             raise UserError(f'SampleGridHook: classes are numbers from 0 to {available - 1}, got {self.classes}.')
+        with torch.random.fork_rng():
+            self._images(self.rows[0], 1)  # what cannot be drawn costs no training
 
     def after_iteration(self, runner: Any) -> None:
         """Called after each iteration, once it is evaluated."""
@@ -92,21 +94,22 @@ class SampleGridHook(Hook):
                 self._draw(runner)
 
     def _draw(self, runner: Any) -> None:
-        assert self.model is not None
-        rows = []
-        for row in self.rows:
-            count, mask = self.columns, {}
-            cond: Any = [row] * count
-            if self.folder is not None:
-                cond, mask['caption_mask_BT'] = self.folder.batch(cond)
-            drawn = self.model.sample(cond, seeds=[row * count + number for number in range(count)], **mask)
-            rows.append(list(to_uint8(drawn).permute(0, 2, 3, 1).cpu().numpy()))
-        picture = sample_grid(rows)
+        picture = sample_grid([self._images(row, self.columns) for row in self.rows])
         path = Path(runner.work_dir) / 'samples' / f'iter_{runner.iter}.png'
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, png(picture), 'Training goes on from its last checkpoint.')
         runner.visualizer.add_image('samples', np.asarray(picture), step=runner.iter)
         runner.logger.info(f'iter {runner.iter} samples: {path}')
+
+    def _images(self, row: int, count: int) -> list[np.ndarray]:
+        """The first images of a row, uint8 (H, W, 3)."""
+        assert self.model is not None
+        cond, mask = [row] * count, {}
+        if self.folder is not None:
+            cond, mask['caption_mask_BT'] = self.folder.batch(cond)
+        first = row * self.columns
+        drawn = self.model.sample(cond, seeds=range(first, first + count), **mask)
+        return list(to_uint8(drawn).permute(0, 2, 3, 1).cpu().numpy())
 
 
 @contextmanager

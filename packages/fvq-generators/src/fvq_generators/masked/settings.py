@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,7 @@ TRAINED = 'trained'
 ORDERS = ('confidence', 'redraw', 'halton')
 CHOICES = ('probability', 'logit')
 ANNEALINGS = ('linear', 'inverse')
+STEPS = 8  # over the 256 codes of the released model
 HOT = 2.0  # times the temperature in `hot_steps`
 
 
@@ -44,7 +45,9 @@ class MaskedSampling(Sampler, GuidanceSchedule):
     the first step to 1 at the last, and every step draws known codes again too.
     """
 
-    steps: int = setting(8, 'passes over the image, at most one a code', least=1)
+    steps: int = setting(
+        0, f'passes over the image; 0 is {STEPS}, or one a code if those are fewer', least=1, also=(0,)
+    )
     mask_schedule: str = setting(
         TRAINED, 'share of the codes that stays masked along the steps', choices=(TRAINED, *SCHEDULES)
     )
@@ -75,6 +78,8 @@ class MaskedSampling(Sampler, GuidanceSchedule):
             trained: Mask schedule that the model was trained with.
             length: Codes of an image.
         """
+        if not self.steps:
+            return replace(self, steps=min(STEPS, length)).plan(trained, length)
         schedule = SCHEDULES[trained if self.mask_schedule == TRAINED else self.mask_schedule]
         # In single precision as released, where a share that makes a whole number of codes can fall below it.
         dtype = torch.float64 if self.order == 'confidence' else torch.float32
