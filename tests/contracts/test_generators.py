@@ -188,12 +188,23 @@ def test_the_command_keeps_a_part_of_pictures(
     capsys.readouterr()
     black = str(tmp_path / 'black.png')
     Image.new('L', (8, 6)).save(black)
+    wide = str(tmp_path / 'wide.png')
+    white_left = Image.new('L', (32, 12))
+    white_left.paste(255, (0, 0, 16, 12))
+    white_left.save(wide)
+    assert GivenImages(model, [wide], wide).digest() == GivenImages(model, [wide], 'left').digest(), 'cropped like it'
     for wrong, message in (
         (['--from', paths[0], '--keep', 'right'], 'given is'),
         (['--from', paths[0]], 'give both, or neither'),
         (['--keep', 'left'], 'give both, or neither'),
         (['--from', paths[0], '--keep', black], 'keeps no code, so there is nothing to keep'),
         (['--from', paths[0], '--keep', 'middle'], 'middle cannot be read: No such file'),
+        (
+            ['--from', paths[0], '--keep', 'tops'],
+            '--keep takes top, bottom, left, right, center, border, scales:N, or a',
+        ),
+        (['--from', paths[0], '--keep', wide], 'has 32 x 12 pixels, expected 8 x 6 or 16 x 12: the size of the drawn'),
+        (['--from', paths[0], wide, '--keep', wide], 'has 32 x 12 pixels, expected 8 x 6: the size of the drawn'),
         (['--from', str(tmp_path / 'none.png'), '--keep', 'left'], 'none.png cannot be read: No such file'),
     ):
         assert sample.main([*call, *wrong]) == 2

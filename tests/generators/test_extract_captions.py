@@ -141,3 +141,13 @@ def test_bad_encoders_cost_one_line(encoders: Path, tmp_path: Path, capsys: pyte
         call = [arguments[0], str(tmp_path / 'captions.txt'), out, *arguments[2:], '--device', 'cpu']
         assert extract_captions.main(call) == 2
         assert message in capsys.readouterr().err
+
+
+def test_captions_are_numbered_by_numbers_and_then_by_names(tmp_path: Path):
+    names = ['10', '2', '0', '00001', 'b10', 'b2', '2-dog', '\u00b2']
+    for name in [*names, '.hidden']:
+        np.save(tmp_path / f'{name}.npy', np.zeros((1, 1, 2), np.float32))
+    found = [path.stem for path in CaptionFolder(tmp_path, 4, 2).files]
+    assert found == ['0', '00001', '2', '10', '2-dog', 'b10', 'b2', '\u00b2'], (
+        'names that are no numbers keep their order'
+    )

@@ -42,18 +42,25 @@ def sample_parser() -> ArgumentParser:
     add('tokenizer', nargs='?', help='a saved tokenizer; not needed if the generator is saved with it')
     add('--out', required=True, help='folder for grid.png and samples; an interrupted call continues')
     add('--num', type=int, default=64, help='images in all; default 64')
-    add('--classes', nargs='+', default=['all'], metavar='C', help='classes in turn, `all`, or `random`; default all')
+    add(
+        '--classes',
+        nargs='+',
+        default=['all'],
+        metavar='C',
+        help='classes (or captions) in turn by number, `all`, or `random`; default all',
+    )
     add(
         '--captions',
         metavar='FOLDER',
-        help='.npy files of caption features, for a generator of captions; --classes then picks them by number',
+        help='.npy files of caption features, for a generator of captions; --classes then picks them by number: 0.npy, 1.npy, '
+        '... are 0, 1, ..., and files of other names follow by name',
     )
     add('--from', dest='pictures', nargs='+', metavar='IMAGE', help='pictures to keep a part of, in turn; see --keep')
     add(
         '--keep',
         metavar='PART',
-        help='what is kept of --from: top, bottom, left, right, center, border, a picture that is white there, or scales:N, '
-        'the first N scales of a VAR',
+        help='what is kept of --from: top, bottom, left, right, center, border, a picture that is white there, of '
+        'the size of --from or of the drawn image, or scales:N, the first N scales of a VAR',
     )
     add('--seed', type=int, default=0, help='of classes and images; default 0')
     add('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")

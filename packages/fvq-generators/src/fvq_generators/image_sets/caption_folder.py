@@ -17,8 +17,16 @@ from fvq_core.files.bounded import regular_size
 from ..data.caption_features import CaptionError, pad_left, read_features
 
 
+def by_number(path: Path) -> tuple[bool, int, str]:
+    """A key that sorts files whose names are numbers by these, and behind them the others by name."""
+    number = path.stem.isascii() and path.stem.isdigit()
+    return not number, int(path.stem) if number else 0, path.name
+
+
 class CaptionFolder:
-    """The `.npy` files of a folder, without hidden ones, numbered in order of their names: captions in place of classes.
+    """The `.npy` files of a folder, without hidden ones, numbered in order: captions in place of classes.
+
+    The order is that of `by_number`, so that number 10 of a folder that holds 0.npy, 1.npy, ... is 10.npy.
 
     Args:
         folder: Folder of features as `data.caption_features.read_features` takes them.
@@ -30,7 +38,7 @@ class CaptionFolder:
     """
 
     def __init__(self, folder: str | Path, tokens: int, channels: int) -> None:
-        self.files = sorted(p for p in Path(folder).glob('*.npy') if not is_hidden(p.name))
+        self.files = sorted((p for p in Path(folder).glob('*.npy') if not is_hidden(p.name)), key=by_number)
         if not self.files:
             raise UserError(f'--captions {folder}: expected .npy files of caption features, got none.')
         self.tokens, self.channels = tokens, channels

@@ -32,11 +32,13 @@ class GivenImages:
         model: Generator with its tokenizer.
         paths: Picture files; scaled and cropped about their centres to the size that the generator draws. Image i of a
             set begins with picture i modulo their number.
-        keep: A part of the image by name, see `PARTS`; `scales:N`, the first N scales of a pyramid; or a picture file, white
-            where the picture is kept and black where it is drawn.
+        keep: A part of the image by name, see `PARTS`; `scales:N`, the first N scales of a pyramid; or a picture file, the mask,
+            white where the picture is kept and black where it is drawn. It has the size of the drawn image, or that of every
+            picture, with which it is scaled and cropped.
 
     Raises:
-        UserError: A file that cannot be read, a mask that keeps all codes or none, or a generator that cannot keep codes.
+        UserError: A file that cannot be read, a mask of another size, one that keeps all codes or none, or a generator that
+            cannot keep codes.
     """
 
     def __init__(self, model: ImageGenerator, paths: Sequence[str], keep: str) -> None:
@@ -47,15 +49,19 @@ class GivenImages:
         if tokenizer is None:
             raise UserError('--from: name the tokenizer, which encodes the pictures.')
         height, width = model.image_size
-        pixels = [np.asarray(fitted(path, width, height)) for path in paths]
+        pixels: list[np.ndarray] = []
+        sizes: set[tuple[int, int]] = set()
+        for path in paths:
+            picture = read_picture(path)
+            sizes.add(picture.size)
+            pixels.append(np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)))
         scales = SCALES.fullmatch(keep)
         if scales is not None:
             keep_HW = torch.ones(height, width, dtype=torch.bool)  # all of it, in outlines
         elif keep in PARTS:
             keep_HW = part_of_image(keep, height, width)
         else:
-            mask = fitted(keep, width, height, Image.Resampling.NEAREST).convert('L')
-            keep_HW = torch.from_numpy(np.asarray(mask) > 127)
+            keep_HW = torch.from_numpy(read_mask(keep, (width, height), sizes))
         layout = cast(CodeLayout, generator.layout)
         self.keep_L = kept_codes(keep_HW, layout) if scales is None else first_scales(int(scales[1]), layout)
         if self.keep_L.all() or not self.keep_L.any():
@@ -81,11 +87,35 @@ class GivenImages:
         return hashlib.sha256(kept.numpy().tobytes()).hexdigest()
 
 
-def fitted(path: str, width: int, height: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
-    """A picture file as RGB of a size, scaled and cropped about its centre."""
+def read_picture(path: str, remedy: str = '') -> Image.Image:
+    """A picture file as RGB."""
     try:
-        return ImageOps.fit(decode(read_file(path)), (width, height), resample)
+        return decode(read_file(path))
     except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
+        raise UserError(f'{path} cannot be read: {error.strerror or error}{remedy}.') from error
     except UnreadableImageError as error:
         raise UserError(f'{path} cannot be read as an image: {error}') from error
+
+
+def read_mask(path: str, drawn: tuple[int, int], pictures: set[tuple[int, int]]) -> np.ndarray:
+    """The mask of a file, bool (H, W), True for what is kept.
+
+    Args:
+        path: A picture file.
+        drawn: Width and height of the drawn image, W and H.
+        pictures: Those of the given pictures.
+    """
+    remedy = f'; --keep takes {", ".join(PARTS)}, scales:N, or a picture that is white where the other is kept'
+    mask = read_picture(path, remedy)
+    if mask.size != drawn and pictures != {mask.size}:
+        others = ' or '.join(size(each) for each in sorted({drawn, *pictures} if len(pictures) == 1 else {drawn}))
+        raise UserError(
+            f'--keep {path}: the mask has {size(mask.size)} pixels, expected {others}: the size of the drawn image, or of '
+            'every picture of --from.'
+        )
+    return np.asarray(ImageOps.fit(mask, drawn, Image.Resampling.NEAREST).convert('L')) > 127
+
+
+def size(sides: tuple[int, int]) -> str:
+    """Width x height."""
+    return f'{sides[0]} x {sides[1]}'
