@@ -173,12 +173,14 @@ def main() -> None:
     parser.add_argument('--num', type=int, default=200, help='samples of each, ten classes in turn; default 200')
     parser.add_argument('--out', default='work_dirs/sample_all', help='folder of samples and samples.png')
     args = parser.parse_args()
+    if args.num < CLASSES:
+        parser.error(f'--num must be {CLASSES} or more, one of each class, got {args.num}')
     pixels, labels = real_crops()
     classifier = LinearClassifier(pixels[:TRAINED_ON], labels[:TRAINED_ON])
     others, their_labels = pixels[TRAINED_ON:], labels[TRAINED_ON:]
     real = classifier.accuracy(others, their_labels)
     table: list[list[Any]] = []
-    rows = []
+    rows, poor = [], []
     for pair in pairs(args.names):
         train(pair)
         tokenizer, out = f'work_dirs/{pair.tokenizer}/tokenizer', Path(args.out, pair.generator)
@@ -197,17 +199,18 @@ def main() -> None:
         accuracy = classifier.accuracy(
             torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(classes)
         )
+        if accuracy < LEAST:
+            poor.append(pair.generator)
         at_best = classifier.accuracy(reconstructed(tokenizer, others), their_labels)
         rows.append((pair.generator.removesuffix('_photos'), images, classes))
         table.append(
             [pair.generator, pair.tokenizer, f'{accuracy:.0%}', f'{at_best:.0%}', f'{real:.0%}', f'{seconds:.0f}']
         )
-    path = Path(args.out, 'samples.png')
-    picture(rows).save(path)
     head = ['generator', 'tokenizer', 'samples', 'reconstructions', 'real crops', 'seconds of sampling']
     print(markdown_table(head, table))
+    path = Path(args.out, 'samples.png')
+    picture(rows).save(path)
     print(f'accuracy on classes, chance 10%; {path}: a row each, {", ".join(name for name, _, _ in rows)}')
-    poor = [row[0] for row in table if float(row[2].rstrip('%')) / 100 < LEAST]
     if poor:
         raise SystemExit(f'below three times chance: {", ".join(poor)}')
 

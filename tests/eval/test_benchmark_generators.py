@@ -92,6 +92,19 @@ def test_a_generator_that_fails_is_told_and_costs_no_other(
     assert main([*call_, '--cfg-options', *SMALLER]) == 0
     assert 'generator (seed 0): train: out of luck' in (tmp_path / 'report.md').read_text()
 
+    def interrupted(name: str, arguments: Sequence[str], env: Any, folder: Path) -> None:
+        raise generator_stage.InterruptedCommandError
+
+    monkeypatch.setattr(generator_stage, 'call', interrupted)
+    (tmp_path / 'runs/mini/vq/lr1/seed0/generator.json').unlink()
+    assert main([*call_, '--cfg-options', *SMALLER]) == 0
+    assert not (tmp_path / 'runs/mini/vq/lr1/seed0/generator.json').exists(), 'it is not a failure'
+    monkeypatch.setattr(generator_stage, 'call', call)
+    assert main([*call_, '--cfg-options', *SMALLER]) == 0
+    monkeypatch.setattr(generator_stage, 'call', fails)
+    assert main([*call_, '--cfg-options', *SMALLER]) == 0
+    assert 'out of luck' not in (tmp_path / 'report.md').read_text(), 'what failed is tried again'
+
 
 @pytest.mark.parametrize('extra', [['--generator', '0'], ['--generator', '2', '--extractor', 'Nothing']])
 def test_settings_are_checked_before_anything_is_trained(extra: list[str], tmp_path: Path, quick: list[str]):

@@ -13,6 +13,7 @@ from torch import Tensor
 from fvq_core.codes import Codes, Targets
 from fvq_core.commands import convert
 from fvq_core.errors import UserError
+from fvq_core.files.json import read_json_object
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.registry import GENERATORS, QUANTIZERS
 from fvq_generators import RQTransformer
@@ -262,6 +263,9 @@ def test_a_released_file_becomes_the_same_model(kind: str, tmp_path: Path):
     assert convert.main(call) == 0
     loaded, _ = load_generator(tmp_path / 'out')
     assert loaded.state_dict().keys() == generator.state_dict().keys()
+    assert read_json_object(tmp_path / 'out/config.json')['sampling'] == {'top_p': 0.92}, 'of the release'
+    assert loaded.likelihood
+    assert not build('text').likelihood
     for wrong, message in (
         (dict(grid=None), '6 positions are not 2 x 2; give rows and columns'),
         (dict(heads=3), '3 heads do not divide 16 channels'),

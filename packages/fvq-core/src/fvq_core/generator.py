@@ -40,7 +40,7 @@ class Generator(nn.Module):
     position_kinds: ClassVar[tuple[type[Positions], ...]] = ()
     takes_slots: ClassVar[bool] = False
     inpaints: ClassVar[bool] = False
-    likelihood: ClassVar[bool] = False
+    likelihood: bool = False
     binds_to: ClassVar[type | None] = None
     layout: CodeLayout | LatentLayout
     num_classes: int | None

@@ -125,6 +125,7 @@ class RQTransformer(Generator):
                 'RQTransformer: cond_dropout drops classes, and text_tokens makes a model of text; set one.'
             )
         self.text_weight, self.soft_temperature = text_weight, soft_temperature
+        self.likelihood = text_tokens == 1  # with text its loss is a weighted sum
         self.checkpointing, self.loss_rows = checkpointing, loss_rows
         self.condition: ClassEmbedding | TokenEmbedding = (
             ClassEmbedding(num_classes, dim, cond_dropout)

@@ -34,12 +34,16 @@ from ..distances.kernel import kernel_distance_of_all
 from ..samples.bundled import BUNDLED
 from ..samples.open_samples import open_samples
 from .photo_data import crop_size, is_bundled
-from .run import GENERATOR, BenchmarkRun, failure
+from .run import FINISHED, GENERATOR, INTERRUPTED, BenchmarkRun, failure
 
 FOLDER, STAGE = 'generator', 'stage.json'
 CONFIGS = {'one': 'llamagen', 'several': 'rq_transformer', 'scales': 'var'}  # of configs/generation/small
 TRAINING_CROPS, VALIDATION_CROPS, SAMPLES = 2000, 500, 256
 COMMAND = 'import sys; from fvq_core.commands import run_command; sys.exit(run_command(sys.argv[1], sys.argv[2:]))'
+
+
+class InterruptedCommandError(Exception):
+    """A command was interrupted: nothing is kept of it but what it can continue."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,12 @@ class GeneratorStage:
                 free.put(slot)
 
         with ThreadPoolExecutor(len(slots)) as pool:
-            for done in [pool.submit(work, run) for run in runs]:
-                done.result()
+            try:
+                for done in [pool.submit(work, run) for run in runs]:
+                    done.result()
+            except BaseException:  # the processes of this terminal get the same signal; nothing new is started
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
     def run(self, run: BenchmarkRun, env: Mapping[str, str], log: Callable[[str], None]) -> None:
         """Train and measure, unless that was done before with the same settings; what fails is this run's failure only."""
@@ -79,6 +87,9 @@ class GeneratorStage:
             return
         try:
             self._run(run, env)
+        except InterruptedCommandError:
+            log(f'{run}: generator: interrupted; the same call goes on with it')
+            return
         except Exception as error:  # the other rows go on
             write_json(run.folder / GENERATOR, {**failure(error), 'stage': self.facts()})
         found = read_json(run.folder / GENERATOR) or {}
@@ -93,7 +104,8 @@ class GeneratorStage:
     def result(self, run: BenchmarkRun) -> dict[str, Any] | None:
         """What was measured of a run; None if nothing was, or with other settings."""
         found = read_json(run.folder / GENERATOR)
-        return found if found is not None and found.get('stage') == self.facts() else None
+        finished = found is not None and found.get('status') == FINISHED and found.get('stage') == self.facts()
+        return found if finished else None
 
     def _run(self, run: BenchmarkRun, env: Mapping[str, str]) -> None:
         tokenizer, folder = run.folder / 'tokenizer', run.folder / FOLDER
@@ -123,7 +135,7 @@ class GeneratorStage:
         weights = f'{run} {FOLDER}/run'
         metrics = {**code_costs(folder, weights), **self.distances(autoencoder, folder, validation, size, weights)}
         document = {key: {**metric.to_dict(), 'weights': weights} for key, metric in metrics.items()}
-        write_json(run.folder / GENERATOR, {'status': 'finished', 'metrics': document, 'stage': self.facts()})
+        write_json(run.folder / GENERATOR, {'status': FINISHED, 'metrics': document, 'stage': self.facts()})
 
     @torch.no_grad()
     def distances(
@@ -205,6 +217,7 @@ def call(name: str, arguments: Sequence[str], env: Mapping[str, str], folder: Pa
 
     Raises:
         UserError: It failed, with its last line.
+        InterruptedCommandError: It was, by Ctrl-C.
     """
     done = subprocess.run(
         [sys.executable, '-c', COMMAND, name, *arguments],
@@ -216,6 +229,8 @@ def call(name: str, arguments: Sequence[str], env: Mapping[str, str], folder: Pa
     )
     with open(folder / 'log.txt', 'a') as log:
         log.write(done.stdout)
+    if done.returncode in INTERRUPTED:
+        raise InterruptedCommandError
     if done.returncode:
         last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), 'nothing was printed')
         raise UserError(f'{name}: {last.removeprefix("error: ").rstrip(".")}; see {folder / "log.txt"}.')

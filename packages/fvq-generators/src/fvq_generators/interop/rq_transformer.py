@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
+from fvq_core.generator import Generator
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 
@@ -131,3 +132,7 @@ class RQTransformerImporter(GeneratorImporter):
     """RQ-Transformer's generators."""
 
     read = staticmethod(import_generator)
+
+    @staticmethod
+    def sampling(model: Generator) -> dict[str, Any]:
+        return dict(top_p=0.92)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +14,6 @@ from fvq_core.generator import Generator
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 
-from ..pretrained import save_generator
 from .generator_importer import GeneratorImporter, depth_of
 
 BLOCK = r'blocks\.(\d+)\.'
@@ -123,5 +121,5 @@ class VARImporter(GeneratorImporter):
     read = staticmethod(import_generator)
 
     @staticmethod
-    def save(model: Generator, folder: Path, facts: Mapping[str, Any]) -> None:
-        save_generator(model, model.state_dict(), folder, sampling=SAMPLING, extra=facts)
+    def sampling(model: Generator) -> dict[str, Any]:
+        return dict(SAMPLING)
