@@ -52,8 +52,8 @@ def sample_parser() -> ArgumentParser:
     add(
         '--captions',
         metavar='FOLDER',
-        help='.npy files of caption features, for a generator of captions; --classes then picks them by number: 0.npy, 1.npy, '
-        '... are 0, 1, ..., and files of other names follow by name',
+        help='.npy files of caption features, for a generator of captions; --classes picks them by their place: '
+        'numbers first (2.npy before 10.npy), then the other names in order',
     )
     add('--from', dest='pictures', nargs='+', metavar='IMAGE', help='pictures to keep a part of, in turn; see --keep')
     add(

@@ -32,9 +32,9 @@ class GivenImages:
         model: Generator with its tokenizer.
         paths: Picture files; scaled and cropped about their centres to the size that the generator draws. Image i of a
             set begins with picture i modulo their number.
-        keep: A part of the image by name, see `PARTS`; `scales:N`, the first N scales of a pyramid; or a picture file, the mask,
-            white where the picture is kept and black where it is drawn. It has the size of the drawn image, or that of every
-            picture, with which it is scaled and cropped.
+        keep: A part of the image by name, see `PARTS`; `scales:N`, the first N scales of a pyramid; or a picture file, the
+            mask: white where the picture is kept and black where it is drawn. It has the size of the drawn image, or that
+            of every picture, with which it is scaled and cropped.
 
     Raises:
         UserError: A file that cannot be read, a mask of another size, one that keeps all codes or none, or a generator that
