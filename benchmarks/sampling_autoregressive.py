@@ -4,9 +4,9 @@
 
 Each loop is written plainly and does what the release does at each step: VQGAN's and RAR's concatenate the cache (VQGAN's all
 of it at once), IBQ's, Open-MAGVIT2's and RandAR's attend to all places of a static one and expand its heads, those with
-adaptive norms compute them again, Open-MAGVIT2's makes its inner caches anew. ViT-VQ's loop recomputes the image for each code,
-because the release's cache draws from another model. Weights are random and shared, numbers and codes the same; RandAR is also
-compared with LlamaGen of its size, code by code."""
+adaptive norms compute them again, Open-MAGVIT2's makes its inner caches anew, RQ-Transformer's embeds all codes each time.
+ViT-VQ's loop recomputes the image for each code, because the release's cache draws from another model. Weights are random and
+shared, numbers and codes the same; RandAR is also compared with LlamaGen of its size, code by code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.registry import GENERATORS
+from fvq_core.registry import GENERATORS, QUANTIZERS
+from fvq_generators.layers.stack_embedding import look_up
 from fvq_generators.parallel_decoding import step_sizes
 from fvq_generators.sampling import draw, filter_logits, uniforms
 
@@ -35,6 +36,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'ViTVQTransformer': ({}, {}),
     'RandAR': ({}, dict(cfg_scale=3.4)),
     'RAR': ({}, dict(cfg_scale=16.0, cfg_power=2.75)),
+    'RQTransformer': (dict(code_dim=256, head_depth=4), dict(top_p=0.92)),
 }
 
 
@@ -241,6 +243,26 @@ def rar(generator: Any, classes: Tensor, numbers: Tensor, cfg_scale: float, cfg_
     return codes
 
 
+def rq_transformer(generator: Any, classes: Tensor, numbers: Tensor, top_p: float) -> Tensor:
+    B, N, slots = len(classes), generator.layout.positions.length, generator.layout.slots
+    codes, embedding = torch.zeros(B, N, slots, dtype=torch.int64), generator.embedding
+    body = Plain(generator, B, N + 1, static=False, blocks=generator.body)
+    for place in range(N):
+        for depth in range(slots):
+            vectors = look_up(generator.quantizer.codebooks(), codes[:, : place + 1])  # of all codes so far
+            if not depth:
+                tokens = plain_linear(embedding.body_map, vectors).sum(-2) + generator.positions[: place + 1]
+                x = tokens[:, place - 1 : place] if place else generator.condition_tokens(classes)
+                context = body(x, place)[:, -1:]
+                head = Plain(generator, B, slots, static=False, blocks=generator.head)
+            tokens = plain_linear(embedding.head_map, vectors.cumsum(-2))[:, place]
+            x = context if not depth else tokens[:, depth - 1 : depth]
+            x = head(x + generator.depth_positions[depth], depth)
+            logits = plain_linear(generator.classifier.at(depth), generator.classifier.norm(x))[:, -1]
+            codes[:, place, depth] = draw(filter_logits(logits, 0, top_p), numbers[:, place * slots + depth])
+    return codes.flatten(1)
+
+
 LOOPS: dict[str, Callable[..., Tensor]] = {
     'MinGPT': min_gpt,
     'IBQTransformer': ibq,
@@ -248,6 +270,7 @@ LOOPS: dict[str, Callable[..., Tensor]] = {
     'ViTVQTransformer': vitvq,
     'RandAR': randar,
     'RAR': rar,
+    'RQTransformer': rq_transformer,
 }
 
 
@@ -255,12 +278,16 @@ def build(name: str, size: str, side: int, changes: dict[str, Any]) -> Any:
     """A generator with random weights; they cost the same."""
     V = 4096 if size == 'tiny' else 16384
     arguments = dict(factors=(64, V // 64)) if name == 'OpenMAGVIT2Transformer' else {}
-    layout = dict(type='Grid', height=side, width=side, codebook_size=V)
+    slots = 4 if name == 'RQTransformer' else 1
+    layout = dict(type='Grid', height=side, width=side, codebook_size=[V] * slots)
     torch.manual_seed(0)
     generator = GENERATORS.build(dict(type=name, layout=layout, **SIZES[size], **changes, **arguments))
     for parameter in generator.parameters():
         if parameter.dim() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=0.02)
+    if slots > 1:
+        codes = dict(type='VectorQuantizer', codebook_size=V, code_dim=256)
+        generator.bind(QUANTIZERS.build(dict(type='ResidualQuantizer', quantizer=codes, depth=slots)).fold())
     return generator.eval()
 
 
@@ -270,7 +297,10 @@ def measure(name: str, size: str, batch: int, side: int, repeats: int) -> dict[s
     changes, settings = MODELS[name]
     settings = dict(settings, steps=max(1, side * side * 88 // 256)) if name == 'RandAR' else settings
     generator, classes, seeds = build(name, size, side, changes), torch.arange(batch), list(range(batch))
-    numbers = uniforms(seeds, 2 * side * side) if name == 'RandAR' else generator.uniforms(seeds)
+    if name in ('RandAR', 'RQTransformer'):
+        numbers = uniforms(seeds, 2 * side * side if name == 'RandAR' else generator.layout.length)
+    else:
+        numbers = generator.uniforms(seeds)
     codes: dict[str, Tensor] = {}
 
     def ours() -> None:
@@ -284,7 +314,7 @@ def measure(name: str, size: str, batch: int, side: int, repeats: int) -> dict[s
         'model': name,
         'size': size,
         'batch': batch,
-        'codes': side * side,
+        'codes': generator.layout.length,
         'ours_seconds': statistics.median(own for own, _ in times),
         'plain_seconds': statistics.median(other for _, other in times),
         'speedup_ratio': statistics.median(other / own for own, other in times),
