@@ -105,6 +105,12 @@ def test_fresh_without_a_start_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert '--fresh decoder: nothing is loaded; name the weights with --init-from' in capsys.readouterr().err
 
 
+def test_fresh_parts_of_a_config_that_names_its_start_need_no_other() -> None:
+    config = str(Path(__file__).parents[2] / 'configs/baselines/titok_b64.py')
+    cfg = train.read_config(train.train_parser().parse_args([config, '--fresh', 'decoder']))
+    assert (cfg.load_from, cfg.load_fresh) == ('work_dirs/titok_b64_stage1/tokenizer', ['decoder'])
+
+
 def test_tokenizers_are_compared_on_a_photo(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = MODELS.build(load_config(CONFIG).model).tokenizer.save_pretrained(tmp_path / 'other')
     command = [str(saved), 'bundled:coffee', '--max-side', '64', '--out', str(tmp_path / 'out'), '--device', 'cpu']

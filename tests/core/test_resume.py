@@ -105,6 +105,18 @@ def test_another_task_or_optimizer_cannot_continue(path: str, value: str, config
 
 
 @pytest.mark.parametrize(
+    ('then', 'now'), [(['encoder', 'quantizer'], []), ([], ['encoder']), (['encoder'], ['decoder'])]
+)
+def test_what_was_frozen_stays_frozen(then: list[str], now: list[str], config: dict[str, Any]) -> None:
+    saved, other = (change(config, model__freeze=names) for names in (then, now))
+    first, second = ((names or ['not set'])[0] for names in (then, now))
+    message = rf'iter_3.pth was written with model.freeze.0={first}, this run has {second}; .*; keep it to resume'
+    with pytest.raises(UserError, match=message):
+        said(other, saved)
+    assert said(saved, saved) is None
+
+
+@pytest.mark.parametrize(
     ('saved', 'meta', 'expected'),
     [
         ('model = dict()', {}, 'written by FVQ 0.1'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
-from fvq_core.registry import QUANTIZERS
+from fvq_core.ops.identical import identical
+from fvq_core.registry import MODELS, QUANTIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.rehearsal.shrink_config import shrink_config
 
@@ -64,6 +67,25 @@ def test_first_training_forward_starts_from_its_own_latents_where_nobody_has_bef
     assert torch.equal(quantizer.codebook(), other.codebook())
     quantizer(latents())
     assert torch.equal(quantizer.codebook(), other.codebook())
+
+
+@pytest.mark.parametrize('around', [{}, dict(type='ResidualQuantizer', depth=2), dict(type='MultiScaleQuantizer')])
+def test_a_frozen_codebook_is_not_started_from_latents(around: dict[str, Any]):
+    inner = dict(VECTOR, init=dict(type='KMeansInit'))
+    quantizer = QUANTIZERS.build(dict(around, quantizer=inner) if around else inner)
+    before = copy.deepcopy(quantizer.state_dict())
+    quantizer.freeze()
+    for begin in (lambda: quantizer.train()(latents()), lambda: quantizer.initialize(vectors(latents()))):
+        with pytest.raises(UserError, match='frozen, but KMeansInit has yet to set its codes from latents; start from'):
+            begin()
+    assert identical(quantizer.state_dict(), before)
+
+
+@pytest.mark.parametrize('start', [None, 'saved'])
+def test_a_smoke_run_takes_latents_only_if_nothing_is_loaded(start: str | None):
+    config = str(Path(__file__).parents[2] / 'configs/mini/vq_kmeans.py')
+    cfg = shrink_config(load_config(config, {'load_from': start, 'model.freeze': ['quantizer']}))
+    assert MODELS.build(cfg.model).tokenizer.quantizer.needs_init == (start is None)
 
 
 def test_codebook_that_was_started_before_is_loaded_and_not_started_again():

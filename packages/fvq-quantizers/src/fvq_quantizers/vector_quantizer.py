@@ -245,6 +245,11 @@ class VectorQuantizer(CodebookQuantizer):
             raise UserError(
                 f"VectorQuantizer: {type(self.init).__name__} does not start from latents; use init=dict(type='KMeansInit')."
             )
+        if start_KD is None and self.frozen:
+            raise UserError(
+                f'VectorQuantizer: frozen, but {type(self.init).__name__} has yet to set its codes from latents; start from '
+                'weights (--init-from), or do not freeze it.'
+            )
         if z_ND.dim() != 2 or z_ND.shape[1] != self.code_dim:
             raise UserError(f'VectorQuantizer: expected latents (N, {self.code_dim}), got {tuple(z_ND.shape)}.')
         if not all_finite(z_ND):

@@ -51,9 +51,10 @@ def read_config(args: Namespace) -> Config:
     """The config that parsed options of this command describe."""
     given = {'load_from': args.init_from, 'load_fresh': args.fresh, 'model.freeze': args.freeze}
     options = {**{key: value for key, value in given.items() if value is not None}, **args.cfg_options}
-    if args.fresh and 'load_from' not in options:
+    cfg = load_config(args.config, options, args.work_dir, args.seed, args.size)
+    if args.fresh and not cfg.get('load_from'):
         raise UserError(f'--fresh {" ".join(args.fresh)}: nothing is loaded; name the weights with --init-from.')
-    return load_config(args.config, options, args.work_dir, args.seed, args.size)
+    return cfg
 
 
 @command
@@ -77,7 +78,5 @@ def main(argv: Sequence[str] | None) -> None:
     if args.resume_elastic:
         cfg.resume_elastic = True
     if not cfg.get('resume') and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')):
-        raise UserError(
-            'torchrun restarted this run, which would begin again from scratch; add --resume to the command.'
-        )
+        raise UserError('torchrun restarted this run, which would begin from scratch; add --resume to the command.')
     Runner.from_cfg(cfg).train()

@@ -27,8 +27,8 @@ NO_EFFECT_ON_WEIGHTS = re.compile(
     r'val_(cfg|dataloader|evaluator)\b.*|train_cfg\.val_interval|env_cfg\b.*'
     r'|train_dataloader\.(num_workers|pin_memory|prefetch_factor|max_unreadable|on_device)'
 )
-# Settings that a resumed run must keep: with another value its checkpoint does not fit.
-REQUIRED_TO_RESUME = re.compile(r'model\.type|optim_wrapper\.(parts\.\w+\.)?optimizer\.type')
+# Settings that a resumed run must keep: with another value its checkpoint does not fit, or frozen parts would move.
+REQUIRED_TO_RESUME = re.compile(r'model\.(type|freeze\.\d+)|optim_wrapper\.(parts\.\w+\.)?optimizer\.type')
 
 
 def experiment(config: Mapping[str, Any], start: bool) -> dict[str, Any]:

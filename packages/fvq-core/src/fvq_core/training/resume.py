@@ -40,7 +40,7 @@ def check_resumable(
     differences = changes_on_resume(saved, from_data(config))
     for key, (old, new) in differences.items():
         if REQUIRED_TO_RESUME.fullmatch(key):
-            raise UserError(f'{path} was written with {key}={old}, this run has {new}; {afresh}.')
+            raise UserError(f'{path} was written with {key}={old}, this run has {new}; {afresh}; keep it to resume.')
     if meta['seed'] != seed:
         raise UserError(f'{path} was made with seed {meta["seed"]}, this run has {seed}; pass --seed {meta["seed"]}.')
     world_size = get_world_size()

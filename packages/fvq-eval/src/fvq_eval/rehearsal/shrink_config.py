@@ -22,7 +22,14 @@ def shrink_config(cfg: Config) -> Config:
     returns the arguments that make it fit the small model.
     """
     for _, node in list(components(cfg._cfg_dict)):
-        smoke = getattr(find_component(node['type']), 'smoke', None)
+        kind = find_component(node['type'])
+        if (
+            cfg.get('load_from') and getattr(kind, 'needs_init', None) is True
+        ):  # weights that are loaded want no latents
+            node.clear()
+            node.update(type='UniformInit')
+            continue
+        smoke = getattr(kind, 'smoke', None)
         if smoke is None:
             continue
         changes = dict(smoke(node))
