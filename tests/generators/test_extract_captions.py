@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from fvq_generators.commands import extract_captions
+from fvq_generators.extraction import features_folder
 from fvq_generators.extraction.captions import read_captions
+from fvq_generators.extraction.features_folder import claim_folder, read_record
+from fvq_generators.extraction.text_encoder import TextEncoder
 from fvq_generators.image_sets import CaptionFolder
 
 transformers: Any = pytest.importorskip('transformers')
@@ -106,6 +109,7 @@ def test_captions_by_line_and_by_name(tmp_path: Path):
         ('../a.jpg\tone\n', 'does not name a file within the folder'),
         ('/tmp/a.jpg\tone\n', 'does not name a file within the folder'),
         ('a.jpg\tone\na.png\ttwo\n', r'two captions are for a.npy'),
+        ('b/a.jpg\tone\n./b//a.png\ttwo\n', r'two captions are for b/a.npy'),
         (b'\xff\xfe\x00', 'is not UTF-8'),
         (None, 'cannot be read'),
     ],
@@ -151,3 +155,86 @@ def test_captions_are_numbered_by_numbers_and_then_by_names(tmp_path: Path):
     assert found == ['0', '00001', '2', '10', '2-dog', 'b10', 'b2', '\u00b2'], (
         'names that are no numbers keep their order'
     )
+
+
+def test_features_are_those_of_the_captions_as_they_are_now(
+    encoders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file, out = tmp_path / 'prompts.txt', tmp_path / 'out'
+    call = [str(encoders / 't5'), str(file), str(out), '--device', 'cpu']
+
+    def extract(*lines: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
+        file.write_text(''.join(f'{line}\n' for line in lines))
+        status = extract_captions.main([*call, *options])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    def stored() -> dict[str, bytes]:
+        return {path.stem: path.read_bytes() for path in out.glob('*.npy')}
+
+    assert extract('a hill', 'red')[0] == 0
+    first = stored()
+    status, printed = extract('a house', 'a hill', 'red')
+    assert status == 0
+    assert '2 captions have changed, their features made again: 0.npy, 1.npy' in printed
+    assert '3 captions, 3 of them new' in printed
+    second = stored()
+    assert (second['1'], second['2']) == (first['0'], first['1'])
+    assert '3 captions, 0 of them new' in extract('a house', 'a hill', 'red')[1]
+
+    status, printed = extract('a house')
+    assert status == 2
+    assert 'features of 2 captions that are gone: 1.npy, 2.npy; remove them with --prune' in printed
+    assert stored() == second, 'refused before anything is removed'
+    status, printed = extract('a house', options=('--prune',))
+    assert status == 0
+    assert '2 captions are gone, their features removed: 1.npy, 2.npy' in printed
+    assert stored() == {'0': second['0']}
+
+    np.save(out / 'mine.npy', np.zeros(3))
+    status, printed = extract('a house', options=('--prune',))
+    assert status == 2
+    assert 'holds files that captions.tsv does not list: mine.npy' in printed
+    assert set(stored()) == {'0', 'mine'}, 'what was not made here is never removed'
+    (out / 'mine.npy').unlink()
+    (out / 'captions.tsv').write_text('nothing\n')
+    assert 'captions.tsv is damaged: a line has no tab' in extract('a house')[1]
+
+
+def test_a_killed_call_leaves_no_features_of_other_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    claim_folder(tmp_path, {}, {'0.npy': 'old', 'kept.npy': 'same'})
+    for name in ('0.npy', 'kept.npy'):
+        np.save(tmp_path / name, np.zeros((1, 1, 2), np.float32))
+    monkeypatch.setattr(features_folder, 'write_atomically', lambda *_, **__: 1 / 0)
+    new = {'0.npy': 'new', 'kept.npy': 'same'}
+    with pytest.raises(ZeroDivisionError):
+        claim_folder(tmp_path, {}, new, say=list)
+    monkeypatch.undo()
+    assert not (tmp_path / '0.npy').exists()
+    assert claim_folder(tmp_path, {}, new) == ['0.npy']
+    assert read_record(tmp_path / 'captions.tsv').keys() == new.keys()
+
+
+def test_a_record_removes_nothing_outside_the_folder(tmp_path: Path):
+    out, outside = tmp_path / 'out', tmp_path / 'outside.npy'
+    np.save(outside, np.zeros(3))
+    claim_folder(out, {}, {'0.npy': 'one'})
+    (out / 'captions.tsv').write_text(f'00\t../outside.npy\n00\t{outside}\n')
+    assert claim_folder(out, {}, {'0.npy': 'one'}, prune=True) == ['0.npy']
+    assert outside.exists()
+
+
+@pytest.mark.parametrize('kind', ['t5', 'clip'])
+def test_any_declared_transformers_loads_an_encoder_in_its_precision(
+    kind: str, encoders: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = dict(t5=transformers.T5EncoderModel, clip=transformers.CLIPTextModel)[kind]
+    load = model.from_pretrained
+
+    def before_4_56(source: str, *, use_safetensors: bool, trust_remote_code: bool) -> Any:
+        return load(source, use_safetensors=use_safetensors, trust_remote_code=trust_remote_code)
+
+    monkeypatch.setattr(model, 'from_pretrained', before_4_56)
+    encoder = TextEncoder(str(encoders / kind), 3, precision=torch.bfloat16)
+    assert {each.dtype for each in encoder.model.parameters()} == {torch.bfloat16}
+    assert encoder(['a red house'])[0].dtype == np.float32

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from fvq_core.commands.command import add_device, add_launcher, command, make_parser
 
@@ -11,8 +10,9 @@ EXAMPLE = """\
   tools/extract_captions.py google/flan-t5-xl data/laion_coco data/captions/laion_coco        # 00/17.txt beside 00/17.jpg
   tools/extract_captions.py google/flan-t5-xl prompts.txt prompts --device cpu                # a caption a line
   tools/sample.py llamagen_xl_t2i vq_ds16_t2i --captions prompts --num 8 --cfg 7.5 --out from_text
-the same command again continues what was stopped. Any T5, mT5, UMT5 or CLIP text encoder of transformers will do, with the
-generator's caption_dim and caption_tokens set to its channels and --tokens; needs pip install 'fvq-generators[captions]'."""
+the same command again continues what was stopped, and makes the features of captions that have changed again. Any T5, mT5,
+UMT5 or CLIP text encoder of transformers will do, with the generator's caption_dim and caption_tokens set to its channels
+and --tokens; needs pip install 'fvq-generators[captions]'."""
 
 
 @command
@@ -21,7 +21,11 @@ def main(argv: Sequence[str] | None) -> None:
     add = parser.add_argument
     add('encoder', help='a text encoder: folder, or repository on the hub, with safetensors')
     add('captions', help='a folder of .txt files, or a text file: a caption a line, or NAME<tab>CAPTION')
-    add('out', help='folder of features; an interrupted call there is continued')
+    add(
+        'out',
+        help='folder of features; an interrupted call there is continued, and captions that have changed are encoded again',
+    )
+    add('--prune', action='store_true', help='remove features of captions that are gone, which are refused otherwise')
     add('--tokens', type=int, default=120, help='longer captions are cut; default 120, as LlamaGen')
     add('--batch-size', type=int, default=16, help='captions encoded at once; default 16')
     add('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder; default float32')
@@ -36,7 +40,8 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
     from fvq_core.ops.ranks import broadcast_result
 
-    from ..extraction.captions import claim_folder, read_captions, write_features
+    from ..extraction.captions import read_captions
+    from ..extraction.features_folder import claim_folder, write_features
     from ..extraction.text_encoder import TextEncoder
     from ..image_generator import PRECISIONS
     from ..image_progress import ImageProgress
@@ -48,8 +53,7 @@ def main(argv: Sequence[str] | None) -> None:
     encoder = TextEncoder(args.encoder, args.tokens, choose_device(args.device), PRECISIONS[args.precision])
     rank, world_size = get_dist_info()
     facts = dict(encoder=args.encoder, tokens=encoder.tokens, precision=args.precision)
-    broadcast_result((lambda: claim_folder(args.out, facts)) if rank == 0 else None)
-    missing = sorted(name for name in captions if not Path(args.out, name).is_file())
+    missing = broadcast_result((lambda: claim_folder(args.out, facts, captions, args.prune)) if rank == 0 else None)
     own = {name: captions[name] for name in missing[rank::world_size]}
     with ImageProgress('encoding captions', len(own), rank, world_size, print) as progress:
         write_features(encoder, own, args.out, args.batch_size, progress.advance)

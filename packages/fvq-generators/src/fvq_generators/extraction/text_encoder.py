@@ -59,7 +59,7 @@ class TextEncoder:
                 )
             kind: Any = getattr(transformers, name)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model = kind.from_pretrained(source, use_safetensors=True, trust_remote_code=False, dtype=precision)
+            model = kind.from_pretrained(source, use_safetensors=True, trust_remote_code=False)
         except UserError:
             raise
         except (
@@ -70,7 +70,8 @@ class TextEncoder:
         ) as error:  # transformers raises any of them for a bad folder
             reason = re.split(r'\n|\. ', str(error).strip())[0]
             raise UserError(f'{source} holds no text encoder that can be read: {reason}.') from error
-        self.model = model.eval().requires_grad_(False).to(device)
+        # Not `dtype=` above, which versions before 4.56 do not know.
+        self.model = model.eval().requires_grad_(False).to(device, precision)
         most = getattr(config, 'text_config', config)
         self.tokens = min(tokens, getattr(most, 'max_position_embeddings', tokens))
 
