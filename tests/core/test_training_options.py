@@ -75,6 +75,7 @@ def test_checkpointed_blocks_give_the_same_gradients_and_keep_less() -> None:
 
 @pytest.mark.filterwarnings('ignore:The .grad attribute of a Tensor that is not a leaf')  # torch's own tracing
 def test_compiled_equals_eager_and_keeps_the_state_dict() -> None:
+    torch._dynamo.reset()  # what other tests compiled would be found again
     eager, compiled = make_task(), make_task(compile='aot_eager')
     assert compiled.state_dict().keys() == eager.state_dict().keys()
     torch._dynamo.utils.counters.clear()
