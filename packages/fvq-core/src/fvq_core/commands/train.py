@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None) -> None:
 
     cfg = read_config(args)
 
-    from ..ops.distributed import find_launcher
+    from ..ops.distributed import find_launcher, leave_group
     from ..training.checkpoint import read_checkpoint
     from ..training.runner import Runner
 
@@ -75,8 +75,8 @@ def main(argv: Sequence[str] | None) -> None:
         cfg.resume = args.resume
     elif args.resume or args.resume_elastic:
         cfg.resume = True
-    if args.resume_elastic:
-        cfg.resume_elastic = True
+    cfg.update({'resume_elastic': True} if args.resume_elastic else {})
     if not cfg.get('resume') and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')):
         raise UserError('torchrun restarted this run, which would begin from scratch; add --resume to the command.')
     Runner.from_cfg(cfg).train()
+    leave_group()

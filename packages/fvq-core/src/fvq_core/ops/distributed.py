@@ -93,6 +93,12 @@ def join_group(launcher: str, device: str, timeout_s: float = TIMEOUT_S) -> None
         raise UserError(f"launcher '{launcher}' needs GPUs; start CPU processes with torchrun.")
 
 
+def leave_group() -> None:
+    """End the connections of a finished run: threads of gloo that are left at exit may abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def stop_with_agent() -> None:
     """Receive SIGTERM when torchrun dies: else this rank would train on, beside those that a new torchrun starts."""
     if sys.platform == 'linux' and 'TORCHELASTIC_RUN_ID' in os.environ:

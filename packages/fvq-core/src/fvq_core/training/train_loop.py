@@ -14,6 +14,7 @@ from ..data.loader import Loader
 from ..data.sample import UnreadableImages
 from ..data.seekable_sampler import SeekableSampler
 from ..errors import NonFiniteError, NonFiniteLossError, UserError
+from ..ops.distributed import leave_group
 from ..ops.finite import first_non_finite
 from ..ops.meeting import STOPPED
 from ..ops.ranks import copy_from_first_rank
@@ -100,9 +101,9 @@ class TrainLoop(BaseLoop):
     def stop(self) -> NoReturn:
         """End the process once rank 0's checkpoint is written: a launcher may kill all ranks when one ends."""
         self.runner.meeting.stop_agreed()
-        self.runner.logger.info(
-            f'stopped by a signal after iteration {self.iter}, which is saved; --resume continues there'
-        )
+        done = f'iteration {self.iter}, which is saved; --resume continues there'
+        self.runner.logger.info(f'stopped by a signal after {done}')
+        leave_group()
         raise SystemExit(STOPPED)
 
     def run_iter(self, micro_batches: list[dict[str, Any]]) -> None:
