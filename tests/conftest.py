@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
@@ -76,3 +77,10 @@ def two_ranks() -> Iterator[TwoRanks]:
     pair = TwoRanks()
     yield pair
     pair.close()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def forget_compiled_code() -> None:
+    """Each file starts without what others compiled, which counts for the compiler's limit of recompilations."""
+    if 'torch._dynamo' in sys.modules:
+        sys.modules['torch._dynamo'].reset()
