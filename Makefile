@@ -44,7 +44,7 @@ sample: setup ## train tokenizer and generator on the bundled photos, draw image
 	$(BIN)/python tools/sample.py $(GENERATOR)/generator $(CODES)/tokenizer --num 200 --npz --out $(GENERATOR)/samples
 	$(BIN)/python tools/evaluate.py $(GENERATOR)/samples/samples.npz --reference bundled --crop 64 --extractor RandomFeatures
 
-sample-all: setup ## the same for every generator, in one picture: an hour on 2 cores; ARGS=var_photos for one
+sample-all: setup ## the same for every generator, in one picture, some minutes each; ARGS=var_photos for one
 	$(BIN)/python benchmarks/sample_all.py $(ARGS)
 
 smoke: setup ## prove that every config trains, tests, resumes and folds, at a tiny size; prints a table

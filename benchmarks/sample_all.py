@@ -15,8 +15,6 @@ Some minutes a generator on two cores:
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from fvq_core.autoencoder import Autoencoder
+from fvq_core.commands import run_command
 from fvq_core.config.find import config_names
 from fvq_core.config.read import read_config_file
 from fvq_core.data.photos import PHOTO_NAMES
@@ -71,12 +70,12 @@ def pairs(names: list[str]) -> list[Pair]:
     return found
 
 
-def run(tool: str, *arguments: str) -> float:
+def run(name: str, *arguments: str) -> float:
     """A command of FVQ; its seconds. Ends the benchmark if it fails."""
-    print(f'$ tools/{tool}.py {" ".join(arguments)}', flush=True)
+    print(f'$ tools/{name}.py {" ".join(arguments)}', flush=True)
     started = time.monotonic()
-    tools = Path(__file__).resolve().parents[1] / 'tools'
-    subprocess.run([sys.executable, str(tools / f'{tool}.py'), *arguments], check=True)
+    if code := run_command(name, arguments):
+        raise SystemExit(code)
     return time.monotonic() - started
 
 

@@ -28,7 +28,12 @@ from fvq_generators.parallel_decoding import step_sizes
 from fvq_generators.sampling import draw, filter_logits, uniforms
 
 CPU_TIME = '--cpu-time' in sys.argv  # what other work on the machine does not change
-SIZES = {'B': dict(dim=768, depth=12, heads=12), 'tiny': dict(dim=64, depth=2, heads=4)}
+DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+SIZES = {
+    'L': dict(dim=1024, depth=24, heads=16),
+    'B': dict(dim=768, depth=12, heads=12),
+    'tiny': dict(dim=64, depth=2, heads=4),
+}
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'MinGPT': ({}, dict(top_k=600, top_p=0.92)),
     'IBQTransformer': ({}, dict(cfg_scale=2.25, temperature=1.1)),
@@ -134,6 +139,8 @@ def seconds(function: Callable[[], Any]) -> float:
     clock = time.process_time if CPU_TIME else time.perf_counter
     start = clock()
     function()
+    if DEVICE.type == 'cuda':
+        torch.cuda.synchronize()
     return clock() - start
 
 
@@ -287,8 +294,8 @@ def build(name: str, size: str, side: int, changes: dict[str, Any]) -> Any:
             nn.init.normal_(parameter, std=0.02)
     if slots > 1:
         codes = dict(type='VectorQuantizer', codebook_size=V, code_dim=256)
-        generator.bind(QUANTIZERS.build(dict(type='ResidualQuantizer', quantizer=codes, depth=slots)).fold())
-    return generator.eval()
+        generator.bind(QUANTIZERS.build(dict(type='ResidualQuantizer', quantizer=codes, depth=slots)).fold().to(DEVICE))
+    return generator.eval().to(DEVICE)
 
 
 @torch.no_grad()
@@ -301,13 +308,15 @@ def measure(name: str, size: str, batch: int, side: int, repeats: int) -> dict[s
         numbers = uniforms(seeds, 2 * side * side if name == 'RandAR' else generator.layout.length)
     else:
         numbers = generator.uniforms(seeds)
+    classes, numbers = classes.to(DEVICE), numbers.to(DEVICE)
     codes: dict[str, Tensor] = {}
 
     def ours() -> None:
         codes['ours'] = generator.sample(classes, seeds=seeds, **settings).indices_BL
 
     def theirs() -> None:
-        codes['plain'] = LOOPS[name](generator, classes, numbers, **settings)
+        with DEVICE:  # where the loop makes its tensors
+            codes['plain'] = LOOPS[name](generator, classes, numbers, **settings)
 
     times = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
     result = {
@@ -342,7 +351,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = [measure(name, args.size, args.batch, args.side, args.repeats) for name in args.models]
-    machine = f'CPU, {args.threads} threads'
+    machine = torch.cuda.get_device_name() if DEVICE.type == 'cuda' else f'CPU, {args.threads} threads'
     if args.json:
         print(json.dumps({'task': 'sampling', 'machine': machine, 'torch': torch.__version__, 'rows': rows}, indent=2))
         return

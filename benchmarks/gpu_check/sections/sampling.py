@@ -86,6 +86,16 @@ def judge_scales(output: Any) -> list[Check]:
     return checks
 
 
+def judge_orders(output: Any) -> list[Check]:
+    """RandAR-L in 88 steps beside LlamaGen-L code by code, batch 64."""
+    (row,) = output['rows']
+    name, ratio = f'{row["model"]} {row["size"]}, batch {row["batch"]}', row['llamagen_seconds'] / row['ours_seconds']
+    return [
+        at_least(f'{name}: times LlamaGen of its size', ratio, 2.0),
+        at_least(f'{name}: codes as in the plain loop', row['same_codes'], 0.3),
+    ]
+
+
 def judge_attention(output: Any) -> list[Check]:
     """One call of FlexAttention, forward and backward, beside a call for each scale."""
     name, bound = 'block_causal_attention', ROUNDING[output['dtype']]
@@ -128,6 +138,16 @@ SECTIONS = [
         judge_scales,
         arguments=('--depths', '16', '--codebook-sizes', '4096', '16384'),
         rehearsal=('--depths', '1', '--codebook-sizes', '2048', '--batch', '1', '--repeats', '1'),
+    ),
+    Section(
+        'sampling-randar',
+        'RandAR-L, 256 codes in 88 steps, guidance, batch 64, beside LlamaGen-L and a plain loop',
+        ('benchmarks/sampling_autoregressive.py', '--json'),
+        240,
+        SOURCES,
+        judge_orders,
+        arguments=('--models', 'RandAR', '--size', 'L', '--side', '16', '--batch', '64', '--repeats', '1'),
+        rehearsal=('--models', 'RandAR', '--size', 'tiny', '--side', '4', '--batch', '1', '--repeats', '1'),
     ),
     Section(
         'attention-scales',

@@ -1,4 +1,4 @@
-"""Small runs whose photos stay on the GPU."""
+"""Small runs: photos that stay on the GPU, and codes that are made at each step."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def judge(output: Any) -> list[Check]:
     return checks
 
 
+def judge_codes(output: Any) -> list[Check]:
+    """What encoding at each step costs: reported, there is no target."""
+    return [Check(f'images: {output["ratio"]["images"]:.2f} of the images/s of a store', True, 'target')]
+
+
 SECTIONS = [
     Section(
         'small_set',
@@ -33,5 +38,19 @@ SECTIONS = [
             'packages/fvq-core/src/fvq_core/training/**/*.py',
         ),
         judge,
+    ),
+    Section(
+        'codes-on-the-fly',
+        "LlamaGen-B on images that VQ-16's network encodes at each step, beside a store of codes",
+        ('benchmarks/codes_on_the_fly.py', '--json'),
+        180,
+        (
+            'packages/fvq-core/src/fvq_core/autoencoders/vqgan.py',
+            'packages/fvq-generators/src/fvq_generators/llamagen.py',
+            'packages/fvq-generators/src/fvq_generators/tasks/*.py',
+        ),
+        judge_codes,
+        arguments=('--repeats', '1'),
+        rehearsal=('--repeats', '1'),
     ),
 ]

@@ -14,13 +14,13 @@ from fvq_core.sampling_settings import SamplingSettings
 
 from .autoregressive import AutoregressiveGenerator
 from .checks import conditions_to_draw
-from .decoding import Pick, StaticSteps, decode, pad_rows
+from .decoding import StaticSteps, decode, pad_rows
 from .eval_mode import eval_mode
 from .layers import KVCache, RMSNorm, TransformerBlock
 from .ops.few_rows import MOST_ROWS, runs_fused
 from .ops.projection import guided_logits
 from .out_of_memory import memory_advice
-from .sampling import Sampler, SequenceGuidance, check_seeds, guide, new_seeds, uniforms
+from .sampling import Pick, Sampler, SequenceGuidance, check_seeds, guide, new_seeds, uniforms
 
 
 class CachedGenerator(AutoregressiveGenerator):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import torch
@@ -11,13 +10,9 @@ from torch import Tensor
 from fvq_core.errors import UserError, nearest_hint
 
 from .layers.kv_cache import KVCache
-from .sampling import SequenceGuidance, check_logits
+from .sampling import Pick, SequenceGuidance, check_logits
 
 KEPT_SIZES = 2  # of batches whose compiled steps are kept
-
-# Logits float32 (B, V) and one number in [0, 1) a row -> tokens (B,). A frozen dataclass such as `Sampler`, so that compiled
-# steps can be found again.
-Pick = Callable[[Tensor, Tensor], Tensor]
 
 
 class CachedModel(Protocol):

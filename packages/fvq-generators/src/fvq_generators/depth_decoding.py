@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from fvq_core.codes import CodeLayout, Codes
 
 from .layers import GPTBlock, KVCache, StackClassifier, StackEmbedding
-from .sampling import check_logits, guide, uniforms
-
-# Logits float32 (B, V) and one number in [0, 1) a row -> codes (B,).
-Pick = Callable[[Tensor, Tensor], Tensor]
+from .sampling import Pick, check_logits, guide, uniforms
 
 
 class StackModel(Protocol):

@@ -19,7 +19,6 @@ from fvq_core.sampling_settings import SamplingSettings, setting
 from .cached_generator import CachedGenerator
 from .checks import codes_to_learn
 from .cross_entropy import chunked_cross_entropy
-from .decoding import Pick
 from .layers import (
     CausalMask,
     ClassEmbedding,
@@ -32,7 +31,7 @@ from .layers import (
     split_code,
 )
 from .layers.swiglu import swiglu_width
-from .sampling import COLDEST, Guidance, Sampler, SequenceGuidance, guide, uniforms
+from .sampling import COLDEST, Guidance, Pick, Sampler, SequenceGuidance, guide, uniforms
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 
-from .decoding import Pick
 from .layers import KVCache
-from .sampling import GuidanceSchedule, guide
+from .sampling import GuidanceSchedule, Pick, guide
 
 
 def step_sizes(length: int, steps: int) -> list[int]:

@@ -19,14 +19,13 @@ from fvq_core.sampling_settings import setting
 from .autoregressive import AutoregressiveGenerator
 from .checks import codes_to_learn, conditions_to_draw
 from .cross_entropy import chunked_cross_entropy
-from .decoding import Pick
 from .eval_mode import eval_mode
 from .layers import CausalMask, ClassEmbedding, KVCache, Linear, RMSNorm, TransformerBlock, positions_table, rotate
 from .layers.swiglu import swiglu_width
 from .orders import ORDERS, check_order, draw_orders, kept_first
 from .out_of_memory import memory_advice
 from .parallel_decoding import draw_in_order, remaining_sizes, step_sizes
-from .sampling import SCHEDULES, GuidanceSchedule, Sampler, check_seeds, new_seeds, uniforms
+from .sampling import SCHEDULES, GuidanceSchedule, Pick, Sampler, check_seeds, new_seeds, uniforms
 
 STEPS = 88  # over the 256 codes of the released models
 

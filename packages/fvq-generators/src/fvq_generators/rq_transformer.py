@@ -22,11 +22,12 @@ from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
 from .checks import codes_to_learn, conditions_to_draw
-from .depth_decoding import Pick, cache_bytes, draw_stacks
+from .depth_decoding import cache_bytes, draw_stacks
 from .eval_mode import eval_mode
 from .layers import ClassEmbedding, GPTBlock, KVCache, StackClassifier, StackEmbedding, TokenEmbedding
 from .out_of_memory import memory_advice
-from .sampling import Guidance, Sampler, check_seeds, new_seeds
+from .sampling import Guidance, Pick, Sampler, check_seeds, new_seeds
+from .small_tokenizer import small_tokenizer
 
 
 @GENERATORS.register_module()
@@ -280,11 +281,4 @@ class RQTransformer(Generator):
     @staticmethod
     def smoke_tokenizer() -> dict[str, Any]:
         """A small tokenizer with these codes, for images of 64x64."""
-        half = dict(ch=8, ch_mult=(1, 1, 1, 1, 1), num_res_blocks=0, z_channels=8, norm_groups=4, attention=False)
-        codes = dict(type='VectorQuantizer', codebook_size=64, code_dim=8)
-        return dict(
-            type='Tokenizer',
-            encoder=dict(type='VQGANEncoder', **half),
-            quantizer=dict(type='ResidualQuantizer', quantizer=codes, depth=2),
-            decoder=dict(type='VQGANDecoder', **half),
-        )
+        return small_tokenizer('ResidualQuantizer', depth=2)

@@ -15,6 +15,10 @@ from fvq_core.sampling_settings import SamplingSettings, setting
 
 from .ops.draw import DRAW, draw_token
 
+# Logits float32 (B, V) and one number in [0, 1) a row -> tokens (B,). A frozen dataclass such as `Sampler`, so that compiled
+# steps can be found again.
+Pick = Callable[[Tensor, Tensor], Tensor]
+
 COLDEST = 1e-5
 # Share of the way from no guidance to the whole scale, by the share of the codes that are drawn.
 SCHEDULES: dict[str, Callable[[float], float]] = {

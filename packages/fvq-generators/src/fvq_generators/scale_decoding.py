@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,14 +17,11 @@ from fvq_core.sampling_settings import setting
 
 from .layers.class_embedding import ClassEmbedding
 from .layers.kv_cache import KVCache
-from .sampling import SCHEDULES, GuidanceSchedule, Sampler, filter_logits, guide, uniforms
+from .sampling import SCHEDULES, GuidanceSchedule, Pick, Sampler, filter_logits, guide, uniforms
 
 LOGITS_AT_ONCE = 2**25  # 128 MiB in float32
 # Temperature of mixtures: at the first scale, how much of it has gone at the last, and at least.
 HOTTEST, COOLED, COOLEST = 0.27, 0.95, 0.005
-
-# Logits float32 (N, V) and one number in [0, 1) a row -> tokens (N,).
-Pick = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 from fvq_core.codes import Grid
 
 from .cached_generator import CachedGenerator
-from .decoding import Pick
 from .layers import KVCache
+from .sampling import Pick
 
 
 @torch.no_grad()

@@ -32,8 +32,9 @@ from .layers import (
     SharedModulation,
 )
 from .out_of_memory import memory_advice
-from .sampling import check_seeds, new_seeds
-from .scale_decoding import KnownCodes, NextScaleSampling, Pick, draw_scales
+from .sampling import Pick, check_seeds, new_seeds
+from .scale_decoding import KnownCodes, NextScaleSampling, draw_scales
+from .small_tokenizer import small_tokenizer
 
 
 @GENERATORS.register_module()
@@ -269,11 +270,4 @@ class VAR(Generator):
     @staticmethod
     def smoke_tokenizer() -> dict[str, Any]:
         """A small tokenizer with these codes, for images of 64x64."""
-        half = dict(ch=8, ch_mult=(1, 1, 1, 1, 1), num_res_blocks=0, z_channels=8, norm_groups=4, attention=False)
-        codes = dict(type='VectorQuantizer', codebook_size=64, code_dim=8)
-        return dict(
-            type='Tokenizer',
-            encoder=dict(type='VQGANEncoder', **half),
-            quantizer=dict(type='MultiScaleQuantizer', quantizer=codes, scales=(1, 2, 3, 4), num_phi=2),
-            decoder=dict(type='VQGANDecoder', **half),
-        )
+        return small_tokenizer('MultiScaleQuantizer', scales=(1, 2, 3, 4), num_phi=2)

@@ -6,7 +6,6 @@ All commands of other packages run in processes of their own: this package knows
 from __future__ import annotations
 
 import os
-import queue
 import shutil
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from ..samples.bundled import BUNDLED
 from ..samples.open_samples import open_samples
 from .photo_data import crop_size, is_bundled
 from .run import FINISHED, GENERATOR, INTERRUPTED, BenchmarkRun, failure
+from .slots import Slots
 
 FOLDER, STAGE = 'generator', 'stage.json'
 CONFIGS = {'one': 'llamagen', 'several': 'rq_transformer', 'scales': 'var'}  # of configs/generation/small
@@ -59,21 +59,16 @@ class GeneratorStage:
     extractor: Mapping[str, Any]
 
     def run_all(
-        self, runs: Sequence[BenchmarkRun], slots: Sequence[Mapping[str, str]], log: Callable[[str], None]
+        self, runs: Sequence[BenchmarkRun], slots: Sequence[dict[str, str]], log: Callable[[str], None]
     ) -> None:
         """`run` for each, one in each slot at a time."""
-        free: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
-        for slot in slots:
-            free.put(slot)
+        places = Slots(slots)
 
         def work(run: BenchmarkRun) -> None:
-            slot = free.get()
-            try:
+            with places.take() as slot:
                 self.run(run, slot, log)
-            finally:
-                free.put(slot)
 
-        with ThreadPoolExecutor(len(slots)) as pool:
+        with ThreadPoolExecutor(places.count) as pool:
             try:
                 for done in [pool.submit(work, run) for run in runs]:
                     done.result()

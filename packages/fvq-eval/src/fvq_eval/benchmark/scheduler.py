@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -31,6 +30,7 @@ from .run import (
     prepare,
     run_folder,
 )
+from .slots import Slots
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
 USABLE_MEMORY = 0.95  # of a GPU that runs share; CUDA itself takes some for each process
@@ -121,20 +121,17 @@ def run_all(
     progress: Progress,
 ) -> None:
     """Run those that are not finished, one in each slot at a time; one that fails disturbs no other."""
-    free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-    for slot in slots:
-        free.put(slot)
+    places = Slots(slots)
     running: dict[Future[dict[str, Any]], BenchmarkRun] = {}
     active: list[BenchmarkRun] = []
 
     def work(run: BenchmarkRun) -> dict[str, Any]:
-        slot = free.get()
-        active.append(run)
-        try:
-            return prepare_and_execute(run, extra_metrics, slot, len(slots))
-        finally:
-            active.remove(run)
-            free.put(slot)
+        with places.take() as slot:
+            active.append(run)
+            try:
+                return prepare_and_execute(run, extra_metrics, slot, places.count)
+            finally:
+                active.remove(run)
 
     for run in runs:
         if holds_another(run, extra_metrics):

@@ -40,8 +40,7 @@ class GeneratorReportHook(Hook):
 
     def tokenizer_hash(self, runner: Any) -> str:
         """The fingerprint of the tokenizer whose codes are learned; '' if it was not recorded."""
-        of_codes = getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '')
-        return of_codes or runner.task.tokenizer_hash or self.learned
+        return runner.task.learned_hash(runner.train_loop.dataloader.dataset) or self.learned
 
     def before_train(self, runner: Any) -> None:
         runner.task.generator.Sampling.check(self.sampling, 'GeneratorReportHook')

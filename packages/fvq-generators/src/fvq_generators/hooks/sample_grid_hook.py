@@ -72,7 +72,7 @@ class SampleGridHook(Hook):
             raise UserError(
                 'SampleGridHook: name the tokenizer of the training codes, default_hooks.samples.tokenizer=FOLDER.'
             )
-        learned = task.tokenizer_hash or getattr(runner.train_loop.dataloader.dataset, 'tokenizer_hash', '')
+        learned = task.learned_hash(runner.train_loop.dataloader.dataset)
         self.model = ImageGenerator(task.generator, autoencoder, learned, self.sampling)
         shape = task.generator.caption_shape
         if (shape is None) != (self.captions is None):

@@ -89,6 +89,10 @@ class GeneratorTask(Task):
         """Fingerprint of that autoencoder; '' if none is given."""
         return '' if self.frozen is None else tokenizer_hash(self.frozen)
 
+    def learned_hash(self, dataset: Any) -> str:
+        """Fingerprint of the tokenizer whose codes a data set has, or that encodes its images; '' if it was not recorded."""
+        return getattr(dataset, 'tokenizer_hash', '') or self.tokenizer_hash
+
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """The small tokenizer that the generator's class describes in `smoke_tokenizer`, in place of the saved one."""
