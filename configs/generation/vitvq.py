@@ -1,7 +1,7 @@
 """ViT-VQGAN's larger second stage, 450,000 iterations at batch 1,024 (32 devices with 32 images each).
 
-Nothing was released. Blocks are those of the unofficial code, rate, decay and dropout the paper's, which decays the rate
-exponentially and not along a cosine. docs/paper_notes.md tells what of it is known."""
+Nothing was released. Blocks are those of the unofficial code; sizes, batch, length, rate, decay and dropout are meant to be the paper's
+but were not checked against its text, and the rate falls along a cosine instead of exponentially (docs/paper_notes.md)."""
 
 from mmengine.config import read_base
 
