@@ -208,8 +208,8 @@ class DepthCodes(Protocol):
     depth: int
     code_dim: int
 
-    def codebooks(self) -> list[Tensor]:
-        """The codes (K, D) of each depth; one tensor `depth` times if all share it."""
+    def codebooks(self, wait: bool = True) -> list[Tensor]:
+        """The codes (K, D) of each depth; one tensor `depth` times if all share it. Without `wait` no device is waited for."""
         ...
 
     def embed_depth(self, codes: Codes, cumulative: bool = False) -> Tensor:

@@ -182,7 +182,7 @@ class RQTransformer(Generator):
         """The tokenizer's codebooks of each depth in the model's type; none if nothing reads them."""
         if not self.embedding.needs_codebooks:
             return []
-        return [codebook.to(self.positions.dtype) for codebook in self.quantizer.codebooks()]
+        return [codebook.to(self.positions.dtype) for codebook in self.quantizer.codebooks(wait=False)]
 
     def condition_tokens(self, cond: Tensor) -> Tensor:
         """Conditions to tokens of the body, (B, T, D)."""

@@ -202,7 +202,7 @@ class ResidualQuantizer(Quantizer):
         soft, indices = [], []
         with full_precision(z_BDHW.device.type):
             residual_ND = self.joined.vectors(z_BDHW)
-            for depth, codebook_KD in enumerate(self.codebooks()):
+            for depth, codebook_KD in enumerate(self.codebooks(wait=False)):
                 vq = self.at_depth(depth)
                 compared_ND = vq.normalize.latent(residual_ND)
                 p_NK = (shifted_logits(vq, codebook_KD)(compared_ND, codebook_KD) / temperature).softmax(1)
