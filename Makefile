@@ -9,22 +9,25 @@ CONFIG ?= configs/fvq/fvq_photos.py
 CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
 
-.PHONY: help setup lock train test test-fast sample smoke check format bench gpu-check clean
+.PHONY: help setup extras lock train test test-fast sample smoke check format bench gpu-check clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready ## make .venv with pinned torch and the four packages; skips what is done
+setup: $(VENV)/.ready ## make .venv with pinned torch and the packages; skips what is done
 
 $(VENV)/.ready: constraints.txt requirements-dev.txt $(PACKAGES) tools/setup.sh
 	@PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 	@touch $@
 
+extras: setup ## add what the demo, the exports, trackers and remote data need, and their tests
+	@EXTRAS=1 PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
+
 lock: setup ## renew constraints.txt: the newest versions that fit the packages, for Python 3.11 and 3.12
-	@printf -- '-e %s\n' 'packages/fvq-core[train,photos]' 'packages/fvq-quantizers[flax]' 'packages/fvq-generators[captions]' $(filter-out packages/fvq-core packages/fvq-quantizers packages/fvq-generators,$(PACKAGES:/pyproject.toml=)) | \
+	@printf -- '-e %s\n' 'packages/fvq-core[train,photos]' 'packages/fvq-quantizers[flax]' 'packages/fvq-generators[captions]' packages/fvq-eval 'packages/fvq[all]' | \
 		UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--fork-strategy fewest --no-annotate $(patsubst packages/%/pyproject.toml,--no-emit-package %,$(PACKAGES)) \
-		requirements-dev.txt - --output-file constraints.txt
+		requirements-dev.txt requirements-extras.txt - --output-file constraints.txt
 
 train: setup ## train FVQ on ten bundled photographs (CONFIG=... for another), a few minutes on 2 cores
 	$(BIN)/python tools/train.py $(CONFIG)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Make a virtual environment with torch, the four packages (editable) and the tools, at the versions of constraints.txt.
-# Usage: PYTHON=python3.12 [CONSTRAINTS=requirements-dev.txt] tools/setup.sh .venv; these CONSTRAINTS take the newest of all but torch.
+# Make a virtual environment with torch, the packages (editable) and the tools, at the versions of constraints.txt.
+# Usage: PYTHON=python3.12 [EXTRAS=1] [CONSTRAINTS=requirements-dev.txt] tools/setup.sh .venv; EXTRAS adds the extras of the
+# packages, these CONSTRAINTS take the newest of all but torch.
 set -euo pipefail
 
 venv=$1
@@ -28,5 +29,9 @@ echo "setup: installing torch (about 3 GB with its GPU libraries, once), the pac
 pip install --quiet torch torchvision
 pip install --quiet --requirement requirements-dev.txt \
     --editable 'packages/fvq-core[train,photos]' --editable 'packages/fvq-quantizers[flax]' \
-    --editable 'packages/fvq-generators[captions]' --editable packages/fvq-eval
+    --editable 'packages/fvq-generators[captions]' --editable packages/fvq-eval --editable packages/fvq
+if [ -n "${EXTRAS:-}" ]; then
+    echo "setup: installing the extras"
+    pip install --quiet --requirement requirements-extras.txt --editable 'packages/fvq[all]'
+fi
 echo "setup: done"
