@@ -95,7 +95,7 @@ def test_the_bundled_photos_and_the_photo_tokenizer_go_together(tmp_path: Path):
         (['{tmp}/iter_9.pth', '{photos}'], 'iter_9.pth does not exist'),
         (['{tokenizer}', '{tmp}/nothing'], "nothing' is not a folder"),
         (['{tokenizer}', '{tmp}/a.tar'], 'do not exist'),
-        (['{tokenizer}', '{photos}', '--crops', 'many'], "--crops takes 'ten', 'center' or 'random N'"),
+        (['{tokenizer}', '{photos}', '--crops', 'many'], "--crops takes 'ten', 'center', 'random N' or 'native N'"),
         (['{tokenizer}', '{photos}', '--size', '20'], 'is 20x16, smaller than the 22x22 crop'),
         (['{tokenizer}', '{photos}', '--size', '0'], 'size must be 1 or more, got 0'),
         (['{tokenizer}', '{photos}', '--weights', 'raw'], '--weights is for checkpoints'),

@@ -17,7 +17,7 @@ from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object
 from fvq_core.registry import DATASETS
 from fvq_eval.benchmark import generator_stage, scheduler
-from fvq_eval.benchmark.generator_stage import code_costs, group_of_each_code
+from fvq_eval.benchmark.code_costs import code_costs, group_of_each_code
 from fvq_eval.commands.benchmark import main
 
 from .benchmark_runs import REPO, VQ

@@ -13,16 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import TenCrop as TorchvisionTenCrop
 
+from fvq_core.data.decoding import decode
 from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_parts
 from fvq_core.data.sample import sample_rng, to_tensor
-from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop
+from fvq_core.data.transforms import ADMCenterCrop, ADMRandomCrop, CropTooLargeError
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.images import from_uint8
 from fvq_core.tokenizer import Tokenizer
 from fvq_generators.codes_store import CodesStore, Manifest
 from fvq_generators.extraction import extract_codes as library
 from fvq_generators.extraction.extract_codes import extract_codes
-from fvq_generators.extraction.images import PhotoParts, image_source
+from fvq_generators.extraction.images import PhotoParts, image_source, source_digest
 from fvq_generators.extraction.multi_crop import ImageWindows, TenCrop, parse_crops
 from fvq_generators.fingerprint import tokenizer_hash
 from tests.tiny import tiny_tokenizer
@@ -86,15 +87,44 @@ def test_several_ranges_give_ten_crops_each_and_the_others_mirror_last():
     assert torch.equal(three.from_windows(windows), torch.stack([*windows, *(w.flip(-1) for w in windows)], 1))
 
 
+def test_native_crops_are_pixels_of_the_image_as_it_is():
+    image = Image.fromarray(np.arange(30 * 20 * 3, dtype=np.uint8).reshape(20, 30, 3))
+    pixels, crops = to_tensor(image), parse_crops(['native', '8'], 12)
+    places = set()
+    for window in ImageWindows([], crops)._cut(image, sample_rng(0, 0)):
+        found = [
+            (top, left)
+            for top in range(9)
+            for left in range(19)
+            if torch.equal(window, pixels[:, top : top + 12, left : left + 12])
+        ]
+        places.update(found)
+        assert len(found) == 1
+    assert len(places) > 4
+    assert crops.to_dict() == dict(kind='native', size=12, flip=False, count=8)
+    with pytest.raises(CropTooLargeError):
+        ImageWindows([], parse_crops(['native', '1'], 21))._cut(image, sample_rng(0, 0))
+    (larger,) = ImageWindows([], parse_crops(['native', '1'], 40, upsample=True))._cut(image, sample_rng(0, 0))
+    assert larger.shape == (3, 40, 40)
+
+
+def test_random_crops_take_their_shares_of_the_short_side():
+    crop = parse_crops(['random', '1'], 12, ranges=[0.25, 0.5]).crops[0]
+    assert crop.short_sides == (24, 48)
+
+
 @pytest.mark.parametrize(
     ('crops', 'options', 'message'),
     [
-        (['eleven'], {}, "takes 'ten', 'center' or 'random N' with a whole number N, got 'eleven'"),
+        (['eleven'], {}, "takes 'ten', 'center', 'random N' or 'native N' with a whole number N, got 'eleven'"),
         (['random'], {}, "got 'random'"),
         (['random', '-1'], {}, "got 'random -1'"),
-        (['random', '0'], {}, 'take 1 crop of an image or more, got 0'),
+        (['random', '0'], {}, 'expected 1 crop of an image or more, got 0'),
         (['ten', '2'], {}, "got 'ten 2'"),
-        (['center'], dict(ranges=[1.1]), '--crop-range is for --crops ten, not for center'),
+        (['center'], dict(ranges=[1.1]), '--crop-range is for --crops ten and random, not for center'),
+        (['native', '2'], dict(ranges=[0.5, 1.0]), '--crop-range is for --crops ten and random, not for native'),
+        (['random', '2'], dict(ranges=[0.5]), 'take the smallest and the largest share, such as 0.8 1; got 0.5'),
+        (['random', '2'], dict(ranges=[0.5, 1.5]), 'need 0 < min_fraction <= max_fraction <= 1, got 0.5 and 1.5'),
         (['ten'], dict(ranges=[0.9]), 'a crop range lies between 1 and 10'),
         (['center'], dict(size=0), 'size must be 1 or more, got 0'),
     ],
@@ -179,6 +209,16 @@ def test_the_bundled_photos_are_ten_images_of_ten_classes():
     cut = ImageWindows(source, parse_crops(['center'], 64))[3]['windows'][0]
     photo = Image.fromarray(photo_parts(load_photos()[PHOTO_NAMES[3]], 'train')[0])
     assert torch.equal(cut, to_tensor(ADMCenterCrop(64)(photo, sample_rng(0, 0))))
+
+
+def test_the_held_out_quarters_share_no_pixel_with_the_training_parts():
+    source, training = image_source('bundled:eval'), image_source('bundled')
+    assert [source.label(number) for number in range(len(source))] == list(range(10))
+    assert source_digest(source) != source_digest(training), 'a store of one is not taken for one of the other'
+    parts = [np.array(decode(images.data(2), 'apply')) for images in (training, source)]
+    assert np.array_equal(np.concatenate(parts, axis=1), load_photos()[PHOTO_NAMES[2]])
+    with pytest.raises(UserError, match=r"expected bundled \(training parts\) or bundled:eval .*, got 'bundled:test'"):
+        image_source('bundled:test')
 
 
 def test_an_extraction_that_was_stopped_goes_on(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..plots.rate_distortion_plot import plot_rate_distortion
+from ..plots.rate_distortion_plot import RatePoint, plot_rate_distortion
 from ..reports.blocks import Block, Code, Heading, Picture, Text
 from ..reports.html import to_html
 from ..reports.markdown import to_markdown
@@ -17,18 +17,22 @@ from .reference import references
 from .rows import Row
 from .scheduler import Benchmark
 from .sentences import compared, continuous, is_selected, memory_note, recorded, selected, starved, tried
-from .summary import RowSummary, summarize
+from .summary import RowSummary, summarize, value_of
 from .tables import codes_table, failures_table, main_table, pairs_table, rates_table, stamps_table, unselected_table
 
 RATE_CAPTION = (
     'PSNR over the evaluation set, and what an image costs: filled, of a small generator trained on these codes; hollow, '
-    'of the code that knows only how often each value comes. Up and to the left is better.'
+    'of the code that knows only how often each value comes. Bars reach from the smallest to the largest seed. Up and to '
+    'the left is better.'
 )
 RATE_NOTE = (
     'Codes that are easy to predict are no merit by themselves: a codebook that collapsed to one code costs nothing. Read '
-    'bits with the PSNR beside them, and the KID of samples with the KID of reconstructions, which no generator of these '
-    'codes can be expected to beat. Crops are 80 to 100 % of the short side of a photo, for all rows alike; those of the '
-    'bundled photos are other crops of the parts that were trained on, so that what is learned by heart counts as learned.'
+    'bits with the PSNR beside them. Both are of held-out crops, cut alike. Bits are a mean over seeds; no interval says which '
+    'differences another seed would keep.'
+)
+REAL_NOTE = (
+    'KID of real crops against the same reference: {kid_of_real} of other evaluation crops, which no reconstruction can be '
+    'expected to beat, and {kid_of_training_crops} of training crops, which no samples can.'
 )
 
 
@@ -104,7 +108,7 @@ def pictures(summaries: Sequence[RowSummary], folder: Path) -> list[Block]:
         blocks.append(Picture(path, caption))
     rates = folder / 'rate_distortion.png'
     if plot_rate_distortion(rate_points(summaries), rates):
-        blocks += [Heading('Rate and distortion'), Picture(rates, RATE_CAPTION), Text(RATE_NOTE)]
+        blocks += [Heading('Rate and distortion'), Picture(rates, RATE_CAPTION), Text(rate_note(summaries))]
     grid = folder / 'reconstructions.png'
     if draw_grid(summaries, grid):
         caption = f'The same evaluation images through every row, first seed, enlarged to {SMALLEST_SIDE} pixels.'
@@ -112,15 +116,28 @@ def pictures(summaries: Sequence[RowSummary], folder: Path) -> list[Block]:
     return blocks
 
 
-def rate_points(summaries: Sequence[RowSummary]) -> dict[str, tuple[float, float, float]]:
-    """PSNR, bits of the generator and bits of the unigram code of each row that has them."""
+def rate_points(summaries: Sequence[RowSummary]) -> dict[str, RatePoint]:
+    """What each row that has a generator costs and how well it reconstructs, a value a seed."""
     points = {}
     for summary in summaries:
-        cells = summary.cells
-        if 'generator_bits_per_image' in cells and 'generator_gain' in cells:
-            bits, gain = cells['generator_bits_per_image'].mean, cells['generator_gain'].mean
-            points[summary.row.name] = (cells['psnr'].mean, bits, bits / (1 - gain / 100))
+        results = [result for result in summary.results if 'generator_bits_per_image' in result['metrics']]
+        if results:
+            keys = ('psnr', 'generator_bits_per_image', 'unigram_bits_per_image')
+            points[summary.row.name] = RatePoint(
+                *([result['metrics'][key]['value'] for result in results] for key in keys)
+            )
     return points
+
+
+def rate_note(summaries: Sequence[RowSummary]) -> str:
+    """How to read bits and kernel distances, with those of real crops, from the smallest to the largest."""
+    found: dict[str, str] = {}
+    for key in ('kid_of_real', 'kid_of_training_crops'):
+        values = [value_of(result, key) for summary in summaries for result in summary.results]
+        known = [value for value in values if value is not None]
+        if known:
+            found[key] = ' to '.join(dict.fromkeys(f'{value:.4f}' for value in (min(known), max(known))))
+    return f'{RATE_NOTE} {REAL_NOTE.format(**found)}' if len(found) == 2 else RATE_NOTE
 
 
 def appendix(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block]:

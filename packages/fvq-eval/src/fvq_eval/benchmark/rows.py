@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from fvq_core.codes import CodeLayout
 from fvq_core.config.check import check_arguments
 from fvq_core.config.find import find_config
 from fvq_core.config.options import check_option, set_option
@@ -39,6 +40,7 @@ class Row:
         codes_per_image: L.
         bits_per_image: What the codes of one evaluation image can tell apart, as a power of 2: the sum over its slots of
             log2 of the values that each may take.
+        layout: Of the codes of an evaluation image; None without codes.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Row:
     codebook_size: int = 0
     codes_per_image: int = 0
     bits_per_image: float = 0.0
+    layout: CodeLayout | None = None
 
     @property
     def folder(self) -> str:
@@ -147,6 +150,7 @@ def try_model(row: Row, cfg: Config) -> None:
         layout = tokenizer.layout(side, side)
         if tokenizer.quantizer is None:
             return
+        row.layout = layout
         row.codebook_size = len(tokenizer.quantizer.codebook())
         row.codes_per_image = layout.length
         row.bits_per_image = layout.positions.length * sum(math.log2(size) for size in layout.vocabularies)

@@ -39,6 +39,7 @@ QUANTITIES = (
     Quantity('bits_per_image', 'bits an image', 0),
     Quantity('effective_bits_per_image', 'effective bits an image', 0),
     Quantity('generator_bits_per_image', 'bits an image, generator', 1),
+    Quantity('unigram_bits_per_image', 'bits an image, unigram code', 1),
     Quantity('generator_gain', 'gain over unigram %', 1),
     Quantity('kid_of_samples', 'KID of samples', 4),
     Quantity('kid_of_reconstructions', 'KID of reconstructions', 4),

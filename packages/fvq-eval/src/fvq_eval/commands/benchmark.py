@@ -81,12 +81,16 @@ def main(argv: Sequence[str] | None) -> None:
         help='then train a small generator on the codes of every run, for so many steps (default 400): what an image costs, '
         'and kernel distances of samples beside those of reconstructions',
     )
+    parser.add_argument(
+        '--generator-config',
+        metavar='FILE',
+        help='of that generator; default: the one of configs/generation/small that the codes fit',
+    )
     add_extractor(parser, 'RandomFeatures, of the kernel distances of --generator')
     parser.add_argument('--report-only', action='store_true', help='train nothing, report what is there')
     args = parser.parse_args(argv)
 
     from fvq_core.errors import UserError, nearest_hint
-    from fvq_core.registry import FEATURE_EXTRACTORS
 
     from ..benchmark.chosen_rates import chosen_rates
     from ..benchmark.fairness import check_fairness
@@ -128,12 +132,14 @@ def main(argv: Sequence[str] | None) -> None:
     if not metrics:
         notes.append('No perceptual distance: no trained network was given or found on this machine.')
 
-    stage = None
+    stage, served = None, set()
     if args.generator is not None:
         check_least('--generator', args.generator, 1)
         found = extractor_config(args.extractor, args.extractor_options) or dict(type='RandomFeatures')
-        FEATURE_EXTRACTORS.build(dict(found))  # before anything is trained
-        stage = GeneratorStage(args.generator, found)
+        stage = GeneratorStage(args.generator, found, args.generator_config)
+        served = {row.name for row in stage.check(rows, print)}  # before anything is trained
+    elif args.generator_config is not None:
+        raise UserError('benchmark: --generator-config goes with --generator; add it.')
     benchmark = Benchmark(rows, args.seeds, args.lr_factors, work_dir, metrics, chosen)
     for row in rows:
         if row.refusal:
@@ -141,8 +147,8 @@ def main(argv: Sequence[str] | None) -> None:
     if not args.report_only:
         benchmark.train(slots, functools.partial(print, flush=True))
         if stage is not None:
-            runs = [run for row, _ in trainable(rows) for run in benchmark.chosen_runs(row)]
-            stage.run_all([run for run in runs if run.has_codes], slots, functools.partial(print, flush=True))
+            runs = [run for row, _ in trainable(rows) if row.name in served for run in benchmark.chosen_runs(row)]
+            stage.run_all(runs, slots, functools.partial(print, flush=True))
     line = shlex.join(['tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
     summaries = write_report(benchmark, args.reference, line, notes)
     for summary in summaries:

@@ -9,6 +9,7 @@ from fvq_core.commands.command import add_device, add_launcher, add_weights, com
 
 EXAMPLE = """\
   tools/extract_codes.py work_dirs/fvq_photos/tokenizer bundled codes/photos --size 64 --crops random 100 --flip
+  tools/extract_codes.py work_dirs/fvq/tokenizer bundled:eval codes/photos_val --size 64 --crops native 50 # held out
   tools/extract_codes.py fvq_16k data/imagenet/train codes/imagenet --workers 16 --upsample     # ten crops of 256
   tools/extract_codes.py fvq_16k data/imagenet/train codes/imagenet --upsample --crop-range 1.1 1.05
   tools/extract_codes.py fvq_16k 'data/train-{000000..000146}.tar' codes/imagenet --workers 16
@@ -18,7 +19,8 @@ the same command again continues what was stopped; then, in the generator's conf
 
 crops of an image: `ten` are corners and centre of a centre crop of SIZE x RANGE pixels and the same of its mirror image,
 as LlamaGen's; training then shows one of them at random each time. `center` is one, `random N` are N, each of 80 to 100 %
-of the short side; --flip adds their mirror images. ImageNet has images smaller than 256 pixels: --upsample enlarges them.
+of the short side (--crop-range LOW HIGH: of another share), `native N` are N of SIZE pixels of the image as it is; --flip adds
+their mirror images. ImageNet has images smaller than 256 pixels: --upsample enlarges them.
 Of a KL autoencoder the store holds mean and log variance of each latent; training draws from them, anew each time."""
 
 
@@ -29,17 +31,24 @@ def main(argv: Sequence[str] | None) -> None:
     add('tokenizer', help='a saved tokenizer (folder, or user/name on the hub) or an iter_N.pth')
     add(
         'data',
-        help='a folder of images, tar shards (a .tar path, a pattern, a folder of them), or `bundled`: ten photos',
+        help='a folder of images, tar shards (a .tar path, a pattern, a folder of them), `bundled` for ten photos, or '
+        '`bundled:eval` for the right quarter of each, which `BundledPhotos` holds out by default',
     )
     add('out', help='folder to write; an interrupted extraction there is continued')
     add(
         '--crops',
         nargs='+',
         metavar='KIND',
-        help='ten, center, or random N; default ten, of a continuous autoencoder center with --flip',
+        help='ten, center, random N or native N; default ten, of a continuous autoencoder center with --flip',
     )
     add('--flip', action='store_true', help='mirror images too; the ten crops have theirs already')
-    add('--crop-range', type=float, nargs='+', metavar='R', help='of the ten crops; several are mixed; default 1.1')
+    add(
+        '--crop-range',
+        type=float,
+        nargs='+',
+        metavar='R',
+        help='of the ten crops, several are mixed, default 1.1; of random ones the shares',
+    )
     add('--size', type=int, default=256, help='side of a crop in pixels; default 256')
     add('--upsample', action='store_true', help='enlarge images smaller than the crop; else an error')
     add('--batch-size', type=int, default=64, help='crops encoded at once; default 64')

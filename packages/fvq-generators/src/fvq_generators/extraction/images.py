@@ -16,20 +16,29 @@ from fvq_core.data.image_source import source_config
 from fvq_core.data.packed_names import PackedNames
 from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_parts
 from fvq_core.data.tar_shards import TarShards
+from fvq_core.errors import UserError
 
 BUNDLED = 'bundled'
+HELD_OUT = f'{BUNDLED}:eval'
 
 
 class PhotoParts(ImageDataset):
-    """The training parts of the ten bundled photos, one whole image each; the label is the number of the photo."""
+    """One part of each of the ten bundled photos as an image; the label is the number of the photo.
 
-    def __init__(self) -> None:
+    Args:
+        split: `'train'`, all but the right quarter, or `'eval'`, the right quarter, as `BundledPhotos` splits them by default.
+    """
+
+    def __init__(self, split: Literal['train', 'eval'] = 'train') -> None:
         super().__init__()
-        self.names, self.labels = PackedNames.pack(PHOTO_NAMES), np.arange(len(PHOTO_NAMES))
+        self.split: Literal['train', 'eval'] = split
+        names = PHOTO_NAMES if split == 'train' else [f'{name}:{split}' for name in PHOTO_NAMES]
+        self.names, self.labels = PackedNames.pack(names), np.arange(len(PHOTO_NAMES))
 
     def read(self, number: int) -> bytes:
         file = io.BytesIO()
-        Image.fromarray(photo_parts(load_photos()[PHOTO_NAMES[number]], 'train')[0]).save(file, 'png', compress_level=1)
+        (part,) = photo_parts(load_photos()[PHOTO_NAMES[number]], self.split)
+        Image.fromarray(part).save(file, 'png', compress_level=1)
         return file.getvalue()
 
 
@@ -39,12 +48,14 @@ def image_source(
     """The images that a command line names.
 
     Args:
-        data: A folder of images, a .tar path or pattern, a folder of .tar files, or `bundled`.
+        data: A folder of images, a .tar path or pattern, a folder of .tar files, `bundled`, or `bundled:eval`.
         tar_labels: See `TarShards`.
         exif_orientation: See `ImageDataset`.
     """
-    if data == BUNDLED:
-        return PhotoParts()
+    if data in (BUNDLED, HELD_OUT):
+        return PhotoParts('train' if data == BUNDLED else 'eval')
+    if data.startswith(f'{BUNDLED}:'):
+        raise UserError(f"expected {BUNDLED} (training parts) or {HELD_OUT} (held-out parts), got '{data}'; name one.")
     config = source_config(data)
     if config.pop('type') == 'TarShards':
         return TarShards(**config, labels=tar_labels, exif_orientation=exif_orientation)

@@ -20,9 +20,10 @@ from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.data.sample import sample_rng, to_tensor
 from fvq_core.data.transforms import ADMCenterCrop, ADMCrop, ADMRandomCrop
 from fvq_core.errors import UserError
-from fvq_core.ops.crop_window import cut
+from fvq_core.ops.crop_window import Window, cut, shrunk_size
 
 CROP_RANGE = 1.1  # LlamaGen's; its second store has 1.05
+DRAWN = ('random', 'native')  # crops of which a command line says how many
 
 
 class TenCrop:
@@ -61,6 +62,16 @@ class TenCrop:
         return dict(kind='ten', size=self.size, ranges=list(self.ranges), flip=True, count=self.count)
 
 
+class NativeCrop(ADMCrop):
+    """A random square of `size` pixels of the image as it is; one that is too small is enlarged if `upsample`."""
+
+    def _window(self, width: int, height: int, rng: random.Random) -> Window:
+        if min(width, height) < self.size:
+            _, width, height = shrunk_size(width, height, self.size)
+        top, left = rng.randrange(height - self.size + 1), rng.randrange(width - self.size + 1)
+        return Window(0, width, height, left, top, self.size)
+
+
 class SeparateCrops:
     """Crops that share no window: the centre, or random ones; mirrored ones follow. See `TenCrop`.
 
@@ -72,7 +83,7 @@ class SeparateCrops:
 
     def __init__(self, crop: ADMCrop, number: int = 1, flip: bool = False) -> None:
         if number < 1:
-            raise UserError(f'--crops random: take 1 crop of an image or more, got {number}.')
+            raise UserError(f'--crops: expected 1 crop of an image or more, got {number}; take one or more.')
         self.crop, self.flip, self.count = crop, flip, number * (1 + flip)
         self.crops = [crop] * number
 
@@ -82,7 +93,7 @@ class SeparateCrops:
 
     def to_dict(self) -> dict[str, Any]:
         crop = self.crop
-        drawn = dict(kind='center')
+        drawn: dict[str, Any] = dict(kind='native' if isinstance(crop, NativeCrop) else 'center')
         if isinstance(crop, ADMRandomCrop):
             drawn = dict(kind='random', min_fraction=crop.min_fraction, max_fraction=crop.max_fraction)
         return dict(drawn, size=crop.size, flip=self.flip, count=self.count)
@@ -97,24 +108,33 @@ def parse_crops(
     """The crops that a command line asks for.
 
     Args:
-        crops: `['ten']`, `['center']` or `['random', N]`.
+        crops: `['ten']`, `['center']`, `['random', N]` or `['native', N]`.
         size: Side of a crop in pixels.
-        flip: Mirror images of centre and random crops too; the ten crops have theirs already.
-        ranges: Ranges of the ten crops; by default 1.1.
+        flip: Mirror images of other crops too; the ten crops have theirs already.
+        ranges: Ranges of the ten crops, by default 1.1; of random ones the smallest and the largest share of the short
+            side, by default 0.8 and 1.
         upsample: Enlarge images that are too small.
-
     """
     kind, *rest = crops
     number = int(rest[0]) if len(rest) == 1 and rest[0].isdigit() else None
-    if kind not in ('ten', 'center', 'random') or (number is None if kind == 'random' else rest):
-        raise UserError(f"--crops takes 'ten', 'center' or 'random N' with a whole number N, got '{' '.join(crops)}'.")
-    if ranges and kind != 'ten':
-        raise UserError(f'--crop-range is for --crops ten, not for {kind}; leave it out.')
+    if kind not in ('ten', 'center', *DRAWN) or (number is None if kind in DRAWN else rest):
+        raise UserError(
+            f"--crops takes 'ten', 'center', 'random N' or 'native N' with a whole number N, got '{' '.join(crops)}'."
+        )
+    if ranges and kind not in ('ten', 'random'):
+        raise UserError(f'--crop-range is for --crops ten and random, not for {kind}; leave it out.')
     if kind == 'ten':
         return TenCrop(size, ranges or (CROP_RANGE,), upsample)
     if kind == 'center':
         return SeparateCrops(ADMCenterCrop(size, upsample), 1, flip)
-    return SeparateCrops(ADMRandomCrop(size, upsample=upsample), number or 0, flip)
+    if kind == 'native':
+        return SeparateCrops(NativeCrop(size, upsample), number or 0, flip)
+    if ranges and len(ranges) != 2:
+        given = ' '.join(map(str, ranges))
+        raise UserError(
+            f'--crop-range: random crops take the smallest and the largest share, such as 0.8 1; got {given}.'
+        )
+    return SeparateCrops(ADMRandomCrop(size, *(ranges or ()), upsample=upsample), number or 0, flip)
 
 
 class ImageWindows(Dataset):
