@@ -79,8 +79,8 @@ class GeneratorStage:
             except UserError as error:
                 log(f'{row.name}: no generator: {error}')
         if not served:
-            raise UserError('benchmark: --generator: no row gets one; leave it out, or choose rows with codes that fit it.')
-        self.distances  # noqa: B018  (its weights may be missing)
+            raise UserError('benchmark: --generator: no row gets one; choose rows with codes that fit it.')
+        _ = self.distances  # built now: its weights may be missing
         return served
 
     def run_all(
