@@ -9,10 +9,10 @@ CONFIG ?= configs/fvq/fvq_photos.py
 CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
 
-.PHONY: help setup extras lock train test test-fast sample smoke check format bench gpu-check clean
+.PHONY: help setup extras lock train test test-fast test-extras sample smoke check format docs docs-serve bench gpu-check clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make .venv with pinned torch and the packages; skips what is done
 
@@ -37,6 +37,10 @@ test: setup ## run the whole test suite, a process a core
 
 test-fast: setup ## run the tests that start no other processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist loadscope
+
+# FVQ_LONG=1 runs the tutorials and notebooks at the sizes that their pages state.
+test-extras: extras ## run the tests that need `make extras`, and every tutorial and notebook of the docs at full size
+	OMP_NUM_THREADS=1 FVQ_LONG=1 $(BIN)/python -m pytest tests/app tests/docs
 
 # The last step's network is random, so that it needs no download: its numbers are no FID. Leave --extractor out for one.
 sample: setup ## train tokenizer and generator on the bundled photos, draw images, score them; six minutes on 2 cores
@@ -63,6 +67,12 @@ check: setup ## lint, format, types, import contracts, links in the docs
 format: setup ## let ruff mend lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## build the documentation into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: setup ## show the documentation at http://127.0.0.1:8000 while you write it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 bench: setup ## speed and memory of the quantizer against the textbook
 	$(BIN)/python benchmarks/quantizer.py
