@@ -8,6 +8,7 @@ PACKAGES := $(wildcard packages/*/pyproject.toml)
 CONFIG ?= configs/fvq/fvq_photos.py
 CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
+DOCS ?= rehearse
 
 .PHONY: help setup extras lock train test test-fast test-extras sample smoke check format docs docs-serve bench gpu-check clean
 
@@ -38,9 +39,9 @@ test: setup ## run the whole test suite, a process a core
 test-fast: setup ## run the tests that start no other processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist loadscope
 
-# FVQ_LONG=1 runs the tutorials and notebooks at the sizes that their pages state.
-test-extras: extras ## run the tests that need `make extras`, and every tutorial and notebook of the docs at full size
-	OMP_NUM_THREADS=1 FVQ_LONG=1 $(BIN)/python -m pytest tests/app tests/docs
+# DOCS=rehearse runs each tutorial and notebook with the small settings that its page states, DOCS=full as it stands.
+test-extras: extras ## run the tests that need `make extras`, and the tutorials and notebooks, DOCS=full at full size
+	OMP_NUM_THREADS=1 FVQ_DOCS=$(DOCS) $(BIN)/python -m pytest tests/app tests/docs
 
 # The last step's network is random, so that it needs no download: its numbers are no FID. Leave --extractor out for one.
 sample: setup ## train tokenizer and generator on the bundled photos, draw images, score them; six minutes on 2 cores

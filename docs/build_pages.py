@@ -106,7 +106,9 @@ def table_pages(work_dirs: Path) -> dict[str, str]:
         lines.append([f'[{table}](t{table}.md)', title, str(len(of_table)), str(with_config), str(found)])
         pages[f'tables/t{table}.md'] = table_page(f'Table {table}: {title}', of_table, by_row, runs)
     figure = [name for name, paper in papers.items() if paper.get('figure') == 6]
-    head = '# Figure 6: the size of the bridge\n\nIt prints no numbers. The other configs vary the size of `fvq/fvq_16k`.'
+    head = (
+        '# Figure 6: the size of the bridge\n\nIt prints no numbers. The other configs vary the size of `fvq/fvq_16k`.'
+    )
     pages['tables/f6.md'] = f'{head}\n\n{commands(figure, runs)}\n'
     overview = markdown_table(['table', 'what it compares', 'rows', 'with a config', 'measured here'], lines)
     pages['tables/index.md'] = (REPO / 'docs/tables/index.md').read_text().replace(OVERVIEW, overview)
