@@ -18,6 +18,7 @@ from fvq_core.files.json import read_json_object
 from fvq_core.registry import DATASETS
 from fvq_eval.benchmark import generator_stage, scheduler
 from fvq_eval.benchmark.code_costs import code_costs, group_of_each_code
+from fvq_eval.benchmark.run_process import FolderBusyError
 from fvq_eval.commands.benchmark import main
 
 from .benchmark_runs import REPO, VQ
@@ -104,6 +105,39 @@ def test_a_generator_that_fails_is_told_and_costs_no_other(
     monkeypatch.setattr(generator_stage, 'call', fails)
     assert main([*call_, '--cfg-options', *SMALLER]) == 0
     assert 'out of luck' not in (tmp_path / 'report.md').read_text(), 'what failed is tried again'
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(
+    quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def busy(folder: Path) -> Any:
+        raise FolderBusyError(f'process 7 trains in {folder} already')
+
+    monkeypatch.setattr(generator_stage, 'alone_in', busy)
+    call = [VQ, '--steps', '2', '--perceptual', 'none', '--generator', '2', '--work-dir', str(tmp_path)]
+    assert main([*call, '--cfg-options', *SMALLER]) == 0
+    assert 'mini/vq lr x1 seed 0: generator: process 7 trains in' in capsys.readouterr().out
+    assert quick == []
+    assert not (tmp_path / 'runs/mini/vq/lr1/seed0/generator.json').exists(), 'it is not a failure'
+
+
+@pytest.mark.processes
+def test_a_command_is_told_by_its_last_line_and_has_an_input_that_ends_with_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / 'log.txt').write_text('error: of an earlier command\n')
+    monkeypatch.setattr(generator_stage, 'COMMAND', 'import sys; sys.exit(int(sys.argv[2]))')
+    with pytest.raises(UserError, match=r'train: it printed nothing, exit code 3; see .*log.txt'):
+        generator_stage.call('train', ['3'], {}, tmp_path)
+    monkeypatch.setattr(generator_stage, 'COMMAND', 'import sys; print("error: no luck.\\n"); sys.exit(2)')
+    with pytest.raises(UserError, match=r'train: no luck; see .*log.txt'):
+        generator_stage.call('train', [], {}, tmp_path)
+    monkeypatch.setattr(generator_stage, 'COMMAND', 'import sys; sys.exit(130)')
+    with pytest.raises(generator_stage.InterruptedCommandError):
+        generator_stage.call('train', [], {}, tmp_path)
+    ready = 'import select, sys; sys.exit(len(select.select([sys.stdin], [], [], 0.2)[0]))'
+    monkeypatch.setattr(generator_stage, 'COMMAND', ready)
+    generator_stage.call('train', [], {}, tmp_path)
 
 
 @pytest.mark.parametrize('extra', [['--generator', '0'], ['--generator', '2', '--extractor', 'Nothing']])

@@ -29,14 +29,20 @@ from .generator_config import check_generator, write_config
 from .generator_data import check_data, crop_options, image_set
 from .photo_data import crop_size
 from .rows import Row, trainable
-from .run import FINISHED, GENERATOR, INTERRUPTED, BenchmarkRun, failure
+from .run import FINISHED, GENERATOR, INTERRUPTED, LOG, BenchmarkRun, failure
+from .run_process import FolderBusyError, alone_in
 from .sample_distances import SampleDistances
 from .slots import Slots
 
 FOLDER, STAGE, CONFIG = 'generator', 'stage.json', 'config.py'
 TRAINING_CROPS, VALIDATION_CROPS, SAMPLES = 2000, 500, 256
 PROTOCOL = 2  # of the numbers; 1 cut other crops than the tokenizer's
-COMMAND = 'import sys; from fvq_core.commands import run_command; sys.exit(run_command(sys.argv[1], sys.argv[2:]))'
+COMMAND = """\
+import sys
+from fvq_eval.benchmark.run_process import end_with_parent
+end_with_parent()
+from fvq_core.commands import run_command
+sys.exit(run_command(sys.argv[1], sys.argv[2:]))"""
 
 
 class InterruptedCommandError(Exception):
@@ -106,7 +112,11 @@ class GeneratorStage:
         if not run.finished or self.result(run) is not None:
             return
         try:
-            self._run(run, env)
+            with alone_in(run.folder):
+                self._run(run, env)
+        except FolderBusyError as error:
+            log(f'{run}: generator: {error}')
+            return
         except InterruptedCommandError:
             log(f'{run}: generator: interrupted; the same call goes on with it')
             return
@@ -175,24 +185,22 @@ def extract(
 
 
 def call(name: str, arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
-    """A command of FVQ, whose output goes to the folder's log.
+    """A command of FVQ, whose output goes to the folder's log, in a process that ends with this one.
 
     Raises:
         UserError: It failed, with its last line.
         InterruptedCommandError: It was, by Ctrl-C.
     """
-    done = subprocess.run(
-        [sys.executable, '-c', COMMAND, name, *arguments],
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    with open(folder / 'log.txt', 'a') as log:
-        log.write(done.stdout)
-    if done.returncode in INTERRUPTED:
+    path = folder / LOG
+    streams: Any = dict(stdin=subprocess.PIPE, stderr=subprocess.STDOUT)  # the first is never written to
+    command = [sys.executable, '-c', COMMAND, name, *arguments]
+    with open(path, 'ab') as log:
+        start = log.tell()
+        with subprocess.Popen(command, env={**os.environ, **env}, stdout=log, **streams) as process:
+            code = process.wait()
+    if code in INTERRUPTED:
         raise InterruptedCommandError
-    if done.returncode:
-        last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), 'nothing was printed')
-        raise UserError(f'{name}: {last.removeprefix("error: ").rstrip(".")}; see {folder / "log.txt"}.')
+    if code:
+        lines = path.read_bytes()[start:].decode(errors='replace').splitlines()
+        last = next((line for line in reversed(lines) if line.strip()), f'it printed nothing, exit code {code}')
+        raise UserError(f'{name}: {last.removeprefix("error: ").rstrip(".")}; see {path}.')
