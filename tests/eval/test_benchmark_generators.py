@@ -55,9 +55,19 @@ def test_every_kind_of_codes_gets_a_generator_and_its_columns(quick: list[str], 
     assert main(call) == 0
     assert quick == ['extract_codes', 'extract_codes', 'train', 'sample'] * 3
     text = (tmp_path / 'report.md').read_text()
-    for title in ('bits an image, generator', 'gain over unigram %', 'KID of samples', 'Rate and distortion'):
+    for title in (
+        'bits an image, generator',
+        'bits an image, unigram code',
+        'gain over unigram %',
+        'KID of samples',
+        'Rate and distortion',
+    ):
         assert title in text
     assert 'random features' in text, 'the network of the distances is named'
+    metrics = read_json_object(tmp_path / 'runs/mini/vq/lr1/seed0/generator.json')['metrics']
+    real, training = (f'{metrics[key]["value"]:.4f}' for key in ('kid_of_real', 'kid_of_training_crops'))
+    assert f'real crops against the same reference: {real} of other evaluation crops' in text
+    assert f'and {training} of training crops' in text
     assert (tmp_path / 'rate_distortion.png').exists()
     with open(tmp_path / 'report.csv') as file:
         rows = {row['row']: row for row in csv.DictReader(file)}
