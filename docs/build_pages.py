@@ -77,6 +77,7 @@ def site_links(markdown: str, page: str, repo_url: str) -> str:
             return match.group()
         name = of_root.get(path, path.removeprefix('docs/').replace('.ipynb', '.md'))
         if name.endswith('.md') and (path in of_root or path.startswith('docs/')):
+            label = label.removesuffix('.md').replace('_', ' ') if label.endswith('.md') else label  # no files here
             return f'[{label}]({posixpath.relpath(name, posixpath.dirname(page) or ".")}{anchor})'
         return f'[{label}]({repo_url.rstrip("/")}/blob/main/{path})' if repo_url else label
 

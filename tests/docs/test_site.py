@@ -49,6 +49,7 @@ def test_every_page_is_in_the_menu_once() -> None:
     [
         ('architecture.md', '[C](../CONTRIBUTING.md)', '[C](contributing.md)', '[C](contributing.md)'),
         ('contributing.md', '[e](docs/extending.md#a-command)', '[e](extending.md#a-command)', '[e](extending.md#a-command)'),
+        ('analysis.md', '[first_run.md](first_run.md)', '[first run](first_run.md)', '[first run](first_run.md)'),
         ('tables/index.md', '[b](../benchmark.md)', '[b](../benchmark.md)', '[b](../benchmark.md)'),
         ('paper_notes.md', '[r](../configs/fvq/rq_16k.py)', '[r](https://x.org/fvq/blob/main/configs/fvq/rq_16k.py)', 'r'),
         ('gpu.md', '[i](https://x.org/issues/6)', '[i](https://x.org/issues/6)', '[i](https://x.org/issues/6)'),
@@ -121,3 +122,11 @@ def test_a_notebook_becomes_a_page_without_its_outputs(tmp_path: Path) -> None:
     ]
     (tmp_path / 'a.ipynb').write_text(json.dumps({'cells': cells}))
     assert HOOK['notebook_page'](tmp_path / 'a.ipynb') == '# Title\nwords\n\n```python\nprint(1)\n```\n'
+
+
+def test_the_readme_is_short_and_leads_to_every_guide_that_a_user_needs() -> None:
+    text = (REPO / 'README.md').read_text()
+    assert len(text.splitlines()) <= 120
+    assert text.count('![') == 1
+    tutorials = {path.stem for path in (DOCS / 'tutorials').glob('*.md')}
+    assert {name for name in tutorials if f'docs/tutorials/{name}.md' not in text} == set()
