@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
+import torch
+
 from .errors import UserError
 
 _KINDS: dict[str, type[Positions]] = {}
@@ -93,7 +95,7 @@ class Pyramid(Positions):
 
 def check_size(owner: str, value: Any) -> int:
     """The value itself; raises if it is not a whole number from 1 on."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < 1:
         raise UserError(f'{owner}: sizes are whole numbers from 1 on, got {value!r}.')
     return value
 

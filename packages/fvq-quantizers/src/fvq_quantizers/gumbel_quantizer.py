@@ -88,7 +88,7 @@ class GumbelQuantizer(CodebookQuantizer):
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """See `Quantizer`; latents are not compared with codes, so the output has no `z_BDHW`."""
-        positions, B = check_latent(self, z_BDHW), len(z_BDHW)
+        positions, B = check_latent(self, z_BDHW), z_BDHW.shape[0]
         temperature, training = self.temperature, self.training
 
         def chunk(z_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -104,7 +104,7 @@ class ImplicitQuantizer(Quantizer):
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """See `Quantizer`; `z_BDHW` of the output is what would be decoded without rounding."""
-        positions, B = check_latent(self, z_BDHW), len(z_BDHW)
+        positions, B = check_latent(self, z_BDHW), z_BDHW.shape[0]
         with full_precision(z_BDHW.device.type):
             x_NGC = self.enter(z_BDHW)
             check_finite(self, x_NGC, 'the bounded latents', B)
@@ -148,9 +148,9 @@ class ImplicitQuantizer(Quantizer):
 
     def embed(self, codes: Codes) -> Tensor:
         positions = check_codes(self, codes)
-        return to_latent(self._leave(self.values(self._digits(codes))), positions)
+        return to_latent(self._leave(self.values(self.digits(codes))), positions)
 
-    def _digits(self, codes: Codes) -> Tensor:
+    def digits(self, codes: Codes) -> Tensor:
         """Digits (N, G, C) of codes."""
         tokens = codes.indices_BL.reshape(-1, self.groups, len(self.token_channels)).unbind(2)
         split = zip(tokens, self.token_levels, strict=True)
@@ -170,10 +170,10 @@ class ImplicitQuantizer(Quantizer):
 
     def codebook_indices(self, codes: Codes) -> Tensor:
         """Rows of `codebook()`, (B, H x W x G): one row per code, whatever its number of tokens."""
-        index_NG = digits_to_index(self._digits(codes), self.levels, self.order)
+        index_NG = digits_to_index(self.digits(codes), self.levels, self.order)
         if self.projected:
             index_NG = index_NG + self.codebook_size * torch.arange(self.groups, device=index_NG.device)
-        return index_NG.view(len(codes), -1)
+        return index_NG.view(codes.indices_BL.shape[0], -1)
 
     @property
     def vocabularies(self) -> tuple[int, ...]:

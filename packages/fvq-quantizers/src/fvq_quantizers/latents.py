@@ -23,7 +23,7 @@ def check_latent(quantizer: Quantizer, z_BDHW: Tensor) -> Positions:
         )
     if not z_BDHW.numel():
         raise UserError(f'{type(quantizer).__name__}: expected at least one image, got a latent {tuple(z_BDHW.shape)}.')
-    check_finite(quantizer, z_BDHW, 'the latents', len(z_BDHW))
+    check_finite(quantizer, z_BDHW, 'the latents', z_BDHW.shape[0])
     return Grid(*z_BDHW.shape[2:]) if z_BDHW.dim() == 4 else Sequence(z_BDHW.shape[2])
 
 

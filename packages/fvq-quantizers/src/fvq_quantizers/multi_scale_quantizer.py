@@ -123,7 +123,7 @@ class MultiScaleQuantizer(Quantizer):
             if self.training:
                 estimate_ND = self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW))
                 sum_BDHW = to_latent(estimate_ND, positions)
-        codes = Codes(torch.cat([i.view(len(z_BDHW), -1) for i in indices], 1), layout)
+        codes = Codes(torch.cat([i.view(z_BDHW.shape[0], -1) for i in indices], 1), layout)
         return QuantizerOutput(sum_BDHW, codes, z_BDHW, losses)
 
     def _quantize(self, z_BDHW: Tensor) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:

@@ -109,7 +109,7 @@ class ResidualQuantizer(Quantizer):
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         layout = self.layout(check_latent(self, z_BDHW))
-        B = len(z_BDHW)
+        B = z_BDHW.shape[0]
         with full_precision(z_BDHW.device.type):
             z_ND = self.joined.vectors(z_BDHW)
             self.maybe_initialize(z_ND)
@@ -173,7 +173,7 @@ class ResidualQuantizer(Quantizer):
     def _parts(self, codes: Codes, wait: bool = True) -> list[Tensor]:
         """The code of each depth, (B, rows * columns * D, h, w)."""
         positions = check_codes(self, codes, wait)
-        indices = codes.indices_BL.view(len(codes), *positions.shape, self.depth).unbind(-1)
+        indices = codes.indices_BL.view(-1, *positions.shape, self.depth).unbind(-1)
         return [
             F.embedding(i, codebook).movedim(-1, 1) for i, codebook in zip(indices, self.codebooks(wait), strict=True)
         ]
@@ -198,7 +198,7 @@ class ResidualQuantizer(Quantizer):
         if not temperature > 0:
             raise UserError(f'ResidualQuantizer: temperature must be above 0, got {temperature}.')
         layout = self.layout(check_latent(self, z_BDHW))
-        B = len(z_BDHW)
+        B = z_BDHW.shape[0]
         soft, indices = [], []
         with full_precision(z_BDHW.device.type):
             residual_ND = self.joined.vectors(z_BDHW)

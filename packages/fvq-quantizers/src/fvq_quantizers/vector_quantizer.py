@@ -143,7 +143,7 @@ class VectorQuantizer(CodebookQuantizer):
             labels_B: In training with a class-conditional projector: the class of each image, int64. Each image is then
                 quantized with the codebook of its class, as released.
         """
-        positions, B = check_latent(self, z_BDHW), len(z_BDHW)
+        positions, B = check_latent(self, z_BDHW), z_BDHW.shape[0]
         with full_precision(z_BDHW.device.type):
             latents_ND = to_vectors(z_BDHW).float()
             self.maybe_initialize(latents_ND)

@@ -89,7 +89,7 @@ class TiTokEncoder(Encoder):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         patches_BNC = self.patch_embed((images_BCHW + 1) / 2).flatten(2).mT
-        latents_BLC = self.transformer(patches_BNC, self.latent_tokens.expand(len(images_BCHW), -1, -1))[1]
+        latents_BLC = self.transformer(patches_BNC, self.latent_tokens.expand(images_BCHW.shape[0], -1, -1))[1]
         latents_BLC = self.norm_out(latents_BLC)
         if self.legacy:
             B, L, C = latents_BLC.shape
@@ -188,7 +188,7 @@ class TiTokDecoder(Decoder):
         text_BTC = self.text_BTC
         if text_BTC is not None and self.text_embed is not None:
             text_BTC = self.text_embed(text_BTC.to(z_BDL.dtype))
-        masks_BNC = self.mask_token.expand(len(z_BDL), self.grid[0] * self.grid[1], -1)
+        masks_BNC = self.mask_token.expand(z_BDL.shape[0], self.grid[0] * self.grid[1], -1)
         patches_BNC = self.transformer(masks_BNC, self.embed(z_BDL.mT), text_BTC)[0]
         return self.norm_out(patches_BNC).mT.unflatten(2, self.grid)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,9 +18,14 @@ def full_precision(device_type: str) -> Iterator[None]:
     for backend in backends:
         backend.fp32_precision = 'ieee'
     try:
-        known = torch.amp.is_autocast_available(device_type)  # not so for the meta device
-        with torch.autocast(device_type, enabled=False) if known else nullcontext():
+        with no_autocast(device_type):
             yield
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
+
+
+def no_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Autocast off inside; left out of an exported graph, which would carry it as an operator that other libraries lack."""
+    known = torch.amp.is_autocast_available(device_type)  # not so for the meta device
+    return torch.autocast(device_type, enabled=False) if known and not torch.compiler.is_exporting() else nullcontext()

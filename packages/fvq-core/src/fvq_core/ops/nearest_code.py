@@ -87,7 +87,7 @@ def traced_search(z_ND: Tensor, codebook_KD: Tensor, distance: str, max_scores: 
 
 @traced_search.register_fake
 def _(z_ND: Tensor, codebook_KD: Tensor, distance: str, max_scores: int | None) -> Tensor:
-    return z_ND.new_empty(len(z_ND), dtype=torch.int64)
+    return z_ND.new_empty(z_ND.shape[0], dtype=torch.int64)
 
 
 def check_operands(z_ND: Tensor, codebook_KD: Tensor, distance: str) -> None:

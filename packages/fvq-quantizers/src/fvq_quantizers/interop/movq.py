@@ -6,17 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fvq_core.autoencoders import MoVQDecoder
 from fvq_core.interop.importer import TokenizerImporter
-from fvq_core.interop.key_map import LayoutError
+from fvq_core.interop.key_map import LayoutError, rename
 from fvq_core.registry import IMPORTERS
 from fvq_core.tokenizer import Tokenizer
 
 from .kl import rename_diffusers
 from .taming import NOT_WEIGHTS
-from .taming_autoencoder import import_autoencoder
+from .taming_autoencoder import autoencoder_rules, import_autoencoder
 
 CODEBOOK = 'quantize.embedding.weight'
 MODULATION = 'decoder.norm_out.scale.weight'  # in our names, where the decoder's norms are modulated
@@ -45,9 +46,33 @@ def import_diffusers_vq(state: Mapping[str, Tensor], norm_groups: int = 32) -> t
     if 'decoder.conv_in.weight' not in state or not any(key.startswith('decoder.up_blocks.') for key in state):
         raise LayoutError('diffusers: not its VQModel: no decoder.conv_in.weight or decoder.up_blocks.')
     levels = len({key.split('.')[2] for key in state if key.startswith('decoder.up_blocks.')})
-    network = {key.replace('.spatial_norm.', '.norm.'): value for key, value in state.items() if key != CODEBOOK}
+    network = plain_norms({key: value for key, value in state.items() if key != CODEBOOK})
     renamed = rename_diffusers(network, levels) | {key: state[key] for key in (CODEBOOK,) if key in state}
     return import_vq(renamed, 'diffusers', norm_groups)
+
+
+def plain_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Diffusers' names with attention's modulated norm under that of a plain one."""
+    return {key.replace('.spatial_norm.', '.norm.'): value for key, value in state.items()}
+
+
+def modulated_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """MoVQGAN's names of the parts of a norm in ours."""
+    parts = re.compile(rf'\.({"|".join(NAMES)})\.')
+    return {parts.sub(lambda match: f'.{NAMES[match[1]]}.', key): value for key, value in state.items()}
+
+
+def our_name(key: str, levels: int) -> str:
+    """Our name of a parameter of diffusers' `VQModel` or `AutoencoderKL` with so many levels.
+
+    Raises:
+        UserError: They have no parameter of this name.
+    """
+    if key == CODEBOOK:
+        return 'quantizer.embedding'
+    network = rename_diffusers(plain_norms({key: torch.empty(0)}), levels)
+    (name,) = rename(modulated_norms(network), autoencoder_rules(levels - 1), 'diffusers')
+    return name
 
 
 def import_vq(state: Mapping[str, Tensor], source: str, norm_groups: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -57,11 +82,7 @@ def import_vq(state: Mapping[str, Tensor], source: str, norm_groups: int) -> tup
     """
     if CODEBOOK not in state:
         raise LayoutError(f'{source}: no {CODEBOOK}, so no codebook.')
-    network = {
-        re.sub(r'\.(norm_layer|conv_y|conv_b)\.', lambda match: f'.{NAMES[match[1]]}.', key): value
-        for key, value in state.items()
-        if key != CODEBOOK
-    }
+    network = modulated_norms({key: value for key, value in state.items() if key != CODEBOOK})
     config, renamed = import_autoencoder(network, source, (*NOT_WEIGHTS, *AVERAGES))
     K, D = state[CODEBOOK].shape
     for half in ('encoder', 'decoder'):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ...ops.full_precision import no_autocast
 
 
 class GeGLU(nn.Module):
@@ -59,7 +60,7 @@ class AttentionProjection(nn.Module):
         self.mlp = GeGLU(out_width, 2 * out_width)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        with torch.autocast(x_BTC.device.type, enabled=False):
+        with no_autocast(x_BTC.device.type):
             x_BTC = x_BTC.to(self.linear.weight.dtype)
             x_BTC = self.linear(self.norm2(x_BTC)) + self.attention(self.norm1(x_BTC))
             return x_BTC + self.mlp(self.norm3(x_BTC))
