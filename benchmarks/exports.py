@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Size and speed of every export of a tokenizer beside FVQ's own, on a CPU, side by side.
 
-By default an untrained VQGAN (f = 8, 32 channels, attention at the coarsest level, 1,024 codes of 64 channels); it costs the
-same as a trained one. Each format encodes and decodes the same crops of the bundled photos; they take turns, and times are medians of
-the rounds after a first one that does not count. `encode` and `decode` are images a second as a multiple of FVQ's.
+By default an untrained VQGAN (f = 8, 32 channels, attention at the coarsest level, 1,024 codes of 64 channels), which costs the
+same as a trained one. Each format encodes and decodes the same crops of the bundled photos; they take turns, and times are
+medians of the rounds after a first one that does not count. `encode` and `decode` are images a second as a multiple of FVQ's.
 
     python benchmarks/exports.py --json
     python benchmarks/exports.py --tokenizer my_tokenizer --side 256 --batch 1

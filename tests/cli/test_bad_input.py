@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fvq.commands import export
 from fvq_core import commands
-from fvq_core.commands import convert, export, train
+from fvq_core.commands import convert, train
 from fvq_eval.commands import list as list_configs
 from fvq_eval.commands import reconstruct, report, test
 from fvq_generators.commands import extract_codes

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from fvq_core.commands import export, train
+from fvq.commands import export
+from fvq_core.commands import train
 from fvq_core.config.data import config_data
 from fvq_core.registry import MODELS
 from fvq_eval.commands import analyze, list, report

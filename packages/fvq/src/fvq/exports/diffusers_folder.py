@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.autoencoders import KLAutoencoder, MoVQDecoder
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object
+from fvq_core.files.safetensors import read_safetensors
 from fvq_quantizers.interop.movq import our_name
 
 from .diffusers_codes import Table, into_table, out_of_table, table_of
@@ -112,9 +113,10 @@ def surround(state: dict[str, Tensor], table: Table, features: int) -> None:
 
 def stamp(folder: Path, facts: str) -> None:
     """Put the facts into the metadata of the file with the weights."""
-    path = folder / WEIGHTS
-    save_file(load_file(path), path, metadata={'format': 'pt', KEY: facts})
-    path.chmod((folder / CONFIG).stat().st_mode)
+    path, new = folder / WEIGHTS, folder / f'{WEIGHTS}.new'  # the tensors read are maps of the old file
+    save_file(read_safetensors(path, 'export it again'), new, metadata={'format': 'pt', KEY: facts})
+    new.chmod((folder / CONFIG).stat().st_mode)
+    new.replace(path)
 
 
 class LoadedFolder:
