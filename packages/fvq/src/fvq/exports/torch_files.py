@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,9 @@ class LoadedPrograms:
     """Both programs, read from a folder."""
 
     def __init__(self, folder: Path) -> None:
-        modules = [torch.export.load(folder / f'{name}{SUFFIX}').module() for name in HALVES]
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'The given buffer is not writable')  # torch reads weights so; nobody writes them
+            modules = [torch.export.load(folder / f'{name}{SUFFIX}').module() for name in HALVES]
         self.encode_images, self.decode_codes = modules
 
     def encode(self, images: Tensor) -> Tensor:
