@@ -28,7 +28,8 @@ class LoadedPrograms:
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'The given buffer is not writable')  # torch reads weights so; nobody writes them
+            # So torch reads weights, and nobody writes to them.
+            warnings.filterwarnings('ignore', 'The given buffer is not writable')
             modules = [torch.export.load(folder / f'{name}{SUFFIX}').module() for name in HALVES]
         self.encode_images, self.decode_codes = modules
 
