@@ -97,7 +97,7 @@ def check_size(owner: str, value: Any) -> int:
     """The value itself; raises if it is not a whole number from 1 on."""
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < 1:
         raise UserError(f'{owner}: sizes are whole numbers from 1 on, got {value!r}.')
-    return value
+    return cast(int, value)  # symbolic in a graph that is traced for any size
 
 
 def positions_from_dict(description: Any) -> Positions:

@@ -38,16 +38,17 @@ def build(autoencoder: Autoencoder) -> Any:
     """
     import diffusers
 
+    kinds: Any = diffusers
     arguments = network_arguments(autoencoder)
     state = dict(autoencoder.state_dict())
     if isinstance(autoencoder, KLAutoencoder):
         arguments |= kl_arguments(autoencoder, arguments)
-        model: Any = diffusers.AutoencoderKL(**arguments)
+        model = kinds.AutoencoderKL(**arguments)
     else:
         table = table_of(autoencoder.quantizer)
         arguments |= vq_arguments(autoencoder, table, arguments)
         surround(state, table, arguments['latent_channels'])
-        model = diffusers.VQModel(**arguments)
+        model = kinds.VQModel(**arguments)
     levels = len(arguments['block_out_channels'])
     weights = {}
     for key, value in model.state_dict().items():
