@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,10 @@ from fvq_core.data.photos import load_photos
 from fvq_core.images import from_uint8, to_uint8
 from tests.tiny import tiny_tokenizer
 
-pytestmark = pytest.mark.processes
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(os.environ.get('FVQ_LONG') != '1', reason='FVQ_LONG=1 exports, and loads in another process'),
+]
 SCRIPT = Path(__file__).parents[2] / 'docs/load_exports.py'
 # A module that is None cannot be imported.
 WITHOUT_FVQ = """
