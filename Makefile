@@ -10,7 +10,7 @@ CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
 DOCS ?= rehearse
 
-.PHONY: help setup extras lock train test test-fast test-extras sample smoke check format docs docs-serve bench gpu-check clean
+.PHONY: help setup extras lock train test test-fast test-extras sample smoke check format docs docs-serve bench gpu-check wheels test-wheels clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -80,6 +80,15 @@ bench: setup ## speed and memory of the quantizer against the textbook
 
 gpu-check: setup ## what only a GPU can say, by sections: ARGS=--list shows them (docs/gpu.md)
 	$(BIN)/python benchmarks/gpu_check $(ARGS)
+
+# uv builds each wheel from its sdist; the version is that of the git tag (docs/releasing.md).
+wheels: setup ## build wheels and sdists of all packages into dist/, and check them
+	@rm -rf dist
+	$(BIN)/uv build --quiet --all-packages --out-dir dist
+	$(BIN)/uv tool run --constraints constraints.txt twine check --strict dist/*.whl dist/*.tar.gz
+
+test-wheels: wheels ## install the wheels alone into fresh environments of Python 3.11 and 3.12, and train there
+	bash tools/test_wheels.sh dist "$$(realpath $(BIN)/uv)" $(PYTHONS)
 
 clean: ## remove .venv and caches; never work_dirs
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,3 +1,5 @@
 """FVQ core: contracts, registries, runner, data and the tokenizer. Imports no sibling package."""
 
-__version__ = '0.2.0'
+from importlib.metadata import version
+
+__version__ = version('fvq-core')

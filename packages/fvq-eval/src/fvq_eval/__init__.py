@@ -2,8 +2,6 @@
 
 from fvq_core.registry import DATASETS, FEATURE_EXTRACTORS, HOOKS, METRICS, TRANSFORMS
 
-__version__ = '0.2.0'
-
 METRICS.add_location(f'{__name__}.metrics')
 FEATURE_EXTRACTORS.add_location(f'{__name__}.features')
 HOOKS.add_location(f'{__name__}.hooks')

@@ -14,7 +14,6 @@ from .rq_transformer import RQTransformer
 from .var import VAR
 from .vitvq_transformer import ViTVQTransformer
 
-__version__ = '0.2.0'
 __all__ = [
     'RAR',
     'VAR',

@@ -12,7 +12,6 @@ from .product_quantizer import ProductQuantizer
 from .residual_quantizer import ResidualQuantizer
 from .vector_quantizer import VectorQuantizer
 
-__version__ = '0.2.0'
 __all__ = [
     'FSQ',
     'LFQ',

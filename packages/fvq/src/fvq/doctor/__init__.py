@@ -1,0 +1,1 @@
+"""What `fvq doctor` looks at: packages, machine, weights."""
