@@ -15,7 +15,7 @@ from fvq_core.config.find import config_names, find_config
 from fvq_core.config.read import read_config_file
 from fvq_core.errors import UserError
 from fvq_core.registry import MODELS, QUANTIZERS
-from fvq_eval.commands.list import main as list_rows
+from fvq_eval.commands.zoo import main as list_rows
 from fvq_eval.paper.rows import RECONSTRUCTION, check_numbers, read_table
 
 from .test_configs import flat

@@ -3,7 +3,7 @@
 
 import sys
 
-from fvq_core.commands.push import main
+from fvq.commands.push import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

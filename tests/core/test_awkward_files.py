@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from fvq_core.commands.push import read_metrics
+from fvq.commands.push import read_metrics
 from fvq_core.data.list_file import read_list
 from fvq_core.data.tar_index import scan_shard
 from fvq_core.errors import UserError

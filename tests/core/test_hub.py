@@ -12,7 +12,7 @@ import pytest
 import torch
 from huggingface_hub import constants, errors
 
-from fvq_core.commands import push
+from fvq.commands import push
 from fvq_core.errors import UserError
 from fvq_core.saving import hub
 from fvq_core.saving.model_card import CardMetadata

@@ -17,8 +17,8 @@ from fvq_core.config.data import config_data
 from fvq_core.config.read import load_config, read_config_file
 from fvq_core.errors import UserError
 from fvq_core.metric import MetricValue
-from fvq_eval.commands.list import main as list_rows
 from fvq_eval.commands.report import main
+from fvq_eval.commands.zoo import main as list_rows
 from fvq_eval.paper.rows import GENERATION, RECONSTRUCTION, read_table
 from fvq_eval.paper.tables import TABLE_2, find_row, paper_table_rows
 from fvq_eval.reports.columns import Column

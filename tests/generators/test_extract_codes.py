@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -322,22 +321,6 @@ def test_bfloat16_is_noted_and_changes_few_codes(photos: Path, tmp_path: Path, t
     one, other = CodesStore(tmp_path / 'exact'), CodesStore(tmp_path / 'rough')
     same = [(one.all_codes(n) == other.all_codes(n)).float().mean().item() for n in range(6)]
     assert np.mean(same) > 0.8
-
-
-def test_progress_is_logged_now_and_then(monkeypatch: pytest.MonkeyPatch):
-    from fvq_generators import image_progress
-
-    now = [0.0]
-    monkeypatch.setattr(image_progress, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
-    said: list[str] = []
-    with image_progress.ImageProgress('extracting', 200, 0, 2, said.append) as progress:
-        for _ in range(4):
-            now[0] += 20
-            progress.advance(10)
-    assert said == [
-        'extracting, process 1 of 2: 20 of 200 images, 0.5 images/s, time left 6:00',
-        'extracting, process 1 of 2: 40 of 200 images, 0.5 images/s, time left 5:20',
-    ]
 
 
 def test_an_encoder_that_breaks_half_way_leaves_no_finished_store_and_names_the_images(

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fvq.commands import push
 from fvq_core.codes import CodeLayout, Codes, Grid, layout_from_dict
-from fvq_core.commands import push
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.generator import Generator
 from fvq_core.registry import MODELS

@@ -38,4 +38,4 @@ for registry, module in (
 ):
     registry.add_location(f'{__name__}.{module}')
 del registry, module
-import_submodules(__name__, leave_out=('image_progress',), packages=False)
+import_submodules(__name__, packages=False)

@@ -11,7 +11,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ..errors import UserError, nearest_hint
 
@@ -36,7 +37,7 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
         except UserError as error:
             if os.environ.get('FVQ_DEBUG'):
                 raise
-            print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+            print(f'error: {as_called(" ".join(str(error).split()))}', file=sys.stderr)
             return 2
         except OSError as error:
             if error.errno not in UNUSABLE or error.filename is None:
@@ -51,13 +52,31 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
     return run
 
 
+def as_called(text: str) -> str:
+    """A text that names our commands as in a clone, `tools/NAME.py`; where `fvq` was called, as `fvq NAME`."""
+    if Path(sys.argv[0]).stem != 'fvq':
+        return text
+    text = re.sub(r'(torchrun .*?)(?=tools/)', r'\1--no-python ', text)
+    return re.sub(r'(?:tools/|(?<=usage: ))(\w+)\.py\b', r'fvq \1', text)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line with the nearest option, without the usage."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if '_ARGCOMPLETE' in os.environ:  # a shell asks what may stand at the cursor; this ends here
+            from argcomplete import autocomplete
+
+            autocomplete(self)
+        return super().parse_args(args, namespace)
+
+    def format_help(self) -> str:
+        return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r'unrecognized arguments:.*?(--[\w-]+)', message)
         hint = f'; {nearest_hint(unknown[1], self._option_string_actions)}' if unknown else ''
-        self.exit(2, f'error: {message}{hint}; {self.prog} --help shows what it takes\n')
+        self.exit(2, f'error: {message}{hint}; {as_called(f"tools/{self.prog}")} --help shows what it takes\n')
 
 
 def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:

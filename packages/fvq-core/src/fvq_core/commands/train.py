@@ -1,4 +1,4 @@
-"""Train a config."""
+"""Train the tokenizer or generator of a config; its work dir gets checkpoints, metrics, pictures and the saved model."""
 
 from __future__ import annotations
 

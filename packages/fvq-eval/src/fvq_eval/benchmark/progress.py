@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fvq_core.progress import clock
 from fvq_core.training.hooks.history import HISTORY_NAME, History
-from fvq_core.training.hooks.progress_hook import clock
 
 from .run import FINISHED, BenchmarkRun
 

@@ -22,6 +22,7 @@ from fvq_core.files.paths import expand_home, printable
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.metric import MetricValue
 from fvq_core.ops.distributed import choose_device
+from fvq_core.progress import Progress
 
 from ..metrics import PSNR, SSIM
 from ..samples.read_image import BUNDLED, read_image
@@ -68,7 +69,7 @@ def reconstruct_files(
     Path(out).mkdir(parents=True, exist_ok=True)
     kind = 'latents' if tokenizer.quantizer is None else 'codes'
     scores, encoded = {}, {}
-    for path, name, image in zip(paths, names, images, strict=True):
+    for path, name, image in Progress.each(zip(paths, names, images, strict=True), 'reconstructing', len(paths)):
         pixels = to_tensor(image).unsqueeze(0).to(next(tokenizer.parameters()).device)
         outputs = {each: model(from_uint8(pixels)) for each, model in {folder: tokenizer, **others}.items()}
         scored = {each: score(tokenizer, from_uint8(pixels), output) for each, output in outputs.items()}

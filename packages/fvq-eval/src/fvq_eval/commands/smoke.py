@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None) -> None:
     starts = tuple(one.removeprefix('configs/') for one in args.only)
     names = [name for name in config_names() if not starts or name.removeprefix('configs/').startswith(starts)]
     if not names:
-        raise UserError(f'no config below configs/ starts with {" or ".join(starts)}; tools/list.py shows them.')
+        raise UserError(f'no config below configs/ starts with {" or ".join(starts)}; tools/zoo.py shows them.')
     width = max(map(len, names))
     print(f'{"config".ljust(width)}  {"  ".join(STEPS)}  seconds')
     failed = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, get_dist_info
 from torch import Tensor
-from tqdm import tqdm
 
 from fvq_core.errors import UserError
 from fvq_core.ops.finite import deferred_checks
 from fvq_core.ops.ranks import sum_or_raise
+from fvq_core.progress import Progress
 
 from ..features.feature_extractor import FeatureExtractor
 from ..samples import BLOCK, Samples
@@ -100,7 +99,7 @@ class StatisticsExtraction:
             try:
                 for block, digest in zip(own, samples.digests(own), strict=True):
                     found.append(digest)
-                    bar.update(len(samples.numbers(block)))
+                    bar.advance(len(samples.numbers(block)))
             except UserError as error:
                 return found, error
         return found, None
@@ -147,7 +146,7 @@ class StatisticsExtraction:
                 numbers_B = torch.tensor([number for block in group for number in samples.numbers(block)])
                 self.update(statistics, pixels_BCHW, numbers_B)
                 done = first + len(group)
-                bar.update(len(numbers_B))
+                bar.advance(len(numbers_B))
                 if checkpoint is not None and (interrupted() or (done < len(own) and checkpoint.due())):
                     checks.finish()
                     checkpoint.save(statistics, digests[:done])
@@ -171,14 +170,10 @@ class StatisticsExtraction:
         what = (os.path.realpath(samples.path), self.preparation, self.extractor.fingerprint, ' '.join(statistics.rows))
         return StatisticsCheckpoint(self.folder / 'unfinished', (*what, *map(str, get_dist_info())), self.save_every)
 
-    @staticmethod
-    def bar(samples: Samples, own: Sequence[int], done: int, text: str) -> tqdm:
-        """A progress bar of this rank's images; only the first rank shows it, the others have about as many."""
-        rank, ranks = get_dist_info()
+    def bar(self, samples: Samples, own: Sequence[int], done: int, text: str) -> Progress:
+        """How far this rank is with its images."""
         total, initial = (sum(len(samples.numbers(block)) for block in part) for part in (own, own[:done]))
-        text = text if ranks == 1 else f'{text}, process 1 of {ranks}'
-        hidden = rank > 0 or not sys.stderr.isatty()
-        return tqdm(total=total, initial=initial, desc=text, unit='image', dynamic_ncols=True, disable=hidden)
+        return Progress(text, total, *get_dist_info(), self.log, done=initial)
 
 
 def check_batch_size(batch_size: int) -> None:

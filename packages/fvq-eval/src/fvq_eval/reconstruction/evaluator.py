@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 import torch
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.data.sample import UnreadableImages
@@ -21,6 +19,7 @@ from fvq_core.losses.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.ops.finite import deferred_checks
 from fvq_core.ops.ranks import sum_or_raise
+from fvq_core.progress import Progress
 from fvq_core.registry import FEATURE_EXTRACTORS, METRICS
 
 from ..features.exact_precision import exact_precision
@@ -116,13 +115,14 @@ class PresetEvaluator:
         device = next(tokenizer.parameters()).device
         metrics, features = self.metrics(tokenizer), self.features(device, batch_size)
         cropped = CroppedFiles(images_of, list(dict.fromkeys(preset.crop for preset in self.presets)))
-        unreadable = UnreadableImages(len(cropped), max_unreadable, logger or logging.getLogger('fvq'))
+        log = logger or logging.getLogger('fvq')
+        unreadable = UnreadableImages(len(cropped), max_unreadable, log)
         rank, ranks = get_dist_info()
         loader = load(cropped, rank, ranks, batch_size, num_workers, pin_memory=device.type == 'cuda')
         seen, failure = 0, None
         try:
-            with deferred_checks():
-                for batch in tqdm(loader, desc='evaluating', unit='batch', disable=rank > 0 or not sys.stderr.isatty()):
+            with deferred_checks(), Progress('evaluating', len(loader), rank, ranks, log.info, 'batch') as bar:
+                for batch in bar.over(loader):
                     if unreadable.check(batch):
                         self.update(tokenizer, batch, cropped.files.name, batch_size, metrics, features)
                         seen += len(batch['numbers'])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 from fvq_core.errors import UserError
+from fvq_core.progress import Progress
 from fvq_core.registry import plain
 
 from ..analysis.codebook_size import size_lines
-from ..analysis.toy import Toy, run_toy
+from ..analysis.toy import Toy, Trajectory, run_toy
 from ..plots.codebook_size_plot import FINAL, plot_final_by_size, plot_loss_by_size
 from ..plots.run_curves_plot import Panel, plot_runs, run_bands
 from ..plots.toy_plot import plot_toy, plot_toy_curves
@@ -30,7 +32,9 @@ def report_toy(toy: Toy, methods: Mapping[str, Mapping[str, Any]], seeds: Sequen
     """
     if len(set(seeds)) < len(seeds):
         raise UserError(f'toy: --seeds wants different numbers, got {list(seeds)}; a seed counts once.')
-    runs = {name: [run_toy(toy, method, seed) for seed in seeds] for name, method in methods.items()}
+    runs: dict[str, list[Trajectory]] = {name: [] for name in methods}
+    for name, seed in Progress.each(product(methods, seeds), 'toy', len(methods) * len(seeds), 'run'):
+        runs[name].append(run_toy(toy, methods[name], seed))
     folder = make_folder(out)
     rows = {name: [run.rows() for run in trajectories] for name, trajectories in runs.items()}
     plot_toy({name: trajectories[0] for name, trajectories in runs.items()}, folder / 'toy.png')

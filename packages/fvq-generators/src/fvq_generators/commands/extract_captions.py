@@ -39,12 +39,12 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.errors import UserError
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
     from fvq_core.ops.ranks import broadcast_result
+    from fvq_core.progress import Progress
 
     from ..extraction.captions import read_captions
     from ..extraction.features_folder import claim_folder, write_features
     from ..extraction.text_encoder import TextEncoder
     from ..image_generator import PRECISIONS
-    from ..image_progress import ImageProgress
 
     if args.batch_size < 1:
         raise UserError(f'--batch-size must be 1 or more, got {args.batch_size}.')
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None) -> None:
     facts = dict(encoder=args.encoder, tokens=encoder.tokens, precision=args.precision)
     missing = broadcast_result((lambda: claim_folder(args.out, facts, captions, args.prune)) if rank == 0 else None)
     own = {name: captions[name] for name in missing[rank::world_size]}
-    with ImageProgress('encoding captions', len(own), rank, world_size, print) as progress:
+    with Progress('encoding captions', len(own), rank, world_size, print, 'caption') as progress:
         write_features(encoder, own, args.out, args.batch_size, progress.advance)
     if dist.is_initialized():
         dist.barrier()

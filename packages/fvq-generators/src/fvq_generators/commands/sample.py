@@ -86,9 +86,9 @@ def main(argv: Sequence[str] | None) -> None:
 
     from fvq_core.errors import UserError
     from fvq_core.ops.distributed import choose_device, find_launcher, join_group
+    from fvq_core.progress import Progress
 
     from ..image_generator import ImageGenerator
-    from ..image_progress import ImageProgress
     from ..image_sets import (
         SHARD_IMAGES,
         CaptionFolder,
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None) -> None:
     try:
         missing, own = shards.open_together()
         total = sum(len(shards.plan.shard(number)) for number in own)
-        with ImageProgress('sampling', total, rank, world_size, print) as progress:
+        with Progress('sampling', total, rank, world_size, print) as progress:
             draw_samples(model, shards, own, options, args.batch_size, progress.advance, captions, given)
         if dist.is_initialized():
             dist.destroy_process_group()

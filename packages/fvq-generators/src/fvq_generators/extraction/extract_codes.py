@@ -14,12 +14,12 @@ from fvq_core.autoencoder import Autoencoder
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
+from fvq_core.progress import Progress
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.load_task import load_task
 
 from ..codes_store import CodesWriter, Manifest, read_manifest
 from ..fingerprint import tokenizer_hash
-from ..image_progress import ImageProgress
 from .images import PhotoParts, source_digest
 from .multi_crop import ImageWindows, MultiCrop
 from .shard_reader import ShardReader
@@ -122,7 +122,7 @@ def extract_codes(
             log(f'{out}: {done:,} of {plan.number_of_shards:,} shards are there already')
         reader = ShardReader(ImageWindows(images, multi_crop, seed), plan, max_unreadable, batch_size, num_workers)
         total = sum(len(plan.shard_images(shard)) for shard in own)
-        with ImageProgress('extracting', total, rank, world_size, log) as progress:
+        with Progress('extracting', total, rank, world_size, log) as progress:
             for shard, numbers, codes_NAL in reader.read(own, tokenizer, precision, progress.advance):
                 writer.write(shard, codes_NAL, numbers, [images.label(number) for number in numbers])
         if rank == 0 and not read_manifest(out).complete:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from fvq_core import __version__
 from fvq_core.data.loader import build_loader
@@ -23,6 +22,7 @@ from fvq_core.files.atomic import staged
 from fvq_core.images import device_images
 from fvq_core.ops.distributed import choose_device
 from fvq_core.ops.kmeans import kmeans
+from fvq_core.progress import Progress
 
 from .patch_features import PatchFeatures
 
@@ -92,9 +92,9 @@ def make_codebook(
         for drawn_ND in draw_vectors(loader, features, wanted, images, seed):
             vectors_ND[filled : filled + len(drawn_ND)] = drawn_ND.numpy()
             filled += len(drawn_ND)
-        with tqdm(total=(iterations + 1) * filled, desc='k-means', unit='vector', unit_scale=True, disable=None) as bar:
+        with Progress('k-means', (iterations + 1) * filled, unit='vector') as bar:
             found = kmeans(
-                torch.from_numpy(vectors_ND[:filled]), codebook_size, iterations, seed, where, 1e-4, bar.update
+                torch.from_numpy(vectors_ND[:filled]), codebook_size, iterations, seed, where, 1e-4, bar.advance
             )
         del vectors_ND
     unused = int((found.counts_K == 0).sum())
@@ -111,7 +111,7 @@ def draw_vectors(loader: Any, features: PatchFeatures, wanted: int, images: int,
     generator = torch.Generator().manual_seed(seed)
     unreadable = UnreadableImages(images, 0.1, logging.getLogger('fvq'))
     device, number = features.mean.device, 0
-    with tqdm(total=images, desc='features', unit='image', disable=None) as bar:
+    with Progress('features', images) as bar:
         for batch in loader:
             if not unreadable.check(batch):
                 continue
@@ -119,4 +119,4 @@ def draw_vectors(loader: Any, features: PatchFeatures, wanted: int, images: int,
                 share = (number + 1) * wanted // images - number * wanted // images
                 yield image_PD[torch.randperm(len(image_PD), generator=generator)[:share]].float()
                 number += 1
-            bar.update(len(batch['labels']))
+            bar.advance(len(batch['labels']))

@@ -26,7 +26,9 @@ def check_packages() -> Iterator[Finding]:
         if found is None:
             yield Finding('packages', name, 'not installed', 'note', "pip install 'fvq[train]'")
         elif found != versions['fvq']:
-            yield Finding('packages', name, f'{found}, beside fvq {versions["fvq"]}', 'stop', 'install all of one version')
+            yield Finding(
+                'packages', name, f'{found}, beside fvq {versions["fvq"]}', 'stop', 'install all of one version'
+            )
         else:
             yield Finding('packages', name, found)
     for extra in metadata('fvq').get_all('Provides-Extra') or ():

@@ -11,14 +11,8 @@ from mmengine.hooks import Hook
 from tqdm import tqdm
 
 from ...errors import UserError
+from ...progress import clock
 from ...registry import HOOKS
-
-
-def clock(seconds: float) -> str:
-    """h:mm:ss, or m:ss below an hour."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'
 
 
 @HOOKS.register_module()

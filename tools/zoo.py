@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""`fvq list` from a clone."""
+"""`fvq zoo` from a clone."""
 
 import sys
 
-from fvq_eval.commands.list import main
+from fvq_eval.commands.zoo import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..files.json import read_json_object
-from .command import command, make_parser
+from fvq_core.commands.command import command, make_parser
+from fvq_core.errors import UserError
+from fvq_core.files.json import read_json_object
 
 EXAMPLE = """\
   tools/push.py work_dirs/fvq_photos/tokenizer ada/fvq-photos --license apache-2.0 --private
@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--dry-run', metavar='OUT', help='write the folder that would be pushed, and ask nobody')
     args = parser.parse_args(argv)
 
-    from ..saving.hub import check_repo_id
-    from ..saving.model_card import CardMetadata
-    from ..saving.read_folder import read_config
-    from ..saving.saved_model import find_saved_class
+    from fvq_core.saving.hub import check_repo_id
+    from fvq_core.saving.model_card import CardMetadata
+    from fvq_core.saving.read_folder import read_config
+    from fvq_core.saving.saved_model import find_saved_class
 
     check_repo_id(args.repo_id)
     saved = find_saved_class(args.folder)

@@ -1,0 +1,118 @@
+"""What `tools/zoo.py` knows of a config: rows, numbers of the paper, finished runs, released weights, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fvq_core.config.find import config_names
+from fvq_core.config.read import read_config_file
+from fvq_core.errors import UserError
+
+from ..paper.releases import Release, releases
+from ..paper.rows import COLUMNS, is_chosen
+
+if TYPE_CHECKING:
+    from ..runs.measurements import Measured
+
+METRICS = 'metrics.json'
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """A config.
+
+    Attributes:
+        name: Its path from `configs/` on.
+        kind: `tokenizer` or `generator`.
+        rows: Ids of the paper's rows that it stands for.
+        paper: The paper's numbers, by our key; see `paper.rows.COLUMNS`.
+        figure: The paper's figure that it stands for, if any.
+        runs: Finished runs.
+        release: Weights of another project that it describes.
+    """
+
+    name: str
+    kind: str
+    rows: Sequence[str]
+    paper: dict[str, float]
+    figure: int | None
+    runs: Sequence[Measured]
+    release: Release | None
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        runs = [
+            {
+                'work_dir': str(one.path.parent),
+                'overrides': one.overrides,
+                'data': one.data,
+                'numbers': {name: [number.value, number.samples] for name, number in one.numbers.items()},
+            }
+            for one in self.runs
+        ]
+        known = {'name': self.name, 'kind': self.kind, 'rows': list(self.rows), 'figure': self.figure}
+        released = self.release.to_dict() if self.release else None
+        return {**known, 'paper': self.paper, 'runs': runs, 'release': released, **self.sizes}
+
+
+def zoo_entries(only: Sequence[str], work_dirs: Path) -> list[ZooEntry]:
+    """The chosen configs, sorted by path; see `is_chosen`."""
+    runs, released, entries = finished_runs(work_dirs), releases(), []
+    for name in config_names():
+        cfg = read_config_file(name)
+        paper = cfg.get('paper') or {}
+        rows = list(paper.get('rows', ()))
+        if not is_chosen(only, name, rows, paper.get('figure')):
+            continue
+        numbers = {column.key: paper[column.key] for column in COLUMNS.values() if column.key in paper}
+        kind = 'generator' if 'generator' in cfg.get('model', {}) else 'tokenizer'
+        release = released.get(name.removeprefix('configs/').removesuffix('.py'))
+        entries.append(ZooEntry(name, kind, rows, numbers, paper.get('figure'), runs.get(name, []), release))
+    return entries
+
+
+def finished_runs(folder: Path) -> dict[str, list[Measured]]:
+    """The finished runs below a folder by their config."""
+    if not folder.is_dir() or next(folder.rglob(METRICS), None) is None:
+        return {}  # the registries, which take seconds, are not needed
+    from ..runs.measurements import find_measurements
+
+    found: dict[str, list[Measured]] = {}
+    for one in find_measurements([folder]).measured:
+        if one.path.name == METRICS:
+            found.setdefault(one.source, []).append(one)
+    return found
+
+
+def model_sizes(name: str) -> dict[str, Any]:
+    """Parameters of a config's model and, of a tokenizer, its codes; built without memory for weights.
+
+    Returns:
+        `parameters`, and of a tokenizer `folded_parameters`, as it is shipped, and `codes` in words for an image of 256 x 256; or
+        `sizes`, the reason why they are not known: such as a generator whose tokenizer is still to be trained.
+    """
+    import torch
+
+    from fvq_core.zoo import REGISTRIES, model_config
+
+    try:
+        kind, description = model_config(name)
+        with torch.device('meta'):
+            model = REGISTRIES[kind].build(description)
+            folded = model.fold() if hasattr(model, 'fold') and getattr(model, 'quantizer', None) else None
+    except UserError as error:
+        return {'parameters': None, 'sizes': str(error)}
+    found: dict[str, Any] = {'parameters': count(model)}
+    if kind == 'tokenizer':
+        found['folded_parameters'] = count(folded if folded is not None else model)
+        found['codes'] = str(model.layout(256, 256))
+    return found
+
+
+def count(model: Any) -> int:
+    """The number of a model's parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
