@@ -23,7 +23,8 @@ from mkdocs.structure.pages import Page
 from fvq_core.config.find import config_names
 from fvq_core.config.read import read_config_file
 from fvq_core.files.markdown import markdown_table
-from fvq_eval.commands.list import finished_runs, measured
+from fvq_eval.commands.zoo import measured
+from fvq_eval.commands.zoo_entries import finished_runs
 from fvq_eval.paper.tables import PaperRow, paper_table_rows
 
 REPO = Path(__file__).parents[1]

@@ -353,7 +353,9 @@ def test_the_list_names_rows_and_configs(capsys: pytest.CaptureFixture[str]):
     assert re.search(
         r'^t3\.10 +configs/fvq/fvq_65k_d512_120e\.py +rFID 1\.0, COCO 6\.16, usage 100$', out, re.MULTILINE
     )
-    assert re.search(r'^t8\.20 +configs/baselines/titok_l32\.py +rFID 2\.21$', out, re.MULTILINE)
+    assert re.search(
+        r'^t8\.20 +configs/baselines/titok_l32\.py +rFID 2\.21 +bytedance/1d-tokenizer, Apache-2\.0$', out, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize('figure', ['f6', 'figure6'])

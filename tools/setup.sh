@@ -27,11 +27,15 @@ PIP_CONSTRAINT=$(realpath "${CONSTRAINTS:-constraints.txt}")
 export PIP_CONSTRAINT PIP_BUILD_CONSTRAINT=$PIP_CONSTRAINT
 echo "setup: installing torch (about 3 GB with its GPU libraries, once), the packages and the tools"
 pip install --quiet torch torchvision
-pip install --quiet --requirement requirements-dev.txt \
-    --editable 'packages/fvq-core[train,photos]' --editable 'packages/fvq-quantizers[flax]' \
-    --editable 'packages/fvq-generators[captions]' --editable packages/fvq-eval --editable packages/fvq
+packages=('fvq-core[train,photos]' 'fvq-quantizers[flax]' 'fvq-generators[captions]' fvq-eval)
+requirements=(--requirement requirements-dev.txt)
 if [ -n "${EXTRAS:-}" ]; then
-    echo "setup: installing the extras"
-    pip install --quiet --requirement requirements-extras.txt --editable 'packages/fvq[all]'
+    echo "setup: and the extras"
+    packages+=('fvq[all]')
+    requirements+=(--requirement requirements-extras.txt)
+else
+    packages+=(fvq)
 fi
+# All at once, because each asks for the others at the version of this commit.
+pip install --quiet "${requirements[@]}" $(printf -- '--editable packages/%s ' "${packages[@]}")
 echo "setup: done"

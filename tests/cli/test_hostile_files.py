@@ -14,7 +14,7 @@ from fvq.commands import export
 from fvq_core.commands import train
 from fvq_core.config.data import config_data
 from fvq_core.registry import MODELS
-from fvq_eval.commands import analyze, list, report
+from fvq_eval.commands import analyze, report, zoo
 from fvq_generators.commands import extract_codes, sample
 
 from ..tiny import tokenizer_config
@@ -107,7 +107,7 @@ def test_programs_in_a_work_dir_are_not_run(capsys: pytest.CaptureFixture[str]) 
     document = {'metrics': {}, 'config': 'configs/mini/vq.py', 'resolved_config': PROGRAM, 'seed': 0, 'versions': {}}
     (work_dir / 'metrics.json').write_text(json.dumps(document))
     (work_dir / 'resolved_config.json').write_text(json.dumps(PROGRAM))
-    assert list.main(['mini/vq']) == 0
+    assert zoo.main(['mini/vq']) == 0
     assert report.main(['work_dirs', '--out', 'out']) in (0, 2)
     assert analyze.main(['curves', 'work_dirs', '--out', 'out']) == 2
     assert 'resolved_config.json was written by FVQ 0.1' in capsys.readouterr().err

@@ -15,7 +15,7 @@ from fvq_core.config.find import LANDMARKS, config_names, config_root, find_conf
 from fvq_core.errors import UserError
 
 CLONE = Path(__file__).parents[2]
-LIST = 'import sys; from fvq_core.commands import main; sys.argv[1:] = ["list", "t1.1"]; sys.exit(main())'
+LIST = 'import sys; from fvq_eval.commands.zoo import main; sys.exit(main(["t1.1"]))'
 
 
 @pytest.fixture

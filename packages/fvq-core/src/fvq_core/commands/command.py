@@ -102,7 +102,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--device',
         default='auto',
-        help='auto, cpu, cuda or cuda:N; auto is the variable FVQ_DEVICE, else a GPU if there is one',
+        help='auto, cpu, cuda or cuda:N; default auto: the variable FVQ_DEVICE, else a GPU if there is one',
     )
 
 
@@ -117,5 +117,5 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=('auto', 'none', 'pytorch', 'slurm'),
         default='auto',
-        help='who started the processes of a run on many devices; auto recognises torchrun',
+        help='who started the processes of a run on many devices; default auto, which recognises torchrun',
     )

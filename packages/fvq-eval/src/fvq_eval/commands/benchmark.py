@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None) -> None:
         type=float,
         default=[1.0],
         metavar='F',
-        help='on the learning rate; all are tried with the first seed, the best by evaluation PSNR gets the others',
+        help='on the learning rate, default 1; all are tried with the first seed, the best by evaluation PSNR gets the others',
     )
     parser.add_argument(
         '--rates-of',
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument(
         '--jobs', default='auto', metavar='N', help='runs at a time; default auto: one per GPU, else one'
     )
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run; default 1')
     parser.add_argument(
         '--work-dir', default='work_dirs/benchmark', help='folder of runs and report; default work_dirs/benchmark'
     )

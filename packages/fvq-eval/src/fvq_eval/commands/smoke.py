@@ -28,7 +28,12 @@ def main(argv: Sequence[str] | None) -> None:
         return
     parser = make_parser('smoke.py', __doc__ or '', EXAMPLE)
     parser.add_argument('only', nargs='*', help='starts of paths below configs/; default all')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='configs at a time, with one thread each')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='configs at a time, with one thread each; default: as many as cores',
+    )
     args = parser.parse_args(argv)
 
     from tqdm import tqdm

@@ -92,7 +92,7 @@ def model_sizes(name: str) -> dict[str, Any]:
     """Parameters of a config's model and, of a tokenizer, its codes; built without memory for weights.
 
     Returns:
-        `parameters`, and of a tokenizer `folded_parameters`, as it is shipped, and `codes` in words for an image of 256 x 256; or
+        `parameters`, and of a tokenizer `folded_parameters`, as it is shipped, and `codes` of 256 x 256 pixels in words; or
         `sizes`, the reason why they are not known: such as a generator whose tokenizer is still to be trained.
     """
     import torch

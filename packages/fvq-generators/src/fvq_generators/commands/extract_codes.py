@@ -58,9 +58,12 @@ def main(argv: Sequence[str] | None) -> None:
         default=min(4, os.cpu_count() or 1),
         help='processes that read and crop images; default 4, on a small machine as many as it has cores',
     )
-    add('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder')
+    add('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder; default float32')
     add(
-        '--tar-labels', choices=('cls', 'shard'), default='cls', help="a tar's labels: .cls members, or one tar a class"
+        '--tar-labels',
+        choices=('cls', 'shard'),
+        default='cls',
+        help="a tar's labels: .cls members, the default, or one tar a class",
     )
     add(
         '--exif-orientation',
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None) -> None:
     )
     add('--max-unreadable', type=float, default=0.1, help='largest share to leave out; default 0.1')
     add('--shard-size', type=int, help='images a shard: what a killed process loses; default by itself')
-    add('--seed', type=int, default=0, help='of random crops')
+    add('--seed', type=int, default=0, help='of random crops; default 0')
     add_device(parser)
     add_weights(parser)
     add_launcher(parser)

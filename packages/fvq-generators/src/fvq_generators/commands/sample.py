@@ -67,7 +67,12 @@ def sample_parser() -> ArgumentParser:
     add('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
     add('--batch-size', type=int, default=32, help='images drawn together; default 32, or 16 for the first 256 images')
     add('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
-    add('--precision', choices=('float32', 'bfloat16'), default='float32', help="of the generator's weights")
+    add(
+        '--precision',
+        choices=('float32', 'bfloat16'),
+        default='float32',
+        help="of the generator's weights; default float32",
+    )
     add_device(parser)
     add_weights(parser)
     add_launcher(parser)
