@@ -56,7 +56,7 @@ def add_tsne(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--codes', type=int, default=1024, help='codes drawn, at most; default %(default)s')
     parser.add_argument('--latents', type=int, default=1024, help='latents drawn, at most; default %(default)s')
     parser.add_argument(
-        '--perplexity', type=float, default=30.0, help='of t-SNE, about how many neighbours count; default %(default)s'
+        '--perplexity', type=float, default=30.0, help='of t-SNE: neighbours that count; default %(default)s'
     )
     parser.add_argument('--seed', type=int, default=0, help='of what is drawn and of t-SNE; default %(default)s')
     add_weights(parser)

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None) -> None:
         '--jobs',
         type=int,
         default=os.cpu_count() or 1,
-        help='configs at a time, with one thread each; default: as many as cores',
+        help='configs at a time, a thread each; default: one a core',
     )
     args = parser.parse_args(argv)
 

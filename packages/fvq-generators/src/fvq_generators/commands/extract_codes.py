@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None) -> None:
         '--tar-labels',
         choices=('cls', 'shard'),
         default='cls',
-        help="a tar's labels: .cls members, the default, or one tar a class",
+        help="a tar's labels: .cls members (default), or one tar a class",
     )
     add(
         '--exif-orientation',
