@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -15,7 +17,9 @@ import pytest
 from fvq import main as fvq
 from fvq.commands import doctor
 from fvq.doctor import machine
-from fvq_core.commands.command import as_called
+from fvq_core.commands.command import as_called, command
+from fvq_core.errors import UserError
+from fvq_core.ops.meeting import STOPPED
 
 TOOLS = {path.stem for path in (Path(__file__).parents[2] / 'tools').glob('*.py')}
 CALL = 'import sys; from fvq.main import main; sys.argv = ["fvq", *sys.argv[1:]]; code = main(); '
@@ -119,3 +123,25 @@ def test_doctor_says_why_not_and_ends_with_1(
     assert last.startswith(
         'it cannot train: a training step on cpu: CUDA error: no kernel image is available; FVQ_DEVICE=cpu'
     )
+
+
+def test_exit_codes_are_those_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / 'docs/command_line.md').read_text()
+    assert re.findall(r'^\| (\d+) \|', page, flags=re.MULTILINE) == ['0', '1', '2', '75', '130']
+    assert STOPPED == 75  # of a run: tests/cli/test_stop.py; 1 of the doctor: above
+
+    def ends(error: BaseException | None) -> int:
+        @command
+        def main(argv: Sequence[str] | None) -> None:
+            if error is not None:
+                raise error
+
+        return main([])
+
+    assert ends(None) == 0
+    assert ends(UserError('expected a folder, got a file')) == 2
+    assert ends(OSError(errno.ENOSPC, 'No space left on device', 'work/iter_1.pth')) == 2
+    assert ends(KeyboardInterrupt()) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 3
+    with pytest.raises(RuntimeError):  # a traceback, and Python's own 1
+        ends(RuntimeError('a bug'))

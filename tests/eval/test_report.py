@@ -203,6 +203,10 @@ def test_the_list_shows_runs_of_a_config_and_counts_those_with_overrides(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['rFID', '1.3,', 'usage', '99.87', '(50000', 'images', 'of', 'ImageNet)', str(tmp_path / 'run')] in lines
     assert ['1', 'other', 'run', 'with', 'overrides:', 'not', 'comparable', '(train_dataloader.batch_size)'] in lines
+    assert list_rows(['t3.6', '--json', '--work-dirs', str(tmp_path)]) == 0
+    runs = {Path(run['work_dir']).name: run for run in json.loads(capsys.readouterr().out)[0]['runs']}
+    assert runs['run']['numbers'] == {'rfid': [1.3, 50000], 'usage': [99.87, 50000]}
+    assert runs['other']['overrides'] == ['train_dataloader.batch_size']
 
 
 def test_smoke_runs_and_training_windows_are_no_measurements(tmp_path: Path) -> None:

@@ -48,9 +48,9 @@ class ZooEntry:
         runs = [
             {
                 'work_dir': str(one.path.parent),
-                'overrides': one.overrides,
+                'overrides': list(one.overrides),
                 'data': one.data,
-                'numbers': {name: [number.value, number.samples] for name, number in one.numbers.items()},
+                'numbers': {name: [number.value, number.samples] for name, number in one.numbers},
             }
             for one in self.runs
         ]
