@@ -19,9 +19,11 @@ def requirements() -> list[Requirement]:
     files = [path.read_text().splitlines() for path in ROOT.glob('requirements-*.txt')]
     written = [line for lines in files for line in lines if not line.startswith('#')]
     for path in ROOT.glob('packages/*/pyproject.toml'):
-        project = tomllib.loads(path.read_text())['project']
-        for extra in (project['dependencies'], *project.get('optional-dependencies', {}).values()):
-            written += extra
+        document = tomllib.loads(path.read_text())
+        project, hooks = document['project'], document['tool']['hatch'].get('metadata', {}).get('hooks', {})
+        pinned = hooks.get('uv-dynamic-versioning', {}).get('dependencies', [])
+        for extra in (project.get('dependencies', pinned), *project.get('optional-dependencies', {}).values()):
+            written += [line.replace('{{ version }}', '1.0') for line in extra]
     return [Requirement(line) for line in written]
 
 
@@ -42,3 +44,15 @@ def test_every_requirement_is_locked_at_a_version_that_it_allows():
 def test_nothing_installs_a_second_mmengine_or_an_opencv_with_windows():
     assert not {'mmengine', 'opencv-python', 'opencv-contrib-python'} & LOCKED.keys()
     assert {'mmengine-lite', 'opencv-python-headless'} <= LOCKED.keys()
+
+
+def test_packages_ask_for_each_other_at_their_own_version_which_is_written_nowhere():
+    for path in ROOT.glob('packages/*/pyproject.toml'):
+        text = path.read_text()
+        document = tomllib.loads(text)
+        assert 'version' in document['project']['dynamic']
+        assert document['build-system']['requires'] == ['hatchling', 'uv-dynamic-versioning']
+        hooks = document['tool']['hatch'].get('metadata', {}).get('hooks', {})
+        for line in hooks.get('uv-dynamic-versioning', {}).get('dependencies', document['project'].get('dependencies')):
+            assert not line.startswith('fvq') or line.endswith('=={{ version }}'), f'{path}: {line}'
+        assert (path.parent / 'LICENSE').read_text() == (ROOT / 'LICENSE').read_text()

@@ -3,7 +3,7 @@
 
 import sys
 
-from fvq_core.commands.convert import main
+from fvq.commands.convert import main
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fvq.commands import export
-from fvq_core.commands import convert, train
+from fvq.commands import convert, export
+from fvq_core.commands import train
 from fvq_eval.commands import reconstruct, report, test, zoo
 from fvq_generators.commands import extract_codes
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fvq_core.commands import convert, train
+from fvq.commands import convert
+from fvq_core.commands import train
 from fvq_core.images import to_uint8
 from fvq_core.registry import GENERATORS, IMPORTERS
 from fvq_core.tokenizer import Tokenizer

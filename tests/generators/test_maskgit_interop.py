@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core.commands import convert
+from fvq.commands import convert
 from fvq_core.errors import UserError
 from fvq_generators import MaskGIT
 from fvq_generators.interop.halton_maskgit import ORDERS

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.codes import Codes, Grid
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_generators.pretrained import load_generator

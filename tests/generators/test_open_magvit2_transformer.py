@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.codes import Codes, Targets
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS, QUANTIZERS
 from fvq_generators import OpenMAGVIT2Transformer

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.codes import Codes, Targets
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_generators import RandAR

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.codes import Codes, Targets
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object
 from fvq_core.images import from_uint8, to_uint8

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.codes import Grid
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.files.torch_weights import read_state_dict
 from fvq_core.interop.convert import convert_file

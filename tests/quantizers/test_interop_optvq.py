@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fvq_core.commands import convert
+from fvq.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer

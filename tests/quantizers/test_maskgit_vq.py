@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.autoencoders import MaskGITDecoder, MaskGITEncoder
 from fvq_core.autoencoders.maskgit_vq import MaskGITBlock
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer

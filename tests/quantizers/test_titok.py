@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fvq.commands import convert
 from fvq_core.autoencoders import ViTaminDecoder, ViTaminEncoder
 from fvq_core.autoencoders.layers.attention_projection import AttentionProjection, GeGLU
 from fvq_core.autoencoders.layers.mbconv_block import MBConvBlock, Resample
-from fvq_core.commands import convert
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer

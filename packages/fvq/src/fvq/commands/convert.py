@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import BooleanOptionalAction
 from collections.abc import Sequence
 
-from .command import add_weights, command, make_parser
+from fvq_core.commands.command import add_weights, command, make_parser
 
 EXAMPLE = """\
   tools/convert.py llamagen vq_ds16_c2i.pt llamagen_vq16
@@ -20,7 +20,7 @@ EXAMPLE = """\
 
 @command
 def main(argv: Sequence[str] | None) -> None:
-    from ..registry import IMPORTERS
+    from fvq_core.registry import IMPORTERS
 
     parser = make_parser('convert.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None) -> None:
     options = vars(parser.parse_args(argv))
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))
 
-    from ..interop.convert import convert_file, find_importer
-    from ..saving.read_folder import read_config
+    from fvq_core.interop.convert import convert_file, find_importer
+    from fvq_core.saving.read_folder import read_config
 
     model = convert_file(peer, checkpoint, out, choice, **options)
     importer = find_importer(peer, {})
