@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None) -> None:
         nargs='+',
         default=[None],
         metavar='NAME',
-        help="a row at each of these of the configs' sizes, such as k4096",
+        help="a row at each of these of the configs' sizes, such as k4096; default: as the config is",
     )
     parser.add_argument('--steps', type=int, metavar='N', help="training steps of every row; default: the config's")
     parser.add_argument(
