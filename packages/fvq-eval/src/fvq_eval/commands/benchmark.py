@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='ROW',
         help='row that PSNR is compared with; default the fvq of the same folder and codebook size, else the first',
     )
-    parser.add_argument('--perceptual', default='auto', help='auto (weights found here), none, alex, vgg or squeeze')
+    parser.add_argument(
+        '--perceptual', default='auto', help='auto (default: weights found here), none, alex, vgg, squeeze'
+    )
     parser.add_argument('--perceptual-weights', metavar='FILE', help='trained weights of that network')
     parser.add_argument(
         '--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='for every row alike'
