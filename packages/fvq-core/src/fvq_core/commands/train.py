@@ -41,6 +41,7 @@ def train_parser() -> ArgumentParser:
     add('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='override the config')
     add('--seed', type=int, help="replaces the config's seed")
     add('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
+    add('--track', nargs='+', metavar='NAME', help='also log to tensorboard, wandb, mlflow, ...: docs/tracking.md')
     add('--rehearse', type=int, metavar='N', help='the same on N CPU processes, with a kill, a stop and a resume')
     add_size(parser)
     add_launcher(parser)
@@ -60,11 +61,14 @@ def read_config(args: Namespace) -> Config:
 @command
 def main(argv: Sequence[str] | None) -> None:
     args = train_parser().parse_args(argv)
-    if args.smoke or args.rehearse is not None:
-        sys.exit(run_command('smoke', argv))  # of another package, which reads the same options
+    smoke = args.smoke or args.rehearse is not None
+    if smoke or args.track:
+        sys.exit(run_command('smoke' if smoke else 'track', argv))  # of other packages, which read the same options
+    train(read_config(args), args)
 
-    cfg = read_config(args)
 
+def train(cfg: Config, args: Namespace) -> None:
+    """Run a config of `read_config`, with the options that are not part of it."""
     from ..ops.distributed import find_launcher, leave_group
     from ..training.checkpoint import read_checkpoint
     from ..training.runner import Runner

@@ -20,7 +20,7 @@ RUN_ENTRIES += ('default_scope', 'log_level', 'visualizer', 'paper')
 # Where a run starts from. Runs of several seeds may differ in it, and a resumed run has started.
 START_ENTRIES = (STARTED_FROM, 'load_weights', 'load_fresh')
 # Hooks that watch a run and do not change it.
-OBSERVER_HOOKS = ('training_log', 'progress', 'checkpoint', 'report', 'probe', 'latent_error', 'per_image')
+OBSERVER_HOOKS = ('training_log', 'progress', 'checkpoint', 'report', 'probe', 'latent_error', 'per_image', 'tracking')
 # Settings that a resumed run may change and still end bit for bit like one that never stopped: how it is evaluated, and how
 # fast data is loaded.
 NO_EFFECT_ON_WEIGHTS = re.compile(

@@ -14,7 +14,7 @@ from mmengine.dist import is_main_process
 from ..errors import UserError
 from ..files.paths import printable
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff', '.avif')
 ARCHIVES = ('.tar', '.zip', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst', '.7z', '.rar')
 # Folders that operating systems create; those that start with a dot need no list.
 SYSTEM_FOLDERS = ('__macosx', '@eadir', 'lost+found', '$recycle.bin', 'system volume information', '__pycache__')

@@ -55,7 +55,7 @@ def check_resumable(
         differences = {'processes': (before, world_size), **batch, **differences}
     if not differences:
         return None
-    listed = [f'{key} {shorten(new)} (was {shorten(old)})' for key, (old, new) in differences.items()]
+    listed = [f'{key} {new!s:.40} (was {old!s:.40})' for key, (old, new) in differences.items()]
     more = f', and {len(listed) - MAX_LISTED} more' if len(listed) > MAX_LISTED else ''
     return f'this run will not end like the one that wrote {path}: {", ".join(listed[:MAX_LISTED])}{more}.'
 
@@ -72,11 +72,6 @@ def keep_global_batch(cfg: Config) -> None:
     saved = read_config_data(meta.get('config'), str(path), f'load_from={path} starts from its weights').to_dict()
     size, accumulate = split_batch(cfg.to_dict(), global_batch(saved, meta.get('world_size', 1)), get_world_size())
     cfg.train_dataloader.batch_size, cfg.train_cfg.accumulate = size, accumulate
-
-
-def shorten(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f'{text[:37]}...'
 
 
 def resume_optimizer(wrapper: OptimWrapper, state: Mapping[str, Any], source: str) -> None:
