@@ -37,6 +37,8 @@ ROOMS = {
     'fvq_eval/features': 'FEATURE_EXTRACTORS',
     'fvq_eval/hooks': 'HOOKS',
     'fvq_eval/metrics': 'METRICS',
+    'fvq/remote_data': 'DATASETS',
+    'fvq/tracking': 'VISUALIZER_BACKENDS',
 }
 COMPONENT = 'from fvq_core.registry import {0}\n\n\n@{0}.register_module(name={1!r})\nclass Dropped:\n    pass\n'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import random
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -222,3 +223,20 @@ def test_a_pickled_data_set_opens_its_own_connections(server: ShardServer) -> No
 def test_images_are_not_kept_on_the_device(server: ShardServer) -> None:
     with pytest.raises(UserError, match='on_device=True is for data that fit into memory'):
         build_loader(dict(dataset=config(server), batch_size=2, on_device=True), seed=0, train=True)
+
+
+def test_a_damaged_shard_gives_images_or_reasons_and_never_another_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, 'WAITS', ())
+    rng, whole, path, errors = random.Random(0), shard(0), tmp_path / 'x.tar', 0
+    for _ in range(60):
+        damaged = bytearray(whole[: rng.choice([len(whole), rng.randrange(1, len(whole))])])
+        for _ in range(rng.randrange(4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        dataset = DATASETS.build(dict(type='RemoteShards', shards=str(path), length=PER_SHARD), seed=0)
+        samples = [dataset[number] for number in range(PER_SHARD)]
+        assert all(sample['image'] is not None or sample['unreadable'] or sample['error'] for sample in samples)
+        errors += any(sample['error'] for sample in samples)
+    assert errors > 5

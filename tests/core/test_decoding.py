@@ -106,6 +106,7 @@ def test_colour_of_sixteen_bits_keeps_its_upper_eight():
             for kind in ('GIF', 'WEBP', 'TIFF', 'PNG')
         ),
         (png(1, 0, bytes(2501), size=(20_001, 20_001))[:100], '20001x20001 pixels, more than the 268,435,456'),
+        (encoded(RGB.convert('YCbCr'), 'TIFF'), 'uncompressed TIFF of YCbCr'),
         (encoded(Image.new('1', (1, 1001)), 'PNG'), '1x1001 pixels, more than 1 to 1,000'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
@@ -136,9 +137,10 @@ def test_what_is_not_a_whole_image_file_is_reported(data: bytes, words: str):
 MODES = {
     'PNG': ['1', 'L', 'LA', 'P', 'RGBA'],
     'JPEG': ['1', 'L', 'CMYK', 'YCbCr'],
-    'TIFF': ['1', 'L', 'LA', 'P', 'RGBA', 'CMYK', 'YCbCr', 'PA'],
+    'TIFF': ['1', 'L', 'LA', 'P', 'RGBA', 'CMYK', 'PA'],
     'WEBP': ['L', 'RGBA'],
     'GIF': ['1', 'L', 'P', 'RGBA'],
+    'AVIF': ['L', 'RGBA'],
 }
 
 
@@ -157,7 +159,7 @@ def test_unused_transparency_is_dropped():
         assert decode(data).mode == 'RGB'
 
 
-@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF', 'AVIF'])
 @pytest.mark.parametrize('tag', range(1, 9))
 def test_exif_orientation_is_applied_as_pil_does_or_ignored(kind: str, tag: int):
     exif = Image.Exif()

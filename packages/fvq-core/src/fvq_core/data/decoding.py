@@ -27,7 +27,7 @@ MAX_BYTES = 2**31  # a TIFF of MAX_PIXELS in 16-bit colour has 1.6 GB
 MAX_ASPECT = 1000  # long side to short side; crops scale the short side, and the long one with it
 PNG_TEXT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')  # PIL unpacks these and refuses the file if they are large
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, ORIENTATION = 258, 262, 339, 274  # TIFF tags; EXIF uses the last one too
-WHITE_IS_ZERO, UNSIGNED = 0, (1, 4)  # values of two of them; 4 is "undefined", which everyone reads as unsigned
+WHITE_IS_ZERO, YCBCR, UNSIGNED = 0, 6, (1, 4)  # values of them; 4 is "undefined", which everyone reads as unsigned
 EXIF_TRANSPOSES = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM}
 EXIF_TRANSPOSES |= {5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90}
 BYTES_IO_NAME = re.compile(r' *<_io\.BytesIO[^>]*>')  # how PIL names a file that it has not opened itself
@@ -174,7 +174,7 @@ def decode(data: bytes, exif_orientation: Orientation = 'apply') -> Image.Image:
 
 
 def check_range(image: Image.Image) -> None:
-    """Raise if the range of brightness is not known: floats, and integers that are signed or have 32 bits."""
+    """Raise for floats and for integers that are signed or have 32 bits, whose range is not known, and what Pillow misreads."""
     got = None
     if image.mode == 'F':
         got = 'floats'
@@ -182,10 +182,10 @@ def check_range(image: Image.Image) -> None:
         got = 'signed integers'
     elif image.mode == 'I' and image.format != 'PPM':  # PIL scales PPM to 16 bits
         got = '32-bit integers'
+    if YCBCR in tiff_tag(image, PHOTOMETRIC, (1,)) and cast(Any, image).tile[0][0] == 'raw':
+        raise RefusedImageError('it is an uncompressed TIFF of YCbCr, which Pillow misreads; write it as PNG.')
     if got:
-        raise RefusedImageError(
-            f'expected pixels of 8 or 16 bits, got {got}, whose range is not known; scale them and write 8 bits.'
-        )
+        raise RefusedImageError(f'expected pixels of 8 or 16 bits, got {got}, whose range is unknown; write 8 bits.')
 
 
 def bits(image: Image.Image) -> int:

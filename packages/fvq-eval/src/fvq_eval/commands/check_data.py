@@ -13,15 +13,25 @@ EXAMPLE = """\
   tools/check_data.py imagenet /scratch/train --split train --decode 1000
   tools/check_data.py coco data/coco
   tools/check_data.py folder my_photos
-  tools/check_data.py tar 'data/train-{000000..000146}.tar'   # and make the index of the shards"""
+  tools/check_data.py tar 'data/train-{000000..000146}.tar'   # and make the index of the shards
+  tools/check_data.py webdataset 'https://HOST/train-{000000..000146}.tar'   # reads all of it once, to count the images
+  tools/check_data.py huggingface ylecun/mnist --split test --label label
+  tools/check_data.py huggingface parquet --data-files 'my/*.parquet' --image jpeg
+  tools/check_data.py huggingface-stream parquet --data-files https://HOST/0.parquet https://HOST/1.parquet"""
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('check_data.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('kind', choices=('imagenet', 'coco', 'folder', 'tar'), help='what it should be')
+    kinds = ('imagenet', 'coco', 'folder', 'tar', 'webdataset', 'huggingface', 'huggingface-stream')
+    parser.add_argument('kind', choices=kinds, help='what it should be')
     parser.add_argument('path', help='where it is; docs/data.md has the layouts')
-    parser.add_argument('--split', choices=('train', 'val'), help='of imagenet; default both')
+    parser.add_argument('--split', help='of imagenet, train or val, default both; of huggingface, default train')
+    parser.add_argument('--image', metavar='COLUMN', help='of huggingface: the column of images; default image')
+    parser.add_argument('--label', metavar='COLUMN', help='of huggingface: the column of labels; default none')
+    parser.add_argument(
+        '--data-files', nargs='+', metavar='FILE', help='of huggingface: files of a format, such as parquet'
+    )
     parser.add_argument('--decode', type=int, default=0, metavar='N', help='decode N images too, drawn at random')
     args = parser.parse_args(argv)
 
@@ -29,17 +39,29 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.registry import DATASETS
 
     from . import data_checks as check
+    from . import remote_data_checks as remote
 
-    if args.split and args.kind != 'imagenet':
-        raise UserError(f'--split is for imagenet; {args.kind} has no splits.')
+    columns = dict(split=args.split, image=args.image, label=args.label, data_files=args.data_files)
+    given = [
+        name for name, value in columns.items() if value is not None and (name != 'split' or args.kind != 'imagenet')
+    ]
+    if given and not args.kind.startswith('huggingface'):
+        option = given[0].replace('_', '-')
+        raise UserError(
+            f'--{option} is for {"imagenet and " if option == "split" else ""}huggingface, not for {args.kind}.'
+        )
+    if args.kind == 'imagenet' and args.split not in (None, 'train', 'val'):
+        raise UserError(f"--split of imagenet is train or val, got '{args.split}'.")
     if args.decode < 0:
         raise UserError(f'--decode must be 0 or more, got {args.decode}.')
     if args.kind == 'imagenet':
         folders = {args.split: args.path} if args.split else {s: os.path.join(args.path, s) for s in ('train', 'val')}
         checks = [partial(check.check_imagenet, path, split) for split, path in folders.items()]
+    elif args.kind in remote.KINDS:
+        checks = [partial(remote.check_remote, args.kind, args.path, {name: columns[name] for name in given})]
     else:
-        kinds = dict(coco=check.check_coco, folder=check.check_folder, tar=check.check_tar)
-        checks = [partial(kinds[args.kind], args.path)]
+        checkers = dict(coco=check.check_coco, folder=check.check_folder, tar=check.check_tar)
+        checks = [partial(checkers[args.kind], args.path)]
     for run in checks:
         report = run()
         decoded = check.decode_some(DATASETS.build(report.dataset), args.decode) if args.decode else []

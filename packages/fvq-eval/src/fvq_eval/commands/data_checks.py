@@ -157,7 +157,7 @@ def check_tar(shards: str) -> Report:
 
 def decode_some(dataset: ImageDataset, count: int) -> list[str]:
     """Decode images drawn at random, the same ones each time; report their sizes and which are unreadable."""
-    numbers = random.Random(0).sample(range(len(dataset)), min(count, len(dataset)))
+    numbers = sorted(random.Random(0).sample(range(len(dataset)), min(count, len(dataset))))  # a stream is read once
     sides: list[int] = []
     unreadable: list[str] = []
     for sample in map(dataset.__getitem__, numbers):

@@ -19,7 +19,7 @@ class RemoteShards(StreamedImages):
     """RGB images of WebDataset shards that are streamed: `https://`, `s3://`, `gs://` or whatever else fsspec opens.
 
     Nothing is kept on the disk. A lost connection is tried again after 1 to 16 seconds, and reading goes on where it was. A
-    resumed run reads one shard of each lane from its beginning. Shards in a folder are read faster by `TarShards`, in any order.
+    resumed run reads one shard of each lane from its beginning. Shards in a folder are faster with `TarShards`.
 
     Args:
         shards: An address with braces, such as `https://HOST/train-{000000..000146}.tar`, or a list of them.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from mmengine.dist import get_dist_info
@@ -74,6 +75,15 @@ class StreamedImages(ImageDataset):
 
     def keep(self, store: Any) -> int:
         raise UserError(f'{type(self).__name__}: on_device=True is for data that fit into memory; use on_device=False.')
+
+    def in_order(self) -> Iterator[StreamedImage]:
+        """All images of the stream in its order, once."""
+        lane = Lane(type(self).__name__, self.stream, 0, 1, None, 1, None)
+        try:
+            for number in itertools.count():
+                yield lane[number]
+        except IndexError:
+            return
 
     def lane(self, number: int) -> Lane:
         """A lane of this rank, opened by this process; -1 is the whole stream in its order."""

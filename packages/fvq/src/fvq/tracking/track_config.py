@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.visualization.vis_backend import BaseVisBackend
 
 from fvq_core.errors import UserError
 from fvq_core.registry import VISUALIZER_BACKENDS
@@ -24,6 +25,10 @@ def add_trackers(cfg: Config, names: Sequence[str]) -> None:
     """
     kinds = {name: VISUALIZER_BACKENDS.resolve(name) for name in names}
     for name, kind in kinds.items():
+        if not isinstance(kind, type) or not issubclass(kind, BaseVisBackend):  # an import path leads anywhere
+            raise UserError(
+                f"--track {name}: not a back-end of mmengine's visualizer; {VISUALIZER_BACKENDS.hint(name)}"
+            )
         library = getattr(kind, 'library', None)
         if library is None:
             logging.getLogger('fvq').warning(f"--track {name}: mmengine's own back-end, which FVQ does not test.")
