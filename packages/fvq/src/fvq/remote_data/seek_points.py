@@ -11,6 +11,7 @@ from typing import Any
 
 from fvq_core.errors import UserError
 from fvq_core.files.bounded import read_bounded
+from fvq_core.files.json import parse_json
 
 MAX_BYTES = 2**28
 logger = logging.getLogger('fvq')
@@ -63,8 +64,8 @@ class SeekPoints:
 def parse(line: bytes) -> dict[str, Any] | None:
     """A place; None for a damaged line."""
     try:
-        point = json.loads(line)
-    except ValueError:
+        point = parse_json(line, 'a place of a stream')
+    except UserError:
         return None
     numbers = ('count', 'epoch', 'shard', 'raw')
     whole = isinstance(point, dict) and all(isinstance(point.get(key), int) and point[key] >= 0 for key in numbers)

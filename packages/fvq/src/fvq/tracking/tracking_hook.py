@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from PIL import Image
 from torch import Tensor
 
 from fvq_core.autoencoder import AutoencoderOutput
+from fvq_core.data.decoding import decode
 from fvq_core.errors import UserError
 from fvq_core.quantizer import to_vectors
 from fvq_core.registry import HOOKS
@@ -88,8 +88,7 @@ class TrackingHook(Hook):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f'{name}.png'
                 draw(path)
-                with Image.open(path) as image:
-                    pixels = np.asarray(image.convert('RGB'))
+                pixels = np.asarray(decode(path.read_bytes()))
         except Exception as error:  # drawing libraries raise anything, and no picture is worth a run
             self.draws = False
             runner.logger.warning(f'the trackers get no more pictures: {name} cannot be drawn ({error!r}).')
