@@ -41,7 +41,8 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert losses == [(row['iter'], pytest.approx(row['loss'], rel=1e-6)) for row in rows]
     for name in PICTURES:
         assert [event.step for event in events.Images(name)] == list(EVALUATED)
-    texts = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()['tensors']}
+    # TensorBoard hides curves and pictures of after the checkpoint, and no texts.
+    texts = {tag: sorted({event.step for event in events.Tensors(tag)}) for tag in events.Tags()['tensors']}
     assert texts == {'config/text_summary': [0], 'checkpoint/text_summary': [3, 6, 9]}
     config = events.Tensors('config/text_summary')[0].tensor_proto.string_val[0].decode()
     assert 'VQBridge' in config
