@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import pickle
 import random
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from fvq_core.commands import train
 from fvq_core.data.loader import build_loader
 from fvq_core.data.sample import UnreadableImages
 from fvq_core.errors import UserError
 from fvq_core.registry import DATASETS
 
+from ..cli.helpers import REPO, checkpoint
 from .shard_server import PER_SHARD, ShardServer, encoded, picture, serve, shard, tar_of
 
 pytest.importorskip('webdataset', reason='needs the extra fvq[data]')
@@ -147,6 +150,7 @@ def test_a_server_that_stays_away_costs_one_line_that_names_the_shard(server: Sh
         (None, 'train-0.tar cannot be read: there is no such file'),
         (b'<!DOCTYPE html><html>log in</html>', 'is a web page, not a tar file'),
         (b'', 'is empty'),
+        (gzip.compress(shard(0)), 'is compressed'),
         (b'no tar at all ' * 99, 'is not a tar file'),
         (tar_of({'a.txt': b'x'}), 'no image in 1 shard(s)'),
         (tar_of({'a.png': b'x', 'a.cls': b'cat'}), "a.cls holds b'cat', not a whole number"),
@@ -240,3 +244,24 @@ def test_a_damaged_shard_gives_images_or_reasons_and_never_another_error(
         assert all(sample['image'] is not None or sample['unreadable'] or sample['error'] for sample in samples)
         errors += any(sample['error'] for sample in samples)
     assert errors > 5
+
+
+def test_a_run_on_the_example_config_is_resumed_bit_for_bit(server: ShardServer, tmp_path: Path) -> None:
+    run, url = tmp_path / 'run', f'{server.url}/train-{{0..{SHARDS - 1}}}.tar'
+    data = [
+        f'{which}_dataloader.dataset.{key}={value}'
+        for which in ('train', 'val')
+        for key, value in (('shards', f"'{url}'"), ('length', ALL))
+    ]
+    options = [*data, 'train_dataloader.dataset.lanes=2', 'train_dataloader.dataset.shuffle_block=4']
+    options += ['train_dataloader.batch_size=3', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
+    options += ['train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=2', 'default_hooks.curves=None']
+    options += ['default_hooks.report=None', 'model.tokenizer.quantizer.codebook_size=64']
+    arguments = [str(REPO / 'configs/remote/webdataset.py'), '--work-dir', str(run), '--cfg-options', *options]
+    assert train.main(arguments) == 0
+    whole = checkpoint(run / 'iter_4.pth')
+    (run / 'iter_4.pth').unlink()
+    assert train.main([*arguments[:3], '--resume', *arguments[3:]]) == 0
+    again = checkpoint(run / 'iter_4.pth')
+    assert whole['state_dict'].keys() == again['state_dict'].keys()
+    assert all(torch.equal(value, again['state_dict'][key]) for key, value in whole['state_dict'].items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip('mlflow', reason='needs the extra fvq[track]')
     monkeypatch.delenv('MLFLOW_TRACKING_URI', raising=False)
     rows = run_and_resume(tmp_path / 'run', 'mlflow')
+    assert 'MLFLOW_TRACKING_URI' not in os.environ, 'the next run of this process would write into this store'
     store = tmp_path / 'run' / 'mlflow'
     client = mlflow.MlflowClient(f'sqlite:///{store}/mlflow.db')
     (run,) = client.search_runs([client.get_experiment_by_name('fvq').experiment_id])

@@ -23,6 +23,7 @@ from .packed_names import PackedNames
 
 FORMAT = 2  # of the cached files; raise it when what they hold changes
 MAX_EXAMPLES = 3  # names of members that are left out
+COMPRESSED = (b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'\x28\xb5\x2f\xfd')  # starts of gzip, bzip2, xz and zstandard files
 TAIL_BYTES = 2**20  # read behind the last member; writers pad with far fewer zeros
 
 logger = logging.getLogger('fvq')
@@ -137,7 +138,7 @@ def read_label(path: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
 def is_compressed(path: str) -> bool:
     """Whether a file starts as gzip, bzip2, xz or zstandard files do."""
     with open(path, 'rb') as file:
-        return file.read(6).startswith((b'\x1f\x8b', b'BZh', b'\xfd7zXZ', b'\x28\xb5\x2f\xfd'))
+        return file.read(6).startswith(COMPRESSED)
 
 
 def index_shards(paths: Sequence[str], index_dir: str | None) -> list[ShardIndex]:

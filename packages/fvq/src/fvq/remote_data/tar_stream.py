@@ -8,6 +8,7 @@ from typing import Any
 
 from fvq_core.data.decoding import MAX_BYTES
 from fvq_core.data.folder_listing import EXTENSIONS, is_hidden
+from fvq_core.data.tar_index import COMPRESSED
 from fvq_core.errors import UserError
 
 from .image_stream import StreamedImage
@@ -85,6 +86,8 @@ class CheckedFile:
         start = self.head.lstrip()[:64].lower()
         if not self.head:
             raise UserError(f'RemoteShards: {name} is empty; write it again.')
+        if self.head.startswith(COMPRESSED):
+            raise UserError(f'RemoteShards: {name} is compressed, which images gain nothing from; decompress it.')
         if start.startswith((b'<!doctype', b'<html', b'<?xml')):
             raise UserError(
                 f'RemoteShards: {name} is a web page, not a tar file; is the address right, or is a login needed?'

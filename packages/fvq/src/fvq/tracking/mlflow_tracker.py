@@ -36,6 +36,7 @@ class MLflowTracker(MLflowVisBackend):
 
     def __init__(self, save_dir: str | None = None, exp_name: str | None = None) -> None:
         super().__init__(save_dir or '', exp_name=exp_name or os.environ.get('MLFLOW_EXPERIMENT_NAME', 'fvq'))
+        self.status = 'FINISHED'
 
     def _init_env(self) -> None:
         os.environ.setdefault('MLFLOW_DISABLE_TELEMETRY', 'true')  # a local store tells nobody
@@ -50,6 +51,10 @@ class MLflowTracker(MLflowVisBackend):
         if uri is None:
             store.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri or f'sqlite:///{store}/mlflow.db')
+        if uri is None:
+            os.environ.pop(
+                'MLFLOW_TRACKING_URI', None
+            )  # MLflow sets it, and the next run of this process has its own store
         if mlflow.get_experiment_by_name(self._exp_name) is None:
             mlflow.create_experiment(self._exp_name, None if uri else (store / 'artifacts').as_uri())
         mlflow.set_experiment(self._exp_name)
@@ -77,8 +82,8 @@ class MLflowTracker(MLflowVisBackend):
 
     def unfinished(self) -> None:
         """Mark the run as one that stopped before its end."""
-        self._mlflow.end_run('KILLED')
+        self.status = 'KILLED'
 
     def close(self) -> None:
         if hasattr(self, '_mlflow'):
-            self._mlflow.end_run()
+            self._mlflow.end_run(self.status)

@@ -69,6 +69,8 @@ class Tracker(BaseVisBackend):
 
     def close(self, finished: bool = True) -> None:
         """Write what is left, and end; `finished` says whether the run reached its end."""
+        if self.thread.ident is None:  # it never started
+            return
         if not finished and hasattr(self.backend, 'unfinished'):
             self._send('unfinished')
         self._wait(self._send('close'), self.close_timeout, 'it did not end')

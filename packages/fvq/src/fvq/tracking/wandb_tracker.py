@@ -32,6 +32,7 @@ class WandbTracker(WandbVisBackend):
 
     def __init__(self, save_dir: str | None = None, init_kwargs: dict[str, Any] | None = None) -> None:
         super().__init__(save_dir or '', dict(init_kwargs or {}))
+        self.exit_code = 0
 
     def _init_env(self) -> None:
         os.environ.setdefault('WANDB_ERROR_REPORTING', 'false')  # its errors are our one warning, and nobody else's
@@ -75,8 +76,8 @@ class WandbTracker(WandbVisBackend):
 
     def unfinished(self) -> None:
         """Mark the run as one that stopped before its end."""
-        self._run.finish(exit_code=1)
+        self.exit_code = 1
 
     def close(self) -> None:
         if hasattr(self, '_run'):
-            self._run.finish()
+            self._run.finish(self.exit_code)
