@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import logging
 import pickle
@@ -28,6 +29,8 @@ pytest.importorskip('aiohttp', reason='needs the extra fvq[data]')
 
 from fvq.remote_data import RemoteShards, lane, streamed_images, tar_stream
 
+# webdataset closes no file, and fsspec leaves responses that it refuses to the garbage collector.
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 SHARDS, BATCH = 4, 3
 ALL = SHARDS * PER_SHARD
 CROP = (dict(type='ADMRandomCrop', size=8), dict(type='HorizontalFlip'))
@@ -41,6 +44,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ShardSer
     with serve() as found:
         found.files = {f'train-{number}.tar': shard(number) for number in range(SHARDS)}
         yield found
+    gc.collect()
 
 
 def config(server: ShardServer, **changes: Any) -> dict[str, Any]:
@@ -63,7 +67,6 @@ def labels(found: list[dict[str, Any]]) -> list[int]:
     return torch.cat([batch['labels'] for batch in found]).tolist()
 
 
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # webdataset closes no file
 def test_the_stream_in_its_order_is_that_of_webdataset(server: ShardServer, tmp_path: Path) -> None:
     import webdataset
 
