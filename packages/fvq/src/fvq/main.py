@@ -26,7 +26,7 @@ Train, compare and ship discrete image tokenizers, and the generators that run o
 """
 GROUPS = {
     'first steps': ('doctor', 'zoo', 'demo'),
-    'train': ('check_data', 'train', 'smoke', 'make_codebook'),
+    'train': ('check_data', 'train', 'track', 'smoke', 'make_codebook'),
     'use and share a tokenizer': ('reconstruct', 'export', 'convert', 'push'),
     'generate': ('extract_codes', 'extract_captions', 'sample'),
     'measure and compare': ('test', 'evaluate', 'benchmark', 'analyze', 'report'),

@@ -24,6 +24,7 @@ EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py --work-dir work_dirs/p16 \\
       --cfg-options model.tokenizer.quantizer.projector.patch_size=16 train_cfg.max_iters=300
   tools/train.py configs/mini/fvq.py --size k4096                       # with 4,096 codes
+  tools/train.py configs/fvq/fvq_photos.py --track wandb                # offline; wandb sync uploads it
   torchrun --nproc-per-node 8 tools/train.py configs/fvq/fvq_16k.py     # one process a GPU"""
 
 
