@@ -7,10 +7,11 @@
     python benchmarks/kill_resume.py --sample work_dirs/var_photos/generator work_dirs/var_codes_photos/tokenizer
 
 The run trains a small tokenizer on the bundled photos with everything that has a state: discriminator, moving average,
-two micro-batches an iteration, a checkpoint after every iteration. A moment may fall into start-up, a step, an
-evaluation, or the writing of a checkpoint.
+two micro-batches an iteration, a checkpoint after every iteration. The moments are spread over the run: start-up, each
+iteration with its evaluation and the writing of its checkpoint, and what comes after the last one.
 
-With `--sample` it is `tools/sample.py` that is killed, and called again; its `samples.npz` is compared.
+With `--sample` it is `tools/sample.py` that is killed, while it loads, draws or writes, and called again; its `samples.npz`
+is compared.
 
 With `--agents` two agents of torchrun on loopback stand for two machines. Killed are in turn a rank, which torchrun restarts; a
 machine (agent and rank); an agent, not its rank; and the machine that keeps the rendezvous, without which the other's agent
@@ -23,19 +24,21 @@ import argparse
 import json
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.forked_runs import finish, killed_at, start, watch
+from benchmarks.kill_moments import Moment, draw_moment, step_seconds
 from benchmarks.torchrun_agents import Agents, wait_until
-from fvq_core.commands import train
 from fvq_core.config.data import config_text
 from fvq_core.config.read import load_config
 from fvq_core.ops.identical import identical
@@ -82,35 +85,6 @@ def small_config(config: str, folder: Path) -> str:
     return str(path)
 
 
-def start(arguments: list[str], log: Path, command: Callable[[list[str]], int] = train.main) -> int:
-    """The command in a process of its own, forked so that it need not import anything again; its id."""
-    process = os.fork()
-    if process:
-        return process
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os._exit(command(arguments))
-
-
-def finish(arguments: list[str], log: Path, command: Callable[[list[str]], int] = train.main) -> None:
-    """Run to the end."""
-    _, status = os.waitpid(start(arguments, log, command), 0)
-    if status:
-        sys.exit(f'a run that nobody killed failed:\n{log.read_text()}')
-
-
-def killed_after(
-    seconds: float, arguments: list[str], log: Path, command: Callable[[list[str]], int] = train.main
-) -> bool:
-    """Whether the kill came before the run's own end."""
-    process = start(arguments, log, command)
-    time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)
-    _, status = os.waitpid(process, 0)
-    return os.WIFSIGNALED(status)
-
-
 def difference(one: Path, other: Path) -> str | None:
     """The first state in which two finished runs differ."""
     expected, got = (torch.load(folder / LAST, weights_only=True) for folder in (one, other))
@@ -129,25 +103,31 @@ def sampling_trials(models: list[str], kills: int, rng: random.Random) -> list[d
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         log, straight = root / 'log', root / 'straight'
-        began = time.perf_counter()
-        finish([*models, '--out', str(straight), *SAMPLES], log, sample.main)
-        length = time.perf_counter() - began
+        seconds = watch([*models, '--out', str(straight), *SAMPLES], log, lambda: shards(straight), sample.main)
+        attempt = 0
         while len(trials) < kills:
-            out = root / f'killed_{len(trials)}'
-            call, moment = [*models, '--out', str(out), *SAMPLES], rng.uniform(0.0, length)
-            if not killed_after(moment, call, log, sample.main):
+            out, moment = root / f'killed_{attempt}', draw_moment(len(trials), kills, seconds, rng)
+            attempt += 1
+            call = [*models, '--out', str(out), *SAMPLES]
+            if not killed_at(moment, call, log, partial(shards, out), sample.main):
                 continue
-            shards = len(list((out / 'shards').glob('*.npy')))
+            drawn = shards(out)
             finish(call, log, sample.main)
             equal = all(
                 (out / name).read_bytes() == (straight / name).read_bytes() for name in ('samples.npz', 'grid.png')
             )
-            trials.append(dict(seconds=round(moment, 2), shards=shards, difference=None if equal else 'samples'))
+            trials.append(dict(**asdict(moment), shards=drawn, difference=None if equal else 'samples'))
             print(
-                f'killed after {moment:.1f} s with {shards} shards: {"bit-exact" if equal else "other samples"}',
+                f'killed {moment.seconds:.1f} s after {moment.step} of {len(seconds) - 1} shards: '
+                f'{"bit-exact" if equal else "other samples"}',
                 flush=True,
             )
     return trials
+
+
+def shards(out: Path) -> int:
+    """How many files of samples a folder has."""
+    return len(list((out / 'shards').glob('*.npy')))
 
 
 def newest(work_dir: Path) -> int:
@@ -155,10 +135,10 @@ def newest(work_dir: Path) -> int:
     return max((int(path.stem[5:]) for path in work_dir.glob('iter_*.pth')), default=0)
 
 
-def kill_process(work_dir: Path, number: int, moment: float) -> dict[str, Any] | None:
-    """Kill a run in one process after `moment` seconds and finish it; None if it was over by then."""
+def kill_process(work_dir: Path, number: int, moment: Moment) -> dict[str, Any] | None:
+    """Kill a run in one process and finish it; None if it was over by then."""
     log = work_dir.with_suffix('.log')
-    if not killed_after(moment, run(work_dir), log):
+    if not killed_at(moment, run(work_dir), log, partial(newest, work_dir)):
         return None
     half_written = any(work_dir.glob('.iter_*.partial'))
     facts = dict(killed='process', newest_checkpoint=newest(work_dir), half_written=half_written)
@@ -181,7 +161,7 @@ def finish_agents(agents: Agents) -> None:
         sys.exit('\n'.join(['torchrun failed:', *(agents.log_file(number).read_text() for number in agents.processes)]))
 
 
-def kill_under_agents(work_dir: Path, number: int, moment: float) -> dict[str, Any] | None:
+def kill_under_agents(work_dir: Path, number: int, moment: Moment) -> dict[str, Any] | None:
     """The same of a run under two agents, with the next of `AGENT_KILLS`."""
     what = AGENT_KILLS[number % len(AGENT_KILLS)]
     victim = 0 if what == 'first machine' else 1
@@ -189,8 +169,7 @@ def kill_under_agents(work_dir: Path, number: int, moment: float) -> dict[str, A
     try:
         if what == 'agent':  # a rank hears of it from when it has read its config
             wait_until(lambda: newest(work_dir), 'a checkpoint')
-        else:
-            time.sleep(moment)
+        moment.wait(partial(newest, work_dir), agents.any_ended)
         if not agents.kill(victim, agent=what != 'rank', rank=what != 'agent') or (work_dir / LAST).exists():
             return None  # the run was over by then
         facts = dict(killed=what, newest_checkpoint=newest(work_dir))
@@ -246,7 +225,7 @@ def main() -> None:
         facts = dict(bit_exact=exact, kills=args.kills, trials=trials)
         print(json.dumps(facts) if args.json else f'{exact} of {args.kills} endings bit-exact')
         sys.exit(exact != args.kills)
-    kill: Callable[[Path, int, float], dict[str, Any] | None] = kill_under_agents if args.agents else kill_process
+    kill: Callable[[Path, int, Moment], dict[str, Any] | None] = kill_under_agents if args.agents else kill_process
     load_plugins()  # here, once, not in each forked run
     rng = random.Random(args.seed)
     trials: list[dict[str, Any]] = []
@@ -264,26 +243,26 @@ def main() -> None:
             COMMAND[:] = [small_config(args.config, root)]
         if args.agents:
             agents = start_agents(straight)
-            began = time.perf_counter()
+            seconds = step_seconds(partial(newest, straight), agents.any_ended)
             finish_agents(agents)
         else:
-            began = time.perf_counter()
-            finish(run(straight), root / 'straight.log')
-        length = time.perf_counter() - began
+            seconds = watch(run(straight), root / 'straight.log', partial(newest, straight))
+        parts = rng.sample(range(args.kills), args.kills)
         attempt = 0
         while len(trials) < args.kills:
-            work_dir, moment = root / f'killed_{attempt}', rng.uniform(0.0, length)
+            moment = draw_moment(parts[len(trials)], args.kills, seconds, rng)
+            work_dir = root / f'killed_{attempt}'
             attempt += 1
             if facts := kill(work_dir, len(trials), moment):
                 found = difference(straight, work_dir)
-                report(dict(**facts, seconds=round(moment, 2), difference=found), found or 'bit-exact')
+                report(dict(**facts, **asdict(moment), difference=found), found or 'bit-exact')
         exact = sum(trial['difference'] is None for trial in trials)
         failed = exact != len(trials)
         if args.agents:
             last = continue_alone(root / 'alone')
             failed |= not (last['refused'] and last['finished'])
             report(last, 'one process is refused, and finishes with --resume-elastic' if not failed else str(last))
-    facts = dict(bit_exact=exact, kills=args.kills, run_seconds=round(length, 1), trials=trials)
+    facts = dict(bit_exact=exact, kills=args.kills, run_seconds=round(sum(seconds), 1), trials=trials)
     print(json.dumps(facts) if args.json else f'{exact} of {args.kills} endings bit-exact')
     sys.exit(failed)
 

@@ -71,6 +71,9 @@ class Agents:
     def running(self, number: int) -> bool:
         return self.processes[number].poll() is None
 
+    def any_ended(self) -> bool:
+        return not all(map(self.running, self.processes))
+
     def rank(self, number: int) -> int | None:
         """The process that runs an agent's rank; None if there is none now."""
         agent = self.processes[number].pid
