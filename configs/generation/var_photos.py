@@ -8,7 +8,7 @@ with read_base():
     from .._base_.schedules.var_200e import *
 
 model.tokenizer = 'work_dirs/var_codes_photos/tokenizer'
-model.generator.update(code_dim=64, dim=128, depth=4, heads=4, num_classes=10, drop_path=0.0, gate_init=0.1)
+model.generator.update(code_dim=32, dim=128, depth=4, heads=4, num_classes=10, drop_path=0.0, gate_init=0.1)
 model.generator.layout.update(scales=[(side, side) for side in (1, 2, 3, 4, 6, 8)], codebook_size=1024)
 train_dataloader = dict(batch_size=32, dataset=dict(type=CodesDataset, root='work_dirs/var_codes_photos/codes'))
 train_cfg = dict(type=TrainLoop, max_iters=800)

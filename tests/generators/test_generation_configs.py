@@ -154,7 +154,8 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
             for inner in ('', 'quantizer.')
             for key in ('codebook_size', 'code_dim', 'projector.type', 'projector.patch_size', 'init.type', 'init.std')
         }
-        | {'model.tokenizer.quantizer.quantizer.type'},
+        | {f'model.tokenizer.quantizer.quantizer.{key}' for key in ('type', 'normalize.type')}
+        | {'model.reconstruction_loss.weight'},
     ),
     'randar_l': (
         '_base_/datasets/imagenet_codes _base_/models/randar _base_/schedules/randar_360k',
