@@ -16,12 +16,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.product_share import product_share
 from fvq_core.registry import GENERATORS, QUANTIZERS
 from fvq_generators.layers.stack_embedding import look_up
 from fvq_generators.parallel_decoding import step_sizes
@@ -299,7 +302,7 @@ def build(name: str, size: str, side: int, changes: dict[str, Any]) -> Any:
 
 
 @torch.no_grad()
-def measure(name: str, size: str, batch: int, side: int, repeats: int) -> dict[str, Any]:
+def measure(name: str, size: str, batch: int, side: int, repeats: int, profiled: bool = False) -> dict[str, Any]:
     """Seconds of ours and of the plain loop, in turns."""
     changes, settings = MODELS[name]
     settings = dict(settings, steps=max(1, side * side * 88 // 256)) if name == 'RandAR' else settings
@@ -329,6 +332,8 @@ def measure(name: str, size: str, batch: int, side: int, repeats: int) -> dict[s
         'speedup_ratio': statistics.median(other / own for own, other in times),
         'same_codes': (codes['ours'] == codes['plain']).float().mean().item(),
     }
+    if profiled:
+        result |= {'ours_product_share': product_share(ours), 'plain_product_share': product_share(theirs)}
     if name == 'RandAR':
         llamagen = build('LlamaGen', size, side, {})
         drawn = [seconds(lambda: llamagen.sample(classes, seeds=seeds, cfg_scale=2.0)) for _ in range(repeats)]
@@ -347,10 +352,11 @@ def main() -> None:
     parser.add_argument(
         '--cpu-time', action='store_true', help='seconds of the processor, for a machine with other work'
     )
+    parser.add_argument('--profile', action='store_true', help='also print the share of products of matrices in both')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = [measure(name, args.size, args.batch, args.side, args.repeats) for name in args.models]
+    rows = [measure(name, args.size, args.batch, args.side, args.repeats, args.profile) for name in args.models]
     machine = torch.cuda.get_device_name() if DEVICE.type == 'cuda' else f'CPU, {args.threads} threads'
     if args.json:
         print(json.dumps({'task': 'sampling', 'machine': machine, 'torch': torch.__version__, 'rows': rows}, indent=2))
@@ -358,6 +364,8 @@ def main() -> None:
     print(machine)
     for row in rows:
         also = f'; LlamaGen {row["llamagen_seconds"]:.2f} s' if 'llamagen_seconds' in row else ''
+        if args.profile:
+            also += f'; products {row["ours_product_share"]:.0%} and {row["plain_product_share"]:.0%} of the time'
         print(
             f'{row["model"]} {row["size"]}, batch {row["batch"]}, {row["codes"]} codes: {row["ours_seconds"]:.2f} s, plain '
             f'{row["plain_seconds"]:.2f} s ({row["speedup_ratio"]:.2f} times), {row["same_codes"]:.0%} the same codes{also}'

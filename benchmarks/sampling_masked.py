@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.sampling import seconds
+from benchmarks.product_share import product_share
+from benchmarks.sampling_autoregressive import seconds
 from fvq_core.registry import GENERATORS
 from fvq_generators import MaskGIT
 from fvq_generators.layers import BidirectionalAttention, SwiGLU, modulate
@@ -162,7 +163,9 @@ class Plain:
         return codes
 
 
-def measure(form: str, batch: int, device: torch.device, repeats: int, steps: int | None) -> dict[str, Any]:
+def measure(
+    form: str, batch: int, device: torch.device, repeats: int, steps: int | None, profiled: bool = False
+) -> dict[str, Any]:
     """Seconds of ours and of the plain loop, in turns."""
     dtype = torch.float32 if device.type == 'cpu' else torch.bfloat16
     model, options = build(form, device, dtype), FORMS[form][1] | (dict(steps=steps) if steps else {})
@@ -180,8 +183,11 @@ def measure(form: str, batch: int, device: torch.device, repeats: int, steps: in
         theirs()
     times: dict[str, list[float]] = {'ours': [], 'plain': []}
     for _ in range(repeats):
-        times['ours'].append(seconds(ours, device))
-        times['plain'].append(seconds(theirs, device))
+        times['ours'].append(seconds(ours))
+        times['plain'].append(seconds(theirs))
+    shares = {
+        f'{name}_product_share': product_share(each) for name, each in (('ours', ours), ('plain', theirs)) if profiled
+    }
     ours_s, plain_s = (statistics.median(times[name]) for name in ('ours', 'plain'))
     return {
         'form': form,
@@ -193,6 +199,7 @@ def measure(form: str, batch: int, device: torch.device, repeats: int, steps: in
         'speedup_ratio': statistics.median(p / o for o, p in zip(times['ours'], times['plain'], strict=True)),
         'images_per_second': batch / ours_s,
         'same_codes': (results['ours'] == results['plain']).float().mean().item(),
+        **shares,
     }
 
 
@@ -203,12 +210,18 @@ def main() -> None:
     parser.add_argument('--batches', nargs='+', type=int, help='default: 1 on a CPU, 1 and 64 on a GPU')
     parser.add_argument('--steps', type=int, help='default: as published')
     parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument(
+        '--cpu-time', action='store_true', help='seconds of the processor, for a machine with other work'
+    )
+    parser.add_argument('--profile', action='store_true', help='also print the share of products of matrices in both')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     batches = args.batches or ([1, 64] if device.type == 'cuda' else [1])
-    rows = [measure(form, batch, device, args.repeats, args.steps) for form in args.forms for batch in batches]
+    rows = [
+        measure(form, batch, device, args.repeats, args.steps, args.profile) for form in args.forms for batch in batches
+    ]
     machine = torch.cuda.get_device_name() if device.type == 'cuda' else f'CPU, {args.threads} threads'
     document = {'task': 'sampling of masked models', 'machine': machine, 'torch': torch.__version__}
     if args.json:
@@ -221,6 +234,8 @@ def main() -> None:
             f'{row["plain_seconds"]:.2f} s '
             f'({row["speedup_ratio"]:.2f} times); {row["images_per_second"]:.2f} images/s; {row["same_codes"]:.1%} same codes'
         )
+        if args.profile:
+            print(f'    products: {row["ours_product_share"]:.0%} and {row["plain_product_share"]:.0%} of the time')
 
 
 if __name__ == '__main__':

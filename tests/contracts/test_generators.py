@@ -33,7 +33,7 @@ from fvq_generators.fingerprint import tokenizer_hash
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.image_sets import GivenImages, SamplePlan
 
-from ..generators.tiny import GRID, tiny_generator, write_codes
+from ..generators.tiny import GRID, write_codes
 from ..tiny import FVQ, random_images, tiny_tokenizer
 from .masked_generator import TinyMasked
 
@@ -127,7 +127,7 @@ def test_its_settings_are_options_of_the_command(
     assert not (tmp_path / 'new').exists()
 
 
-def test_it_in_paints_what_is_not_kept(trained: tuple[Path, Path]):
+def test_it_in_paints_what_is_not_kept(trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
     model = ImageGenerator.load(trained[0] / 'generator', trained[1])
     tokenizer = Tokenizer.from_pretrained(trained[1])
     given = tokenizer.encode(random_images(2, 6, 8))
@@ -152,12 +152,13 @@ def test_it_in_paints_what_is_not_kept(trained: tuple[Path, Path]):
     ):
         with pytest.raises(UserError, match=message):
             model.sample([0, 1], **wrong)
-    with pytest.raises(UserError, match='LlamaGen: draws all codes of an image, and cannot keep given ones'):
-        ImageGenerator(tiny_generator(), tokenizer).sample([0, 1], given=given, keep_BL=keep_BL)
+    monkeypatch.setattr(TinyMasked, 'inpaints', False)
+    with pytest.raises(UserError, match='TinyMasked: draws all codes of an image, and cannot keep given ones'):
+        model.sample([0, 1], given=given, keep_BL=keep_BL)
 
 
 def test_the_command_keeps_a_part_of_pictures(
-    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     model = ImageGenerator.load(trained[0] / 'generator', trained[1])
     assert model.image_size == (6, 8)
@@ -206,11 +207,17 @@ def test_the_command_keeps_a_part_of_pictures(
         (['--from', paths[0], '--keep', wide], 'has 32 x 12 pixels, expected 8 x 6 or 16 x 12: the size of the drawn'),
         (['--from', paths[0], wide, '--keep', wide], 'has 32 x 12 pixels, expected 8 x 6: the size of the drawn'),
         (['--from', str(tmp_path / 'none.png'), '--keep', 'left'], 'none.png cannot be read: No such file'),
+        (
+            ['--from', paths[0], '--keep', 'scales:2'],
+            'of 32 codes have no scales; name a part of the image',
+        ),
+        (['--order-file', paths[2]], '--order-file: TinyMasked draws in an order of its own; leave it out'),
     ):
         assert sample.main([*call, *wrong]) == 2
         assert message in capsys.readouterr().err
-    with pytest.raises(UserError, match='LlamaGen draws all codes of an image, and cannot keep those of a picture'):
-        GivenImages(ImageGenerator(tiny_generator(), model.tokenizer), paths[:1], 'left')
+    monkeypatch.setattr(TinyMasked, 'inpaints', False)
+    with pytest.raises(UserError, match='TinyMasked draws all codes of an image, and cannot keep those of a picture'):
+        GivenImages(model, paths[:1], 'left')
 
 
 SCALES = (1, 2, 3)

@@ -25,6 +25,7 @@ CLAIMED = [(row_id, name) for name, paper in PAPERS.items() for row_id in paper.
 SIZE = {f'model.generator.{key}' for key in ('dim', 'depth', 'heads')}
 SAMPLING = 'default_hooks.report.sampling'
 GUIDANCE, TYPE = f'{SAMPLING}.cfg_scale', 'model.generator.type'
+RANDOM_CROPS = '_base_/datasets/imagenet_256_random_crop_images'
 RAR = {
     'model.generator.dim',
     'model.generator.width',
@@ -83,8 +84,8 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'{SAMPLING}.{key}' for key in ('top_k', 'top_p')},
     ),
     'ibq_b': (
-        '_base_/datasets/imagenet_codes _base_/models/ibq_transformer _base_/schedules/ibq_transformer_300e',
-        {'train_dataloader.batch_size', 'train_dataloader.dataset.root', GUIDANCE, f'{SAMPLING}.temperature'},
+        f'{RANDOM_CROPS} _base_/models/ibq_transformer _base_/schedules/ibq_transformer_300e',
+        {'model.tokenizer', GUIDANCE, f'{SAMPLING}.temperature'},
     ),
     'ibq_l': ('generation/ibq_b', {*SIZE, 'train_cfg.max_epochs', GUIDANCE, f'{SAMPLING}.temperature'}),
     'ibq_xl': (
@@ -214,8 +215,8 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'rar_l': ('generation/rar_b', RAR),
     'open_magvit2_b': (
-        '_base_/datasets/imagenet_codes _base_/models/open_magvit2_transformer _base_/schedules/ibq_transformer_300e',
-        {'train_dataloader.batch_size', 'train_dataloader.dataset.root', GUIDANCE, f'{SAMPLING}.second_cfg_scale'},
+        f'{RANDOM_CROPS} _base_/models/open_magvit2_transformer _base_/schedules/ibq_transformer_300e',
+        {'model.tokenizer', GUIDANCE, f'{SAMPLING}.second_cfg_scale'},
     ),
     'open_magvit2_l': (
         'generation/open_magvit2_b',
@@ -440,8 +441,9 @@ def test_a_generator_that_binds_models_the_codes_of_the_tokenizer_that_it_names(
     assert tokenizer.quantizer.code_dim == generator.code_dim
 
 
-def test_a_generator_trains_on_images_with_a_small_tokenizer_in_a_smoke_run(tmp_path: Path):
-    config = shrink_config(load_config(str(ROOT / 'generation/var_d30.py'), work_dir=str(tmp_path)))
+@pytest.mark.parametrize('name', ['var_d30', 'ibq_l', 'open_magvit2_b'])
+def test_a_generator_trains_on_images_with_a_small_tokenizer_in_a_smoke_run(name: str, tmp_path: Path):
+    config = shrink_config(load_config(str(ROOT / f'generation/{name}.py'), work_dir=str(tmp_path)))
     assert config.train_dataloader.dataset.type == 'BundledPhotos'
     proven: list[str] = []
     run_smoke(config, proven.append)

@@ -202,6 +202,25 @@ def test_a_sample_does_not_depend_on_its_batch(name: str, options: dict[str, Any
     assert len(together.indices_BL.unique(dim=0)) >= 4
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('name', ['grid', 'captions'])
+def test_given_codes_stay_and_the_others_follow_from_those_before(name: str):
+    generator, mask = tiny_generator(**VARIANTS[name]), MASK if name == 'captions' else None
+    given, cond = random_codes(generator), condition(generator)
+    keep_BL = torch.zeros(2, generator.layout.length, dtype=torch.bool)
+    keep_BL[:, :5] = True
+    keep_BL[1, 7] = True
+    kept: dict[str, Any] = dict(given=given, keep_BL=keep_BL, caption_mask_BT=mask)
+    drawn = generator.sample(cond, temperature=0, **kept).indices_BL
+    assert torch.equal(drawn[keep_BL], given.indices_BL[keep_BL])
+    features = generator.features(drawn[:, :-1], cond, mask)[:, generator.condition.tokens - 1 :]
+    assert torch.equal(drawn[~keep_BL], generator.logits(features).argmax(-1)[~keep_BL])
+    options: dict[str, Any] = dict(seeds=[5, 6], cfg_scale=2.0, cfg_interval=6, **kept)
+    compiled = generator.sample(cond, compile='aot_eager', **options).indices_BL
+    assert torch.equal(compiled, generator.sample(cond, **options).indices_BL)
+    assert torch.equal(compiled[keep_BL], given.indices_BL[keep_BL])
+
+
 def test_seeds_come_from_the_generator_that_is_given():
     generator = tiny_generator()
     draws = [generator.sample(condition(generator), rng=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]

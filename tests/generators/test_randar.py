@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,15 +17,19 @@ from torch import Tensor
 from fvq.commands import convert
 from fvq_core.codes import Codes, Targets
 from fvq_core.errors import UserError
+from fvq_core.images import to_uint8
 from fvq_core.registry import GENERATORS
 from fvq_generators import RandAR
+from fvq_generators.commands import sample
+from fvq_generators.image_generator import ImageGenerator
+from fvq_generators.image_sets import SamplePlan
 from fvq_generators.optim import SkippingOptimWrapper
 from fvq_generators.parallel_decoding import remaining_sizes, step_sizes
 from fvq_generators.pretrained import load_generator, save_generator
-from tests.tiny import build_from_peer
+from tests.tiny import FVQ, build_from_peer, tiny_tokenizer
 
 from .test_interop import peer_state
-from .tiny import GRID
+from .tiny import GRID, tiny_generator
 
 CONFIG = dict(type='RandAR', layout=GRID, dim=32, depth=2, heads=4, num_classes=5, hidden_multiple=8)
 COND = torch.tensor([4, 1, 0])
@@ -139,6 +144,65 @@ def test_what_is_kept_is_read_before_anything_is_drawn():
     assert generator.sample(COND, steps=3, given=given_codes, keep_BL=all_BL) == given_codes
 
 
+@pytest.mark.parametrize(
+    'options', [dict(steps=5, cfg_scale=3.0), dict(steps=-1), dict(steps=4, order_BL=ORDER)], ids=str
+)
+def test_compiled_steps_draw_the_same_codes_in_any_batch_and_share_their_code(options: dict[str, Any]):
+    generator, seeds = build(), [11, 2**40, 3]
+    eager = generator.sample(COND, seeds=seeds, **options)
+    torch._dynamo.utils.counters.clear()
+    for count in (3, 2):  # the second in the memory of the first
+        compiled = generator.sample(COND[:count], seeds=seeds[:count], compile='aot_eager', **options)
+        assert torch.equal(compiled.indices_BL, eager.indices_BL[:count])
+    assert 1 <= torch._dynamo.utils.counters['stats']['unique_graphs'] <= 3, 'not one for each size of a step'
+    assert generator.static_steps is not None
+    assert len(generator.static_steps.caches) == 1
+    keep_BL = torch.zeros(3, 12, dtype=torch.bool)
+    keep_BL[:2, [3, 8]] = True
+    kept: dict[str, Any] = dict(seeds=seeds, given=random_codes(generator), keep_BL=keep_BL, **options)
+    assert generator.sample(COND, compile='aot_eager', **kept) == generator.sample(COND, **kept)
+
+
+def test_orders_of_a_file_are_dealt_out_to_the_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = tiny_tokenizer({**FVQ, 'codebook_size': 32}).fold()
+    model = ImageGenerator(build(), tokenizer)
+    model.save_pretrained('model')
+    lines = [ORDER, torch.arange(12)]
+    Path('orders.txt').write_text(
+        '\n\n'.join(' '.join(map(str, line.tolist())) for line in lines).replace('7 3', '7,3')
+    )
+    call = ['model', '--num', '3', '--classes', '4', '1', '0', '--npz', '--out', 'out', '--steps', '4']
+    assert sample.main([*call, '--order-file', 'orders.txt']) == 0
+    seeds = [SamplePlan(3, (4, 1, 0), False, 0, {}).image_seed(number) for number in range(3)]
+    drawn = model.sample(COND, seeds=seeds, steps=4, order_BL=torch.stack([*lines, ORDER]))
+    with np.load('out/samples.npz') as file:
+        assert np.abs(to_uint8(drawn).permute(0, 2, 3, 1).numpy().astype(int) - file['arr_0']).max() <= 1
+    assert not torch.equal(drawn, model.sample(COND, seeds=seeds, steps=4, order_BL=ORDER))
+    capsys.readouterr()
+    assert sample.main(call) == 2
+    assert 'order_file is ' in capsys.readouterr().err, 'the samples that are there were drawn in other orders'
+    for text, message in (
+        ('', 'bad.txt is empty; expected an order a line'),
+        ('0 1 2', r'bad.txt: order 1: an order is a permutation of the 12 positions'),
+        (' '.join(['0'] * 12), 'with a position twice or out of range'),
+        (f'{" ".join(map(str, range(12)))}\n0 1 x', 'bad.txt: order 2 has "x"; expected an order a line'),
+        (' '.join(['99999999999999999999'] * 12), 'bad.txt: order 1 has '),
+    ):
+        Path('bad.txt').write_text(text)
+        assert sample.main([*call[:-4], '--out', 'new', '--order-file', 'bad.txt']) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.splitlines()) == 1
+    assert sample.main([*call[:-4], '--out', 'new', '--order-file', 'none.txt']) == 2
+    assert 'none.txt cannot be read: No such file' in capsys.readouterr().err
+    assert not Path('new').exists()
+    with pytest.raises(UserError, match="has no setting 'order_BL'"):
+        ImageGenerator(tiny_generator(), tokenizer).sample(COND, order_BL=ORDER)
+
+
 def test_it_memorizes_a_few_images_and_draws_them_in_any_order(tmp_path: Path):
     torch.manual_seed(0)
     generator = cast(RandAR, GENERATORS.build(dict(CONFIG, token_dropout=0.0, residual_dropout=0.0, ffn_dropout=0.0)))
@@ -175,6 +239,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (dict(order_BL=torch.arange(1, 13), steps=3), 'an order is a permutation of the 12 positions'),
     (dict(order_BL=torch.arange(11), steps=3), r'got torch.int64 \(11,\)'),
     (dict(order_BL=torch.arange(12.0), steps=3), 'got torch.float32'),
+    (dict(cond=COND[:0], order_BL=torch.zeros(12, dtype=torch.int64)), 'with a position twice or out of range'),
+    (dict(compile='inducter'), "there is no backend 'inducter'"),
     (dict(cfg_interval=3, steps=3), "no setting 'cfg_interval'"),
     (dict(cond=torch.tensor([5]), steps=3), 'class 5 is out of range'),
 ]

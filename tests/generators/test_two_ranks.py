@@ -16,7 +16,7 @@ from fvq_core.registry import MODELS
 
 from ..ranks import TwoRanks
 from .tiny import NO_DROPOUT, generator_config
-from .two_ranks import CASES, NEXT_SCALE, local_numbers, train, train_next_scale, train_on_rank
+from .two_ranks import CASES, OTHERS, local_numbers, train, train_on_rank, train_other
 
 Ranks = Callable[[str], list[dict[str, Any]]]
 
@@ -67,8 +67,11 @@ def test_a_checkpoint_is_that_of_one_process_and_resumes_exactly(name: str, rank
 
 
 @pytest.mark.parametrize('shard', [None, 'float32'])
-def test_a_generator_that_is_bound_to_a_quantizer_trains_alike_on_two_ranks(shard: str | None, two_ranks: TwoRanks):
-    one, both = train(NEXT_SCALE, 0, 1), two_ranks.run(train_next_scale, shard)
+@pytest.mark.parametrize('name', OTHERS)
+def test_generators_that_bind_a_quantizer_or_take_orders_train_alike_on_two_ranks(
+    name: str, shard: str | None, two_ranks: TwoRanks
+):
+    one, both = train(OTHERS[name], 0, 1), two_ranks.run(train_other, name, shard)
     torch.testing.assert_close(both[0]['final'], one['final'], rtol=1e-4, atol=1e-5)
     assert both[0]['validation'][0] == pytest.approx(one['validation'][0], rel=1e-4)
     assert identical(both[0]['resumed'], both[0]['final'])

@@ -10,26 +10,57 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from fvq_core.codes import Targets
 from fvq_core.data.loader import Loader
-from fvq_core.registry import MODELS
+from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.training.hooks.ema_hook import EMAHook
 from fvq_core.training.optim_wrapper import build_optim_wrappers
-from fvq_generators import VAR
+from fvq_generators import RAR, VAR, RandAR
 from fvq_generators.data import RandomCodes
 from fvq_generators.hooks import ShardingHook
 from fvq_generators.optim import DecayByDimension
-from tests.generators.tiny import NO_DROPOUT, generator_config
+from tests.generators.tiny import GRID, NO_DROPOUT, generator_config
 
 CASES: dict[str, dict[str, Any]] = {
     'ddp': {},
     'sharded': dict(shard='float32'),
     'sharded_checkpointing': dict(shard='float32', checkpointing=True),
 }
-# One that reads its tokenizer's quantizer while it trains.
-NEXT_SCALE: dict[str, Any] = dict(
-    generator=dict(type='VAR', **VAR.smoke({}), num_classes=5, cond_dropout=0.0, gate_init=1.0),
-    tokenizer=VAR.smoke_tokenizer(),
-)
+
+
+def own_orders(targets: Targets) -> torch.Tensor:
+    """An order of each image that follows from its codes: the same in any batch."""
+    assert targets.codes is not None
+    indices_BL = targets.codes.indices_BL
+    return (indices_BL * 7 + torch.arange(indices_BL.shape[1])).remainder(13).argsort(dim=1, stable=True)
+
+
+@GENERATORS.register_module()
+class RandAROfOwnOrders(RandAR):
+    """Orders that are no draw, so that one process and two learn the same."""
+
+    def loss(self, targets: Targets, cond: torch.Tensor) -> dict[str, torch.Tensor]:  # pyrefly: ignore[bad-override]
+        return super().loss(targets, cond, own_orders(targets))
+
+
+@GENERATORS.register_module()
+class RAROfOwnOrders(RAR):
+    """Likewise."""
+
+    def loss(self, targets: Targets, cond: torch.Tensor) -> dict[str, torch.Tensor]:  # pyrefly: ignore[bad-override]
+        return super().loss(targets, cond, own_orders(targets))
+
+
+SIZE: dict[str, Any] = dict(layout=GRID, dim=32, depth=2, heads=4, num_classes=5, cond_dropout=0.0)
+# VAR reads its tokenizer's quantizer while it trains.
+OTHERS: dict[str, dict[str, Any]] = {
+    'VAR': dict(
+        generator=dict(type='VAR', **VAR.smoke({}), num_classes=5, cond_dropout=0.0, gate_init=1.0),
+        tokenizer=VAR.smoke_tokenizer(),
+    ),
+    'RandAR': dict(generator=dict(type='RandAROfOwnOrders', hidden_multiple=8, **NO_DROPOUT, **SIZE)),
+    'RAR': dict(generator=dict(type='RAROfOwnOrders', width=64, dropout=0.0, attention_dropout=0.0, **SIZE)),
+}
 STEPS, BATCH, MICRO = 2, 4, 2
 WRAPPER = dict(
     type='ClippedOptimWrapper',
@@ -134,6 +165,6 @@ def train_on_rank(rank: int, name: str) -> dict[str, Any]:
     return {**train(CASES[name], rank, 2), 'kept': local_numbers(CASES[name])}
 
 
-def train_next_scale(rank: int, shard: str | None) -> dict[str, Any]:
-    """The same of a next-scale generator."""
-    return train({**NEXT_SCALE, 'shard': shard}, rank, 2)
+def train_other(rank: int, name: str, shard: str | None) -> dict[str, Any]:
+    """The same of another generator."""
+    return train({**OTHERS[name], 'shard': shard}, rank, 2)

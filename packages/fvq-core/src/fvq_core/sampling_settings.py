@@ -20,9 +20,9 @@ KINDS: dict[type, str] = {bool: 'true or false', int: 'a whole number', float: '
 RESERVED = frozenset(
     [
         *('help', 'generator', 'tokenizer', 'out', 'num', 'classes', 'captions', 'from', 'pictures', 'keep', 'seed'),
-        *('npz', 'images', 'batch_size'),
+        *('npz', 'images', 'batch_size', 'order_file'),
         *('compile', 'precision', 'device', 'weights', 'launcher'),
-        *('cond', 'rng', 'seeds', 'caption_mask_BT', 'given', 'keep_BL', 'pick'),
+        *('cond', 'rng', 'seeds', 'caption_mask_BT', 'given', 'keep_BL', 'order_BL', 'pick'),
     ]
 )
 

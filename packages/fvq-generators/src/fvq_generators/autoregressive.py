@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from fvq_core.generator import Generator
 
 from .checks import codes_to_learn
 from .cross_entropy import chunked_cross_entropy
+from .decoding import StaticSteps
 from .layers import CaptionEmbedding, CausalMask, Classes, KVCache
 
 
@@ -21,6 +22,7 @@ class AutoregressiveGenerator(Generator):
     """Condition tokens, then codes, through blocks that attend to what was before.
 
     Attributes:
+        any_order: Whether `sample` takes `order_BL`, the order in which codes are drawn.
         condition: Maps conditions to tokens.
         blocks: Take `(x_BLD, rotations, mask, causal, cache, layer, position)`, as `layers.TransformerBlock`, and the context
             if there is one.
@@ -31,8 +33,10 @@ class AutoregressiveGenerator(Generator):
         rotations: Rotary table of each position; None without rotary embeddings.
         checkpointing: Keep only the inputs of the blocks and compute the rest again in the backward pass.
         loss_rows: Rows of logits that the loss has at once; see `chunked_cross_entropy`.
+        static_steps: Compiled steps of sampling, kept as long as the weights stay where they are.
     """
 
+    any_order: ClassVar[bool] = False
     likelihood = True
     layout: CodeLayout  # pyrefly: ignore[bad-override]
     condition: Classes | CaptionEmbedding
@@ -43,6 +47,25 @@ class AutoregressiveGenerator(Generator):
     rotations: Tensor | None = None
     checkpointing: bool = False
     loss_rows: int | None = None
+    static_steps: StaticSteps | None = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        self.static_steps = None
+        return self
+
+    def compiled_steps(self, compile: bool | str) -> StaticSteps | None:
+        """Steps of sampling that are compiled, by `'inductor'` or a named backend of `torch.compile`; None if they are not."""
+        if not compile:
+            return None
+        backend = 'inductor' if compile is True else compile
+        if self.static_steps is None or self.static_steps.backend != backend:
+            self.static_steps = StaticSteps(backend)
+        return self.static_steps
+
+    def forget_steps(self) -> None:
+        """Let go of compiled steps and of their memory."""
+        self.static_steps = None
 
     def embed(self, indices_BL: Tensor, first: int | Tensor = 0) -> Tensor:
         """Codes to tokens (B, L, D); `first` is the number of the first of them in the sequence, or each one's (L,)."""

@@ -14,13 +14,14 @@ from fvq_core.sampling_settings import SamplingSettings
 
 from .autoregressive import AutoregressiveGenerator
 from .checks import conditions_to_draw
-from .decoding import StaticSteps, decode, pad_rows
+from .decoding import decode, pad_rows
 from .eval_mode import eval_mode
 from .layers import KVCache, RMSNorm, TransformerBlock
 from .ops.few_rows import MOST_ROWS, runs_fused
 from .ops.projection import guided_logits
 from .out_of_memory import memory_advice
 from .sampling import Pick, Sampler, SequenceGuidance, check_seeds, guide, new_seeds, uniforms
+from .small_tokenizer import small_tokenizer
 
 
 class CachedGenerator(AutoregressiveGenerator):
@@ -36,18 +37,10 @@ class CachedGenerator(AutoregressiveGenerator):
     class Sampling(Sampler, SequenceGuidance):
         """Guidance, and how a code is chosen from its logits."""
 
+    inpaints = True
     kv_heads: int
     head_dim: int
     kept: tuple[int, int] = (0, 0)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.static_steps: StaticSteps | None = None
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        super()._apply(fn, recurse)
-        self.static_steps = None
-        return self
 
     def new_cache(self, batch: int) -> KVCache:
         """Empty memory for that many sequences of condition tokens and codes."""
@@ -182,12 +175,13 @@ class CachedGenerator(AutoregressiveGenerator):
         visible_BT = None if caption_mask_BT is None else self.visible(caption_mask_BT.to(self.device), len(cond))
         copies, count = 2 if guidance.active else 1, len(cond)
         per_image = self._cache_bytes() * copies
-        batch = self._static_steps(compile).batch_for(count, copies) if compile else count
+        steps = self.compiled_steps(compile)
+        batch = count if steps is None else steps.batch_for(count, copies)
         cond, uniforms_BL = pad_rows(cond, batch), pad_rows(self.uniforms(seeds), batch)
         visible_BT = None if visible_BT is None else pad_rows(visible_BT, batch).repeat(copies, 1)
         given_BL = None if given is None else pad_rows(given.indices_BL.to(self.device), batch)
         keep_BL = None if keep_BL is None else pad_rows(keep_BL.to(self.device), batch)
-        with eval_mode(self), memory_advice(count, self.device, per_image, self._forget_steps):
+        with eval_mode(self), memory_advice(count, self.device, per_image, self.forget_steps):
             codes_BL = decode(
                 self,
                 torch.cat([cond, self.condition.null(cond)]) if guidance.active else cond,
@@ -196,7 +190,7 @@ class CachedGenerator(AutoregressiveGenerator):
                 pick=pick or self.picker(sampling),
                 guidance=guidance,
                 visible_BT=visible_BT,
-                steps=self._static_steps(compile) if compile else None,
+                steps=steps,
                 given_BL=given_BL,
                 keep_BL=keep_BL,
             )
@@ -214,17 +208,13 @@ class CachedGenerator(AutoregressiveGenerator):
         """What chooses a code from its logits."""
         return sampling.part(Sampler)
 
-    def _static_steps(self, compile: bool | str) -> StaticSteps:
-        backend = 'inductor' if compile is True else str(compile)
-        if self.static_steps is None or self.static_steps.backend != backend:
-            self.static_steps = StaticSteps(backend)
-        return self.static_steps
-
-    def _forget_steps(self) -> None:
-        self.static_steps = None
-
     def _cache_bytes(self) -> int:
         """Bytes of the cache of one sequence."""
         rows, channels = self.kept
         numbers = 2 * len(self.blocks) * self.kv_heads * self.head_dim * (self.sequence_length - 1) + rows * channels
         return numbers * self.head.weight.element_size()
+
+    @staticmethod
+    def smoke_tokenizer() -> dict[str, Any]:
+        """A small tokenizer with the codes of smoke runs, for images of 64x64."""
+        return small_tokenizer()

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from fvq_core.codes import Codes, Targets
+from fvq_core.codes import CodeLayout, Codes, LatentLayout, Targets, layout_from_dict
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import can_sync
+
+
+def layout_of(generator: Generator, layout: CodeLayout | LatentLayout | Mapping[str, Any]) -> CodeLayout:
+    """The layout of codes that a generator is made for, given itself or described.
+
+    Raises:
+        UserError: One that the generator cannot model.
+    """
+    if isinstance(layout, Mapping):
+        layout = layout_from_dict(dict(layout))
+    if isinstance(layout, LatentLayout):
+        takes = ' or '.join(kind.__name__ for kind in generator.position_kinds)
+        raise UserError(
+            f'{type(generator).__name__} takes codes, of a {takes}, got {layout}; use a tokenizer of codes.'
+        )
+    generator.check_layout(layout)
+    return layout
 
 
 def codes_to_learn(generator: Generator, targets: Targets, cond: Tensor) -> Codes:

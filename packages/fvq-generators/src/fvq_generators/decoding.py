@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Protocol, cast
 
 import torch
@@ -13,12 +15,17 @@ from .layers.kv_cache import KVCache
 from .sampling import Pick, SequenceGuidance, check_logits
 
 KEPT_SIZES = 2  # of batches whose compiled steps are kept
+Logits = Callable[..., Tensor]
 
 
-class CachedModel(Protocol):
-    """What decoding asks of a model, which is a module."""
+class HasCache(Protocol):
+    """A model with memory for that many sequences."""
 
     def new_cache(self, batch: int) -> KVCache: ...
+
+
+class CachedModel(HasCache, Protocol):
+    """What decoding asks of a model, which is a module."""
 
     def prefill(
         self,
@@ -108,16 +115,26 @@ def decode(
         if cache.batch != (2 if guided else 1) * B:
             cache = cache.first(B)
             visible_BT = None if visible_BT is None else visible_BT[:B]
-        position, uniform_B = prefix + number - 1, uniforms_BL[:, number]
         scale = guidance.scale_at(number, L) if guided else None
-        if steps is not None:
-            run = steps.find(model, cache, guided, pick, visible_BT)
-            tokens_B = run(tokens_B, position, uniform_B, scale)
+        inputs = (tokens_B, prefix + number - 1, visible_BT, scale)
+        following, uniform_B = following_logits(model, cache, guided), uniforms_BL[:, number]
+        if steps is None:
+            tokens_B = pick(following(*inputs), uniform_B)
         else:
-            logits_BV = model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT, scale)
-            tokens_B = pick(logits_BV, uniform_B)
+            tokens_B = steps.find(cache, guided, pick, following)(uniform_B, *inputs)
         tokens_B = settle(number, tokens_B)
     return codes_BL
+
+
+def following_logits(model: CachedModel, cache: KVCache, guided: bool) -> Logits:
+    """A function of tokens, position, `visible_BT` and scale: logits of the codes behind these tokens."""
+
+    def logits(
+        tokens_B: Tensor, position: int | Tensor, visible_BT: Tensor | None, scale: float | Tensor | None
+    ) -> Tensor:
+        return model.step(tokens_B.repeat(2) if guided else tokens_B, cache, position, visible_BT, scale)
+
+    return logits
 
 
 def pad_rows(x: Tensor, rows: int) -> Tensor:
@@ -126,66 +143,74 @@ def pad_rows(x: Tensor, rows: int) -> Tensor:
 
 
 class StaticStep:
-    """One step in memory of fixed size: the model through `torch.compile`, and on a GPU all of it recorded as a CUDA graph.
+    """One step in memory of fixed size: logits through `torch.compile`, and on a GPU all of it recorded as a CUDA graph.
 
-    The token is picked outside the compiled code and inside the graph: inductor cannot generate a float64 cumulative sum over
-    64 rows of 16,384 tokens.
+    Tokens are picked outside the compiled code and inside the graph: inductor cannot generate a float64 cumulative sum over
+    64 rows of 16,384 tokens. Each shape of inputs has a graph of its own; a shape that changes is compiled as a variable.
 
     Args:
-        model: See `decode`, as `pick` and `visible_BT`.
-        cache: Its cache; rows as the step has.
-        guided: Whether rows come twice, with the condition and without.
+        logits: Gives logits; of what can change it reads its arguments and a cache.
+        pick: See `decode`.
         backend: Backend of `torch.compile`.
     """
 
-    def __init__(
-        self, model: CachedModel, cache: KVCache, guided: bool, pick: Pick, visible_BT: Tensor | None, backend: str
-    ) -> None:
-        self.model, self.cache, self.guided, self.pick = model, cache, guided, pick
-        device, rows = cache.keys.device, cache.batch // (2 if guided else 1)
-        self.tokens_B = torch.zeros(rows, dtype=torch.int64, device=device)
-        self.uniform_B: Tensor | None = None
-        self.position = torch.zeros(1, dtype=torch.int64, device=device)
-        self.scale = torch.ones(1, device=device)
-        self.visible_BT = None if visible_BT is None else visible_BT.clone()
-        self.compiled = torch.compile(self._logits, backend=backend, fullgraph=True, dynamic=False)
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.result_B = self.tokens_B
+    def __init__(self, logits: Logits, pick: Pick, backend: str) -> None:
+        self.pick, self.compiled = pick, torch.compile(own_code(logits), backend=backend, fullgraph=True)
+        self.memory: dict[tuple[Any, ...], list[Tensor | None]] = {}
+        self.graphs: dict[tuple[Any, ...], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
-    def _logits(self, tokens_B: Tensor, position: Tensor, scale: Tensor, visible_BT: Tensor | None) -> Tensor:
-        rows_B = tokens_B.repeat(2) if self.guided else tokens_B
-        return self.model.step(rows_B, self.cache, position, visible_BT, scale if self.guided else None)
+    def __call__(self, uniforms: Tensor, *inputs: Tensor | float | None) -> Tensor:
+        """The next tokens; on a GPU in memory that the next call writes to.
 
-    def _run(self) -> Tensor:
-        assert self.uniform_B is not None
-        return self.pick(self.compiled(self.tokens_B, self.position, self.scale, self.visible_BT), self.uniform_B)
+        Args:
+            uniforms: What `pick` needs.
+            inputs: Arguments of the logits. A number becomes a tensor (1,), which steps of other numbers can share.
+        """
+        given = (uniforms, *inputs)
+        key = tuple(value.shape if isinstance(value, Tensor) else value is None for value in given)
+        if key not in self.memory:
+            self.memory[key] = [own_memory(value, uniforms.device) for value in given]
+        for memory, value in zip(self.memory[key], given, strict=True):
+            if isinstance(memory, Tensor) and value is not None:
+                memory.copy_(value) if isinstance(value, Tensor) else memory.fill_(value)
+        if not uniforms.is_cuda:
+            return self._run(key)
+        if key not in self.graphs:
+            self.graphs[key] = self._record(key)
+        graph, result = self.graphs[key]
+        graph.replay()
+        return result
 
-    def __call__(self, tokens_B: Tensor, position: int, uniform_B: Tensor, scale: float | None) -> Tensor:
-        """The next tokens (B,); on a GPU in memory that the next call writes to."""
-        if scale is not None:
-            self.scale.fill_(scale)
-        self.tokens_B.copy_(tokens_B)
-        self.uniform_B = uniform_B.clone() if self.uniform_B is None else self.uniform_B.copy_(uniform_B)
-        self.position.fill_(position)
-        if not self.tokens_B.is_cuda:
-            return self._run()
-        if self.graph is None:
-            self._record()
-        assert self.graph is not None
-        self.graph.replay()
-        return self.result_B
+    def _run(self, key: tuple[Any, ...]) -> Tensor:
+        uniforms, *inputs = self.memory[key]
+        return self.pick(self.compiled(*inputs), cast(Tensor, uniforms))
 
-    def _record(self) -> None:
-        """A step is repeatable: it writes its own position of the cache and nothing else."""
+    def _record(self, key: tuple[Any, ...]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        """A step is repeatable: it writes its own positions of the cache and nothing else."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):  # compiles, and lets libraries take their workspaces before recording
-                self._run()
+                self._run(key)
         torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.result_B = self._run()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = self._run(key)
+        return graph, result
+
+
+def own_memory(value: Tensor | float | None, device: torch.device) -> Tensor | None:
+    """Memory for values like this one, on a device."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    return None if value is None else torch.full((1,), value, device=device)
+
+
+def own_code(function: Logits) -> Logits:
+    """The same function with code of its own: dynamo counts recompilations by code, and gives up after a few."""
+    made = cast(FunctionType, function)
+    code = made.__code__.replace()
+    return FunctionType(code, made.__globals__, made.__name__, made.__defaults__, made.__closure__)
 
 
 class StaticSteps:
@@ -208,7 +233,7 @@ class StaticSteps:
     def __reduce__(self) -> tuple[Any, ...]:  # copies and pickles
         return StaticSteps, (self.backend,)
 
-    def cache(self, model: CachedModel, rows: int) -> KVCache:
+    def cache(self, model: HasCache, rows: int) -> KVCache:
         """A cache of that many rows; its memory is the same each time."""
         cache = self.caches.pop(rows, None)  # and to the end, as the one used last
         if cache is None:
@@ -224,14 +249,9 @@ class StaticSteps:
         kept = [rows // copies for rows in self.caches if rows >= batch * copies and rows % copies == 0]
         return min(kept, default=batch)
 
-    def find(
-        self, model: CachedModel, cache: KVCache, guided: bool, pick: Pick, visible_BT: Tensor | None
-    ) -> StaticStep:
-        """The step of these settings, ready for these rows of captions."""
-        key = (cache.keys.data_ptr(), cache.batch, guided, pick, visible_BT is None)
+    def find(self, cache: KVCache, guided: bool, pick: Pick, logits: Logits) -> StaticStep:
+        """The step of these settings; made of these logits if there is none."""
+        key = (cache.keys.data_ptr(), cache.batch, guided, pick)
         if key not in self.steps:
-            self.steps[key] = StaticStep(model, cache, guided, pick, visible_BT, self.backend)
-        step = self.steps[key]
-        if visible_BT is not None and step.visible_BT is not None:
-            step.visible_BT.copy_(visible_BT)
-        return step
+            self.steps[key] = StaticStep(logits, pick, self.backend)
+        return self.steps[key]

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Grid, layout_from_dict
+from fvq_core.codes import CodeLayout, Grid
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
 from .cached_generator import CachedGenerator
+from .checks import layout_of
 from .layers import (
     AdaLayerNorm,
     Attention,
@@ -59,7 +60,6 @@ class IBQTransformer(CachedGenerator):
     """
 
     position_kinds = (Grid, CodeSequence)
-    inpaints = True
     norm: AdaLayerNorm  # pyrefly: ignore[bad-override]
 
     def __init__(
@@ -81,8 +81,7 @@ class IBQTransformer(CachedGenerator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         check_sizes(
             'IBQTransformer',
             dim=dim,

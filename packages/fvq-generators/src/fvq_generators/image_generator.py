@@ -133,6 +133,7 @@ class ImageGenerator(SavedModel, nn.Module):
         seeds: Sequence[int] | None = None,
         given: Codes | None = None,
         keep_BL: Tensor | None = None,
+        order_BL: Tensor | None = None,
         compile: bool | str = False,
         **settings: Any,
     ) -> Tensor:
@@ -145,6 +146,7 @@ class ImageGenerator(SavedModel, nn.Module):
             seeds: One for each image; an image then depends on its seed and its condition, not on the others.
             given: Codes of images to keep in part, such as `tokenizer.encode(images)`, for a generator that in-paints.
             keep_BL: bool (B, L), True for the given codes that are kept; the others are drawn.
+            order_BL: The position of the code to draw at each number, (L,) or (B, L), for a generator that draws in any order.
             compile: Compile the generator's steps, if it can; see `CachedGenerator.sample`.
             settings: Fields of the generator's `Sampling`; what is not given is what was saved with the model.
 
@@ -164,6 +166,8 @@ class ImageGenerator(SavedModel, nn.Module):
             options['caption_mask_BT'] = torch.as_tensor(caption_mask_BT)
         if compile:
             options['compile'] = compile
+        if order_BL is not None:
+            options['order_BL'] = torch.as_tensor(order_BL)
         cond = self._condition(classes)
         if given is not None or keep_BL is not None:
             self.generator.check_given(given, keep_BL, len(cond))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Codes, Grid, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
@@ -17,7 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .cached_generator import CachedGenerator
-from .checks import conditions_to_draw
+from .checks import conditions_to_draw, layout_of
 from .eval_mode import eval_mode
 from .layers import CausalMask, Classes, GPTBlock, Linear, Unconditional
 from .sampling import Sampler, check_seeds, new_seeds, uniforms
@@ -51,7 +51,6 @@ class MinGPT(CachedGenerator):
     """
 
     position_kinds = (Grid, CodeSequence)
-    inpaints = True
 
     @dataclass(frozen=True)
     class Sampling(Sampler):  # pyrefly: ignore[bad-override]
@@ -76,8 +75,7 @@ class MinGPT(CachedGenerator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         check_sizes('MinGPT', dim=dim, depth=depth, heads=heads, num_classes=num_classes or 1)
         V = self.layout.vocab_size
         if num_classes is not None and num_classes > V:

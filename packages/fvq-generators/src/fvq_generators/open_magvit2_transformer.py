@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Grid, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Grid, Targets
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
@@ -17,7 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import SamplingSettings, setting
 
 from .cached_generator import CachedGenerator
-from .checks import codes_to_learn
+from .checks import codes_to_learn, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .layers import (
     CausalMask,
@@ -32,6 +32,7 @@ from .layers import (
 )
 from .layers.swiglu import swiglu_width
 from .sampling import COLDEST, Guidance, Pick, Sampler, SequenceGuidance, guide, uniforms
+from .small_tokenizer import small_tokenizer
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,6 @@ class OpenMAGVIT2Transformer(CachedGenerator):
     """
 
     position_kinds = (Grid, CodeSequence)
-    inpaints = True
     Sampling = FactorizedSampling  # pyrefly: ignore[bad-override]
 
     def __init__(
@@ -101,8 +101,7 @@ class OpenMAGVIT2Transformer(CachedGenerator):
     ) -> None:
         super().__init__()
         name = 'OpenMAGVIT2Transformer'
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         sizes = dict(dim=dim, depth=depth, inner_depth=inner_depth, heads=heads, num_classes=num_classes)
         check_sizes(name, **sizes, hidden_multiple=hidden_multiple)
         V = self.layout.vocab_size
@@ -221,6 +220,11 @@ class OpenMAGVIT2Transformer(CachedGenerator):
         """Two blocks and one within positions, 64 channels, 16 codes of 8 x 16; dropout and all other options stay."""
         layout = dict(type='Grid', height=4, width=4, codebook_size=128)
         return dict(layout=layout, factors=(8, 16), dim=64, depth=2, inner_depth=1, heads=2, hidden_multiple=32)
+
+    @staticmethod
+    def smoke_tokenizer() -> dict[str, Any]:
+        """A small tokenizer with these codes, for images of 64x64."""
+        return small_tokenizer(codebook_size=128)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 from fvq_core.errors import UserError
 
 ORDERS = ('random', 'raster')
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def draw_orders(kind: str, uniforms_BL: Tensor) -> Tensor:
@@ -20,15 +21,13 @@ def draw_orders(kind: str, uniforms_BL: Tensor) -> Tensor:
 def check_order(owner: str, order_BL: Tensor, batch: int, length: int) -> Tensor:
     """Orders (B, L) from such, or from one (L,) for all images; raises unless each is a permutation."""
     wanted = torch.arange(length, device=order_BL.device)
-    if order_BL.shape == (length,):
-        order_BL = order_BL.expand(batch, length)
-    whole = not order_BL.is_floating_point() and order_BL.dtype != torch.bool and order_BL.shape == (batch, length)
-    if not whole or not (order_BL.sort(1).values == wanted).all():
+    whole = order_BL.dtype in WHOLE and order_BL.shape in ((length,), (batch, length))
+    if not whole or not (order_BL.sort(-1).values == wanted).all():
         raise UserError(
             f'{owner}: an order is a permutation of the {length} positions, whole numbers ({length},) or ({batch}, {length}); '
             f'got {order_BL.dtype} {tuple(order_BL.shape)}{"" if not whole else " with a position twice or out of range"}.'
         )
-    return order_BL.long()
+    return order_BL.long().expand(batch, length)
 
 
 def kept_first(order_BL: Tensor, keep_BL: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:

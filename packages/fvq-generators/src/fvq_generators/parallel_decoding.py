@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 
+from .decoding import Logits, StaticSteps
 from .layers import KVCache
 from .sampling import GuidanceSchedule, Pick, guide
 
@@ -62,8 +63,8 @@ class OrderedModel(Protocol):
         """Instructions and codes of these positions in turn, (B, 2 N, D), and their rotations."""
         ...
 
-    def read(self, x_BLD: Tensor, rotations_BLP2: Tensor, cache: KVCache, position: int) -> Tensor:
-        """Tokens behind those of the cache up to a position, to features (B, L, D)."""
+    def read(self, x_BLD: Tensor, rotations_BLP2: Tensor, cache: KVCache, position: int | Tensor) -> Tensor:
+        """Tokens behind those of the cache up to a position, a number or (1,) on the device, to features (B, L, D)."""
         ...
 
     def logits(self, x: Tensor) -> Tensor: ...
@@ -80,6 +81,7 @@ def draw_in_order(
     pick: Pick,
     guidance: GuidanceSchedule,
     known_BK: Tensor | None = None,
+    steps: StaticSteps | None = None,
 ) -> Tensor:
     """Codes (B, L) in the order in which they are drawn.
 
@@ -95,33 +97,72 @@ def draw_in_order(
         pick: See `decoding.decode`.
         guidance: Its scale follows the share of the codes that were done before a step.
         known_BK: The first codes, if some are known.
+        steps: Compiled steps; None runs each operation by itself. The first step, which reads what is known, is not compiled.
     """
-    (B, L), copies = order_BL.shape, 2 if guidance.active else 1
+    (B, L), guided = order_BL.shape, guidance.active
     codes_BL = torch.empty(B, L, dtype=torch.int64, device=order_BL.device)
-    cache, orders = model.new_cache(copies * B), order_BL.repeat(copies, 1)
+    cache = model.new_cache(len(cond)) if steps is None else steps.cache(model, len(cond))
+    following = following_logits(model, cache, guided)
     x_BLD, rotations = model.class_token(cond)
-    done, position = 0, 0
+    done = 0
     if known_BK is not None and known_BK.shape[1]:
         done = known_BK.shape[1]
         codes_BL[:, :done] = known_BK
-        pairs_BLD, turns = model.pairs(known_BK.repeat(copies, 1), orders[:, :done])
+        pairs_BLD, turns = model.pairs(twice(known_BK, guided), twice(order_BL[:, :done], guided))
         x_BLD, rotations = torch.cat([x_BLD, pairs_BLD], dim=1), torch.cat([rotations, turns], dim=1)
+    before, first = 0, True
     for size in sizes:
-        places_BN = orders[:, done : done + size]
-        asked_BND, turns = model.instructions(places_BN)
-        fed_BLD, rotations = torch.cat([x_BLD, asked_BND], dim=1), torch.cat([rotations, turns], dim=1)
-        logits = model.logits(model.read(fed_BLD, rotations, cache, position)[:, -size:])
-        if guidance.active:
-            logits = guide(logits, guidance.scale_at(done, L + 1))
-        if not position and not logits.isfinite().all():
-            raise UserError(
-                'sampling: the logits of the first codes are not finite, so that nothing can be drawn; the weights are broken, '
-                'or overflow in this precision.'
-            )
-        drawn_N = pick(logits.flatten(0, 1), uniforms_BL[:, done : done + size].flatten())
+        asked_BM = order_BL[:, done : done + size]
+        scale, uniforms_N = guidance.scale_at(done, L + 1), uniforms_BL[:, done : done + size].flatten()
+        if first:
+            logits_NV = answers(model, x_BLD, rotations, twice(asked_BM, guided), cache, 0, scale if guided else None)
+            if not logits_NV.isfinite().all():
+                raise UserError(
+                    'sampling: the logits of the first codes are not finite, so that nothing can be drawn; the weights are '
+                    'broken, or overflow in this precision.'
+                )
+            drawn_N = pick(logits_NV, uniforms_N)
+        else:
+            # Class and pairs up to these; their first instruction is already there.
+            inputs = (codes_BL[:, before:done], order_BL[:, before:done], asked_BM, 2 * before + 2, scale)
+            if steps is None:
+                drawn_N = pick(following(*inputs), uniforms_N)
+            else:
+                drawn_N = steps.find(cache, guided, pick, following)(uniforms_N, *inputs)
         codes_BL[:, done : done + size] = drawn_N.view(B, size)
-        position += x_BLD.shape[1] + 1  # the first instruction stays
-        x_BLD, rotations = model.pairs(codes_BL[:, done : done + size].repeat(copies, 1), places_BN)
-        x_BLD, rotations = x_BLD[:, 1:], rotations[:, 1:]
-        done += size
+        before, done, first = done, done + size, False
     return codes_BL
+
+
+def following_logits(model: OrderedModel, cache: KVCache, guided: bool) -> Logits:
+    """A function of the last codes, their positions, those to ask for, the place in the cache and the scale: logits."""
+
+    def logits(
+        codes_BN: Tensor, places_BN: Tensor, asked_BM: Tensor, position: int | Tensor, scale: float | Tensor
+    ) -> Tensor:
+        x_BLD, rotations = model.pairs(twice(codes_BN, guided), twice(places_BN, guided))
+        asked_BM = twice(asked_BM, guided)
+        return answers(model, x_BLD[:, 1:], rotations[:, 1:], asked_BM, cache, position, scale if guided else None)
+
+    return logits
+
+
+def answers(
+    model: OrderedModel,
+    x_BLD: Tensor,
+    rotations: Tensor,
+    asked_BM: Tensor,
+    cache: KVCache,
+    position: int | Tensor,
+    scale: float | Tensor | None,
+) -> Tensor:
+    """Read tokens, then instructions of M positions; logits of their codes (B M, V), guided if there is a scale."""
+    asked_BMD, turns = model.instructions(asked_BM)
+    fed_BLD, rotations = torch.cat([x_BLD, asked_BMD], dim=1), torch.cat([rotations, turns], dim=1)
+    logits_BMV = model.logits(model.read(fed_BLD, rotations, cache, position)[:, -asked_BM.shape[1] :])
+    return (logits_BMV if scale is None else guide(logits_BMV, scale)).flatten(0, 1)
+
+
+def twice(rows_BN: Tensor, guided: bool) -> Tensor:
+    """Rows for the batch with the condition, and if it is guided for that without."""
+    return rows_BN.repeat(2, 1) if guided else rows_BN

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Grid, Targets
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
@@ -17,8 +17,9 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .autoregressive import AutoregressiveGenerator
-from .checks import codes_to_learn, conditions_to_draw
+from .checks import codes_to_learn, conditions_to_draw, layout_of
 from .cross_entropy import chunked_cross_entropy
+from .decoding import StaticSteps, pad_rows
 from .eval_mode import eval_mode
 from .layers import CausalMask, ClassEmbedding, KVCache, Linear, RMSNorm, TransformerBlock, positions_table, rotate
 from .layers.swiglu import swiglu_width
@@ -54,6 +55,7 @@ class RandAR(AutoregressiveGenerator):
 
     position_kinds = (Grid, CodeSequence)
     inpaints = True
+    any_order = True
     likelihood = False  # of one order of many
 
     @dataclass(frozen=True)
@@ -88,8 +90,7 @@ class RandAR(AutoregressiveGenerator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         check_sizes(
             'RandAR', dim=dim, depth=depth, heads=heads, num_classes=num_classes, hidden_multiple=hidden_multiple
         )
@@ -144,10 +145,15 @@ class RandAR(AutoregressiveGenerator):
         codes_BND = self.token_dropout(self.code_embedding(indices_BN))
         return torch.stack([asked_BND, codes_BND], dim=2).flatten(1, 2), turns_BNP2.repeat_interleave(2, dim=1)
 
-    def read(self, x_BLD: Tensor, rotations_BLP2: Tensor, cache: KVCache, position: int) -> Tensor:
+    def read(self, x_BLD: Tensor, rotations_BLP2: Tensor, cache: KVCache, position: int | Tensor) -> Tensor:
         """See `OrderedModel`."""
-        cache.check_room(position, x_BLD.shape[1])
-        mask = self.mask.block(position, x_BLD.shape[1]) if position else None
+        L = x_BLD.shape[1]
+        if isinstance(position, int):
+            cache.check_room(position, L)
+            mask = self.mask.block(position, L) if position else None
+        else:
+            position = position + torch.arange(L, device=position.device)
+            mask = self.mask.rows(position, cache.length)
         return self.transform(x_BLD, rotations_BLP2, mask, mask is None, cache, position)
 
     def new_cache(self, batch: int, device: torch.device | str | None = None) -> KVCache:
@@ -201,6 +207,7 @@ class RandAR(AutoregressiveGenerator):
         order_BL: Tensor | None = None,
         given: Codes | None = None,
         keep_BL: Tensor | None = None,
+        compile: bool | str = False,
         pick: Pick | None = None,
         **settings: Any,
     ) -> Codes:
@@ -211,7 +218,7 @@ class RandAR(AutoregressiveGenerator):
             rng, seeds: See `Generator.sample`.
             order_BL: The position of the code to draw at each number, (L,) or (B, L), in place of the setting `order`.
             given, keep_BL: See `Generator.check_given`. What is kept comes first in the order: all else is drawn from it.
-            pick: Chooses tokens in place of `Sampler`.
+            compile, pick: See `CachedGenerator.sample`. Steps of as many codes share a graph.
             settings: Fields of `Sampling`.
 
         Raises:
@@ -232,36 +239,31 @@ class RandAR(AutoregressiveGenerator):
         if given is not None and keep_BL is not None:
             order_BL, groups = kept_first(order_BL, keep_BL.to(self.device))
         per_image = self.new_cache(1, 'meta').nbytes * (1 + sampling.active)
-        with eval_mode(self), memory_advice(count, self.device, per_image):
+        given_BL = order_BL if given is None else given.indices_BL.to(self.device)
+        whole, steps = (cond, order_BL, given_BL, drawn_BL), self.compiled_steps(compile)
+        with eval_mode(self), memory_advice(count, self.device, per_image, self.forget_steps):
             for known, rows in groups:  # images that keep as many codes, for a sample depends on no other
                 if len(rows):
-                    codes_BL[rows] = self._draw(
-                        cond[rows], order_BL[rows], known, given, rows, drawn_BL, sampling, pick
-                    )
+                    batch = len(rows) if steps is None else steps.batch_for(len(rows), 1 + sampling.active)
+                    part = [pad_rows(each[rows], batch) for each in whole]
+                    codes_BL[rows] = self._draw(part, known, sampling, pick, steps)[: len(rows)]
         return Codes(codes_BL, self.layout)
 
     def _draw(
-        self,
-        cond: Tensor,
-        order_BL: Tensor,
-        known: int,
-        given: Codes | None,
-        rows: Tensor,
-        drawn_BL: Tensor,
-        sampling: Sampling,
-        pick: Pick | None,
+        self, images: Sequence[Tensor], known: int, sampling: Sampling, pick: Pick | None, steps: StaticSteps | None
     ) -> Tensor:
-        """Codes (B, L) of images of which as many first ones are known."""
-        known_BK = None if given is None else given.indices_BL.to(self.device)[rows].gather(1, order_BL)[:, :known]
+        """Codes (B, L) of images with as many known: given their conditions, orders, given codes and random numbers."""
+        cond, order_BL, given_BL, drawn_BL = images
         ordered_BL = draw_in_order(
             self,
             torch.cat([cond, self.condition.null(cond)]) if sampling.active else cond,
             order_BL=order_BL,
             sizes=remaining_sizes(step_sizes(self.layout.length, sampling.steps), known),
-            uniforms_BL=drawn_BL[rows, : self.layout.length],
+            uniforms_BL=drawn_BL[:, : self.layout.length],
             pick=pick or sampling.part(Sampler),
             guidance=sampling.part(GuidanceSchedule),
-            known_BK=known_BK,
+            known_BK=given_BL.gather(1, order_BL[:, :known]),
+            steps=steps,
         )
         return torch.empty_like(ordered_BL).scatter_(1, order_BL, ordered_BL)
 

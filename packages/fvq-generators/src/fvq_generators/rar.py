@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Grid, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Grid, Targets
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
@@ -18,7 +18,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import SamplingSettings, setting
 
 from .cached_generator import CachedGenerator
-from .checks import codes_to_learn
+from .checks import codes_to_learn, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .layers import MLP, AdaLayerNorm, AdaLNBlock, Attention, CausalMask, ClassEmbedding, KVCache, Linear, Modulation
 from .orders import check_order
@@ -78,7 +78,6 @@ class RAR(CachedGenerator):
     """
 
     position_kinds = (Grid, CodeSequence)
-    inpaints = True
     norm: AdaLayerNorm  # pyrefly: ignore[bad-override]
 
     @dataclass(frozen=True)
@@ -100,8 +99,7 @@ class RAR(CachedGenerator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         check_sizes('RAR', dim=dim, depth=depth, heads=heads, num_classes=num_classes, width=width or 1)
         if not 0.0 <= cond_dropout < 1.0:
             raise UserError(f'RAR: cond_dropout must lie in [0, 1), got {cond_dropout}.')

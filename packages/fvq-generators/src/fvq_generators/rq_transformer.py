@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.codes import CodeLayout, Codes, Grid, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Grid, Targets
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
@@ -21,7 +21,7 @@ from fvq_core.quantizer import DepthCodes, Quantizer
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, conditions_to_draw
+from .checks import codes_to_learn, conditions_to_draw, layout_of
 from .depth_decoding import cache_bytes, draw_stacks
 from .eval_mode import eval_mode
 from .layers import ClassEmbedding, GPTBlock, KVCache, StackClassifier, StackEmbedding, TokenEmbedding
@@ -103,8 +103,7 @@ class RQTransformer(Generator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         check_sizes(
             'RQTransformer',
             code_dim=code_dim,

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fvq_core.codes import CodeLayout, Codes, Latents, Pyramid, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Latents, Pyramid, Targets
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.quantizer import NextScale, Quantizer
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, conditions_to_draw
+from .checks import codes_to_learn, conditions_to_draw, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .eval_mode import eval_mode
 from .layers import (
@@ -99,8 +99,7 @@ class VAR(Generator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         check_sizes('VAR', code_dim=code_dim, dim=dim, depth=depth, heads=heads, num_classes=num_classes)
         for name, rate in dict(dropout=dropout, drop_path=drop_path, cond_dropout=cond_dropout).items():
             if not 0.0 <= rate < 1.0:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Grid, layout_from_dict
+from fvq_core.codes import CodeLayout, Grid
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
 from .cached_generator import CachedGenerator
+from .checks import layout_of
 from .layers import CausalMask, ConditionEmbedding, GPTBlock, Linear, SquaredReLU
 from .sampling import Sampler
 
@@ -42,7 +43,6 @@ class ViTVQTransformer(CachedGenerator):
     """
 
     position_kinds = (Grid, CodeSequence)
-    inpaints = True
 
     @dataclass(frozen=True)
     class Sampling(Sampler):  # pyrefly: ignore[bad-override]
@@ -63,8 +63,7 @@ class ViTVQTransformer(CachedGenerator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         sizes = dict(dim=dim, depth=depth, heads=heads, num_classes=num_classes, condition_tokens=condition_tokens)
         check_sizes('ViTVQTransformer', **sizes)
         self.checkpointing, self.loss_rows = checkpointing, loss_rows

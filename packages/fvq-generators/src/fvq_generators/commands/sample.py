@@ -62,6 +62,12 @@ def sample_parser() -> ArgumentParser:
         help='what is kept of --from: top, bottom, left, right, center, border, a picture that is white there, of '
         'the size of --from or of the drawn image, or scales:N, the first N scales of a VAR',
     )
+    add(
+        '--order-file',
+        metavar='FILE',
+        help='in which order the codes are drawn, for a generator that takes any (RandAR), in place of --order: text with an '
+        'order a line, positions from 0 in reading order; images take the lines in turn',
+    )
     add('--seed', type=int, default=0, help='of classes and images; default 0')
     add('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
     add('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
@@ -98,6 +104,7 @@ def main(argv: Sequence[str] | None) -> None:
         SHARD_IMAGES,
         CaptionFolder,
         GivenImages,
+        GivenOrders,
         SampleOutputs,
         SamplePlan,
         SampleShards,
@@ -122,12 +129,15 @@ def main(argv: Sequence[str] | None) -> None:
     elif args.captions is not None:
         raise UserError('--captions: this generator has classes; leave it out.')
     classes, draw_classes = parse_classes(args.classes, model.num_classes if captions is None else len(captions))
-    given = None
+    given: list[GivenImages | GivenOrders] = []
     if (args.pictures is None) != (args.keep is None):
         raise UserError('--from names pictures and --keep the part of them that is kept; give both, or neither.')
     if args.pictures is not None:
-        given = GivenImages(model, args.pictures, args.keep)
-        facts['given'] = given.digest()
+        given.append(GivenImages(model, args.pictures, args.keep))
+        facts['given'] = given[-1].digest()
+    if args.order_file is not None:
+        given.append(GivenOrders(model.generator, args.order_file))
+        facts['order_file'] = given[-1].digest()
     plan = SamplePlan(args.num, classes, draw_classes, args.seed, facts, max(SHARD_IMAGES, args.batch_size))
     options = {**settings, **({'compile': True} if args.compile else {})}
     check_request(model.generator, options, args.batch_size)
@@ -144,8 +154,9 @@ def main(argv: Sequence[str] | None) -> None:
             dist.destroy_process_group()
         if rank == 0:
             shards.wait(missing)
-            if given is not None:
-                given.picture.save(Path(args.out) / 'given.png')
+            for each in given:
+                if isinstance(each, GivenImages):
+                    each.picture.save(Path(args.out) / 'given.png')
             for line in SampleOutputs(Path(args.out), shards).write(npz=args.npz, images=args.images):
                 print(line)
     finally:

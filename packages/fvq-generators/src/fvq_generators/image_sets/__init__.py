@@ -3,6 +3,7 @@
 from .caption_folder import CaptionFolder
 from .draw import check_request, draw_samples
 from .given_images import GivenImages
+from .given_orders import GivenOrders
 from .npz_file import write_npz
 from .outputs import SampleOutputs
 from .sample_plan import SHARD_IMAGES, SamplePlan, parse_classes
@@ -12,6 +13,7 @@ __all__ = [
     'SHARD_IMAGES',
     'CaptionFolder',
     'GivenImages',
+    'GivenOrders',
     'SampleOutputs',
     'SamplePlan',
     'SampleShards',

@@ -14,8 +14,13 @@ from fvq_core.generator import Generator
 from fvq_core.images import to_uint8
 
 from .caption_folder import CaptionFolder
-from .given_images import GivenImages
 from .sample_shards import SampleShards
+
+
+class PerImage(Protocol):
+    """What some images of a set are drawn from beside class and seed: `GivenImages`, `GivenOrders`."""
+
+    def batch(self, numbers: Sequence[int]) -> dict[str, Any]: ...
 
 
 class ImageModel(Protocol):
@@ -40,7 +45,7 @@ def draw_samples(
     batch_size: int,
     advance: Callable[[int], Any] = lambda images: None,
     captions: CaptionFolder | None = None,
-    given: GivenImages | None = None,
+    given: Sequence[PerImage] = (),
 ) -> None:
     """Draw shards. What is drawn together depends only on shard and batch size, not on which process draws it.
 
@@ -52,7 +57,7 @@ def draw_samples(
         batch_size: Images at a time.
         advance: Takes the number of images that were drawn.
         captions: What the plan's classes are the numbers of; None if they are classes.
-        given: Pictures of which a part is kept; None to draw all of each image.
+        given: Pictures of which a part is kept, or orders in which codes are drawn.
 
     Raises:
         UserError: The disk is full, or whatever the model refuses.
@@ -64,7 +69,7 @@ def draw_samples(
         for start in range(0, len(shard), batch_size):
             images = shard[start : start + batch_size]
             classes, seeds = [plan.label(i) for i in images], [plan.image_seed(i) for i in images]
-            extra = {} if given is None else given.batch(images)
+            extra = {name: value for each in given for name, value in each.batch(images).items()}
             if captions is not None:
                 classes, extra['caption_mask_BT'] = captions.batch(classes)
             drawn = model.sample(classes, seeds=seeds, **extra, **settings)

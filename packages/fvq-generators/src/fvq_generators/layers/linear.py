@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 # Rows for which the product is faster the other way round. A step of one guided image has two.
-FEW = range(2, 5)
+FEWEST, MOST = 2, 4
+# As many of a map to very many channels, such as a head.
+WIDE, MOST_OF_WIDE = 8, 8
 
 
 class Linear(nn.Linear):
-    """As `nn.Linear`. Without gradients, for two to four rows of float32 on a CPU, it computes `(W x^T)^T`.
+    """As `nn.Linear`. Without gradients, for two to four rows of float32 on a CPU, eight of a head, it computes `(W x^T)^T`.
 
     The libraries' product of few rows with a transposed matrix reads it at a third of the bandwidth, and the product with the
     matrix in front at all of it; not for maps to fewer channels. `benchmarks/sampling_autoregressive.py` shows the effect.
@@ -19,7 +21,8 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         rows = input.numel() // self.in_features
-        if rows not in FEW or self.out_features < self.in_features or not self._on_cpu(input):
+        most = MOST_OF_WIDE if self.out_features >= WIDE * self.in_features else MOST
+        if self.out_features < self.in_features or not self._on_cpu(input) or not FEWEST <= rows <= most:
             return super().forward(input)
         y = torch.mm(self.weight, input.reshape(rows, -1).t()).t().contiguous()
         y = y if self.bias is None else y + self.bias

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 
 from ..cross_entropy import chunked_cross_entropy, soft_cross_entropy
+from .linear import Linear
 
 
 class StackClassifier(nn.Module):
@@ -33,7 +34,7 @@ class StackClassifier(nn.Module):
             )
         self.depths = len(sizes)
         self.norm = nn.LayerNorm(dim)
-        self.maps = nn.ModuleList(nn.Linear(dim, size) for size in (sizes[:1] if shared else sizes))
+        self.maps = nn.ModuleList(Linear(dim, size) for size in (sizes[:1] if shared else sizes))
         for each in () if shared else self.maps:  # as released; a shared one starts as torch does
             nn.init.normal_(cast(nn.Linear, each).weight, std=0.02)
             nn.init.zeros_(cast(nn.Linear, each).bias)

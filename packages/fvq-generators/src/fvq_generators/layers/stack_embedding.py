@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from fvq_core.errors import UserError, nearest_hint
 
+from .linear import Linear
+
 INPUTS = ('codebook', 'table')
 
 
@@ -49,8 +51,8 @@ class StackEmbedding(nn.Module):
                 f'RQTransformer: depths with {list(sizes)} codes cannot share a table; set shared_table=False.'
             )
         self.depths, self.code_dim, self.cumulative = len(sizes), code_dim, cumulative
-        self.body_map = nn.Linear(code_dim, dim) if body_input == 'codebook' else None
-        self.head_map = nn.Linear(code_dim, dim) if head_input == 'codebook' else None
+        self.body_map = Linear(code_dim, dim) if body_input == 'codebook' else None
+        self.head_map = Linear(code_dim, dim) if head_input == 'codebook' else None
         self.tables = nn.ModuleList(nn.Embedding(size, dim) for size in (sizes[:1] if shared_table else sizes) if own)
         if not shared_table:
             for weight in self._weights():

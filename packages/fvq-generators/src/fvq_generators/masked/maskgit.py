@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, Grid, Targets
 from fvq_core.codes import Sequence as CodeSequence
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from ..checks import codes_to_learn, conditions_to_draw
+from ..checks import codes_to_learn, conditions_to_draw, layout_of
 from ..cross_entropy import chunked_cross_entropy
 from ..eval_mode import eval_mode
 from ..layers import ClassEmbedding, split_code
@@ -79,8 +79,7 @@ class MaskGIT(Generator):
         loss_rows: int | None = None,
     ) -> None:
         super().__init__()
-        self.layout = layout if isinstance(layout, CodeLayout) else layout_from_dict(dict(layout))
-        self.check_layout(self.layout)
+        self.layout = layout_of(self, layout)
         check_sizes('MaskGIT', num_classes=num_classes)
         shares = dict(cond_dropout=cond_dropout, label_smoothing=label_smoothing)
         for name, value in shares.items():
