@@ -169,7 +169,7 @@ def test_it_memorizes_a_few_images_and_draws_them(name: str, tmp_path: Path):
         optimizer.zero_grad()
         generator.train().loss(Targets(codes), cond)['cross_entropy'].backward()
         optimizer.step()
-    assert generator.eval().loss(Targets(codes), cond)['cross_entropy'].item() < 0.02
+    assert generator.eval().loss(Targets(codes), cond)['cross_entropy'].item() < 0.03  # from 3.5
     assert torch.equal(generator.sample(cond, temperature=0).indices_BL, codes.indices_BL)
     save_generator(generator, generator.state_dict(), tmp_path / 'saved')
     loaded, _ = load_generator(tmp_path / 'saved')
