@@ -10,7 +10,7 @@ CODES := work_dirs/codes_photos
 GENERATOR := work_dirs/llamagen_photos
 DOCS ?= rehearse
 
-.PHONY: help setup extras lock train test test-fast test-extras sample smoke check format docs docs-serve bench gpu-check wheels test-wheels clean
+.PHONY: help setup extras lock train test test-fast test-extras sample demo smoke check format docs docs-serve bench gpu-check wheels test-wheels clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -54,6 +54,11 @@ sample: setup ## train tokenizer and generator on the bundled photos, draw image
 
 sample-all: setup ## the same for every generator, in one picture, some minutes each; ARGS=var_photos for one
 	$(BIN)/python benchmarks/sample_all.py $(ARGS)
+
+# Gradio is no part of `make setup`; the first call adds it at the locked version.
+demo: setup ## open a page to play with what training has left in work_dirs (ARGS=TOKENIZER... for others)
+	@$(BIN)/python -c 'import gradio' 2>/dev/null || PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable 'packages/fvq[demo]'
+	$(BIN)/python tools/demo.py $(ARGS)
 
 smoke: setup ## prove that every config trains, tests, resumes and folds, at a tiny size; prints a table
 	$(BIN)/python tools/smoke.py

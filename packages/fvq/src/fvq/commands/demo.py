@@ -1,0 +1,73 @@
+"""Open a page to play with tokenizers: photos, reconstructions, codes, comparisons, generators and codebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from fvq_core.commands.command import add_device, command, make_parser
+
+EXAMPLE = """\
+  fvq demo                                             # what training has left in work_dirs, such as that of "make train"
+  fvq demo work_dirs/fvq_photos/tokenizer user/name    # two of them, one from the Hugging Face hub
+  fvq demo --generators work_dirs/llamagen_photos/generator
+  fvq demo my_tokenizer --host 0.0.0.0                 # for everyone who can reach this machine
+  fvq demo my_tokenizer --space my_space               # a folder to be pushed as a Hugging Face Space
+
+the page is for this machine only unless --host or --share say otherwise. Photos are written to a temporary folder, which is
+removed at the end; nothing is sent anywhere, and no font or script is fetched."""
+
+
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('fvq demo', __doc__ or '', EXAMPLE)
+    add = parser.add_argument
+    add(
+        'tokenizers',
+        nargs='*',
+        metavar='TOKENIZER',
+        help='folders that training or "fvq export" wrote, or user/name on the hub; by default what is in work_dirs',
+    )
+    add(
+        '--generators',
+        nargs='+',
+        default=[],
+        metavar='GENERATOR',
+        help='saved generators: folders, or user/name on the hub',
+    )
+    add('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0 lets other machines in; default 127.0.0.1')
+    add('--port', type=int, help='port to listen at; by default the first free one from 7860 on')
+    add('--share', action='store_true', help='also through a public link of gradio.live, for anyone who has it')
+    add(
+        '--hub',
+        action='store_true',
+        help='let users load more tokenizers from the hub; so they may anyway if only this machine reaches the page',
+    )
+    add('--space', metavar='OUT', help='write a folder that is ready to be a Hugging Face Space, and serve nothing')
+    add_device(parser)
+    args = parser.parse_args(argv)
+
+    from fvq_core.errors import UserError
+
+    if find_spec('gradio') is None:
+        raise UserError('the demo needs gradio; pip install "fvq[demo]", or make extras in a clone.')
+
+    from fvq_core.ops.distributed import choose_device
+
+    from ..demo.models import Models, trained_here
+    from ..demo.serve import LOCALHOST, serve
+    from ..demo.space import write_space
+
+    tokenizers, generators = args.tokenizers, args.generators
+    if not tokenizers and not generators:
+        tokenizers, generators = trained_here()
+        if not tokenizers:
+            raise UserError(
+                'there is no tokenizer in work_dirs; run "make train" first, or name one: fvq demo TOKENIZER.'
+            )
+    if args.space is not None:
+        write_space(args.space, tokenizers, generators)
+        print(f'{args.space} is ready: hf upload user/name {args.space} . --repo-type space')
+        return
+    from_hub = args.hub or (args.host == LOCALHOST and not args.share)
+    serve(Models(tokenizers, generators, choose_device(args.device), from_hub), args.host, args.port, args.share)
