@@ -233,9 +233,9 @@ def test_codebooks_that_cannot_be_listed_say_so_and_photos_still_work():
         codebook_of(tiny_model('huge').quantizer)
     assert open_view('huge', tiny_model('huge'), PHOTO, 48).vectors_LD is not None
     assert survey(tiny_model('tokens'), [PHOTO], 48).counts_K is None
-    layout = CodeLayout(Grid(2, 2), (10, 20))
-    assert [name_of_row(layout, row, 30) for row in (9, 10)] == ['code 9 of book 1', 'code 0 of book 2']
-    assert name_of_row(layout, 9, 10) == 'code 9'
+    sizes = (10, 20)
+    assert [name_of_row(sizes, row, 30) for row in (9, 10)] == ['code 9 of book 1', 'code 0 of book 2']
+    assert name_of_row(sizes, 9, 10) == 'code 9'
 
 
 def test_two_tokenizers_see_the_same_pixels():

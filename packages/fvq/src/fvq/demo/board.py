@@ -47,10 +47,16 @@ def map_panel(plane: Plane, colours_N3: np.ndarray, shape: tuple[int, int], titl
 
 
 def board(
-    panels: list[dict[str, Any]], plane: Plane | None = None, codes_N: np.ndarray | None = None
+    panels: list[dict[str, Any]],
+    plane: Plane | None = None,
+    codes_N: np.ndarray | None = None,
+    columns: int | None = None,
 ) -> dict[str, Any]:
-    """Panels, and the codes of the plane that can be pointed at on them; none without a plane."""
+    """Panels, and the codes of the plane that can be pointed at on them; none without a plane.
+
+    `columns` is how many stand in a row; by default as many as there is room for.
+    """
     if plane is None or codes_N is None:
-        return dict(panels=panels, plane=None)
+        return dict(panels=panels, plane=None, columns=columns)
     cells = dict(rows=plane.rows, columns=plane.columns, on_image=plane.on_image, codes=codes_N.tolist())
-    return dict(panels=panels, plane=cells)
+    return dict(panels=panels, plane=cells, columns=columns)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from fvq_core.codes import CodeLayout, Codes
+from fvq_core.codes import Codes
 from fvq_core.errors import UserError
 from fvq_core.quantizer import to_vectors
 
@@ -62,9 +63,8 @@ def codebook_device(quantizer: Any) -> torch.device:
     return tensors[0].device if tensors else torch.device('cpu')
 
 
-def name_of_row(layout: CodeLayout, row: int, rows: int) -> str:
-    """A row of a codebook in words: of several codebooks in a row, which of them it is in."""
-    sizes = layout.vocabularies
+def name_of_row(sizes: Sequence[int], row: int, rows: int) -> str:
+    """A row of a codebook in words; one of `rows` that are the codes of several slots, of these sizes, tells which slot."""
     if len(sizes) > 1 and sum(sizes) == rows:
         for slot, size in enumerate(sizes):
             if row < size:

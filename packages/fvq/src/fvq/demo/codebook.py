@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.codes import Codes
+from fvq_core.codes import CodeLayout, Codes
 from fvq_core.errors import UserError
 from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.positions import Grid
@@ -49,8 +49,8 @@ class Survey:
         spread = perplexity(torch.from_numpy(self.counts_K))
         many = 'one photo uses' if self.photos == 1 else f'{self.photos} photos use'
         return (
-            f'{size}. {many[0].upper()}{many[1:]} {used:,} of them ({100 * used / K:.1f} %) for {total:,} codes; perplexity '
-            f'{spread:,.0f}, that of as many codes used equally often.'
+            f'{size}. {many[0].upper()}{many[1:]} {used:,} of them ({100 * used / K:.1f} %) for {total:,} codes. '
+            f'Perplexity: {spread:,.0f}, the number of codes that would be as varied if all were used equally.'
         )
 
 
@@ -127,7 +127,8 @@ def looks(autoencoder: Autoencoder, codes: Sequence[int]) -> list[np.ndarray] | 
         layout = autoencoder.layout(*autoencoder.encoder.example_size)
     quantizer = autoencoder.require_quantizer(SOURCE)
     if (
-        layout.slots > 1
+        not isinstance(layout, CodeLayout)
+        or layout.slots > 1
         or not isinstance(layout.positions, Grid)
         or quantizer.latent_positions(layout) != layout.positions
     ):
@@ -146,7 +147,7 @@ def usage_svg(counts_K: np.ndarray, width: int = 640, height: int = 240) -> str:
     """How often each code is used, the most frequent first, on a logarithmic scale: an SVG in the colour of the text."""
     counts = np.sort(counts_K)[::-1]
     K, most = len(counts), max(int(counts[0]), 1)
-    left, bottom, right, top = 52, height - 34, width - 12, 14
+    left, bottom, right, top = 70, height - 34, width - 12, 14
     top_log = np.log10(most) or 1.0
 
     def y_of(count: float) -> float:

@@ -12,7 +12,7 @@ from fvq_core.autoencoder import Autoencoder
 from .board import board, panel
 from .examination import Examination, difference, examine
 from .fitting import fit
-from .view import GAIN
+from .view import AMPLIFIED, GAIN
 
 
 def compare(
@@ -27,17 +27,22 @@ def compare(
     """
     pixels = fit(photo, list(autoencoders.values()), longest)
     found = {name: examine(autoencoder, pixels) for name, autoencoder in autoencoders.items()}
-    stronger = f'{GAIN:g} times as strong'
     panels = [panel('Original', pixels, f'{pixels.shape[1]} x {pixels.shape[0]}')]
     panels += [panel(name, each.reconstruction) for name, each in found.items()]
-    panels += [
-        panel(f'Difference, {name}', difference(pixels, each.reconstruction, GAIN), stronger)
-        for name, each in found.items()
-    ]
-    return board(panels), [row(name, each) for name, each in found.items()]
+    for number, (name, each) in enumerate(found.items(), 2):  # under the reconstruction
+        lost = difference(pixels, each.reconstruction, GAIN)
+        panels.append(panel(f'Difference, {name}', lost, AMPLIFIED) | dict(column=number))
+    return board(panels, columns=len(found) + 1), [row(name, each) for name, each in found.items()]
 
 
-HEADER = ['', 'PSNR', 'SSIM', 'codes', 'of them different', 'bits per pixel']
+def table(rows: list[list[str]]) -> str:
+    """The rows under `HEADER`, in Markdown."""
+    rule = ['---', *['---:'] * (len(HEADER) - 1)]
+    lines = [HEADER, rule, *([cell.replace('|', '/') for cell in each] for each in rows)]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+HEADER = ['tokenizer', 'PSNR', 'SSIM', 'codes', 'of them different', 'bits per pixel']
 
 
 def row(name: str, examined: Examination) -> list[str]:

@@ -25,6 +25,9 @@ HEADERS = [
 ]
 
 
+TOO_LARGE = b'this request is too large'
+
+
 class TooLargeError(Exception):
     """A request of more than `MOST` bytes."""
 
@@ -48,6 +51,10 @@ class Guard:
         if 'file=http:' in scope['path'] or 'file=https:' in scope['path'] or '/proxy=' in scope['path']:
             await refuse(send, 403, b'this page serves no files of other hosts')
             return
+        declared = dict(scope['headers']).get(b'content-length', b'0')
+        if declared.isdigit() and int(declared) > self.most:
+            await refuse(send, 413, TOO_LARGE)
+            return
         started, received = False, 0
 
         async def bounded() -> Message:
@@ -69,7 +76,7 @@ class Guard:
             await self.app(scope, bounded, with_headers)
         except TooLargeError:
             if not started:
-                await refuse(send, 413, b'this request is too large')
+                await refuse(send, 413, TOO_LARGE)
 
 
 async def refuse(send: Send, status: int, text: bytes) -> None:

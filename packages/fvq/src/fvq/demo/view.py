@@ -21,6 +21,7 @@ from .planes import Plane, planes
 
 MOST_EDITS = 50  # that can be undone
 GAIN = 4.0
+AMPLIFIED = f'amplified {GAIN:g}x'
 NO_CODES = (
     'This autoencoder is continuous: it has latents, not codes, so there is no map and nothing to point at or change.'
 )
@@ -77,9 +78,7 @@ class View:
         panels = [
             panel('Original', examined.pixels, f'{examined.pixels.shape[1]} x {examined.pixels.shape[0]}'),
             panel('Reconstruction', examined.reconstruction),
-            panel(
-                'Difference', difference(examined.pixels, examined.reconstruction, GAIN), f'{GAIN:g} times as strong'
-            ),
+            panel('Difference', difference(examined.pixels, examined.reconstruction, GAIN), AMPLIFIED),
         ]
         if not self.planes:
             return board(panels)
@@ -101,7 +100,7 @@ class View:
         note = f'{changed:,} of {len(self.original):,} codes changed'
         panels = [
             panel('Decoded from the changed codes', image, note),
-            panel('What changed', difference(self.examined.reconstruction, image, GAIN), f'{GAIN:g} times as strong'),
+            panel('What changed', difference(self.examined.reconstruction, image, GAIN), AMPLIFIED),
         ]
         return board(panels, plane, self.current[plane.places])
 

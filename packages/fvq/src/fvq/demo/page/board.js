@@ -31,7 +31,10 @@ function build() {
     return `M${cell % plane.columns} ${row}h1v1h-1z`;
   }).join('');
   const uses = (code) => {
-    if (!outlines.has(code)) outlines.set(code, outline(users.get(code)));
+    // All of the picture but these cells, which is darkened.
+    if (!outlines.has(code)) {
+      outlines.set(code, `M0 0h${plane.columns}v${plane.rows}h-${plane.columns}z${outline(users.get(code))}`);
+    }
     return outlines.get(code);
   };
   const mark = (cell) => {
@@ -48,14 +51,15 @@ function build() {
     tip.textContent = `${place}: code ${plane.codes[cell]}, used ${count} time${count === 1 ? '' : 's'}`;
   };
   const choose = (cell) => {
-    chosen = cell;
-    mark(cell);
-    trigger('pick', { cell });
+    chosen = chosen === cell ? null : cell;
+    mark(chosen);
+    if (chosen !== null) trigger('pick', { cell });
   };
 
-  const row = make('div', root, { class: 'fvq-panels' });
+  const columns = value.columns ? `grid-template-columns: repeat(${value.columns}, minmax(0, 1fr))` : '';
+  const row = make('div', root, { class: 'fvq-panels', style: columns });
   for (const each of value.panels) {
-    const figure = make('figure', row);
+    const figure = make('figure', row, each.column ? { style: `grid-column: ${each.column}` } : {});
     const caption = make('figcaption', figure);
     make('b', caption, {}, each.title);
     if (each.note) make('span', caption, {}, each.note);
@@ -85,7 +89,7 @@ function build() {
     });
   }
   if (overlays.length) {
-    const idle = 'Point at a picture to see the code there and where else it is used; click to keep it.';
+    const idle = 'Point at a picture to see the code there and where else it is used; click to keep it, again to let it go.';
     tip = make('p', root, { class: 'fvq-tip', 'data-idle': idle }, idle);
   }
 }

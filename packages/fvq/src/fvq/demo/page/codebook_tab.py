@@ -89,9 +89,9 @@ class CodebookTab:
             raise UserError(f'codes are whole numbers, got {code!r}.')
         codebook_KD = codebook_of(autoencoder.require_quantizer('the codebook'))
         found, distances = nearest(codebook_KD, int(code), NEAR)
-        layout = autoencoder.layout(*autoencoder.encoder.example_size)
+        sizes = autoencoder.quantizer.vocabularies
         rows = [int(code), *found.tolist()]
-        names = [name_of_row(layout, row, len(codebook_KD)) for row in rows]
+        names = [name_of_row(sizes, row, len(codebook_KD)) for row in rows]
         notes = ['this one', *(f'{distance:.3g} away' for distance in distances)]
         pictures = looks(autoencoder, rows)
         shown = {self.code: gr.update(value=int(code), visible=True)}
@@ -99,5 +99,7 @@ class CodebookTab:
             lines = [f'{each}: {note}' for each, note in zip(names, notes, strict=True)]
             text = 'Nearest by distance. One code is not all there is at a position here, so it has no picture of its own.\n\n'
             return {**shown, self.near: None, self.words: text + '\n'.join(f'- {line}' for line in lines)}
-        panels = [panel(each, picture, note) for each, picture, note in zip(names, pictures, notes, strict=True)]
-        return {**shown, self.near: board_of(panels), self.words: ''}
+        panels = [
+            panel(each, picture, note, crisp=True) for each, picture, note in zip(names, pictures, notes, strict=True)
+        ]
+        return {**shown, self.near: board_of(panels, columns=4), self.words: ''}

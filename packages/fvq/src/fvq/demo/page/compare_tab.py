@@ -7,7 +7,7 @@ import numpy as np
 
 from fvq_core.errors import UserError
 
-from ..comparison import HEADER, compare
+from ..comparison import compare, table
 from ..models import Models
 from .parts import MODEL, board, guarded, notice
 
@@ -27,7 +27,7 @@ class CompareTab:
         self.line = notice('fvq-compare-notice')
         other = models.names[1] if len(models.names) > 1 else None
         self.beside = gr.Dropdown(models.names, value=other, label='Beside it', visible=several, elem_id='fvq-beside')
-        self.table = gr.Dataframe(headers=HEADER, interactive=False, visible=False, wrap=True, show_label=False)
+        self.table = gr.Markdown(elem_id='fvq-table')
         self.board = board('fvq-comparison')
         self.inputs, self.outputs = [photo, tokenizer, self.beside, longest], [self.line, self.table, self.board]
         self.beside.input(self.run(), self.inputs, self.outputs, api_name='compare', **MODEL)
@@ -46,4 +46,4 @@ class CompareTab:
             raise UserError('choose another tokenizer to stand beside the first.')
         both = {name: self.models.tokenizer(name) for name in (one, other)}
         found, rows = compare(photo, both, int(longest))
-        return {self.table: gr.update(value=rows, visible=True), self.board: found}
+        return {self.table: table(rows), self.board: found}

@@ -45,6 +45,7 @@ class Page:
             gr.HTML(
                 f'<h1>{TITLE}</h1><p>What does a tokenizer keep of a photo, and which code stands where?</p>',
                 elem_id='fvq-title',
+                elem_classes='fvq-html',
             )
             self.photo = gr.State(None, time_to_live=KEPT_SECONDS)
             self.active = gr.State(PHOTO)
@@ -70,9 +71,7 @@ class Page:
         with gr.Accordion('Another tokenizer from the Hugging Face hub', open=False, visible=self.models.from_hub):
             self.repository = gr.Textbox(placeholder='user/name', show_label=False, max_length=200)
             self.load = gr.Button('Load it')
-        self.longest = gr.Slider(
-            64, 1024, value=256, step=32, label='Longest side', info='larger photos are shrunk to it, in pixels'
-        )
+        self.longest = gr.Slider(64, 1024, value=256, step=32, label='Longest side', info='in pixels')
         gr.Markdown(LIMITS, elem_id='fvq-limits')
 
     def tabs(self) -> None:

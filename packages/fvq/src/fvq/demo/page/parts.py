@@ -39,9 +39,8 @@ def custom(name: str, elem_id: str, visible: bool, value: Any = None) -> gr.HTML
     """An empty element that NAME.js fills from its value."""
     script = (HERE / f'{name}.js').read_text()
     template = f'<div class="fvq-{name}"></div>'
-    return gr.HTML(
-        value, html_template=template, js_on_load=script, elem_id=elem_id, visible=visible, apply_default_css=False
-    )
+    place: Any = dict(elem_id=elem_id, elem_classes='fvq-html', visible=visible, apply_default_css=False)
+    return gr.HTML(value, html_template=template, js_on_load=script, **place)
 
 
 def notice(elem_id: str) -> gr.HTML:

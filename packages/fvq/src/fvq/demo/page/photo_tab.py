@@ -29,17 +29,17 @@ class PhotoTab:
         self.models, self.line = models, line
         self.view = gr.State(None, time_to_live=KEPT_SECONDS)
         self.scores = gr.Markdown(elem_id='fvq-scores')
-        self.plane = gr.Dropdown(label='Map of codes', visible=False, elem_id='fvq-plane')
+        self.plane = gr.Dropdown([('', 0)], value=0, label='Map of codes', visible=False, elem_id='fvq-plane')
         self.board = board('fvq-photo')
         self.cell = gr.Number(precision=0, visible=False)
-        with gr.Group(visible=False) as self.position:
-            self.found = gr.Markdown(elem_id='fvq-found', container=True)
+        with gr.Column(visible=False) as self.position:
+            self.found = gr.Markdown(elem_id='fvq-found')
             with gr.Row(equal_height=True):
                 self.action = gr.Radio([REPLACE, ERASE, SWAP], value=REPLACE, label='Change it', scale=3)
                 self.code = gr.Number(precision=0, minimum=0, label='With code', scale=1, min_width=110)
                 self.where = gr.Radio([HERE, EVERYWHERE], value=HERE, label='Where', scale=2)
             with gr.Row():
-                self.change = gr.Button('Change and decode', variant='primary')
+                self.change = gr.Button('Change and decode', variant='primary', scale=2)
                 self.undo = gr.Button('Undo', interactive=False)
                 self.reset = gr.Button('Start over', interactive=False)
         self.edited = board('fvq-edited', visible=False)
@@ -99,7 +99,7 @@ class PhotoTab:
     def choose_plane(self, view: View | None, plane: int | None) -> dict:
         """Another map of the same codes."""
         view = opened(view)
-        shown = {self.board: view.board(int(plane or 0)), self.cell: None, self.position: gr.update(visible=False)}
+        shown = {self.board: view.board(plane or 0), self.cell: None, self.position: gr.update(visible=False)}
         return shown
 
     def picked(self, view: View | None, plane: int | None, event: gr.EventData) -> dict:
@@ -108,7 +108,7 @@ class PhotoTab:
 
     def look(self, view: View | None, plane: int | None, cell: float | None) -> dict:
         """The code at a position, and those like it."""
-        view, number, place = opened(view), int(plane or 0), chosen(cell)
+        view, number, place = opened(view), plane or 0, chosen(cell)
         text, codes = view.describe(number, place), self.similar(view, number, place)
         if codes:
             text += f' Codes most like it: {", ".join(f"{code:,}" for code in codes)}.'
@@ -139,7 +139,7 @@ class PhotoTab:
         self, view: View | None, plane: int | None, cell: float | None, action: str, where: str, code: float | None
     ) -> dict:
         """One change."""
-        return self.after(opened(view).edited(int(plane or 0), chosen(cell), action, where, code), plane, cell)
+        return self.after(opened(view).edited(plane or 0, chosen(cell), action, where, code), plane, cell)
 
     def undone(self, view: View | None, plane: int | None, cell: float | None) -> dict:
         """The last change taken back."""
@@ -156,7 +156,7 @@ class PhotoTab:
         shown = {self.view: view} if cell is None else {self.view: view, **self.look(view, plane, cell)}
         if not view.edits:
             return {**shown, **self.unedited()}
-        picture = view.edited_board(self.models.tokenizer(view.tokenizer), int(plane or 0))
+        picture = view.edited_board(self.models.tokenizer(view.tokenizer), plane or 0)
         on = gr.update(interactive=True)
         return {**shown, self.edited: gr.update(value=picture, visible=True), self.undo: on, self.reset: on}
 
