@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fvq.demo.about import about_generator
-from fvq.demo.drawing import PAINTED, draw, fit_to, keep_part, parse_classes, parts, why_not
+from fvq.demo.drawing import PAINTED, draw, enlarged, fit_to, keep_part, painted_over, parse_classes, parts, why_not
 from fvq.demo.models import MOST_FROM_HUB, Models, short_names, trained_here
 from fvq.demo.settings_controls import Control, controls, given
 from fvq_core.errors import UserError
@@ -114,6 +114,20 @@ def test_a_part_of_a_photo_is_kept():
             keep_part(model, pixels, part, mask)
     with pytest.raises(UserError, match='nothing of the photo is kept'):
         keep_part(model, pixels, PAINTED, ~painted | True)
+
+
+def test_what_is_painted_on_the_enlarged_photo_is_drawn():
+    pixels = fit_to(tiny_images('MaskGIT'), PHOTO)
+    large = enlarged(pixels)
+    assert large.shape == (320, 480, 3)
+    assert np.array_equal(large[::20, ::20], pixels)
+    layer = np.zeros((320, 480, 4), np.uint8)
+    layer[59:61, 100] = 255  # on the border of two pixels
+    painted = painted_over([layer], 16, 24)
+    assert np.argwhere(painted).tolist() == [[2, 5], [3, 5]]
+    for nothing in ([], [np.zeros_like(layer)], [np.ones((7, 7, 4), np.uint8)]):
+        with pytest.raises(UserError, match='paint over the part'):
+            painted_over(nothing, 16, 24)
 
 
 def test_generators_that_cannot_keep_a_part_offer_none():

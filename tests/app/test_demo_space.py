@@ -94,18 +94,18 @@ def test_a_space_runs_on_its_own_packages(folders: dict[str, str]):
     where = dict(GRADIO_SERVER_NAME='127.0.0.1', GRADIO_SERVER_PORT=str(port), PYTHONDONTWRITEBYTECODE='1')
     environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'} | where
     show = 'import runpy, sys; runpy.run_path("space/app.py"); import fvq_core; print(fvq_core.__file__, flush=True); '
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, '-c', f'{show}runpy.run_path("space/app.py", run_name="__main__")'],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == str(Path('space/packages/fvq_core/__init__.py').resolve())
-        assert f'http://127.0.0.1:{port}' in process.stdout.readline()
-        with urllib.request.urlopen(f'http://127.0.0.1:{port}/config') as answer:
-            assert b'FVQ: look into image tokenizers' in answer.read()
-    finally:
-        process.terminate()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == str(Path('space/packages/fvq_core/__init__.py').resolve())
+            assert f'http://127.0.0.1:{port}' in process.stdout.readline()
+            with urllib.request.urlopen(f'http://127.0.0.1:{port}/config') as answer:
+                assert b'FVQ: look into image tokenizers' in answer.read()
+        finally:
+            process.terminate()
         assert process.wait(60) == 0, 'told to stop, it ends as it should'

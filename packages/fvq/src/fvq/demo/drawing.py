@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from .examination import pixels_tensor
 MOST_IMAGES = 64
 AT_ONCE = 4  # images between two steps of the progress bar
 GREY = 128
+PAINTING_SIDE = 480
 SCALES = re.compile(r'first (\d+) scales?')
 PAINTED = 'all but what is painted over'
 
@@ -83,6 +84,28 @@ def fit_to(model: ImageGenerator, photo: np.ndarray) -> np.ndarray:
     """A photo, uint8 (H, W, 3), scaled and cropped about its centre to the size that the generator draws."""
     height, width = model.image_size
     return np.asarray(ImageOps.fit(Image.fromarray(photo), (width, height), Image.Resampling.BICUBIC))
+
+
+def enlarged(pixels: np.ndarray) -> np.ndarray:
+    """An image in whole multiples of its size, so that it can be painted on: uint8 (H, W, 3)."""
+    factor = max(1, PAINTING_SIDE // max(pixels.shape[:2]))
+    return pixels.repeat(factor, 0).repeat(factor, 1)
+
+
+def painted_over(layers: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """What was painted on an `enlarged` image, bool (H, W) at its own size; raises if nothing was.
+
+    Args:
+        layers: RGBA, uint8; what is not transparent is paint.
+    """
+    painted_HW = np.zeros((height, width), bool)
+    for layer in layers:
+        rows, columns = layer.shape[0] // height, layer.shape[1] // width
+        if layer.shape[:2] == (rows * height, columns * width):
+            painted_HW |= (layer[..., 3] > 0).reshape(height, rows, width, columns).any((1, 3))
+    if not painted_HW.any():
+        raise UserError('paint over the part of the photo that is to be drawn again.')
+    return painted_HW
 
 
 @torch.inference_mode()

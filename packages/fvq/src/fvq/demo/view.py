@@ -97,9 +97,9 @@ class View:
         plane = self.plane(number)
         changed = int((self.current != self.original).sum())
         image = decode(autoencoder, self.current, self.layout)
-        note = f'{changed:,} of {len(self.original):,} codes changed'
+        note = f'{changed:,} code{"s" * (changed != 1)} changed'
         panels = [
-            panel('Decoded from the changed codes', image, note),
+            panel('Decoded again', image, note),
             panel('What changed', difference(self.examined.reconstruction, image, GAIN), AMPLIFIED),
         ]
         return board(panels, plane, self.current[plane.places])

@@ -36,7 +36,9 @@ class CodebookTab:
                 self.cloud = cloud_component('fvq-cloud')
             with gr.Column():
                 self.usage = gr.HTML(elem_id='fvq-usage', apply_default_css=False)
-                self.code = gr.Number(0, precision=0, minimum=0, label='Codes most like code', visible=False)
+                self.code = gr.Number(
+                    0, precision=0, minimum=0, label='Codes most like code', visible=False, info='with their distances'
+                )
                 self.near = board('fvq-near')
                 self.words = gr.Markdown()
         self.inputs, self.outputs = (
@@ -70,7 +72,7 @@ class CodebookTab:
                 return {**nothing, self.sentence: f'{str(error)[0].upper()}{str(error)[1:]}'}
         found = self.surveys[name]
         counted = found.counts_K is not None and bool(self.photos)
-        first = int(found.counts_K.argmax()) if found.counts_K is not None else 0
+        first = 0 if found.counts_K is None else middling(found.counts_K)
         return {
             self.sentence: found.sentence,
             self.cloud: cloud(found) | dict(counted=counted),
@@ -92,14 +94,20 @@ class CodebookTab:
         sizes = autoencoder.quantizer.vocabularies
         rows = [int(code), *found.tolist()]
         names = [name_of_row(sizes, row, len(codebook_KD)) for row in rows]
-        notes = ['this one', *(f'{distance:.3g} away' for distance in distances)]
+        notes = ['', *(f'{distance:.2g}' for distance in distances)]
         pictures = looks(autoencoder, rows)
         shown = {self.code: gr.update(value=int(code), visible=True)}
         if pictures is None:
-            lines = [f'{each}: {note}' for each, note in zip(names, notes, strict=True)]
+            lines = [f'{each}: {note or "this one"}' for each, note in zip(names, notes, strict=True)]
             text = 'Nearest by distance. One code is not all there is at a position here, so it has no picture of its own.\n\n'
             return {**shown, self.near: None, self.words: text + '\n'.join(f'- {line}' for line in lines)}
         panels = [
             panel(each, picture, note, crisp=True) for each, picture, note in zip(names, pictures, notes, strict=True)
         ]
         return {**shown, self.near: board_of(panels, columns=4), self.words: ''}
+
+
+def middling(counts_K: np.ndarray) -> int:
+    """A code in the middle of those that are used: more telling than the most frequent, which is often black."""
+    used = np.flatnonzero(counts_K)
+    return int(used[np.argsort(counts_K[used], kind='stable')[len(used) // 2]]) if len(used) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,18 @@ import numpy as np
 from fvq_core.errors import UserError
 
 from ..about import about_generator
-from ..drawing import MOST_IMAGES, PAINTED, draw, fit_to, keep_part, parse_classes, parts, why_not
+from ..drawing import (
+    MOST_IMAGES,
+    PAINTED,
+    draw,
+    enlarged,
+    fit_to,
+    keep_part,
+    painted_over,
+    parse_classes,
+    parts,
+    why_not,
+)
 from ..models import Models
 from ..settings_controls import Control, controls, given
 from .parts import MODEL, guarded, guarded_steps, local_files_only, notice
@@ -71,8 +83,6 @@ class GeneratorPanel:
                 self.seed = gr.Number(
                     0, precision=0, minimum=0, label='Seed', info='the same seed draws the same images'
                 )
-                with gr.Accordion('Sampling', open=False):
-                    self.settings = [component(each) for each in self.controls]
                 self.part = gr.Radio(
                     [NOTHING, *self.parts],
                     value=NOTHING,
@@ -86,6 +96,8 @@ class GeneratorPanel:
                 with gr.Row():
                     self.go = gr.Button('Draw', variant='primary')
                     self.stop = gr.Button('Stop')
+                with gr.Accordion('Sampling', open=False):
+                    self.settings = [component(each) for each in self.controls]
             with gr.Column(scale=2):
                 self.mask = local_files_only(
                     gr.ImageMask(
@@ -93,6 +105,7 @@ class GeneratorPanel:
                         type='numpy',
                         visible=False,
                         sources=[],
+                        brush=gr.Brush(default_size=40, colors=['#f97316'], color_mode='fixed'),
                         layers=False,
                         image_mode='RGBA',
                         buttons=[],
@@ -106,7 +119,9 @@ class GeneratorPanel:
         """Connect the events."""
         inputs = [photo, self.classes, self.count, self.seed, self.part, self.mask, *self.settings]
         outputs = [self.line, self.images, self.kept]
-        drawing = self.go.click(guarded_steps(self.line, self.draw), inputs, outputs, api_name=f'draw_{name}', **MODEL)
+        drawing = self.go.click(
+            guarded_steps(self.line, self.draw), inputs, outputs, api_name=re.sub(r'\W', '_', f'draw_{name}'), **MODEL
+        )
         self.stop.click(None, cancels=[drawing], api_visibility='private')
         preview = guarded(self.line, self.preview)
         self.part.input(
@@ -115,12 +130,11 @@ class GeneratorPanel:
 
     def preview(self, photo: np.ndarray | None, part: str) -> dict:
         """What a choice of a part leaves of the photo."""
-        painting = part == PAINTED
         if part == NOTHING:
             return {self.mask: gr.update(visible=False), self.kept: gr.update(visible=False)}
         pixels = fit_to(self.model, given_photo(photo))
-        if painting:
-            return {self.mask: gr.update(value=pixels, visible=True), self.kept: gr.update(visible=False)}
+        if part == PAINTED:
+            return {self.mask: gr.update(value=enlarged(pixels), visible=True), self.kept: gr.update(visible=False)}
         kept = keep_part(self.model, pixels, part)
         return {self.mask: gr.update(visible=False), self.kept: gr.update(value=kept.picture, visible=True)}
 
@@ -132,8 +146,8 @@ class GeneratorPanel:
         seed: float | None,
         part: str,
         mask: dict | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 gradio puts its own here, by the default
         *values: Any,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[dict]:
         """Images, a few at a time."""
         if seed is None or seed < 0:
@@ -143,7 +157,7 @@ class GeneratorPanel:
         kept = None
         if part != NOTHING:
             pixels = fit_to(self.model, given_photo(photo))
-            kept = keep_part(self.model, pixels, part, painted(mask, pixels.shape[:2]) if part == PAINTED else None)
+            kept = keep_part(self.model, pixels, part, painting(mask, pixels) if part == PAINTED else None)
             yield {self.kept: gr.update(value=kept.picture, visible=part != PAINTED)}
         progress((0, int(count)), desc='Drawing', unit='images')
         for images in draw(self.model, numbers, int(count), int(seed), settings, kept):
@@ -158,13 +172,10 @@ def given_photo(photo: np.ndarray | None) -> np.ndarray:
     return photo
 
 
-def painted(mask: dict | None, shape: tuple[int, ...]) -> np.ndarray:
+def painting(mask: dict | None, pixels: np.ndarray) -> np.ndarray:
     """What was painted over, bool (H, W); raises if nothing was."""
-    layers = [np.asarray(layer)[..., 3] > 0 for layer in (mask or {}).get('layers') or []]
-    layers = [layer for layer in layers if layer.shape == tuple(shape)]
-    if not layers or not np.any(layers):
-        raise UserError('paint over the part of the photo that is to be drawn again.')
-    return np.any(layers, axis=0)
+    layers = [np.asarray(layer) for layer in (mask or {}).get('layers') or []]
+    return painted_over(layers, *pixels.shape[:2])
 
 
 def component(control: Control) -> Any:

@@ -45,7 +45,7 @@ def custom(name: str, elem_id: str, visible: bool, value: Any = None) -> gr.HTML
 
 def notice(elem_id: str) -> gr.HTML:
     """The one line that says what went wrong."""
-    return gr.HTML(visible=False, elem_id=elem_id)
+    return gr.HTML(visible=False, elem_id=elem_id, elem_classes='fvq-html')
 
 
 def local_files_only(component: Any) -> Any:
