@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from fvq_core.commands.command import add_device, command, make_parser
 
 EXAMPLE = """\
-  fvq demo                                             # what training has left in work_dirs, such as that of "make train"
-  fvq demo work_dirs/fvq_photos/tokenizer user/name    # two of them, one from the Hugging Face hub
-  fvq demo --generators work_dirs/llamagen_photos/generator
-  fvq demo my_tokenizer --host 0.0.0.0                 # for everyone who can reach this machine
-  fvq demo my_tokenizer --space my_space               # a folder to be pushed as a Hugging Face Space
+  tools/demo.py                                             # what training has left in work_dirs, such as that of "make train"
+  tools/demo.py work_dirs/fvq_photos/tokenizer user/name    # two of them, one from the Hugging Face hub
+  tools/demo.py --generators work_dirs/llamagen_photos/generator
+  tools/demo.py my_tokenizer --host 0.0.0.0                 # for everyone who can reach this machine
+  tools/demo.py my_tokenizer --space my_space               # a folder to be pushed as a Hugging Face Space
 
 the page is for this machine only unless --host or --share say otherwise. Photos are written to a temporary folder, which is
 removed at the end; nothing is sent anywhere, and no font or script is fetched."""
@@ -20,7 +20,7 @@ removed at the end; nothing is sent anywhere, and no font or script is fetched."
 
 @command
 def main(argv: Sequence[str] | None) -> None:
-    parser = make_parser('fvq demo', __doc__ or '', EXAMPLE)
+    parser = make_parser('demo.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
     add(
         'tokenizers',
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None) -> None:
         tokenizers, generators = trained_here()
         if not tokenizers:
             raise UserError(
-                'there is no tokenizer in work_dirs; run "make train" first, or name one: fvq demo TOKENIZER.'
+                'there is no tokenizer in work_dirs; run "make train" first, or name one: tools/demo.py TOKENIZER.'
             )
     if args.space is not None:
         write_space(args.space, tokenizers, generators)
