@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import fvq.components  # noqa: F401 - registered by its entry point once the package is installed anew
 from fvq_core.config.data import config_data
 from fvq_core.config.read import load_config
 from fvq_core.registry import all_registries
