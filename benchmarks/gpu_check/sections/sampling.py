@@ -124,7 +124,7 @@ SECTIONS = [
         "MaskGIT's three forms beside plain loops in the style of their releases, batch 1 and 64",
         ('benchmarks/sampling_masked.py', '--json'),
         180,
-        (*SOURCES, 'benchmarks/sampling.py'),
+        (*SOURCES, 'benchmarks/sampling_autoregressive.py'),
         judge_masked,
         arguments=('--repeats', '2'),
         rehearsal=('--forms', 'tiny', '--batches', '2', '--repeats', '1'),
