@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -54,7 +55,7 @@ def unit(autoencoder: Autoencoder, positions: int) -> int:
 def side_multiple(autoencoder: Autoencoder) -> int:
     """What the sides of images must be a multiple of: the factor, or more if the quantizer joins positions."""
     f, joined = autoencoder.downsample_factor, getattr(autoencoder.quantizer, 'joined', None)
-    return f if joined is None else f * max(joined.rows, joined.columns)
+    return f if joined is None else f * math.lcm(joined.rows, joined.columns)
 
 
 def takes_other_sizes(autoencoder: Autoencoder, height: int, width: int) -> bool:

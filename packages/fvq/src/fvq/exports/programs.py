@@ -52,9 +52,8 @@ def export_programs(autoencoder: Autoencoder, sizes: Sizes) -> dict[str, Exporte
     spatial: list[dict[int, Any]] = [{0: batch}, {0: batch}]
     if not sizes.fixed:
         step, first = side_multiple(autoencoder), 2 if latent else 1
-        joined = step // autoencoder.downsample_factor if latent else 1
         spatial[0] |= {axis: step * side for axis, side in zip((2, 3), grid, strict=True)}
-        spatial[1] |= {axis: joined * side for axis, side in zip((first, first + 1), grid, strict=True)}
+        spatial[1] |= dict(zip((first, first + 1), grid, strict=True))
     halves: list[tuple[nn.Module, Tensor]] = [
         (Encode(autoencoder), images),
         (Decode(autoencoder, layout), given),
