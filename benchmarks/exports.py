@@ -17,7 +17,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ VQGAN = dict(
     decoder=dict(type='VQGANDecoder', **HALF),
 )
 
+FORMATS = ('torch', 'torch, half', 'onnx', 'onnx, half', 'diffusers')
+
 
 class Own:
     """FVQ itself, in PyTorch."""
@@ -57,7 +59,9 @@ class Own:
         return self.autoencoder.decode(Codes(given.flatten(1), layout))
 
 
-def exported(autoencoder: Autoencoder, folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def exported(
+    autoencoder: Autoencoder, folder: Path, formats: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """What runs each format, and its size and figures; a format that cannot hold the tokenizer says why."""
     make: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
         'torch': (lambda out: export_graphs(autoencoder, out, 'torch', allow=True), LoadedPrograms),
@@ -69,8 +73,8 @@ def exported(autoencoder: Autoencoder, folder: Path) -> tuple[dict[str, Any], di
     runners: dict[str, Any] = {'fvq': Own(autoencoder)}
     autoencoder.save_pretrained(folder / 'fvq')
     rows = {'fvq': dict(megabytes=size(folder / 'fvq'))}
-    for number, (name, (export, load)) in enumerate(make.items()):
-        out = folder / str(number)
+    for number, name in enumerate(formats):
+        (export, load), out = make[name], folder / str(number)
         try:
             found = export(out)
         except UserError as error:
@@ -90,6 +94,7 @@ def main() -> None:
     parser.add_argument('--tokenizer', help='a folder; by default an untrained VQGAN')
     parser.add_argument('--side', type=int, default=128, help='of the images, in pixels')
     parser.add_argument('--batch', type=int, default=4)
+    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=FORMATS)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
     args = parser.parse_args()
@@ -102,7 +107,7 @@ def main() -> None:
         .contiguous()
     )
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        runners, rows = exported(autoencoder, Path(folder))
+        runners, rows = exported(autoencoder, Path(folder), args.formats)
         codes = runners['fvq'].encode(images)
         calls = {'encode': images, 'decode': codes}
         taken: dict[tuple[str, str], list[float]] = {(name, half): [] for name in runners for half in calls}

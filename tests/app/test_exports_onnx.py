@@ -13,7 +13,7 @@ import torch
 from fvq.exports.formats import export_graphs
 from fvq_core.registry import TOKENIZERS
 from tests.quantizers.matrix import VARIANTS
-from tests.tiny import random_images, tiny_tokenizer
+from tests.tiny import random_images, tiny_tokenizer, tokenizer_config
 
 from .test_exports_torch import matrix
 
@@ -27,7 +27,9 @@ NAMES = [name for name in matrix() if name not in VARIANTS]
 
 
 def test_onnxruntime_gives_the_same_codes_and_pixels(tmp_path: Path) -> None:
-    tokenizer = tiny_tokenizer(VQ).fold()
+    config = tokenizer_config(VQ)
+    attentive = {half: dict(config[half], attention=True) for half in ('encoder', 'decoder')}
+    tokenizer = TOKENIZERS.build(config | attentive).eval()
     found = export_graphs(tokenizer, tmp_path / 'out', 'onnx')
     assert found.problem() is None
     encode, decode = (onnxruntime.InferenceSession(tmp_path / f'out/{name}.onnx') for name in ('encode', 'decode'))

@@ -55,7 +55,7 @@ def export_graphs(
     with new_folder(out) as folder:
         programs: dict[str, Any] = export_programs(in_half(autoencoder) if half else autoencoder, sizes)
         if form == 'onnx':
-            programs = onnx_files.convert(programs, latent, sizes.fixed)
+            programs = onnx_files.convert(programs, latent)
         files = onnx_files if form == 'onnx' else torch_files
         files.write(programs, folder)
         loaded = onnx_files.LoadedModels(folder) if form == 'onnx' else torch_files.LoadedPrograms(folder)

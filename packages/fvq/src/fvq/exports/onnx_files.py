@@ -29,29 +29,65 @@ def check_installed() -> None:
         raise UserError(f'--format onnx needs {", ".join(missing)}, not installed here; pip install "fvq[onnx]".')
 
 
-def convert(programs: dict[str, ExportedProgram], latent: bool, fixed: bool) -> dict[str, Any]:
+def plain_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Attention as products and a softmax: the exporter knows it only with heads, and VQGAN's has none."""
+    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
+    if is_causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+def with_plain_attention(program: ExportedProgram) -> ExportedProgram:
+    """The program with `plain_attention`, which is what our networks use attention for: no mask, no dropout."""
+    attention: Any = torch.ops.aten.scaled_dot_product_attention.default
+    if not any(node.target is attention for node in program.graph.nodes):
+        return program
+    return program.run_decompositions({attention: plain_attention})
+
+
+def convert(programs: dict[str, ExportedProgram], latent: bool) -> dict[str, Any]:
     """The models by name, in memory; their input and output are named for what they hold."""
     named = dict(
         encode=('images', 'moments' if latent else 'codes'), decode=('latent' if latent else 'codes', 'images')
     )
     found = {}
     for name, program in programs.items():
-        given, returned = named[name]
-        with contextlib.redirect_stdout(io.StringIO()):  # its progress
-            model: Any = torch.onnx.export(
-                program,
-                (),
-                input_names=[given],
-                output_names=[returned],
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-                external_data=False,
-            )
+        try:
+            model = to_onnx(with_plain_attention(program), *named[name])
+        except Exception as error:  # the exporter raises its own and whatever a translation raises
+            causes = [error, *([error.__cause__] if error.__cause__ else [])]
+            reason = ' '.join(str(causes[-1]).split())[:200]
+            raise UserError(f'{name}: torch.onnx cannot express it ({type(causes[-1]).__name__}: {reason}).') from error
         for node in model.model.graph:
             node.metadata_props.clear()  # paths and names of our source
         found[name] = model
     return found
+
+
+def to_onnx(program: ExportedProgram, given: str, returned: str) -> Any:
+    """One model, with the names of its input and output."""
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress
+        return torch.onnx.export(
+            program,
+            (),
+            input_names=[given],
+            output_names=[returned],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+        )
 
 
 def write(models: dict[str, Any], folder: Path, facts: str | None = None) -> None:
