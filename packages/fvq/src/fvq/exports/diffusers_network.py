@@ -29,7 +29,7 @@ def network_arguments(autoencoder: Autoencoder) -> dict[str, Any]:
     for name in SHARED:
         if list_of(encoder[name]) != list_of(decoder[name]):
             raise refuse(
-                f'{name} is {encoder[name]} in the encoder and {decoder[name]} in the decoder, and it has one for both'
+                f'{name} is {encoder[name]} in the encoder, {decoder[name]} in the decoder, and there one for both'
             )
     blocks = set(list_of(encoder['num_res_blocks']))
     if len(blocks) != 1:
@@ -40,7 +40,7 @@ def network_arguments(autoencoder: Autoencoder) -> dict[str, Any]:
         )
     if encoder['ch_mult'][0] != 1:
         raise refuse(
-            f'the first level has {encoder["ch_mult"][0]} times the channels of the first convolution, and there as many'
+            f'ch_mult begins with {encoder["ch_mult"][0]}, and there the first level has as many channels as conv_in'
         )
     if config['quant_kernel'] not in (0, 1):
         raise refuse(f'quant_kernel is {config["quant_kernel"]}, and its convolutions around the codes are 1x1')
