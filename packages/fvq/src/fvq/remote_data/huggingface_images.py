@@ -49,8 +49,8 @@ class HuggingFaceImages(ImageDataset):
             raise UserError(f"{type(self).__name__}: split '{split}' of {path} has no rows.")
         self.labels = np.full(len(self.rows), -1)
         if label is not None:
-            column = self.rows.select_columns([label])
-            self.labels = np.array([self.source.row_label(row) for row in column], dtype=np.int64)
+            column = self.rows.select_columns([label]).with_format('arrow')[:][label].to_pylist()
+            self.labels = np.array([self.source.row_label({label: value}) for value in column], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -107,7 +107,7 @@ class Lane:
     def _next(self) -> StreamedImage:
         """The next image in the order of the stream; an IndexError at its end, if it has one."""
         while True:
-            if self.shard == len(self.mine):
+            if self.shard >= len(self.mine):
                 self._end_epoch()
             image = self._next_of_shard()
             if image is None:
@@ -139,10 +139,12 @@ class Lane:
                     skip(self.reader, self.raw if self.state is None else 0)
                 return next(iter(self.reader), None)
             except Exception as error:  # network libraries raise classes of their own; the others are raised again
-                self.reader, self.state = None, None
+                known, self.reader, self.state = self.state, None, None
                 name = self.stream.shard_name(number)
                 if isinstance(error, UserError):
                     raise
+                if known is not None and wait is not None:  # perhaps the place is wrong: from the shard's beginning
+                    continue
                 if not may_pass(error):
                     raise UserError(f'{self.owner}: {name} cannot be read: {reason(error)}.') from error
                 if wait is None:
