@@ -50,7 +50,7 @@ def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 def test_every_option_has_a_help_that_names_its_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = parser_of(name, monkeypatch)
     assert f'tools/{name}.py' in (parser.epilog or ''), 'an example'
-    assert (parser.description or '').endswith('.')
+    assert (parser.description or '').strip().endswith('.')
     for action in options(parser):
         text = action.help or ''
         assert text, f'{action.option_strings or action.dest}: no help'
