@@ -75,7 +75,7 @@ class Progress:
             self.logged, rate = now, (self.done - self.first) / (now - self.started)
             left = clock((self.total - self.done) / rate)
             count = f'{self.done:,} of {self.total:,} {self.unit}s'
-            self.log(f'{self.text}: {count}, {rate:.1f} {self.unit}s/s, time left {left}')
+            self.log(f'{self.text}: {count}, {rate:.3g} {self.unit}s/s, time left {left}')
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
         """The items, each counted once what comes after it is asked for."""

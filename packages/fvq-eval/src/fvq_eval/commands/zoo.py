@@ -25,7 +25,7 @@ EXAMPLE = """\
   tools/zoo.py baselines --work-dirs /data/runs --measured
 numbers are those of the paper's tables: rFID on ImageNet's and COCO's validation images, PSNR in dB, usage in %. A line below
 has those of a finished run of exactly this config. A licence is that of the repository which publishes the weights; the
-command that imports them is `tools/convert.py PEER`."""
+command that imports them is `tools/convert.py PEER`. A size is `?` if the model's own tokenizer is still to be trained."""
 LISTED_SETTINGS = 3  # of runs that are not comparable
 
 

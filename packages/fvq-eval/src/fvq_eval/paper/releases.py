@@ -28,7 +28,8 @@ class Release:
     weights_licence: str
 
     def __str__(self) -> str:
-        return f'{self.repository}, {f"weights {self.weights_licence}" if self.weights_licence else self.licence}'
+        licence = 'no licence file' if self.licence == 'none' else self.licence
+        return f'{self.repository}, {f"weights {self.weights_licence}" if self.weights_licence else licence}'
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
