@@ -15,6 +15,7 @@ from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 from fvq_core.files.paths import expand_home
+from fvq_core.progress import Progress
 
 WNID = re.compile(r'n\d{8}')
 
@@ -160,7 +161,7 @@ def decode_some(dataset: ImageDataset, count: int) -> list[str]:
     numbers = sorted(random.Random(0).sample(range(len(dataset)), min(count, len(dataset))))  # a stream is read once
     sides: list[int] = []
     unreadable: list[str] = []
-    for sample in map(dataset.__getitem__, numbers):
+    for sample in Progress.each(map(dataset.__getitem__, numbers), 'decoding', len(numbers)):
         named = zip(sample['unreadable'], sample['reasons'], strict=True)
         unreadable += [f'{name} ({reason})' for name, reason in named]
         if sample['image'] is not None:

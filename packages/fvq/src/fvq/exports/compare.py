@@ -15,6 +15,7 @@ from fvq_core.autoencoder import Autoencoder
 from fvq_core.codes import Codes
 from fvq_core.data.photos import load_photos
 from fvq_core.images import from_uint8
+from fvq_core.progress import Progress
 
 from .graphs import Sizes, side_multiple
 from .near_ties import gaps
@@ -137,7 +138,8 @@ def compare(
     """An export beside the autoencoder that it was made of, in float32; `crop_count` is a multiple of `BATCH`."""
     count = codes = different = 0
     gap = pixels = moments = 0.0
-    for images in crops(autoencoder, sizes, crop_count):
+    batches = crop_count // BATCH + 1  # see `crops`
+    for images in Progress.each(crops(autoencoder, sizes, crop_count), 'comparing', batches, 'batch'):
         count += len(images)
         theirs = loaded.encode(images)
         if autoencoder.quantizer is None:
