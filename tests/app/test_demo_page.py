@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fvq_core.errors import UserError
 from tests.pictures import gradient, picture
 
 from .demo_models import save_models
@@ -244,6 +245,30 @@ def test_the_page_serves_its_own_files_only_and_bounds_uploads(page: Served, tmp
                 lines = [line for line in events.iter_lines() if 'process_completed' in line]
             assert '"success":false' in lines[0].replace(' ', '')
             assert 'Traceback' not in lines[0]
+
+
+def test_a_port_in_use_and_a_busy_machine(page: Served, monkeypatch: pytest.MonkeyPatch):
+    import gradio
+    from gradio import networking
+
+    from fvq.demo.serve import launched
+
+    port = int(page.address.rstrip('/').rpartition(':')[2])
+    quiet: dict[str, Any] = dict(
+        server_name='127.0.0.1', quiet=True, share=False, prevent_thread_lock=True, ssr_mode=False
+    )
+    with gradio.Blocks(analytics_enabled=False) as blocks:
+        gradio.Markdown('busy')
+    with pytest.raises(UserError, match=f'cannot listen at 127.0.0.1:{port}: the port is in use'):
+        launched(blocks, server_port=port, **quiet)
+    answers = [False, True]
+    monkeypatch.setattr(networking, 'url_ok', lambda url: answers.pop(0))
+    assert launched(blocks, server_port=None, **quiet)[1].startswith('http://127.0.0.1:')
+    assert answers == [], 'it was asked again'
+    blocks.close(verbose=False)
+    monkeypatch.setattr(networking, 'url_ok', lambda url: False)
+    with pytest.raises(UserError, match='does not answer: a proxy may stand in between'):
+        launched(blocks, server_port=None, **quiet)
 
 
 CHROMIUM = os.environ.get('FVQ_CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser')

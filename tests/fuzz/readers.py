@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fvq.demo.uploads import read_photo
 from fvq_core.config.data import config_data
 from fvq_core.config.read import load_config
 from fvq_core.data import ImageFolder, TarShards
@@ -244,6 +245,12 @@ def deep_png(folder: Path) -> None:
     Image.fromarray(values).save(folder / 'image.png')
 
 
+def see_through(folder: Path) -> None:
+    image = gradient(24, 20)
+    image.putalpha(picture(24, 20).getchannel('R'))
+    image.save(folder / 'image.png')
+
+
 def photo(folder: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
@@ -320,6 +327,7 @@ READERS: dict[str, Reader] = {
     'PNG': image_reader('png'),
     'PNG with a palette': image_reader('png', 'P'),
     'PNG of 16 bits': Reader(deep_png, lambda f: nothing(decode((f / 'image.png').read_bytes())), 60, names_file=False),
+    'upload of the demo page': Reader(see_through, lambda f: nothing(read_photo(f / 'image.png')), names_file=False),
     'JPEG': image_reader('jpg'),
     'JPEG, CMYK': image_reader('jpg', 'CMYK'),
     'WebP': image_reader('webp', lossless=True),

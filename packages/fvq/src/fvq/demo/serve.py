@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fvq_core.errors import UserError
+
 from .models import Models
 from .uploads import MAX_BYTES, MAX_PIXELS
 
 LOCALHOST = '127.0.0.1'
 WAITING = 64  # requests in the queue; more are told to come back
+LAUNCHES = 3
 SESSIONS = 200  # of which photos and codes are kept
 
 
@@ -70,11 +73,28 @@ def served(
             app_kwargs=dict(middleware=[Middleware(Guard)]),
             prevent_thread_lock=True,
         )
-        _, local, shared = blocks.launch(**options)
+        _, local, shared = launched(blocks, **options)
         try:
             yield shared or local
         finally:
             blocks.close(verbose=False)
+
+
+def launched(blocks: Any, **options: Any) -> Any:
+    """What `blocks.launch` returns; raises if the page cannot be reached.
+
+    Gradio gives up if its page does not answer it in three seconds, which a busy machine may need: it is asked again.
+    """
+    where = f'{options["server_name"]}:{options["server_port"] or "7860 to 7959"}'
+    for _ in range(LAUNCHES):
+        try:
+            return blocks.launch(**options)
+        except OSError as error:
+            reason = 'the port is in use, or the address is not one of this machine'
+            raise UserError(f'cannot listen at {where}: {reason}; choose another --port or --host.') from error
+        except ValueError:
+            blocks.close(verbose=False)
+    raise UserError(f'the page at {where} does not answer: a proxy may stand in between; set no_proxy={LOCALHOST}.')
 
 
 def serve(models: Models, host: str, port: int | None, share: bool) -> None:

@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.errors import UserError
+from fvq_core.files.json import read_json
 from fvq_core.files.paths import check_parents, expand_home
+from fvq_core.saving.kind import CONFIG_NAME
 from fvq_core.saving.read_folder import find_folder
 from fvq_generators.image_generator import ImageGenerator
 
@@ -121,7 +123,7 @@ def copied(folder: Path, sources: Sequence[str]) -> list[str]:
 
 def is_generator(path: Path) -> bool:
     """Whether a folder describes a generator."""
-    return 'generator' in json.loads((path / 'config.json').read_text(encoding='utf-8'))
+    return ImageGenerator.saved_kind.name in (read_json(path / CONFIG_NAME) or {})
 
 
 def copy_package(library: Path, distribution: str, package: str) -> None:
