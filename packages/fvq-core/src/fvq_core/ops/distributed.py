@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
@@ -93,10 +94,18 @@ def join_group(launcher: str, device: str, timeout_s: float = TIMEOUT_S) -> None
         raise UserError(f"launcher '{launcher}' needs GPUs; start CPU processes with torchrun.")
 
 
-def leave_group() -> None:
-    """End the connections of a finished run: threads of gloo that are left at exit may abort the process."""
+def leave_group(code: int = 0) -> None:
+    """Leave the other processes of a run; a rank of torchrun ends here, with the exit code.
+
+    Threads of gloo outlive their group and may abort the interpreter's clean-up, so that launchers read another code.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def stop_with_agent() -> None:

@@ -103,7 +103,7 @@ class TrainLoop(BaseLoop):
         self.runner.meeting.stop_agreed()
         done = f'iteration {self.iter}, which is saved; --resume continues there'
         self.runner.logger.info(f'stopped by a signal after {done}')
-        leave_group()
+        leave_group(STOPPED)
         raise SystemExit(STOPPED)
 
     def run_iter(self, micro_batches: list[dict[str, Any]]) -> None:

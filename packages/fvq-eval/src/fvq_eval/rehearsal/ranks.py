@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import subprocess
 import sys
 import time
@@ -70,8 +71,13 @@ def rehearse(cfg: Config, ranks: int, report: Report) -> None:
             f'restart: the killed rank was not restarted from iteration {RESUME_AT}; see {broken}/log.txt.'
         )
     report('restarts', f'rank {ranks - 1} killed; torchrun started all again from iter_{RESUME_AT}.pth')
-    if not stopped_at.exists() or f'exitcode  : {STOPPED}' not in output:
-        raise SmokeError(f'stop: SIGTERM did not lead to {stopped_at} and exit code {STOPPED}; see {broken}/log.txt.')
+    codes = re.findall(r'exitcode  : (-?\d+)', output)
+    if not stopped_at.exists() or str(STOPPED) not in codes:
+        raise SmokeError(
+            f'stop: SIGTERM should lead to {stopped_at} and exit code {STOPPED}, but the exit codes are '
+            f'{", ".join(codes)} and the checkpoints {sorted(path.name for path in broken.glob("iter_*.pth"))}; '
+            f'see {broken}/log.txt.'
+        )
     report('stops', f'SIGTERM to rank {ranks - 1}; {stopped_at.name} is written, exit code {STOPPED}')
     launch(small, broken, ranks, [])
     expected, got = read_checkpoint(straight / LAST), read_checkpoint(broken / LAST)
