@@ -17,9 +17,11 @@ from . import (
     autoregressive,
     crops,
     cvq,
+    diffusion,
     generators,
     kl,
     lookup_free,
+    mar,
     maskgit,
     maskgit_vq,
     movq,
@@ -44,6 +46,11 @@ Adapter = Callable[[Case], dict[str, Tensor]]
 
 # (repository, the first word of the object's name, or its start where it ends in an underscore) -> adapter
 ADAPTERS: dict[tuple[str, str], Adapter] = {
+    ('Alpha-VLLM/LLaMA2-Accessory', 'DiT_Llama'): diffusion.large_dit,
+    ('LTH14/mar', 'MAR'): mar.mar,
+    ('LTH14/mar', 'MAR.sample_tokens'): mar.mar,
+    ('facebookresearch/DiT', 'DiT'): diffusion.dit,
+    ('facebookresearch/DiT', 'DiT.forward_with_cfg,'): diffusion.dit,
     **{
         (repo, name): adapter
         for repo in ('FoundationVision/LlamaGen', 'yfChang-cv/FVQ')

@@ -3,8 +3,11 @@
 from fvq_core.registry import DATASETS, HOOKS, IMPORTERS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from fvq_core.registry.discovery import import_submodules
 
+from .dit import DiT
 from .ibq_transformer import IBQTransformer
+from .large_dit import LargeDiT
 from .llamagen import LlamaGen
+from .mar import MAR
 from .masked import MaskGIT
 from .min_gpt import MinGPT
 from .open_magvit2_transformer import OpenMAGVIT2Transformer
@@ -15,9 +18,12 @@ from .var import VAR
 from .vitvq_transformer import ViTVQTransformer
 
 __all__ = [
+    'MAR',
     'RAR',
     'VAR',
+    'DiT',
     'IBQTransformer',
+    'LargeDiT',
     'LlamaGen',
     'MaskGIT',
     'MinGPT',

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fvq_core.codes import CodeLayout, Codes, LatentLayout, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, LatentLayout, Latents, Targets, layout_from_dict
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import can_sync
@@ -54,6 +54,31 @@ def codes_to_learn(generator: Generator, targets: Targets, cond: Tensor) -> Code
     if can_sync(cond, wait=False):
         generator.check_condition(cond)
     return codes
+
+
+def latents_to_learn(generator: Generator, targets: Targets, cond: Tensor) -> Latents:
+    """The latents of targets.
+
+    Raises:
+        UserError: No latents, latents of another layout, or conditions that are not one an image; on a CPU also conditions
+            out of range.
+    """
+    name = type(generator).__name__
+    if not isinstance(targets, Targets) or targets.latents is None:
+        got = 'codes' if isinstance(targets, Targets) and targets.codes is not None else 'none'
+        raise UserError(f'{name}: learns continuous latents, got {got}; extract them with a continuous autoencoder.')
+    latents = targets.latents
+    assert isinstance(generator.layout, LatentLayout)
+    if latents.layout != generator.layout:
+        raise UserError(
+            f'{name}: the latents are {latents.layout}, this model is made for {generator.layout}; '
+            'train one for these latents, or use the autoencoder that it was made for.'
+        )
+    if len(cond) != len(latents):
+        raise UserError(f'{name}: {len(cond)} conditions for the latents of {len(latents)} images; give one each.')
+    if can_sync(cond, wait=False):
+        generator.check_condition(cond)
+    return latents
 
 
 def conditions_to_draw(generator: Generator, cond: Any, cfg_scale: float, drop_rate: float) -> Tensor:

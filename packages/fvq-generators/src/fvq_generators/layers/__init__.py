@@ -19,6 +19,7 @@ from .rotary_embedding import grid_rotations, positions_table, rotate, sequence_
 from .stack_classifier import StackClassifier
 from .stack_embedding import StackEmbedding
 from .swiglu import SwiGLU
+from .time_embedding import TimeEmbedding, time_features
 from .token_embedding import TokenEmbedding
 from .transformer_block import TransformerBlock
 
@@ -46,6 +47,7 @@ __all__ = [
     'StackClassifier',
     'StackEmbedding',
     'SwiGLU',
+    'TimeEmbedding',
     'TokenEmbedding',
     'TransformerBlock',
     'Unconditional',
@@ -57,5 +59,6 @@ __all__ = [
     'rotate',
     'sequence_rotations',
     'split_code',
+    'time_features',
     'with_condition_rows',
 ]
