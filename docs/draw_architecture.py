@@ -24,6 +24,7 @@ ROOMS = {
     'fvq-generators': {
         'layers': 'blocks of transformers',
         'masked': 'MaskGIT: networks, decoding',
+        'diffusion': 'processes, solvers, heads',
         'ops': 'steps of decoding; kernels',
         'tasks': 'training on codes; FSDP',
         'hooks': 'logs, reports, sharding',

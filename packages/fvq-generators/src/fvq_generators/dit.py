@@ -20,9 +20,9 @@ from .layers import MLP, AdaLayerNorm, AdaLNBlock, BidirectionalAttention, Class
 EPS = 1e-6
 
 
-def patches_to_image(x_BLC: Tensor, height: int, width: int, patch: int) -> Tensor:
-    """Patches in reading order (B, L, patch * patch * C), channels innermost, to (B, C, height, width)."""
-    x = x_BLC.unflatten(1, (height // patch, width // patch)).unflatten(-1, (patch, patch, -1))
+def patches_to_image(x_BLC: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+    """Patches of a grid in reading order (B, L, patch * patch * C), channels innermost, to (B, C, H, W)."""
+    x = x_BLC.unflatten(1, grid).unflatten(-1, (patch, patch, -1))
     return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
@@ -106,7 +106,7 @@ class DiT(LatentDiffusion):
         cond_B1D = self.time(t_B)[:, None] + self.condition(labels_B)
         for block in self.blocks:
             x_BLD = block(x_BLD, cond_B1D)
-        return patches_to_image(self.head(self.norm(x_BLD, cond_B1D)), *x_BDHW.shape[2:], self.patch_size)
+        return patches_to_image(self.head(self.norm(x_BLD, cond_B1D)), self.grid, self.patch_size)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +134,8 @@ def start_as_identity(model: LatentDiffusion) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             nn.init.xavier_uniform_(module.weight.flatten(1))
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
     for module in model.modules():  # these are Linear too, inside

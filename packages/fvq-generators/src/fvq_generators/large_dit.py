@@ -137,7 +137,7 @@ class LargeDiT(LatentDiffusion):
         cond_B1C = self.time(t_B)[:, None] + self.condition(labels_B)
         for block in self.blocks:
             x_BLD = block(x_BLD, cond_B1C, self.rotations_LP2)
-        return patches_to_image(self.head(self.norm(x_BLD, cond_B1C)), *x_BDHW.shape[2:], self.patch_size)
+        return patches_to_image(self.head(self.norm(x_BLD, cond_B1C)), self.grid, self.patch_size)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -23,6 +23,7 @@ from .layers import Classes
 from .out_of_memory import memory_advice
 from .sampling import Guidance, check_seeds, new_seeds
 
+STEPS = 250  # of the published FIDs
 SOLVERS = ('auto', *samplers.SOLVERS, *flow_matching.SOLVERS)
 
 
@@ -50,7 +51,9 @@ class LatentDiffusion(Generator):
         """Guidance, on all channels or on the first, steps and the solver."""
 
         cfg_channels: int = setting(0, 'guide the first N channels only, as DiT does with 3; 0 guides all', least=0)
-        steps: int = setting(250, 'steps from noise to an image, each a pass of the network or two', least=1)
+        steps: int = setting(
+            0, f'steps from noise to an image; 0 is {STEPS}, or those of training if they are fewer', least=1, also=(0,)
+        )
         solver: str = setting('auto', 'how to go from noise to an image; auto is ddpm, for flows heun', choices=SOLVERS)
         eta: float = setting(0.0, 'share of the noise that DDIM adds in its steps', least=0, most=1)
 
@@ -145,6 +148,8 @@ class LatentDiffusion(Generator):
                 the other objective.
         """
         sampling = self.Sampling.of(settings)
+        most = STEPS if self.process is None else min(STEPS, self.process.steps)
+        sampling = replace(sampling, steps=sampling.steps or most)
         self.check_sampling(sampling)
         cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from .layers.pre_norm_block import PreNormBlock
 from .out_of_memory import memory_advice
 from .sampling import SCHEDULES, GuidanceSchedule, check_seeds, new_seeds
 
-MOST_STEPS = 256  # of the published FIDs
+MOST_STEPS, HEAD_STEPS = 256, 100  # of the published FIDs
 DEVIATION = 0.25  # of the share of masked tokens, a normal around 1 that is cut off
 # Positions (B, N) that an iteration draws -> noise (B, N, 1 + diffusion steps, C): first what they start from.
 TokenNoise = Callable[[Tensor], Tensor]
@@ -71,7 +71,12 @@ class MAR(Generator):
 
         cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
         steps: int = setting(0, f'passes over the image; 0 is one a token, at most {MOST_STEPS}', least=1, also=(0,))
-        diffusion_steps: int = setting(100, 'steps in which the head draws a token', least=1)
+        diffusion_steps: int = setting(
+            0,
+            f'steps in which the head draws a token; 0 is {HEAD_STEPS}, or those of training if fewer',
+            least=1,
+            also=(0,),
+        )
         temperature: float = setting(1.0, 'of the noise in these steps', least=0)
 
     def __init__(
@@ -218,7 +223,9 @@ class MAR(Generator):
         sampling = self.Sampling.of(settings)
         if sampling.steps > self.length:
             raise UserError(f'MAR: {sampling.steps} steps for {self.length} tokens; give at most {self.length}.')
-        self.head.process.respaced(sampling.diffusion_steps)
+        head_steps = sampling.diffusion_steps or min(HEAD_STEPS, self.head.process.steps)
+        self.head.process.respaced(head_steps)
+        sampling = replace(sampling, steps=sampling.steps or min(MOST_STEPS, self.length), diffusion_steps=head_steps)
         cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -239,10 +246,10 @@ class MAR(Generator):
         B, L = order_BL.shape
         tokens_BLC = torch.zeros(B, L, self.token_channels, device=cond.device)
         both = torch.cat([cond, self.condition.null(cond)]) if sampling.active else cond
-        for before, after in hidden_counts(L, sampling.steps or min(MOST_STEPS, L)):
+        for before, after in hidden_counts(L, sampling.steps) if B else ():
             hidden_BL = first_of(order_BL, before)
             wanted_BL = hidden_BL & ~first_of(order_BL, after)
-            copies = len(both) // max(1, B)
+            copies = len(both) // B
             features = self.features(tokens_BLC.repeat(copies, 1, 1), hidden_BL.repeat(copies, 1), both)
             halves = [half[wanted_BL] for half in features.chunk(copies)]
             noise_NSC = noise(wanted_BL.nonzero()[:, 1].view(B, -1)).flatten(0, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.errors import UserError, nearest_hint
 
 CPU = torch.device('cpu')  # also while a model is built without memory, on the meta device
-MAX_BETA = 0.999  # of the cosine schedule, whose last step would erase everything
+MAX_BETA = 0.999  # the last step of the cosine schedule, and of a short linear one, would erase everything
 
 
 def linear(steps: int) -> Tensor:
@@ -28,7 +28,7 @@ def cosine(steps: int) -> Tensor:
     """So that the share of the signal falls as a squared cosine (Nichol and Dhariwal, 2021, equation 17; MAR)."""
     t = torch.arange(steps + 1, dtype=torch.float64, device=CPU) / steps
     signal = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-    return (1 - signal[1:] / signal[:-1]).clamp(max=MAX_BETA)
+    return 1 - signal[1:] / signal[:-1]
 
 
 SCHEDULES: dict[str, Callable[[int], Tensor]] = dict(linear=linear, sqrt_linear=sqrt_linear, cosine=cosine)
@@ -44,7 +44,7 @@ def betas(schedule: str, steps: int) -> Tensor:
         raise UserError(f"diffusion: unknown schedule '{schedule}'; {nearest_hint(schedule, SCHEDULES)}")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
         raise UserError(f'diffusion: a process has 2 steps or more, got {steps!r}.')
-    return SCHEDULES[schedule](steps)
+    return SCHEDULES[schedule](steps).clamp(max=MAX_BETA)
 
 
 def kept_steps(steps: int, count: int) -> list[int]:

@@ -81,7 +81,7 @@ def dpm_step(
     there = (0.5 * (before / (1 - before)).log()).item()
     width = there - here
     estimate = data
-    if previous is not None:
+    if previous is not None and index > 1:  # the last step is long, so that extrapolation would overshoot
         last, was = previous
         estimate = data + (data - last) * (width / (2 * (here - was)))
     ratio = ((1 - before) / (1 - signal)).sqrt().item()
