@@ -29,8 +29,8 @@ GUIDANCE, TYPE = f'{SAMPLING}.cfg_scale', 'model.generator.type'
 RANDOM_CROPS = '_base_/datasets/imagenet_256_random_crop_images'
 LATENT_PHOTOS = {
     'model.generator.num_classes',
-    *(f'model.generator.layout.{key}' for key in ('height', 'width', 'scale')),
-    *(f'train_dataloader.{key}' for key in ('batch_size', 'num_workers', 'pin_memory', 'dataset.root')),
+    'model.generator.layout.scale',
+    *(f'train_dataloader.{key}' for key in ('num_workers', 'pin_memory', 'dataset.root')),
     *('train_cfg.max_iters', 'optim_wrapper.precision', 'optim_wrapper.optimizer.lr', GUIDANCE),
     *(f'param_scheduler.{key}' for key in ('warmup', 'hold', 'decay', 'end_factor')),
     *('default_hooks.checkpoint.interval', 'default_hooks.training_log.interval', 'default_hooks.ema.decay'),
@@ -326,17 +326,22 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'mar_h': (
         'generation/mar_l',
-        {
-            'model.generator.dim',
-            'model.generator.depth',
-            *(f'model.generator.head_{key}' for key in ('depth', 'width')),
-            GUIDANCE,
-        },
+        {f'model.generator.{key}' for key in ('dim', 'depth', 'head_depth', 'head_width')} | {GUIDANCE},
     ),
-    'dit_photos': ('generation/dit_xl', {*SIZE, *LATENT_PHOTOS, f'{SAMPLING}.cfg_channels', f'{SAMPLING}.steps'}),
+    'dit_photos': (
+        'generation/dit_xl',
+        {*SIZE, *LATENT_PHOTOS, f'{SAMPLING}.cfg_channels', f'{SAMPLING}.steps'}
+        | {f'model.generator.layout.{key}' for key in ('height', 'width')},
+    ),
     'mar_photos': (
         'generation/mar_l',
-        {*SIZE, *LATENT_PHOTOS, 'train_cfg.max_epochs', 'model.generator.layout.channels'}
+        {
+            *SIZE,
+            *LATENT_PHOTOS,
+            'train_dataloader.batch_size',
+            'train_cfg.max_epochs',
+            'model.generator.layout.channels',
+        }
         | {f'model.generator.{key}' for key in ('patch_size', 'head_depth', 'head_width', 'class_tokens')}
         | {f'model.generator.{key}' for key in ('attention_dropout', 'dropout')}
         | {f'{SAMPLING}.{key}' for key in ('steps', 'diffusion_steps')},
