@@ -74,9 +74,9 @@ class Progress:
         if self.shown and now - self.logged >= SECONDS_BETWEEN_LINES:
             self.logged, rate = now, (self.done - self.first) / (now - self.started)
             left = clock((self.total - self.done) / rate)
-            units = f'{self.unit}es' if self.unit.endswith('ch') else f'{self.unit}s'
-            count = f'{self.done:,} of {self.total:,} {units}'
-            self.log(f'{self.text}: {count}, {rate:.3g} {units}/s, time left {left}')
+            plural = f'{self.unit}es' if self.unit.endswith('ch') else f'{self.unit}s'
+            count = f'{self.done:,} of {self.total:,} {plural}'
+            self.log(f'{self.text}: {count}, {rate:.3g} {plural}/s, time left {left}')
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
         """The items, each counted once what comes after it is asked for."""
