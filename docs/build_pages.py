@@ -30,6 +30,7 @@ from fvq_eval.paper.tables import PaperRow, paper_table_rows
 REPO = Path(__file__).parents[1]
 ROOT_PAGES = {'contributing.md': 'CONTRIBUTING.md', 'changelog.md': 'CHANGELOG.md'}
 LINK = re.compile(r'(?<!!)\[([^\]\n]*)\]\(([^)#\s]+)(#[^)\s]*)?\)')
+SCRIPTS = ('build_pages.py', 'check_links.py', 'draw_architecture.py')  # mkdocs.yml leaves them out
 OVERVIEW = '<!-- the tables -->'
 TABLES = {
     '1': 'tokenizers with the same encoder and decoder',
@@ -80,6 +81,8 @@ def site_links(markdown: str, page: str, repo_url: str) -> str:
         if name.endswith('.md') and (path in of_root or path.startswith('docs/')):
             label = label.removesuffix('.md').replace('_', ' ') if label.endswith('.md') else label  # no files here
             return f'[{label}]({posixpath.relpath(name, posixpath.dirname(page) or ".")}{anchor})'
+        if path.startswith('docs/') and path.removeprefix('docs/') not in SCRIPTS:
+            return match.group()  # a file that is served as it is
         return f'[{label}]({repo_url.rstrip("/")}/blob/main/{path})' if repo_url else label
 
     return LINK.sub(replaced, markdown)

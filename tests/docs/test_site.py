@@ -53,6 +53,7 @@ def test_every_page_is_in_the_menu_once() -> None:
         ('analysis.md', '[first_run.md](first_run.md)', '[first run](first_run.md)', '[first run](first_run.md)'),
         ('tables/index.md', '[b](../benchmark.md)', '[b](../benchmark.md)', '[b](../benchmark.md)'),
         ('paper_notes.md', '[r](../configs/fvq/rq_16k.py)', '[r](https://x.org/fvq/blob/main/configs/fvq/rq_16k.py)', 'r'),
+        ('exports.md', '[l](load_exports.py)', '[l](load_exports.py)', '[l](load_exports.py)'),
         ('gpu.md', '[i](https://x.org/issues/6)', '[i](https://x.org/issues/6)', '[i](https://x.org/issues/6)'),
         ('api.md', 'f[0](no_file)', 'f[0](no_file)', 'f[0](no_file)'),
     ],
