@@ -330,6 +330,7 @@ def test_in_a_browser_pictures_appear_and_a_click_changes_the_map(chromium: Any,
     assert 'truncated or damaged' in line
     assert 'Traceback' not in tab.content()
     assert frames.count() == 4, 'the photo stays'
+    tab.wait_for_selector('#fvq-upload >> text=Click to Upload')  # for the next one
     assert [url for url in asked if not url.startswith((page.address, 'data:', 'blob:'))] == [], (
         'nothing from elsewhere'
     )

@@ -100,7 +100,7 @@ class Page:
 
         def on(event: Any, handler: Any, inputs: list[Any], outputs: list[Any], **options: Any) -> None:
             """A change of the photo or of the tokenizer: first the photo's tab, then the one that is open."""
-            done = event(guarded(self.line, handler), inputs, outputs, **options, **MODEL)
+            done = event(guarded(self.line, handler, {self.upload: None}), inputs, outputs, **options, **MODEL)
             done.then(
                 guarded(self.compare_tab.line, self.compare_if_open),
                 [self.active, *self.compare_tab.inputs],

@@ -76,15 +76,15 @@ def error_line(error: Exception) -> str:
     return f'Something went wrong here ({type(error).__name__}); what it was is in the log of "fvq demo".'
 
 
-def guarded(line: gr.HTML, handler: Callable[..., dict]) -> Callable[..., dict]:
-    """A handler that returns new values by component, whose errors become the line and change nothing else."""
+def guarded(line: gr.HTML, handler: Callable[..., dict], always: dict | None = None) -> Callable[..., dict]:
+    """A handler that returns new values by component, whose errors become the line and change nothing but `always`."""
 
     @functools.wraps(handler)
     def run(*values: Any) -> dict:
         try:
             return {line: gr.update(visible=False), **handler(*values)}
         except Exception as error:
-            return {line: alert(error_line(error))}
+            return {line: alert(error_line(error)), **(always or {})}
 
     return run
 
