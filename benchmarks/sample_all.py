@@ -32,6 +32,7 @@ from fvq_core.data.photos import PHOTO_NAMES
 from fvq_core.errors import UserError
 from fvq_core.files.markdown import markdown_table
 from fvq_core.images import from_uint8, to_uint8
+from fvq_core.zoo import full_name
 from fvq_eval.features import RandomFeatures
 from fvq_eval.samples.bundled import BundledSamples
 from fvq_generators.codes_store import CodesStore
@@ -80,7 +81,7 @@ def train(pair: Pair) -> None:
     """What is not there of tokenizer, codes and generator."""
     tokenizer, generator = (Path('work_dirs', name) for name in (pair.tokenizer, pair.generator))
     if not (tokenizer / 'tokenizer/config.json').exists():
-        run('train', f'configs/generation/{pair.tokenizer}.py')
+        run('train', f'configs/{full_name(pair.tokenizer)}.py')
     if pair.codes is not None and not is_finished(pair.codes):
         crops = ('--size', str(SIDE), '--crops', 'random', '200', '--flip')
         run('extract_codes', str(tokenizer / 'tokenizer'), 'bundled', str(pair.codes), *crops)

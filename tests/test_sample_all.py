@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import sample_all
 from fvq_core.config.read import read_config_file
+from fvq_core.zoo import full_name
 
 CONFIGS = Path(__file__).parents[1] / 'configs/generation'
 
@@ -19,7 +20,7 @@ def test_every_generator_on_the_photos_is_there_with_its_own_tokenizer() -> None
     expected = {path.stem for path in CONFIGS.glob('*_photos.py') if 'generator' in read_config_file(str(path)).model}
     assert {pair.generator for pair in found} == expected
     for pair in found:
-        tokenizer = read_config_file(str(CONFIGS / f'{pair.tokenizer}.py')).model
+        tokenizer = read_config_file(f'configs/{full_name(pair.tokenizer)}.py').model
         assert 'tokenizer' in tokenizer, pair
         assert 'generator' not in tokenizer, pair
 

@@ -14,5 +14,6 @@ model.tokenizer = dict(
     decoder=dict(model.tokenizer.decoder, z_channels=4),
     latent_channels=4,
     kl_weight=1e-6,
+    latent_scale=0.57,  # its latents have a standard deviation of 1.75
 )
 val_evaluator = [dict(type=PSNR), dict(type=SSIM)]

@@ -13,7 +13,7 @@ with read_base():
     from .._base_.schedules.dit_7000k import *
 
 model.generator.update(
-    layout=dict(type='Grid', height=16, width=16, channels=4, scale=1.0), dim=128, depth=4, heads=4, num_classes=10
+    layout=dict(type='Grid', height=16, width=16, channels=4, scale=0.57), dim=128, depth=4, heads=4, num_classes=10
 )
 train_dataloader = dict(batch_size=32, dataset=dict(type=CodesDataset, root='work_dirs/kl_photos/latents'))
 train_cfg.update(max_iters=1500)

@@ -8,7 +8,7 @@ with read_base():
     from .._base_.schedules.mar_800e import *
 
 model.generator.update(
-    layout=dict(type='Grid', height=16, width=16, channels=4, scale=1.0),
+    layout=dict(type='Grid', height=16, width=16, channels=4, scale=0.57),
     patch_size=2,
     num_classes=10,
     dim=128,
