@@ -22,7 +22,7 @@ $(VENV)/.ready: constraints.txt requirements-dev.txt $(PACKAGES) tools/setup.sh
 	@touch $@
 
 extras: setup ## add what the demo, the exports, trackers and remote data need, and their tests
-	@EXTRAS=1 PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
+	@EXTRAS=all PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 
 lock: setup ## renew constraints.txt: the newest versions that fit the packages, for Python 3.11 and 3.12
 	@printf -- '-e %s\n' 'packages/fvq-core[train,photos]' 'packages/fvq-quantizers[flax]' 'packages/fvq-generators[captions]' packages/fvq-eval 'packages/fvq[all]' | \
@@ -57,7 +57,7 @@ sample-all: setup ## the same for every generator, in one picture, some minutes 
 
 # Gradio is no part of `make setup`; the first call adds it at the locked version.
 demo: setup ## open a page to play with what training has left in work_dirs (ARGS=TOKENIZER... for others)
-	@$(BIN)/python -c 'import gradio' 2>/dev/null || PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable 'packages/fvq[demo]'
+	@$(BIN)/python -c 'import gradio' 2>/dev/null || EXTRAS=demo PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 	$(BIN)/python tools/demo.py $(ARGS)
 
 smoke: setup ## prove that every config trains, tests, resumes and folds, at a tiny size; prints a table

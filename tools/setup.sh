@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a virtual environment with torch, the packages (editable) and the tools, at the versions of constraints.txt.
-# Usage: PYTHON=python3.12 [EXTRAS=1] [CONSTRAINTS=requirements-dev.txt] tools/setup.sh .venv; EXTRAS adds the extras of the
-# packages, these CONSTRAINTS take the newest of all but torch.
+# Usage: PYTHON=python3.12 [EXTRAS=all] [CONSTRAINTS=requirements-dev.txt] tools/setup.sh .venv; EXTRAS adds that extra of the
+# package fvq, these CONSTRAINTS take the newest of all but torch.
 set -euo pipefail
 
 venv=$1
@@ -29,13 +29,8 @@ echo "setup: installing torch (about 3 GB with its GPU libraries, once), the pac
 pip install --quiet torch torchvision
 packages=('fvq-core[train,photos]' 'fvq-quantizers[flax]' 'fvq-generators[captions]' fvq-eval)
 requirements=(--requirement requirements-dev.txt)
-if [ -n "${EXTRAS:-}" ]; then
-    echo "setup: and the extras"
-    packages+=('fvq[all]')
-    requirements+=(--requirement requirements-extras.txt)
-else
-    packages+=(fvq)
-fi
+packages+=("fvq${EXTRAS:+[$EXTRAS]}")
+[ "${EXTRAS:-}" != all ] || requirements+=(--requirement requirements-extras.txt)
 # All at once, because each asks for the others at the version of this commit.
 pip install --quiet "${requirements[@]}" $(printf -- '--editable packages/%s ' "${packages[@]}")
 echo "setup: done"
