@@ -49,9 +49,10 @@ def plain_attention(
 
 
 def with_plain_attention(program: ExportedProgram) -> ExportedProgram:
-    """The program with `plain_attention`, which is what our networks use attention for: no mask, no dropout."""
+    """The program with `plain_attention` where attention has no heads; with heads the exporter knows it."""
     attention: Any = torch.ops.aten.scaled_dot_product_attention.default
-    if not any(node.target is attention for node in program.graph.nodes):
+    calls = [node for node in program.graph.nodes if node.target is attention]
+    if all(node.args[0].meta['val'].dim() == 4 for node in calls):
         return program
     return program.run_decompositions({attention: plain_attention})
 
