@@ -51,8 +51,8 @@ def plain_attention(
 def with_plain_attention(program: ExportedProgram) -> ExportedProgram:
     """The program with `plain_attention` where attention has no heads; with heads the exporter knows it."""
     attention: Any = torch.ops.aten.scaled_dot_product_attention.default
-    calls = [node for node in program.graph.nodes if node.target is attention]
-    if all(node.args[0].meta['val'].dim() == 4 for node in calls):
+    queries: list[Any] = [node.args[0] for node in program.graph.nodes if node.target is attention]
+    if all(query.meta['val'].dim() == 4 for query in queries):
         return program
     return program.run_decompositions({attention: plain_attention})
 
