@@ -31,6 +31,7 @@ from . import (
     perceptual,
     projectors,
     quantizers,
+    rcg,
     residual,
     rq_transformer,
     sampling,
@@ -49,6 +50,8 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('Alpha-VLLM/LLaMA2-Accessory', 'DiT_Llama'): diffusion.large_dit,
     ('LTH14/mar', 'MAR'): mar.mar,
     ('LTH14/mar', 'MAR.sample_tokens'): mar.mar,
+    ('LTH14/rcg', 'MaskedGenerativeEncoderViT'): rcg.rcg,
+    ('LTH14/rcg', 'RDM'): rcg.rcg,
     ('facebookresearch/DiT', 'DiT'): diffusion.dit,
     ('facebookresearch/DiT', 'DiT.forward_with_cfg,'): diffusion.dit,
     **{

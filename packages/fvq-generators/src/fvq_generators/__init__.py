@@ -7,17 +7,20 @@ from .dit import DiT
 from .ibq_transformer import IBQTransformer
 from .large_dit import LargeDiT
 from .llamagen import LlamaGen
+from .mage import MAGE
 from .mar import MAR
 from .masked import MaskGIT
 from .min_gpt import MinGPT
 from .open_magvit2_transformer import OpenMAGVIT2Transformer
 from .randar import RandAR
 from .rar import RAR
+from .representation_diffusion import RepresentationDiffusion
 from .rq_transformer import RQTransformer
 from .var import VAR
 from .vitvq_transformer import ViTVQTransformer
 
 __all__ = [
+    'MAGE',
     'MAR',
     'RAR',
     'VAR',
@@ -30,6 +33,7 @@ __all__ = [
     'OpenMAGVIT2Transformer',
     'RQTransformer',
     'RandAR',
+    'RepresentationDiffusion',
     'ViTVQTransformer',
 ]
 

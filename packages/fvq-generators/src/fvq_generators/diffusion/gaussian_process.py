@@ -11,7 +11,7 @@ from torch import Tensor
 from fvq_core.errors import UserError
 
 from .likelihood import gaussian_kl, image_log_likelihood
-from .noise_schedules import betas, kept_steps
+from .noise_schedules import betas, kept_steps, strided_steps
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 PREDICTIONS = ('noise', 'data')
@@ -38,24 +38,31 @@ class GaussianProcess:
         self.schedule, self.steps, self.predicts, self.learned_variance = schedule, steps, predicts, learned_variance
         self._set(betas(schedule, steps), list(range(steps)))
 
-    def _set(self, beta_T: Tensor, times: list[int]) -> None:
-        """Tables of a process with these variances, whose steps are these of the one that the network knows."""
+    def _set(self, beta_T: Tensor, times: list[int], start: float = 1.0) -> None:
+        """Tables of a process with these variances, whose steps are these of the one that the network knows. `start` is the
+        share of the signal before the first."""
         self.beta_T, self.times = beta_T, times
-        signal_T = (1 - beta_T).cumprod(0)
-        before_T = torch.cat([signal_T.new_ones(1), signal_T[:-1]])
+        signal_T = start * (1 - beta_T).cumprod(0)
+        before_T = torch.cat([torch.full_like(signal_T[:1], start), signal_T[:-1]])
         self.signal_T, self.before_T = signal_T, before_T
         self.variance_T = beta_T * (1 - before_T) / (1 - signal_T)
-        # The first step's is 0; its logarithm is that of the second.
+        # The first step's is 0 unless a process starts later; its logarithm is that of the second.
         self.log_variance_T = torch.cat([self.variance_T[1:2], self.variance_T[1:]]).log()
         self.data_weight_T = beta_T * before_T.sqrt() / (1 - signal_T)
         self.noisy_weight_T = (1 - before_T) * (1 - beta_T).sqrt() / (1 - signal_T)
 
     def respaced(self, count: int) -> GaussianProcess:
         """The process that visits `count` of the steps, evenly spread; the network sees their original times."""
+        return self._visiting(kept_steps(self.steps, count), 1.0)
+
+    def strided(self, count: int) -> GaussianProcess:
+        """As `respaced`, with the steps of latent diffusion's DDIM, which leaves the noise of the very first in the data."""
+        return self._visiting(strided_steps(self.steps, count), self.signal_T[0].item())
+
+    def _visiting(self, times: list[int], start: float) -> GaussianProcess:
         fewer = GaussianProcess(self.schedule, self.steps, self.predicts, self.learned_variance)
-        times = kept_steps(self.steps, count)
         signal_T = self.signal_T[times]
-        fewer._set(1 - signal_T / torch.cat([signal_T.new_ones(1), signal_T[:-1]]), times)
+        fewer._set(1 - signal_T / torch.cat([torch.full_like(signal_T[:1], start), signal_T[:-1]]), times, start)
         return fewer
 
     def at(self, table_T: Tensor, t_B: Tensor, like: Tensor) -> Tensor:

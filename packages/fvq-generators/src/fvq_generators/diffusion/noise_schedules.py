@@ -53,12 +53,28 @@ def kept_steps(steps: int, count: int) -> list[int]:
     Raises:
         UserError: More than there are, or none.
     """
-    if not 1 <= count <= steps:
-        raise UserError(
-            f'sampling: expected 1 to {steps} steps, those of the process the model was trained on, got {count}.'
-        )
+    check_count(steps, count)
     stride, kept, position = (steps - 1) / (count - 1) if count > 1 else 1.0, [], 0.0
     for _ in range(count):
         kept.append(round(position))
         position += stride
     return kept
+
+
+def strided_steps(steps: int, count: int) -> list[int]:
+    """Every `steps // count`-th step of a process from its second on (latent diffusion's DDIM): some more than `count` if that
+    does not divide `steps`.
+
+    Raises:
+        UserError: More than there are, or none.
+    """
+    check_count(steps, count)
+    return list(range(1, steps, steps // count))
+
+
+def check_count(steps: int, count: int) -> None:
+    """Raise unless a process of `steps` can be gone through in `count`."""
+    if not 1 <= count <= steps:
+        raise UserError(
+            f'sampling: expected 1 to {steps} steps, those of the process the model was trained on, got {count}.'
+        )

@@ -38,14 +38,15 @@ def denoise(
     previous: tuple[Tensor, float] | None = None
     for number, index in enumerate(reversed(range(len(process.times)))):
         t_B = torch.full((len(x),), index, device=x.device)
+        noisy = process.before_T[index] < 1  # what the step leads to
         output = predict(x, torch.full_like(t_B, process.times[index]))
         data = process.data_of(x, t_B, process.split(output, t_B)[0])
         if solver == 'dpm++':
             x, previous = dpm_step(process, x, data, index, previous)
         elif solver == 'ddim':
-            x = ddim_step(process, x, data, index, noise(number) if index and eta else None, eta * temperature)
+            x = ddim_step(process, x, data, index, noise(number) if noisy and eta else None, eta * temperature)
         else:
-            x = ddpm_step(process, x, output, index, noise(number) if index else None, temperature)
+            x = ddpm_step(process, x, output, index, noise(number) if noisy else None, temperature)
         yield x, data
 
 

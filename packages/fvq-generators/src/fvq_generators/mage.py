@@ -1,0 +1,293 @@
+"""MAGE (Li et al., 2023) conditioned on a representation, as RCG has it (Li et al., 2024, "Return of unconditional
+generation"): masked codes by an encoder of those that are there and a decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvq_core.codes import CodeLayout, Codes, Grid, Targets
+from fvq_core.codes import Sequence as CodeSequence
+from fvq_core.errors import UserError
+from fvq_core.generator import Generator
+from fvq_core.registry import GENERATORS
+from fvq_core.registry.argument_types import check_sizes
+from fvq_core.sampling_settings import setting
+
+from .checks import codes_to_learn, conditions_to_draw, layout_of
+from .cross_entropy import chunked_cross_entropy
+from .eval_mode import eval_mode
+from .layers.pre_norm_block import PreNormBlock
+from .layers.representation_embedding import RepresentationEmbedding
+from .mar import first_of
+from .masked.code_embedding import CodeEmbedding
+from .masked.decoding import decode
+from .masked.draws import Draws
+from .masked.settings import MaskedSampling, Step
+from .out_of_memory import memory_advice
+from .representation_diffusion import standardized
+from .sampling import SCHEDULES, check_seeds, guide, new_seeds
+
+STEPS = 20  # over the 256 codes of the released models
+
+
+@dataclass(frozen=True)
+class MAGESampling(MaskedSampling):
+    """As `MaskedSampling`, with guidance that has its whole scale in the last pass."""
+
+    steps: int = setting(
+        0, f'passes over the image; 0 is {STEPS}, or one a code if those are fewer', least=1, also=(0,)
+    )
+    choice_temperature: float = setting(
+        6.0, 'of the Gumbel noise on confidence, which falls to 0 at the last step; RCG-L takes 11', least=0
+    )
+    cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
+
+    def plan(self, trained: str, length: int) -> list[Step]:
+        steps = self.steps or min(STEPS, length)
+        planned = super(MAGESampling, replace(self, steps=steps)).plan(trained, length)
+        return [replace(step, scale=self.scale_at(number, steps + 1)) for number, step in enumerate(planned, 1)]
+
+
+@GENERATORS.register_module()
+class MAGE(Generator):
+    """Encodes representation and known codes, and decodes what can be said of the hidden ones; sampling is MaskGIT's.
+
+    Training drops some of the hidden codes from the encoder, which sees the others as masks. In the decoder each of them is
+    what the encoder made of the representation. The head's matrix is the codes' vectors, which it does not teach.
+
+    The published sizes (encoder blocks x dim, heads; decoder): B 12 x 768, 12; 8 x 768, 16. L 24 x 1024, 16; 8 x 1024, 16.
+
+    Args:
+        layout: `CodeLayout` of a `Grid` or `Sequence`, or `dict(type='Grid', height=16, width=16, codebook_size=1024)`.
+        channels: Channels C of a representation.
+        dim, depth, heads: Of the encoder.
+        decoder_dim, decoder_depth, decoder_heads: Of the decoder; dim and heads are by default the encoder's.
+        mlp_ratio: Hidden channels of the feed-forward layers, for each of their own.
+        cond_dropout: Share of the representations that training drops, for classifier-free guidance.
+        least_masked: Smallest share of the codes that training masks, and the share that it drops.
+        most_masked, masked_mean, masked_std: The largest share; mean and deviation of the normal that is cut to these.
+        label_smoothing: See `chunked_cross_entropy`.
+        attention_dropout, dropout: See `PreNormBlock`.
+        loss_rows: Rows of logits that the loss has at once; see `chunked_cross_entropy`.
+
+    Raises:
+        UserError: A layout that it cannot model, or arguments that do not fit each other.
+    """
+
+    Sampling = MAGESampling
+    position_kinds = (Grid, CodeSequence)
+    num_classes = None
+    layout: CodeLayout  # pyrefly: ignore[bad-override]
+
+    def __init__(
+        self,
+        layout: CodeLayout | Mapping[str, Any],
+        channels: int = 256,
+        dim: int = 1024,
+        depth: int = 24,
+        heads: int = 16,
+        decoder_dim: int | None = None,
+        decoder_depth: int = 8,
+        decoder_heads: int | None = None,
+        mlp_ratio: float = 4.0,
+        cond_dropout: float = 0.1,
+        least_masked: float = 0.5,
+        most_masked: float = 1.0,
+        masked_mean: float = 0.75,
+        masked_std: float = 0.25,
+        label_smoothing: float = 0.1,
+        attention_dropout: float = 0.1,
+        dropout: float = 0.1,
+        loss_rows: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.layout = layout_of(self, layout)
+        check_sizes('MAGE', channels=channels, dim=dim, depth=depth, heads=heads, decoder_depth=decoder_depth)
+        for name, value in dict(cond_dropout=cond_dropout, label_smoothing=label_smoothing).items():
+            if not 0.0 <= value < 1.0:
+                raise UserError(f'MAGE: {name} must lie in [0, 1), got {value}.')
+        if not 0.0 < least_masked <= most_masked <= 1.0 or masked_std <= 0.0:
+            raise UserError(
+                'MAGE: needs 0 < least_masked <= most_masked <= 1 and masked_std above 0, got '
+                f'{least_masked}, {most_masked} and {masked_std}.'
+            )
+        self.shares = dict(mean=masked_mean, std=masked_std, a=least_masked, b=most_masked)
+        self.label_smoothing, self.loss_rows = label_smoothing, loss_rows
+        L, V, width = self.layout.length, self.layout.vocab_size, decoder_dim or dim
+        self.caption_shape = (1, channels)
+        self.condition = RepresentationEmbedding(channels, dim, cond_dropout)
+        self.codes = CodeEmbedding(V, dim)
+        self.positions = nn.Parameter(torch.empty(L, dim))
+        self.norm = nn.LayerNorm(dim, 1e-6)
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = nn.ModuleList(
+            PreNormBlock(dim, heads, int(dim * mlp_ratio), attention_dropout, dropout) for _ in range(depth)
+        )
+        self.encoder_norm = nn.LayerNorm(dim, 1e-6)
+        self.decoder_input = nn.Linear(dim, width)
+        self.decoder_positions = nn.Parameter(torch.empty(1 + L, width))
+        self.decoder = nn.ModuleList(
+            PreNormBlock(width, decoder_heads or heads, int(width * mlp_ratio), attention_dropout, dropout)
+            for _ in range(decoder_depth)
+        )
+        self.decoder_norm = nn.LayerNorm(width, 1e-6)
+        self.transform = nn.Linear(width, dim)
+        self.transform_norm = nn.LayerNorm(dim)
+        self.head_bias = nn.Parameter(torch.zeros(V))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for table in (self.positions, self.decoder_positions, self.codes.table.weight):
+            nn.init.normal_(table, std=0.02)
+        self.blocks = (*self.encoder, *self.decoder)
+
+    def check_condition(self, cond: Tensor) -> None:
+        self.condition.check(cond)
+
+    def encode(self, indices_BL: Tensor, hidden_BL: Tensor, dropped_BL: Tensor, rep_B1D: Tensor) -> Tensor:
+        """What the encoder makes of representation and codes: (B, 1 + L - dropped, D).
+
+        Args:
+            indices_BL: Codes; those that are hidden are not looked at.
+            hidden_BL: bool; these are masks.
+            dropped_BL: bool, as many in each image; these are left out.
+            rep_B1D: What `condition` gives.
+        """
+        x_BLD = self.codes(indices_BL.masked_fill(hidden_BL, self.codes.vocab_size))
+        x_BLD = self.dropout(self.norm(x_BLD + self.positions))
+        x_BND = x_BLD[~dropped_BL].view(len(x_BLD), -1, x_BLD.shape[-1])
+        x_BND = torch.cat([rep_B1D.type_as(x_BND), x_BND], 1)
+        for block in self.encoder:
+            x_BND = block(x_BND)
+        return self.encoder_norm(x_BND)
+
+    def decode(self, x_BND: Tensor, hidden_BL: Tensor, dropped_BL: Tensor) -> Tensor:
+        """What the head reads, (B, 1 + L, decoder_dim), that of the representation first, from what `encode` gives."""
+        rep_B1W, x_BNW = self.decoder_input(x_BND).split([1, x_BND.shape[1] - 1], 1)
+        x_BLW = rep_B1W.repeat(1, hidden_BL.shape[1], 1)
+        x_BLW[~dropped_BL] = x_BNW.flatten(0, 1)
+        x_BLW = torch.where(hidden_BL[..., None], rep_B1W, x_BLW)
+        x_BLW = torch.cat([rep_B1W, x_BLW], 1) + self.decoder_positions
+        for block in self.decoder:
+            x_BLW = block(x_BLW)
+        return self.decoder_norm(x_BLW)
+
+    def transformed(self, x: Tensor) -> Tensor:
+        """Features (..., decoder_dim) as what is compared with the codes' vectors, (..., dim)."""
+        return self.transform_norm(F.gelu(self.transform(x)))
+
+    @property
+    def matrix(self) -> Tensor:
+        """The head's matrix (V, dim)."""
+        return self.codes.table.weight[: self.codes.vocab_size].detach()
+
+    def logits(self, x: Tensor) -> Tensor:
+        """float32 logits (..., V) of what `decode` gives."""
+        return F.linear(self.transformed(x), self.matrix, self.head_bias).float()
+
+    def draw_hidden(self, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Which codes training hides and which of these it drops: bool (B, L), as many in each image."""
+        L, share = self.layout.length, torch.empty(())
+        nn.init.trunc_normal_(share, **self.shares)
+        order_BL = torch.rand(batch, L, device=device).argsort(1)
+        counts = (math.ceil(L * each) for each in (share.item(), self.shares['a']))
+        hidden_BL, dropped_BL = (first_of(order_BL, count) for count in counts)
+        return hidden_BL, dropped_BL
+
+    def loss(
+        self, targets: Targets, cond: Tensor, caption_mask_BT: Tensor | None = None, valid_B: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`cross_entropy` of the hidden codes in nats, label smoothing included.
+
+        Args:
+            targets: Codes of this model's layout.
+            cond: Representations (B, C) or (B, 1, C), which are standardized here.
+            caption_mask_BT: Of a store of captions; a representation is one vector, so that nothing is masked.
+            valid_B: Weight of each image.
+
+        Raises:
+            UserError: See `codes_to_learn`.
+        """
+        indices_BL = codes_to_learn(self, targets, cond).indices_BL
+        hidden_BL, dropped_BL = self.draw_hidden(len(indices_BL), indices_BL.device)
+        rep_B1D = self.condition(standardized(cond.flatten(1).float()))
+        x_BTW = self.decode(self.encode(indices_BL, hidden_BL, dropped_BL, rep_B1D), hidden_BL, dropped_BL)
+        x_ND = self.transformed(x_BTW[:, 1:][hidden_BL])
+        weights_N = None if valid_B is None else valid_B[:, None].expand_as(hidden_BL)[hidden_BL]
+        loss = chunked_cross_entropy(
+            x_ND,
+            self.matrix,
+            indices_BL[hidden_BL],
+            weights_N,
+            self.loss_rows,
+            bias_V=self.head_bias,
+            label_smoothing=self.label_smoothing,
+        )
+        return {'cross_entropy': loss}
+
+    @torch.no_grad()
+    def sample(
+        self,
+        cond: Tensor,
+        *,
+        rng: torch.Generator | None = None,
+        seeds: Sequence[int] | None = None,
+        draws: Draws | None = None,
+        **settings: Any,
+    ) -> Codes:
+        """Draw codes for each representation; see `Generator.sample`.
+
+        Args:
+            cond: Representations (B, C) or (B, 1, C): `standardized`, or as `RepresentationDiffusion` draws them.
+            rng, seeds: See `Generator.sample`.
+            draws: Random numbers in place of those of the seeds.
+            settings: Fields of `MAGESampling`.
+
+        Raises:
+            UserError: Other vectors, guidance of a model that was trained without dropping them, more steps than codes, the
+                Halton order, or too little memory.
+        """
+        sampling, L = MAGESampling.of(settings), self.layout.length
+        if sampling.order == 'halton':
+            raise UserError("MAGE: draws codes by confidence, got order='halton'; use 'confidence' or 'redraw'.")
+        if sampling.steps > L:
+            raise UserError(f'MAGE: {sampling.steps} steps for the {L} codes of an image; take at most one a code.')
+        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate).flatten(1)
+        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+        start_BL = torch.full((len(cond), L), self.codes.vocab_size, device=cond.device)
+        if not len(cond):
+            return Codes(start_BL, self.layout)
+        plan = sampling.plan('cosine', L)
+        draws = draws or Draws(seeds, len(plan), L, 1, cond.device)
+        with eval_mode(self), memory_advice(len(cond), cond.device):
+            both = torch.cat([cond, self.condition.null(cond).to(cond.dtype)]) if sampling.active else cond
+            rep_B1D = self.condition(both)
+
+            def logits(indices_BL: Tensor, rows_BN: Tensor, scale: float) -> Tensor:
+                copies = 1 if scale == 1.0 else 2
+                indices_BL, rows_BN = indices_BL.repeat(copies, 1), rows_BN.repeat(copies, 1)
+                x_BLW = self.features(indices_BL, rep_B1D[: len(indices_BL)])
+                found = self.logits(x_BLW.gather(1, rows_BN[..., None].expand(-1, -1, x_BLW.shape[-1])))
+                return found if copies == 1 else guide(found, scale)
+
+            return Codes(decode(logits, self.codes, start_BL, sampling, plan, draws), self.layout)
+
+    def features(self, indices_BL: Tensor, rep_B1D: Tensor) -> Tensor:
+        """What the head reads of each code, (B, L, decoder_dim); V, the number of codes there are, stands for a hidden one."""
+        hidden_BL = indices_BL == self.codes.vocab_size
+        dropped_BL = torch.zeros_like(hidden_BL)
+        return self.decode(self.encode(indices_BL, hidden_BL, dropped_BL, rep_B1D), hidden_BL, dropped_BL)[:, 1:]
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Blocks of 32 channels for 4x4 codes of 64 and vectors of 16."""
+        layout = dict(type='Grid', height=4, width=4, codebook_size=64)
+        return dict(layout=layout, channels=16, dim=32, depth=1, heads=2, decoder_depth=1)
