@@ -47,7 +47,7 @@ OWN_BYTES = {
 def listed_modules() -> set[str]:
     """The dotted names in the table's column of readers."""
     rows = [line.split('|')[3] for line in TABLE.splitlines() if line.startswith('|')]
-    return set(re.findall(r'`(fvq_\w+(?:\.\w+)+)`', ' '.join(rows)))
+    return set(re.findall(r'`(fvq(?:_\w+)?(?:\.\w+)+)`', ' '.join(rows)))
 
 
 def raw_reads(source: str) -> Iterator[str]:
