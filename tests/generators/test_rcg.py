@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,11 +14,12 @@ from torch import Tensor
 from fvq_core.codes import Codes, LatentLayout, Latents, Sequence, Targets
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
-from fvq_generators import MAGE, RepresentationDiffusion
+from fvq_generators import MAGE, RCG, RepresentationDiffusion
 from fvq_generators.diffusion.gaussian_process import GaussianProcess
 from fvq_generators.diffusion.samplers import denoise
 from fvq_generators.interop.rcg import import_mage, import_rdm
 from fvq_generators.mage import MAGESampling
+from fvq_generators.pretrained import load_generator, save_generator
 from fvq_generators.representation_diffusion import standardized
 
 VECTOR = dict(type='Sequence', length=1, channels=6)
@@ -158,6 +161,69 @@ def test_guidance_has_its_whole_scale_in_the_last_pass():
     assert [step.scale for step in plan] == [2.5, 4.0, 5.5, 7.0], 'conditional + 6 i / n (conditional - unconditional)'
     assert [step.noise for step in plan] == [4.5, 3.0, 1.5, 0.0]
     assert len(MAGESampling().plan('cosine', 256)) == 20
+
+
+def rcg() -> RCG:
+    parts = {
+        name: {key: value for key, value in config.items() if key not in ('layout', 'channels')}
+        for name, config in dict(representation=RDM, mage=SMALL).items()
+    }
+    return randomized(GENERATORS.build(dict(type='RCG', layout=GRID, channels=6, **parts)))
+
+
+def test_rcg_draws_a_representation_and_then_its_codes():
+    model, cond = rcg(), torch.tensor([0, 4, 2])
+    options: dict[str, Any] = dict(steps=4, representation_steps=5, cfg_scale=3.0)
+    three = model.sample(cond, seeds=[5, 6, 7], **options)
+    assert torch.equal(model.sample(cond[1:2], seeds=[6], **options).indices_BL, three.indices_BL[1:2])
+    reps = model.representation.sample(cond, seeds=[5, 6, 7], steps=5).values[..., 0]
+    with patch.object(MAGE, 'sample', wraps=model.mage.sample) as asked:
+        model.sample(cond, seeds=[5, 6, 7], **options)
+    assert torch.equal(asked.call_args.args[0], reps)
+    assert not set(asked.call_args.kwargs['seeds']) & {5, 6, 7}, 'other numbers than the representation had'
+    assert model.num_classes == 5
+    for settings, message in ((dict(steps=17), '17 steps'), (dict(representation_steps=41), 'expected 1 to 40 steps')):
+        with pytest.raises(UserError, match=message):
+            model.sample(cond, **settings)
+
+
+def test_two_that_were_trained_apart_are_joined(tmp_path: Path):
+    one, other = rdm(), mage()
+    joined = RCG.of(one, other)
+    saved, _ = load_generator(save_generator(joined, joined.state_dict(), tmp_path / 'rcg'))
+    options: dict[str, Any] = dict(seeds=[5], steps=4, representation_steps=5)
+    drawn = [model.sample(torch.tensor([3]), **options) for model in (joined, saved)]
+    assert drawn[0] == drawn[1]
+    for part, own in ((one, joined.representation), (other, joined.mage)):
+        assert all(torch.equal(value, own.state_dict()[key]) for key, value in part.state_dict().items())
+    with pytest.raises(UserError, match='have 6 channels, those that MAGE looks at 7'):
+        RCG.of(one, mage(channels=7))
+
+
+def test_rcg_learns_both_from_a_batch_with_representations():
+    model = rcg()
+    codes, labels = torch.randint(8, (4, 16)), torch.arange(4)
+    batch = dict(codes=codes, labels=labels, captions=torch.randn(4, 1, 6))
+    targets = model.targets(batch)
+    assert targets.latents is not None
+    assert torch.equal(targets.latents.values[..., 0], batch['captions'][:, 0])
+    losses = model.loss(targets, labels)
+    assert set(losses) == {'cross_entropy', 'mse'}
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+    def weighted(last: float) -> dict[str, Tensor]:
+        captions = torch.cat([batch['captions'][:3], torch.full((1, 1, 6), last)])
+        torch.manual_seed(1)
+        return model.eval().loss(
+            model.targets({**batch, 'captions': captions}), labels, None, torch.tensor([1.0, 1.0, 1.0, 0.0])
+        )
+
+    torch.testing.assert_close(weighted(0.0), weighted(9.0))  # an image without a representation counts for nothing
+    with pytest.raises(UserError, match="the batch has no 'captions'"):
+        model.targets(dict(codes=codes, labels=labels))
+    with pytest.raises(UserError, match='got no representations'):
+        model.loss(Targets(Codes(codes, model.layout)), labels)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from .min_gpt import MinGPT
 from .open_magvit2_transformer import OpenMAGVIT2Transformer
 from .randar import RandAR
 from .rar import RAR
+from .rcg import RCG
 from .representation_diffusion import RepresentationDiffusion
 from .rq_transformer import RQTransformer
 from .var import VAR
@@ -23,6 +24,7 @@ __all__ = [
     'MAGE',
     'MAR',
     'RAR',
+    'RCG',
     'VAR',
     'DiT',
     'IBQTransformer',

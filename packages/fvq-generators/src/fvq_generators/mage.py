@@ -256,10 +256,7 @@ class MAGE(Generator):
                 Halton order, or too little memory.
         """
         sampling, L = MAGESampling.of(settings), self.layout.length
-        if sampling.order == 'halton':
-            raise UserError("MAGE: draws codes by confidence, got order='halton'; use 'confidence' or 'redraw'.")
-        if sampling.steps > L:
-            raise UserError(f'MAGE: {sampling.steps} steps for the {L} codes of an image; take at most one a code.')
+        self.check_sampling(sampling)
         cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate).flatten(1)
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         start_BL = torch.full((len(cond), L), self.codes.vocab_size, device=cond.device)
@@ -280,6 +277,14 @@ class MAGE(Generator):
 
             return Codes(decode(logits, self.codes, start_BL, sampling, plan, draws), self.layout)
 
+    def check_sampling(self, sampling: MAGESampling) -> None:
+        """Raise unless this model can be sampled so."""
+        L = self.layout.length
+        if sampling.order == 'halton':
+            raise UserError("MAGE: draws codes by confidence, got order='halton'; use 'confidence' or 'redraw'.")
+        if sampling.steps > L:
+            raise UserError(f'MAGE: {sampling.steps} steps for the {L} codes of an image; take at most one a code.')
+
     def features(self, indices_BL: Tensor, rep_B1D: Tensor) -> Tensor:
         """What the head reads of each code, (B, L, decoder_dim); V, the number of codes there are, stands for a hidden one."""
         hidden_BL = indices_BL == self.codes.vocab_size
@@ -288,6 +293,6 @@ class MAGE(Generator):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """Blocks of 32 channels for 4x4 codes of 64 and vectors of 16."""
-        layout = dict(type='Grid', height=4, width=4, codebook_size=64)
-        return dict(layout=layout, channels=16, dim=32, depth=1, heads=2, decoder_depth=1)
+        """Blocks of 32 channels, for 4x4 codes of 64 unless an `RCG` says for which."""
+        layout = dict(layout=dict(type='Grid', height=4, width=4, codebook_size=64)) if 'layout' in cfg else {}
+        return dict(**layout, dim=32, depth=1, heads=2, decoder_depth=1)

@@ -152,12 +152,15 @@ class RepresentationDiffusion(Generator):
             x_BD = block(x_BD, time, class_)
         return self.output(F.silu(self.norm(x_BD))).float()
 
-    def loss(self, targets: Targets, cond: Tensor) -> dict[str, Tensor]:
+    def loss(  # pyrefly: ignore[bad-override]
+        self, targets: Targets, cond: Tensor, valid_B: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """`mse` of the predicted representation.
 
         Args:
             targets: Latents; each image gets a time and noise of its own.
             cond: Classes (B,).
+            valid_B: Weight of each image.
 
         Raises:
             UserError: No latents, latents of another layout, or classes that it does not have.
@@ -165,7 +168,8 @@ class RepresentationDiffusion(Generator):
         x_BC = standardized(latents_to_learn(self, targets, cond).normalized().float()[..., 0])
         t_B = torch.randint(self.process.steps, (len(x_BC),), device=x_BC.device)
         terms = self.process.losses(lambda x, t: self.network(x, t, cond), x_BC, t_B, torch.randn_like(x_BC))
-        return {name: values_B.mean() for name, values_B in terms.items()}
+        weights_B = torch.ones_like(terms['mse']) if valid_B is None else valid_B.float()
+        return {'mse': (terms['mse'] * weights_B).sum() / weights_B.sum().clamp(min=1.0)}
 
     @torch.no_grad()
     def sample(  # pyrefly: ignore[bad-override]
@@ -207,6 +211,5 @@ class RepresentationDiffusion(Generator):
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
-        """One block of 32 channels for vectors of 16, 20 steps."""
-        layout = dict(type='Sequence', length=1, channels=16)
-        return dict(layout=layout, dim=32, width=32, depth=1, time_dim=16, class_dim=16, steps=20)
+        """One block of 32 channels, 20 steps; representations as long as before."""
+        return dict(dim=32, width=32, depth=1, time_dim=16, class_dim=16, steps=20)

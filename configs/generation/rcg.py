@@ -1,0 +1,28 @@
+"""RCG-L on codes of MaskGIT's tokenizer and representations of MoCo v3 (ViT-L). 32 devices with 128 images each.
+
+Ours are MAGE (407 M parameters) and the class-conditional representation diffusion (73 M); table 11's 502M count the unconditional
+one (63 M) and the tokenizer's decoder (31 M). The table's IS of 215.5 is that of the class-conditional run without guidance, whose
+FID was 2.99 against ADM's statistics; 3.49 fits an earlier reference. The store has one crop an image (`--crops center`; the release's
+is the centre of a shorter side of 292). `captions` has for each of its images one `.npy` file (1, 256), called by its number, with
+what MoCo v3's projection head says of that crop; no command of FVQ makes them yet."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.datasets.imagenet_codes import *
+    from .._base_.models.rcg import *
+    from .._base_.schedules.rcg_200e import *
+
+from fvq_generators.data import CaptionedCodes
+
+train_dataloader.update(
+    batch_size=128,
+    dataset=dict(
+        type=CaptionedCodes,
+        root='data/codes/imagenet_maskgit_1k',
+        captions='data/representations/imagenet_moco_v3_vit_l',
+        tokens=1,
+        channels=256,
+    ),
+)
+paper = dict(rows=['t11.12'], tokenizer='configs/baselines/maskgit_1k.py', fid=3.49, inception_score=215.5)
