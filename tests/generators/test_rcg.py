@@ -17,7 +17,6 @@ from fvq_core.registry import GENERATORS
 from fvq_generators import MAGE, RCG, RepresentationDiffusion
 from fvq_generators.diffusion.gaussian_process import GaussianProcess
 from fvq_generators.diffusion.samplers import denoise
-from fvq_generators.interop.rcg import import_mage, import_rdm
 from fvq_generators.mage import MAGESampling
 from fvq_generators.pretrained import load_generator, save_generator
 from fvq_generators.representation_diffusion import standardized
@@ -267,13 +266,3 @@ def test_what_needs_other_training_or_more_steps():
         rdm().sample(torch.tensor([0]), steps=41)
     with pytest.raises(UserError, match='class 5 is out of range'):
         rdm().sample(torch.tensor([5]))
-
-
-def test_files_of_other_models_are_told():
-    with pytest.raises(UserError, match='not a representation diffusion model'):
-        import_rdm({'model.weight': torch.zeros(1)})
-    with pytest.raises(UserError, match='not a MAGE'):
-        import_mage({'model.weight': torch.zeros(1)})
-    words = {'token_emb.word_embeddings.weight': torch.zeros(1025, 4), 'mlm_layer.bias': torch.zeros(1, 1, 1025)}
-    with pytest.raises(UserError, match='looks at no representation'):
-        import_mage(words)

@@ -13,4 +13,5 @@ optim_wrapper.update(max_norm=3.0)
 optim_wrapper.optimizer.update(lr=1.5e-4)
 auto_scale_lr.update(enable=True)
 param_scheduler.update(warmup=0.05, warmup_factor=0.0, hold=0, decay='cosine', end_factor=0.0)
-default_hooks.update(report=dict(type=GeneratorReportHook, sampling=dict(choice_temperature=11.0)))
+default_hooks.report.pop('sampling')  # no guidance
+default_hooks.report.update(sampling=dict(choice_temperature=11.0))
