@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
-from fvq_core.sampling_settings import setting
 
 from .checks import codes_to_learn, conditions_to_draw, layout_of
 from .cross_entropy import chunked_cross_entropy
@@ -29,30 +27,11 @@ from .mar import first_of
 from .masked.code_embedding import CodeEmbedding
 from .masked.decoding import decode
 from .masked.draws import Draws
-from .masked.settings import MaskedSampling, Step
+from .masked.halton import halton_order
+from .masked.mage_settings import MAGESampling
 from .out_of_memory import memory_advice
 from .representation_diffusion import standardized
-from .sampling import SCHEDULES, check_seeds, guide, new_seeds
-
-STEPS = 20  # over the 256 codes of the released models
-
-
-@dataclass(frozen=True)
-class MAGESampling(MaskedSampling):
-    """As `MaskedSampling`, with guidance that has its whole scale in the last pass."""
-
-    steps: int = setting(
-        0, f'passes over the image; 0 is {STEPS}, or one a code if those are fewer', least=1, also=(0,)
-    )
-    choice_temperature: float = setting(
-        6.0, 'of the Gumbel noise on confidence, which falls to 0 at the last step; RCG-L takes 11', least=0
-    )
-    cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
-
-    def plan(self, trained: str, length: int) -> list[Step]:
-        steps = self.steps or min(STEPS, length)
-        planned = super(MAGESampling, replace(self, steps=steps)).plan(trained, length)
-        return [replace(step, scale=self.scale_at(number, steps + 1)) for number, step in enumerate(planned, 1)]
+from .sampling import check_seeds, guide, new_seeds
 
 
 @GENERATORS.register_module()
@@ -83,6 +62,7 @@ class MAGE(Generator):
 
     Sampling = MAGESampling
     position_kinds = (Grid, CodeSequence)
+    inpaints = True
     num_classes = None
     layout: CodeLayout  # pyrefly: ignore[bad-override]
 
@@ -240,6 +220,8 @@ class MAGE(Generator):
         *,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
+        given: Codes | None = None,
+        keep_BL: Tensor | None = None,
         draws: Draws | None = None,
         **settings: Any,
     ) -> Codes:
@@ -248,20 +230,26 @@ class MAGE(Generator):
         Args:
             cond: Representations (B, C) or (B, 1, C): `standardized`, or as `RepresentationDiffusion` draws them.
             rng, seeds: See `Generator.sample`.
+            given: Codes of images to keep in part.
+            keep_BL: bool (B, L), True for the given codes that are kept; the others are drawn.
             draws: Random numbers in place of those of the seeds.
             settings: Fields of `MAGESampling`.
 
         Raises:
             UserError: Other vectors, guidance of a model that was trained without dropping them, more steps than codes, the
-                Halton order, or too little memory.
+                Halton order of codes that are not on a grid, given codes that do not fit, or too little memory.
         """
         sampling, L = MAGESampling.of(settings), self.layout.length
         self.check_sampling(sampling)
         cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate).flatten(1)
+        self.check_given(given, keep_BL, len(cond))
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         start_BL = torch.full((len(cond), L), self.codes.vocab_size, device=cond.device)
         if not len(cond):
             return Codes(start_BL, self.layout)
+        if given is not None and keep_BL is not None:
+            start_BL = torch.where(keep_BL.to(cond.device), given.indices_BL.to(cond.device), start_BL)
+        order_L = halton_order(self.layout).to(cond.device) if sampling.order == 'halton' else None
         plan = sampling.plan('cosine', L)
         draws = draws or Draws(seeds, len(plan), L, 1, cond.device)
         with eval_mode(self), memory_advice(len(cond), cond.device):
@@ -275,13 +263,13 @@ class MAGE(Generator):
                 found = self.logits(x_BLW.gather(1, rows_BN[..., None].expand(-1, -1, x_BLW.shape[-1])))
                 return found if copies == 1 else guide(found, scale)
 
-            return Codes(decode(logits, self.codes, start_BL, sampling, plan, draws), self.layout)
+            return Codes(decode(logits, self.codes, start_BL, sampling, plan, draws, order_L), self.layout)
 
     def check_sampling(self, sampling: MAGESampling) -> None:
         """Raise unless this model can be sampled so."""
         L = self.layout.length
         if sampling.order == 'halton':
-            raise UserError("MAGE: draws codes by confidence, got order='halton'; use 'confidence' or 'redraw'.")
+            halton_order(self.layout)
         if sampling.steps > L:
             raise UserError(f'MAGE: {sampling.steps} steps for the {L} codes of an image; take at most one a code.')
 

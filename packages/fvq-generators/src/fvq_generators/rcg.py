@@ -18,7 +18,8 @@ from fvq_core.registry import GENERATORS, describe
 from fvq_core.sampling_settings import setting
 
 from .checks import conditions_to_draw, layout_of
-from .mage import MAGE, MAGESampling
+from .mage import MAGE
+from .masked.mage_settings import MAGESampling
 from .representation_diffusion import STEPS, RepresentationDiffusion
 from .sampling import check_seeds, new_seeds
 
@@ -43,6 +44,7 @@ class RCG(Generator):
     """
 
     position_kinds = (Grid, CodeSequence)
+    inpaints = True
     layout: CodeLayout  # pyrefly: ignore[bad-override]
 
     @dataclass(frozen=True)
@@ -138,9 +140,11 @@ class RCG(Generator):
         *,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
+        given: Codes | None = None,
+        keep_BL: Tensor | None = None,
         **settings: Any,
     ) -> Codes:
-        """Draw codes for each class; see `Generator.sample`.
+        """Draw codes for each class; see `Generator.sample`, and `MAGE.sample` for `given`.
 
         Raises:
             UserError: What the two raise, before anything is drawn.
@@ -148,6 +152,7 @@ class RCG(Generator):
         sampling = cast(Any, self.Sampling.of(settings))
         self.mage.check_sampling(sampling)
         cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.mage.condition.drop_rate)
+        self.check_given(given, keep_BL, len(cond))
         seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
         of_mage = {name: value for name, value in sampling.to_dict().items() if name not in OWN}
         drawn = self.representation.sample(
@@ -155,7 +160,7 @@ class RCG(Generator):
         ).values.flatten(1)
         # Streams of their own: the numbers that made a representation say nothing of its codes.
         others = [new_seeds(1, torch.Generator().manual_seed(seed))[0] for seed in seeds]
-        return self.mage.sample(drawn, seeds=others, **of_mage)
+        return self.mage.sample(drawn, seeds=others, given=given, keep_BL=keep_BL, **of_mage)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,6 @@ def halton_order(layout: CodeLayout) -> Tensor:
     positions = layout.positions
     if not isinstance(positions, Grid):
         raise UserError(
-            f"MaskGIT: order='halton' spreads codes over a Grid, and these are {layout}; use order='confidence'."
+            f"sampling: order='halton' spreads codes over a Grid, and these are {layout}; use order='confidence'."
         )
     return torch.tensor(halton_positions(positions.height, positions.width))
