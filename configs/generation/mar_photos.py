@@ -15,12 +15,13 @@ model.generator.update(
     depth=2,
     heads=4,
     head_depth=3,
-    head_width=256,
+    head_width=128,
+    head_draws=2,
     class_tokens=4,
     attention_dropout=0.0,
     dropout=0.0,
 )
-train_dataloader = dict(batch_size=32, dataset=dict(type=CodesDataset, root='work_dirs/kl_photos/latents'))
+train_dataloader = dict(batch_size=16, dataset=dict(type=CodesDataset, root='work_dirs/kl_photos/latents'))
 train_cfg = dict(type=TrainLoop, max_iters=1500)
 optim_wrapper.update(precision='float32')
 optim_wrapper.optimizer.update(lr=1e-3)

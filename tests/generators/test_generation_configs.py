@@ -347,7 +347,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
             'train_cfg.max_epochs',
             'model.generator.layout.channels',
         }
-        | {f'model.generator.{key}' for key in ('patch_size', 'head_depth', 'head_width', 'class_tokens')}
+        | {f'model.generator.{key}' for key in ('patch_size', 'head_depth', 'head_width', 'head_draws', 'class_tokens')}
         | {f'model.generator.{key}' for key in ('attention_dropout', 'dropout')}
         | {f'{SAMPLING}.{key}' for key in ('steps', 'diffusion_steps')},
     ),
