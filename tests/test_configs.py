@@ -107,6 +107,18 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         {f'model.tokenizer.{key}' for key in ('encoder', 'decoder', 'quant_kernel')}
         | {'optim_wrapper.optimizer.lr', 'default_hooks.report.dataset'},
     ),
+    **{
+        f'remote/{name}.py': (
+            'fvq/fvq_photos.py',
+            {f'{split}_dataloader.{key}' for split in ('train', 'val') for key in ('num_workers', 'dataset')}
+            | {'default_hooks.report.dataset'},
+        )
+        for name in ('webdataset', 'huggingface')
+    },
+    'remote/huggingface_stream.py': (
+        'remote/huggingface.py',
+        {f'train_dataloader.dataset.{key}' for key in ('type', 'length')},
+    ),
     'fvq/fvq_photos.py': (
         'mini/fvq.py',
         {'model.reconstruction_loss.weight', f'{Q}.projector.patch_size', 'optim_wrapper.optimizer.lr'}

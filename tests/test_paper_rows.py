@@ -21,7 +21,7 @@ from fvq_eval.paper.rows import RECONSTRUCTION, check_numbers, read_table
 from .test_configs import flat
 
 ROWS = read_table(RECONSTRUCTION)
-NAMES = [name for name in config_names() if not re.search('/mini/|/generation/|/tuning/|photos', name)]
+NAMES = [name for name in config_names() if not re.search('/mini/|/generation/|/tuning/|/remote/|photos', name)]
 PAPERS = {name: read_config_file(name).get('paper') for name in NAMES}
 CLAIMED = {row_id: name for name, paper in PAPERS.items() if paper for row_id in paper['rows']}
 

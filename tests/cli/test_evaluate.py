@@ -260,7 +260,7 @@ def test_one_image_is_singular_and_what_it_lacks_has_its_reason(capsys: pytest.C
 
 @pytest.mark.processes
 def test_help_teaches_and_does_not_import_torch() -> None:
-    for name in ('analyze', 'benchmark', 'evaluate', 'list', 'report', 'test'):
+    for name in ('analyze', 'benchmark', 'evaluate', 'report', 'test', 'zoo'):
         script = f"""
 import sys
 from fvq_eval.commands.{name} import main
