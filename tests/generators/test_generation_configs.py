@@ -348,7 +348,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
             'model.generator.layout.channels',
         }
         | {f'model.generator.{key}' for key in ('patch_size', 'head_depth', 'head_width', 'head_draws', 'class_tokens')}
-        | {f'model.generator.{key}' for key in ('attention_dropout', 'dropout')}
+        | {f'model.generator.{key}' for key in ('attention_dropout', 'dropout', 'schedule')}
         | {f'{SAMPLING}.{key}' for key in ('steps', 'diffusion_steps')},
     ),
 }

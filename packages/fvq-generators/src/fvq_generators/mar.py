@@ -56,7 +56,7 @@ class MAR(Generator):
         cond_dropout: Share of the classes that training drops, for classifier-free guidance.
         least_masked: Smallest share of the tokens that training masks.
         attention_dropout, dropout: See `PreNormBlock`.
-        steps: Steps of the head's process.
+        schedule, steps: The head's process, see `GaussianProcess`.
 
     Raises:
         UserError: A layout that it cannot model, or sizes that do not fit each other.
@@ -97,6 +97,7 @@ class MAR(Generator):
         least_masked: float = 0.7,
         attention_dropout: float = 0.1,
         dropout: float = 0.1,
+        schedule: str = 'cosine',
         steps: int = 1000,
     ) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class MAR(Generator):
         tables = (self.encoder_positions, self.decoder_positions, self.output_positions, self.mask_token)
         for table in (*tables, self.condition.table.weight):
             nn.init.normal_(table, std=0.02)
-        self.head = DiffusionHead(C, width, head_width, head_depth, steps=steps, draws=head_draws)
+        self.head = DiffusionHead(C, width, head_width, head_depth, schedule, steps, head_draws)
         self.blocks = (*self.encoder, *self.decoder)
 
     @property
