@@ -17,18 +17,22 @@ from .generator_importer import GeneratorImporter, depth_of, heads_of
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 SCALE = 0.18215  # of Stable Diffusion's autoencoder, on whose latents the released models were trained
 BLOCK = r'blocks\.(\d+)\.'
-RULES: Rules = (
-    (r'x_embedder\.proj\.(weight|bias)', r'patches.\1'),
+# Of time, class and the last layer, which L-DiT shares.
+SHARED_RULES: Rules = (
     (r't_embedder\.mlp\.0\.(weight|bias)', r'time.inner.\1'),
     (r't_embedder\.mlp\.2\.(weight|bias)', r'time.outer.\1'),
     (r'y_embedder\.embedding_table\.weight', 'condition.table.weight'),
+    (r'final_layer\.adaLN_modulation\.1\.(weight|bias)', r'norm.modulation.linear.\1'),
+    (r'final_layer\.linear\.(weight|bias)', r'head.\1'),
+)
+RULES: Rules = (
+    *SHARED_RULES,
+    (r'x_embedder\.proj\.(weight|bias)', r'patches.\1'),
     (BLOCK + r'attn\.qkv\.(weight|bias)', r'blocks.\1.attention.qkv.\2'),
     (BLOCK + r'attn\.proj\.(weight|bias)', r'blocks.\1.attention.out.\2'),
     (BLOCK + r'mlp\.fc1\.(weight|bias)', r'blocks.\1.ffn.inner.\2'),
     (BLOCK + r'mlp\.fc2\.(weight|bias)', r'blocks.\1.ffn.outer.\2'),
     (BLOCK + r'adaLN_modulation\.1\.(weight|bias)', r'blocks.\1.modulation.linear.\2'),
-    (r'final_layer\.adaLN_modulation\.1\.(weight|bias)', r'norm.modulation.linear.\1'),
-    (r'final_layer\.linear\.(weight|bias)', r'head.\1'),
 )
 # Theirs: shift, scale and gate of attention, then of the feed-forward layer; the last norm's are shift and scale.
 OUR_ORDER = {6: (2, 5, 1, 4, 0, 3), 2: (1, 0)}

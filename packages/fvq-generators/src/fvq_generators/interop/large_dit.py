@@ -12,7 +12,7 @@ from fvq_core.errors import UserError
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 
-from .dit import SCALE, our_modulation
+from .dit import SCALE, SHARED_RULES, our_modulation
 from .generator_importer import GeneratorImporter, depth_of, heads_of
 from .llamagen import feed_forward, joined_gates
 
@@ -20,10 +20,8 @@ HEADS = {3072: 32, 4096: 32}
 GRID = (32, 32)  # latents of 256 pixels
 BLOCK = r'layers\.(\d+)\.'
 RULES: Rules = (
+    *SHARED_RULES,
     (r'x_embedder\.(weight|bias)', r'patches.\1'),
-    (r't_embedder\.mlp\.0\.(weight|bias)', r'time.inner.\1'),
-    (r't_embedder\.mlp\.2\.(weight|bias)', r'time.outer.\1'),
-    (r'y_embedder\.embedding_table\.weight', 'condition.table.weight'),
     (BLOCK + r'attention\.wqkv\.weight', r'blocks.\1.attention.qkv.weight'),
     (BLOCK + r'attention\.wo\.weight', r'blocks.\1.attention.out.weight'),
     (BLOCK + r'attention\.([qk]_norm)\.(weight|bias)', r'blocks.\1.attention.\2.\3'),
@@ -31,8 +29,6 @@ RULES: Rules = (
     (BLOCK + r'feed_forward\.w2\.weight', r'blocks.\1.ffn.out.weight'),
     (BLOCK + r'(attention|ffn)_norm\.weight', r'blocks.\1.\2_norm.weight'),
     (BLOCK + r'adaLN_modulation\.1\.(weight|bias)', r'blocks.\1.modulation.linear.\2'),
-    (r'final_layer\.adaLN_modulation\.1\.(weight|bias)', r'norm.modulation.linear.\1'),
-    (r'final_layer\.linear\.(weight|bias)', r'head.\1'),
 )
 
 
