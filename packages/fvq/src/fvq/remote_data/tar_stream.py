@@ -35,7 +35,7 @@ class TarStream:
         self.shards, self.identity = len(urls), '\n'.join(urls)
         try:
             import fsspec
-            import webdataset  # noqa: F401
+            import webdataset  # noqa: F401 - tells early that the extra is missing
         except ImportError as error:
             raise UserError(f'RemoteShards: {error.name} is not installed; pip install "fvq[data]".') from error
         for url in urls:

@@ -83,7 +83,7 @@ def guarded(line: gr.HTML, handler: Callable[..., dict], always: dict | None = N
     def run(*values: Any) -> dict:
         try:
             return {line: gr.update(visible=False), **handler(*values)}
-        except Exception as error:
+        except Exception as error:  # a page shows a line, whatever fails; `error_line` logs what is not the user's
             return {line: alert(error_line(error)), **(always or {})}
 
     return run
@@ -97,7 +97,7 @@ def guarded_steps(line: gr.HTML, handler: Callable[..., Iterator[dict]]) -> Call
         try:
             for step in handler(*values):
                 yield {line: gr.update(visible=False), **step}
-        except Exception as error:
+        except Exception as error:  # a page shows a line, whatever fails; `error_line` logs what is not the user's
             yield {line: alert(error_line(error))}
 
     return run
