@@ -50,6 +50,7 @@ MINI = {
     'huh': {f'{Q}.projector', *HUH},
     'huh_kmeans': {f'{Q}.update', *HUH},
     'ibq': {f'{Q}.{axis}' for axis in ('distance', 'estimator', 'loss', 'regularizer', 'init')},
+    'ifsq': {f'{Q}.{key}' for key in ('type', 'levels', 'codebook_size', 'code_dim', 'symmetric', 'slope')},
     'lfq': {f'{Q}.type', f'{Q}.code_dim'},
     'linear': COMPRESSED,
     'linear_no_anneal': {*COMPRESSED, ANNEALING},
@@ -76,13 +77,14 @@ MINI = {
 }
 WRAPPED = ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_fvq', 'product')
 BRIDGES = ('fvq', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit', 'rq_fvq', 'multi_scale_fvq')
+SCALAR = ('fsq', 'ifsq')
 LEVELS = {'k4096': (7, 5, 5, 5, 5), 'k16384': (8, 8, 8, 6, 5)}
 
 
 def sized(row: str, size: str) -> dict[str, Any]:
     """What `--size` sets in a mini row, by dotted path."""
     codes, inner = int(size.removeprefix('k')), f'{Q}.quantizer' if row in WRAPPED else Q
-    if row == 'fsq':
+    if row in SCALAR:
         return flat(LEVELS[size], f'{Q}.levels')
     changed: dict[str, Any] = {f'{inner}.codebook_size': codes // 4 if row == 'product' else codes}
     if row in BRIDGES and size == 'k16384':
@@ -193,7 +195,7 @@ def test_a_size_changes_the_codebook_of_a_row_and_nothing_else(row: str, size: s
     }
     with torch.device('meta'):
         quantizer = MODELS.build(load_config(str(CONFIGS / f'mini/{row}.py'), size=size).model).tokenizer.quantizer
-    codes = math.prod(LEVELS[size]) if row == 'fsq' else int(size.removeprefix('k')) // (4 if row == 'product' else 1)
+    codes = math.prod(LEVELS[size]) if row in SCALAR else int(size.removeprefix('k')) // (4 if row == 'product' else 1)
     assert quantizer.layout(Grid(16, 16)).vocab_size == codes
 
 

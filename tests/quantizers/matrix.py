@@ -119,6 +119,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'LFQ, two projected codes': dict(type='LFQ', codebook_size=K, groups=2, code_dim=D, project=True),
     'FSQ, plain': dict(type='FSQ', levels=(4, 3, 5, 4, 3, 3, 3, 3)),
     'FSQ, symmetric': dict(type='FSQ', levels=(4, 2, 5, 4, 3, 3, 3, 3), symmetric=True),
+    'FSQ, ifsq': dict(
+        type='FSQ', levels=(5, 3, 5, 3, 3, 3, 3, 3), symmetric=True, slope=0.8, token_channels=(4, 4)
+    ),
     'FSQ, two projected codes': dict(type='FSQ', levels=(5, 4), groups=2, code_dim=D),
     'GumbelQuantizer, soft': dict(
         type='GumbelQuantizer',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -108,6 +109,41 @@ def test_noise_touches_the_asked_share_in_training_and_no_index():
     assert noisy.z_q_BDHW.abs().max() <= 1
 
 
+def test_ifsq_is_the_released_rule():
+    """17 levels of a channel: 8 (2 sigmoid(1.6 z) - 1), rounded and divided by 8, with the sigmoid's gradient."""
+    z, gradient = latents(dim=4), latents(dim=4)
+    output = fsq(17, 17, 17, 17, symmetric=True, slope=0.8, train=True)(z.requires_grad_())
+    other = z.detach().clone().requires_grad_()
+    bounded = 2 / (1 + torch.exp(-1.6 * other)) - 1
+    digits = (8 * bounded).round().long()
+    torch.testing.assert_close(output.z_q_BDHW, digits / 8)
+    significance = torch.tensor([1, 17, 17**2, 17**3]).view(4, 1, 1)
+    assert torch.equal(output.codes.indices_BL, ((digits + 8) * significance).sum(1).flatten(1))
+    output.z_q_BDHW.backward(gradient)
+    bounded.backward(gradient)
+    torch.testing.assert_close(z.grad, other.grad)
+
+
+def test_ifsq_spreads_a_normal_latent_over_the_levels_and_tanh_does_not():
+    """Kolmogorov-Smirnov distance from the uniform distribution, sup |(1 + tanh(a z)) / 2 - Phi(z)|."""
+    z = torch.linspace(-6, 6, 100001, dtype=torch.float64)
+    phi = (1 + torch.erf(z / math.sqrt(2))) / 2
+    apart = {a: ((1 + fsq(17, slope=a, symmetric=True).bound(z)) / 2 - phi).abs().max().item() for a in (0.8, 1.0)}
+    assert apart[0.8] < 0.02 < 0.04 < apart[1.0]
+    zero = torch.zeros(1, 1, 1)
+    assert fsq(4, slope=0.8).bound(zero).abs().item() < 1e-6  # zero stays where it is with a shift too
+
+
+def test_tokens_of_some_channels_make_up_the_index():
+    z = latents(dim=4)
+    whole, parts = fsq(5, 3, 4, 3)(z), fsq(5, 3, 4, 3, token_channels=(2, 2))
+    codes = parts(z).codes
+    assert codes.layout == CodeLayout(Grid(4, 6), (15, 12))
+    first, second = codes.unflatten().flatten(1, 2).unbind(-1)
+    assert torch.equal(first + 15 * second, whole.codes.indices_BL)
+    assert torch.equal(parts.embed(codes), whole.z_q_BDHW)
+
+
 def test_groups_share_the_levels():
     z = latents(dim=4)
     codes = fsq(5, 3, groups=2)(z).codes
@@ -123,6 +159,8 @@ def test_groups_share_the_levels():
         ((4, 2), {}, 'need symmetric=True'),
         ((4,), dict(noise_dropout=0.5), 'need symmetric=True'),
         ((4,), dict(noise_dropout=1.5, symmetric=True), r'lie in \[0, 1\]'),
+        ((4,), dict(slope=0.0), 'slope must be above 0, got 0.0'),
+        ((5, 5), dict(token_channels=(2, 1)), r'tokens of \(2, 1\) channels do not make up 2'),
     ],
 )
 def test_impossible_options_are_refused(levels: tuple[int, ...], options: dict[str, Any], message: str):

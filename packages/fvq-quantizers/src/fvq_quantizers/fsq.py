@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,11 +34,14 @@ class FSQ(ImplicitQuantizer):
         noise_dropout: In training, the share of channels that get U(-0.5, 0.5) added to their code; only with symmetric
             levels (Parker et al., 2024).
         hard_clamp: Clamp to [-1, 1] instead of tanh.
+        slope: a in tanh(a z). At 0.8 it is iFSQ's 2 sigmoid(1.6 z) - 1, which spreads N(0, 1) almost evenly (Lin et al., 2026,
+            arXiv 2601.17124); iFSQ's levels are symmetric.
+        token_channels: Channels of each token that a generator sees instead of one index; iFSQ has (2, 2).
         project: See `ImplicitQuantizer`.
         project_bias: See `ImplicitQuantizer`.
 
     Raises:
-        UserError: Fewer than two levels in a channel; two levels, or noise, without `symmetric`.
+        UserError: Fewer than two levels in a channel; two levels, or noise, without `symmetric`; a slope of 0 or less.
     """
 
     def __init__(
@@ -48,17 +52,22 @@ class FSQ(ImplicitQuantizer):
         groups: int = 1,
         noise_dropout: float = 0.0,
         hard_clamp: bool = False,
+        slope: float = 1.0,
+        token_channels: Sequence[int] | None = None,
         project: bool | None = None,
         project_bias: bool = True,
     ) -> None:
-        super().__init__(levels, code_dim, groups, project=project, project_bias=project_bias)
+        super().__init__(levels, code_dim, groups, token_channels, project=project, project_bias=project_bias)
         if not 0.0 <= noise_dropout <= 1.0:
             raise UserError(f'FSQ: noise_dropout must lie in [0, 1], got {noise_dropout}.')
+        if not 0.0 < slope < math.inf:
+            raise UserError(f'FSQ: slope must be above 0, got {slope}; 1 is FSQ, 0.8 iFSQ.')
         if not symmetric and (2 in self.levels or noise_dropout):
             raise UserError('FSQ: two levels in a channel, or noise_dropout, need symmetric=True.')
-        self.symmetric, self.noise_dropout, self.hard_clamp = symmetric, noise_dropout, hard_clamp
+        self.symmetric, self.noise_dropout, self.hard_clamp, self.slope = symmetric, noise_dropout, hard_clamp, slope
 
     def bound(self, z_NGC: Tensor) -> Tensor:
+        z_NGC = z_NGC if self.slope == 1.0 else self.slope * z_NGC
         if self.symmetric:
             return self._squash(z_NGC)
         levels_C = z_NGC.new_tensor(self.levels)
