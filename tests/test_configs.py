@@ -60,6 +60,7 @@ MINI = {
     'mlp5_no_anneal': {*COMPRESSED, ANNEALING},
     'mlp5_uniform': COMPRESSED,
     'multi_scale': {*INNER, f'{Q}.num_phi'},
+    'multi_scale_bsq': {*INNER, f'{Q}.phi_ratio', f'{Q}.interpolation'},
     'multi_scale_fvq': {*INNER, f'{Q}.num_phi'},
     'orthogonal': {f'{Q}.regularizer'},
     'product': {*INNER, f'{Q}.groups'},
@@ -75,7 +76,7 @@ MINI = {
     'vq_tuned': {f'{Q}.init', RATES},
     'vqgan_lc': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
 }
-WRAPPED = ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_fvq', 'product')
+WRAPPED = ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_bsq', 'multi_scale_fvq', 'product')
 BRIDGES = ('fvq', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit', 'rq_fvq', 'multi_scale_fvq')
 SCALAR = ('fsq', 'ifsq')
 LEVELS = {'k4096': (7, 5, 5, 5, 5), 'k16384': (8, 8, 8, 6, 5)}
@@ -195,6 +196,9 @@ def test_a_size_changes_the_codebook_of_a_row_and_nothing_else(row: str, size: s
     }
     with torch.device('meta'):
         quantizer = MODELS.build(load_config(str(CONFIGS / f'mini/{row}.py'), size=size).model).tokenizer.quantizer
+    if row == 'multi_scale_bsq':  # a label for each bit
+        assert quantizer.vocabularies == (2,) * (int(size.removeprefix('k')).bit_length() - 1)
+        return
     codes = math.prod(LEVELS[size]) if row in SCALAR else int(size.removeprefix('k')) // (4 if row == 'product' else 1)
     assert quantizer.layout(Grid(16, 16)).vocab_size == codes
 

@@ -119,10 +119,40 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'LFQ, two projected codes': dict(type='LFQ', codebook_size=K, groups=2, code_dim=D, project=True),
     'FSQ, plain': dict(type='FSQ', levels=(4, 3, 5, 4, 3, 3, 3, 3)),
     'FSQ, symmetric': dict(type='FSQ', levels=(4, 2, 5, 4, 3, 3, 3, 3), symmetric=True),
-    'FSQ, ifsq': dict(
-        type='FSQ', levels=(5, 3, 5, 3, 3, 3, 3, 3), symmetric=True, slope=0.8, token_channels=(4, 4)
-    ),
+    'FSQ, ifsq': dict(type='FSQ', levels=(5, 3, 5, 3, 3, 3, 3, 3), symmetric=True, slope=0.8, token_channels=(4, 4)),
     'FSQ, two projected codes': dict(type='FSQ', levels=(5, 4), groups=2, code_dim=D),
+    'BSQ, bit labels': dict(type='BSQ', codebook_size=2**D, bit_labels=True),
+    'ResidualQuantizer of LFQ': dict(
+        type='ResidualQuantizer',
+        quantizer=dict(type='LFQ', codebook_size=2**D, factorized_bits=(3, 5)),
+        depth=3,
+        code_scales=(1.0, 0.5, 0.25),
+    ),
+    'ResidualQuantizer of BSQ': dict(
+        type='ResidualQuantizer', quantizer=dict(type='BSQ', codebook_size=2**D, bit_labels=True), depth=2
+    ),
+    'ResidualQuantizer of FSQ': dict(
+        type='ResidualQuantizer',
+        quantizer=dict(type='FSQ', levels=(5,) * (D // 2), groups=2, symmetric=True, hard_clamp=True),
+        depth=2,
+        code_scales=(1.0, 0.25),
+    ),
+    'MultiScaleQuantizer of BSQ': dict(
+        type='MultiScaleQuantizer',
+        quantizer=dict(type='BSQ', codebook_size=2**D, bit_labels=True),
+        scales=PYRAMID['scales'],
+        phi_ratio=0.0,
+        interpolation='bilinear',
+    ),
+    'MultiScaleQuantizer of LFQ': dict(
+        type='MultiScaleQuantizer',
+        quantizer=dict(type='LFQ', codebook_size=2**D),
+        code_scales=(1, 0.9, 0.8, 0.7),
+        **PYRAMID,
+    ),
+    'MultiScaleQuantizer of FSQ': dict(
+        type='MultiScaleQuantizer', quantizer=dict(type='FSQ', levels=(5,) * D, slope=0.8, symmetric=True), **PYRAMID
+    ),
     'GumbelQuantizer, soft': dict(
         type='GumbelQuantizer',
         codebook_size=K,

@@ -37,6 +37,10 @@ MORE_THAN_ONE_SUM = {
     'ProductQuantizer, ema': 4,  # one for each codebook
     'ProductQuantizer of LFQ': 4,
     'ResidualQuantizer, an ema for each depth': 2,
+    'ResidualQuantizer of LFQ': 3,  # one for the entropies of each depth or scale
+    'ResidualQuantizer of BSQ': 2,
+    'MultiScaleQuantizer of BSQ': 4,
+    'MultiScaleQuantizer of LFQ': 4,
 }
 
 Ranks = Callable[[str], list[dict[str, torch.Tensor]]]

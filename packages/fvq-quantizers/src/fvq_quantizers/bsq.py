@@ -28,6 +28,8 @@ class BSQ(ImplicitQuantizer):
         code_dim: D; log2 K by default. Another D puts linear maps around the signs.
         commitment_weight: Weight of the commitment term, summed over channels, mean over latents.
         entropy_weight: Weight of both entropies; at 0 neither is computed.
+        bit_labels: A token for each bit instead of one index, so that a generator predicts bits (Infinity, Han et al., 2025).
+            `codebook()` then has the two values of a bit, whatever K is.
         project: See `ImplicitQuantizer`.
     """
 
@@ -38,6 +40,7 @@ class BSQ(ImplicitQuantizer):
         commitment_weight: float = 0.25,
         entropy_weight: float = 0.1,
         inverse_temperature: float = 100.0,
+        bit_labels: bool = False,
         project: bool | None = None,
     ) -> None:
         bits = bits_of('BSQ', codebook_size)
@@ -46,13 +49,14 @@ class BSQ(ImplicitQuantizer):
                 'BSQ: weights must be 0 or more and inverse_temperature above 0, got '
                 f'{commitment_weight}, {entropy_weight} and {inverse_temperature}.'
             )
-        super().__init__((2,) * bits, code_dim, project=project)
+        channels = 1 if bit_labels else bits
+        super().__init__((2,) * channels, code_dim, groups=bits // channels, project=project)
         self.value = bits**-0.5
         self.commitment_weight, self.entropy_weight = commitment_weight, entropy_weight
         self.inverse_temperature = inverse_temperature
 
     def bound(self, z_NGC: Tensor) -> Tensor:
-        return F.normalize(z_NGC, dim=-1)
+        return F.normalize(z_NGC.flatten(1), dim=1).view_as(z_NGC)
 
     def choose(self, x_NGC: Tensor) -> Tensor:
         return (x_NGC > 0).long()
@@ -61,7 +65,7 @@ class BSQ(ImplicitQuantizer):
         return (digits_NGC * 2 - 1) * self.value
 
     def losses(self, x_NGC: Tensor, codes_NGC: Tensor) -> dict[str, Tensor]:
-        terms = {'commitment': self.commitment_weight * (x_NGC - codes_NGC).square().sum(-1).mean()}
+        terms = {'commitment': self.commitment_weight * (x_NGC - codes_NGC).square().sum((1, 2)).mean()}
         if self.entropy_weight:
             sample, batch = self.entropies(x_NGC)
             terms['entropy'] = self.entropy_weight / self.inverse_temperature * (sample - batch)
@@ -71,5 +75,5 @@ class BSQ(ImplicitQuantizer):
         """Mean entropy of the soft choices, and the sum over bits of the entropy of their mean over all ranks; in nats."""
         log_odds_NGC = 4.0 * self.value * self.inverse_temperature * x_NGC
         mean_GC = mean_over_ranks(log_odds_NGC.sigmoid().mean(0))
-        sample = bernoulli_entropy(log_odds_NGC).sum(-1).mean()
-        return sample, bernoulli_entropy(torch.logit(mean_GC, eps=1e-6)).sum(-1).mean()
+        sample = bernoulli_entropy(log_odds_NGC).sum((1, 2)).mean()
+        return sample, bernoulli_entropy(torch.logit(mean_GC, eps=1e-6)).sum()

@@ -95,8 +95,8 @@ class ImplicitQuantizer(Quantizer):
         return {}
 
     def estimate(self, x_NGC: Tensor, codes_NGC: Tensor) -> Tensor:
-        """The codes with the gradient of the bounded latents (straight-through)."""
-        return x_NGC + (codes_NGC - x_NGC).detach()
+        """The codes, to the bit, with the gradient of the bounded latents (straight-through)."""
+        return codes_NGC + (x_NGC - x_NGC.detach())
 
     def enter(self, z_BDHW: Tensor) -> Tensor:
         """Bounded latents (N, G, C)."""
@@ -116,10 +116,13 @@ class ImplicitQuantizer(Quantizer):
             else:
                 losses, z_q_ND = {}, self._leave(codes_NGC)
             z_ND = self.project_out(x_NGC.flatten(1))
-        split = zip(digits_NGC.split(self.token_channels, 2), self.token_levels, strict=True)
-        tokens_NT = torch.stack([digits_to_index(digits, levels, self.order) for digits, levels in split], 2)
-        codes = Codes(tokens_NT.view(B, -1), self.layout(positions))
+        codes = Codes(self.tokens(digits_NGC).view(B, -1), self.layout(positions))
         return QuantizerOutput(to_latent(z_q_ND, positions), codes, to_latent(z_ND, positions), losses)
+
+    def tokens(self, digits_NGC: Tensor) -> Tensor:
+        """The tokens of codes, (N, T): those of each group in turn."""
+        split = zip(digits_NGC.split(self.token_channels, 2), self.token_levels, strict=True)
+        return torch.stack([digits_to_index(digits, levels, self.order) for digits, levels in split], 2).flatten(1)
 
     @property
     def token_levels(self) -> list[tuple[int, ...]]:
@@ -152,7 +155,11 @@ class ImplicitQuantizer(Quantizer):
 
     def digits(self, codes: Codes) -> Tensor:
         """Digits (N, G, C) of codes."""
-        tokens = codes.indices_BL.reshape(-1, self.groups, len(self.token_channels)).unbind(2)
+        return self.digits_of(codes.indices_BL)
+
+    def digits_of(self, tokens_NT: Tensor) -> Tensor:
+        """Digits (N, G, C) of the tokens of N positions."""
+        tokens = tokens_NT.reshape(-1, self.groups, len(self.token_channels)).unbind(2)
         split = zip(tokens, self.token_levels, strict=True)
         return torch.cat([index_to_digits(token, levels, self.order) for token, levels in split], 2)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,8 @@ from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
+from .implicit_quantizer import ImplicitQuantizer
+from .implicit_steps import check_code_scales, look_up, quantize_step, rows_of_steps
 from .latents import check_indices, check_latent, to_latent, to_vectors
 from .phi import Phi, phi_of_scales
 from .pyramid import Scale, check_scales, rescale, shrink
@@ -26,7 +28,7 @@ from .wrapped_quantizer import build_wrapped
 
 @QUANTIZERS.register_module()
 class MultiScaleQuantizer(Quantizer):
-    """Quantizes the residual of the coarser scales at each scale of a growing grid; wraps a vector quantizer.
+    """Quantizes the residual of the coarser scales at each scale of a growing grid; wraps a vector quantizer, LFQ, BSQ or FSQ.
 
     At each scale the residual is shrunk to the scale's size by area averages and quantized; the codes are enlarged to the
     latent's size by bicubic interpolation, passed through a phi convolution and added to the sum. FVQ (VAR) is this with
@@ -38,8 +40,12 @@ class MultiScaleQuantizer(Quantizer):
     scales at once, one step per call. VAR's `using_znorm` is `normalize=dict(type='CosineSearch')` in the wrapped
     quantizer.
 
+    Infinity's tokenizer (Han et al., 2025) is `quantizer=dict(type='BSQ', codebook_size=2**32, bit_labels=True)` with
+    `phi_ratio=0` and `interpolation='bilinear'`. Around LFQ, BSQ or FSQ each scale has that rule's own straight-through
+    gradient, which trains the phis too, and its own losses, of all images, averaged over scales.
+
     Args:
-        quantizer: Config of a `VectorQuantizer`.
+        quantizer: Config of a `VectorQuantizer`, `LFQ`, `BSQ` or `FSQ`.
         scales: Size of the grid at each scale, coarse to fine: numbers, or (height, width) pairs. The last is the size of
             the latent they are meant for; for other latents they are rescaled with it, rounded, and at least 1.
         num_phi: Number of phi convolutions: 1 shared by all scales, fewer than scales to share them among neighbours (4
@@ -49,6 +55,9 @@ class MultiScaleQuantizer(Quantizer):
         dropout: In training, the share of the images of a batch that lose their last scales (XQ-GAN; 0.5 there). Their
             residuals go on to the last scale all the same, and a scale's loss is a mean over the images that have it.
         fewest_scales: How many scales such an image keeps at least, 1 to all; the number is drawn evenly.
+        interpolation: How codes are enlarged: 'bicubic' (VAR) or 'bilinear' (Infinity).
+        code_scales: Around LFQ, BSQ or FSQ: the size of each scale's codes, by which a residual is divided before it is
+            quantized. Infinity's `use_decay_factor` is 1, 0.9, ..., and at least 0.1.
 
     Raises:
         UserError: No scales, a scale below 1 or larger than the last, no phi, a negative ratio, a wrapped quantizer whose
@@ -63,6 +72,8 @@ class MultiScaleQuantizer(Quantizer):
         phi_ratio: float = 0.5,
         dropout: float = 0.0,
         fewest_scales: int = 1,
+        interpolation: Literal['bicubic', 'bilinear'] = 'bicubic',
+        code_scales: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.scales = check_scales(scales)
@@ -76,15 +87,20 @@ class MultiScaleQuantizer(Quantizer):
                 f'MultiScaleQuantizer: dropout must lie in [0, 1] and fewest_scales in [1, {len(self.scales)}], got {dropout} '
                 f'and {fewest_scales}.'
             )
-        self.dropout, self.fewest_scales = dropout, fewest_scales
-        self.quantizer = build_wrapped('MultiScaleQuantizer', quantizer)
+        if interpolation not in ('bicubic', 'bilinear'):
+            raise UserError(f"MultiScaleQuantizer: interpolation is 'bicubic' or 'bilinear', got {interpolation!r}.")
+        self.dropout, self.fewest_scales, self.interpolation = dropout, fewest_scales, interpolation
+        built = build_wrapped('MultiScaleQuantizer', quantizer)
+        self.implicit = isinstance(built, ImplicitQuantizer)
+        self.code_scales = check_code_scales('MultiScaleQuantizer', code_scales, len(self.scales), self.implicit)
+        self.quantizer = cast(VectorQuantizer, built)
         self.code_dim = self.quantizer.code_dim
         count = len(self.scales) if num_phi is None else num_phi
         self.phi_of_scale = phi_of_scales(len(self.scales), count)
         self.phis = nn.ModuleList(Phi(self.code_dim, phi_ratio) for _ in range(count if phi_ratio else 0))
         for index, phi in enumerate(self.phis):
             phi.requires_grad_(index in self.phi_of_scale)  # with fewer scales than phis, some have no scale
-        if len(self.phis) and not trains_codes(self.quantizer):
+        if len(self.phis) and not self.implicit and not trains_codes(self.quantizer):
             raise UserError(
                 f'MultiScaleQuantizer: neither {type(self.quantizer.loss).__name__} nor '
                 f'{type(self.quantizer.estimator).__name__} gives the sum of codes a gradient, so the phi convolutions '
@@ -94,6 +110,13 @@ class MultiScaleQuantizer(Quantizer):
 
     def codebook(self) -> Tensor:
         return self.quantizer.codebook()
+
+    @property
+    def _rule(self) -> ImplicitQuantizer:
+        return cast(ImplicitQuantizer, self.quantizer)
+
+    def codebook_indices(self, codes: Codes) -> Tensor:
+        return rows_of_steps(self._rule, codes) if self.implicit else codes.indices_BL
 
     @property
     def vocabularies(self) -> tuple[int, ...]:
@@ -120,38 +143,46 @@ class MultiScaleQuantizer(Quantizer):
         with full_precision(z_BDHW.device.type):
             z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
             indices, sum_BDHW, losses = self._quantize(z_BDHW)
-            if self.training:
+            if self.training and not self.implicit:
                 estimate_ND = self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW))
                 sum_BDHW = to_latent(estimate_ND, positions)
         codes = Codes(torch.cat([i.view(z_BDHW.shape[0], -1) for i in indices], 1), layout)
         return QuantizerOutput(sum_BDHW, codes, z_BDHW, losses)
 
     def _quantize(self, z_BDHW: Tensor) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
-        """Indices (B * h * w,) of each scale, the sum of all scales (B, D, H, W), and the losses averaged over scales."""
+        """Indices (B h w,) or tokens (B h w, T) of each scale, the sum of all (B, D, H, W), and losses averaged over scales."""
         H, W = z_BDHW.shape[-2:]
         z_ND = to_vectors(z_BDHW)
         self.maybe_initialize(z_ND)
-        vq, codebook_KD = self.quantizer, self.codebook()
+        vq, codebook_KD = self.quantizer, z_ND if self.implicit else self.codebook()
         residual_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
         residuals, indices, terms = [], [], []
         kept_B = self._kept_scales(len(z_BDHW)) if self.training and self.dropout else None
         for scale, (h, w) in enumerate(self._pyramid(Grid(H, W)).scales):
             residual_ND = to_vectors(shrink(residual_BDHW, h, w))
-            indices_N = vq.search(residual_ND, codebook_KD)
-            part_BDHW = self._enlarge(to_latent(F.embedding(indices_N, codebook_KD), Grid(h, w)), H, W, scale)
+            if self.implicit:
+                indices_N, value_ND, term = quantize_step(self._rule, residual_ND, self.code_scales[scale])
+            else:
+                indices_N = vq.search(residual_ND, codebook_KD)
+                value_ND, term = F.embedding(indices_N, codebook_KD), {}
+            part_BDHW = self._enlarge(to_latent(value_ND, Grid(h, w)), H, W, scale)
             has_B = None if kept_B is None else (kept_B > scale).to(z_BDHW.device)
             sum_BDHW = sum_BDHW + (part_BDHW if has_B is None else part_BDHW * has_B.view(-1, 1, 1, 1))
             # Codes are constants here, so that a regularizer's gradient reaches only the latent.
             residual_BDHW = residual_BDHW - part_BDHW.detach()
             residuals.append(residual_ND)
             indices.append(indices_N)
-            if self.training and (kept_B is None or bool((kept_B > scale).any())):
+            if self.implicit:
+                terms.append(term)
+            elif self.training and (kept_B is None or bool((kept_B > scale).any())):
                 of_N = slice(None) if has_B is None else has_B.repeat_interleave(H * W)
                 of_z_ND, sum_ND = z_ND[of_N], to_vectors(sum_BDHW)[of_N]
                 terms.append(vq.loss(of_z_ND, sum_ND, vq.estimator.pair(of_z_ND, sum_ND)))
         if not self.training:
             return indices, sum_BDHW, {}
         losses = {key: torch.stack([term[key] for term in terms]).sum() / len(self.scales) for key in terms[0]}
+        if self.implicit:
+            return indices, sum_BDHW, losses
         residual_ND = torch.cat(residuals)
         losses.update(vq.regularization(residual_ND, codebook_KD))
         if self.learns:
@@ -168,7 +199,7 @@ class MultiScaleQuantizer(Quantizer):
     def _enlarge(self, codes_BDhw: Tensor, height: int, width: int, scale: int) -> Tensor:
         """Codes of one scale to their part of the latent, (B, D, height, width)."""
         if codes_BDhw.shape[-2:] != (height, width):
-            codes_BDhw = F.interpolate(codes_BDhw, (height, width), mode='bicubic')
+            codes_BDhw = F.interpolate(codes_BDhw, (height, width), mode=self.interpolation)
         codes_BDhw = codes_BDhw.contiguous()  # on some CPUs a convolution's last bits depend on the memory order
         part = self.phis[self.phi_of_scale[scale]](codes_BDhw) if len(self.phis) else codes_BDhw
         return part.contiguous()  # a map of one position looks channels-last, and sums and decoder would take that over
@@ -185,11 +216,17 @@ class MultiScaleQuantizer(Quantizer):
 
     def _sums(self, codes: Codes, wait: bool) -> Iterator[Tensor]:
         """The running sum after each scale, (B, D, H, W); bit for bit as `forward` adds them."""
-        pyramid, codebook_KD = self._check(codes, wait), self.quantizer.codebook(wait)
+        pyramid = self._check(codes, wait)
+        codebook_KD = codes.indices_BL if self.implicit else self.quantizer.codebook(wait)
         sum_BDHW = None
-        split = zip(codes.indices_BL.split(pyramid.lengths, 1), pyramid.scales, strict=True)
+        lengths = [length * codes.layout.slots for length in pyramid.lengths]
+        split = zip(codes.indices_BL.split(lengths, 1), pyramid.scales, strict=True)
         for number, (indices_Bl, scale) in enumerate(split):
-            codes_BDhw = to_latent(F.embedding(indices_Bl.reshape(-1), codebook_KD), Grid(*scale))
+            if self.implicit:
+                codes_ND = look_up(self._rule, indices_Bl, self.code_scales[number])
+            else:
+                codes_ND = F.embedding(indices_Bl.reshape(-1), codebook_KD)
+            codes_BDhw = to_latent(codes_ND, Grid(*scale))
             with full_precision(codes_BDhw.device.type):
                 part_BDHW = self._enlarge(codes_BDhw, *pyramid.scales[-1], number)
             sum_BDHW = part_BDHW if sum_BDHW is None else sum_BDHW + part_BDHW
@@ -227,7 +264,7 @@ class MultiScaleQuantizer(Quantizer):
         H, W = sum_BDHW.shape[-2:]
         scales = self._pyramid(Grid(H, W)).scales
         with full_precision(sum_BDHW.device.type):
-            sum_BDHW = sum_BDHW + self._enlarge(codes_BDhw, H, W, scale)
+            sum_BDHW = sum_BDHW + self._enlarge(codes_BDhw * self.code_scales[scale], H, W, scale)
             return sum_BDHW, shrink(sum_BDHW, *scales[min(scale + 1, len(scales) - 1)])
 
     @property

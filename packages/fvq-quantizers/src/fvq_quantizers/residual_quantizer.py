@@ -18,6 +18,8 @@ from fvq_core.ops.nearest_code import full_precision
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
+from .implicit_quantizer import ImplicitQuantizer
+from .implicit_steps import check_code_scales, look_up, quantize_steps, rows_of_steps
 from .latents import check_codes, check_latent, to_latent
 from .shifted_logits import shifted_logits
 from .space_to_depth import SpaceToDepth
@@ -27,14 +29,17 @@ from .wrapped_quantizer import build_wrapped
 
 @QUANTIZERS.register_module()
 class ResidualQuantizer(Quantizer):
-    """Wraps a vector quantizer with any projector; FVQ (RQ-VAE) is this with a VQBridge inside.
+    """Wraps a vector quantizer with any projector, or LFQ, BSQ or FSQ; FVQ (RQ-VAE) is this with a VQBridge inside.
 
     A shared codebook is mapped once a step for all depths. The losses of the wrapped quantizer are taken between the
     latent and each partial sum of codes, and averaged over depths (RQ-VAE, eq. 7). If an update writes codes (EMA)
     into a shared codebook, each depth sees the update of the one before, as released.
 
+    Around LFQ, BSQ or FSQ each depth quantizes the residual by that rule, with the rule's own losses, averaged over depths,
+    and its own straight-through gradient. All tokens of a depth stand together.
+
     Args:
-        quantizer: Config of a `VectorQuantizer`.
+        quantizer: Config of a `VectorQuantizer`, `LFQ`, `BSQ` or `FSQ`.
         depth: Number of codes per position; 4 in RQ-VAE.
         shared: One codebook for all depths, or one per depth.
         codebook_sizes: Without `shared`, K of each depth instead of the wrapped quantizer's.
@@ -46,6 +51,9 @@ class ResidualQuantizer(Quantizer):
             sums. Their gradient reaches the code and, through the residual, those of the depths before, but not the
             latent: nothing commits the encoder to the codes. Residuals may then be normalized (`L2Normalize`), each
             before its code is searched. All as in ViT-VQGAN's residual option (thuanz123/enhancing-transformers).
+        code_scales: Around LFQ, BSQ or FSQ: the size of each depth's codes. A residual is divided by it before it is
+            quantized, and the code multiplied. With L symmetric levels of `FSQ(hard_clamp=True)`, 1, 1 / (L - 1), ... refine
+            each other.
 
     Raises:
         UserError: A list with another length than the depth, or with a shared codebook; a `code_dim` that rows * columns
@@ -62,6 +70,7 @@ class ResidualQuantizer(Quantizer):
         updates: Sequence[Mapping[str, Any]] | None = None,
         space_to_depth: int | Sequence[int] = 1,
         residual_losses: bool = False,
+        code_scales: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if depth < 1:
@@ -77,10 +86,17 @@ class ResidualQuantizer(Quantizer):
             for config, value in zip(configs, values or (), strict=False):
                 config[key] = value
         built = [build_wrapped('ResidualQuantizer', config, residual_losses) for config in configs]
+        self.implicit = isinstance(built[0], ImplicitQuantizer)
+        if self.implicit and (residual_losses or not shared):
+            raise UserError(
+                f'ResidualQuantizer: {type(built[0]).__name__} has one rule for all depths, and its own losses; drop '
+                'shared=False and residual_losses.'
+            )
+        self.code_scales = check_code_scales('ResidualQuantizer', code_scales, depth, self.implicit)
         self.quantizers = cast(Sequence[VectorQuantizer], nn.ModuleList(built))
         self.joined = SpaceToDepth(space_to_depth, self.quantizer.code_dim)
         self.code_dim = self.joined.channels
-        if self.quantizer.init.needs_init and self.code_dim != self.quantizer.code_dim:
+        if self.needs_init and self.code_dim != self.quantizer.code_dim:
             raise UserError(
                 f'ResidualQuantizer: {type(self.quantizer.init).__name__} starts from single latents, but space_to_depth '
                 f'{space_to_depth} joins them; use another init.'
@@ -100,10 +116,18 @@ class ResidualQuantizer(Quantizer):
 
         With `space_to_depth` a code has the channels of all positions that it joins.
         """
-        return torch.cat([q.codebook() for q in self.quantizers])
+        return torch.cat(self.codebooks()[: self.distinct])
+
+    @property
+    def distinct(self) -> int:
+        """How many codebooks the depths have: 1 if they share one."""
+        return 1 if self.shared and len(set(self.code_scales)) == 1 else self.depth
 
     def codebooks(self, wait: bool = True) -> list[Tensor]:
         """The mapped codebook of each depth; a shared one is mapped once. `wait` as in `check_codebook`."""
+        if self.implicit:
+            codes_KD = self.quantizer.codebook()
+            return [codes_KD * size for size in self.code_scales]
         mapped = [q.codebook(wait) for q in self.quantizers]
         return mapped * self.depth if self.shared else mapped
 
@@ -114,13 +138,16 @@ class ResidualQuantizer(Quantizer):
             z_ND = self.joined.vectors(z_BDHW)
             self.maybe_initialize(z_ND)
             indices, sums, losses = self._quantize(z_ND)
-            z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if self.training else sums[-1]
+            paired = self.training and not self.implicit
+            z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if paired else sums[-1]
         codes = Codes(torch.stack(indices, 1).view(B, -1), layout)
         z_q_BDHW, z_BDHW = (self.joined.split(to_latent(x_ND, layout.positions)) for x_ND in (z_q_ND, z_ND))
         return QuantizerOutput(z_q_BDHW, codes, z_BDHW, losses)
 
     def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
-        """Indices and partial sums of each depth, and the losses averaged over depths."""
+        """Indices (N,) or tokens (N, T) and partial sums of each depth, and the losses averaged over depths."""
+        if self.implicit:
+            return quantize_steps(self._rule, z_ND, self.code_scales)
         codebooks = self.codebooks()
         # Codes are constants in the residual, so that a regularizer's gradient reaches only the latent; with losses of
         # residuals, the latent is one, and codes are not.
@@ -145,6 +172,10 @@ class ResidualQuantizer(Quantizer):
             indices.append(indices_N)
             sums.append(partial_ND)
         return indices, sums, {key: torch.stack([term[key] for term in terms]).mean() for key in (terms or [{}])[0]}
+
+    @property
+    def _rule(self) -> ImplicitQuantizer:
+        return cast(ImplicitQuantizer, self.quantizer)
 
     def embed(self, codes: Codes) -> Tensor:
         return self.embed_partial(codes, self.depth - 1)
@@ -173,6 +204,10 @@ class ResidualQuantizer(Quantizer):
     def _parts(self, codes: Codes, wait: bool = True) -> list[Tensor]:
         """The code of each depth, (B, rows * columns * D, h, w)."""
         positions = check_codes(self, codes, wait)
+        if self.implicit:
+            tokens = codes.indices_BL.view(-1, self.depth, len(self._rule.vocabularies)).unbind(1)
+            parts = [look_up(self._rule, each, size) for each, size in zip(tokens, self.code_scales, strict=True)]
+            return [to_latent(part_ND, positions) for part_ND in parts]
         indices = codes.indices_BL.view(-1, *positions.shape, self.depth).unbind(-1)
         return [
             F.embedding(i, codebook).movedim(-1, 1) for i, codebook in zip(indices, self.codebooks(wait), strict=True)
@@ -197,6 +232,10 @@ class ResidualQuantizer(Quantizer):
         """
         if not temperature > 0:
             raise UserError(f'ResidualQuantizer: temperature must be above 0, got {temperature}.')
+        if self.implicit:
+            raise UserError(
+                f'ResidualQuantizer: {type(self.quantizer).__name__} has no distances to soften; give hard codes.'
+            )
         layout = self.layout(check_latent(self, z_BDHW))
         B = z_BDHW.shape[0]
         soft, indices = [], []
@@ -214,6 +253,10 @@ class ResidualQuantizer(Quantizer):
         return torch.stack(soft, 1).view(B, layout.length, -1), Codes(torch.stack(indices, 1).view(B, -1), layout)
 
     def codebook_indices(self, codes: Codes) -> Tensor:
+        if self.implicit:
+            rows_BNdG = rows_of_steps(self._rule, codes).unflatten(1, (-1, self.depth, self._rule.groups))
+            starts = torch.arange(self.depth, device=rows_BNdG.device) * self._rule.codebook_size
+            return (rows_BNdG + starts[:, None] * (self.distinct > 1)).flatten(1)
         if self.shared:
             return codes.indices_BL
         starts = torch.tensor([0, *accumulate(self.vocabularies[:-1])], device=codes.indices_BL.device)
@@ -221,7 +264,7 @@ class ResidualQuantizer(Quantizer):
 
     @property
     def vocabularies(self) -> tuple[int, ...]:
-        return tuple(self.at_depth(depth).codebook_size for depth in range(self.depth))
+        return tuple(size for depth in range(self.depth) for size in self.at_depth(depth).vocabularies)
 
     def layout(self, positions: Positions) -> CodeLayout:
         return CodeLayout(self.joined.positions(positions), self.vocabularies)

@@ -1,4 +1,4 @@
-"""What residual and multi-scale quantizers require of the vector quantizer inside them."""
+"""What residual and multi-scale quantizers require of the quantizer inside them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from typing import Any
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 
+from .fsq import FSQ
+from .implicit_quantizer import ImplicitQuantizer
 from .losses.assignment_cross_entropy import CodebookLoss
 from .vector_quantizer import VectorQuantizer
 
 
-def build_wrapped(owner: str, config: Mapping[str, Any], unit_residuals: bool = False) -> VectorQuantizer:
-    """Build a vector quantizer whose codes `owner` will sum; raises if its parts do not allow that.
+def build_wrapped(
+    owner: str, config: Mapping[str, Any], unit_residuals: bool = False
+) -> VectorQuantizer | ImplicitQuantizer:
+    """Build a quantizer whose codes `owner` will sum; raises if its parts do not allow that.
 
     Args:
         unit_residuals: Whether residuals may be put on the unit sphere.
     """
     quantizer = QUANTIZERS.build(config)
+    if isinstance(quantizer, ImplicitQuantizer):
+        return checked_implicit(owner, quantizer)
     if not isinstance(quantizer, VectorQuantizer):
-        raise UserError(f'{owner}: wraps a VectorQuantizer, got {type(quantizer).__name__}.')
+        raise UserError(f'{owner}: wraps a VectorQuantizer, LFQ, BSQ or FSQ, got {type(quantizer).__name__}.')
     if not quantizer.estimator.pairwise:
         raise UserError(
             f'{owner}: {type(quantizer.estimator).__name__} needs the codebook of the quantized value, and a sum of codes '
@@ -52,4 +58,17 @@ def build_wrapped(owner: str, config: Mapping[str, Any], unit_residuals: bool = 
             'once the codes before them are; use another update.'
         )
     quantizer.resizable = False  # the latents that are known beforehand are not the residuals that it will see
+    return quantizer
+
+
+def checked_implicit(owner: str, quantizer: ImplicitQuantizer) -> ImplicitQuantizer:
+    """The quantizer, if its codes are in the space of the residuals and are the same in training."""
+    name = type(quantizer).__name__
+    if quantizer.projected:
+        raise UserError(
+            f'{owner}: {name} would map each residual into another space and back; drop code_dim, the tokenizer maps features '
+            'to the channels of its codes.'
+        )
+    if isinstance(quantizer, FSQ) and quantizer.noise_dropout:
+        raise UserError(f'{owner}: noise on the codes of FSQ would reach the residuals; drop noise_dropout.')
     return quantizer
