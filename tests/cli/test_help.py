@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from fvq.commands.convert import peers
 from fvq_core.commands import ENTRY_POINT_GROUP
 from fvq_core.commands.command import Parser
+from fvq_core.registry import IMPORTERS
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 COMMANDS = sorted(path.stem for path in TOOLS.glob('*.py'))
@@ -61,3 +65,19 @@ def test_every_option_has_a_help_that_names_its_default(name: str, monkeypatch: 
 def test_every_tool_is_a_command_of_a_package_and_no_two_share_a_name() -> None:
     names = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.processes
+def test_no_help_imports_torch_which_takes_seconds() -> None:
+    code = (
+        'import sys\nfrom contextlib import suppress\nfrom fvq_core.commands import run_command\n'
+        f'for name in {COMMANDS}:\n    with suppress(SystemExit):\n        run_command(name, ["--help"])\n'
+        '    if "torch" in sys.modules:\n        sys.exit(f"{name} --help imports torch")'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('\nexample:\n') == len(COMMANDS)
+
+
+def test_help_of_convert_names_every_importer() -> None:
+    assert peers() == [name for name in IMPORTERS.names() if IMPORTERS.registered(name).__module__.startswith('fvq_')]

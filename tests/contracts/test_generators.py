@@ -92,7 +92,13 @@ def test_its_settings_are_options_of_the_command(
     assert '--top-k' not in shown, 'which LlamaGen has'
     assert '--cfg-interval' not in shown, 'it would be ignored'
     with pytest.raises(SystemExit):
+        sample.main(['TinyMasked', '--help'])
+    assert capsys.readouterr().out == shown
+    with pytest.raises(SystemExit):
         sample.main(['--help'])
+    assert 'settings of' not in capsys.readouterr().out, 'for that takes torch'
+    with pytest.raises(SystemExit):
+        sample.main([str(trained[0] / 'iter_40.pth'), '--help'])
     shown = ' '.join(capsys.readouterr().out.split())
     assert re.search(r'settings of (\w+ and )*LlamaGen (and \w+ )*and TinyMasked', shown), 'guidance, which both have'
     assert '--top-k N' in shown

@@ -1,46 +1,28 @@
-"""Generators: models of codes. Importing the package imports its modules, which registers every generator."""
+"""Generators: models of codes and of latents.
 
-from fvq_core.registry import DATASETS, HOOKS, IMPORTERS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
-from fvq_core.registry.discovery import import_submodules
+Its classes, and what they register, are imported when one of them or their registry is first asked for, because torch takes
+seconds to import and `--help` does not need it.
+"""
 
-from .dit import DiT
-from .ibq_transformer import IBQTransformer
-from .large_dit import LargeDiT
-from .llamagen import LlamaGen
-from .mage import MAGE
-from .mar import MAR
-from .masked import MaskGIT
-from .min_gpt import MinGPT
-from .open_magvit2_transformer import OpenMAGVIT2Transformer
-from .randar import RandAR
-from .rar import RAR
-from .rcg import RCG
-from .representation_diffusion import RepresentationDiffusion
-from .rq_transformer import RQTransformer
-from .var import VAR
-from .vitvq_transformer import ViTVQTransformer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    'MAGE',
-    'MAR',
-    'RAR',
-    'RCG',
-    'VAR',
-    'DiT',
-    'IBQTransformer',
-    'LargeDiT',
-    'LlamaGen',
-    'MaskGIT',
-    'MinGPT',
-    'OpenMAGVIT2Transformer',
-    'RQTransformer',
-    'RandAR',
-    'RepresentationDiffusion',
-    'ViTVQTransformer',
-]
+from fvq_core.registry import (
+    DATASETS,
+    GENERATORS,
+    HOOKS,
+    IMPORTERS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+)
 
-# What only training needs is imported when its registry is first read, as core does with its own.
+if TYPE_CHECKING:
+    from .components import *
+
 for registry, module in (
+    (GENERATORS, 'components'),
+    (MODELS, 'image_generator'),
     (MODELS, 'tasks'),
     (HOOKS, 'hooks'),
     (IMPORTERS, 'interop'),
@@ -50,4 +32,7 @@ for registry, module in (
 ):
     registry.add_location(f'{__name__}.{module}')
 del registry, module
-import_submodules(__name__, packages=False)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(import_module(f'{__name__}.components'), name)

@@ -1,35 +1,45 @@
-"""Vector quantizers and their axes. Importing the package registers every component of every module in it."""
+"""Vector quantizers and their axes.
 
-from fvq_core.registry import HOOKS, IMPORTERS
-from fvq_core.registry.discovery import import_submodules
+Its classes, and what they register, are imported when one of them or their registry is first asked for, because torch takes
+seconds to import and `--help` does not need it.
+"""
 
-from . import distances, estimators, inits, losses, normalizations, projectors, regularizers, updates
-from .fsq import FSQ
-from .gumbel_quantizer import GumbelQuantizer
-from .lfq import LFQ
-from .multi_scale_quantizer import MultiScaleQuantizer
-from .product_quantizer import ProductQuantizer
-from .residual_quantizer import ResidualQuantizer
-from .vector_quantizer import VectorQuantizer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    'FSQ',
-    'LFQ',
-    'GumbelQuantizer',
-    'MultiScaleQuantizer',
-    'ProductQuantizer',
-    'ResidualQuantizer',
-    'VectorQuantizer',
-    'distances',
-    'estimators',
-    'inits',
-    'losses',
-    'normalizations',
-    'projectors',
-    'regularizers',
-    'updates',
-]
+from fvq_core.registry import (
+    CODEBOOK_INITS,
+    CODEBOOK_UPDATES,
+    DISTANCES,
+    ESTIMATORS,
+    HOOKS,
+    IMPORTERS,
+    NORMALIZATIONS,
+    PROJECTORS,
+    QUANTIZER_LOSSES,
+    QUANTIZERS,
+    REGULARIZERS,
+)
 
-import_submodules(__name__, leave_out=('codebook_files', 'commands', 'fold_hook', 'interop', 'soft_choices'))
-HOOKS.add_location(f'{__name__}.fold_hook')
-IMPORTERS.add_location(f'{__name__}.interop')
+if TYPE_CHECKING:
+    from .components import *
+
+for registry, module in (
+    (QUANTIZERS, 'components'),
+    (PROJECTORS, 'projectors'),
+    (NORMALIZATIONS, 'normalizations'),
+    (DISTANCES, 'distances'),
+    (ESTIMATORS, 'estimators'),
+    (QUANTIZER_LOSSES, 'losses'),
+    (CODEBOOK_UPDATES, 'updates'),
+    (REGULARIZERS, 'regularizers'),
+    (CODEBOOK_INITS, 'inits'),
+    (HOOKS, 'fold_hook'),
+    (IMPORTERS, 'interop'),
+):
+    registry.add_location(f'{__name__}.{module}')
+del registry, module
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(import_module(f'{__name__}.components'), name)

@@ -86,7 +86,7 @@ def complete() -> int:
     names = entry_points(group=ENTRY_POINT_GROUP).names
     if len(before) > 1 and before[1] in names:
         os.environ['_ARGCOMPLETE'] = '2'  # that parser sees the words from the command's name on
-        return run_command(before[1], [])
+        return run_command(before[1], before[2:])
     parser = ArgumentParser(prog='fvq')
     parser.add_argument('--version', action='store_true')
     parser.add_argument('command', choices=sorted(names))

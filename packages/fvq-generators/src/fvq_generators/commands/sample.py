@@ -31,7 +31,8 @@ between two codes can fall the other way too, and the rest of that image with it
 grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; if
 there are fewer than two samples a class, samples spread over all of them, ordered by class.
 
-generators differ in their settings: `tools/sample.py GENERATOR --help` shows only those of a saved generator."""
+generators differ in their settings: `tools/sample.py GENERATOR --help` shows those of a saved generator, and `tools/sample.py
+LlamaGen --help` those that any LlamaGen has."""
 
 
 def sample_parser() -> ArgumentParser:
@@ -164,15 +165,21 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 def known_settings(argv: Sequence[str]) -> dict[str, type[SamplingSettings]]:
-    """The settings of the saved generator that a command line names, or else of every registered generator, by its name."""
+    """The settings, by its name, of the generator that a command line names: a saved one, or a registered class.
+
+    Of every registered generator if it is neither, such as a checkpoint, and none if no generator is named.
+    """
+    named = [argument for argument in argv if not argument.startswith('-')]
+    if not named:
+        return {}
     from fvq_core.files.json import read_json
     from fvq_core.registry import GENERATORS
     from fvq_core.saving.kind import CONFIG_NAME
 
     every = {name: generator.Sampling for name, generator in sorted(GENERATORS.known().items())}
-    for argument in argv:
+    for argument in named:
         described = (read_json(Path(argument) / CONFIG_NAME) or {}).get('generator')
         name = described.get('type') if isinstance(described, dict) else None
         if name in every:
             return {name: every[name]}
-    return every
+    return {argv[0]: every[argv[0]]} if argv[0] in every else every

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fvq_core.commands.command import add_device, command, make_parser
-from fvq_core.data.image_source import source_config
 
 EXAMPLE = """\
   tools/make_codebook.py data/imagenet/train clip_100k.safetensors --codebook-size 100000 \\
@@ -73,4 +72,6 @@ def image_source(images: str, size: int) -> dict[str, Any]:
     """The config of a data set of `size` x `size` images, or of smaller crops of the bundled photos."""
     if images == BUNDLED:
         return dict(type='BundledPhotos', split='train', crop_size=min(size, BUNDLED_CROP), crops=BUNDLED_CROPS)
+    from fvq_core.data.image_source import source_config
+
     return dict(source_config(images), transforms=[dict(type='ADMCenterCrop', size=size, upsample=True)])

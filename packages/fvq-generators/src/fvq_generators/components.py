@@ -1,0 +1,41 @@
+"""Every generator. Importing this imports the modules of the package, which registers the generators in them."""
+
+from fvq_core.registry.discovery import import_submodules
+
+from .dit import DiT
+from .ibq_transformer import IBQTransformer
+from .large_dit import LargeDiT
+from .llamagen import LlamaGen
+from .mage import MAGE
+from .mar import MAR
+from .masked import MaskGIT
+from .min_gpt import MinGPT
+from .open_magvit2_transformer import OpenMAGVIT2Transformer
+from .randar import RandAR
+from .rar import RAR
+from .rcg import RCG
+from .representation_diffusion import RepresentationDiffusion
+from .rq_transformer import RQTransformer
+from .var import VAR
+from .vitvq_transformer import ViTVQTransformer
+
+__all__ = [
+    'MAGE',
+    'MAR',
+    'RAR',
+    'RCG',
+    'VAR',
+    'DiT',
+    'IBQTransformer',
+    'LargeDiT',
+    'LlamaGen',
+    'MaskGIT',
+    'MinGPT',
+    'OpenMAGVIT2Transformer',
+    'RQTransformer',
+    'RandAR',
+    'RepresentationDiffusion',
+    'ViTVQTransformer',
+]
+
+import_submodules('fvq_generators', packages=False)
