@@ -172,7 +172,9 @@ def test_mar_looks_at_no_hidden_token_and_draws_all():
     labels = torch.tensor([0, 1])
     changed = torch.where(hidden[..., None], torch.full_like(tokens, 9.0), tokens)
     assert torch.equal(model.features(tokens, hidden, labels), model.features(changed, hidden, labels))
-    assert torch.equal(model.latents(model.tokens(torch.arange(96.0).view(2, 3, 4, 4))).flatten(), torch.arange(96.0))
+    assert torch.equal(
+        model.patching.join(model.patching.split(torch.arange(96.0).view(2, 3, 4, 4))).flatten(), torch.arange(96.0)
+    )
     for length, steps in ((256, 64), (16, 16), (4, 1)):
         counts = hidden_counts(length, steps)
         assert counts[0][0] == length

@@ -14,7 +14,8 @@ from fvq_generators import MAR
 from fvq_generators.diffusion.head import DiffusionHead
 from fvq_generators.diffusion.samplers import ddpm_step
 from fvq_generators.interop.mar import OUR_ORDER, RULES
-from fvq_generators.mar import first_of, hidden_counts
+from fvq_generators.mar import hidden_counts
+from fvq_generators.orders import first_of
 from tests.tiny import build_from_peer
 
 from ..case import Case
@@ -41,8 +42,8 @@ def mar(case: Case) -> dict[str, Tensor]:
 
 def trained(case: Case, model: MAR) -> dict[str, Tensor]:
     inputs, labels, draws = case.inputs, case.inputs['labels'], model.head.draws
-    tokens = model.tokens(inputs['latents'])
-    hidden = first_of(inputs['orders'], math.ceil(model.length * inputs['mask_rate'].item()))
+    tokens = model.patching.split(inputs['latents'])
+    hidden = first_of(inputs['orders'], math.ceil(model.patching.length * inputs['mask_rate'].item()))
     with patch('torch.rand', lambda *size, **options: inputs['drop_rand'].clone()):
         class_B1D = model.condition(labels)
     encoded = model.encode(tokens, hidden, class_B1D)
@@ -105,7 +106,9 @@ def sampled(case: Case, model: MAR) -> dict[str, Tensor]:
     def draw(**changed: Any) -> Tensor:
         sampling = model.Sampling.of({**settings, **changed})
         with torch.no_grad():
-            return model.latents(model.draw(labels, orders, lambda at: inputs['token_noise'][images, at], sampling))
+            return model.patching.join(
+                model.draw(labels, orders, lambda at: inputs['token_noise'][images, at], sampling)
+            )
 
     features, head = MAR.features, DiffusionHead.sample
 
@@ -121,7 +124,7 @@ def sampled(case: Case, model: MAR) -> dict[str, Tensor]:
 
     with patch.object(MAR, 'features', note_features), patch.object(DiffusionHead, 'sample', note_scale):
         out = draw()
-    tokens_iters = torch.stack([*seen['tokens'][1:], model.tokens(out)])
+    tokens_iters = torch.stack([*seen['tokens'][1:], model.patching.split(out)])
     got = {
         'timestep_map': torch.tensor(model.head.process.respaced(steps).times),
         'betas': model.head.process.respaced(steps).beta_T,
@@ -129,7 +132,7 @@ def sampled(case: Case, model: MAR) -> dict[str, Tensor]:
         'z_iters': torch.stack(seen['z']),
         'tokens_iters': tokens_iters,
         'cfg_iters': torch.tensor(seen['cfg']),
-        'mask_lens': torch.tensor([after for _, after in hidden_counts(model.length, call['num_iter'])]),
+        'mask_lens': torch.tensor([after for _, after in hidden_counts(model.patching.length, call['num_iter'])]),
         'latents_nocfg': draw(cfg_scale=1.0),
     }
     return {**got, **middle_steps(case, model, steps)}

@@ -13,14 +13,14 @@ from fvq_core.codes import Codes
 from fvq_core.sampling_settings import SamplingSettings
 
 from .autoregressive import AutoregressiveGenerator
-from .checks import conditions_to_draw
+from .checks import images_to_draw
 from .decoding import decode, pad_rows
 from .eval_mode import eval_mode
 from .layers import KVCache, RMSNorm, TransformerBlock
 from .ops.few_rows import MOST_ROWS, runs_fused
 from .ops.projection import guided_logits
 from .out_of_memory import memory_advice
-from .sampling import Pick, Sampler, SequenceGuidance, check_seeds, guide, new_seeds, uniforms
+from .sampling import Pick, Sampler, SequenceGuidance, guide, uniforms
 from .small_tokenizer import small_tokenizer
 
 
@@ -167,9 +167,8 @@ class CachedGenerator(AutoregressiveGenerator):
         """
         sampling = self.Sampling.of(settings)
         guidance = self.guidance_of(sampling)
-        cond = conditions_to_draw(self, cond, guidance.cfg_scale, self.condition.drop_rate)
-        self.check_given(given, keep_BL, len(cond))
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+        drop_rate = self.condition.drop_rate
+        cond, seeds = images_to_draw(self, cond, rng, seeds, guidance.cfg_scale, drop_rate, given, keep_BL)
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=self.device), self.layout)
         visible_BT = None if caption_mask_BT is None else self.visible(caption_mask_BT.to(self.device), len(cond))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from fvq_core.codes import CodeLayout, Codes, LatentLayout, Latents, Targets, layout_from_dict
+from fvq_core.codes import CodeLayout, Codes, LatentLayout, Latents, Targets
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import can_sync
+
+from .codes_store.layouts import any_layout_from_dict
+from .sampling import check_seeds, new_seeds
 
 
 def layout_of(generator: Generator, layout: CodeLayout | LatentLayout | Mapping[str, Any]) -> CodeLayout:
@@ -20,11 +24,28 @@ def layout_of(generator: Generator, layout: CodeLayout | LatentLayout | Mapping[
         UserError: One that the generator cannot model.
     """
     if isinstance(layout, Mapping):
-        layout = layout_from_dict(dict(layout))
+        layout = any_layout_from_dict(dict(layout))
     if isinstance(layout, LatentLayout):
         takes = ' or '.join(kind.__name__ for kind in generator.position_kinds)
         raise UserError(
             f'{type(generator).__name__} takes codes, of a {takes}, got {layout}; use a tokenizer of codes.'
+        )
+    generator.check_layout(layout)
+    return layout
+
+
+def latents_of(generator: Generator, layout: CodeLayout | LatentLayout | Mapping[str, Any]) -> LatentLayout:
+    """The layout of latents that a generator is made for, given itself or described.
+
+    Raises:
+        UserError: One of codes, or one that the generator cannot model.
+    """
+    if isinstance(layout, Mapping):
+        layout = any_layout_from_dict(dict(layout))
+    if not isinstance(layout, LatentLayout):
+        raise UserError(
+            f'{type(generator).__name__}: models continuous latents, got a layout of codes, {layout}; name channels beside '
+            "the positions, as in dict(type='Grid', height=32, width=32, channels=4, scale=0.18215)."
         )
     generator.check_layout(layout)
     return layout
@@ -81,17 +102,29 @@ def latents_to_learn(generator: Generator, targets: Targets, cond: Tensor) -> La
     return latents
 
 
-def conditions_to_draw(generator: Generator, cond: Any, cfg_scale: float, drop_rate: float) -> Tensor:
-    """Conditions on the generator's device, classes as int64.
+def images_to_draw(
+    generator: Generator,
+    cond: Any,
+    rng: torch.Generator | None,
+    seeds: Sequence[int] | None,
+    cfg_scale: float = 1.0,
+    drop_rate: float = 0.0,
+    given: Codes | None = None,
+    keep_BL: Tensor | None = None,
+) -> tuple[Tensor, list[int]]:
+    """What `Generator.sample` was asked for: conditions on the generator's device, classes as int64, and a seed for each.
 
     Args:
         generator: Draws images of them.
         cond: Classes (B,), or caption features (B, T, C).
+        rng, seeds: See `Generator.sample`.
         cfg_scale: Scale of guidance; 1 is none.
         drop_rate: Share of the conditions that its training drops.
+        given, keep_BL: See `Generator.check_given`.
 
     Raises:
-        UserError: Conditions that the model does not have, or guidance of a model that was trained without dropping them.
+        UserError: Conditions that the model does not have, guidance of a model that was trained without dropping them, or
+            seeds or given codes that do not fit.
     """
     name = type(generator).__name__
     if not isinstance(cond, Tensor):
@@ -103,4 +136,6 @@ def conditions_to_draw(generator: Generator, cond: Any, cfg_scale: float, drop_r
             f'{name}: cfg_scale {cfg_scale} needs a model that was trained with cond_dropout; this one has 0, and does not '
             'know images without a condition. Use cfg_scale=1.'
         )
-    return cond if cond.is_floating_point() else cond.long()
+    generator.check_given(given, keep_BL, len(cond))
+    seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+    return cond if cond.is_floating_point() else cond.long(), seeds

@@ -13,26 +13,20 @@ from fvq_core.ops.sincos_positions import grid_positions
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .codes_store.layouts import any_layout_from_dict
 from .latent_diffusion import LatentDiffusion
-from .layers import MLP, AdaLayerNorm, AdaLNBlock, BidirectionalAttention, ClassEmbedding, Modulation, TimeEmbedding
+from .layers import (
+    MLP,
+    AdaLayerNorm,
+    AdaLNBlock,
+    BidirectionalAttention,
+    ClassEmbedding,
+    Modulation,
+    TimeEmbedding,
+    init_xavier,
+)
+from .patches import Patches
 
 EPS = 1e-6
-
-
-def patches_to_image(x_BLC: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
-    """Patches of a grid in reading order (B, L, patch * patch * C), channels innermost, to (B, C, H, W)."""
-    x = x_BLC.unflatten(1, grid).unflatten(-1, (patch, patch, -1))
-    return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
-
-
-def check_patch(owner: str, layout: LatentLayout, patch: int) -> tuple[int, int]:
-    """Rows and columns of patches of a layout; raises if they do not divide it."""
-    height, width = layout.positions.shape
-    check_sizes(owner, patch_size=patch)
-    if height % patch or width % patch:
-        raise UserError(f'{owner}: patch_size {patch} does not divide a latent of {height} x {width}.')
-    return height // patch, width // patch
 
 
 @GENERATORS.register_module()
@@ -69,12 +63,11 @@ class DiT(LatentDiffusion):
         steps: int = 1000,
         learned_variance: bool = True,
     ) -> None:
-        super().__init__(any_layout(layout), objective, schedule, steps, learned_variance)
+        super().__init__(layout, objective, schedule, steps, learned_variance)
         check_sizes('DiT', dim=dim, depth=depth, heads=heads, num_classes=num_classes)
-        self.grid = check_patch('DiT', self.layout, patch_size)
+        self.patching = Patches('DiT', self.layout, patch_size)
         if dim % 4 or dim % heads:
             raise UserError(f'DiT: dim is a multiple of 4 and of the {heads} heads, got {dim}.')
-        self.patch_size = patch_size
         self.patches = nn.Conv2d(self.layout.channels, dim, patch_size, patch_size)
         self.time = TimeEmbedding(dim)
         self.condition = ClassEmbedding(num_classes, dim, cond_dropout)
@@ -92,7 +85,7 @@ class DiT(LatentDiffusion):
     def _make_tables(self) -> None:
         """Constants, on the device of the weights. They are not buffers: a model in bfloat16 keeps them in float32."""
         weight = self.patches.weight
-        self.positions_LD = grid_positions(*self.grid, weight.shape[0], weight.device)
+        self.positions_LD = grid_positions(*self.patching.grid, weight.shape[0], weight.device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> DiT:
         super()._apply(fn, recurse)
@@ -106,7 +99,7 @@ class DiT(LatentDiffusion):
         cond_B1D = self.time(t_B)[:, None] + self.condition(labels_B)
         for block in self.blocks:
             x_BLD = block(x_BLD, cond_B1D)
-        return patches_to_image(self.head(self.norm(x_BLD, cond_B1D)), self.grid, self.patch_size)
+        return self.patching.join_innermost(self.head(self.norm(x_BLD, cond_B1D)))
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -120,24 +113,15 @@ def plain_norm(dim: int) -> nn.LayerNorm:
     return nn.LayerNorm(dim, EPS, elementwise_affine=False)
 
 
-def any_layout(layout: Any) -> Any:
-    """A layout, or what its description describes."""
-    return any_layout_from_dict(dict(layout)) if isinstance(layout, Mapping) else layout
-
-
 def start_as_identity(model: LatentDiffusion) -> None:
     """Initialize as DiT: modulations and the head are 0, so that blocks pass on what they get, and the output is 0."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
-            nn.init.xavier_uniform_(module.weight.flatten(1))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
+
+    def start(part: nn.Module) -> None:
+        init_xavier(part)
+        if isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=0.02)
+
+    model.apply(start)
     for module in model.modules():  # these are Linear too, inside
         if isinstance(module, TimeEmbedding):
             nn.init.normal_(module.inner.weight, std=0.02)

@@ -14,7 +14,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .dit import any_layout, check_patch, patches_to_image, plain_norm, start_as_identity
+from .dit import plain_norm, start_as_identity
 from .latent_diffusion import LatentDiffusion
 from .layers import (
     AdaLayerNorm,
@@ -28,6 +28,7 @@ from .layers import (
     sequence_rotations,
 )
 from .layers.swiglu import swiglu_width
+from .patches import Patches
 
 MOST_CONDITION_CHANNELS = 1024  # of time, class and what the modulations read
 
@@ -91,14 +92,14 @@ class LargeDiT(LatentDiffusion):
         steps: int = 1000,
         learned_variance: bool = True,
     ) -> None:
-        super().__init__(any_layout(layout), objective, schedule, steps, learned_variance)
+        super().__init__(layout, objective, schedule, steps, learned_variance)
         check_sizes(
             'LargeDiT', dim=dim, depth=depth, heads=heads, hidden_multiple=hidden_multiple, num_classes=num_classes
         )
-        self.grid = check_patch('LargeDiT', self.layout, patch_size)
+        self.patching = Patches('LargeDiT', self.layout, patch_size)
         if dim % (2 * heads):
             raise UserError(f'LargeDiT: dim is a multiple of two channels for each of the {heads} heads, got {dim}.')
-        self.patch_size, self.heads = patch_size, heads
+        self.heads = heads
         C = min(dim, MOST_CONDITION_CHANNELS)
         self.patches = nn.Linear(self.layout.channels * patch_size**2, dim)
         self.time = TimeEmbedding(C)
@@ -120,10 +121,9 @@ class LargeDiT(LatentDiffusion):
 
     def _make_tables(self) -> None:
         """Constants, on the device of the weights, in float32 whatever they are in."""
-        height, width = self.grid
         head_dim = self.patches.out_features // self.heads
         with torch.device(self.patches.weight.device):
-            self.rotations_LP2 = sequence_rotations(height * width, head_dim)
+            self.rotations_LP2 = sequence_rotations(self.patching.length, head_dim)
 
     def _apply(self, fn: Any, recurse: bool = True) -> LargeDiT:
         super()._apply(fn, recurse)
@@ -132,12 +132,11 @@ class LargeDiT(LatentDiffusion):
 
     def network(self, x_BDHW: Tensor, t_B: Tensor, labels_B: Tensor) -> Tensor:
         """See `LatentDiffusion.network`. Patches go in with channels outermost, and come out with channels innermost."""
-        patches_BLC = F.unfold(x_BDHW, self.patch_size, stride=self.patch_size).transpose(1, 2)
-        x_BLD = self.patches(patches_BLC.to(self.patches.weight.dtype))
+        x_BLD = self.patches(self.patching.split(x_BDHW.to(self.patches.weight.dtype)))
         cond_B1C = self.time(t_B)[:, None] + self.condition(labels_B)
         for block in self.blocks:
             x_BLD = block(x_BLD, cond_B1C, self.rotations_LP2)
-        return patches_to_image(self.head(self.norm(x_BLD, cond_B1C)), self.grid, self.patch_size)
+        return self.patching.join_innermost(self.head(self.norm(x_BLD, cond_B1C)))
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,13 +15,14 @@ from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.sampling_settings import setting
 
-from .checks import conditions_to_draw, latents_to_learn
+from .checks import images_to_draw, latents_of, latents_to_learn
 from .diffusion import flow_matching, samplers
 from .diffusion.gaussian_process import GaussianProcess
 from .eval_mode import eval_mode
 from .layers import Classes
 from .out_of_memory import memory_advice
-from .sampling import Guidance, check_seeds, new_seeds
+from .sampling import Guidance
+from .streams import Streams
 
 STEPS = 250  # of the published FIDs
 SOLVERS = ('auto', *samplers.SOLVERS, *flow_matching.SOLVERS)
@@ -31,7 +32,7 @@ class LatentDiffusion(Generator):
     """A class-conditional diffusion or flow-matching model of latents; a subclass has the network.
 
     Args:
-        layout: `LatentLayout` of a `Grid`.
+        layout: `LatentLayout` of a `Grid`, or its description.
         objective: `'diffusion'`, with a `GaussianProcess`; or `'flow'`, the velocity of `flow_matching` (SiT).
         schedule, steps, learned_variance: The process, see `GaussianProcess`; of no use to a flow.
 
@@ -59,19 +60,19 @@ class LatentDiffusion(Generator):
 
     def __init__(
         self,
-        layout: LatentLayout,
+        layout: LatentLayout | Mapping[str, Any],
         objective: Literal['diffusion', 'flow'] = 'diffusion',
         schedule: str = 'linear',
         steps: int = 1000,
         learned_variance: bool = True,
     ) -> None:
         super().__init__()
-        self.layout = check_latents(self, layout)
+        self.layout = latents_of(self, layout)
         if objective not in ('diffusion', 'flow'):
             raise UserError(f"{type(self).__name__}: objective is 'diffusion' or 'flow', got {objective!r}.")
         variance = learned_variance and objective == 'diffusion'
         self.process = None if objective == 'flow' else GaussianProcess(schedule, steps, 'noise', variance)
-        self.out_channels = layout.channels * (1 + variance)
+        self.out_channels = self.layout.channels * (1 + variance)
 
     @property
     def num_classes(self) -> int:  # pyrefly: ignore[bad-override]
@@ -151,14 +152,11 @@ class LatentDiffusion(Generator):
         most = STEPS if self.process is None else min(STEPS, self.process.steps)
         sampling = replace(sampling, steps=sampling.steps or most)
         self.check_sampling(sampling)
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
-        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, self.condition.drop_rate)
+        streams = Streams(seeds, cond.device)
 
         def noise(_: int = 0) -> Tensor:
-            """The next draw of each sample's own stream."""
-            rows = [torch.randn(self.layout.shape, generator=draw) for draw in draws]
-            return torch.stack(rows).to(cond.device) if rows else torch.zeros(0, *self.layout.shape, device=cond.device)
+            return streams.normal(*self.layout.shape)
 
         with eval_mode(self), memory_advice(len(cond), cond.device):
             x, _ = deque(self.trajectory(noise(), cond, noise, sampling), maxlen=1).pop()
@@ -179,14 +177,3 @@ class LatentDiffusion(Generator):
             )
         if self.process is not None:
             self.process.respaced(sampling.steps)
-
-
-def check_latents(generator: Generator, layout: Any) -> LatentLayout:
-    """The layout, if it is one of latents that the generator can model."""
-    if not isinstance(layout, LatentLayout):
-        raise UserError(
-            f'{type(generator).__name__}: models continuous latents, got a layout of codes, {layout}; name channels beside '
-            "the positions, as in dict(type='Grid', height=32, width=32, channels=4, scale=0.18215)."
-        )
-    generator.check_layout(layout)
-    return layout

@@ -3,39 +3,35 @@ generation"): masked codes by an encoder of those that are there and a decoder."
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Targets
-from fvq_core.codes import Sequence as CodeSequence
+from fvq_core.codes import CodeLayout, Targets
 from fvq_core.errors import UserError
-from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, conditions_to_draw, layout_of
+from .checks import codes_to_learn, layout_of
 from .cross_entropy import chunked_cross_entropy
-from .eval_mode import eval_mode
+from .layers import init_xavier
 from .layers.pre_norm_block import PreNormBlock
 from .layers.representation_embedding import RepresentationEmbedding
-from .mar import first_of
 from .masked.code_embedding import CodeEmbedding
-from .masked.decoding import decode
-from .masked.draws import Draws
-from .masked.halton import halton_order
+from .masked.decoding import GuidedLogits
 from .masked.mage_settings import MAGESampling
-from .out_of_memory import memory_advice
+from .masked.masked_generator import MaskedGenerator
+from .masked.schedules import hide, normal_share
+from .masked.settings import MaskedSampling
 from .representation_diffusion import standardized
-from .sampling import check_seeds, guide, new_seeds
+from .sampling import guide
 
 
 @GENERATORS.register_module()
-class MAGE(Generator):
+class MAGE(MaskedGenerator):
     """Encodes representation and known codes, and decodes what can be said of the hidden ones; sampling is MaskGIT's.
 
     Training drops some of the hidden codes from the encoder, which sees the others as masks. In the decoder each of them is
@@ -61,10 +57,8 @@ class MAGE(Generator):
     """
 
     Sampling = MAGESampling
-    position_kinds = (Grid, CodeSequence)
-    inpaints = True
     num_classes = None
-    layout: CodeLayout  # pyrefly: ignore[bad-override]
+    condition: RepresentationEmbedding
 
     def __init__(
         self,
@@ -121,16 +115,10 @@ class MAGE(Generator):
         self.transform = nn.Linear(width, dim)
         self.transform_norm = nn.LayerNorm(dim)
         self.head_bias = nn.Parameter(torch.zeros(V))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        self.apply(init_xavier)
         for table in (self.positions, self.decoder_positions, self.codes.table.weight):
             nn.init.normal_(table, std=0.02)
         self.blocks = (*self.encoder, *self.decoder)
-
-    def check_condition(self, cond: Tensor) -> None:
-        self.condition.check(cond)
 
     def encode(self, indices_BL: Tensor, hidden_BL: Tensor, dropped_BL: Tensor, rep_B1D: Tensor) -> Tensor:
         """What the encoder makes of representation and codes: (B, 1 + L - dropped, D).
@@ -175,11 +163,8 @@ class MAGE(Generator):
 
     def draw_hidden(self, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Which codes training hides and which of these it drops: bool (B, L), as many in each image."""
-        L, share = self.layout.length, torch.empty(())
-        nn.init.trunc_normal_(share, **self.shares)
-        order_BL = torch.rand(batch, L, device=device).argsort(1)
-        counts = (math.ceil(L * each) for each in (share.item(), self.shares['a']))
-        hidden_BL, dropped_BL = (first_of(order_BL, count) for count in counts)
+        share = normal_share(**self.shares)
+        hidden_BL, dropped_BL = hide(batch, self.layout.length, device, share, self.shares['a'])
         return hidden_BL, dropped_BL
 
     def loss(
@@ -213,65 +198,19 @@ class MAGE(Generator):
         )
         return {'cross_entropy': loss}
 
-    @torch.no_grad()
-    def sample(
-        self,
-        cond: Tensor,
-        *,
-        rng: torch.Generator | None = None,
-        seeds: Sequence[int] | None = None,
-        given: Codes | None = None,
-        keep_BL: Tensor | None = None,
-        draws: Draws | None = None,
-        **settings: Any,
-    ) -> Codes:
-        """Draw codes for each representation; see `Generator.sample`.
+    def passes(self, cond: Tensor, sampling: MaskedSampling, blank: bool) -> GuidedLogits:
+        cond = cond.flatten(1)
+        both = torch.cat([cond, self.condition.null(cond).to(cond.dtype)]) if sampling.active else cond
+        rep_B1D = self.condition(both)
 
-        Args:
-            cond: Representations (B, C) or (B, 1, C): `standardized`, or as `RepresentationDiffusion` draws them.
-            rng, seeds: See `Generator.sample`.
-            given: Codes of images to keep in part.
-            keep_BL: bool (B, L), True for the given codes that are kept; the others are drawn.
-            draws: Random numbers in place of those of the seeds.
-            settings: Fields of `MAGESampling`.
+        def logits(indices_BL: Tensor, rows_BN: Tensor, scale: float) -> Tensor:
+            copies = 1 if scale == 1.0 else 2
+            indices_BL, rows_BN = indices_BL.repeat(copies, 1), rows_BN.repeat(copies, 1)
+            x_BLW = self.features(indices_BL, rep_B1D[: len(indices_BL)])
+            found = self.logits(x_BLW.gather(1, rows_BN[..., None].expand(-1, -1, x_BLW.shape[-1])))
+            return found if copies == 1 else guide(found, scale)
 
-        Raises:
-            UserError: Other vectors, guidance of a model that was trained without dropping them, more steps than codes, the
-                Halton order of codes that are not on a grid, given codes that do not fit, or too little memory.
-        """
-        sampling, L = MAGESampling.of(settings), self.layout.length
-        self.check_sampling(sampling)
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate).flatten(1)
-        self.check_given(given, keep_BL, len(cond))
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
-        start_BL = torch.full((len(cond), L), self.codes.vocab_size, device=cond.device)
-        if not len(cond):
-            return Codes(start_BL, self.layout)
-        if given is not None and keep_BL is not None:
-            start_BL = torch.where(keep_BL.to(cond.device), given.indices_BL.to(cond.device), start_BL)
-        order_L = halton_order(self.layout).to(cond.device) if sampling.order == 'halton' else None
-        plan = sampling.plan('cosine', L)
-        draws = draws or Draws(seeds, len(plan), L, 1, cond.device)
-        with eval_mode(self), memory_advice(len(cond), cond.device):
-            both = torch.cat([cond, self.condition.null(cond).to(cond.dtype)]) if sampling.active else cond
-            rep_B1D = self.condition(both)
-
-            def logits(indices_BL: Tensor, rows_BN: Tensor, scale: float) -> Tensor:
-                copies = 1 if scale == 1.0 else 2
-                indices_BL, rows_BN = indices_BL.repeat(copies, 1), rows_BN.repeat(copies, 1)
-                x_BLW = self.features(indices_BL, rep_B1D[: len(indices_BL)])
-                found = self.logits(x_BLW.gather(1, rows_BN[..., None].expand(-1, -1, x_BLW.shape[-1])))
-                return found if copies == 1 else guide(found, scale)
-
-            return Codes(decode(logits, self.codes, start_BL, sampling, plan, draws, order_L), self.layout)
-
-    def check_sampling(self, sampling: MAGESampling) -> None:
-        """Raise unless this model can be sampled so."""
-        L = self.layout.length
-        if sampling.order == 'halton':
-            halton_order(self.layout)
-        if sampling.steps > L:
-            raise UserError(f'MAGE: {sampling.steps} steps for the {L} codes of an image; take at most one a code.')
+        return logits
 
     def features(self, indices_BL: Tensor, rep_B1D: Tensor) -> Tensor:
         """What the head reads of each code, (B, L, decoder_dim); V, the number of codes there are, stands for a hidden one."""

@@ -19,15 +19,17 @@ from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
-from .checks import conditions_to_draw, latents_to_learn
+from .checks import images_to_draw, latents_of, latents_to_learn
 from .diffusion.head import DiffusionHead
-from .dit import any_layout, check_patch
 from .eval_mode import eval_mode
-from .latent_diffusion import check_latents
-from .layers import ClassEmbedding
+from .layers import ClassEmbedding, init_xavier
 from .layers.pre_norm_block import PreNormBlock
+from .masked.schedules import hide, normal_share
+from .orders import first_of
 from .out_of_memory import memory_advice
-from .sampling import SCHEDULES, GuidanceSchedule, check_seeds, new_seeds
+from .patches import Patches
+from .sampling import SCHEDULES, GuidanceSchedule
+from .streams import Streams
 
 MOST_STEPS, HEAD_STEPS = 256, 100  # of the published FIDs
 DEVIATION = 0.25  # of the share of masked tokens, a normal around 1 that is cut off
@@ -101,34 +103,30 @@ class MAR(Generator):
         steps: int = 1000,
     ) -> None:
         super().__init__()
-        self.layout = check_latents(self, any_layout(layout))
+        self.layout = latents_of(self, layout)
         check_sizes('MAR', dim=dim, depth=depth, heads=heads, class_tokens=class_tokens, num_classes=num_classes)
         if not 0 < least_masked <= 1:
             raise UserError(f'MAR: least_masked lies above 0 and up to 1, got {least_masked}.')
-        self.grid = check_patch('MAR', self.layout, patch_size)
-        self.patch_size, self.class_tokens, self.least_masked = patch_size, class_tokens, least_masked
-        width, C = decoder_dim or dim, self.layout.channels * patch_size**2
-        self.token_channels, self.length = C, self.grid[0] * self.grid[1]
+        self.patching = Patches('MAR', self.layout, patch_size)
+        self.class_tokens, self.least_masked = class_tokens, least_masked
+        width, L, C = decoder_dim or dim, self.patching.length, self.patching.channels
         self.condition = ClassEmbedding(num_classes, dim, cond_dropout)
         self.input = nn.Linear(C, dim)
         self.input_norm = nn.LayerNorm(dim, 1e-6)
-        self.encoder_positions = nn.Parameter(torch.empty(class_tokens + self.length, dim))
+        self.encoder_positions = nn.Parameter(torch.empty(class_tokens + L, dim))
         self.encoder = nn.ModuleList(
             PreNormBlock(dim, heads, 4 * dim, attention_dropout, dropout) for _ in range(depth)
         )
         self.encoder_norm = nn.LayerNorm(dim, 1e-6)
         self.decoder_input = nn.Linear(dim, width)
         self.mask_token = nn.Parameter(torch.empty(width))
-        self.decoder_positions = nn.Parameter(torch.empty(class_tokens + self.length, width))
+        self.decoder_positions = nn.Parameter(torch.empty(class_tokens + L, width))
         self.decoder = nn.ModuleList(
             PreNormBlock(width, decoder_heads or heads, 4 * width, attention_dropout, dropout) for _ in range(depth)
         )
         self.decoder_norm = nn.LayerNorm(width, 1e-6)
-        self.output_positions = nn.Parameter(torch.empty(self.length, width))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        self.output_positions = nn.Parameter(torch.empty(L, width))
+        self.apply(init_xavier)
         tables = (self.encoder_positions, self.decoder_positions, self.output_positions, self.mask_token)
         for table in (*tables, self.condition.table.weight):
             nn.init.normal_(table, std=0.02)
@@ -141,15 +139,6 @@ class MAR(Generator):
 
     def check_condition(self, cond: Tensor) -> None:
         self.condition.check(cond)
-
-    def tokens(self, x_BDHW: Tensor) -> Tensor:
-        """Normalized latents to tokens (B, L, C) in reading order, channels of the latent outermost."""
-        return F.unfold(x_BDHW, self.patch_size, stride=self.patch_size).transpose(1, 2)
-
-    def latents(self, tokens_BLC: Tensor) -> Tensor:
-        """The inverse of `tokens`: (B, D, H, W)."""
-        size = (self.grid[0] * self.patch_size, self.grid[1] * self.patch_size)
-        return F.fold(tokens_BLC.transpose(1, 2), size, self.patch_size, stride=self.patch_size)
 
     def encode(self, tokens_BLC: Tensor, hidden_BL: Tensor, class_B1D: Tensor) -> Tensor:
         """What the encoder makes of class and known tokens: (B, class_tokens + known, D), in reading order.
@@ -185,11 +174,8 @@ class MAR(Generator):
 
     def draw_hidden(self, batch: int, device: torch.device) -> Tensor:
         """Which tokens training hides: bool (B, L), as many in each image, a share drawn from a truncated normal."""
-        share = torch.empty(())
-        nn.init.trunc_normal_(share, mean=1.0, std=DEVIATION, a=self.least_masked, b=1.0)
-        count = math.ceil(self.length * share.item())
-        order_BL = torch.rand(batch, self.length, device=device).argsort(1)
-        return first_of(order_BL, count)
+        share = normal_share(1.0, DEVIATION, self.least_masked, 1.0)
+        return hide(batch, self.patching.length, device, share)[0]
 
     def loss(self, targets: Targets, cond: Tensor) -> dict[str, Tensor]:
         """`mse` and `vb` of the hidden tokens; see `DiffusionHead.losses`.
@@ -201,7 +187,7 @@ class MAR(Generator):
         Raises:
             UserError: See `LatentDiffusion.loss`.
         """
-        tokens_BLC = self.tokens(latents_to_learn(self, targets, cond).normalized().float())
+        tokens_BLC = self.patching.split(latents_to_learn(self, targets, cond).normalized().float())
         hidden_BL = self.draw_hidden(len(tokens_BLC), tokens_BLC.device)
         features_BLD = self.features(tokens_BLC, hidden_BL, cond)
         return self.head.losses(tokens_BLC[hidden_BL], features_BLD[hidden_BL])
@@ -221,31 +207,29 @@ class MAR(Generator):
             UserError: Classes that it does not have, settings out of range, more passes than tokens, or more steps than the
                 head's process has.
         """
-        sampling = self.Sampling.of(settings)
-        if sampling.steps > self.length:
-            raise UserError(f'MAR: {sampling.steps} steps for {self.length} tokens; give at most {self.length}.')
+        sampling, L = self.Sampling.of(settings), self.patching.length
+        if sampling.steps > L:
+            raise UserError(
+                f'MAR: {sampling.steps} steps for {self.patching.length} tokens; give at most {self.patching.length}.'
+            )
         head_steps = sampling.diffusion_steps or min(HEAD_STEPS, self.head.process.steps)
         self.head.process.respaced(head_steps)
-        sampling = replace(sampling, steps=sampling.steps or min(MOST_STEPS, self.length), diffusion_steps=head_steps)
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
-        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-        orders = [torch.randperm(self.length, generator=draw) for draw in draws]
-        order_BL = torch.stack(orders) if orders else torch.zeros(0, self.length, dtype=torch.int64)
+        sampling = replace(sampling, steps=sampling.steps or min(MOST_STEPS, L), diffusion_steps=head_steps)
+        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, self.condition.drop_rate)
+        streams = Streams(seeds, cond.device)
+        order_BL = streams.orders(L)
 
         def noise(positions_BN: Tensor) -> Tensor:
-            shape = (positions_BN.shape[1], 1 + sampling.diffusion_steps, self.token_channels)
-            rows = [torch.randn(shape, generator=draw) for draw in draws]
-            return torch.stack(rows).to(cond.device) if rows else torch.zeros(0, *shape, device=cond.device)
+            return streams.normal(positions_BN.shape[1], 1 + sampling.diffusion_steps, self.patching.channels)
 
         with eval_mode(self), memory_advice(len(cond), cond.device):
-            tokens_BLC = self.draw(cond, order_BL.to(cond.device), noise, sampling)
-        return Latents(self.layout.denormalize(self.latents(tokens_BLC)), self.layout)
+            tokens_BLC = self.draw(cond, order_BL, noise, sampling)
+        return Latents(self.layout.denormalize(self.patching.join(tokens_BLC)), self.layout)
 
     def draw(self, cond: Tensor, order_BL: Tensor, noise: TokenNoise, sampling: Sampling) -> Tensor:
         """Tokens (B, L, C), drawn from the end of an order to its beginning."""
         B, L = order_BL.shape
-        tokens_BLC = torch.zeros(B, L, self.token_channels, device=cond.device)
+        tokens_BLC = torch.zeros(B, L, self.patching.channels, device=cond.device)
         both = torch.cat([cond, self.condition.null(cond)]) if sampling.active else cond
         for before, after in hidden_counts(L, sampling.steps) if B else ():
             hidden_BL = first_of(order_BL, before)
@@ -270,12 +254,6 @@ class MAR(Generator):
         """Blocks of 32 channels; latents of 4x4 positions and 4 channels, two copies of the class, 20 steps of the head."""
         layout = dict(type='Grid', height=4, width=4, channels=4)
         return dict(layout=layout, dim=32, depth=1, heads=2, head_depth=1, head_width=32, class_tokens=2, steps=20)
-
-
-def first_of(order_BL: Tensor, count: int) -> Tensor:
-    """bool (B, L): the positions that come first in an order."""
-    first_BL = torch.zeros_like(order_BL, dtype=torch.bool)
-    return first_BL.scatter_(1, order_BL[:, :count], True)
 
 
 def hidden_counts(length: int, steps: int) -> list[tuple[int, int]]:

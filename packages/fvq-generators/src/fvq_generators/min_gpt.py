@@ -17,10 +17,10 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .cached_generator import CachedGenerator
-from .checks import conditions_to_draw, layout_of
+from .checks import images_to_draw, layout_of
 from .eval_mode import eval_mode
 from .layers import CausalMask, Classes, GPTBlock, Linear, Unconditional
-from .sampling import Sampler, check_seeds, new_seeds, uniforms
+from .sampling import Sampler, uniforms
 from .sliding_window import draw_in_windows
 
 START = 0  # the code whose row stands for "no condition"
@@ -164,8 +164,7 @@ class MinGPT(CachedGenerator):
     def _sample_large(
         self, cond: Tensor, grid: Grid, rng: torch.Generator | None, seeds: Sequence[int] | None, sampling: Sampling
     ) -> Codes:
-        cond = conditions_to_draw(self, cond, 1.0, self.condition.drop_rate)
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+        cond, seeds = images_to_draw(self, cond, rng, seeds)
         drawn_BL = uniforms(seeds, grid.length).to(self.device)
         with eval_mode(self):
             codes_BL = draw_in_windows(self, cond, grid, drawn_BL, sampling.part(Sampler))

@@ -36,3 +36,9 @@ def kept_first(order_BL: Tensor, keep_BL: Tensor) -> tuple[Tensor, list[tuple[in
     order_BL = order_BL.gather(1, drawn_BL.to(torch.uint8).argsort(dim=1, stable=True))
     counts_B = keep_BL.sum(1)
     return order_BL, [(int(count), (counts_B == count).nonzero()[:, 0]) for count in counts_B.unique()]
+
+
+def first_of(order_BL: Tensor, count: int) -> Tensor:
+    """bool (B, L): the positions that come first in an order."""
+    first_BL = torch.zeros_like(order_BL, dtype=torch.bool)
+    return first_BL.scatter_(1, order_BL[:, :count], True)

@@ -17,7 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .autoregressive import AutoregressiveGenerator
-from .checks import codes_to_learn, conditions_to_draw, layout_of
+from .checks import codes_to_learn, images_to_draw, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .decoding import StaticSteps, pad_rows
 from .eval_mode import eval_mode
@@ -26,7 +26,7 @@ from .layers.swiglu import swiglu_width
 from .orders import ORDERS, check_order, draw_orders, kept_first
 from .out_of_memory import memory_advice
 from .parallel_decoding import draw_in_order, remaining_sizes, step_sizes
-from .sampling import SCHEDULES, GuidanceSchedule, Pick, Sampler, check_seeds, new_seeds, uniforms
+from .sampling import SCHEDULES, GuidanceSchedule, Pick, Sampler, uniforms
 
 STEPS = 88  # over the 256 codes of the released models
 
@@ -228,9 +228,8 @@ class RandAR(AutoregressiveGenerator):
         if sampling.steps > L:
             raise UserError(f'RandAR: {sampling.steps} steps for {L} codes; give at most {L}, or -1 for one at a time.')
         sampling = replace(sampling, steps=sampling.steps or min(STEPS, L))
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
-        self.check_given(given, keep_BL, count)
-        seeds = new_seeds(count, rng) if seeds is None else check_seeds(seeds, count)
+        drop_rate = self.condition.drop_rate
+        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, drop_rate, given, keep_BL)
         drawn_BL = uniforms(seeds, 2 * L).to(self.device)
         if order_BL is None:
             order_BL = draw_orders(sampling.order, drawn_BL[:, L:])

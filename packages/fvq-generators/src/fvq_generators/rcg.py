@@ -17,11 +17,11 @@ from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS, describe
 from fvq_core.sampling_settings import setting
 
-from .checks import conditions_to_draw, layout_of
+from .checks import images_to_draw, layout_of
 from .mage import MAGE
 from .masked.mage_settings import MAGESampling
 from .representation_diffusion import STEPS, RepresentationDiffusion
-from .sampling import check_seeds, new_seeds
+from .sampling import new_seeds
 
 OWN = ('representation_steps', 'eta')  # settings of the first of the two
 
@@ -150,10 +150,9 @@ class RCG(Generator):
             UserError: What the two raise, before anything is drawn.
         """
         sampling = cast(Any, self.Sampling.of(settings))
-        self.mage.check_sampling(sampling)
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.mage.condition.drop_rate)
-        self.check_given(given, keep_BL, len(cond))
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+        self.mage.plan(sampling)
+        drop_rate = self.mage.condition.drop_rate
+        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, drop_rate, given, keep_BL)
         of_mage = {name: value for name, value in sampling.to_dict().items() if name not in OWN}
         drawn = self.representation.sample(
             cond, seeds=seeds, steps=sampling.representation_steps, eta=sampling.eta

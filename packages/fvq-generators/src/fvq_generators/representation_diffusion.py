@@ -20,15 +20,13 @@ from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import SamplingSettings, setting
 
-from .checks import conditions_to_draw, latents_to_learn
+from .checks import images_to_draw, latents_of, latents_to_learn
 from .diffusion.gaussian_process import GaussianProcess
 from .diffusion.samplers import Noise, denoise
-from .dit import any_layout
 from .eval_mode import eval_mode
-from .latent_diffusion import check_latents
 from .layers import ClassEmbedding, TimeEmbedding, Unconditional
 from .out_of_memory import memory_advice
-from .sampling import check_seeds, new_seeds
+from .streams import Streams
 
 STEPS = 250  # of the published FIDs
 FLATTEST = 1e-6  # standard deviation of a vector that says nothing
@@ -115,7 +113,7 @@ class RepresentationDiffusion(Generator):
         steps: int = 1000,
     ) -> None:
         super().__init__()
-        self.layout = check_latents(self, any_layout(layout))
+        self.layout = latents_of(self, layout)
         if self.layout.positions.length != 1:
             raise UserError(
                 f'RepresentationDiffusion: models one vector an image, got {self.layout.positions}; use length=1.'
@@ -188,16 +186,11 @@ class RepresentationDiffusion(Generator):
         sampling = self.Sampling.of(settings)
         sampling = replace(sampling, steps=sampling.steps or min(STEPS, self.process.steps))
         self.process.strided(sampling.steps)
-        cond = conditions_to_draw(self, cond, 1.0, 0.0)
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
-        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        cond, seeds = images_to_draw(self, cond, rng, seeds)
+        streams = Streams(seeds, cond.device)
 
         def noise(_: int = 0) -> Tensor:
-            """The next draw of each sample's own stream."""
-            rows = [torch.randn(self.layout.channels, generator=draw) for draw in draws]
-            return (
-                torch.stack(rows).to(cond.device) if rows else torch.zeros(0, self.layout.channels, device=cond.device)
-            )
+            return streams.normal(self.layout.channels)
 
         with eval_mode(self), memory_advice(len(cond), cond.device):
             x_BC = self.draw(noise(), cond, noise, sampling)

@@ -21,12 +21,12 @@ from fvq_core.quantizer import DepthCodes, Quantizer
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, conditions_to_draw, layout_of
+from .checks import codes_to_learn, images_to_draw, layout_of
 from .depth_decoding import cache_bytes, draw_stacks
 from .eval_mode import eval_mode
 from .layers import ClassEmbedding, GPTBlock, KVCache, StackClassifier, StackEmbedding, TokenEmbedding
 from .out_of_memory import memory_advice
-from .sampling import Guidance, Pick, Sampler, check_seeds, new_seeds
+from .sampling import Guidance, Pick, Sampler
 from .small_tokenizer import small_tokenizer
 
 
@@ -262,9 +262,8 @@ class RQTransformer(Generator):
                 conditions, settings out of range, or too little memory, with a batch that fits.
         """
         sampling = self.Sampling.of(settings)
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
-        self.check_given(given, keep_BL, len(cond))
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
+        drop_rate = self.condition.drop_rate
+        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, drop_rate, given, keep_BL)
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=cond.device), self.layout)
         per_image = cache_bytes(self) * (2 if sampling.active else 1)

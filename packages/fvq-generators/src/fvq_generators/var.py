@@ -18,7 +18,7 @@ from fvq_core.quantizer import NextScale, Quantizer
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, conditions_to_draw, layout_of
+from .checks import codes_to_learn, images_to_draw, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .eval_mode import eval_mode
 from .layers import (
@@ -32,7 +32,7 @@ from .layers import (
     SharedModulation,
 )
 from .out_of_memory import memory_advice
-from .sampling import Pick, check_seeds, new_seeds
+from .sampling import Pick
 from .scale_decoding import KnownCodes, NextScaleSampling, draw_scales
 from .small_tokenizer import small_tokenizer
 
@@ -247,9 +247,8 @@ class VAR(Generator):
                 settings out of range, or too little memory, with a batch that fits.
         """
         sampling, weight = cast(NextScaleSampling, self.Sampling.of(settings)), self.head.weight
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
-        self.check_given(given, keep_BL, len(cond))
+        drop_rate = self.condition.drop_rate
+        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, drop_rate, given, keep_BL)
         quantizer = self.quantizer
         if not len(cond):
             return Codes(torch.empty(0, self.layout.length, dtype=torch.int64, device=weight.device), self.layout)

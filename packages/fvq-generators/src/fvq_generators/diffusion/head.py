@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fvq_core.registry.argument_types import check_sizes
 
-from ..layers import AdaLayerNorm, Modulation, TimeEmbedding, modulate
+from ..layers import AdaLayerNorm, Modulation, TimeEmbedding, init_xavier, modulate
 from .gaussian_process import GaussianProcess
 from .samplers import Noise, denoise
 
@@ -70,10 +70,7 @@ class DiffusionHead(nn.Module):
         self.blocks = nn.ModuleList(HeadBlock(width) for _ in range(depth))
         self.norm = AdaLayerNorm(nn.LayerNorm(width, EPS, elementwise_affine=False), Modulation(width, 2))
         self.output = nn.Linear(width, 2 * channels)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        self.apply(init_xavier)
         for module in self.modules():  # these are Linear too, inside
             if isinstance(module, Modulation):
                 nn.init.zeros_(module.linear.weight)

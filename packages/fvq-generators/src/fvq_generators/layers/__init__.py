@@ -22,6 +22,7 @@ from .swiglu import SwiGLU
 from .time_embedding import TimeEmbedding, time_features
 from .token_embedding import TokenEmbedding
 from .transformer_block import TransformerBlock
+from .xavier import init_xavier
 
 __all__ = [
     'MLP',
@@ -52,6 +53,7 @@ __all__ = [
     'TransformerBlock',
     'Unconditional',
     'grid_rotations',
+    'init_xavier',
     'join_code',
     'modulate',
     'normalize_with',

@@ -8,31 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Codes, Grid, Targets
-from fvq_core.codes import Sequence as CodeSequence
+from fvq_core.codes import CodeLayout, Targets
 from fvq_core.errors import UserError, nearest_hint
-from fvq_core.generator import Generator
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from ..checks import codes_to_learn, conditions_to_draw, layout_of
+from ..checks import codes_to_learn, layout_of
 from ..cross_entropy import chunked_cross_entropy
-from ..eval_mode import eval_mode
 from ..layers import ClassEmbedding, split_code
-from ..out_of_memory import memory_advice
-from ..sampling import check_seeds, guide, new_seeds
+from ..sampling import guide
 from .code_embedding import CodeEmbedding, CodeHead
-from .decoding import decode
-from .draws import Draws
-from .halton import halton_order
+from .masked_generator import MaskedGenerator
 from .networks import NETWORKS, MaskedNetwork
 from .networks.network import init_truncated
 from .schedules import SCHEDULES, draw_masks
-from .settings import MaskedSampling, Step
+from .settings import MaskedSampling
 
 
 @GENERATORS.register_module()
-class MaskGIT(Generator):
+class MaskGIT(MaskedGenerator):
     """Masked codes are predicted from the others and a class, all at once; sampling draws them in a few passes.
 
     Three forms were released, and differ in network and details: the original (`BERT`, tied head), TiTok's (`BERT` or `UViT`,
@@ -57,10 +51,7 @@ class MaskGIT(Generator):
         UserError: A layout that it cannot model, or arguments that do not fit each other.
     """
 
-    Sampling = MaskedSampling
-    position_kinds = (Grid, CodeSequence)
-    inpaints = True
-    layout: CodeLayout  # pyrefly: ignore[bad-override]
+    condition: ClassEmbedding
 
     def __init__(
         self,
@@ -108,16 +99,8 @@ class MaskGIT(Generator):
         self.blocks = tuple(self.network.blocks)  # a tuple: the network has them in the state dict
 
     @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.head.bias.device
-
-    @property
     def num_classes(self) -> int:  # pyrefly: ignore[bad-override]
         return self.condition.num_classes
-
-    def check_condition(self, cond: Tensor) -> None:
-        self.condition.check(cond)
 
     def features(self, indices_BL: Tensor, cond: Tensor) -> Tensor:
         """What the head reads, (B, L, D).
@@ -169,52 +152,8 @@ class MaskGIT(Generator):
         ]
         return torch.stack(losses).sum()
 
-    @torch.no_grad()
-    def sample(
-        self,
-        cond: Tensor,
-        *,
-        rng: torch.Generator | None = None,
-        seeds: Sequence[int] | None = None,
-        given: Codes | None = None,
-        keep_BL: Tensor | None = None,
-        plan: Sequence[Step] | None = None,
-        draws: Draws | None = None,
-        **settings: Any,
-    ) -> Codes:
-        """Draw codes for each class; see `Generator.sample`.
-
-        Args:
-            cond: Classes (B,).
-            rng, seeds: See `Generator.sample`.
-            given: Codes of images to keep in part.
-            keep_BL: bool (B, L), True for the given codes that are kept; the others are drawn.
-            plan: Steps in place of those that the settings make.
-            draws: Random numbers in place of those of the seeds.
-            settings: Fields of `MaskedSampling`.
-
-        Raises:
-            UserError: Classes that the model does not have, guidance of a model that was trained without dropping them,
-                more steps than codes, the Halton order of codes that are not on a grid, given codes that do not fit, or
-                too little memory.
-        """
-        sampling, L = MaskedSampling.of(settings), self.layout.length
-        cond = conditions_to_draw(self, cond, sampling.cfg_scale, self.condition.drop_rate)
-        self.check_given(given, keep_BL, len(cond))
-        plan = sampling.plan(self.mask_schedule, L) if plan is None else plan
-        if len(plan) > L:
-            raise UserError(f'MaskGIT: {len(plan)} steps for the {L} codes of an image; take at most one a code.')
-        order_L = halton_order(self.layout).to(self.device) if sampling.order == 'halton' else None
-        seeds = new_seeds(len(cond), rng) if seeds is None else check_seeds(seeds, len(cond))
-        start_BL = torch.full((len(cond), L), self.codes.vocab_size, device=self.device)
-        if not len(cond):
-            return Codes(start_BL, self.layout)
-        if given is not None and keep_BL is not None:
-            start_BL = torch.where(keep_BL.to(self.device), given.indices_BL.to(self.device), start_BL)
-        draws = draws or Draws(seeds, len(plan), L, len(self.codes.factors), self.device)
-        with eval_mode(self), memory_advice(len(cond), self.device):
-            passes = Passes(self, cond, blank=given is None)
-            return Codes(decode(passes, self.codes, start_BL, sampling, plan, draws, order_L), self.layout)
+    def passes(self, cond: Tensor, sampling: MaskedSampling, blank: bool) -> Passes:
+        return Passes(self, cond, blank)
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

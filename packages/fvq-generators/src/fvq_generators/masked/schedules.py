@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..orders import first_of
 
 LEAST = 1e-6
 Schedule = Callable[[Tensor, int], Tensor]
@@ -53,3 +55,16 @@ def draw_masks(batch: int, length: int, schedule: Schedule, each: bool, device: 
     if each:
         return uniform_BL < share_B1
     return uniform_BL.argsort(dim=-1) < (length * share_B1).round().clamp(min=1)
+
+
+def normal_share(mean: float, std: float, a: float, b: float) -> float:
+    """A share drawn from a normal that is cut to [a, b]."""
+    share = torch.empty(())
+    nn.init.trunc_normal_(share, mean, std, a, b)
+    return share.item()
+
+
+def hide(batch: int, length: int, device: torch.device, *shares: float) -> list[Tensor]:
+    """Random positions of each image, bool (B, L), for each share of them, rounded up; a smaller share lies in a larger."""
+    order_BL = torch.rand(batch, length, device=device).argsort(1)
+    return [first_of(order_BL, math.ceil(length * share)) for share in shares]

@@ -12,7 +12,7 @@ from fvq_core.errors import UserError
 from fvq_core.positions import Grid, Positions
 from fvq_core.registry.argument_types import check_sizes
 
-from ...layers import AdaLayerNorm, AdaLNBlock, BidirectionalAttention, Modulation, RMSNorm, SwiGLU
+from ...layers import AdaLayerNorm, AdaLNBlock, BidirectionalAttention, Modulation, RMSNorm, SwiGLU, init_xavier
 from ...layers.swiglu import swiglu_width
 from .network import NETWORKS, MaskedNetwork
 
@@ -79,11 +79,7 @@ class ModulatedTransformer(MaskedNetwork):
             for _ in range(depth)
         )
         self.norm = AdaLayerNorm(RMSNorm(dim, norm_eps, bias=True), Modulation(dim, 2))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(init_xavier)
         for block in self.blocks:
             nn.init.zeros_(cast(Any, block).modulation.linear.weight)
         nn.init.normal_(self.positions, std=self.init_std)
