@@ -58,7 +58,6 @@ class MAGE(MaskedGenerator):
 
     Sampling = MAGESampling
     num_classes = None
-    condition: RepresentationEmbedding
 
     def __init__(
         self,

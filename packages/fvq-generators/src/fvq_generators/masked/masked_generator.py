@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,8 +15,6 @@ from fvq_core.generator import Generator
 
 from ..checks import images_to_draw
 from ..eval_mode import eval_mode
-from ..layers import ClassEmbedding
-from ..layers.representation_embedding import RepresentationEmbedding
 from ..out_of_memory import memory_advice
 from .code_embedding import CodeEmbedding
 from .decoding import GuidedLogits, decode
@@ -39,7 +37,7 @@ class MaskedGenerator(Generator):
     inpaints = True
     layout: CodeLayout  # pyrefly: ignore[bad-override]
     codes: CodeEmbedding
-    condition: ClassEmbedding | RepresentationEmbedding
+    condition: Any
     mask_schedule = 'cosine'
 
     def check_condition(self, cond: Tensor) -> None:
@@ -97,7 +95,7 @@ class MaskedGenerator(Generator):
             UserError: Conditions that the model does not have, guidance of a model that was trained without dropping them,
                 given codes that do not fit, too little memory, or see `plan`.
         """
-        sampling = self.Sampling.of(settings)
+        sampling = cast(MaskedSampling, self.Sampling.of(settings))
         steps, order_L = self.plan(sampling)
         steps = steps if plan is None else plan
         drop_rate = self.condition.drop_rate

@@ -51,8 +51,6 @@ class MaskGIT(MaskedGenerator):
         UserError: A layout that it cannot model, or arguments that do not fit each other.
     """
 
-    condition: ClassEmbedding
-
     def __init__(
         self,
         layout: CodeLayout | Mapping[str, Any],

@@ -60,7 +60,7 @@ def draw_masks(batch: int, length: int, schedule: Schedule, each: bool, device: 
 def normal_share(mean: float, std: float, a: float, b: float) -> float:
     """A share drawn from a normal that is cut to [a, b]."""
     share = torch.empty(())
-    nn.init.trunc_normal_(share, mean, std, a, b)
+    nn.init.trunc_normal_(share, mean=mean, std=std, a=a, b=b)
     return share.item()
 
 
