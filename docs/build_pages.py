@@ -129,7 +129,8 @@ def table_page(title: str, rows: list[PaperRow], by_row: dict[str, list[str]], r
         configs = by_row.get(row.id, [])
         ours = [number for name in configs for number in runs.get(name, ())]
         printed = [row.printed.get(column, '') for column in columns]
-        named = '<br>'.join(f'`{short(name)}`' for name in configs) or 'none'
+        scored = f'`tools/evaluate.py SAMPLES --row {row.id}`' if row.table == '11' else 'none'
+        named = '<br>'.join(f'`{short(name)}`' for name in configs) or scored
         cells.append([row.id, row.system, row.setting, *printed, named, '<br>'.join(ours) or 'not yet'])
     noted = {row.note: [one.id for one in rows if one.note == row.note] for row in rows if row.note}
     notes = [f'- {", ".join(ids)}: {note}' for note, ids in noted.items()]

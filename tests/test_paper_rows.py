@@ -364,10 +364,14 @@ def test_the_list_names_rows_and_configs(capsys: pytest.CaptureFixture[str]):
     assert list_rows(['t3.10', 't8.20', '--work-dirs', 'none']) == 0
     out = capsys.readouterr().out
     assert re.search(
-        r'^t3\.10 +configs/fvq/fvq_65k_d512_120e\.py +rFID 1\.0, COCO 6\.16, usage 100$', out, re.MULTILINE
+        r'^t3\.10 +tools/train\.py configs/fvq/fvq_65k_d512_120e\.py +rFID 1\.0, COCO 6\.16, usage 100$',
+        out,
+        re.MULTILINE,
     )
     assert re.search(
-        r'^t8\.20 +configs/baselines/titok_l32\.py +rFID 2\.21 +bytedance/1d-tokenizer, Apache-2\.0$', out, re.MULTILINE
+        r'^t8\.20 +tools/train\.py configs/baselines/titok_l32\.py +rFID 2\.21 +bytedance/1d-tokenizer, Apache-2\.0$',
+        out,
+        re.MULTILINE,
     )
 
 

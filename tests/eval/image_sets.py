@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,14 @@ def save_tar(pixels: np.ndarray, path: Path, folder: Path) -> str:
     with tarfile.open(path, 'w') as tar:
         for file in sorted(folder.iterdir()):
             tar.add(file, file.name)
+    return str(path)
+
+
+def save_zip(path: Path, folder: Path, inside: str = '') -> str:
+    """A zip of the files below a folder, in no good order, maybe in a folder `inside`."""
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob('*.png'), reverse=True):
+            archive.write(file, inside + str(file.relative_to(folder)))
     return str(path)
 
 

@@ -24,7 +24,7 @@ from fvq_eval.features.inception import InceptionV3
 from fvq_eval.features.random_features import RandomFeatures
 from fvq_eval.metrics.conventions import LPIPSConventions
 from fvq_eval.presets import PRESETS, Crop, Preset, find_preset
-from fvq_eval.presets.feature_input import half_pixel, prepared
+from fvq_eval.presets.feature_input import FriendlyInput, half_pixel, prepared
 from fvq_eval.presets.jpeg_codec import jpeg
 from fvq_eval.presets.table import tables
 from tests.pictures import gradient, picture, same_pixels
@@ -63,6 +63,14 @@ def test_the_opencv_crop_takes_four_pixels_for_each_of_its_own(size: tuple[int, 
     assert np.array_equal(got, reference[top : top + 64, left : left + 64])
 
 
+@pytest.mark.parametrize('size', [*SIZES, (33, 20)])
+def test_the_lanczos_crop_is_torchvisions_square_and_resize(size: tuple[int, int]) -> None:
+    image = picture(*size)
+    square = tv.functional.center_crop(image, [min(size)])  # StudioGAN's CenterCropLongEdge
+    expected = tv.Resize(64, tv.InterpolationMode.LANCZOS)(square)
+    assert same_pixels(crop('LanczosCenterCrop', image), expected)
+
+
 def test_kernels_differ_where_they_shrink() -> None:
     image = picture(512, 512)
     crops = {name: np.asarray(crop(name, image)).astype(float) for name in ('BilinearCenterCrop', 'OpenCVCenterCrop')}
@@ -97,6 +105,21 @@ def test_half_pixel_input_is_pytorch_fids_after_the_scaling_of_the_2015_graph() 
     assert torch.equal(again, seen)  # the 2015 graph's own resize leaves it alone
 
 
+@pytest.mark.parametrize('side', [64, 299, 400])
+def test_friendly_input_is_pils_bilinear_filter_of_each_channel_in_floats(side: int) -> None:
+    pixels = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
+    channels = [Image.fromarray(channel.numpy().astype(np.float32)) for channel in pixels[0]]
+    resized = np.stack([np.asarray(channel.resize((299, 299), Image.Resampling.BILINEAR)) for channel in channels])
+    seen = half_pixel(pixels, antialias=True)
+    torch.testing.assert_close(
+        (seen[0] - 128) / 128, torch.from_numpy(2 * resized / 255 - 1).float(), rtol=0, atol=1e-4
+    )
+    assert (side > 299) == ((seen - half_pixel(pixels)).abs().max() > 1)  # below 299 pixels nothing is averaged away
+    built = prepared(InceptionV3(random=True), 'friendly')
+    assert isinstance(built, FriendlyInput)
+    assert 'antialiasing' in built.preprocessing
+
+
 def test_only_inception_is_given_another_input() -> None:
     other, inception = RandomFeatures(), InceptionV3(random=True)
     assert prepared(other, 'half-pixel') is other
@@ -113,7 +136,7 @@ def test_only_inception_is_given_another_input() -> None:
 
 
 def test_a_preset_that_is_not_there_names_the_nearest() -> None:
-    assert set(PRESETS) == {'adm', 'llamagen', 'fvq-release', 'ibq', 'rqvae', 'strict'}
+    assert set(PRESETS) == {'adm', 'llamagen', 'fvq-release', 'ibq', 'rqvae', 'strict', 'studiogan'}
     assert find_preset('ibq') is PRESETS['ibq']
     with pytest.raises(UserError, match="there is no preset 'lamagen'; did you mean 'llamagen'"):
         find_preset('lamagen')

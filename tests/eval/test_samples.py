@@ -25,7 +25,7 @@ from fvq_eval.samples import BLOCK, Samples, open_samples
 from fvq_eval.samples.crc32_combine import joined_crc
 from fvq_eval.samples.samples import content_hash
 
-from .image_sets import random_pixels, save_folder, save_npz, save_tar
+from .image_sets import random_pixels, save_folder, save_npz, save_tar, save_zip
 
 COUNT = BLOCK + 9  # two blocks, one of them not full
 
@@ -62,11 +62,59 @@ def test_folder_npz_and_tar_hold_the_same_pixels(tmp_path: Path) -> None:
         save_npz(pixels, tmp_path / 'plain.npz'),
         save_npz(pixels, tmp_path / 'packed.npz', compressed=True),
         save_tar(pixels, tmp_path / 'images.tar', tmp_path / 'files'),
+        save_zip(tmp_path / 'images.zip', tmp_path / 'files'),
     ]
     for path in paths:
         samples = open_samples(path)
         assert (len(samples), samples.height, samples.width, samples.blocks) == (COUNT, 16, 16, 2)
         np.testing.assert_array_equal(everything(samples), pixels)
+
+
+@pytest.mark.parametrize('inside', ['', 'all/of/them/'])
+def test_a_zip_of_class_folders_is_the_folder(tmp_path: Path, inside: str) -> None:
+    pixels, labels = random_pixels(7), np.array([1, 0, 0, 2, 1, 1, 0])
+    folder = open_samples(save_folder(pixels, tmp_path / 'folder', labels))
+    zipped = open_samples(save_zip(tmp_path / 'images.zip', tmp_path / 'folder', inside))
+    np.testing.assert_array_equal(everything(zipped), everything(folder))
+    np.testing.assert_array_equal(zipped.labels(), folder.labels())
+    assert content_hash(list(zipped.digests([0]))) == content_hash(list(folder.digests([0])))
+
+
+def test_a_zip_writes_nothing_wherever_its_names_lead(tmp_path: Path) -> None:
+    save_folder(random_pixels(1), tmp_path / 'folder')
+    (file,) = (tmp_path / 'folder').iterdir()
+    (tmp_path / 'here').mkdir()
+    with zipfile.ZipFile(tmp_path / 'here/images.zip', 'w') as archive:
+        for name in ('../outside.png', '/outside.png', 'inside.png', '.hidden.png', '__MACOSX/x.png', 'note.txt'):
+            archive.write(file, name)
+    before = sorted(tmp_path.rglob('*'))
+    assert len(everything(open_samples(str(tmp_path / 'here/images.zip')))) == 3
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_zip_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    save_folder(random_pixels(3), tmp_path / 'folder')
+    path = Path(save_zip(tmp_path / 'images.zip', tmp_path / 'folder'))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    assert 'images.zip cannot be read as a zip' in refusal(path)
+    path.write_bytes(whole[:200] + b'xxxx' + whole[204:])
+    assert 'images.zip:000002.png: ' in refusal(path)
+    flag = whole.index(b'PK\x01\x02') + 8  # "encrypted", in the directory
+    path.write_bytes(whole[:flag] + b'\x01' + whole[flag + 1 :])
+    assert 'is encrypted' in refusal(path)
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('note.txt', 'x')
+    assert 'expected images (.jpg' in refusal(path)
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('bomb.png', bytes(2**28 + 1))
+    assert 'bytes packed into' in refusal(path)
+
+
+def test_a_pickle_is_a_program_and_not_samples(tmp_path: Path) -> None:
+    path = tmp_path / 'imagenet256.pkl'
+    path.write_bytes(b'\x80')
+    assert 'got a pickle, which is a program and is not run; draw samples' in refusal(path)
 
 
 def test_tar_shards_are_one_set_in_the_order_of_their_names(tmp_path: Path) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fvq_core.config.read import read_config_file
 from fvq_core.registry import IMPORTERS
 from fvq_core.zoo import create_model, list_models
+from fvq_eval.commands.evaluate import main as evaluate
+from fvq_eval.commands.report import main as report
 from fvq_eval.commands.zoo import main
 from fvq_eval.commands.zoo_entries import model_sizes
+from fvq_eval.paper.protocols import protocols
 from fvq_eval.paper.releases import releases
+from fvq_eval.paper.rows import GENERATION, read_table
+from fvq_eval.presets import PRESETS
+
+from .image_sets import random_pixels, save_npz
 
 
 def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
@@ -34,6 +43,54 @@ def test_as_json_and_filtered(capsys: pytest.CaptureFixture[str]) -> None:
     assert {'configs/generation/var_d16.py', 'configs/generation/rar_b.py'} <= {each['name'] for each in generators}
     assert all(each['release']['repository'] for each in generators)
     assert listed(capsys, 'generation', '--measured') == []
+
+
+def test_every_generators_row_has_a_protocol_and_one_command_that_can_be_called(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = read_table(GENERATION)
+    assert len(rows) == 32
+    assert protocols().keys() == rows.keys()
+    assert {protocol.preset for protocol in protocols().values()} <= PRESETS.keys()
+    commands: dict[str, list[str]] = {}
+    for entry in listed(capsys, 't11'):
+        for row in entry['rows']:
+            assert entry['paper']['fid'] == float(rows[row]['fid'])
+            commands.setdefault(row, []).append(entry['command'])
+    assert commands.keys() == rows.keys()
+    for row, (command, *others) in commands.items():
+        assert not others
+        tool, first, *options = command.split()
+        if tool == 'tools/train.py':
+            assert row in read_config_file(first).paper['rows']
+        else:
+            assert [tool, first, *options] == ['tools/evaluate.py', 'SAMPLES', '--row', row]
+    assert commands['t11.1'] == ['tools/evaluate.py SAMPLES --row t11.1']
+    assert commands['t11.8'] == ['tools/train.py configs/generation/dit_xl.py']
+
+
+def test_a_scored_set_stands_in_the_zoo_and_in_the_report_beside_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_npz(random_pixels(20), tmp_path / 'made.npz')
+    for row in ('t11.1', 't11.31'):
+        arguments = ['made.npz', '--row', row, '--extractor', 'RandomFeatures', '--no-cache']
+        assert evaluate([*arguments, '--out', f'runs/{row}/metrics.json']) == 0
+    document = json.loads(Path('runs/t11.1/metrics.json').read_text())
+    document['metrics']['fid'] = {**document['metrics']['is_random'], 'value': 6.9512}
+    Path('runs/t11.1/metrics.json').write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(['t11.1', 't11.31', '--work-dirs', 'runs']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith('t11.31     tools/train.py configs/generation/fvq_l.py')
+    assert lines[2].rstrip().endswith('runs/t11.31')
+    assert lines[3].startswith('t11.1      tools/evaluate.py SAMPLES --row t11.1')
+    assert 'FID 6.951 (20 images of ' in lines[4]
+    assert report(['runs', '--rows', 't11', '--out', 'out']) == 0
+    table = [line for line in Path('out/report.md').read_text().splitlines() if line.startswith('| t11.')]
+    assert len(table) == 32
+    assert '| 6.95 | 6.951†‡ |' in table[0]
 
 
 def test_sizes_are_those_of_the_model_that_is_built() -> None:

@@ -39,7 +39,7 @@ from fvq_generators.data.caption_features import CaptionError, read_features
 from fvq_generators.pretrained import load_generator, save_generator
 from fvq_quantizers.inits.file_init import FileInit
 
-from ..eval.image_sets import random_pixels, save_npz
+from ..eval.image_sets import random_pixels, save_folder, save_npz, save_zip
 from ..eval.two_ranks import statistics
 from ..generators.test_codes_store import plan, some_codes, write
 from ..generators.tiny import tiny_generator, write_codes
@@ -145,6 +145,12 @@ def read_samples(path: Path) -> None:
     samples.check_whole(list(samples.digests(blocks)))
     for _ in samples.read(blocks):
         pass
+
+
+def make_zip(folder: Path) -> None:
+    source = folder.with_name('zip_source')
+    save_folder(random_pixels(5, 8), source)
+    save_zip(folder / 'samples.zip', source)
 
 
 def read_statistics(path: Path) -> None:
@@ -323,6 +329,7 @@ READERS: dict[str, Reader] = {
         lambda folder: save_npz(random_pixels(5, 8), folder / 'samples.npz', np.arange(5), compressed=True),
         lambda folder: read_samples(folder / 'samples.npz'),
     ),
+    'samples zip': Reader(make_zip, lambda folder: read_samples(folder / 'samples.zip')),
     'tar shard and its index': Reader(make_tar, read_tar, cases=150),
     'PNG': image_reader('png'),
     'PNG with a palette': image_reader('png', 'P'),

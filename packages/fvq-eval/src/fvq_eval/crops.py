@@ -38,6 +38,15 @@ class BilinearCenterCrop(SquareCrop):
 
 
 @TRANSFORMS.register_module()
+class LanczosCenterCrop(SquareCrop):
+    """The largest square in the middle of the image, resized by PIL's Lanczos filter, as StudioGAN prepares its data."""
+
+    def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
+        square = cut_center(image, min(image.size))
+        return square.resize((self.size, self.size), Image.Resampling.LANCZOS)
+
+
+@TRANSFORMS.register_module()
 class OpenCVCenterCrop(SquareCrop):
     """albumentations' `SmallestMaxSize(size)` and `CenterCrop(size, size)`: OpenCV's bilinear kernel, no antialiasing.
 

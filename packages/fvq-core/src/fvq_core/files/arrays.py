@@ -114,7 +114,7 @@ def open_npz(path: str | Path) -> Iterator[zipfile.ZipFile]:
 def check_ratio(unpacked: int, packed: int) -> None:
     """Raise a ValueError if arrays are small on the disk and huge in memory."""
     if unpacked > max(FREE_BYTES, MAX_RATIO * packed):
-        raise ValueError(f'{unpacked:,} bytes of arrays in a file of {packed:,}')
+        raise ValueError(f'{unpacked:,} bytes packed into {packed:,}')
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

@@ -14,6 +14,7 @@ from .options import add_extractor, check_least, extractor_config, prepare_outpu
 EXAMPLE = """\
   tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
   tools/evaluate.py samples/ --reference VIRTUAL_imagenet256_labeled.npz --row t11.31 --out work_dirs/fvq_l/metrics.json
+  tools/evaluate.py biggan_deep_trunc1_imagenet256.npz --row t11.1 --reference VIRTUAL_imagenet256_labeled.npz
   tools/evaluate.py 'shards/{00..07}.tar' --reference val/ --preset strict --crop 256 --classes
   tools/evaluate.py val/ --crop 256 --save-stats val256.npz                        # statistics, to be a reference
   torchrun --nproc-per-node 8 tools/evaluate.py samples.npz --reference val256.npz"""
@@ -22,13 +23,13 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('evaluate.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), or a tar')
+    parser.add_argument('samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), a tar or a zip')
     parser.add_argument(
         '--reference',
         help='the same kinds, an npz of statistics, or `bundled`: 1,000 crops of the ten bundled photos, of the size that '
         '--crop sets; without one, only scores that need none',
     )
-    parser.add_argument('--preset', default='adm', help='the protocol; default %(default)s')
+    parser.add_argument('--preset', help='the protocol; default: that of --row, else adm')
     add_extractor(parser, "the preset's")
     parser.add_argument('--metrics', nargs='+', metavar='NAME', help="in place of the preset's, such as fid precision")
     parser.add_argument('--classes', action='store_true', help='the numbers of each class too')
@@ -47,7 +48,11 @@ def main(argv: Sequence[str] | None) -> None:
         help='where statistics and features of every set are kept, without limit; default ~/.cache/fvq/statistics',
     )
     parser.add_argument('--no-cache', action='store_true', help='neither use nor keep statistics of earlier runs')
-    parser.add_argument('--row', metavar='ID', help="the paper's row that these samples stand for, such as t11.31")
+    parser.add_argument(
+        '--row',
+        metavar='ID',
+        help="the paper's row that these samples are of, such as t11.31: its protocol, and its numbers beside ours",
+    )
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
     args = parser.parse_args(argv)
@@ -63,12 +68,15 @@ def main(argv: Sequence[str] | None) -> None:
 
     from ..generation import ImageSetEvaluator
     from ..generation.score_names import check_scores
+    from ..paper.protocols import DEFAULT_PRESET, beside_paper, protocols
     from ..paper.tables import find_row
     from ..presets import find_preset
 
-    find_preset(args.preset)
-    check_scores(args.metrics or ())
     row = find_row(args.row) if args.row else None
+    protocol = protocols().get(row or '')
+    preset = args.preset or (protocol.preset if protocol else DEFAULT_PRESET)
+    find_preset(preset)
+    check_scores(args.metrics or ())
     prepare_output('--out', args.out)
     prepare_output('--save-stats', args.save_stats, '.npz')
     extractor = extractor_config(args.extractor, args.extractor_options)
@@ -76,7 +84,7 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError('--extractor: expected a network, got none; leave it out for that of the preset.')
     join_group(find_launcher(args.launcher), args.device)
     evaluator = ImageSetEvaluator(
-        preset=args.preset,
+        preset=preset,
         extractor=extractor,
         metrics=args.metrics,
         classes=args.classes,
@@ -96,6 +104,8 @@ def main(argv: Sequence[str] | None) -> None:
         print(f'{name:20s} {metric!s:>10s}   {image_count(metric.samples)}; {metric.stamp}')
     for label, metrics in scored.classes.items():
         print(class_line(label, metrics))
+    if protocol:
+        print('\n'.join(beside_paper(protocol, preset, scored.metrics)))
     for note in scored.notes:
         print(f'note: {note}')
     if args.out:

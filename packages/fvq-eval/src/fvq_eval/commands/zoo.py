@@ -1,4 +1,4 @@
-"""List the models: configs with their rows of the paper, published and measured numbers, released weights, sizes."""
+"""List the models: the command of each, its rows of the paper, published and measured numbers, released weights, sizes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ EXAMPLE = """\
   tools/zoo.py                        # every config
   tools/zoo.py fvq/ t5                # those whose path starts so, and the rows of table 5
   tools/zoo.py t1.1                   # one row
+  tools/zoo.py t11                    # every row of table 11: train it, or score samples that others drew
   tools/zoo.py f6                     # the configs of figure 6
   tools/zoo.py baselines --released --sizes        # whose weights can be had, and how large they are
   tools/zoo.py generation --json | jq '.[] | select(.paper.fid < 3) | .name'
   tools/zoo.py baselines --work-dirs /data/runs --measured
 numbers are those of the paper's tables: rFID on ImageNet's and COCO's validation images, PSNR in dB, usage in %. A line below
-has those of a finished run of exactly this config. A licence is that of the repository which publishes the weights; the
-command that imports them is `tools/convert.py PEER`. A size is `?` if the model's own tokenizer is still to be trained."""
+has those of a finished run of exactly this config, or of samples that were scored with --row. A licence is that of the
+repository which publishes the weights; the command that imports them is `tools/convert.py PEER`. A size is `?` if the model's
+own tokenizer is still to be trained."""
 LISTED_SETTINGS = 3  # of runs that are not comparable
 
 
@@ -34,7 +36,9 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('zoo.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
     add('only', nargs='*', help='starts of paths below configs/, tables, figures, rows; default all')
-    add('--kind', choices=('tokenizer', 'generator'), help='only tokenizers, or only generators')
+    add(
+        '--kind', choices=('tokenizer', 'generator', 'samples'), help='only such; samples are rows that are only scored'
+    )
     add('--released', action='store_true', help='only those whose weights another project publishes')
     add('--measured', action='store_true', help='only those with a finished run in --work-dirs')
     add('--work-dirs', default='work_dirs', help='where finished runs are looked for; default work_dirs')
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None) -> None:
     add(
         '--json',
         action='store_true',
-        help='print a JSON list: name, kind, rows, paper, runs, release; with --sizes those',
+        help='print a JSON list: name, kind, command, rows, paper, runs, release; with --sizes those',
     )
     args = parser.parse_args(argv)
 
@@ -71,18 +75,18 @@ def with_sizes(entries: Sequence[ZooEntry]) -> list[ZooEntry]:
     from .zoo_entries import model_sizes
 
     bar = Progress.each(entries, 'building models', len(entries), 'model')
-    return [replace(each, sizes=model_sizes(each.name)) for each in bar]
+    return [replace(each, sizes={} if each.kind == 'samples' else model_sizes(each.name)) for each in bar]
 
 
 def table(entries: Sequence[ZooEntry], sizes: bool) -> str:
     """One line a config and one for each of its runs, in columns."""
-    lines = [('paper row', 'config', 'parameters', 'paper; below it: measured', 'weights of', 'work dir')]
+    lines = [('paper row', 'command', 'parameters', 'paper; below it: measured', 'weights of', 'work dir')]
     for each in entries:
         published = ', '.join(f'{title} {value}' for title, value in printed(each)) or (
             f'figure {each.figure}' if each.figure is not None else ''
         )
         release = str(each.release) if each.release else ''
-        lines.append((', '.join(each.rows), each.name, parameters(each), published, release, ''))
+        lines.append((', '.join(each.rows), each.command, parameters(each), published, release, ''))
         lines += [('', '', '', numbers, '', folder) for numbers, folder in run_lines(each.runs)]
     shown = [column for column in range(6) if sizes or column != 2]
     widths = [max(len(line[column]) for line in lines) for column in shown]
@@ -91,7 +95,9 @@ def table(entries: Sequence[ZooEntry], sizes: bool) -> str:
 
 
 def parameters(entry: ZooEntry) -> str:
-    """`72.1 M`, and of a tokenizer its codes; `?` for one that cannot be built yet."""
+    """`72.1 M`, and of a tokenizer its codes; `?` for one that cannot be built yet, `-` for one that never is."""
+    if entry.kind == 'samples':
+        return '-'
     found = entry.sizes.get('parameters')
     millions = '?' if found is None else f'{found / 1e6:.1f} M'
     return ', '.join(filter(None, (millions, entry.sizes.get('codes', ''))))

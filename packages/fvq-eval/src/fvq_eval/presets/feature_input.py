@@ -38,6 +38,16 @@ class HalfPixelInput(ChangedInput):
         return self.network.extract(half_pixel(pixels_BCHW))
 
 
+class FriendlyInput(ChangedInput):
+    """The 2015 Inception network behind StudioGAN's "friendly" resize, which widens its filter where it shrinks."""
+
+    def __init__(self, network: FeatureExtractor) -> None:
+        super().__init__(network, f'bilinear with antialiasing (PIL, not rounded) to {SIDE} x {SIDE}, 2 x / 255 - 1')
+
+    def extract(self, pixels_BCHW: Tensor) -> dict[str, Tensor]:
+        return self.network.extract(half_pixel(pixels_BCHW, antialias=True))
+
+
 class CodedInput(ChangedInput):
     """A network that sees images after PIL's JPEG of default quality, for sets of images of 8 bits.
 
@@ -52,16 +62,23 @@ class CodedInput(ChangedInput):
         return self.network.extract(jpeg(pixels_BCHW.to(torch.uint8)).to(pixels_BCHW))
 
 
-def half_pixel(pixels_BCHW: Tensor) -> Tensor:
+INPUTS = {'half-pixel': HalfPixelInput, 'friendly': FriendlyInput}
+
+
+def half_pixel(pixels_BCHW: Tensor, antialias: bool = False) -> Tensor:
     """What a network with the 2015 graph's scaling must be given to see what pytorch-fid shows it.
 
     pytorch-fid resizes to 299 pixels by the bilinear kernel between pixel centres, without antialiasing, and scales to
     2 x / 255 - 1; the graph of 2015 scales to (x - 128) / 128. So x becomes 256 x / 255.
 
+    Args:
+        antialias: Widen the kernel where it shrinks, as PIL does. It changes nothing of images below 299 pixels.
+
     Returns:
         float32 (B, 3, 299, 299) in [0, 256].
     """
-    resized = F.interpolate(pixels_BCHW.float(), (SIDE, SIDE), mode='bilinear', align_corners=False)
+    sides = (SIDE, SIDE)
+    resized = F.interpolate(pixels_BCHW.float(), sides, mode='bilinear', align_corners=False, antialias=antialias)
     return resized * (256 / 255)
 
 
@@ -78,4 +95,5 @@ def preparation(network: FeatureExtractor, preset: Preset) -> str:
 
 def prepared(network: FeatureExtractor, preprocessing: str) -> FeatureExtractor:
     """The network with a preset's preprocessing; another one than Inception keeps its own."""
-    return HalfPixelInput(network) if preprocessing == 'half-pixel' and isinstance(network, InceptionV3) else network
+    changed = INPUTS.get(preprocessing)
+    return changed(network) if changed is not None and isinstance(network, InceptionV3) else network

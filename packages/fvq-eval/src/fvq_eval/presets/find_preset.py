@@ -12,8 +12,9 @@ from .llamagen import LLAMAGEN
 from .preset import Preset
 from .rqvae import RQVAE
 from .strict import STRICT
+from .studiogan import STUDIOGAN
 
-PRESETS = {preset.name: preset for preset in (ADM, LLAMAGEN, FVQ_RELEASE, IBQ, RQVAE, STRICT)}
+PRESETS = {preset.name: preset for preset in (ADM, LLAMAGEN, FVQ_RELEASE, IBQ, RQVAE, STRICT, STUDIOGAN)}
 
 
 def find_preset(name: str) -> Preset:

@@ -11,7 +11,7 @@ from fvq_core.data.transforms import ADMCenterCrop
 from fvq_core.errors import UserError
 from fvq_core.registry import TRANSFORMS
 
-from ..crops import BilinearCenterCrop, CenterCrop, OpenCVCenterCrop
+from ..crops import BilinearCenterCrop, CenterCrop, LanczosCenterCrop, OpenCVCenterCrop
 from ..metrics.conventions import LPIPSConventions, PSNRConventions, SSIMConventions
 from ..metrics.rounding import IN_WORDS, Rounding, check_rounding, original_pixels, to_pixels
 from ..statistics.conventions import FeatureConventions
@@ -23,6 +23,7 @@ KERNELS = {
     ADMCenterCrop: 'halved by box filter while twice too large, then bicubic (PIL)',
     BilinearCenterCrop: 'bilinear with antialiasing (PIL)',
     CenterCrop: 'not resized; smaller images are padded with black',
+    LanczosCenterCrop: 'the largest square, then Lanczos (PIL)',
     OpenCVCenterCrop: 'bilinear without antialiasing (OpenCV)',
 }
 
@@ -64,8 +65,8 @@ class Preset(ProtocolFacts):
         reference_words: Description of that reference.
         extractor: Name of the feature extractor that makes the distance an FID.
         preprocessing: How pixels reach it: `'tf1'`, the resize of the 2015 graph and (x - 128) / 128; `'half-pixel'`,
-            pytorch-fid's resize and 2 x / 255 - 1. Another network has its own; a preset that was applied
-            describes it in words.
+            pytorch-fid's resize and 2 x / 255 - 1; `'friendly'`, StudioGAN's resize and the same. Another network has
+            its own; a preset that was applied describes it in words.
         features: Scores of features that the protocol gives, and their conventions.
         psnr: Conventions, for each PSNR that the protocol gives.
         ssim: Conventions; None if it gives none.

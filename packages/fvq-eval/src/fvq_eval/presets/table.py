@@ -33,7 +33,11 @@ def tables() -> str:
 def feature_cells(preset: Preset) -> list[str]:
     """A row of the first table."""
     conventions = preset.features
-    splits = f'{conventions.is_splits} splits' if conventions.is_splits else f'splits of {conventions.is_split_size:,}'
+    splits = (
+        f'{conventions.is_splits} split{"s" * (conventions.is_splits > 1)}'
+        if conventions.is_splits
+        else f'splits of {conventions.is_split_size:,}'
+    )
     details = {  # what numbers of a score differ in
         'inception_score': f' ({splits}, {"in order" if conventions.is_shuffle_seed is None else "shuffled"})',
         'precision_recall': f' ({conventions.pr_distances} distances)',

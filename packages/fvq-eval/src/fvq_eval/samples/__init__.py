@@ -1,4 +1,4 @@
-"""Sets of images that are scored: folders, npz files, tar files; bad ones are refused by name."""
+"""Sets of images that are scored: folders, npz, tar and zip files; bad ones are refused by name."""
 
 from .open_samples import open_samples
 from .samples import BLOCK, Samples

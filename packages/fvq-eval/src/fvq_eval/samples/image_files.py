@@ -1,4 +1,4 @@
-"""Image sets that are files: folders, and tar files of images."""
+"""Image sets that are files: folders, and tar or zip files of images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ImageFileSamples(Samples):
     """The images of a dataset of files, in its order; not cropped unless a crop is given.
 
     Args:
-        kind: `'folder'` or `'tar'`.
+        kind: `'folder'`, `'tar'` or `'zip'`.
         labels_N: int64 class of every image, -1 without one.
         convert: See `check_mode`.
         crop: Config of a transform that cuts squares of `size` pixels; None for images that all have one size already.

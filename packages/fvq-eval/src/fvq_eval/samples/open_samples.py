@@ -16,6 +16,10 @@ from .bundled import BUNDLED, BundledSamples
 from .image_files import ImageFileSamples
 from .npz_images import NpzImages
 from .samples import Samples
+from .zip_images import ZipImages
+
+PROGRAMS = ('.pkl', '.pickle')
+FORMS = 'a folder, an npz, a tar or a zip of images'
 
 
 def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | None = None, workers: int = 4) -> Samples:
@@ -23,8 +27,8 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
 
     Args:
         path: A folder of images (class folders inside give labels) or of .tar shards, an npz with `arr_0`, a .tar file,
-            a pattern of tar files such as `samples-{00..07}.tar`, or `bundled` for crops of the ten bundled photos. The
-            order is that of names in a folder, and that of the file elsewhere.
+            a pattern of tar files such as `samples-{00..07}.tar`, a zip, or `bundled` for crops of the ten bundled photos.
+            The order is that of names in a folder or a zip, and that of the file elsewhere.
         convert: Make greyscale, palette, CMYK and opaque RGBA files RGB instead of refusing them.
         crop: Config of a transform of `size` pixels that files are cut with, so that they need not be of one size.
 
@@ -42,11 +46,19 @@ def open_samples(path: str, convert: bool = False, crop: Mapping[str, Any] | Non
     if suffix == '.tar':
         return open_tar(path, convert, crop, workers)
     if not os.path.exists(path):
-        raise UserError(f'{path}: expected a folder, an npz or a tar of images, got nothing: it does not exist.')
+        raise UserError(f'{path}: expected {FORMS}, got nothing: it does not exist.')
+    if suffix in PROGRAMS:
+        raise UserError(
+            f'{path}: expected {FORMS}, got a pickle, which is a program and is not run; draw samples with the code that it '
+            'comes with, in an environment of its own, and score those.'
+        )
+    if suffix == '.zip':
+        images = ZipImages(path)
+        return ImageFileSamples(path, 'zip', images, images.labels, convert, crop, workers)
     if suffix != '.npz':
         raise UserError(
-            f"{path}: expected a folder, an npz or a tar of images, got '{os.path.basename(path)}'; put images into a "
-            'folder, an array into np.savez(path, images).'
+            f"{path}: expected {FORMS}, got '{os.path.basename(path)}'; put images into a folder, an array into "
+            'np.savez(path, images).'
         )
     samples = NpzImages(path)
     if crop and (samples.height, samples.width) != (crop['size'], crop['size']):
