@@ -47,6 +47,7 @@ MINI = {
     'fvq_no_anneal': {*COMPRESSED, ANNEALING},
     'fvq_uniform': COMPRESSED,
     'gumbel': {f'{Q}.type'},
+    'fvq_registers': COMPRESSED,
     'huh': {f'{Q}.projector', *HUH},
     'huh_kmeans': {f'{Q}.update', *HUH},
     'ibq': {f'{Q}.{axis}' for axis in ('distance', 'estimator', 'loss', 'regularizer', 'init')},
@@ -74,12 +75,18 @@ MINI = {
     'vq_kmeans_restart': {f'{Q}.init', f'{Q}.update'},
     'vq_no_anneal': {ANNEALING},
     'vq_tuned': {f'{Q}.init', RATES},
+    'wetok': {f'{Q}.{key}' for key in ('type', 'codebook_size', 'code_dim', 'groups', 'pool_groups')},
     'vqgan_lc': {f'{Q}.{axis}' for axis in ('projector', 'init', 'update')},
 }
 WRAPPED = ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_bsq', 'multi_scale_fvq', 'product')
-BRIDGES = ('fvq', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit', 'rq_fvq', 'multi_scale_fvq')
+BRIDGES = ('fvq', 'fvq_registers', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit', 'rq_fvq', 'multi_scale_fvq')
 SCALAR = ('fsq', 'ifsq')
 LEVELS = {'k4096': (7, 5, 5, 5, 5), 'k16384': (8, 8, 8, 6, 5)}
+
+
+def of_a_code(row: str, codes: int) -> int:
+    """K of each code of a position."""
+    return {'product': codes // 4, 'wetok': math.isqrt(codes)}.get(row, codes)
 
 
 def sized(row: str, size: str) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def sized(row: str, size: str) -> dict[str, Any]:
     codes, inner = int(size.removeprefix('k')), f'{Q}.quantizer' if row in WRAPPED else Q
     if row in SCALAR:
         return flat(LEVELS[size], f'{Q}.levels')
-    changed: dict[str, Any] = {f'{inner}.codebook_size': codes // 4 if row == 'product' else codes}
+    changed: dict[str, Any] = {f'{inner}.codebook_size': of_a_code(row, codes)}
     if row in BRIDGES and size == 'k16384':
         changed[f'{inner}.projector.patch_size'] = 16
     if row == 'vqgan_lc':
@@ -199,7 +206,7 @@ def test_a_size_changes_the_codebook_of_a_row_and_nothing_else(row: str, size: s
     if row == 'multi_scale_bsq':  # a label for each bit
         assert quantizer.vocabularies == (2,) * (int(size.removeprefix('k')).bit_length() - 1)
         return
-    codes = math.prod(LEVELS[size]) if row in SCALAR else int(size.removeprefix('k')) // (4 if row == 'product' else 1)
+    codes = math.prod(LEVELS[size]) if row in SCALAR else of_a_code(row, int(size.removeprefix('k')))
     assert quantizer.layout(Grid(16, 16)).vocab_size == codes
 
 

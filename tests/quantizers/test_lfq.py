@@ -77,6 +77,25 @@ def naive_losses(z_ND: Tensor, codebook_KD: Tensor, temperature: float) -> dict[
     return {'commitment': 0.25 * F.mse_loss(z_ND, z_ND.sign()), 'entropy': 0.1 * (0.5 * sample - 2 * batch)}
 
 
+def test_groups_pooled_are_wetoks_rule():
+    """Each group is a code; soft choices of all groups and positions have one entropy each and one mean choice together."""
+    z = latents().requires_grad_()
+    quantizer = lfq(True, codebook_size=16, groups=2, pool_groups=True, temperature=0.5)
+    output = quantizer(z)
+    groups_MC = vectors(z).reshape(-1, 4)  # of each position the first group, then the second
+    p_MK = (2 * groups_MC @ quantizer.codebook().t() / 0.5).softmax(1)
+    mean_K = p_MK.mean(0)
+    sample, batch = -(p_MK * p_MK.log()).sum(1).mean(), -(mean_K * (mean_K + 1e-5).log()).sum()
+    expected = {'commitment': 0.25 * F.mse_loss(z, z.sign()), 'entropy': 0.1 * (sample - batch)}
+    torch.testing.assert_close(output.losses, expected, rtol=1e-5, atol=1e-6)
+    got, wanted = (
+        torch.autograd.grad(sum(terms.values()), z, retain_graph=True)[0] for terms in (output.losses, expected)
+    )
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+    bits = (groups_MC > 0).long() @ torch.tensor([1, 2, 4, 8])
+    assert torch.equal(output.codes.indices_BL.flatten(), bits)
+
+
 @pytest.mark.parametrize('scale', [1.0, 0.5])
 def test_losses_are_those_of_the_dense_softmax(scale: float):
     z = latents().requires_grad_()
