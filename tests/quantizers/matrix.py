@@ -91,6 +91,8 @@ AXES: dict[str, dict[str, Any]] = {
         update=dict(type='AlternatingUpdate', steps=2, optimizer='adam', lr=0.01, search_again=False),
     ),
     'reg-vq': dict(estimator=dict(type='StochasticMask'), regularizer=dict(type='PriorRegularizer', posterior='hard')),
+    'ns-vq': dict(loss=dict(type='NonStationaryLoss', strength=0.1, decay_steps=1)),
+    'transvq': dict(projector=dict(type='CodebookTransformer', hidden_dim=16), update=dict(type='Frozen')),
     'grid bridge': dict(projector=dict(type='VQBridge', patch_size=4, patching='grid', compression_norm=True)),
     'sequence DiT bridge': dict(
         projector=dict(type='DiTBridge', patch_size=2, patching='sequence', output_scale=1.0, hidden_dim=12, depth=1)

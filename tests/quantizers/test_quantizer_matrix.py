@@ -275,7 +275,7 @@ def test_losses_reach_the_latent_and_whatever_is_trainable_and_nothing_else(name
     reached = {key for key, p in quantizer.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert reached == trainable
     if any(key.endswith('embedding') for key, _ in quantizer.named_parameters()):
-        assert any(word in name for word in ('ema', 'simvq', 'alternating')) != any(
+        assert any(word in name for word in ('ema', 'simvq', 'transvq', 'alternating')) != any(
             key.endswith('embedding') for key in trainable
         )
 

@@ -13,7 +13,7 @@ from fvq_core.ops.finite import check_finite_weights
 from fvq_core.quantizer import FittedState
 
 # What is kept for training beside the codebook: averages, momenta, whether codes were initialized.
-TRAINING_STATE = re.compile(r'update\..+|initialized')
+TRAINING_STATE = re.compile(r'(update|loss)\..+|initialized')
 
 
 def fit_state(quantizer: Any, saved: Mapping[str, Tensor], source: str) -> FittedState:

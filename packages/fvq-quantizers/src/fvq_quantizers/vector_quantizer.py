@@ -159,6 +159,8 @@ class VectorQuantizer(CodebookQuantizer):
                 indices_N, z_q_ND, losses = self._quantize(z_ND, passed_ND, self.codebook(), indices_N)
             if self.learns:
                 self.update.step(self.embedding, latents_ND if self.update.takes_raw_latents else z_ND, indices_N)
+                if isinstance(self.loss, CodebookLoss):
+                    self.loss.after_step()
         codes = Codes(indices_N.view(B, -1), self.layout(positions))
         return QuantizerOutput(to_latent(z_q_ND, positions), codes, to_latent(z_ND, positions), losses)
 

@@ -2,6 +2,7 @@
 
 from .assignment_cross_entropy import AssignmentCrossEntropy
 from .ibq_loss import IBQLoss
+from .non_stationary_loss import NonStationaryLoss
 from .vq_loss import VQLoss
 
-__all__ = ['AssignmentCrossEntropy', 'IBQLoss', 'VQLoss']
+__all__ = ['AssignmentCrossEntropy', 'IBQLoss', 'NonStationaryLoss', 'VQLoss']

@@ -13,6 +13,9 @@ from ..chunked_softmax import over_row_chunks
 class CodebookLoss(nn.Module):
     """The base class of losses that compare with all codes: they are called with the mapped codebook (K, D) as well."""
 
+    def after_step(self) -> None:
+        """Called after each training forward pass of a quantizer that learns."""
+
 
 @QUANTIZER_LOSSES.register_module()
 class AssignmentCrossEntropy(CodebookLoss):
