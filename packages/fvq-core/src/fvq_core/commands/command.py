@@ -6,19 +6,23 @@ import argparse
 import errno
 import functools
 import io
+import json
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from ..errors import UserError, nearest_hint
+from ..files.json import finite
 
 # A path that cannot be used: a file where a folder should be, no permission, a full or read-only disk.
 UNUSABLE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS)
 Main = Callable[[Sequence[str] | None], int]
+_json_to: ContextVar[TextIO | None] = ContextVar('json_to', default=None)  # stdout while a command runs with --json
 
 
 def command(function: Callable[[Sequence[str] | None], None]) -> Main:
@@ -32,6 +36,7 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors='backslashreplace')  # file names need not be valid in the terminal's encoding
+        stdout, outer = sys.stdout, _json_to.set(None)
         try:
             function(argv)
         except UserError as error:
@@ -47,6 +52,9 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
         except KeyboardInterrupt:
             print('stopped; the same command continues, a training run with --resume', file=sys.stderr)
             return 130
+        finally:
+            sys.stdout = stdout
+            _json_to.reset(outer)
         return 0
 
     return run
@@ -68,7 +76,11 @@ class Parser(argparse.ArgumentParser):
             from argcomplete import autocomplete
 
             autocomplete(self)
-        return super().parse_args(args, namespace)
+        found = super().parse_args(args, namespace)
+        if getattr(found, 'json', False):
+            _json_to.set(sys.stdout)
+            sys.stdout = sys.stderr
+        return found
 
     def format_help(self) -> str:
         return as_called(super().format_help())
@@ -86,6 +98,18 @@ def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentP
     warnings.filterwarnings('ignore', category=FutureWarning)
     style = argparse.RawDescriptionHelpFormatter
     return Parser(prog=prog, description=description, epilog=f'example:\n{example}', formatter_class=style)
+
+
+def add_json(parser: argparse.ArgumentParser, holds: str) -> None:
+    """`--json` for commands that end with `give`; `holds` says what it prints."""
+    text = f'print one JSON value on stdout, and everything else on stderr: {holds}'
+    parser.add_argument('--json', action='store_true', help=text)
+
+
+def give(result: Any) -> None:
+    """Print the result of a command that was called with `--json`; NaN and infinity, which are not JSON, become null."""
+    if stdout := _json_to.get():
+        print(json.dumps(finite(result), indent=2, allow_nan=False), file=stdout)
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from fvq_core.commands.command import add_weights, command, make_parser
+from fvq_core.commands.command import add_json, add_weights, command, give, make_parser
 
 EXAMPLE = """\
   tools/analyze.py toy --seeds 0 1 2 --out work_dirs/toy
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None) -> None:
         runs.add_argument('work_dirs', nargs='+', help='of tools/train.py, or folders of them; unfinished ones too')
     for name, parsed in commands.choices.items():
         parsed.add_argument('--out', default=f'work_dirs/analysis/{name}', help='folder to write; default %(default)s')
+        add_json(parsed, JSON[name])
     args = parser.parse_args(argv)
     RUN[args.what](args)
 
@@ -84,6 +85,7 @@ def toy(args: argparse.Namespace) -> None:
             f'D(P_z, C) {end["estimation_error"]:.4f}, task loss {end["task_loss"]:.4f}, detour x{result["detour"]:.2f}'
         )
     print(f'toy.png, toy_curves.png, toy.csv and toy.json are in {args.out}')
+    give(document)
 
 
 def tsne(args: argparse.Namespace) -> None:
@@ -105,6 +107,7 @@ def tsne(args: argparse.Namespace) -> None:
         print(f'{name}: {last.used} of {last.codes} codes used by {last.tokens} codes of {last.images} images')
     plot_maps(maps, make_folder(args.out) / 'tsne.png')
     print(f'tsne.png is in {args.out}')
+    give([{key: getattr(each, key) for key in ('name', 'used', 'codes', 'tokens', 'images')} for each in maps])
 
 
 def curves(args: argparse.Namespace) -> None:
@@ -114,6 +117,7 @@ def curves(args: argparse.Namespace) -> None:
 
     names = report_curves(find_runs(args.work_dirs), PROBE if args.what == 'probe' else USAGE, args.what, args.out)
     print(f'{args.what}.png and {args.what}.csv with {", ".join(names)} are in {args.out}')
+    give(names)
 
 
 def size(args: argparse.Namespace) -> None:
@@ -125,6 +129,14 @@ def size(args: argparse.Namespace) -> None:
         shown = ', '.join(f'{key} {value:.4g}' for key, value in list(row.items())[4:] if value is not None)
         print(f'{row["line"]}, K = {row["codebook_size"]}, seed {row["seed"]}: {shown}')
     print(f'size_curves.png, size.png and size.csv are in {args.out}')
+    give(table)
 
 
+JSON = {
+    'toy': 'what toy.json holds',
+    'tsne': 'a list of name, used, codes, tokens, images',
+    'curves': 'a list of the lines',
+    'probe': 'a list of the lines',
+    'size': 'a list of the rows of size.csv',
+}
 RUN = {'toy': toy, 'tsne': tsne, 'curves': curves, 'probe': curves, 'size': size}

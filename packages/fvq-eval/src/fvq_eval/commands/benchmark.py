@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fvq_core.commands.command import command, make_parser
+from fvq_core.commands.command import add_json, command, give, make_parser
 from fvq_core.config.key_value import KeyValueAction
 
 from .options import add_extractor, check_least, extractor_config
@@ -90,11 +90,13 @@ def main(argv: Sequence[str] | None) -> None:
     )
     add_extractor(parser, 'RandomFeatures, of the kernel distances of --generator')
     parser.add_argument('--report-only', action='store_true', help='train nothing, report what is there')
+    add_json(parser, 'report (its files), rows (the lines of report.csv)')
     args = parser.parse_args(argv)
 
     from fvq_core.errors import UserError, nearest_hint
 
     from ..benchmark.chosen_rates import chosen_rates
+    from ..benchmark.csv_files import report_line
     from ..benchmark.fairness import check_fairness
     from ..benchmark.generator_stage import GeneratorStage
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
@@ -151,9 +153,14 @@ def main(argv: Sequence[str] | None) -> None:
         if stage is not None:
             runs = [run for row, _ in trainable(rows) if row.name in served for run in benchmark.chosen_runs(row)]
             stage.run_all(runs, slots, functools.partial(print, flush=True))
-    line = shlex.join(['tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
-    summaries = write_report(benchmark, args.reference, line, notes)
+    call = shlex.join(['tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
+    summaries = write_report(benchmark, args.reference, call, notes)
     for summary in summaries:
         psnr = summary.cells['psnr'].text(2) if summary.runs else ''
         print(f'{summary.row.name:28s} {"; ".join(filter(None, (psnr, summary.failure)))}')
-    print(f'report: {work_dir / "report.md"}, {work_dir / "report.html"}, {work_dir / "report.csv"}')
+    files = {suffix: str(work_dir / f'report.{suffix}') for suffix in ('md', 'html', 'csv')}
+    print(f'report: {", ".join(files.values())}')
+    lines = [report_line(summary) for summary in summaries]
+    give(
+        {'report': files, 'rows': [{key: None if cell == '' else cell for key, cell in line.items()} for line in lines]}
+    )

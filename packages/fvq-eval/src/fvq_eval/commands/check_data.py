@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from fvq_core.commands.command import command, make_parser
+from fvq_core.commands.command import add_json, command, give, make_parser
 
 EXAMPLE = """\
   tools/check_data.py imagenet data/imagenet               # both splits
@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None) -> None:
         '--data-files', nargs='+', metavar='FILE', help='of huggingface: files of a format, such as parquet'
     )
     parser.add_argument('--decode', type=int, default=0, metavar='N', help='decode N images too, drawn at random')
+    add_json(
+        parser, 'a list with, of each split, dataset (its config), train (whether for training), found (lines), loader'
+    )
     args = parser.parse_args(argv)
 
     from fvq_core.errors import UserError
@@ -62,7 +65,11 @@ def main(argv: Sequence[str] | None) -> None:
     else:
         checkers = dict(coco=check.check_coco, folder=check.check_folder, tar=check.check_tar)
         checks = [partial(checkers[args.kind], args.path)]
+    results = []
     for run in checks:
         report = run()
         decoded = check.decode_some(DATASETS.build(report.dataset), args.decode) if args.decode else []
-        print('\n'.join([*report.lines, *decoded, '', *report.config_lines(), '']))
+        found, loader = [*report.lines, *decoded], report.config_lines()
+        print('\n'.join([*found, '', *loader, '']))
+        results.append({'dataset': report.dataset, 'train': report.train, 'found': found, 'loader': '\n'.join(loader)})
+    give(results)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fvq_core.commands.command import add_device, add_launcher, command, make_parser
+from fvq_core.commands.command import add_device, add_json, add_launcher, command, give, make_parser
 from fvq_core.stamp import image_count
 
 from .options import add_extractor, check_least, extractor_config, prepare_output
@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None) -> None:
     )
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
+    add_json(parser, 'what --out writes')
     args = parser.parse_args(argv)
     for option, least in (('workers', 0), ('crop', 1), ('images', 1)):
         check_least(f'--{option}', getattr(args, option), least)
@@ -108,15 +109,16 @@ def main(argv: Sequence[str] | None) -> None:
         print('\n'.join(beside_paper(protocol, preset, scored.metrics)))
     for note in scored.notes:
         print(f'note: {note}')
+    by_class = {str(label): in_json(metrics) for label, metrics in scored.classes.items()}
+    document = {
+        'metrics': in_json(scored.metrics),
+        **({'classes': by_class} if by_class else {}),
+        **scored.facts,  # with the path of the images as `samples`
+    }
+    document |= {'row': row, 'notes': scored.notes, 'versions': versions()}
     if args.out:
-        by_class = {str(label): in_json(metrics) for label, metrics in scored.classes.items()}
-        document = {
-            'metrics': in_json(scored.metrics),
-            **({'classes': by_class} if by_class else {}),
-            **scored.facts,  # with the path of the images as `samples`
-        }
-        document |= {'row': row, 'notes': scored.notes, 'versions': versions()}
         write_json(Path(args.out), document)
+    give(document)
     if scored.unsaved:
         raise UserError(scored.unsaved)
     if args.save_stats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fvq_core.commands.command import add_device, command, make_parser
+from fvq_core.commands.command import add_device, add_json, command, give, make_parser
 
 EXAMPLE = """\
   tools/reconstruct.py work_dirs/fvq_photos/tokenizer cat.jpg dog.png --out reconstructed
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--max-side', type=int, default=1024, help='larger images are shrunk to this; default 1024')
     add_device(parser)
+    add_json(parser, 'what scores.json holds')
     args = parser.parse_args(argv)
 
     from fvq_core.files.paths import printable
@@ -39,3 +40,4 @@ def main(argv: Sequence[str] | None) -> None:
         for other, values in score.get('beside', {}).items():
             print(f'{printable(name)}, {other}: PSNR {values["psnr"]:.2f} dB, SSIM {values["ssim"]:.3f}')
     print(f'pictures, {kind}.npz and scores.json are in {args.out}')
+    give(scores)

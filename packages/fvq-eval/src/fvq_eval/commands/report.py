@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from fvq_core.commands.command import command, make_parser
+from fvq_core.commands.command import add_json, command, give, make_parser
 
 EXAMPLE = """\
   tools/report.py work_dirs                                   # every run and every scored image set below it
@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('work_dirs', nargs='+', help='folders of metrics*.json at any depth, or JSON files of --out')
     parser.add_argument('--rows', nargs='+', default=(), metavar='ID', help='tables (t5), rows (t11.31); default all')
     parser.add_argument('--out', default='work_dirs/report', help='folder to write to; default %(default)s')
+    add_json(parser, 'files of the report, measured (work_dir, rows, data, numbers and so on), left_out')
     args = parser.parse_args(argv)
 
     from ..reports.paper_report import write_paper_report
@@ -31,3 +32,10 @@ def main(argv: Sequence[str] | None) -> None:
     for path, why in found.left_out:
         print(f'left out: {path}: {why}')
     print(f'{len(found.measured)} files of numbers; report: {", ".join(map(str, files.values()))}')
+    give(
+        {
+            'report': {suffix: str(path) for suffix, path in files.items()},
+            'measured': [{'source': one.source, 'rows': list(one.rows), **one.to_dict()} for one in found.measured],
+            'left_out': [{'file': path, 'why': why} for path, why in found.left_out],
+        }
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.config import ConfigDict
 
-from fvq_core.commands.command import add_launcher, add_size, add_weights, command, make_parser
+from fvq_core.commands.command import add_json, add_launcher, add_size, add_weights, command, give, make_parser
 from fvq_core.config.key_value import KeyValueAction
 from fvq_core.errors import UserError
 from fvq_core.stamp import image_count
@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None) -> None:
     add_size(parser)
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too')
+    add_json(parser, 'what --out writes')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -108,6 +109,7 @@ def main(argv: Sequence[str] | None) -> None:
         document.update(left_out=evaluator.left_out, dead_codes=evaluator.dead_codes, **evaluator.facts)
     if args.out:
         write_json(Path(args.out), document)
+    give(document)
 
 
 def print_results(results: Mapping[str, MetricValue]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fvq_core.commands.command import command, make_parser
+from fvq_core.commands.command import add_json, command, give, make_parser
 from fvq_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,11 +42,7 @@ def main(argv: Sequence[str] | None) -> None:
     add('--measured', action='store_true', help='only those with a finished run in --work-dirs')
     add('--work-dirs', default='work_dirs', help='where finished runs are looked for; default work_dirs')
     add('--sizes', action='store_true', help='parameters and codes too; builds each model, about 0.2 s each')
-    add(
-        '--json',
-        action='store_true',
-        help='print a JSON list: name, kind, command, rows, paper, runs, release; with --sizes those',
-    )
+    add_json(parser, 'a list of name, kind, command, rows, paper, runs, release; with --sizes those')
     args = parser.parse_args(argv)
 
     from .zoo_entries import zoo_entries
@@ -65,7 +60,8 @@ def main(argv: Sequence[str] | None) -> None:
     ]
     if args.sizes:
         entries = with_sizes(entries)
-    print(json.dumps([each.to_dict() for each in entries], indent=2) if args.json else table(entries, args.sizes))
+    print(table(entries, args.sizes))
+    give([each.to_dict() for each in entries])
 
 
 def with_sizes(entries: Sequence[ZooEntry]) -> list[ZooEntry]:

@@ -54,15 +54,7 @@ class ZooEntry:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        runs = [
-            {
-                'work_dir': str(one.path.parent),
-                'overrides': list(one.overrides),
-                'data': one.data,
-                'numbers': {name: [number.value, number.samples] for name, number in one.numbers},
-            }
-            for one in self.runs
-        ]
+        runs = [one.to_dict() for one in self.runs]
         known = {
             'name': self.name,
             'kind': self.kind,

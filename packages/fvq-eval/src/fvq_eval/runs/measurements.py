@@ -71,6 +71,12 @@ class Measured:
         folder = self.path.parent
         return str(folder if self.path.name == 'metrics.json' else self.path)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Where, of what and how much, as JSON has it; a number is its value and how many images it is of."""
+        numbers = {name: [number.value, number.samples] for name, number in self.numbers}
+        overrides = list(self.overrides)
+        return {'work_dir': str(self.path.parent), 'overrides': overrides, 'data': self.data, 'numbers': numbers}
+
 
 @dataclass
 class Found:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from fvq_core.commands.command import command, make_parser
+from fvq_core.commands.command import add_json, command, give, make_parser
 
 from ..doctor.finding import Finding
 from ..doctor.machine import check_machine, check_torch
@@ -25,20 +24,18 @@ MARKS = dict(ok=' ', note='-', stop='!')
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('doctor.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('--json', action='store_true', help='print one JSON object: can_train, findings')
-    args = parser.parse_args(argv)
+    add_json(parser, 'can_train, findings')
+    parser.parse_args(argv)
 
     findings = [*check_packages(), *check_torch(), *check_machine()]
     if not any(each.name == 'torch' and each.status == 'stop' for each in findings):
         findings += check_weights()
     stops = [each for each in findings if each.status == 'stop']
-    if args.json:
-        print(json.dumps({'can_train': not stops, 'findings': [asdict(each) for each in findings]}, indent=2))
-    else:
-        print_findings(findings)
-        print('\nit can train' if not stops else '')
-        for each in stops:
-            print(f'it cannot train: {each.name}: {each.value}' + (f'; {each.remedy}' if each.remedy else ''))
+    print_findings(findings)
+    print('\nit can train' if not stops else '')
+    for each in stops:
+        print(f'it cannot train: {each.name}: {each.value}' + (f'; {each.remedy}' if each.remedy else ''))
+    give({'can_train': not stops, 'findings': [asdict(each) for each in findings]})
     if stops:
         sys.exit(1)
 

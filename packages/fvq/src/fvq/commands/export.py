@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fvq_core.commands.command import add_weights, command, make_parser
+from fvq_core.commands.command import add_json, add_weights, command, give, make_parser
 
 FORMATS = ('fvq', 'diffusers', 'torch', 'onnx')
 EXAMPLE = """\
@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None) -> None:
     add('--fold-label', type=int, help='the class whose codebook is kept, for a class-conditional bridge')
     add('--config', help='of a checkpoint whose config registers parts of the model that no installed plug-in does')
     add_weights(parser)
+    add_json(parser, 'out, format, and what the comparison found')
     args = parser.parse_args(argv)
 
     from fvq_core.errors import UserError
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None) -> None:
     if args.format == 'fvq':
         autoencoder.save_pretrained(args.out, facts)
         print(f'{args.out}: folded tokenizer of {name}')
+        give({'out': args.out, 'format': args.format})
         return
 
     from ..exports import formats
@@ -68,3 +70,4 @@ def main(argv: Sequence[str] | None) -> None:
         found = formats.export_graphs(autoencoder, Path(args.out), args.format, size, args.half, args.allow)
     print(f'{args.out}: {args.format} export of {name}')
     print(found.sentence())
+    give({'out': args.out, 'format': args.format, 'compared': found.facts()})
