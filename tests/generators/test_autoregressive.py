@@ -165,11 +165,14 @@ def test_it_memorizes_a_few_images_and_draws_them(name: str, tmp_path: Path):
     first = generator.eval().loss(Targets(codes), cond)['cross_entropy'].item()
     assert first == pytest.approx(math.log(32), abs=0.3)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=1e-2)
+    # At a rate that stays so high, the three blocks of OpenMAGVIT2Transformer jump out of what they have learned.
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=120)
     for _ in range(120):
         optimizer.zero_grad()
         generator.train().loss(Targets(codes), cond)['cross_entropy'].backward()
         optimizer.step()
-    assert generator.eval().loss(Targets(codes), cond)['cross_entropy'].item() < 0.03  # from 3.5
+        schedule.step()
+    assert generator.eval().loss(Targets(codes), cond)['cross_entropy'].item() < 0.02  # from 3.5
     assert torch.equal(generator.sample(cond, temperature=0).indices_BL, codes.indices_BL)
     save_generator(generator, generator.state_dict(), tmp_path / 'saved')
     loaded, _ = load_generator(tmp_path / 'saved')
