@@ -42,6 +42,7 @@ MINI = {
     'ema_restart': EMA,
     'entropy': {f'{Q}.regularizer'},
     'fsq': {f'{Q}.{key}' for key in ('type', 'levels', 'codebook_size', 'code_dim')},
+    'fsp': {f'{Q}.{key}' for key in ('type', 'levels', 'codebook_size', 'code_dim')},
     'fvq': COMPRESSED,
     'fvq_dit': COMPRESSED,
     'fvq_no_anneal': {*COMPRESSED, ANNEALING},
@@ -82,7 +83,7 @@ MINI = {
 }
 WRAPPED = ('rq', 'rq_fvq', 'multi_scale', 'multi_scale_bsq', 'multi_scale_fvq', 'product')
 BRIDGES = ('fvq', 'fvq_registers', 'fvq_no_anneal', 'fvq_uniform', 'fvq_dit', 'rq_fvq', 'multi_scale_fvq')
-SCALAR = ('fsq', 'ifsq')
+SCALAR = ('fsp', 'fsq', 'ifsq')
 LEVELS = {'k4096': (7, 5, 5, 5, 5), 'k16384': (8, 8, 8, 6, 5)}
 
 

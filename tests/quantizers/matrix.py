@@ -41,6 +41,7 @@ TINY_QUANTIZERS: dict[str, dict[str, Any]] = {
     'ProductQuantizer': dict(type='ProductQuantizer', quantizer=GROUP, groups=4),
     'LFQ': dict(type='LFQ', codebook_size=K, code_dim=D),
     'FSQ': dict(type='FSQ', levels=(4, 3, 3), code_dim=D),
+    'FSP': dict(type='FSP', levels=(4, 3, 3), code_dim=D, quantize_rate=1.0),
     'GumbelQuantizer': dict(type='GumbelQuantizer', codebook_size=K, code_dim=D),
 }
 TINY_PROJECTORS: dict[str, dict[str, Any]] = {
@@ -154,6 +155,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     'MultiScaleQuantizer of FSQ': dict(
         type='MultiScaleQuantizer', quantizer=dict(type='FSQ', levels=(5,) * D, slope=0.8, symmetric=True), **PYRAMID
+    ),
+    'FSP, two codes': dict(type='FSP', levels=(4, 3, 5, 4), groups=2, quantize_rate=1.0, activation='normal'),
+    'ResidualQuantizer of FSP': dict(
+        type='ResidualQuantizer',
+        quantizer=dict(type='FSP', levels=(3,) * D, quantize_rate=1.0),
+        depth=2,
+        code_scales=(1.0, 0.3),
     ),
     'GumbelQuantizer, soft': dict(
         type='GumbelQuantizer',

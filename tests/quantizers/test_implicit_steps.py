@@ -148,7 +148,7 @@ RESIDUAL: dict[str, Any] = dict(type='ResidualQuantizer', quantizer=dict(type='L
         (dict(residual_losses=True), 'drop shared=False and residual_losses'),
         (dict(quantizer=dict(type='LFQ', codebook_size=16, code_dim=8)), 'into another space and back; drop code_dim'),
         (dict(quantizer=dict(type='FSQ', levels=(5,), symmetric=True, noise_dropout=0.5)), 'drop noise_dropout'),
-        (dict(quantizer=dict(type='GumbelQuantizer', codebook_size=4, code_dim=4)), 'LFQ, BSQ or FSQ, got Gumbel'),
+        (dict(quantizer=dict(type='GumbelQuantizer', codebook_size=4, code_dim=4)), 'LFQ, BSQ, FSQ or FSP, got Gumbel'),
     ],
 )
 def test_what_cannot_be_summed_is_refused(config: dict[str, Any], message: str):

@@ -323,7 +323,7 @@ def test_phis_may_learn_through_the_estimator_instead_of_the_loss():
 
 def test_only_vector_quantizers_are_wrapped():
     inner = dict(type='MultiScaleQuantizer', quantizer=VECTOR, scales=(1, 2))
-    with pytest.raises(UserError, match='wraps a VectorQuantizer, LFQ, BSQ or FSQ, got MultiScaleQuantizer'):
+    with pytest.raises(UserError, match='wraps a VectorQuantizer, LFQ, BSQ, FSQ or FSP, got MultiScaleQuantizer'):
         QUANTIZERS.build(dict(type='MultiScaleQuantizer', quantizer=inner))
 
 

@@ -176,7 +176,7 @@ def test_depth_and_inner_quantizer_are_checked():
     with pytest.raises(UserError, match='depth must be 1 or more, got 0'):
         residual(depth=0)
     inner = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2)
-    with pytest.raises(UserError, match='wraps a VectorQuantizer, LFQ, BSQ or FSQ, got ResidualQuantizer'):
+    with pytest.raises(UserError, match='wraps a VectorQuantizer, LFQ, BSQ, FSQ or FSP, got ResidualQuantizer'):
         QUANTIZERS.build(dict(type='ResidualQuantizer', quantizer=inner))
     assert isinstance(residual(), nn.Module)
 

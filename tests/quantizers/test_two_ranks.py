@@ -39,6 +39,7 @@ MORE_THAN_ONE_SUM = {
     'ResidualQuantizer, an ema for each depth': 2,
     'ResidualQuantizer of LFQ': 3,  # one for the entropies of each depth or scale
     'ResidualQuantizer of BSQ': 2,
+    'ResidualQuantizer of FSP': 2,
     'MultiScaleQuantizer of BSQ': 4,
     'MultiScaleQuantizer of LFQ': 4,
 }

@@ -65,6 +65,7 @@ class FSQ(ImplicitQuantizer):
         if not symmetric and (2 in self.levels or noise_dropout):
             raise UserError('FSQ: two levels in a channel, or noise_dropout, need symmetric=True.')
         self.symmetric, self.noise_dropout, self.hard_clamp, self.slope = symmetric, noise_dropout, hard_clamp, slope
+        self.perturbs = noise_dropout > 0
 
     def bound(self, z_NGC: Tensor) -> Tensor:
         z_NGC = z_NGC if self.slope == 1.0 else self.slope * z_NGC

@@ -25,7 +25,7 @@ class ImplicitQuantizer(Quantizer):
     A latent (N, D) is read as G codes of C channels, through a linear map if D is not G x C. Channel c of a code holds a
     digit in [0, levels[c]); the digits of a token, as one number, are its index. A subclass defines how latents are
     brought to the scale of the codes (`bound`), which digits they get (`choose`), the values of digits (`values`) and the
-    training losses (`losses`). Everything runs in float32 outside autocast.
+    training losses (`losses`, `latent_losses`). Everything runs in float32 outside autocast.
 
     Args:
         levels: Number of values of each of the C channels of a code, 2 or more.
@@ -37,6 +37,7 @@ class ImplicitQuantizer(Quantizer):
         project_bias: Whether these maps have a bias.
     """
 
+    perturbs = False  # whether training decodes other values than the codes
     anchor: Tensor
 
     def __init__(
@@ -94,24 +95,32 @@ class ImplicitQuantizer(Quantizer):
         """Weighted loss terms of a training step."""
         return {}
 
+    def latent_losses(self, z_NGC: Tensor) -> dict[str, Tensor]:
+        """More of them, of latents before they are bounded."""
+        return {}
+
     def estimate(self, x_NGC: Tensor, codes_NGC: Tensor) -> Tensor:
         """The codes, to the bit, with the gradient of the bounded latents (straight-through)."""
         return codes_NGC + (x_NGC - x_NGC.detach())
 
     def enter(self, z_BDHW: Tensor) -> Tensor:
         """Bounded latents (N, G, C)."""
-        return self.bound(self.project_in(to_vectors(z_BDHW).float()).unflatten(1, (self.groups, -1)))
+        return self.bound(self._read(z_BDHW))
+
+    def _read(self, z_BDHW: Tensor) -> Tensor:
+        return self.project_in(to_vectors(z_BDHW).float()).unflatten(1, (self.groups, -1))
 
     def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
         """See `Quantizer`; `z_BDHW` of the output is what would be decoded without rounding."""
         positions, B = check_latent(self, z_BDHW), z_BDHW.shape[0]
         with full_precision(z_BDHW.device.type):
-            x_NGC = self.enter(z_BDHW)
+            z_NGC = self._read(z_BDHW)
+            x_NGC = self.bound(z_NGC)
             check_finite(self, x_NGC, 'the bounded latents', B)
             digits_NGC = self.choose(x_NGC)
             codes_NGC = self.values(digits_NGC)
             if self.training:
-                losses = self.losses(x_NGC, codes_NGC)
+                losses = {**self.losses(x_NGC, codes_NGC), **self.latent_losses(z_NGC)}
                 z_q_ND = self.project_out(self.estimate(x_NGC, codes_NGC).flatten(1))
             else:
                 losses, z_q_ND = {}, self._leave(codes_NGC)

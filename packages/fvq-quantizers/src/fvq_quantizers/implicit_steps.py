@@ -35,11 +35,14 @@ def quantize_step(
     quantizer: ImplicitQuantizer, residual_ND: Tensor, code_scale: float
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Tokens (N, T), codes (N, D) with the estimate's gradient in training, and the losses of a training step."""
-    x_NGC = quantizer.bound((residual_ND / code_scale).unflatten(1, (quantizer.groups, -1)))
+    z_NGC = (residual_ND / code_scale).unflatten(1, (quantizer.groups, -1))
+    x_NGC = quantizer.bound(z_NGC)
     digits_NGC = quantizer.choose(x_NGC)
     codes_NGC = quantizer.values(digits_NGC)
-    losses = quantizer.losses(x_NGC, codes_NGC) if quantizer.training else {}
-    value_NGC = quantizer.estimate(x_NGC, codes_NGC) if quantizer.training else codes_NGC
+    if not quantizer.training:
+        return quantizer.tokens(digits_NGC), codes_NGC.flatten(1) * code_scale, {}
+    losses = {**quantizer.losses(x_NGC, codes_NGC), **quantizer.latent_losses(z_NGC)}
+    value_NGC = quantizer.estimate(x_NGC, codes_NGC)
     return quantizer.tokens(digits_NGC), value_NGC.flatten(1) * code_scale, losses
 
 

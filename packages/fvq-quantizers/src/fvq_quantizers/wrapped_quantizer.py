@@ -8,7 +8,6 @@ from typing import Any
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 
-from .fsq import FSQ
 from .implicit_quantizer import ImplicitQuantizer
 from .losses.assignment_cross_entropy import CodebookLoss
 from .vector_quantizer import VectorQuantizer
@@ -26,7 +25,7 @@ def build_wrapped(
     if isinstance(quantizer, ImplicitQuantizer):
         return checked_implicit(owner, quantizer)
     if not isinstance(quantizer, VectorQuantizer):
-        raise UserError(f'{owner}: wraps a VectorQuantizer, LFQ, BSQ or FSQ, got {type(quantizer).__name__}.')
+        raise UserError(f'{owner}: wraps a VectorQuantizer, LFQ, BSQ, FSQ or FSP, got {type(quantizer).__name__}.')
     if not quantizer.estimator.pairwise:
         raise UserError(
             f'{owner}: {type(quantizer.estimator).__name__} needs the codebook of the quantized value, and a sum of codes '
@@ -69,6 +68,8 @@ def checked_implicit(owner: str, quantizer: ImplicitQuantizer) -> ImplicitQuanti
             f'{owner}: {name} would map each residual into another space and back; drop code_dim, the tokenizer maps features '
             'to the channels of its codes.'
         )
-    if isinstance(quantizer, FSQ) and quantizer.noise_dropout:
-        raise UserError(f'{owner}: noise on the codes of FSQ would reach the residuals; drop noise_dropout.')
+    if quantizer.perturbs:
+        raise UserError(
+            f'{owner}: what {name} perturbs in training would reach the residuals; drop noise_dropout, set quantize_rate=1.'
+        )
     return quantizer
