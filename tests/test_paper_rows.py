@@ -28,6 +28,10 @@ CLAIMED = {row_id: name for name, paper in PAPERS.items() if paper for row_id in
 Q = 'model.tokenizer.quantizer'
 LEVELS = {'model.tokenizer.encoder.ch_mult', 'model.tokenizer.decoder.ch_mult'}
 CHANNELS = {f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('ch', 'z_channels')}
+Z_CHANNELS, GROUPS, LATENT_SIZES = (
+    {f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder')}
+    for key in ('z_channels', 'groups', 'latent_size')
+)
 TRANSFORMER = {
     f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('width', 'depth', 'heads', 'tokens')
 }
@@ -82,6 +86,10 @@ NAMED_OTHERWISE = {
         *(f'model.tokenizer.encoder.{key}' for key in ('width', 'depth', 'heads', 'tokens', 'z_channels')),
         *(f'model.tokenizer.decoder.{key}' for key in ('tokens', 'z_channels')),
     },
+    'baselines/xqgan_8k': {f'{Q}.codebook_size', f'{Q}.code_dim', *Z_CHANNELS},
+    'baselines/xqgan_vp2_4k': {*INNER, f'{Q}.groups', f'{Q}.normalize', *Z_CHANNELS, *GROUPS},
+    'baselines/xqgan_msvr_4k': {*INNER, f'{Q}.groups', f'{Q}.normalize', *Z_CHANNELS, *GROUPS, *LATENT_SIZES},
+    'baselines/xqgan_msvr_8k': {f'{Q}.quantizer.quantizer.codebook_size'},
     'baselines/open_magvit2_262k': {
         f'{Q}.codebook_size',
         'model.tokenizer.encoder.z_channels',
@@ -185,6 +193,7 @@ METHODS = {
     **{f'baselines/titok_{name}': {*TRANSFORMER, 'load_from'} for name in ('b64', 'l32')},
     'baselines/titok_bl128_single': set(),
     'baselines/unitok': {'train_dataloader.batch_size'},
+    'baselines/xqgan_4k': {'train_dataloader.batch_size'},
     'baselines/movq_1k': {
         *INNER,
         f'{Q}.groups',
@@ -227,6 +236,7 @@ BATCHES = {
     'baselines/optvq_16k': (8, 64),
     'baselines/rqvae_10e': (8, 128),
     'baselines/maskgit_1k': (8, 256),
+    'baselines/xqgan_4k': (8, 1024),
     **{f'baselines/titok_{name}': (8, 256) for name in ('s128', 'b64', 'l32', 'l32_stage1', 'bl128_single')},
 }
 # The table prints the width of TiTok's continuous variants; its codes have 12 channels in every config and file.

@@ -12,6 +12,8 @@ from tests.tiny import HALF, PROXY_HEAD, maskgit_config, titok_config, tokenizer
 VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, init=dict(type='NormalInit', std=0.3))
 UNIT = dict(type='L2Normalize')
 VIT = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=24, head_width=8)
+QUERY: dict[str, Any] = dict(patch_size=4, width=16, depth=2, heads=2, groups=2, z_channels=4, layer_scale=1.0)
+PYRAMID = dict(type='MultiScaleQuantizer', scales=(1, (2, 3)), num_phi=1)
 VITAMIN = dict(conv_widths=(8,), conv_depths=(2,), width=16, depth=1, heads=2, z_channels=8)
 
 
@@ -33,6 +35,7 @@ def tokenizers(height: int, width: int) -> dict[str, dict[str, Any]]:
 
     product = dict(type='ProductQuantizer', quantizer=dict(VQ, code_dim=4, normalize=UNIT), groups=2)
     maskgit = maskgit_config()
+    query = dict(QUERY, image_size=(height, width))
     return {
         'vqgan': tokenizer_config(VQ),
         'magvit2': pair(
@@ -46,6 +49,14 @@ def tokenizers(height: int, width: int) -> dict[str, dict[str, Any]]:
         'unitok': pair('ViTaminEncoder', 'ViTaminDecoder', VITAMIN, product, 0),
         'unitok, causal': pair('ViTaminEncoder', 'ViTaminDecoder', dict(VITAMIN, causal=True), product, 0),
         'unitok, linear': pair('ViTaminEncoder', 'ViTaminDecoder', dict(VITAMIN, z_channels=None), product, 1),
+        'xqgan': pair('QueryViTEncoder', 'QueryViTDecoder', query, product, 0),
+        'xqgan, scales': pair(
+            'QueryViTEncoder',
+            'QueryViTDecoder',
+            dict(query, latent_size=(2, 3), shared_positions=False),
+            dict(type='ProductQuantizer', quantizer=dict(PYRAMID, quantizer=dict(VQ, code_dim=4)), groups=2),
+            0,
+        ),
         'titok': titok(),
         'titok, two stages': titok(head=PROXY_HEAD),
     }

@@ -15,7 +15,9 @@ from fvq_core.losses.adversarial import AdversarialLoss, DiffAugment
 from fvq_core.losses.adversarial.diff_augment import cut, recolor, shift
 from fvq_core.losses.discriminators import DINODiscriminator
 from fvq_core.losses.discriminators.dino import Head
-from fvq_core.losses.perceptual import DINOv2Features, MissingWeightsError, dinov2
+from fvq_core.losses.discriminators.local_batch_norm import LocalBatchNorm
+from fvq_core.losses.perceptual import DINOv2Features, MissingWeightsError, ViTFeatures, dinov2
+from fvq_core.losses.perceptual.vit_features import SMALL, network_name
 from fvq_core.registry import LOSSES
 
 from ..tiny import random_images
@@ -134,6 +136,97 @@ def test_only_the_heads_are_trained_saved_and_reached() -> None:
     assert leaf.grad.any()
     assert all(p.grad is not None for p in discriminator.parameters())
     assert not any(p.requires_grad for p in discriminator.network.parameters())
+
+
+# Networks of timm
+
+OF_TIMM: dict[str, Any] = dict(model='vit_small_patch16_224.dino', options=SMALL)
+
+
+def test_the_published_heads_have_their_size_and_see_224_pixels() -> None:
+    with torch.device('meta'):
+        published = DINODiscriminator(
+            (-1, 2, 5, 8, 11), model=OF_TIMM['model'], image_size=224, norm='batch', spectral=True
+        )
+        logits = published(torch.empty(2, 3, 256, 256))
+    assert logits.shape == (2, 1, 5, 196)
+    # 7.39 million in the comments of the release.
+    assert sum(p.numel() for p in published.parameters()) == 5 * (384 * 384 * 10 + 7 * 384 + 1)
+
+
+def test_images_are_cropped_averaged_or_enlarged_to_what_the_network_sees() -> None:
+    discriminator = DINODiscriminator([0], **OF_TIMM, image_size=32, random=True)
+    images, small = random_images(height=40, width=36), random_images(height=20, width=40)
+    means = F.interpolate(images, (32, 32), mode='area')
+    assert torch.equal(discriminator.eval().fit(images), means)
+    seen = [discriminator.train().fit(images) for _ in range(20)]
+    assert 2 < sum(torch.equal(found, means) for found in seen) < 18
+    assert torch.equal(discriminator.fit(small), F.interpolate(small, (32, 32), mode='bicubic'))
+    with pytest.raises(UserError, match='image_size must be a multiple of 16, got 30'):
+        DINODiscriminator([0], **OF_TIMM, image_size=30, random=True)
+    with pytest.raises(UserError, match="unknown norm 'bach'; did you mean 'batch'"):
+        DINODiscriminator([0], norm='bach', random=True)  # pyrefly: ignore[bad-argument-type]
+    with pytest.raises(UserError, match='name it as model'):
+        DINODiscriminator([0], options=SMALL, random=True)
+
+
+def test_local_batch_norm_is_that_of_each_few_images() -> None:
+    norm, x = LocalBatchNorm(3, images=4), torch.randn(9, 3, 5)
+    torch.nn.init.normal_(norm.weight)
+    expected = [F.batch_norm(part, None, None, norm.weight, norm.bias, training=True, eps=1e-6) for part in x.split(3)]
+    torch.testing.assert_close(norm(x), torch.cat(expected))
+    torch.testing.assert_close(
+        norm.eval()(x[:4]), F.batch_norm(x[:4], None, None, norm.weight, norm.bias, True, eps=1e-6)
+    )
+
+
+def test_r1_refuses_what_mixes_images() -> None:
+    discriminator = dict(type='DINODiscriminator', depths=[0], **OF_TIMM, norm='batch', random=True)
+    with pytest.raises(UserError, match='has BatchNorm'):
+        LOSSES.build(dict(type='AdversarialLoss', discriminator=discriminator, r1=1.0))
+
+
+@pytest.mark.parametrize(
+    'model',
+    ['vit_small_patch16_224.dino', 'vit_small_patch14_reg4_dinov2.lvd142m', 'vit_base_patch16_siglip_256.webli'],
+)
+@torch.no_grad()
+def test_features_of_any_transformer_are_timms(model: str, tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(1)
+    reference = timm.create_model(model, num_classes=0, global_pool='', dynamic_img_size=True, **SMALL).eval()
+    for parameter in reference.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    torch.save(reference.state_dict() | {'head.weight': torch.zeros(2)}, tmp_path / 'weights.pth')
+    features = ViTFeatures(model, [0, 1], tmp_path / 'weights.pth', options=SMALL)
+    images = random_images(height=4 * features.patch_size, width=2 * features.patch_size)
+    mean, std = (torch.tensor(reference.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ('mean', 'std'))
+    seen = ((images + 1) / 2 - mean) / std
+    found = reference.forward_intermediates(
+        seen, [0, 1], return_prefix_tokens=True, output_fmt='NLC', intermediates_only=True
+    )
+    for ours, entry in zip(features(images), found, strict=True):
+        patches, prefix = entry if isinstance(entry, tuple) else (entry, torch.zeros(2, 1, 32))
+        torch.testing.assert_close(ours, patches + prefix[:, :1])
+    last = reference.forward_features(seen)[:, reference.num_prefix_tokens :]
+    torch.testing.assert_close(features.patches(images), last)
+    assert features.provenance.startswith(f'{model}, weights.pth, sha256 ')
+
+
+def test_networks_are_known_by_name_and_weights_are_never_fetched_unasked(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeightsError, match=r"weights as `weights`; 'pretrained' lets timm download"):
+        ViTFeatures('vit_small_patch16_224.dino')
+    with pytest.raises(MissingWeightsError, match=r'missing\.pth does not exist'):
+        ViTFeatures('vit_small_patch16_224.dino', weights=tmp_path / 'missing.pth')
+    with pytest.raises(UserError, match="timm has no network 'vit_smal_patch16_224'; did you mean"):
+        ViTFeatures('vit_smal_patch16_224', random=True)
+    with pytest.raises(UserError, match='resnet18 is no plain vision transformer'):
+        ViTFeatures('resnet18', random=True)
+    with pytest.raises(UserError, match=r'lie in \[-1, 2\), got \[2\]'):
+        ViTFeatures('vit_small_patch16_224.dino', [2], random=True, options=SMALL)
+    names = ['vit_small_patch16_224.dino', 'vit_base_patch14_reg4_dinov2.lvd142m', 'vit_base_patch16_clip_224.openai']
+    assert [network_name(name) for name in names] == ['dino', 'dinov2', 'clip']
 
 
 # Augmentation

@@ -27,6 +27,16 @@ TINY: dict[str, dict[str, Any]] = {
     'stylegan': dict(type='StyleGANDiscriminator', image_size=16, base_channels=8),
     'blurred': dict(type='BlurredCNN', ch=4, stages=2, norm_groups=2),
     'dino': dict(type='DINODiscriminator', depths=[0, 1], kernel=1, random=True),
+    'dino of timm': dict(
+        type='DINODiscriminator',
+        depths=[-1, 1],
+        kernel=1,
+        model='vit_small_patch16_224.dino',
+        options=dict(embed_dim=32, depth=2, num_heads=2),
+        norm='batch',
+        spectral=True,
+        random=True,
+    ),
 }
 
 
@@ -45,7 +55,11 @@ def test_gradients_reach_the_images_and_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize(
     ('name', 'alone'),
-    [('none', True), ('spectral', True), ('stylegan', True), ('blurred', True), ('dino', True), ('batch', False)],
+    [
+        *((name, True) for name in ('none', 'spectral', 'stylegan', 'blurred', 'dino')),
+        ('batch', False),
+        ('dino of timm', False),
+    ],
 )
 def test_an_image_is_judged_independently_except_by_batch_norm(name: str, alone: bool) -> None:
     network, x = DISCRIMINATORS.build(TINY[name]), images()
@@ -57,7 +71,7 @@ def test_an_image_is_judged_independently_except_by_batch_norm(name: str, alone:
 @pytest.mark.parametrize('name', TINY)
 def test_a_smoke_run_judges_its_64_pixel_images(name: str) -> None:
     kind = DISCRIMINATORS.resolve(TINY[name]['type'])
-    full = {key: value for key, value in TINY[name].items() if key in ('type', 'norm')}
+    full = {key: value for key, value in TINY[name].items() if key in ('type', 'norm', 'model', 'spectral')}
     network = DISCRIMINATORS.build({**full, **kind.smoke(full)})
     assert network(images(1, 64)).shape[:2] == (1, 1)
     assert sum(p.numel() for p in network.parameters()) < 60_000

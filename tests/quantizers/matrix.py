@@ -189,6 +189,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'ProductQuantizer of Gumbel': dict(
         type='ProductQuantizer', quantizer=dict(type='GumbelQuantizer', codebook_size=K, code_dim=D // 4), groups=4
     ),
+    'ProductQuantizer of scales': dict(
+        type='ProductQuantizer', quantizer=dict(type='MultiScaleQuantizer', quantizer=GROUP, **PYRAMID), groups=4
+    ),
     'ProductQuantizer of LFQ': dict(type='ProductQuantizer', quantizer=dict(type='LFQ', codebook_size=4), groups=4),
 }
 SEPARATE: dict[str, Any] = dict(type='ResidualQuantizer', quantizer=VECTOR, depth=2, shared=False)

@@ -118,10 +118,10 @@ def test_dropped_images_keep_their_first_scales_in_training(kept: list[int], mon
 
 
 def test_dropped_images_are_the_first_of_a_batch_and_keep_a_number_drawn_evenly():
-    kept_B = multi_scale(dropout=0.5, fewest_scales=2)._kept_scales(4000)
+    kept_B = multi_scale(dropout=0.5, fewest_scales=2).train().kept_scales(4000)
     assert (kept_B[2000:] == 3).all()
     assert kept_B[:2000].bincount().tolist() == pytest.approx([0, 0, 1000, 1000], abs=150)
-    assert multi_scale(dropout=0.5)._kept_scales(1).tolist() == [3]
+    assert multi_scale(dropout=0.5).train().kept_scales(1).tolist() == [3]
 
 
 def test_straight_through_hands_the_decoders_gradient_on_unchanged():

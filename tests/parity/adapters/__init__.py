@@ -41,6 +41,7 @@ from . import (
     unitok,
     vit_vqgan,
     vqgan_family,
+    xqgan,
 )
 
 Adapter = Callable[[Case], dict[str, Tensor]]
@@ -123,6 +124,7 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ('bytedance/1d-tokenizer', 'TiTok'): titok.model,
     ('bytedance/1d-tokenizer', 'ReconstructionLoss_Stage2'): titok.stage2_loss,
     ('bytedance/1d-tokenizer', 'TATiTok'): titok.model,
+    ('lxa9867/ImageFolder', 'VQModel'): xqgan.model,
     ('lxa9867/ImageFolder', 'VectorQuantizer'): quantizers.xqgan,
     ('lxa9867/ImageFolder', 'VectorQuantizer2'): multi_scale.xqgan_quantizer,
     ('lyndonzheng/CVQ-VAE', 'VectorQuantiser'): cvq.cvq,

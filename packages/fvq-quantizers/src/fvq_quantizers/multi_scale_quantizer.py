@@ -137,19 +137,21 @@ class MultiScaleQuantizer(Quantizer):
         (height, width), last = positions.shape, self.scales[-1]
         return Pyramid(tuple((rescale(h, last[0], height), rescale(w, last[1], width)) for h, w in self.scales))
 
-    def forward(self, z_BDHW: Tensor) -> QuantizerOutput:
+    def forward(self, z_BDHW: Tensor, kept_B: Tensor | None = None) -> QuantizerOutput:
+        """Quantize a latent (B, D, H, W); `kept_B`: see `kept_scales`, which draws it by default."""
         positions = check_latent(self, z_BDHW)
         layout = self.layout(positions)
         with full_precision(z_BDHW.device.type):
             z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
-            indices, sum_BDHW, losses = self._quantize(z_BDHW)
+            kept_B = self.kept_scales(len(z_BDHW)) if kept_B is None else kept_B
+            indices, sum_BDHW, losses = self._quantize(z_BDHW, kept_B)
             if self.training and not self.implicit:
                 estimate_ND = self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW))
                 sum_BDHW = to_latent(estimate_ND, positions)
         codes = Codes(torch.cat([i.view(z_BDHW.shape[0], -1) for i in indices], 1), layout)
         return QuantizerOutput(sum_BDHW, codes, z_BDHW, losses)
 
-    def _quantize(self, z_BDHW: Tensor) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
+    def _quantize(self, z_BDHW: Tensor, kept_B: Tensor | None) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
         """Indices (B h w,) or tokens (B h w, T) of each scale, the sum of all (B, D, H, W), and losses averaged over scales."""
         H, W = z_BDHW.shape[-2:]
         z_ND = to_vectors(z_BDHW)
@@ -157,7 +159,6 @@ class MultiScaleQuantizer(Quantizer):
         vq, codebook_KD = self.quantizer, z_ND if self.implicit else self.codebook()
         residual_BDHW, sum_BDHW = z_BDHW, torch.zeros_like(z_BDHW)
         residuals, indices, terms = [], [], []
-        kept_B = self._kept_scales(len(z_BDHW)) if self.training and self.dropout else None
         for scale, (h, w) in enumerate(self._pyramid(Grid(H, W)).scales):
             residual_ND = to_vectors(shrink(residual_BDHW, h, w))
             if self.implicit:
@@ -189,8 +190,10 @@ class MultiScaleQuantizer(Quantizer):
             vq.update.step(vq.embedding, residual_ND.detach(), torch.cat(indices))
         return indices, sum_BDHW, losses
 
-    def _kept_scales(self, batch: int) -> Tensor:
-        """How many scales each image of a training batch keeps, (B,) on the CPU: the first ones may lose some."""
+    def kept_scales(self, batch: int) -> Tensor | None:
+        """How many scales each image of a training batch keeps, (B,) on the CPU: the first ones may lose some. None: all."""
+        if not (self.training and self.dropout):
+            return None
         kept_B = torch.full((batch,), len(self.scales))
         count = int(batch * self.dropout)
         kept_B[:count] = torch.randint(self.fewest_scales, len(self.scales) + 1, (batch,))[:count]

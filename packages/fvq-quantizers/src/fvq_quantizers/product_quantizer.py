@@ -1,4 +1,4 @@
-"""Product (multi-head) quantization: groups of channels, each with a code of its own (UniTok, MoVQ)."""
+"""Product (multi-head) quantization: groups of channels, each with a code of its own (UniTok, MoVQ, XQ-GAN)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fvq_core.codes import Codes, Sequence
+from fvq_core.codes import CodeLayout, Codes, Grid, Positions, Sequence, check_is_codes
 from fvq_core.errors import UserError
 from fvq_core.quantizer import Quantizer, QuantizerOutput
 from fvq_core.registry import QUANTIZERS
 
-from .latents import check_codes, check_latent
+from .latents import check_indices, check_latent
+from .multi_scale_quantizer import MultiScaleQuantizer
 
 
 @QUANTIZERS.register_module()
@@ -24,16 +25,17 @@ class ProductQuantizer(Quantizer):
 
     UniTok (Ma et al., 2025) has 8 sub-codebooks of 4,096 unit vectors of 8 channels: `groups=8` around a
     `VectorQuantizer` with `L2Normalize` (without its attention projections). MoVQ (Zheng et al., 2022) has one codebook of
-    1,024 x 64 for 4 groups: `groups=4, shared=True`; it is searched, and mapped, once per step. Losses are means over
-    groups, as in UniTok.
+    1,024 x 64 for 4 groups: `groups=4, shared=True`; it is searched, and mapped, once per step. XQ-GAN (Li et al., 2024)
+    has 2 groups, also of a `MultiScaleQuantizer`: a position of each scale then has two codes, and an image that loses
+    scales in training loses the same in both. Losses are means over groups, as in UniTok and XQ-GAN.
 
     Args:
         quantizer: Config of a quantizer with one code per position; its `code_dim` is the number of channels per group.
         groups: Codes per position.
-        shared: One codebook for all groups, or one per group.
+        shared: One codebook for all groups, or one per group; several scales have one per group.
 
     Raises:
-        UserError: No group, or a quantizer with several codes a position or with positions of its own.
+        UserError: No group, a quantizer with several codes a position, or `shared` with one that has positions of its own.
     """
 
     def __init__(self, quantizer: Mapping[str, Any], groups: int, shared: bool = False) -> None:
@@ -43,9 +45,9 @@ class ProductQuantizer(Quantizer):
         quantizers = nn.ModuleList(QUANTIZERS.build(copy.deepcopy(quantizer)) for _ in range(1 if shared else groups))
         self.quantizers = cast(SequenceOf[Quantizer], quantizers)
         self.groups, self.shared = groups, shared
-        one = Sequence(1)
+        one = Grid(1, 1)
         layout = self.quantizer.layout(one)
-        if layout.slots != 1 or layout.positions != one:
+        if layout.slots != 1 or (shared and layout.positions != one):
             raise UserError(
                 f'ProductQuantizer: wraps a quantizer with one code per position, got {type(self.quantizer).__name__} with '
                 f'{layout}.'
@@ -58,6 +60,12 @@ class ProductQuantizer(Quantizer):
         """The wrapped quantizer of the first group (of every group if shared)."""
         return self.quantizers[0]
 
+    def layout(self, positions: Positions) -> CodeLayout:
+        return CodeLayout(self.quantizer.layout(positions).positions, self.vocabularies)
+
+    def latent_positions(self, layout: CodeLayout) -> Positions:
+        return self.quantizer.latent_positions(CodeLayout(layout.positions, self.quantizer.vocabularies))
+
     def codebook(self) -> Tensor:
         """The mapped codebook (K, D / groups); without `shared`, those of all groups, (groups x K, D / groups)."""
         return torch.cat([quantizer.codebook() for quantizer in self.quantizers])
@@ -69,15 +77,17 @@ class ProductQuantizer(Quantizer):
             labels_B: In training, if `takes_labels`: the class of each image.
         """
         layout = self.layout(check_latent(self, z_BDHW))
-        labels = () if labels_B is None else (labels_B,)
+        more = () if labels_B is None else (labels_B,)
+        if isinstance(self.quantizer, MultiScaleQuantizer):
+            more = (self.quantizer.kept_scales(len(z_BDHW)),)  # one draw for all groups
         if self.shared:
-            out = self.quantizer(self._stack(z_BDHW), *labels)
+            out = self.quantizer(self._stack(z_BDHW), *more)
             indices_BGL = out.codes.indices_BL.unflatten(1, (self.groups, -1))
             z_q, losses = self._unstack(out.z_q_BDHW), out.losses
             z = None if out.z_BDHW is None else self._unstack(out.z_BDHW)
         else:
             pairs = zip(self.quantizers, z_BDHW.chunk(self.groups, 1), strict=True)
-            outs = [quantizer(z, *labels) for quantizer, z in pairs]
+            outs = [quantizer(z, *more) for quantizer, z in pairs]
             indices_BGL = torch.stack([out.codes.indices_BL for out in outs], 1)
             compared = [out.z_BDHW for out in outs if out.z_BDHW is not None]
             z_q, z = torch.cat([out.z_q_BDHW for out in outs], 1), torch.cat(compared, 1) if compared else None
@@ -93,13 +103,18 @@ class ProductQuantizer(Quantizer):
         return z.unflatten(2, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
     def embed(self, codes: Codes) -> Tensor:
-        positions = check_codes(self, codes)
+        check_is_codes('ProductQuantizer', codes)
+        if codes.layout.vocabularies != self.vocabularies:
+            expected = self.layout(Grid(1, 1))
+            raise UserError(f'ProductQuantizer: cannot embed {codes.layout}; expected one such as {expected}.')
+        check_indices(self, codes)
+        positions = self.latent_positions(codes.layout)
         indices_BGL = codes.indices_BL.unflatten(1, (-1, self.groups)).transpose(1, 2)
         if self.shared:
             layout = self.quantizer.layout(Sequence(self.groups * positions.length))
             z = self.quantizer.embed(Codes(indices_BGL.flatten(1), layout))
             return self._unstack(z).unflatten(2, positions.shape)
-        layout = self.quantizer.layout(positions)
+        layout = CodeLayout(codes.layout.positions, self.quantizer.vocabularies)
         groups = zip(self.quantizers, indices_BGL.unbind(1), strict=True)
         return torch.cat([quantizer.embed(Codes(indices_BL, layout)) for quantizer, indices_BL in groups], 1)
 

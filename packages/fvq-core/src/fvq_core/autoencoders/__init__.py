@@ -4,6 +4,7 @@ from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
 from .movq import MoVQDecoder
+from .query_vit import QueryViTDecoder, QueryViTEncoder
 from .titok import TiTokDecoder, TiTokEncoder
 from .titok_heads import PatchHead, ProxyCodesHead
 from .vit_vqgan import ViTVQGANDecoder, ViTVQGANEncoder
@@ -19,6 +20,8 @@ __all__ = [
     'MoVQDecoder',
     'PatchHead',
     'ProxyCodesHead',
+    'QueryViTDecoder',
+    'QueryViTEncoder',
     'TiTokDecoder',
     'TiTokEncoder',
     'VQGANDecoder',

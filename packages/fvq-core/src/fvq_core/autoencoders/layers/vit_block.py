@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,6 +57,7 @@ class ViTBlock(nn.Module):
         mlp: From `width` and hidden channels to the network behind the attention; `MLP` with exact GELU by default.
         eps: Of both LayerNorms.
         drop_path: Probability that training leaves a branch out for an image (stochastic depth, Huang et al., 2016).
+        layer_scale: Initial factor of both branches, learned for each channel (Touvron et al., 2021); None for none.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class ViTBlock(nn.Module):
         mlp: Callable[[int, int], nn.Module] = MLP,
         eps: float = 1e-5,
         drop_path: float = 0.0,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=eps)
@@ -76,13 +79,17 @@ class ViTBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = mlp(width, round(width * mlp_ratio))
         self.drop_path = drop_path
+        factors = [None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale)) for _ in range(2)]
+        self.scale1, self.scale2 = factors
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        x_BTC = x_BTC + self.keep(self.attn(self.norm1(x_BTC)))
-        return x_BTC + self.keep(self.mlp(self.norm2(x_BTC)))
+        x_BTC = x_BTC + self.keep(self.attn(self.norm1(x_BTC)), self.scale1)
+        return x_BTC + self.keep(self.mlp(self.norm2(x_BTC)), self.scale2)
 
-    def keep(self, branch_BTC: Tensor) -> Tensor:
-        """The branch, in training zero for some images and larger for the others."""
+    def keep(self, branch_BTC: Tensor, scale_C: Tensor | None = None) -> Tensor:
+        """The branch times its scale, in training zero for some images and larger for the others."""
+        if scale_C is not None:
+            branch_BTC = branch_BTC * scale_C
         if not self.drop_path or not self.training:
             return branch_BTC
         return branch_BTC * F.dropout(branch_BTC.new_ones(len(branch_BTC), 1, 1), self.drop_path)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import UserError
 from ...registry import LOSSES
+from ..discriminators.local_batch_norm import LocalBatchNorm
 
 
 @LOSSES.register_module()
@@ -70,8 +71,8 @@ def check_no_batch_norm(discriminator: nn.Module) -> None:
 
     Logits would depend on the other images of the batch, and R1 would not be a gradient of D(x).
     """
-    if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
+    if any(isinstance(module, _BatchNorm | LocalBatchNorm) for module in discriminator.modules()):
         raise UserError(
             f"R1Penalty: {type(discriminator).__name__} has BatchNorm, so an image's logits depend on the whole batch; "
-            "use norm='none' or 'spectral', StyleGANDiscriminator, or drop r1."
+            "use norm='none', 'spectral' or 'group', StyleGANDiscriminator, or drop r1."
         )

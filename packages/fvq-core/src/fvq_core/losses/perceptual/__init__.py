@@ -4,6 +4,7 @@ from .convnext import ConvNeXtLogits
 from .dinov2 import DINOv2Features
 from .frozen_network import FrozenNetwork, WithFrozenNetwork
 from .lpips import LPIPS
+from .vit_features import ViTFeatures
 from .weights import MissingWeightsError, find_backbone
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     'DINOv2Features',
     'FrozenNetwork',
     'MissingWeightsError',
+    'ViTFeatures',
     'WithFrozenNetwork',
     'find_backbone',
 ]
