@@ -100,8 +100,11 @@ def test_quantized_latent_is_the_chosen_rows_of_the_codebook(name: str):
     quantizer = trained_a_little(name)
     output = quantizer(latents())
     rows_BL = quantizer.codebook_indices(output.codes)
-    if isinstance(quantizer, MultiScaleQuantizer):
-        assert torch.equal(output.z_q_BDHW, sum_of_scales(quantizer, quantizer.codebook()[rows_BL]))
+    if isinstance(output.codes.layout.positions, Pyramid):
+        groups = list(getattr(quantizer, 'quantizers', [quantizer]))
+        rows_BLG = rows_BL.unflatten(1, (-1, len(groups)))
+        parts = [sum_of_scales(one, quantizer.codebook()[rows_BLG[..., g]]) for g, one in enumerate(groups)]
+        assert torch.equal(output.z_q_BDHW, torch.cat(parts, 1))
         return
     chosen = quantizer.codebook()[rows_BL.view(48, -1)]
     chosen = chosen.unflatten(1, (-1, D // chosen.shape[2])).flatten(2)  # rows of groups of channels stand side by side
