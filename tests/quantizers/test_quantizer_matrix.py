@@ -32,7 +32,8 @@ def assert_same(one: QuantizerOutput, other: QuantizerOutput) -> None:
 
 def sum_of_scales(quantizer: MultiScaleQuantizer, rows_BLD: Tensor) -> Tensor:
     """The latent of codebook rows by the definition: enlarge, phi, add."""
-    total, layout = torch.zeros(len(rows_BLD), D, 4, 6), quantizer.layout(Grid(4, 6)).positions
+    total, D = torch.zeros(len(rows_BLD), quantizer.code_dim, 4, 6), quantizer.code_dim
+    layout = quantizer.layout(Grid(4, 6)).positions
     rows_BLD = rows_BLD.unflatten(1, (layout.length, -1)).flatten(2)  # values of bits stand side by side
     for scale, rows_BlD in enumerate(rows_BLD.split(layout.lengths, 1)):
         x = rows_BlD.mT.reshape(-1, D, *layout.scales[scale]) * quantizer.code_scales[scale]
@@ -102,8 +103,7 @@ def test_quantized_latent_is_the_chosen_rows_of_the_codebook(name: str):
     rows_BL = quantizer.codebook_indices(output.codes)
     if isinstance(output.codes.layout.positions, Pyramid):
         groups = list(getattr(quantizer, 'quantizers', [quantizer]))
-        rows_BLG = rows_BL.unflatten(1, (-1, len(groups)))
-        parts = [sum_of_scales(one, quantizer.codebook()[rows_BLG[..., g]]) for g, one in enumerate(groups)]
+        parts = [sum_of_scales(one, quantizer.codebook()[rows_BL[:, g :: len(groups)]]) for g, one in enumerate(groups)]
         assert torch.equal(output.z_q_BDHW, torch.cat(parts, 1))
         return
     chosen = quantizer.codebook()[rows_BL.view(48, -1)]
