@@ -22,6 +22,7 @@ from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8, to_uint8
 from fvq_core.losses.perceptual.weights import BACKBONES
+from fvq_core.ops.latent_perturbation import LatentPerturbation
 from fvq_core.registry import TRANSFORMS
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.features.each_image import one_thread
@@ -142,6 +143,26 @@ def test_batch_size_and_workers_change_no_printed_digit(files: ImageFolder, valu
     for batch_size, workers in ((1, 0), (3, 2), (7, 0)):
         got = evaluator(NAMES).evaluate(seeded_tokenizer(), files, batch_size=batch_size, num_workers=workers)
         assert {key: str(value) for key, value in got.items()} == {key: str(value) for key, value in values.items()}
+
+
+def test_perturbed_codes_give_other_pictures_under_another_name_whatever_the_batch(files: ImageFolder) -> None:
+    def perturbed(rate: float, batch_size: int) -> dict[str, Any]:
+        own = PresetEvaluator(
+            ['strict'], dict(type='RandomFeatures'), image_size=SIZE, perturbation=LatentPerturbation(rate, 4)
+        )
+        return own.evaluate(seeded_tokenizer(), files, batch_size=batch_size)
+
+    plain = evaluator(['strict']).evaluate(seeded_tokenizer(), files, batch_size=4)
+    none, some, again = perturbed(0.0, 4), perturbed(0.7, 4), perturbed(0.7, 1)
+    assert {key: str(value) for key, value in some.items()} == {key: str(value) for key, value in again.items()}
+    for key, value in plain.items():
+        changed = f'strict-perturbed/{key.split("/")[1]}'
+        assert none[changed].value == value.value
+        assert 'codes replaced at a rate of 0.7 by one of the 4 nearest' in some[changed].stamp
+    for name in ('psnr', 'ssim', 'rfd_random'):
+        assert some[f'strict-perturbed/{name}'].value != plain[f'strict/{name}'].value
+    for name in ('usage', 'perplexity', 'bits_per_image'):
+        assert some[f'strict-perturbed/{name}'].value == plain[f'strict/{name}'].value
 
 
 def test_the_order_of_presets_changes_nothing_and_a_single_one_is_the_same(

@@ -29,7 +29,7 @@ EXAMPLE = """\
 a preset is everything that decides on a number besides the model: crop, kernel, rounding, codec, reference, network,
 conventions of PSNR, SSIM and LPIPS. docs/evaluation.md has the table of them. Its crops replace the config's own."""
 
-OF_PRESETS = ('extractor', 'extractor_options', 'reference', 'lpips_weights', 'image_size', 'images')
+OF_PRESETS = ('extractor', 'extractor_options', 'reference', 'lpips_weights', 'image_size', 'images', 'perturb')
 
 
 @command
@@ -49,6 +49,12 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('--lpips-weights', metavar='PATH', help='file or folder of the networks of LPIPS')
     parser.add_argument('--image-size', type=int, metavar='N', help="side of the crops; default: the presets', 256")
     parser.add_argument('--images', type=int, metavar='N', help='of the whole data set; default 50000, ImageNet val')
+    parser.add_argument(
+        '--perturb',
+        nargs=2,
+        metavar=('RATE', 'NEAREST'),
+        help='replace codes at this rate, in [0, 1], by one of so many nearest before decoding: the FID is then a pFID',
+    )
     parser.add_argument('--batch-size', type=int, metavar='N', help="default: the config's")
     parser.add_argument('--workers', type=int, metavar='N', help="processes that decode; default: the config's")
     add_weights(parser)
@@ -70,6 +76,7 @@ def main(argv: Sequence[str] | None) -> None:
             raise UserError(f'test.py: --{option.replace("_", "-")} needs a preset; name one with --preset.')
     for option, least in (('batch_size', 1), ('workers', 0), ('image_size', 1), ('images', 1)):
         check_least(f'--{option.replace("_", "-")}', getattr(args, option), least)
+    perturb = None if args.perturb is None else numbers(args.perturb)
     prepare_output('--out', args.out)
 
     from mmengine.dist import is_main_process
@@ -87,7 +94,7 @@ def main(argv: Sequence[str] | None) -> None:
             use_image_folder(cfg.val_dataloader, args.data)
         given = dict(batch_size=args.batch_size, num_workers=args.workers)
         cfg.val_dataloader.update({key: value for key, value in given.items() if value is not None})
-    evaluator = preset_evaluator(args) if args.preset else None
+    evaluator = preset_evaluator(args, perturb) if args.preset else None
     join_group(find_launcher(args.launcher), cfg.get('device', 'auto'))
     if evaluator is None:
         results, weights = evaluate_checkpoint(cfg, args.checkpoint, args.weights)
@@ -120,8 +127,21 @@ def print_results(results: Mapping[str, MetricValue]) -> None:
         print(f'{name:{width}s} {metric!s:>14s}   {image_count(metric.samples)}{tokens}; {metric.stamp}')
 
 
-def preset_evaluator(args: Any) -> Any:
+def numbers(words: Sequence[str]) -> tuple[float, int]:
+    """Rate and number of codes of `--perturb`."""
+    try:
+        return float(words[0]), int(words[1])
+    except ValueError:
+        given = ' '.join(words)
+        raise UserError(
+            f'--perturb: expected a rate in [0, 1] and a whole number of codes, such as 0.5 100, got {given}.'
+        ) from None
+
+
+def preset_evaluator(args: Any, perturb: tuple[float, int] | None) -> Any:
     """A `PresetEvaluator` as the command line asks for it."""
+    from fvq_core.ops.latent_perturbation import LatentPerturbation
+
     from ..reconstruction import PresetEvaluator
 
     return PresetEvaluator(
@@ -131,6 +151,7 @@ def preset_evaluator(args: Any) -> Any:
         reference=args.reference,
         image_size=args.image_size,
         images=args.images,
+        perturbation=None if perturb is None else LatentPerturbation(*perturb),
     )
 
 

@@ -74,6 +74,7 @@ class Preset(ProtocolFacts):
         lpips: Conventions, for each LPIPS that it gives.
         samples: Images of a whole evaluation; numbers of fewer are marked partial.
         samples_from: Who set that number: the protocol, or the user for another data set, which every number states.
+        perturbation: What was done to the codes before they were decoded, in words.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Preset(ProtocolFacts):
     lpips: tuple[LPIPSConventions, ...] = ()
     samples: int = VALIDATION_IMAGES
     samples_from: Literal['protocol', 'user'] = 'protocol'
+    perturbation: str | None = None
 
     def __post_init__(self) -> None:
         check_rounding(f"preset '{self.name}'", self.rounding)
@@ -126,10 +128,15 @@ class Preset(ProtocolFacts):
         configs += [dict(type='CodebookUsage'), dict(type='CodeBits'), dict(type='QuantizationError')]
         return [dict(config, preset=self.name) for config in configs]
 
+    def perturbed(self, words: str) -> Preset:
+        """The same for reconstructions of perturbed codes, under a name of its own."""
+        return replace(self, name=f'{self.name}-perturbed', perturbation=words)
+
     @property
     def declared(self) -> str:
-        """`'whole set declared as 5,000 images; '` if the user, not the protocol, gave the number of images."""
-        return f'whole set declared as {self.samples:,} images; ' if self.samples_from == 'user' else ''
+        """What the user changed: `'whole set declared as 5,000 images; '`, and what was done to the codes."""
+        words = f'whole set declared as {self.samples:,} images; ' if self.samples_from == 'user' else ''
+        return f'{words}{self.perturbation}; ' if self.perturbation else words
 
     def protocol(self, preprocessing: str | None = None) -> str:
         """How scores of features are computed, in words: everything that changes them except the reference.

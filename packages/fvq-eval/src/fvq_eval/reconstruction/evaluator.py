@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from fvq_core.images import from_uint8
 from fvq_core.losses.perceptual.weights import BACKBONES, MissingWeightsError
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.ops.finite import deferred_checks
+from fvq_core.ops.latent_perturbation import LatentPerturbation
 from fvq_core.ops.ranks import sum_or_raise
 from fvq_core.progress import Progress
 from fvq_core.registry import FEATURE_EXTRACTORS, METRICS
@@ -48,6 +50,8 @@ class PresetEvaluator:
         reference: File of statistics that presets with an external reference compare with; see `fvq_eval.generation.reference`.
         image_size: Side of the crops instead of the presets' 256 pixels.
         images: Images of a whole evaluation instead of the presets' number, for another data set.
+        perturbation: What is done to the codes before they are decoded; the FID is then called pFID
+            (Qiu et al., 2025, arXiv 2503.08354). Metrics of codes are of those that the encoder chose.
         cache: Folder for statistics of images that a reference lists, as ADM's does; see `ImageSetEvaluator`.
 
     Attributes:
@@ -70,10 +74,14 @@ class PresetEvaluator:
         reference: str | None = None,
         image_size: int | None = None,
         images: int | None = None,
+        perturbation: LatentPerturbation | None = None,
         cache: str | None = 'default',
     ) -> None:
         found = [find_preset(preset) if isinstance(preset, str) else preset for preset in presets]
+        self.perturbation = perturbation
         self.declared = [preset.at(image_size, images) for preset in found]
+        if perturbation is not None:
+            self.declared = [preset.perturbed(str(perturbation)) for preset in self.declared]
         self.presets = self.declared
         names = [preset.name for preset in self.declared]
         if not names or len(set(names)) < len(names):
@@ -121,7 +129,11 @@ class PresetEvaluator:
         loader = load(cropped, rank, ranks, batch_size, num_workers, pin_memory=device.type == 'cuda')
         seen, failure = 0, None
         try:
-            with deferred_checks(), Progress('evaluating', len(loader), rank, ranks, log.info, 'batch') as bar:
+            with (
+                self.perturbed(tokenizer),
+                deferred_checks(),
+                Progress('evaluating', len(loader), rank, ranks, log.info, 'batch') as bar,
+            ):
                 for batch in bar.over(loader):
                     if unreadable.check(batch):
                         self.update(tokenizer, batch, cropped.files.name, batch_size, metrics, features)
@@ -131,6 +143,12 @@ class PresetEvaluator:
         if sum_or_raise([seen], failure) == [0]:
             raise UserError('the evaluation set has no readable image.')
         return self.results(metrics, features)
+
+    def perturbed(self, tokenizer: Autoencoder) -> AbstractContextManager[None]:
+        """Inside, what is decoded is perturbed, if it is to be."""
+        if self.perturbation is None:
+            return nullcontext()
+        return self.perturbation.applied(tokenizer.require_quantizer('perturbation'))
 
     def update(
         self,
