@@ -35,6 +35,7 @@ for registry, module in (
     (REGULARIZERS, 'regularizers'),
     (CODEBOOK_INITS, 'inits'),
     (HOOKS, 'fold_hook'),
+    (HOOKS, 'perturbation_hook'),
     (IMPORTERS, 'interop'),
 ):
     registry.add_location(f'{__name__}.{module}')

@@ -29,4 +29,7 @@ __all__ = [
     'updates',
 ]
 
-import_submodules('fvq_quantizers', leave_out=('codebook_files', 'commands', 'fold_hook', 'interop', 'soft_choices'))
+import_submodules(
+    'fvq_quantizers',
+    leave_out=('codebook_files', 'commands', 'fold_hook', 'interop', 'perturbation_hook', 'soft_choices'),
+)
