@@ -54,6 +54,7 @@ MINI = {
     'ibq': {f'{Q}.{axis}' for axis in ('distance', 'estimator', 'loss', 'regularizer', 'init')},
     'ifsq': {f'{Q}.{key}' for key in ('type', 'levels', 'codebook_size', 'code_dim', 'symmetric', 'slope')},
     'lfq': {f'{Q}.type', f'{Q}.code_dim'},
+    'lgq': {f'{Q}.type', f'{Q}.temperature_steps'},
     'linear': COMPRESSED,
     'linear_no_anneal': {*COMPRESSED, ANNEALING},
     'linear_uniform': COMPRESSED,

@@ -42,6 +42,7 @@ TINY_QUANTIZERS: dict[str, dict[str, Any]] = {
     'LFQ': dict(type='LFQ', codebook_size=K, code_dim=D),
     'FSQ': dict(type='FSQ', levels=(4, 3, 3), code_dim=D),
     'FSP': dict(type='FSP', levels=(4, 3, 3), code_dim=D, quantize_rate=1.0),
+    'LGQ': dict(type='LGQ', codebook_size=K, code_dim=D, from_latents=False, temperature_steps=3),
     'GumbelQuantizer': dict(type='GumbelQuantizer', codebook_size=K, code_dim=D),
 }
 TINY_PROJECTORS: dict[str, dict[str, Any]] = {
