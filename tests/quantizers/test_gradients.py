@@ -19,8 +19,9 @@ every_case = pytest.mark.parametrize('name', list(CASES))
 
 # What a term's value says about its gradient: a term with a constant side changes only with the other side.
 OF_THE_LATENT, OF_THE_CODES = ('commitment',), ('codebook', 'contrastive', 'orthogonal')
-# No finite difference shows a surrogate: IBQ's first term passes the estimator, Reg-VQ's hard counts are a step function.
-SURROGATES = ('double', 'prior')
+# No finite difference shows a surrogate: IBQ's first term and LGQ's pass the estimator, Reg-VQ's hard counts are a step
+# function, NS-VQ's kernel is a constant.
+SURROGATES = ('double', 'quantization', 'prior', 'dense')
 # Residuals take earlier codes as constants, which a finite difference does not.
 SUMS = ('ResidualQuantizer', 'MultiScaleQuantizer')
 STEP = 2e-4

@@ -16,6 +16,7 @@ from fvq_core.codes import Sequence as InSequence
 from fvq_core.errors import UserError
 
 from .implicit_quantizer import ImplicitQuantizer
+from .latents import check_finite
 
 
 def check_code_scales(owner: str, code_scales: Sequence[float] | None, steps: int, implicit: bool) -> tuple[float, ...]:
@@ -32,11 +33,12 @@ def check_code_scales(owner: str, code_scales: Sequence[float] | None, steps: in
 
 
 def quantize_step(
-    quantizer: ImplicitQuantizer, residual_ND: Tensor, code_scale: float
+    quantizer: ImplicitQuantizer, residual_ND: Tensor, code_scale: float, images: int
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Tokens (N, T), codes (N, D) with the estimate's gradient in training, and the losses of a training step."""
     z_NGC = (residual_ND / code_scale).unflatten(1, (quantizer.groups, -1))
     x_NGC = quantizer.bound(z_NGC)
+    check_finite(quantizer, x_NGC, 'the bounded residuals', images)
     digits_NGC = quantizer.choose(x_NGC)
     codes_NGC = quantizer.values(digits_NGC)
     if not quantizer.training:
@@ -47,13 +49,13 @@ def quantize_step(
 
 
 def quantize_steps(
-    quantizer: ImplicitQuantizer, z_ND: Tensor, code_scales: Sequence[float]
+    quantizer: ImplicitQuantizer, z_ND: Tensor, code_scales: Sequence[float], images: int
 ) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
     """Tokens (N, T) and partial sums (N, D) of each depth of a residual quantizer, and the losses averaged over depths."""
     residual_ND, partial_ND = z_ND, torch.zeros_like(z_ND)
     tokens, sums, terms = [], [], []
     for code_scale in code_scales:
-        tokens_NT, value_ND, losses = quantize_step(quantizer, residual_ND, code_scale)
+        tokens_NT, value_ND, losses = quantize_step(quantizer, residual_ND, code_scale, images)
         residual_ND, partial_ND = residual_ND - value_ND.detach(), partial_ND + value_ND
         tokens.append(tokens_NT)
         sums.append(partial_ND)

@@ -162,7 +162,7 @@ class MultiScaleQuantizer(Quantizer):
         for scale, (h, w) in enumerate(self._pyramid(Grid(H, W)).scales):
             residual_ND = to_vectors(shrink(residual_BDHW, h, w))
             if self.implicit:
-                indices_N, value_ND, term = quantize_step(self._rule, residual_ND, self.code_scales[scale])
+                indices_N, value_ND, term = quantize_step(self._rule, residual_ND, self.code_scales[scale], len(z_BDHW))
             else:
                 indices_N = vq.search(residual_ND, codebook_KD)
                 value_ND, term = F.embedding(indices_N, codebook_KD), {}

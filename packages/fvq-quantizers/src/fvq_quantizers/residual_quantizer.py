@@ -137,17 +137,17 @@ class ResidualQuantizer(Quantizer):
         with full_precision(z_BDHW.device.type):
             z_ND = self.joined.vectors(z_BDHW)
             self.maybe_initialize(z_ND)
-            indices, sums, losses = self._quantize(z_ND)
+            indices, sums, losses = self._quantize(z_ND, B)
             paired = self.training and not self.implicit
             z_q_ND = self.quantizer.estimator.pair(z_ND, sums[-1]) if paired else sums[-1]
         codes = Codes(torch.stack(indices, 1).view(B, -1), layout)
         z_q_BDHW, z_BDHW = (self.joined.split(to_latent(x_ND, layout.positions)) for x_ND in (z_q_ND, z_ND))
         return QuantizerOutput(z_q_BDHW, codes, z_BDHW, losses)
 
-    def _quantize(self, z_ND: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+    def _quantize(self, z_ND: Tensor, images: int) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
         """Indices (N,) or tokens (N, T) and partial sums of each depth, and the losses averaged over depths."""
         if self.implicit:
-            return quantize_steps(self._rule, z_ND, self.code_scales)
+            return quantize_steps(self._rule, z_ND, self.code_scales, images)
         codebooks = self.codebooks()
         # Codes are constants in the residual, so that a regularizer's gradient reaches only the latent; with losses of
         # residuals, the latent is one, and codes are not.

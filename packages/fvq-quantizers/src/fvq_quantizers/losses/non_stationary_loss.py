@@ -68,7 +68,7 @@ class NonStationaryLoss(CodebookLoss):
         """Weighted scalar terms; see `VQLoss.forward`, and `codebook_KD` is the mapped codebook."""
         weight_K, pull_KD, square = self._pulls(z_ND.detach(), codebook_KD.detach())
         dense = (weight_K * codebook_KD.square().sum(1)).sum() - 2 * (pull_KD * codebook_KD).sum() + square
-        terms = {'codebook': dense / z_ND.numel()}
+        terms = {'dense': dense / z_ND.numel()}
         if self.beta:
             terms['commitment'] = self.beta * F.mse_loss(z_ND, code_vectors_ND.detach())
         return terms
