@@ -35,6 +35,9 @@ def test_a_terminal_gets_a_bar_with_time_left(
 ) -> None:
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     assert sum(1 for _ in Progress.each(range(5), 'counting', 5, 'number')) == 5
+    assert capsys.readouterr().err == '', 'over in a moment'
+    monkeypatch.setattr(progress, 'SECONDS_WITHOUT', 0)
+    assert sum(1 for _ in Progress.each(range(5), 'counting', 5, 'number')) == 5
     shown = capsys.readouterr().err
     assert 'counting: 100%' in shown
     assert '5/5 [' in shown

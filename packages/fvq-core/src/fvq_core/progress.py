@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 T = TypeVar('T')
 SECONDS_BETWEEN_LINES = 30
+SECONDS_WITHOUT = 1  # what takes no longer shows no bar
 
 
 def clock(seconds: float) -> str:
@@ -56,7 +57,7 @@ class Progress:
     def __enter__(self) -> Progress:
         self.started = self.logged = time.perf_counter()
         if self.shown and sys.stderr.isatty():
-            options: dict[str, Any] = dict(initial=self.done, unit=self.unit, dynamic_ncols=True)
+            options: dict[str, Any] = dict(initial=self.done, unit=self.unit, dynamic_ncols=True, delay=SECONDS_WITHOUT)
             self.bar = tqdm(total=self.total, desc=self.text, **options)
         return self
 
@@ -85,7 +86,7 @@ class Progress:
             self.advance()
 
     @classmethod
-    def each(cls, items: Iterable[T], doing: str, total: int, unit: str = 'image') -> Iterator[T]:
+    def each(cls, items: Iterable[T], doing: str, total: int, unit: str = 'image', rank: int = 0) -> Iterator[T]:
         """`over`, for a loop that needs nothing else."""
-        with cls(doing, total, unit=unit) as progress:
+        with cls(doing, total, rank, unit=unit) as progress:
             yield from progress.over(items)

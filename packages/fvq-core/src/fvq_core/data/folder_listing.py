@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_rank, is_main_process
 
 from ..errors import UserError
 from ..files.paths import printable
+from ..progress import Progress
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff', '.avif')
 ARCHIVES = ('.tar', '.zip', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst', '.7z', '.rar')
@@ -80,8 +81,8 @@ def list_folder(root: str) -> FolderListing:
     if not os.path.isdir(root):
         raise UserError(f'{root} is not a folder.')
     listing, real_root = FolderListing(root), os.path.realpath(root)
-    flat = []
-    for entry in scan(root):
+    entries, flat, rank = scan(root), [], get_rank()
+    for entry in Progress.each(entries, f'listing {printable(root)}', len(entries), 'name', rank):
         path, name = entry.name, entry.name.lower()
         if is_hidden(path):
             listing.hidden.append(path)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import UserError, nearest_hint
 from ..files.paths import expand_home
 from ..files.torch_weights import CheckpointError, Weights, candidates, parts
+from ..progress import Progress
 from ..registry import IMPORTERS, constructor_arguments
 from ..saving.weights import load_weights
 from ..saving.write_folder import refuse_foreign_folder
@@ -105,7 +106,8 @@ def check_numbers(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     if mismatched:
         key = mismatched[0]
         raise UserError(f'{source}: {key} is {state[key].dtype}, expected {own[key].dtype}.')
-    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    each = Progress.each(state.items(), f'checking {source}', len(state), 'tensor')  # where a mapped file is read
+    broken = [key for key, value in each if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise UserError(f'{source}: {len(broken)} tensors have values that are not finite, the first is {broken[0]}.')
 

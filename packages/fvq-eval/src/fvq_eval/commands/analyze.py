@@ -90,6 +90,7 @@ def toy(args: argparse.Namespace) -> None:
 
 def tsne(args: argparse.Namespace) -> None:
     from fvq_core.errors import UserError
+    from fvq_core.progress import Progress
 
     from ..analysis.sources import image_batches, load_source
     from ..analysis.tsne import make_map
@@ -99,7 +100,7 @@ def tsne(args: argparse.Namespace) -> None:
     if min(args.count, args.codes, args.latents) < 1:
         raise UserError('--count, --codes and --latents must be 1 or more.')
     maps = []
-    for source in args.sources:
+    for source in Progress.each(args.sources, 'maps by t-SNE', len(args.sources), 'tokenizer'):
         tokenizer, loader, name = load_source(source, args.weights)
         batches = image_batches(loader, args.images, args.count, tokenizer.downsample_factor)
         maps.append(make_map(name, tokenizer, batches, args.codes, args.latents, args.perplexity, args.seed))
