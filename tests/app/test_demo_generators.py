@@ -66,6 +66,8 @@ def test_classes_are_numbers_lists_and_ranges():
     for wrong in ('5', '-1', 'cat', '3-1', '2-9', '1.5', '9' * 30):
         with pytest.raises(UserError, match='classes are numbers from 0 to 4'):
             parse_classes(wrong, 5)
+    with pytest.raises(UserError, match='classes take up to 1,000 letters, got 6,000'):
+        parse_classes('0-999 ' * 1000, 1000)
 
 
 def test_images_are_those_of_the_command_line_in_any_portions():

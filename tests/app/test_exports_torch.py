@@ -23,7 +23,7 @@ from tests.quantizers.matrix import TINY_QUANTIZERS, VARIANTS, K
 from tests.tiny import kl_config, random_images, tiny_tokenizer, titok_kl_config, tokenizer_config
 
 VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8)
-QUICK = ('ResidualQuantizer',)  # a few seconds each; FVQ_LONG=1 exports the others, too
+long = pytest.mark.skipif(os.environ.get('FVQ_LONG') != '1', reason='FVQ_LONG=1 exports every kind')
 
 
 def matrix() -> dict[str, dict[str, Any]]:
@@ -47,17 +47,13 @@ class InMemory:
         return self.modules['decode'](given)
 
 
-def names() -> list[Any]:
-    long = pytest.mark.skipif(os.environ.get('FVQ_LONG') != '1', reason='FVQ_LONG=1 exports every kind')
-    return [pytest.param(name, marks=() if name in QUICK else long) for name in matrix()]
-
-
 def test_the_matrix_has_every_quantizer() -> None:
     built = {QUANTIZERS.get(config['quantizer']['type']) for config in matrix().values() if 'quantizer' in config}
     assert {QUANTIZERS.get(name) for name in QUANTIZERS.names()} <= built
 
 
-@pytest.mark.parametrize('name', names())
+@long
+@pytest.mark.parametrize('name', matrix())
 def test_programs_of_plain_operators_give_the_same_codes_and_pixels(name: str) -> None:
     torch.manual_seed(0)
     autoencoder = TOKENIZERS.build(matrix()[name]).eval().fold()

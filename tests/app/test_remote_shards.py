@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import logging
+import lzma
 import pickle
 import random
 from collections.abc import Iterator
@@ -154,6 +155,7 @@ def test_a_server_that_stays_away_costs_one_line_that_names_the_shard(server: Sh
         (b'<!DOCTYPE html><html>log in</html>', 'is a web page, not a tar file'),
         (b'', 'is empty'),
         (gzip.compress(shard(0)), 'is compressed'),
+        (lzma.compress(shard(0), lzma.FORMAT_ALONE), 'is compressed'),
         (b'no tar at all ' * 99, 'is not a tar file'),
         (tar_of({'a.txt': b'x'}), 'no image in 1 shard(s)'),
         (tar_of({'a.png': b'x', 'a.cls': b'cat'}), "a.cls holds b'cat', not a whole number"),

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmengine.config import Config
 
 from fvq.commands import track
+from fvq.tracking.run_ids import TRACKERS_NAME, known_id
 from fvq_core.commands import train
 from fvq_core.training.hooks.history import History
 
@@ -89,3 +91,11 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = json.loads((artifacts / 'checkpoints/iter_9.json').read_text())
     assert facts['bytes'] == (tmp_path / 'run' / 'iter_9.pth').stat().st_size
     assert not list(store.rglob('*.pth'))
+
+
+@pytest.mark.parametrize('known', ['../../elsewhere', '/tmp/elsewhere', '.', '', 'a/b', 'a' * 200, 7, None])
+def test_a_strangers_work_dir_cannot_lead_records_out_of_it(tmp_path: Path, known: object) -> None:
+    (tmp_path / TRACKERS_NAME).write_text(json.dumps({'tensorboard': known, 'wandb': '0f3a-B_9'}))
+    config = Config(dict(work_dir=str(tmp_path), resume=True))
+    assert known_id(config, 'tensorboard') is None
+    assert known_id(config, 'wandb') == '0f3a-B_9'

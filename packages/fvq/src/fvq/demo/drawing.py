@@ -25,6 +25,7 @@ MOST_IMAGES = 64
 AT_ONCE = 4  # images between two steps of the progress bar
 GREY = 128
 PAINTING_SIDE = 480
+MOST_LETTERS = 1000  # of a text with classes, each of whose ranges may name all of them
 SCALES = re.compile(r'first (\d+) scales?')
 PAINTED = 'all but what is painted over'
 
@@ -55,6 +56,8 @@ def why_not(model: ImageGenerator) -> str:
 
 def parse_classes(text: str, num_classes: int) -> tuple[int, ...]:
     """Classes from `3`, `0, 4, 7` or `2-5`; all of them if the text is empty."""
+    if len(text) > MOST_LETTERS:
+        raise UserError(f'classes take up to {MOST_LETTERS:,} letters, got {len(text):,}.')
     found: list[int] = []
     for part in text.replace(',', ' ').split():
         match = re.fullmatch(r'(\d{1,9})(?:-(\d{1,9}))?', part)

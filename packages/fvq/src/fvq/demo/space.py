@@ -99,8 +99,10 @@ def write_space(out: str, tokenizers: Sequence[str], generators: Sequence[str] =
     gradio, python = importlib.metadata.version('gradio'), f'{sys.version_info[0]}.{sys.version_info[1]}'
     facts = dict(title=json.dumps(title), gradio=gradio, python=python, hub=json.dumps(hub), library=LIBRARY)
     (folder / 'README.md').write_text(README.format(**facts), encoding='utf-8')
-    (folder / 'app.py').write_text(APP.format(library=LIBRARY, tokenizers=kept[0], generators=kept[1]))
-    (folder / 'requirements.txt').write_text(''.join(f'{line}\n' for line in requirements()))
+    (folder / 'app.py').write_text(
+        APP.format(library=LIBRARY, tokenizers=kept[0], generators=kept[1]), encoding='utf-8'
+    )
+    (folder / 'requirements.txt').write_text(''.join(f'{line}\n' for line in requirements()), encoding='utf-8')
     (folder / '.gitattributes').write_text(LARGE_FILES)
 
 

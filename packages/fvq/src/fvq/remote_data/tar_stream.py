@@ -16,6 +16,10 @@ from .retry import reason
 
 TIMEOUT_S = 60.0  # without a byte from a server
 LABEL = re.compile(rb'\s*(-?[0-9]{1,9})\s*')
+PACKED = (
+    *COMPRESSED,
+    b'\x5d\x00\x00\x80',
+)  # the last of lzma; `tarfile` would unpack it too, past the bound of a member
 ADDRESS = re.compile(r'[a-z][a-z0-9+.-]*://')
 
 
@@ -86,7 +90,7 @@ class CheckedFile:
         start = self.head.lstrip()[:64].lower()
         if not self.head:
             raise UserError(f'RemoteShards: {name} is empty; write it again.')
-        if self.head.startswith(COMPRESSED):
+        if self.head.startswith(PACKED):
             raise UserError(f'RemoteShards: {name} is compressed, which images gain nothing from; decompress it.')
         if start.startswith((b'<!doctype', b'<html', b'<?xml')):
             raise UserError(

@@ -26,7 +26,7 @@ from ..drawing import (
 )
 from ..models import Models
 from ..settings_controls import Control, controls, given
-from .parts import MODEL, guarded, guarded_steps, local_files_only, notice
+from .parts import MODEL, guarded, guarded_steps, notice
 
 NONE = (
     'No generator is loaded. Start the page with one, such as the one that `make sample` trains: '
@@ -99,17 +99,15 @@ class GeneratorPanel:
                 with gr.Accordion('Sampling', open=False):
                     self.settings = [component(each) for each in self.controls]
             with gr.Column(scale=2):
-                self.mask = local_files_only(
-                    gr.ImageMask(
-                        label='Paint over what is to be drawn again',
-                        type='numpy',
-                        visible=False,
-                        sources=[],
-                        brush=gr.Brush(default_size=40, colors=['#f97316'], color_mode='fixed'),
-                        layers=False,
-                        image_mode='RGBA',
-                        buttons=[],
-                    )
+                self.mask = gr.ImageMask(
+                    label='Paint over what is to be drawn again',
+                    type='numpy',
+                    visible=False,
+                    sources=[],
+                    brush=gr.Brush(default_size=40, colors=['#f97316'], color_mode='fixed'),
+                    layers=False,
+                    image_mode='RGBA',
+                    buttons=[],
                 )
                 self.kept = gr.Image(label='What is kept', visible=False, interactive=False, buttons=[], height=220)
                 self.images = gr.Gallery(label='Images', columns=4, object_fit='contain', height='auto', format='png')

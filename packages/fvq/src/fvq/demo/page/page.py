@@ -13,12 +13,13 @@ from fvq_core.data.photos import load_photos
 
 from ..about import about_tokenizer
 from ..board import png
+from ..bounds import bound_components
 from ..models import Models
 from ..uploads import MAX_BYTES, MAX_PIXELS, read_photo
 from .codebook_tab import CodebookTab
 from .compare_tab import CompareTab
 from .generator_tab import GeneratorTab
-from .parts import MODEL, guarded, local_files_only, notice, thumbs
+from .parts import MODEL, guarded, notice, thumbs
 from .photo_tab import KEPT_SECONDS, PhotoTab
 
 TITLE = 'FVQ: look into image tokenizers'
@@ -38,6 +39,7 @@ class Page:
     """
 
     def __init__(self, models: Models) -> None:
+        bound_components()
         self.models, self.photos = models, bundled()
         with gr.Blocks(
             title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)
@@ -59,8 +61,8 @@ class Page:
 
     def sidebar(self) -> None:
         """What holds for all tabs."""
-        self.upload = local_files_only(
-            gr.File(label='Drop a photo', file_types=FILES, height=130, show_label=False, elem_id='fvq-upload')
+        self.upload = gr.File(
+            label='Drop a photo', file_types=FILES, height=130, show_label=False, elem_id='fvq-upload'
         )
         shown = {name: ImageOps.fit(Image.fromarray(photo), (THUMB, THUMB)) for name, photo in self.photos.items()}
         small = [dict(src=png(np.asarray(image)), name=name) for name, image in shown.items()]

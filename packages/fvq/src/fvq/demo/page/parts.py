@@ -48,19 +48,6 @@ def notice(elem_id: str) -> gr.HTML:
     return gr.HTML(visible=False, elem_id=elem_id, elem_classes='fvq-html')
 
 
-def local_files_only(component: Any) -> Any:
-    """The component, which now takes what was uploaded and no address that gradio would fetch a file from."""
-    move = component.async_move_resource_to_block_cache
-
-    async def moved(path: Any) -> Any:
-        if not Path(str(path)).is_file():
-            raise UserError('only files that were uploaded are taken.')
-        return await move(path)
-
-    component.async_move_resource_to_block_cache = moved
-    return component
-
-
 def alert(text: str) -> Any:
     """A notice with a text of any origin."""
     return gr.update(value=f'<div class="fvq-notice" role="alert">{html.escape(text)}</div>', visible=True)
