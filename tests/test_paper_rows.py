@@ -90,6 +90,12 @@ NAMED_OTHERWISE = {
     'baselines/xqgan_vp2_4k': {*INNER, f'{Q}.groups', f'{Q}.normalize', *Z_CHANNELS, *GROUPS},
     'baselines/xqgan_msvr_4k': {*INNER, f'{Q}.groups', f'{Q}.normalize', *Z_CHANNELS, *GROUPS, *LATENT_SIZES},
     'baselines/xqgan_msvr_8k': {f'{Q}.quantizer.quantizer.codebook_size'},
+    'baselines/vqgan_sd_f4': {
+        *LEVELS,
+        f'{Q}.codebook_size',
+        f'{Q}.code_dim',
+        *(f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('z_channels', 'attention')),
+    },
     'baselines/open_magvit2_262k': {
         f'{Q}.codebook_size',
         'model.tokenizer.encoder.z_channels',

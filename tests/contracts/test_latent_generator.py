@@ -148,7 +148,7 @@ def test_latents_of_another_kind_are_refused(autoencoder: Path, changes: dict[st
     layout = {**loaded.layout(SIDE, SIDE).to_dict(), **changes}
     with pytest.raises(UserError, match=message):
         bind_checked(GENERATORS.build(dict(type='TinyFlow', layout=layout)), loaded)
-    with pytest.raises(UserError, match='Tokenizer has codes, not LatentLayout'):
+    with pytest.raises(UserError, match=r'Tokenizer has latents of LatentLayout.*, not of'):
         bind_checked(GENERATORS.build(dict(type='TinyFlow', layout=layout)), tiny_tokenizer().fold())
 
 

@@ -179,7 +179,7 @@ def test_1d_tokenizers_name_sizes_and_latents_that_do_not_fit(sequences: Path):
             tokenizer.check_layout(CodeLayout(positions, (16, 16)))
     with pytest.raises(UserError, match=r'Tokenizer has codes of .* of 16 x 16 codes, not of .* of 16 x 8 codes'):
         tokenizer.check_layout(CodeLayout(Sequence(TOKENS), (16, 8)))
-    with pytest.raises(UserError, match='Tokenizer has codes, not LatentLayout'):
+    with pytest.raises(UserError, match=r'Tokenizer has latents of LatentLayout.*, not of'):
         tokenizer.check_layout(LatentLayout(Sequence(TOKENS), 4))
     with pytest.raises(UserError, match='gives a sequence; use quant_kernel=0'):
         TOKENIZERS.build({**SEQUENCE, 'quant_kernel': 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -28,6 +29,38 @@ MODELS: dict[str, dict[str, Any]] = {
     'LargeDiT': dict(type='LargeDiT', hidden_multiple=8, **SMALL),
     'MAR': dict(type='MAR', head_depth=1, head_width=16, class_tokens=2, patch_size=2, **SMALL),
 }
+LEVELS = dict(block_out_channels=[16, 32], layers_per_block=1, norm_num_groups=4)
+ADM = dict(
+    LEVELS,
+    down_block_types=['ResnetDownsampleBlock2D', 'AttnDownBlock2D'],
+    up_block_types=['AttnUpBlock2D', 'ResnetUpsampleBlock2D'],
+    downsample_type='resnet',
+    upsample_type='resnet',
+    resnet_time_scale_shift='scale_shift',
+    attention_head_dim=8,
+    attn_norm_num_groups=4,
+)
+LDM = dict(
+    LEVELS,
+    down_block_types=['DownBlock2D', 'CrossAttnDownBlock2D'],
+    up_block_types=['CrossAttnUpBlock2D', 'UpBlock2D'],
+    attention_head_dim=2,
+    cross_attention_dim=12,
+)
+DROPS: dict[str, Any] = dict(layout=LAYOUT, num_classes=5, cond_dropout=0.1)
+STAGE: dict[str, Any] = dict(arguments=ADM, learned_variance=True, steps=20, clip=True)
+UNETS: dict[str, dict[str, Any]] = {
+    'ADM': dict(type='UNetDiffusion', **DROPS, **STAGE),
+    'LDM': dict(type='UNetDiffusion', unet='UNet2DConditionModel', arguments=LDM, steps=20, **DROPS),
+    'CDM': dict(
+        type='Cascade',
+        stages=[dict(STAGE, factor=2), dict(STAGE, factor=1, augmentation='noise')],
+        **DROPS,
+    ),
+}
+MODELS |= UNETS
+NEEDS = pytest.mark.skipif(find_spec('diffusers') is None, reason='needs diffusers (the extra `diffusers`)')
+NAMES = [pytest.param(name, marks=NEEDS) if name in UNETS else name for name in MODELS]
 MEAN, STD = 0.7, 0.3
 
 
@@ -126,7 +159,7 @@ def test_flows_are_learned_and_followed():
     assert error('heun', 40) < error('euler', 40) / 5
 
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', NAMES)
 def test_a_sample_depends_on_its_seed_and_class_only(name: str):
     model = build(name)
     options: dict[str, Any] = dict(steps=3, cfg_scale=2.0)
@@ -142,7 +175,7 @@ def test_a_sample_depends_on_its_seed_and_class_only(name: str):
     assert model.training, 'as it was'
 
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', NAMES)
 def test_it_learns_normalized_latents(name: str):
     torch.manual_seed(0)
     model = GENERATORS.build(MODELS[name])
@@ -150,8 +183,10 @@ def test_it_learns_normalized_latents(name: str):
     targets = Targets(latents=Latents(layout.denormalize(torch.randn(64, 3, 4, 4)), layout))
     losses = model.loss(targets, torch.randint(5, (64,)))
     expected = 2.0 if name == 'flow' else 1.0  # an output of 0 for a velocity, which is of two normals
-    assert losses['mse'].item() == pytest.approx(expected, rel=0.15)
-    assert ('vb' in losses) == (name != 'flow')
+    sizes = ('_2', '_4') if name == 'CDM' else ('',)
+    for size in sizes:
+        assert losses[f'mse{size}'].item() == pytest.approx(expected, rel=0.15)
+        assert (f'vb{size}' in losses) == (name not in ('flow', 'LDM'))
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 

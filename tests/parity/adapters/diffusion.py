@@ -68,9 +68,7 @@ def large_dit(case: Case) -> dict[str, Tensor]:
         at_700 = guided_pair(model, inputs['z'], 700, labels, sampling)
         t_B = torch.full((len(labels),), process.times[3])
         output = model.guided(inputs['z'], t_B, labels, sampling)
-    index_B = torch.full((len(labels),), 3)
-    data = process.data_of(inputs['z'], index_B, process.split(output, index_B)[0])
-    step = ddpm_step(process, inputs['z'], output, 3, inputs['step_noise'][: len(labels)])
+    step, data = middle_step(process, inputs['z'], output, 3, inputs['step_noise'][: len(labels)])
     return {
         **got,
         'freqs_cis': model.rotations_LP2,
@@ -79,6 +77,16 @@ def large_dit(case: Case) -> dict[str, Tensor]:
         'step_x0': data,
         'timestep_map': torch.tensor(process.times),
     }
+
+
+def middle_step(
+    process: GaussianProcess, x: Tensor, output: Tensor, index: int, noise: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Where a step of a chain leads for an output of the network, and what that takes the data to be."""
+    index_B = torch.full((len(x),), index)
+    predicted, log_variance = process.split(output, index_B)
+    data = process.data_of(x, index_B, predicted)
+    return ddpm_step(process, x, data, log_variance, index, noise, temperature), data
 
 
 def large_gradient(model: LargeDiT, key: str, channels: int) -> Tensor:

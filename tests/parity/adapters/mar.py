@@ -12,13 +12,13 @@ from torch import Tensor
 from fvq_core.interop.key_map import rename
 from fvq_generators import MAR
 from fvq_generators.diffusion.head import DiffusionHead
-from fvq_generators.diffusion.samplers import ddpm_step
 from fvq_generators.interop.mar import OUR_ORDER, RULES
 from fvq_generators.mar import hidden_counts
 from fvq_generators.orders import first_of
 from tests.tiny import build_from_peer
 
 from ..case import Case
+from .diffusion import middle_step
 
 
 def mar(case: Case) -> dict[str, Tensor]:
@@ -151,6 +151,6 @@ def middle_steps(case: Case, model: MAR, steps: int) -> dict[str, Tensor]:
     guided = torch.cat([other[:, :C] + call['cfg'] * (plain[:, :C] - other[:, :C]), plain[:, C:]], 1)
     noise, temperature = inputs['step_noise'], call['temperature']
     return {
-        'step_mid': ddpm_step(process, x, guided, index, noise, temperature),
-        'step_mid_nocfg': ddpm_step(process, x, plain, index, noise, temperature),
+        'step_mid': middle_step(process, x, guided, index, noise, temperature)[0],
+        'step_mid_nocfg': middle_step(process, x, plain, index, noise, temperature)[0],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -198,6 +198,10 @@ class Autoencoder(SavedModel, nn.Module):
 
     def layout(self, height: int, width: int) -> CodeLayout | LatentLayout:
         """How the codes or the latent of an image of this size, in pixels, are arranged; raises if it cannot be encoded."""
+        return self.latent_layout(height, width)
+
+    def latent_layout(self, height: int, width: int) -> LatentLayout:
+        """How the latent of such an image is arranged, of a tokenizer before it is quantized."""
         positions = self.encoder.positions(height, width)
         return LatentLayout(positions, self.latent_channels, self.latent_scale, self.latent_shift)
 
@@ -229,17 +233,16 @@ class Autoencoder(SavedModel, nn.Module):
             UserError: Something else than float images in [-1, 1] of a size that can be encoded.
             NonFiniteError: Pixels (looked at on a CPU) or latents that are NaN or infinite.
         """
-        z_BDHW = self.encode_latent(images_BCHW)
-        self.check_finite(z_BDHW)
-        return Latents(z_BDHW, cast(LatentLayout, self.layout(*images_BCHW.shape[-2:])))
+        return self._latents(images_BCHW, self.encode_latent(images_BCHW))
 
-    def draw(self, images_BCHW: Tensor) -> Any:
-        """What a generator learns of images: a draw of their latents if `variational`, else what `encode` gives."""
-        if not self.variational:
-            return self.encode(images_BCHW)
-        z_BDHW = self.posterior(images_BCHW).sample()
+    def latents(self, images_BCHW: Tensor) -> Latents:
+        """What a generator of latents learns of images: a draw if `variational`; of a tokenizer what it would quantize."""
+        z_BDHW = self.posterior(images_BCHW).sample() if self.variational else self.encode_latent(images_BCHW)
+        return self._latents(images_BCHW, z_BDHW)
+
+    def _latents(self, images_BCHW: Tensor, z_BDHW: Tensor) -> Latents:
         self.check_finite(z_BDHW)
-        return Latents(z_BDHW, cast(LatentLayout, self.layout(*images_BCHW.shape[-2:])))
+        return Latents(z_BDHW, self.latent_layout(*images_BCHW.shape[-2:]))
 
     def check_finite(self, latents: Tensor) -> None:
         """Raise if latents, or the moments of a posterior, are NaN or infinite, unless looking at them would disturb."""

@@ -78,7 +78,7 @@ class Generator(nn.Module):
     @torch.no_grad()
     def targets(self, batch: Mapping[str, Any], autoencoder: Autoencoder | None = None) -> Targets:
         """What to learn from a batch, on the generator's device: for models of codes `codes` (B, L) and optionally `soft`
-        (B, L, V), for models of latents `latents`; or either from uint8 `images`, as the autoencoder's `draw` gives them.
+        (B, L, V), for models of latents `latents`; or either from uint8 `images`, by the autoencoder's `encode` or `latents`.
 
         Override it for other targets, such as a draw of latents or of stochastic codes at each step.
 
@@ -90,7 +90,8 @@ class Generator(nn.Module):
         name = 'latents' if isinstance(self.layout, LatentLayout) else 'codes'
         values, images = batch.get(name), batch.get('images')
         if values is None and images is not None and autoencoder is not None:
-            encoded = autoencoder.draw(device_images(batch, device))
+            encode = autoencoder.latents if name == 'latents' else autoencoder.encode
+            encoded = encode(device_images(batch, device))
             if encoded.layout != self.layout:
                 raise UserError(
                     f'{type(self).__name__}: these images are encoded to {encoded.layout}, the model is made for '

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .autoencoder import Autoencoder, AutoencoderOutput
 from .autoencoders.layers.quant_convolution import quant_convolution
-from .codes import CodeLayout, Codes, LatentLayout
+from .codes import CodeLayout, Codes, LatentLayout, Latents
 from .errors import UserError
 from .quantizer import Quantizer
 from .registry import DECODERS, ENCODERS, QUANTIZERS, TOKENIZERS
@@ -62,7 +62,7 @@ class Tokenizer(Autoencoder):
 
     def check_layout(self, layout: CodeLayout | LatentLayout) -> None:
         if not isinstance(layout, CodeLayout):
-            raise UserError(f'{type(self).__name__} has codes, not {layout}.')
+            return super().check_layout(layout)
         positions = self.quantizer.latent_positions(layout)
         self.encoder.check_positions(positions)
         if self.quantizer.layout(positions) != layout:
@@ -82,8 +82,11 @@ class Tokenizer(Autoencoder):
         """
         return self.quantizer(self.encode_latent(images_BCHW)).codes
 
-    def decode(self, encoded: Codes) -> Tensor:
-        """`Codes` of this tokenizer's vocabulary to images, nominally in [-1, 1], not clamped."""
+    def decode(self, encoded: Codes | Latents) -> Tensor:
+        """`Codes` of its vocabulary, or `Latents`, which are quantized first, to images, nominally in [-1, 1], not clamped."""
+        if isinstance(encoded, Latents):
+            self.check_layout(encoded.layout)
+            return self.decode_latent(self.quantizer(encoded.values).z_q_BDHW)
         return self.decode_latent(self.quantizer.embed(encoded))
 
     def forward(self, images_BCHW: Tensor, labels_B: Tensor | None = None) -> AutoencoderOutput:

@@ -2,6 +2,7 @@
 
 from fvq_core.registry.discovery import import_submodules
 
+from .cascade import Cascade
 from .dit import DiT
 from .ibq_transformer import IBQTransformer
 from .large_dit import LargeDiT
@@ -16,6 +17,7 @@ from .rar import RAR
 from .rcg import RCG
 from .representation_diffusion import RepresentationDiffusion
 from .rq_transformer import RQTransformer
+from .unet_diffusion import UNetDiffusion
 from .var import VAR
 from .vitvq_transformer import ViTVQTransformer
 
@@ -25,6 +27,7 @@ __all__ = [
     'RAR',
     'RCG',
     'VAR',
+    'Cascade',
     'DiT',
     'IBQTransformer',
     'LargeDiT',
@@ -35,6 +38,7 @@ __all__ = [
     'RQTransformer',
     'RandAR',
     'RepresentationDiffusion',
+    'UNetDiffusion',
     'ViTVQTransformer',
 ]
 

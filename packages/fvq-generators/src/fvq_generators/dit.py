@@ -79,7 +79,7 @@ class DiT(LatentDiffusion):
         )
         self.norm = AdaLayerNorm(plain_norm(dim), Modulation(dim, 2))
         self.head = nn.Linear(dim, patch_size**2 * self.out_channels)
-        start_as_identity(self)
+        start_as_identity(self, self.head)
         self._make_tables()
 
     def _make_tables(self) -> None:
@@ -92,7 +92,7 @@ class DiT(LatentDiffusion):
         self._make_tables()
         return self
 
-    def network(self, x_BDHW: Tensor, t_B: Tensor, labels_B: Tensor) -> Tensor:
+    def network(self, x_BDHW: Tensor, t_B: Tensor, labels_B: Tensor, *given: Tensor) -> Tensor:
         """See `LatentDiffusion.network`."""
         x_BLD = self.patches(x_BDHW.to(self.patches.weight.dtype)).flatten(2).transpose(1, 2)
         x_BLD = x_BLD + self.positions_LD.type_as(x_BLD)
@@ -113,7 +113,7 @@ def plain_norm(dim: int) -> nn.LayerNorm:
     return nn.LayerNorm(dim, EPS, elementwise_affine=False)
 
 
-def start_as_identity(model: LatentDiffusion) -> None:
+def start_as_identity(model: LatentDiffusion, head: nn.Linear) -> None:
     """Initialize as DiT: modulations and the head are 0, so that blocks pass on what they get, and the output is 0."""
 
     def start(part: nn.Module) -> None:
@@ -128,4 +128,4 @@ def start_as_identity(model: LatentDiffusion) -> None:
             nn.init.normal_(module.outer.weight, std=0.02)
         elif isinstance(module, Modulation):
             nn.init.zeros_(module.linear.weight)
-    nn.init.zeros_(model.head.weight)
+    nn.init.zeros_(head.weight)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.codes import Codes, LatentLayout, Latents
+from fvq_core.autoencoders import PixelAutoencoder
+from fvq_core.codes import CodeLayout, Codes, LatentLayout, Latents
 from fvq_core.errors import UserError, nearest_hint
 from fvq_core.generator import Generator
 from fvq_core.ops.finite import check_finite_images
-from fvq_core.registry import MODELS
+from fvq_core.registry import MODELS, TOKENIZERS
 from fvq_core.sampling_settings import SamplingSettings
 from fvq_core.saving.kind import Provenance, SaveSpec
 from fvq_core.saving.saved_model import SavedModel
@@ -198,7 +199,8 @@ class ImageGenerator(SavedModel, nn.Module):
     def _decode(self, drawn: Codes | Latents) -> Tensor:
         tokenizer: Any = self.tokenizer
         with memory_advice(len(drawn), self.device, doing='decoding'):
-            smoothed = isinstance(drawn, Latents) and tokenizer.quantizer is not None  # sums of codes that were mixed
+            # Sums of codes that a generator of codes has mixed.
+            smoothed = isinstance(drawn, Latents) and isinstance(self.generator.layout, CodeLayout)
             images = (tokenizer.decode_latent(drawn.values) if smoothed else tokenizer.decode(drawn)).float()
         cause = 'the tokenizer is broken, or overflows in this precision'
         check_finite_images(images, 'the pixels', len(images), cause)
@@ -276,5 +278,8 @@ class ImageGenerator(SavedModel, nn.Module):
         """From a generator and its `config.json`."""
         if isinstance(tokenizer, str | Path):
             tokenizer = Autoencoder.from_pretrained(tokenizer)
+        pixels = TOKENIZERS.build(dict(type=PixelAutoencoder))
+        if tokenizer is None and config.get('tokenizer_hash') == tokenizer_hash(pixels):
+            tokenizer = pixels  # which has no weights that a folder would have to hold
         facts = cls.saved_kind.facts(config)
         return cls(generator, tokenizer, config.get('tokenizer_hash', ''), config.get('sampling'), facts)

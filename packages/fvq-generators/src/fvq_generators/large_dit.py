@@ -116,7 +116,7 @@ class LargeDiT(LatentDiffusion):
         )
         self.norm = AdaLayerNorm(plain_norm(dim), Modulation(dim, 2, C))
         self.head = nn.Linear(dim, patch_size**2 * self.out_channels)
-        start_as_identity(self)
+        start_as_identity(self, self.head)
         self._make_tables()
 
     def _make_tables(self) -> None:
@@ -130,7 +130,7 @@ class LargeDiT(LatentDiffusion):
         self._make_tables()
         return self
 
-    def network(self, x_BDHW: Tensor, t_B: Tensor, labels_B: Tensor) -> Tensor:
+    def network(self, x_BDHW: Tensor, t_B: Tensor, labels_B: Tensor, *given: Tensor) -> Tensor:
         """See `LatentDiffusion.network`. Patches go in with channels outermost, and come out with channels innermost."""
         x_BLD = self.patches(self.patching.split(x_BDHW.to(self.patches.weight.dtype)))
         cond_B1C = self.time(t_B)[:, None] + self.condition(labels_B)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fvq_core.codes import Grid, LatentLayout, Latents, Targets
 from fvq_core.errors import UserError
@@ -18,6 +18,7 @@ from fvq_core.sampling_settings import setting
 from .checks import images_to_draw, latents_of, latents_to_learn
 from .diffusion import flow_matching, samplers
 from .diffusion.gaussian_process import GaussianProcess
+from .diffusion.noise_schedules import check_count
 from .eval_mode import eval_mode
 from .layers import Classes
 from .out_of_memory import memory_advice
@@ -25,6 +26,7 @@ from .sampling import Guidance
 from .streams import Streams
 
 STEPS = 250  # of the published FIDs
+SPACINGS = ('even', 'strided')
 SOLVERS = ('auto', *samplers.SOLVERS, *flow_matching.SOLVERS)
 
 
@@ -35,16 +37,15 @@ class LatentDiffusion(Generator):
         layout: `LatentLayout` of a `Grid`, or its description.
         objective: `'diffusion'`, with a `GaussianProcess`; or `'flow'`, the velocity of `flow_matching` (SiT).
         schedule, steps, learned_variance: The process, see `GaussianProcess`; of no use to a flow.
+        clip: Whether sampling clips the network's idea of the data to [-1, 1] at each step, as ADM does with pixels.
 
     Attributes:
         condition: Its classes, and which of them training drops.
-        head: The last map of the network.
         out_channels: Channels of the network's output.
     """
 
     position_kinds = (Grid,)
     condition: Classes
-    head: nn.Linear
     layout: LatentLayout  # pyrefly: ignore[bad-override]
 
     @dataclass(frozen=True)
@@ -57,6 +58,12 @@ class LatentDiffusion(Generator):
         )
         solver: str = setting('auto', 'how to go from noise to an image; auto is ddpm, for flows heun', choices=SOLVERS)
         eta: float = setting(0.0, 'share of the noise that DDIM adds in its steps', least=0, most=1)
+        spacing: str = setting(
+            'even',
+            'which steps of training are visited: evenly from the first to the last, or strided from the second on, as '
+            "latent diffusion's DDIM, which leaves the noise of the very first",
+            choices=SPACINGS,
+        )
 
     def __init__(
         self,
@@ -65,9 +72,10 @@ class LatentDiffusion(Generator):
         schedule: str = 'linear',
         steps: int = 1000,
         learned_variance: bool = True,
+        clip: bool = False,
     ) -> None:
         super().__init__()
-        self.layout = latents_of(self, layout)
+        self.layout, self.clip = latents_of(self, layout), clip
         if objective not in ('diffusion', 'flow'):
             raise UserError(f"{type(self).__name__}: objective is 'diffusion' or 'flow', got {objective!r}.")
         variance = learned_variance and objective == 'diffusion'
@@ -78,8 +86,11 @@ class LatentDiffusion(Generator):
     def num_classes(self) -> int:  # pyrefly: ignore[bad-override]
         return self.condition.num_classes
 
-    def network(self, x_BDHW: Tensor, t_B: Tensor, labels_B: Tensor) -> Tensor:
-        """Noisy latents, times and classes to (B, out_channels, H, W); drops classes in training."""
+    def network(self, x_BDHW: Tensor, t_B: Tensor, labels_B: Tensor, *given: Tensor) -> Tensor:
+        """Noisy latents, times and classes to (B, out_channels, H, W); drops classes in training.
+
+        `given` is what else a model is told of each sample (B, ...), such as a smaller image.
+        """
         raise NotImplementedError
 
     def check_condition(self, cond: Tensor) -> None:
@@ -95,10 +106,13 @@ class LatentDiffusion(Generator):
         Raises:
             UserError: No latents, latents of another layout, or classes that it does not have.
         """
-        x = latents_to_learn(self, targets, cond).normalized().float()
+        return self.losses(latents_to_learn(self, targets, cond).normalized().float(), cond)
+
+    def losses(self, x: Tensor, cond: Tensor, *given: Tensor) -> dict[str, Tensor]:
+        """`loss` of normalized latents (B, D, H, W); see `network` for `given`."""
 
         def predict(noisy: Tensor, t_B: Tensor) -> Tensor:
-            return self.network(noisy, t_B, cond).float()
+            return self.network(noisy, t_B, cond, *given).float()
 
         noise = torch.randn_like(x)
         if self.process is None:
@@ -108,11 +122,13 @@ class LatentDiffusion(Generator):
             terms = self.process.losses(predict, x, t_B, noise)
         return {name: values_B.mean() for name, values_B in terms.items()}
 
-    def guided(self, x: Tensor, t_B: Tensor, cond: Tensor, sampling: Sampling) -> Tensor:
+    def guided(self, x: Tensor, t_B: Tensor, cond: Tensor, sampling: Sampling, *given: Tensor) -> Tensor:
         """The network's output, guided on its first channels; the others, and the variance, are the conditional ones."""
         if not sampling.active:
-            return self.network(x, t_B, cond).float()
-        both = self.network(x.repeat(2, 1, 1, 1), t_B.repeat(2), torch.cat([cond, self.condition.null(cond)])).float()
+            return self.network(x, t_B, cond, *given).float()
+        labels_B = torch.cat([cond, self.condition.null(cond)])
+        twice = [torch.cat([each, each]) for each in (x, t_B, *given)]
+        both = self.network(*twice[:2], labels_B, *twice[2:]).float()
         with_class, without = both.chunk(2)
         C = sampling.cfg_channels or self.layout.channels
         first = without[:, :C] + sampling.cfg_scale * (with_class[:, :C] - without[:, :C])
@@ -120,18 +136,29 @@ class LatentDiffusion(Generator):
 
     @torch.no_grad()
     def trajectory(
-        self, x: Tensor, cond: Tensor, noise: samplers.Noise, sampling: Sampling
+        self, x: Tensor, cond: Tensor, noise: samplers.Noise, sampling: Sampling, *given: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The normalized latents after each step from noise x, and what they are about to become; see `denoise`."""
 
         def predict(x: Tensor, t_B: Tensor) -> Tensor:
-            return self.guided(x, t_B, cond, sampling)
+            return self.guided(x, t_B, cond, sampling, *given)
 
         if self.process is None:
             solver = 'heun' if sampling.solver == 'auto' else sampling.solver
             return flow_matching.follow(predict, x, sampling.steps, solver)
         solver = 'ddpm' if sampling.solver == 'auto' else sampling.solver
-        return samplers.denoise(self.process.respaced(sampling.steps), predict, x, noise, solver, sampling.eta)
+        visiting = self.process.strided if sampling.spacing == 'strided' else self.process.respaced
+        process = visiting(sampling.steps)
+        return samplers.denoise(process, predict, x, noise, solver, sampling.eta, clip=self.clip)
+
+    def draw(self, cond: Tensor, seeds: Sequence[int], sampling: Sampling, *given: Tensor) -> Tensor:
+        """Normalized latents of classes (B,), each from its seed; see `network` for `given`."""
+        streams = Streams(seeds, cond.device)
+
+        def noise(_: int = 0) -> Tensor:
+            return streams.normal(*self.layout.shape)
+
+        return deque(self.trajectory(noise(), cond, noise, sampling, *given), maxlen=1).pop()[0]
 
     @torch.no_grad()
     def sample(  # pyrefly: ignore[bad-override]
@@ -148,23 +175,17 @@ class LatentDiffusion(Generator):
             UserError: Classes that it does not have, settings out of range, more steps than the process has, or a solver of
                 the other objective.
         """
-        sampling = self.Sampling.of(settings)
-        most = STEPS if self.process is None else min(STEPS, self.process.steps)
-        sampling = replace(sampling, steps=sampling.steps or most)
-        self.check_sampling(sampling)
+        sampling = self.checked_sampling(settings)
         cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, self.condition.drop_rate)
-        streams = Streams(seeds, cond.device)
-
-        def noise(_: int = 0) -> Tensor:
-            return streams.normal(*self.layout.shape)
-
         with eval_mode(self), memory_advice(len(cond), cond.device):
-            x, _ = deque(self.trajectory(noise(), cond, noise, sampling), maxlen=1).pop()
+            x = self.draw(cond, seeds, sampling)
         return Latents(self.layout.denormalize(x), self.layout)
 
-    def check_sampling(self, sampling: Sampling) -> None:
-        """Raise unless this model can be sampled so."""
-        name, flow = type(self).__name__, self.process is None
+    def checked_sampling(self, settings: Mapping[str, Any]) -> Sampling:
+        """Settings, with the steps that they leave open; raises unless this model can be sampled so."""
+        sampling, name, flow = self.Sampling.of(settings), type(self).__name__, self.process is None
+        most = STEPS if self.process is None else min(STEPS, self.process.steps)
+        sampling = replace(sampling, steps=sampling.steps or most)
         own = flow_matching.SOLVERS if flow else samplers.SOLVERS
         if sampling.solver not in ('auto', *own):
             trained = 'a flow' if flow else 'a diffusion process'
@@ -176,4 +197,7 @@ class LatentDiffusion(Generator):
                 f'{name}: cfg_channels {sampling.cfg_channels} of latents with {self.layout.channels} channels; 0 guides all.'
             )
         if self.process is not None:
-            self.process.respaced(sampling.steps)
+            check_count(self.process.steps, sampling.steps)
+        elif sampling.spacing != 'even':
+            raise UserError(f"{name}: was trained as a flow, whose steps are equal; use spacing 'even'.")
+        return sampling

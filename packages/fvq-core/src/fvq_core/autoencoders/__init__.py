@@ -1,9 +1,10 @@
-"""Image encoders and decoders, one file per family, and the KL autoencoder of any pair; `layers/` has what they share."""
+"""Image encoders and decoders, one file a family, the KL autoencoder of any pair, and pixels; `layers/` has what they share."""
 
 from .kl import KLAutoencoder
 from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
 from .movq import MoVQDecoder
+from .pixels import PixelAutoencoder
 from .query_vit import QueryViTDecoder, QueryViTEncoder
 from .titok import TiTokDecoder, TiTokEncoder
 from .titok_heads import PatchHead, ProxyCodesHead
@@ -19,6 +20,7 @@ __all__ = [
     'MaskGITEncoder',
     'MoVQDecoder',
     'PatchHead',
+    'PixelAutoencoder',
     'ProxyCodesHead',
     'QueryViTDecoder',
     'QueryViTEncoder',

@@ -50,6 +50,11 @@ def main(argv: Sequence[str] | None) -> None:
         help='of the ten crops, several are mixed, default 1.1; of random ones the shares',
     )
     add('--size', type=int, default=256, help='side of a crop in pixels; default 256')
+    add(
+        '--unquantized',
+        action='store_true',
+        help="of a tokenizer of codes, the latents that it would quantize: latent diffusion's",
+    )
     add('--upsample', action='store_true', help='enlarge images smaller than the crop; else an error')
     add('--batch-size', type=int, default=64, help='crops encoded at once; default 64')
     add(
@@ -93,8 +98,8 @@ def main(argv: Sequence[str] | None) -> None:
         image_source(args.data, args.tar_labels, args.exif_orientation),
         load_tokenizer(args.tokenizer, args.weights),
     )
-    if (
-        args.crops is None and tokenizer.quantizer is None
+    if args.crops is None and (
+        args.unquantized or tokenizer.quantizer is None
     ):  # as DiT and MAR are trained; ten would be five times the bytes
         multi_crop = parse_crops(['center'], args.size, True, args.crop_range, args.upsample)
     join_group(find_launcher(args.launcher), args.device)
@@ -111,6 +116,7 @@ def main(argv: Sequence[str] | None) -> None:
         precision=args.precision,
         max_unreadable=args.max_unreadable,
         seed=args.seed,
+        unquantized=args.unquantized,
     )
     rank = get_dist_info()[0]
     if dist.is_initialized():

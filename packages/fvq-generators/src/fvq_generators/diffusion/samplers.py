@@ -22,6 +22,7 @@ def denoise(
     solver: str = 'ddpm',
     eta: float = 0.0,
     temperature: float = 1.0,
+    clip: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Go through a process from its last step to its first; yields the data so far and the network's idea of the result.
 
@@ -34,29 +35,37 @@ def denoise(
             `'dpm++'` is the two-step multistep solver of Lu et al. (2022), which needs the fewest steps.
         eta: DDIM's share of the posterior's noise.
         temperature: Factor on the noise of the steps, not on what they start from.
+        clip: Whether the network's idea of the data is clipped to [-1, 1], as for pixels.
     """
     previous: tuple[Tensor, float] | None = None
     for number, index in enumerate(reversed(range(len(process.times)))):
         t_B = torch.full((len(x),), index, device=x.device)
         noisy = process.before_T[index] < 1  # what the step leads to
         output = predict(x, torch.full_like(t_B, process.times[index]))
-        data = process.data_of(x, t_B, process.split(output, t_B)[0])
+        predicted, log_variance = process.split(output, t_B)
+        data = process.data_of(x, t_B, predicted)
+        if clip:
+            data = data.clamp(-1.0, 1.0)
         if solver == 'dpm++':
             x, previous = dpm_step(process, x, data, index, previous)
         elif solver == 'ddim':
             x = ddim_step(process, x, data, index, noise(number) if noisy and eta else None, eta * temperature)
         else:
-            x = ddpm_step(process, x, output, index, noise(number) if noisy else None, temperature)
+            x = ddpm_step(process, x, data, log_variance, index, noise(number) if noisy else None, temperature)
         yield x, data
 
 
 def ddpm_step(
-    process: GaussianProcess, x: Tensor, output: Tensor, index: int, noise: Tensor | None, temperature: float = 1.0
+    process: GaussianProcess,
+    x: Tensor,
+    data: Tensor,
+    log_variance: Tensor,
+    index: int,
+    noise: Tensor | None,
+    temperature: float = 1.0,
 ) -> Tensor:
     """A draw from the step before (Ho et al., 2020, algorithm 2), with the variance that the network's output tells."""
-    t_B = torch.full((len(x),), index, device=x.device)
-    predicted, log_variance = process.split(output, t_B)
-    mean = process.mean(process.data_of(x, t_B, predicted), x, t_B)
+    mean = process.mean(data, x, torch.full((len(x),), index, device=x.device))
     return mean if noise is None else mean + temperature * torch.exp(0.5 * log_variance) * noise
 
 

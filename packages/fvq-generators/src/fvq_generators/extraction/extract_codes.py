@@ -58,6 +58,7 @@ def extract_codes(
     precision: str = 'float32',
     max_unreadable: float = 0.1,
     seed: int = 0,
+    unquantized: bool = False,
     log: Callable[[str], Any] = print,
 ) -> Manifest:
     """Encode every crop of every image into a store, or continue where an earlier call was stopped.
@@ -77,6 +78,7 @@ def extract_codes(
         precision: Precision of the encoder, `'float32'` or `'bfloat16'`.
         max_unreadable: Largest tolerated share of images that cannot be read.
         seed: Seed of random crops.
+        unquantized: Store the latents of a tokenizer of codes as they are before it quantizes them, for latent diffusion.
         log: Takes lines of progress.
 
     Returns:
@@ -94,14 +96,19 @@ def extract_codes(
     if precision not in PRECISIONS:
         raise UserError(f'extract_codes: precision must be one of {", ".join(PRECISIONS)}, got {precision!r}.')
     tokenizer = tokenizer.to(device).eval()
-    if tokenizer.quantizer is not None and tokenizer.quantizer.depends_on_batch:
+    if next(tokenizer.parameters(), None) is None:
+        raise UserError(
+            f'extract_codes: the latents of a {type(tokenizer).__name__} are the pixels; train on the images, with '
+            f"model.tokenizer = dict(type='{type(tokenizer).__name__}')."
+        )
+    if tokenizer.quantizer is not None and not unquantized and tokenizer.quantizer.depends_on_batch:
         raise UserError(
             "extract_codes: this tokenizer's codes of an image depend on its batch, and a store must be the same however it "
             'is made; make the tokenizer again without transport at inference.'
         )
     crops = multi_crop.to_dict()
     plan = Manifest(
-        layout=tokenizer.layout(crops['size'], crops['size']),
+        layout=(tokenizer.latent_layout if unquantized else tokenizer.layout)(crops['size'], crops['size']),
         tokenizer_hash=tokenizer_hash(tokenizer),
         tokenizer=names['tokenizer'],
         crops=dict(crops, exif_orientation=images.exif_orientation),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.codes import Codes
+from fvq_core.codes import Codes, LatentLayout
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.files.paths import printable
 from fvq_core.images import from_uint8
@@ -28,7 +28,7 @@ logger = logging.getLogger('fvq')
 
 @torch.inference_mode()
 def encode_crops(
-    tokenizer: Autoencoder, crops_NCHW: Tensor, batch_size: int, precision: str = 'float32'
+    tokenizer: Autoencoder, crops_NCHW: Tensor, batch_size: int, precision: str = 'float32', latents: bool = False
 ) -> Iterator[Tensor]:
     """What is `stored` of crops, uint8 (N, 3, size, size), `batch_size` at a time.
 
@@ -37,16 +37,19 @@ def encode_crops(
     device = crops_NCHW.device
     for batch in crops_NCHW.split(batch_size):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
-            yield stored(tokenizer, from_uint8(batch))
+            yield stored(tokenizer, from_uint8(batch), latents)
 
 
-def stored(tokenizer: Autoencoder, images_BCHW: Tensor) -> Tensor:
-    """What a store keeps of images: int32 codes (B, L), float32 latents (B, D, ...) or moments (B, 2D, ...)."""
+def stored(tokenizer: Autoencoder, images_BCHW: Tensor, latents: bool = False) -> Tensor:
+    """What a store keeps of images: int32 codes (B, L), float32 latents (B, D, ...) or moments (B, 2D, ...).
+
+    `latents` asks a tokenizer of codes for what it would quantize.
+    """
     if tokenizer.variational:
         moments = tokenizer.posterior(images_BCHW).moments()
         tokenizer.check_finite(moments)
         return moments.float()
-    encoded = tokenizer.encode(images_BCHW)
+    encoded = tokenizer.latents(images_BCHW) if latents else tokenizer.encode(images_BCHW)
     return encoded.indices_BL.int() if isinstance(encoded, Codes) else encoded.values.float()
 
 
@@ -128,7 +131,8 @@ class ShardReader:
                 crops = self.windows.multi_crop.from_windows(on_device).flatten(0, 1)
                 names = [self.windows.images.name(batch['numbers'][end]) for end in (0, -1)]
                 with named(names), deferred_checks(finish=False) as checks:
-                    encoded += encode_crops(tokenizer, crops, self.batch_size, precision)
+                    latents = isinstance(self.plan.layout, LatentLayout)
+                    encoded += encode_crops(tokenizer, crops, self.batch_size, precision, latents)
                 before.finish()  # while the device has this batch to do
                 before = Unfinished(names, checks)
             advance(len(wanted))

@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from fvq_core.autoencoder import Autoencoder
-from fvq_core.codes import CodeLayout, Targets
+from fvq_core.codes import CodeLayout, LatentLayout, Targets
 from fvq_core.data.loader import Loader
 from fvq_core.errors import SmokeError, UserError, nearest_hint
 from fvq_core.generator import Generator
@@ -107,6 +107,13 @@ class GeneratorTask(Task):
                 'tokenizer that the codes were extracted with.'
             )
         layout, own = getattr(dataset, 'layout', None), self.generator.layout
+        if layout is not None and type(layout) is not type(own):
+            learned = 'latents' if isinstance(own, LatentLayout) else 'codes'
+            how = ', of a tokenizer of codes with --unquantized' if isinstance(own, LatentLayout) else ''
+            raise UserError(
+                f'{name} learns {learned}, the training data are {layout}; extract {learned} with '
+                f'tools/extract_codes.py{how}.'
+            )
         if layout is not None and layout != own:
             raise UserError(
                 f'the training codes are {layout}, the model is made for {own}; set model.generator.layout to '

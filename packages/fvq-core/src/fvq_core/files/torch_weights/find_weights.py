@@ -16,7 +16,7 @@ from .unreadable import CheckpointError, sanitized
 WRAPPERS = frozenset(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
 AVERAGE = re.compile(r'(?<![a-z])(?:ema|swa)(?![a-z])|EMA|Ema(?![a-z])|averaged')
 NOT_WEIGHTS = re.compile(r'(?i)optimizer|sched|scaler|(?<![a-z])(?:optim|opt|rng|loops?|args|config)(?![a-z])')
-LIT_EMA = 'model_ema.'  # latent diffusion's average: the names of the weights, without their dots
+LIT_EMA = 'model_ema.'  # latent diffusion's average: the names of all weights or of its `model`, without dots
 MAX_INDEX = 1000
 MAX_DEPTH, MAX_PARTS_DEPTH, MAX_CONTAINERS = 8, 4, 10_000
 KeyPath = tuple[str, ...]  # keys from the outside inwards
@@ -148,7 +148,7 @@ def module_tensors(module: Inert) -> dict[str, Tensor]:
 def with_average(path: KeyPath, state: dict[str, Tensor]) -> Iterator[tuple[KeyPath, dict[str, Tensor]]]:
     """A state dict, and separately the average that latent diffusion keeps inside it."""
     raw = {key: value for key, value in state.items() if not key.startswith(LIT_EMA)}
-    names = {f'{LIT_EMA}{key.replace(".", "")}': key for key in raw}
+    names = {f'{LIT_EMA}{each.replace(".", "")}': key for key in raw for each in (key, key.removeprefix('model.'))}
     average = {names[key]: value for key, value in state.items() if key in names}
     if average:
         yield (*path, LIT_EMA[:-1]), average
