@@ -40,7 +40,7 @@ MODELS: dict[str, dict[str, Any]] = {
     ),
 }
 # Of latents, and of representations: see test_diffusion.py and test_rcg.py.
-ELSEWHERE = {'DiT', 'LargeDiT', 'MAR', 'MAGE', 'RepresentationDiffusion'}
+ELSEWHERE = {'Cascade', 'DiT', 'LargeDiT', 'MAR', 'MAGE', 'RepresentationDiffusion', 'UNetDiffusion'}
 # Settings that only these have.
 OWN = {
     'more_smooth': {'VAR'},
