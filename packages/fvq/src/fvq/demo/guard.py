@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from .uploads import MAX_BYTES
@@ -13,6 +15,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 MOST = MAX_BYTES + 2**20  # bytes of a request: the largest photo and what stands around it
+MOST_KEPT = 2**31  # bytes of uploads that nobody has opened; gradio removes them after an hour
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -26,6 +29,7 @@ HEADERS = [
 
 
 TOO_LARGE = b'this request is too large'
+FULL = b'too many uploads are waiting to be opened; come back later'
 
 
 class TooLargeError(Exception):
@@ -38,11 +42,13 @@ class Guard:
 
     Args:
         app: What it stands before.
+        folder: Where uploads are written; what lies there is bounded too.
         most: Bytes of a request.
+        most_kept: Bytes in that folder.
     """
 
-    def __init__(self, app: App, most: int = MOST) -> None:
-        self.app, self.most = app, most
+    def __init__(self, app: App, folder: str, most: int = MOST, most_kept: int = MOST_KEPT) -> None:
+        self.app, self.folder, self.most, self.most_kept = app, Path(folder), most, most_kept
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope['type'] != 'http':
@@ -54,6 +60,9 @@ class Guard:
         declared = dict(scope['headers']).get(b'content-length', b'0')
         if declared.isdigit() and int(declared) > self.most:
             await refuse(send, 413, TOO_LARGE)
+            return
+        if scope['path'].rstrip('/').endswith('/upload') and size(self.folder) > self.most_kept:
+            await refuse(send, 507, FULL)
             return
         started, received = False, 0
 
@@ -77,6 +86,15 @@ class Guard:
         except TooLargeError:
             if not started:
                 await refuse(send, 413, TOO_LARGE)
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files in a folder, from which others may be removed meanwhile."""
+    found = 0
+    for path in folder.rglob('*'):
+        with suppress(FileNotFoundError):
+            found += path.stat().st_size if path.is_file() else 0
+    return found
 
 
 async def refuse(send: Send, status: int, text: bytes) -> None:

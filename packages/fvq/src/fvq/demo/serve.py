@@ -70,7 +70,7 @@ def served(
             pwa=False,
             mcp_server=False,
             enable_monitoring=False,
-            app_kwargs=dict(middleware=[Middleware(Guard)]),
+            app_kwargs=dict(middleware=[Middleware(Guard, folder=folder)]),
             prevent_thread_lock=True,
         )
         _, local, shared = launched(blocks, **options)
