@@ -71,6 +71,10 @@ PARTS = {
     'large': {f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('width', 'depth', 'heads')}
     | {'model.tokenizer.decoder.checkpointing'},
     'h8': {f'{Q}.groups', f'{Q}.quantizer.code_dim', f'{Q}.quantizer.projector.std'},
+    'dino': {'model.adversarial.discriminator', 'model.adversarial.augment'},
+    'late': {'model.adversarial.start'},
+    'align': {'model.alignment'},
+    'vit': {'model.tokenizer.encoder', 'model.tokenizer.decoder', 'model.tokenizer.quant_kernel'},
     'rq': {*RQ, *LEVELS, 'train_cfg.max_epochs'},
     'var': {*VAR, 'model.tokenizer.quant_kernel'},
 }

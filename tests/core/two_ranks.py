@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fvq_core.data.loader import Loader
 from fvq_core.errors import UserError
+from fvq_core.losses.perceptual.vit_features import SMALL
 from fvq_core.ops.collectives import CountCollectives
 from fvq_core.ops.data_parallel import data_parallel
 from fvq_core.registry import METRICS, MODELS
@@ -54,6 +55,10 @@ CASES['batch_norm'] = dict(
 )
 # Its draws are those of each rank; this log variance leaves 3e-7 of them.
 CASES['kl'] = dict(tokenizer=kl_config(kl_weight=0.1, log_variance=-30.0), nll=dict(type='NLLLoss', log_variance=0.5))
+CASES['alignment'] = dict(
+    tokenizer=tokenizer_config(VQ),
+    alignment=dict(type='FeatureAlignment', options=SMALL, width=8, hidden=8, random=True),
+)
 CASES['frozen codes'] = dict(CASES['gan'], freeze=['encoder', 'quantizer'])
 CASES['frozen decoder'] = dict(CASES['gan'], freeze=['quantizer', 'decoder'])
 CASES |= {f'network of {name}': dict(tokenizer=config) for name, config in tokenizers(16, 16).items()}

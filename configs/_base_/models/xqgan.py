@@ -20,18 +20,13 @@ model.tokenizer = dict(
     decoder=dict(type=QueryViTDecoder, z_channels=64, drop_path=0.1),
     quant_kernel=0,
 )
-model.adversarial.update(
-    discriminator=dict(
-        type=DINODiscriminator,
-        model='vit_small_patch16_224.dino',
-        weights='data/weights/dino_deitsmall16_pretrain.pth',
-        depths=(-1, 2, 5, 8, 11),
-        image_size=224,
-        norm='batch',
-        spectral=True,
-    ),
-    augment=dict(type=DiffAugment),
-    adaptive=True,
-    lecam=0.0005,
-    start=70056,
+model.adversarial.discriminator = dict(
+    type=DINODiscriminator,
+    model='vit_small_patch16_224.dino',
+    weights='data/weights/dino_deitsmall16_pretrain.pth',
+    depths=(-1, 2, 5, 8, 11),
+    image_size=224,
+    norm='batch',
+    spectral=True,
 )
+model.adversarial.update(augment=dict(type=DiffAugment), adaptive=True, lecam=0.0005, start=70056)

@@ -2,12 +2,14 @@
 
 - Between reconstruction and image: `reconstruction` (L1, L2, sums), `logit_laplace`, and `perceptual_loss`, whose frozen
   networks (LPIPS, ConvNeXt) are in `perceptual/`, where metrics use LPIPS too; `nll` makes a likelihood of both.
+- Between a layer of the tokenizer and a frozen network's features of the image: `feature_alignment`.
 - In place of both, in TiTok's first stage: `proxy_codes`.
 - Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`), the penalties R1 and
   LeCAM, and augmentation of what it sees.
 """
 
 from .adversarial import AdversarialLoss, DiffAugment, LeCAM, R1Penalty
+from .feature_alignment import FeatureAlignment
 from .gan import HingeGANLoss, NonSaturatingGANLoss, VanillaGANLoss
 from .logit_laplace import LogitLaplaceLoss
 from .nll import NLLLoss
@@ -19,6 +21,7 @@ __all__ = [
     'AdversarialLoss',
     'ConvNeXtLoss',
     'DiffAugment',
+    'FeatureAlignment',
     'HingeGANLoss',
     'L1Loss',
     'L2Loss',

@@ -164,12 +164,16 @@ def evaluate_presets(evaluator: Any, cfg: Any, checkpoint: str, weights: Any) ->
     from fvq_core.errors import user_errors
 
     from ..reconstruction.evaluate_checkpoint import evaluation_task
+    from ..reconstruction.trained_with import networks_of, warn_of_same_network
 
     task, loader = evaluation_task(cfg, checkpoint, weights), cfg.val_dataloader
     if task.autoencoder() is None:
         raise UserError(
             f'--preset: {type(task).__name__} reconstructs no images; score samples with tools/sample.py and tools/evaluate.py.'
         )
+    saved = task.tokenizer.loaded_facts[1].get('trained_with') if Path(checkpoint).is_dir() else networks_of(cfg.model)
+    if line := warn_of_same_network(evaluator.extractor, saved or []):
+        evaluator.leave_out(line)
     with user_errors('this config cannot be used'):
         dataset = build_dataset(loader, cfg.randomness.get('seed') or 0)
     results = evaluator.evaluate(

@@ -20,6 +20,7 @@ from fvq_core.training.metrics_file import metrics_document
 from ..plots.codebook_plot import plot_codebook
 from ..plots.reconstruction_grid import save_reconstruction_grid
 from ..plots.reconstruction_pairs import save_reconstruction_pairs
+from ..reconstruction.trained_with import networks_of
 
 
 @HOOKS.register_module()
@@ -49,7 +50,11 @@ class ReportHook(Hook):
         document = metrics_document(results, runner.cfg, runner.seed, name, self._window_metrics(runner, name))
         write_json(work_dir / 'metrics.json', document)
         task = runner.task.eval()
-        facts = {'weights': name, **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')}}
+        facts = {
+            'weights': name,
+            'trained_with': networks_of(runner.cfg.model),
+            **{key: document[key] for key in ('seed', 'metrics', 'versions', 'config')},
+        }
         try:
             task.tokenizer.fold().save_pretrained(work_dir / 'tokenizer', facts)
         except UserError as error:  # a bridge that needs a class label; the run is finished all the same

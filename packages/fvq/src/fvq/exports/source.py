@@ -31,7 +31,8 @@ def read_source(
         return Autoencoder.from_pretrained(source).fold(label), source, None
 
     from fvq_core.training.checkpoint import read_checkpoint
-    from fvq_core.training.load_task import load_task
+    from fvq_core.training.load_task import checkpoint_config, load_task
+    from fvq_eval.reconstruction.trained_with import networks_of
 
     checkpoint = read_checkpoint(source)
     task = load_task(checkpoint, source, load_config(config) if config else None, weights).eval()
@@ -40,4 +41,8 @@ def read_source(
         raise UserError(f'{source} is a checkpoint of a {type(task).__name__}, which trains no tokenizer.')
     name, meta = f'{source}{task.weights_note}', checkpoint.get('meta', {})
     versions = {'fvq': meta.get('fvq_version'), 'torch': meta.get('torch_version')}
-    return autoencoder.fold(label), name, {'weights': name, 'seed': meta.get('seed'), 'versions': versions}
+    facts = {'weights': name, 'seed': meta.get('seed'), 'versions': versions}
+    if meta.get('config') or config:
+        model = load_config(config).model if config else checkpoint_config(checkpoint, source)['model']
+        facts['trained_with'] = networks_of(model)
+    return autoencoder.fold(label), name, facts

@@ -16,7 +16,7 @@ from ...autoencoders.layers.norm import group_norm
 from ...errors import UserError, nearest_hint
 from ...registry import DISCRIMINATORS
 from ..perceptual import DINOv2Features, FrozenNetwork, ViTFeatures, WithFrozenNetwork
-from ..perceptual.vit_features import SMALL
+from ..perceptual.vit_features import SMALL, network_name
 from .local_batch_norm import LocalBatchNorm
 
 NORMS = ('group', 'batch')
@@ -107,6 +107,11 @@ class DINODiscriminator(WithFrozenNetwork):
         )
         crop = images_BCHW.index_select(2, down).index_select(3, right)
         return torch.where(draws_3[0] < 0.5, crop, means)
+
+    @staticmethod
+    def frozen_network(cfg: Mapping[str, Any]) -> str:
+        """The kind of network of a config, with whose features nothing that it trains should be scored."""
+        return network_name(cfg.get('model') or 'dinov2')
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:

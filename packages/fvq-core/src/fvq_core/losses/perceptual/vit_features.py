@@ -29,7 +29,8 @@ class ViTFeatures(FrozenNetwork):
     Args:
         model: timm's name, such as `vit_small_patch16_224.dino`, `vit_base_patch14_dinov2.lvd142m`,
             `vit_base_patch16_clip_224.openai` or `vit_base_patch16_siglip_256.webli`.
-        depths: Blocks, from 0, behind which features are taken; -1 is in front of the first.
+        depths: Blocks, from 0, behind which features are taken; -1 is in front of the first. By
+            default the last.
         weights: File of the network's weights in the layout of timm or of its publisher, of which only tensors are read;
             `'pretrained'` takes timm's own, from its cache or downloaded. Nothing is downloaded otherwise.
         random: Random weights from a fixed seed instead of trained ones, for tests and timings.
@@ -50,7 +51,7 @@ class ViTFeatures(FrozenNetwork):
     def __init__(
         self,
         model: str,
-        depths: Sequence[int] = (-1,),
+        depths: Sequence[int] | None = None,
         weights: str | Path | None = None,
         random: bool = False,
         options: Mapping[str, Any] | None = None,
@@ -66,6 +67,7 @@ class ViTFeatures(FrozenNetwork):
             )
         self.net: Any = build(model, device, loads and weights == 'pretrained', options or {})
         count = len(self.net.blocks)
+        depths = (count - 1,) if depths is None else depths
         if not depths or not all(-1 <= depth < count for depth in depths):
             raise UserError(f'ViTFeatures: depths of {model} lie in [-1, {count}), got {list(depths)}.')
         self.name, self.depths = network_name(model), tuple(depths)

@@ -23,6 +23,7 @@ from .task import MicroBatch, Task
 
 if TYPE_CHECKING:
     from ...losses.adversarial import AdversarialLoss
+    from ...losses.feature_alignment import FeatureAlignment
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class TokenizerTask(Task):
         reconstruction_loss: Config of a pixel loss of `LOSSES`.
         perceptual_loss: Config of a perceptual loss of `LOSSES`.
         adversarial: Config of an `AdversarialLoss`.
+        alignment: Config of a `FeatureAlignment`, whose head is the part `alignment`.
         nll: Config of an `NLLLoss`, which makes a likelihood of the two terms before, as KL autoencoders are trained.
         freeze: Parts of the tokenizer that stay as they are (`encoder`, `quantizer`, `decoder`), buffers and codes included;
             the convolutions around the quantizer belong to the half that they are next to. A frozen quantizer behind a
@@ -53,7 +55,7 @@ class TokenizerTask(Task):
         channels_last: See `Task`; by default where the fused kernels of these networks run (`fvq_core.ops.kernels`).
     """
 
-    training_only = ('perceptual_loss', 'adversarial')
+    training_only = ('perceptual_loss', 'adversarial', 'alignment')
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class TokenizerTask(Task):
         compile: bool | str = False,
         channels_last: bool | None = None,
         freeze: Sequence[str] = (),
+        alignment: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(compile, channels_last)
         self.tokenizer: Autoencoder = TOKENIZERS.build(tokenizer)
@@ -74,12 +77,17 @@ class TokenizerTask(Task):
         self.perceptual_loss = LOSSES.build(perceptual_loss) if perceptual_loss else None
         self.adversarial: AdversarialLoss | None = LOSSES.build(adversarial) if adversarial else None
         self.nll = LOSSES.build(nll) if nll else None
+        self.alignment: FeatureAlignment | None = LOSSES.build(alignment) if alignment else None
+        if self.alignment is not None:
+            self.alignment.attach(self.tokenizer)
         self.freeze(freeze)
 
     def parts(self) -> dict[str, nn.Module]:
         parts: dict[str, nn.Module] = {'tokenizer': self.tokenizer}
         if self.adversarial is not None:
             parts['discriminator'] = self.adversarial
+        if self.alignment is not None:
+            parts['alignment'] = self.alignment
         return parts
 
     def freezable(self) -> dict[str, list[nn.Module]]:
@@ -162,6 +170,8 @@ class TokenizerTask(Task):
                 pixels, generator_loss, last if last.requires_grad else reconstruction
             )
             losses['adversarial'] = weight * generator_loss
+        if self.alignment is not None:
+            losses['alignment'] = self.alignment.of_tokenizer(images_BCHW)
         return {**losses, **out.losses}
 
     @torch.no_grad()
@@ -177,7 +187,7 @@ class TokenizerTask(Task):
 
     def parts_due(self, iteration: int) -> list[str]:
         active = self.adversarial is not None and self.adversarial.active(iteration)
-        return ['tokenizer', 'discriminator'] if active else ['tokenizer']
+        return [name for name in self.parts() if name != 'discriminator' or active]
 
     def backward(
         self, batch: Mapping[str, Any], optimizers: Mapping[str, OptimWrapper], micro_batches: int
@@ -190,6 +200,10 @@ class TokenizerTask(Task):
             losses = self.losses(images, out, adversarial)
         losses = {'total': torch.stack(list(losses.values())).sum(), **losses}
         optimizers['tokenizer'].backward(losses['total'] / micro_batches)
+        if self.alignment is not None:
+            with optimizers['alignment'].optim_context(self):
+                head_loss = self.ddp_module('alignment')()
+            optimizers['alignment'].backward(head_loss / micro_batches)
         if adversarial is not None:
             with optimizers['discriminator'].optim_context(self):
                 discriminator_losses = self.ddp_module('discriminator')(images, out.reconstruction.detach())
