@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -136,7 +136,7 @@ class FeatureAlignment(WithFrozenNetwork):
         """(B, N, channels): the network's features of the patches of such a grid."""
         size = (grid[0] * self.patch_size, grid[1] * self.patch_size)
         resized = F.interpolate(images_BCHW.float(), size, mode='bicubic', antialias=True)
-        return self.mean(self.network.patches(resized).float())
+        return self.mean(cast(ViTFeatures, self.network).patches(resized).float())
 
     def mean(self, x_BNC: Tensor) -> Tensor:
         return x_BNC.mean(1, keepdim=True) if self.pooled else x_BNC
