@@ -18,7 +18,7 @@ from fvq_core.registry import GENERATORS
 from fvq_generators.diffusion.flow_matching import flow_losses, follow
 from fvq_generators.diffusion.gaussian_process import GaussianProcess
 from fvq_generators.diffusion.noise_schedules import SCHEDULES
-from fvq_generators.diffusion.samplers import denoise
+from fvq_generators.diffusion.samplers import SOLVERS, denoise
 from fvq_generators.mar import hidden_counts
 
 LAYOUT = dict(type='Grid', height=4, width=4, channels=3, scale=0.5, shift=0.25)
@@ -87,6 +87,25 @@ def chain(solver: str, steps: int, x: Tensor, eta: float = 0.0) -> Tensor:
         process, lambda x, t: gaussian_noise(process, x, t), x, lambda step: torch.randn_like(x), solver, eta
     )
     return deque(states, maxlen=1).pop()[0]
+
+
+@pytest.mark.parametrize('solver', SOLVERS)
+@pytest.mark.parametrize('variance', [False, True])
+@torch.no_grad()
+def test_one_step_goes_from_the_noise_to_what_the_network_expects(solver: str, variance: bool):
+    process, x = GaussianProcess(learned_variance=variance), torch.randn(3, 2, 4)
+    for fewer in (process.respaced(1), process.strided(1)):
+        seen = []
+
+        def predict(x: Tensor, t_B: Tensor, seen: list[int] = seen) -> Tensor:
+            seen.append(int(t_B[0]))
+            return x.repeat(1, 1 + variance, 1)  # all of it is noise
+
+        ((end, data),) = denoise(fewer, predict, x, lambda step: torch.zeros_like(x), solver)
+        assert seen == [999]
+        signal = process.signal_T[-1].item()
+        torch.testing.assert_close(data, x * (1 - math.sqrt(1 - signal)) / math.sqrt(signal), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(end, data, rtol=0, atol=0.1)  # a strided process leaves a little noise
 
 
 @pytest.mark.parametrize('schedule', SCHEDULES)
@@ -234,6 +253,9 @@ def test_mar_looks_at_no_hidden_token_and_draws_all():
         ('DiT', dict(objective='score'), "'diffusion' or 'flow'"),
         ('DiT', dict(schedule='linaer'), "unknown schedule 'linaer'; did you mean 'linear'"),
         ('MAR', dict(least_masked=0.0), 'least_masked lies above 0'),
+        ('MAR', dict(heads=3), 'the 3 heads do not divide 16 channels'),
+        *((name, dict(cond_dropout=1.5), r'cond_dropout must lie in \[0, 1\)') for name in ('DiT', 'LargeDiT', 'MAR')),
+        ('MAR', dict(dropout=1.0), r'dropout must lie in \[0, 1\)'),
     ],
 )
 def test_what_cannot_be_built(name: str, changed: dict[str, Any], message: str):

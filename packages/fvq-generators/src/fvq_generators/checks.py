@@ -51,6 +51,13 @@ def latents_of(generator: Generator, layout: CodeLayout | LatentLayout | Mapping
     return layout
 
 
+def check_rates(owner: str, **rates: float) -> None:
+    """Raise unless each is a share that leaves something, in [0, 1)."""
+    for name, rate in rates.items():
+        if not 0.0 <= rate < 1.0:
+            raise UserError(f'{owner}: {name} must lie in [0, 1), got {rate}.')
+
+
 def codes_to_learn(generator: Generator, targets: Targets, cond: Tensor) -> Codes:
     """The codes of targets.
 

@@ -13,6 +13,7 @@ from fvq_core.ops.sincos_positions import grid_positions
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
+from .checks import check_rates
 from .latent_diffusion import LatentDiffusion
 from .layers import (
     MLP,
@@ -65,6 +66,7 @@ class DiT(LatentDiffusion):
     ) -> None:
         super().__init__(layout, objective, schedule, steps, learned_variance)
         check_sizes('DiT', dim=dim, depth=depth, heads=heads, num_classes=num_classes)
+        check_rates('DiT', cond_dropout=cond_dropout)
         self.patching = Patches('DiT', self.layout, patch_size)
         if dim % 4 or dim % heads:
             raise UserError(f'DiT: dim is a multiple of 4 and of the {heads} heads, got {dim}.')

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from fvq_core.codes import CodeLayout, Grid
 from fvq_core.codes import Sequence as CodeSequence
-from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
 from .cached_generator import CachedGenerator
-from .checks import layout_of
+from .checks import check_rates, layout_of
 from .layers import (
     AdaLayerNorm,
     Attention,
@@ -90,9 +89,7 @@ class IBQTransformer(CachedGenerator):
             num_classes=num_classes,
             hidden_multiple=hidden_multiple,
         )
-        for name, rate in dict(drop_path=drop_path, cond_dropout=cond_dropout).items():
-            if not 0.0 <= rate < 1.0:
-                raise UserError(f'IBQTransformer: {name} must lie in [0, 1), got {rate}.')
+        check_rates('IBQTransformer', drop_path=drop_path, cond_dropout=cond_dropout)
         self.checkpointing, self.loss_rows = checkpointing, loss_rows
         self.condition = ClassEmbedding(num_classes, dim, cond_dropout)
         V, width = self.layout.vocab_size, swiglu_width(dim, hidden_multiple)

@@ -14,6 +14,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
+from .checks import check_rates
 from .dit import plain_norm, start_as_identity
 from .latent_diffusion import LatentDiffusion
 from .layers import (
@@ -96,6 +97,7 @@ class LargeDiT(LatentDiffusion):
         check_sizes(
             'LargeDiT', dim=dim, depth=depth, heads=heads, hidden_multiple=hidden_multiple, num_classes=num_classes
         )
+        check_rates('LargeDiT', cond_dropout=cond_dropout)
         self.patching = Patches('LargeDiT', self.layout, patch_size)
         if dim % (2 * heads):
             raise UserError(f'LargeDiT: dim is a multiple of two channels for each of the {heads} heads, got {dim}.')

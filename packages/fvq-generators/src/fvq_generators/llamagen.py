@@ -15,7 +15,7 @@ from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
 from .cached_generator import CachedGenerator
-from .checks import layout_of
+from .checks import check_rates, layout_of
 from .layers import (
     CaptionEmbedding,
     CausalMask,
@@ -99,9 +99,7 @@ class LlamaGen(CachedGenerator):
         check_sizes(
             'LlamaGen', dim=dim, depth=depth, heads=heads, num_classes=num_classes, hidden_multiple=hidden_multiple
         )
-        for name, rate in dict(drop_path=drop_path, cond_dropout=cond_dropout).items():
-            if not 0.0 <= rate < 1.0:
-                raise UserError(f'LlamaGen: {name} must lie in [0, 1), got {rate}.')
+        check_rates('LlamaGen', drop_path=drop_path, cond_dropout=cond_dropout)
         if positions not in POSITIONS:
             raise UserError(f"LlamaGen: unknown positions '{positions}'; {nearest_hint(positions, POSITIONS)}")
         self.rope_base, self.checkpointing, self.loss_rows = rope_base, checkpointing, loss_rows

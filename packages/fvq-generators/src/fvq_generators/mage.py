@@ -15,7 +15,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, layout_of
+from .checks import check_rates, codes_to_learn, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .layers import init_xavier
 from .layers.pre_norm_block import PreNormBlock
@@ -83,9 +83,8 @@ class MAGE(MaskedGenerator):
         super().__init__()
         self.layout = layout_of(self, layout)
         check_sizes('MAGE', channels=channels, dim=dim, depth=depth, heads=heads, decoder_depth=decoder_depth)
-        for name, value in dict(cond_dropout=cond_dropout, label_smoothing=label_smoothing).items():
-            if not 0.0 <= value < 1.0:
-                raise UserError(f'MAGE: {name} must lie in [0, 1), got {value}.')
+        check_rates('MAGE', cond_dropout=cond_dropout, label_smoothing=label_smoothing)
+        check_rates('MAGE', attention_dropout=attention_dropout, dropout=dropout)
         if not 0.0 < least_masked <= most_masked <= 1.0 or masked_std <= 0.0:
             raise UserError(
                 'MAGE: needs 0 < least_masked <= most_masked <= 1 and masked_std above 0, got '

@@ -19,7 +19,7 @@ from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
-from .checks import images_to_draw, latents_of, latents_to_learn
+from .checks import check_rates, images_to_draw, latents_of, latents_to_learn
 from .diffusion.head import DiffusionHead
 from .eval_mode import eval_mode
 from .layers import ClassEmbedding, init_xavier
@@ -105,6 +105,7 @@ class MAR(Generator):
         super().__init__()
         self.layout = latents_of(self, layout)
         check_sizes('MAR', dim=dim, depth=depth, heads=heads, class_tokens=class_tokens, num_classes=num_classes)
+        check_rates('MAR', cond_dropout=cond_dropout, attention_dropout=attention_dropout, dropout=dropout)
         if not 0 < least_masked <= 1:
             raise UserError(f'MAR: least_masked lies above 0 and up to 1, got {least_masked}.')
         self.patching = Patches('MAR', self.layout, patch_size)

@@ -17,7 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .cached_generator import CachedGenerator
-from .checks import images_to_draw, layout_of
+from .checks import check_rates, images_to_draw, layout_of
 from .eval_mode import eval_mode
 from .layers import CausalMask, Classes, GPTBlock, Linear, Unconditional
 from .sampling import Sampler, uniforms
@@ -82,8 +82,7 @@ class MinGPT(CachedGenerator):
             raise UserError(
                 f'MinGPT: classes share the table of the codes, and {num_classes} do not fit {V}; use a larger codebook.'
             )
-        if not 0.0 <= code_dropout < 1.0:
-            raise UserError(f'MinGPT: code_dropout must lie in [0, 1), got {code_dropout}.')
+        check_rates('MinGPT', code_dropout=code_dropout)
         self.code_dropout, self.checkpointing, self.loss_rows = code_dropout, checkpointing, loss_rows
         self.condition = Unconditional() if num_classes is None else Classes(num_classes)
         self.code_embedding = nn.Embedding(V, dim)

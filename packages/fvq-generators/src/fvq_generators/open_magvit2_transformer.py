@@ -17,7 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import SamplingSettings, setting
 
 from .cached_generator import CachedGenerator
-from .checks import codes_to_learn, layout_of
+from .checks import check_rates, codes_to_learn, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .layers import (
     CausalMask,
@@ -109,9 +109,7 @@ class OpenMAGVIT2Transformer(CachedGenerator):
             raise UserError(
                 f'{name}: factors are two numbers whose product is the vocabulary {V}, got {tuple(factors)}.'
             )
-        for rate_name, rate in dict(drop_path=drop_path, cond_dropout=cond_dropout).items():
-            if not 0.0 <= rate < 1.0:
-                raise UserError(f'{name}: {rate_name} must lie in [0, 1), got {rate}.')
+        check_rates(name, drop_path=drop_path, cond_dropout=cond_dropout)
         self.factors = (int(factors[0]), int(factors[1]))
         self.checkpointing, self.loss_rows = checkpointing, loss_rows
         self.condition = ClassEmbedding(num_classes, dim, cond_dropout)

@@ -17,7 +17,7 @@ from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import setting
 
 from .autoregressive import AutoregressiveGenerator
-from .checks import codes_to_learn, images_to_draw, layout_of
+from .checks import check_rates, codes_to_learn, images_to_draw, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .decoding import StaticSteps, pad_rows
 from .eval_mode import eval_mode
@@ -94,9 +94,7 @@ class RandAR(AutoregressiveGenerator):
         check_sizes(
             'RandAR', dim=dim, depth=depth, heads=heads, num_classes=num_classes, hidden_multiple=hidden_multiple
         )
-        for name, rate in dict(drop_path=drop_path, cond_dropout=cond_dropout).items():
-            if not 0.0 <= rate < 1.0:
-                raise UserError(f'RandAR: {name} must lie in [0, 1), got {rate}.')
+        check_rates('RandAR', drop_path=drop_path, cond_dropout=cond_dropout)
         self.checkpointing, self.loss_rows, self.heads = checkpointing, loss_rows, heads
         V, width = self.layout.vocab_size, swiglu_width(dim, hidden_multiple, hidden_factor)
         self.condition = ClassEmbedding(num_classes, dim, cond_dropout)

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from fvq_core.codes import CodeLayout, Grid, Targets
 from fvq_core.codes import Sequence as CodeSequence
-from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import SamplingSettings, setting
 
 from .cached_generator import CachedGenerator
-from .checks import codes_to_learn, layout_of
+from .checks import check_rates, codes_to_learn, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .layers import MLP, AdaLayerNorm, AdaLNBlock, Attention, CausalMask, ClassEmbedding, KVCache, Linear, Modulation
 from .orders import check_order
@@ -101,8 +100,7 @@ class RAR(CachedGenerator):
         super().__init__()
         self.layout = layout_of(self, layout)
         check_sizes('RAR', dim=dim, depth=depth, heads=heads, num_classes=num_classes, width=width or 1)
-        if not 0.0 <= cond_dropout < 1.0:
-            raise UserError(f'RAR: cond_dropout must lie in [0, 1), got {cond_dropout}.')
+        check_rates('RAR', cond_dropout=cond_dropout)
         self.checkpointing, self.loss_rows, self.random_share = checkpointing, loss_rows, 1.0
         V, L = self.layout.vocab_size, self.layout.length
         self.condition = StartAndClass(num_classes, dim, cond_dropout)

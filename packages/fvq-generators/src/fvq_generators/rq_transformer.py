@@ -21,7 +21,7 @@ from fvq_core.quantizer import DepthCodes, Quantizer
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, images_to_draw, layout_of
+from .checks import check_rates, codes_to_learn, images_to_draw, layout_of
 from .depth_decoding import cache_bytes, draw_stacks
 from .eval_mode import eval_mode
 from .layers import ClassEmbedding, GPTBlock, KVCache, StackClassifier, StackEmbedding, TokenEmbedding
@@ -114,9 +114,7 @@ class RQTransformer(Generator):
             num_classes=num_classes,
             text_tokens=text_tokens,
         )
-        for name, rate in dict(cond_dropout=cond_dropout, text_weight=text_weight).items():
-            if not 0.0 <= rate < 1.0:
-                raise UserError(f'RQTransformer: {name} must lie in [0, 1), got {rate}.')
+        check_rates('RQTransformer', cond_dropout=cond_dropout, text_weight=text_weight)
         if soft_temperature is not None and not soft_temperature > 0:
             raise UserError(f'RQTransformer: soft_temperature must be above 0, or None, got {soft_temperature}.')
         sizes = self.layout.vocabularies

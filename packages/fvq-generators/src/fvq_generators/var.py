@@ -18,7 +18,7 @@ from fvq_core.quantizer import NextScale, Quantizer
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from .checks import codes_to_learn, images_to_draw, layout_of
+from .checks import check_rates, codes_to_learn, images_to_draw, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .eval_mode import eval_mode
 from .layers import (
@@ -101,9 +101,7 @@ class VAR(Generator):
         super().__init__()
         self.layout = layout_of(self, layout)
         check_sizes('VAR', code_dim=code_dim, dim=dim, depth=depth, heads=heads, num_classes=num_classes)
-        for name, rate in dict(dropout=dropout, drop_path=drop_path, cond_dropout=cond_dropout).items():
-            if not 0.0 <= rate < 1.0:
-                raise UserError(f'VAR: {name} must lie in [0, 1), got {rate}.')
+        check_rates('VAR', dropout=dropout, drop_path=drop_path, cond_dropout=cond_dropout)
         self.code_dim, self.num_classes, self.heads = code_dim, num_classes, heads
         self.checkpointing, self.loss_rows = checkpointing, loss_rows
         norm = partial(nn.LayerNorm, dim, eps=norm_eps, elementwise_affine=False)

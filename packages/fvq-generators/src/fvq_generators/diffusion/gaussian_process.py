@@ -46,8 +46,9 @@ class GaussianProcess:
         before_T = torch.cat([torch.full_like(signal_T[:1], start), signal_T[:-1]])
         self.signal_T, self.before_T = signal_T, before_T
         self.variance_T = beta_T * (1 - before_T) / (1 - signal_T)
-        # The first step's is 0 unless a process starts later; its logarithm is that of the second.
-        self.log_variance_T = torch.cat([self.variance_T[1:2], self.variance_T[1:]]).log()
+        # The first step's is 0 unless a process starts later; its logarithm is that of the second, if there is one.
+        first = self.variance_T[1:2] if len(times) > 1 else self.variance_T
+        self.log_variance_T = torch.cat([first, self.variance_T[1:]]).log()
         self.data_weight_T = beta_T * before_T.sqrt() / (1 - signal_T)
         self.noisy_weight_T = (1 - before_T) * (1 - beta_T).sqrt() / (1 - signal_T)
 

@@ -48,13 +48,15 @@ def betas(schedule: str, steps: int) -> Tensor:
 
 
 def kept_steps(steps: int, count: int) -> list[int]:
-    """`count` of the steps of a process, evenly spread from its first to its last (ADM's respacing).
+    """`count` of the steps of a process, evenly spread from its first to its last (ADM's respacing); one is the last.
 
     Raises:
         UserError: More than there are, or none.
     """
     check_count(steps, count)
-    stride, kept, position = (steps - 1) / (count - 1) if count > 1 else 1.0, [], 0.0
+    if count == 1:
+        return [steps - 1]  # of all steps, only the last knows pure noise
+    stride, kept, position = (steps - 1) / (count - 1), [], 0.0
     for _ in range(count):
         kept.append(round(position))
         position += stride
@@ -69,7 +71,7 @@ def strided_steps(steps: int, count: int) -> list[int]:
         UserError: More than there are, or none.
     """
     check_count(steps, count)
-    return list(range(1, steps, steps // count))
+    return [steps - 1] if count == 1 else list(range(1, steps, steps // count))
 
 
 def check_count(steps: int, count: int) -> None:

@@ -12,11 +12,10 @@ from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.ops.sincos_positions import grid_positions
 from fvq_core.registry import IMPORTERS
 
-from .generator_importer import GeneratorImporter, depth_of, heads_of
+from .generator_importer import GeneratorImporter, depth_of, heads_of, timm_rules
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 SCALE = 0.18215  # of Stable Diffusion's autoencoder, on whose latents the released models were trained
-BLOCK = r'blocks\.(\d+)\.'
 # Of time, class and the last layer, which L-DiT shares.
 SHARED_RULES: Rules = (
     (r't_embedder\.mlp\.0\.(weight|bias)', r'time.inner.\1'),
@@ -28,14 +27,12 @@ SHARED_RULES: Rules = (
 RULES: Rules = (
     *SHARED_RULES,
     (r'x_embedder\.proj\.(weight|bias)', r'patches.\1'),
-    (BLOCK + r'attn\.qkv\.(weight|bias)', r'blocks.\1.attention.qkv.\2'),
-    (BLOCK + r'attn\.proj\.(weight|bias)', r'blocks.\1.attention.out.\2'),
-    (BLOCK + r'mlp\.fc1\.(weight|bias)', r'blocks.\1.ffn.inner.\2'),
-    (BLOCK + r'mlp\.fc2\.(weight|bias)', r'blocks.\1.ffn.outer.\2'),
-    (BLOCK + r'adaLN_modulation\.1\.(weight|bias)', r'blocks.\1.modulation.linear.\2'),
+    *timm_rules('blocks', 'blocks'),
+    (r'blocks\.(\d+)\.adaLN_modulation\.1\.(weight|bias)', r'blocks.\1.modulation.linear.\2'),
 )
-# Theirs: shift, scale and gate of attention, then of the feed-forward layer; the last norm's are shift and scale.
-OUR_ORDER = {6: (2, 5, 1, 4, 0, 3), 2: (1, 0)}
+# Theirs: shift, scale and gate of attention, then of the feed-forward layer, or of MAR's one branch; the last norm's are shift
+# and scale.
+OUR_ORDER = {6: (2, 5, 1, 4, 0, 3), 3: (2, 1, 0), 2: (1, 0)}
 SAMPLING = dict(cfg_scale=1.5, cfg_channels=3)  # of the published FID of 2.27
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fvq_core.errors import UserError
 from fvq_core.generator import Generator
 from fvq_core.interop.importer import Importer
+from fvq_core.interop.key_map import Rules
 from fvq_core.registry import describe
 
 from ..pretrained import GENERATOR, save_generator
@@ -33,6 +34,21 @@ class GeneratorImporter(Importer):
     def summary(model: Generator) -> str:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         return f'{type(model).__name__} with {parameters / 1e6:.0f} M parameters, {describe(model)["layout"]}'
+
+
+def timm_rules(theirs: str, ours: str) -> Rules:
+    """Blocks of timm's vision transformer, `theirs.N`, as ours, `ours.N`."""
+    names = {
+        'norm1': 'attention_norm',
+        'attn.qkv': 'attention.qkv',
+        'attn.proj': 'attention.out',
+        'norm2': 'ffn_norm',
+        'mlp.fc1': 'ffn.inner',
+        'mlp.fc2': 'ffn.outer',
+    }
+    return tuple(
+        (rf'{theirs}\.(\d+)\.{re.escape(name)}\.(weight|bias)', rf'{ours}.\1.{own}.\2') for name, own in names.items()
+    )
 
 
 def depth_of(keys: Iterable[str], prefix: str) -> int:

@@ -12,12 +12,12 @@ from fvq_core.errors import UserError
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 
-from .generator_importer import GeneratorImporter, depth_of, heads_of
+from .dit import our_modulation
+from .generator_importer import GeneratorImporter, depth_of, heads_of, timm_rules
 
 HEADS = {768: 12, 1024: 16, 1280: 16}
 SCALE = 0.2325  # of its own autoencoder
 WB = r'(weight|bias)'
-NETS = r'(encoder|decoder)_blocks\.(\d+)\.'
 RES = r'diffloss\.net\.res_blocks\.(\d+)\.'
 FINAL = r'diffloss\.net\.final_layer\.'
 RULES: Rules = (
@@ -29,12 +29,8 @@ RULES: Rules = (
     (r'mask_token', 'mask_token'),
     (r'decoder_embed\.' + WB, r'decoder_input.\1'),
     (r'(encoder|decoder)_norm\.' + WB, r'\1_norm.\2'),
-    (NETS + r'norm1\.' + WB, r'\1.\2.attention_norm.\3'),
-    (NETS + r'norm2\.' + WB, r'\1.\2.ffn_norm.\3'),
-    (NETS + r'attn\.qkv\.' + WB, r'\1.\2.attention.qkv.\3'),
-    (NETS + r'attn\.proj\.' + WB, r'\1.\2.attention.out.\3'),
-    (NETS + r'mlp\.fc1\.' + WB, r'\1.\2.ffn.inner.\3'),
-    (NETS + r'mlp\.fc2\.' + WB, r'\1.\2.ffn.outer.\3'),
+    *timm_rules('encoder_blocks', 'encoder'),
+    *timm_rules('decoder_blocks', 'decoder'),
     (r'diffloss\.net\.time_embed\.mlp\.0\.' + WB, r'head.time.inner.\1'),
     (r'diffloss\.net\.time_embed\.mlp\.2\.' + WB, r'head.time.outer.\1'),
     (r'diffloss\.net\.cond_embed\.' + WB, r'head.condition.\1'),
@@ -46,8 +42,6 @@ RULES: Rules = (
     (FINAL + r'linear\.' + WB, r'head.output.\1'),
     (FINAL + r'adaLN_modulation\.1\.' + WB, r'head.norm.modulation.linear.\1'),
 )
-# Theirs: shift, scale and gate of a block; shift and scale of the last norm.
-OUR_ORDER = {3: (2, 1, 0), 2: (1, 0)}
 NOT_WEIGHTS = (r'diffloss\.(train|gen)_diffusion\..*',)
 SQUEEZED = ('encoder_pos_embed_learned', 'decoder_pos_embed_learned', 'diffusion_pos_embed_learned', 'mask_token')
 GUIDANCE = {1024: 3.0, 1280: 3.2, 768: 2.9}  # of the published FIDs
@@ -104,21 +98,21 @@ def import_mar(
         attention_dropout=dropout,
         dropout=dropout,
     )
-    ours = {key: our_form(key, value) for key, value in state.items() if key not in ('class_emb.weight', 'fake_latent')}
+    ours = {
+        key: our_form(key, value, config['head_width'])
+        for key, value in state.items()
+        if key not in ('class_emb.weight', 'fake_latent')
+    }
     none = [state['fake_latent']] if cond_dropout else []
     ours['condition_table'] = torch.cat([state['class_emb.weight'], *none])
     return config, rename(ours, RULES, 'MAR', NOT_WEIGHTS)
 
 
-def our_form(key: str, value: Tensor) -> Tensor:
-    """A tensor without leading dimensions of 1, and with the vectors of a modulation in our order."""
+def our_form(key: str, value: Tensor, channels: int) -> Tensor:
+    """A tensor without leading dimensions of 1, and with the vectors of a modulation, of that many channels, in our order."""
     if key in SQUEEZED:
         return value.squeeze(0).squeeze(0) if key == 'mask_token' else value.squeeze(0)
-    if 'adaLN_modulation' not in key:
-        return value
-    count = 2 if 'final_layer' in key else 3
-    parts = value.unflatten(0, (count, -1))
-    return parts[list(OUR_ORDER[count])].flatten(0, 1)
+    return our_modulation(key, value, channels)
 
 
 @IMPORTERS.register_module(name='mar')

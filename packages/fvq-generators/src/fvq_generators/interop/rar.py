@@ -11,17 +11,12 @@ from torch import Tensor
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 
-from .generator_importer import GeneratorImporter, depth_of, heads_of
+from .generator_importer import GeneratorImporter, depth_of, heads_of, timm_rules
 
 RULES: Rules = (
     (r'(start_D|(?:position|target|place)_embedding|code_embedding\.weight|condition\.table\.weight)', r'\1'),
-    (r'blocks\.(\d+)\.norm1\.(weight|bias)', r'blocks.\1.attention_norm.\2'),
-    (r'blocks\.(\d+)\.norm2\.(weight|bias)', r'blocks.\1.ffn_norm.\2'),
-    (r'blocks\.(\d+)\.attn\.qkv\.(weight|bias)', r'blocks.\1.attention.qkv.\2'),
+    *timm_rules('blocks', 'blocks'),
     (r'blocks\.(\d+)\.attn\.([qk])_norm\.(weight|bias)', r'blocks.\1.attention.\2_norm.\3'),
-    (r'blocks\.(\d+)\.attn\.proj\.(weight|bias)', r'blocks.\1.attention.out.\2'),
-    (r'blocks\.(\d+)\.mlp\.fc1\.(weight|bias)', r'blocks.\1.ffn.inner.\2'),
-    (r'blocks\.(\d+)\.mlp\.fc2\.(weight|bias)', r'blocks.\1.ffn.outer.\2'),
     (r'blocks\.(\d+)\.adaLN_modulation\.1\.(weight|bias)', r'blocks.\1.modulation.linear.\2'),
     (r'adaln_before_head\.adaLN_modulation\.1\.(weight|bias)', r'norm.modulation.linear.\1'),
     (r'lm_head\.(weight|bias)', r'head.\1'),

@@ -12,7 +12,7 @@ from fvq_core.errors import UserError
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 
-from .generator_importer import GeneratorImporter, depth_of, heads_of
+from .generator_importer import GeneratorImporter, depth_of, heads_of, timm_rules
 
 WB = r'(weight|bias)'
 MLP = r'model\.diffusion_model\.'
@@ -48,18 +48,8 @@ MAGE_RULES: Rules = (
     (r'decoder_embed\.' + WB, r'decoder_input.\1'),
     (r'norm\.' + WB, r'encoder_norm.\1'),
     (r'decoder_norm\.' + WB, r'decoder_norm.\1'),
-    *(
-        (rf'{peer}\.(\d+)\.{theirs}\.{WB}', rf'{net}.\1.{ours}.\2')
-        for peer, net in (('blocks', 'encoder'), ('decoder_blocks', 'decoder'))
-        for theirs, ours in (
-            ('norm1', 'attention_norm'),
-            ('attn.qkv', 'attention.qkv'),
-            ('attn.proj', 'attention.out'),
-            ('norm2', 'ffn_norm'),
-            ('mlp.fc1', 'ffn.inner'),
-            ('mlp.fc2', 'ffn.outer'),
-        )
-    ),
+    *timm_rules('blocks', 'encoder'),
+    *timm_rules('decoder_blocks', 'decoder'),
     (r'mlm_layer\.fc\.' + WB, r'transform.\1'),
     (r'mlm_layer\.ln\.' + WB, r'transform_norm.\1'),
     (r'mlm_layer\.bias', 'head_bias'),

@@ -12,7 +12,7 @@ from torch import Tensor
 from fvq_core.interop.key_map import LayoutError, Rules, rename
 from fvq_core.registry import IMPORTERS
 
-from .generator_importer import GeneratorImporter, depth_of, heads_of
+from .generator_importer import GeneratorImporter, depth_of, heads_of, timm_rules
 
 HEADS = {768: 16, 1024: 16}
 BERT_LAYER = r'encoder\.layer\.(\d+)'
@@ -29,12 +29,7 @@ BERT_RULES: Rules = (
 UVIT_RULES: Rules = (
     (r'positions', 'network.positions'),
     (r'norm\.(.*)', r'network.norm.\1'),
-    (r'blocks\.(\d+)\.norm1\.(.*)', r'network.blocks.\1.attention_norm.\2'),
-    (r'blocks\.(\d+)\.norm2\.(.*)', r'network.blocks.\1.ffn_norm.\2'),
-    (r'blocks\.(\d+)\.attn\.qkv\.weight', r'network.blocks.\1.attention.qkv.weight'),
-    (r'blocks\.(\d+)\.attn\.proj\.(.*)', r'network.blocks.\1.attention.out.\2'),
-    (r'blocks\.(\d+)\.mlp\.fc1\.(.*)', r'network.blocks.\1.ffn.inner.\2'),
-    (r'blocks\.(\d+)\.mlp\.fc2\.(.*)', r'network.blocks.\1.ffn.outer.\2'),
+    *timm_rules('blocks', 'network.blocks'),
     (r'blocks\.(\d+)\.skip_linear\.(.*)', r'network.blocks.\1.skip.\2'),
 )
 BOTH: Rules = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from fvq_core.errors import UserError
+
 from .bidirectional_attention import BidirectionalAttention
 from .mlp import MLP
 
@@ -18,6 +20,9 @@ class PreNormBlock(nn.Module):
         attention_dropout: Dropout of the attention weights.
         dropout: Dropout of both branches; the feed-forward layer's hidden channels are spared.
         eps: Of both norms.
+
+    Raises:
+        UserError: Heads that do not divide the channels.
     """
 
     def __init__(
@@ -30,6 +35,8 @@ class PreNormBlock(nn.Module):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
+        if dim % heads:
+            raise UserError(f'PreNormBlock: the {heads} heads do not divide {dim} channels.')
         self.attention_norm = nn.LayerNorm(dim, eps)
         self.attention = BidirectionalAttention(dim, heads, dropout=attention_dropout, out_dropout=dropout)
         self.ffn_norm = nn.LayerNorm(dim, eps)

@@ -13,7 +13,7 @@ from fvq_core.errors import UserError, nearest_hint
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
-from ..checks import codes_to_learn, layout_of
+from ..checks import check_rates, codes_to_learn, layout_of
 from ..cross_entropy import chunked_cross_entropy
 from ..layers import ClassEmbedding, split_code
 from ..sampling import guide
@@ -70,10 +70,7 @@ class MaskGIT(MaskedGenerator):
         super().__init__()
         self.layout = layout_of(self, layout)
         check_sizes('MaskGIT', num_classes=num_classes)
-        shares = dict(cond_dropout=cond_dropout, label_smoothing=label_smoothing)
-        for name, value in shares.items():
-            if not 0.0 <= value < 1.0:
-                raise UserError(f'MaskGIT: {name} must lie in [0, 1), got {value}.')
+        check_rates('MaskGIT', cond_dropout=cond_dropout, label_smoothing=label_smoothing)
         if unmasked_weight < 0:
             raise UserError(f'MaskGIT: unmasked_weight must be 0 or more, got {unmasked_weight}.')
         if mask_schedule not in SCHEDULES:
