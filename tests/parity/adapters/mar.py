@@ -12,7 +12,8 @@ from torch import Tensor
 from fvq_core.interop.key_map import rename
 from fvq_generators import MAR
 from fvq_generators.diffusion.head import DiffusionHead
-from fvq_generators.interop.mar import OUR_ORDER, RULES
+from fvq_generators.interop.dit import OUR_ORDER
+from fvq_generators.interop.mar import RULES
 from fvq_generators.mar import hidden_counts
 from fvq_generators.orders import first_of
 from tests.tiny import build_from_peer
