@@ -15,3 +15,4 @@ model.alignment = dict(
     weights='data/weights/dinov2_vitb14_pretrain.pth',
     width=256,
 )
+paper = None  # no row of the tables

@@ -20,3 +20,4 @@ model.adversarial.discriminator = dict(
     spectral=True,
 )
 model.adversarial.update(augment=dict(type=DiffAugment))
+paper = None  # no row of the tables

@@ -20,3 +20,4 @@ model.alignment = dict(
 model.tokenizer.encoder = dict(type=QueryViTEncoder, z_channels=256)
 model.tokenizer.decoder = dict(type=QueryViTDecoder, z_channels=256)
 model.tokenizer.update(quant_kernel=0)
+paper = None  # no row of the tables

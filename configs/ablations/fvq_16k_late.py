@@ -6,3 +6,4 @@ with read_base():
     from ..fvq.fvq_16k import *
 
 model.adversarial.update(start=80000)
+paper = None  # no row of the tables

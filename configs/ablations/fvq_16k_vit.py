@@ -10,3 +10,4 @@ from fvq_core.autoencoders import QueryViTDecoder, QueryViTEncoder
 model.tokenizer.encoder = dict(type=QueryViTEncoder, z_channels=256)
 model.tokenizer.decoder = dict(type=QueryViTDecoder, z_channels=256)
 model.tokenizer.update(quant_kernel=0)
+paper = None  # no row of the tables
