@@ -96,6 +96,20 @@ def judge_orders(output: Any) -> list[Check]:
     ]
 
 
+def judge_latents(output: Any) -> list[Check]:
+    """DiT and MAR: the latents of a plain loop from the same noise, not slower than it, in sampling and in a training step."""
+    checks = []
+    for row in output['rows']:
+        name = f'{row["model"]} batch {row["batch"]}'
+        least = 1.3 if row['kind'] == 'MAR' else 1.0
+        # Half precision rounds at each step, and 250 steps add up.
+        checks.append(at_most(f'{name}: latents apart from the plain loop', row['apart'], 0.1))
+        checks.append(at_least(f'{name}: times a plain loop', row['speedup_ratio'], least))
+        if 'training_speedup_ratio' in row:
+            checks.append(at_least(f'{name}: training step, times a plain one', row['training_speedup_ratio'], 1.0))
+    return checks
+
+
 def judge_attention(output: Any) -> list[Check]:
     """One call of FlexAttention, forward and backward, beside a call for each scale."""
     name, bound = 'block_causal_attention', ROUNDING[output['dtype']]
@@ -128,6 +142,19 @@ SECTIONS = [
         judge_masked,
         arguments=('--repeats', '2'),
         rehearsal=('--forms', 'tiny', '--batches', '2', '--repeats', '1'),
+    ),
+    *(
+        Section(
+            f'latents-{model}',
+            f'{model}: sampling and a training step beside plain ones in the style of the release, batch 1 and 32',
+            ('benchmarks/sampling_latents.py', '--json', '--train'),
+            300,
+            (*SOURCES, 'benchmarks/sampling_autoregressive.py'),
+            judge_latents,
+            arguments=('--models', model, '--batches', '1', '32', '--repeats', '2'),
+            rehearsal=('--models', f'{model.split("-")[0]}-tiny', '--batches', '2', '--repeats', '1'),
+        )
+        for model in ('DiT-XL', 'MAR-L')
     ),
     Section(
         'sampling-var',

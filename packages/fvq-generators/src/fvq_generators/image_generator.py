@@ -26,6 +26,7 @@ from fvq_core.saving.weights import weights_digest
 from .binding import bind_checked
 from .class_numbers import whole_numbers
 from .fingerprint import tokenizer_hash
+from .inpainting import to_device
 from .out_of_memory import memory_advice
 from .pretrained import GENERATOR, TOKENIZER_FOLDER, checkpoint_generator, generator_save_spec, load_generator
 
@@ -132,7 +133,7 @@ class ImageGenerator(SavedModel, nn.Module):
         caption_mask_BT: Tensor | None = None,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
-        given: Codes | None = None,
+        given: Codes | Latents | None = None,
         keep_BL: Tensor | None = None,
         order_BL: Tensor | None = None,
         compile: bool | str = False,
@@ -145,7 +146,8 @@ class ImageGenerator(SavedModel, nn.Module):
             caption_mask_BT: Of captions: bool, True for features, False for padding; without it all are features.
             rng: Gives the seeds if there are none; torch's own by default.
             seeds: One for each image; an image then depends on its seed and its condition, not on the others.
-            given: Codes of images to keep in part, such as `tokenizer.encode(images)`, for a generator that in-paints.
+            given: Codes, or latents, of images to keep in part, such as `tokenizer.encode(images)`, for a generator that
+                in-paints.
             keep_BL: bool (B, L), True for the given codes that are kept; the others are drawn.
             order_BL: The position of the code to draw at each number, (L,) or (B, L), for a generator that draws in any order.
             compile: Compile the generator's steps, if it can; see `CachedGenerator.sample`.
@@ -174,7 +176,7 @@ class ImageGenerator(SavedModel, nn.Module):
             self.generator.check_given(given, keep_BL, len(cond))
             assert given is not None
             assert keep_BL is not None
-            options['given'] = Codes(given.indices_BL.to(self.device), given.layout)
+            options['given'] = to_device(given, self.device)
             options['keep_BL'] = keep_BL.to(self.device)
         drawn = self.generator.sample(cond, rng=rng, seeds=seeds, **options)
         if not len(drawn):

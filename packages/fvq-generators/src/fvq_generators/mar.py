@@ -3,7 +3,6 @@ diffusion head."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,9 +21,10 @@ from fvq_core.sampling_settings import setting
 from .checks import check_rates, images_to_draw, latents_of, latents_to_learn
 from .diffusion.head import DiffusionHead
 from .eval_mode import eval_mode
+from .given_latents import check_given_latents, kept_last, kept_patches, with_given
 from .layers import ClassEmbedding, init_xavier
 from .layers.pre_norm_block import PreNormBlock
-from .masked.schedules import hide, normal_share
+from .masked.schedules import hidden_counts, hide, normal_share
 from .orders import first_of
 from .out_of_memory import memory_advice
 from .patches import Patches
@@ -65,6 +65,7 @@ class MAR(Generator):
     """
 
     position_kinds = (Grid,)
+    inpaints = True
     layout: LatentLayout  # pyrefly: ignore[bad-override]
 
     @dataclass(frozen=True)
@@ -141,6 +142,11 @@ class MAR(Generator):
     def check_condition(self, cond: Tensor) -> None:
         self.condition.check(cond)
 
+    def check_given(  # pyrefly: ignore[bad-override]
+        self, given: Latents | None, keep_BL: Tensor | None, count: int
+    ) -> None:
+        check_given_latents(type(self).__name__, self.layout, given, keep_BL, count)
+
     def encode(self, tokens_BLC: Tensor, hidden_BL: Tensor, class_B1D: Tensor) -> Tensor:
         """What the encoder makes of class and known tokens: (B, class_tokens + known, D), in reading order.
 
@@ -200,9 +206,14 @@ class MAR(Generator):
         *,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
+        given: Latents | None = None,
+        keep_BL: Tensor | None = None,
         **settings: Any,
     ) -> Latents:
         """Draw latents for each class; see `Generator.sample`.
+
+        Given latents are kept where all of a token's positions are in `keep_BL`, bool (B, H * W). They are known from the
+        start, and the passes are those that are left.
 
         Raises:
             UserError: Classes that it does not have, settings out of range, more passes than tokens, or more steps than the
@@ -216,23 +227,46 @@ class MAR(Generator):
         head_steps = sampling.diffusion_steps or min(HEAD_STEPS, self.head.process.steps)
         self.head.process.respaced(head_steps)
         sampling = replace(sampling, steps=sampling.steps or min(MOST_STEPS, L), diffusion_steps=head_steps)
-        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, self.condition.drop_rate)
+        drop_rate = self.condition.drop_rate
+        cond, seeds = images_to_draw(self, cond, rng, seeds, sampling.cfg_scale, drop_rate, given, keep_BL)
+        tokens_BLC = torch.zeros(len(cond), L, self.patching.channels, device=cond.device)
+        kept_BL = torch.zeros(len(cond), L, dtype=torch.bool, device=cond.device)
+        if given is not None and keep_BL is not None:
+            kept_BL = kept_patches(self.patching, keep_BL.to(cond.device))
+            tokens_BLC = self.patching.split(given.normalized().to(tokens_BLC))
+        counts = kept_BL.sum(1).unique()
+        if given is not None and keep_BL is not None and len(counts) > 1:  # a pass has as many tokens in each image
+            alone = (slice(number, number + 1) for number in range(len(cond)))
+            drawn = (
+                self.sample(cond[i], seeds=seeds[i], given=given[i], keep_BL=keep_BL[i], **settings) for i in alone
+            )
+            return Latents(torch.cat([each.values for each in drawn]), self.layout)
         streams = Streams(seeds, cond.device)
-        order_BL = streams.orders(L)
+        order_BL = kept_last(streams.orders(L), kept_BL)
 
         def noise(positions_BN: Tensor) -> Tensor:
             return streams.normal(positions_BN.shape[1], 1 + sampling.diffusion_steps, self.patching.channels)
 
         with eval_mode(self), memory_advice(len(cond), cond.device):
-            tokens_BLC = self.draw(cond, order_BL, noise, sampling)
-        return Latents(self.layout.denormalize(self.patching.join(tokens_BLC)), self.layout)
+            tokens_BLC = self.draw(cond, order_BL, noise, sampling, tokens_BLC, int(counts[0]) if len(counts) else 0)
+        values_BDHW = self.layout.denormalize(self.patching.join(tokens_BLC))
+        return Latents(with_given(self.patching, values_BDHW, given, kept_BL), self.layout)
 
-    def draw(self, cond: Tensor, order_BL: Tensor, noise: TokenNoise, sampling: Sampling) -> Tensor:
-        """Tokens (B, L, C), drawn from the end of an order to its beginning."""
+    def draw(
+        self,
+        cond: Tensor,
+        order_BL: Tensor,
+        noise: TokenNoise,
+        sampling: Sampling,
+        tokens_BLC: Tensor | None = None,
+        kept: int = 0,
+    ) -> Tensor:
+        """Tokens (B, L, C), drawn from the end of an order to its beginning; of those given, the last `kept` stay."""
         B, L = order_BL.shape
-        tokens_BLC = torch.zeros(B, L, self.patching.channels, device=cond.device)
+        if tokens_BLC is None:
+            tokens_BLC = torch.zeros(B, L, self.patching.channels, device=cond.device)
         both = torch.cat([cond, self.condition.null(cond)]) if sampling.active else cond
-        for before, after in hidden_counts(L, sampling.steps) if B else ():
+        for before, after in hidden_counts(L - kept, min(sampling.steps, L - kept)) if B else ():
             hidden_BL = first_of(order_BL, before)
             wanted_BL = hidden_BL & ~first_of(order_BL, after)
             copies = len(both) // B
@@ -255,14 +289,3 @@ class MAR(Generator):
         """Blocks of 32 channels; latents of 4x4 positions and 4 channels, two copies of the class, 20 steps of the head."""
         layout = dict(type='Grid', height=4, width=4, channels=4)
         return dict(layout=layout, dim=32, depth=1, heads=2, head_depth=1, head_width=32, class_tokens=2, steps=20)
-
-
-def hidden_counts(length: int, steps: int) -> list[tuple[int, int]]:
-    """Hidden tokens before and after each pass: their share falls as a cosine, by one token a pass at least."""
-    counts, hidden = [], length
-    for step in range(steps):
-        after = max(1, min(hidden - 1, math.floor(length * math.cos(math.pi / 2 * (step + 1) / steps))))
-        after = 0 if step == steps - 1 else after
-        counts.append((hidden, after))
-        hidden = after
-    return counts

@@ -4,6 +4,7 @@ distribution of a continuous token, given what a transformer says of it."""
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from fvq_core.registry.argument_types import check_sizes
 
 from ..layers import AdaLayerNorm, Modulation, TimeEmbedding, init_xavier, modulate
+from ..layers.linear import Linear
 from .gaussian_process import GaussianProcess
 from .samplers import Noise, denoise
 
 EPS = 1e-6
+ROWS_AT_ONCE = 512  # tokens times steps whose modulations are computed together
 
 
 class HeadBlock(nn.Module):
@@ -28,13 +31,12 @@ class HeadBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, EPS)
-        self.inner = nn.Linear(width, width)
-        self.outer = nn.Linear(width, width)
+        self.inner, self.outer = Linear(width, width), Linear(width, width)
         self.modulation = Modulation(width, 3)
 
-    def forward(self, x_N1W: Tensor, cond_N1W: Tensor) -> Tensor:
-        """(N, 1, W) to (N, 1, W)."""
-        gate, scale, shift = self.modulation(cond_N1W).unbind(2)
+    def forward(self, x_N1W: Tensor, parts_N13W: Tensor) -> Tensor:
+        """(N, 1, W), and what the modulation gave, to (N, 1, W)."""
+        gate, scale, shift = parts_N13W.unbind(2)
         return x_N1W + gate * self.outer(F.silu(self.inner(modulate(self.norm(x_N1W), scale, shift))))
 
 
@@ -80,11 +82,33 @@ class DiffusionHead(nn.Module):
 
     def forward(self, x_NC: Tensor, t_N: Tensor, features_ND: Tensor) -> Tensor:
         """Noisy tokens (N, C), times and features to noise and variance (N, 2C), float32."""
-        cond_N1W = (self.time(t_N) + self.condition(features_ND))[:, None]
+        return self.network(x_NC, self.modulations(self.time(t_N) + self.condition(features_ND)))
+
+    def modulations(self, cond_NW: Tensor) -> list[Tensor]:
+        """What each block and the last norm are told: (N, 1, parts, W)."""
+        return [each.modulation(cond_NW[:, None]) for each in (*self.blocks, self.norm)]
+
+    def network(self, x_NC: Tensor, modulations: Sequence[Tensor]) -> Tensor:
+        """`forward` with what `modulations` gave."""
         x_N1W = self.input(x_NC)[:, None]
-        for block in self.blocks:
-            x_N1W = block(x_N1W, cond_N1W)
-        return self.output(self.norm(x_N1W, cond_N1W))[:, 0].float()
+        for block, parts in zip(self.blocks, modulations, strict=False):
+            x_N1W = block(x_N1W, parts)
+        x_N1W = modulate(self.norm.norm(x_N1W), *modulations[-1].unbind(2))
+        return self.output(x_N1W)[:, 0].float()
+
+    def modulations_ahead(self, times: Sequence[int], features_ND: Tensor) -> Iterator[list[Tensor]]:
+        """`modulations` of each time in turn.
+
+        They depend on no noise, so those of many steps are computed at once: of a few tokens the product is bound by reading
+        its weights, which are most of the head's.
+        """
+        count, N = max(1, ROWS_AT_ONCE // max(1, len(features_ND))), len(features_ND)
+        condition_NW = self.condition(features_ND)
+        for start in range(0, len(times), count):
+            some_S = torch.tensor(times[start : start + count], device=features_ND.device)
+            parts = self.modulations((self.time(some_S)[:, None] + condition_NW).flatten(0, 1))
+            steps = (each.unflatten(0, (len(some_S), N)).unbind(0) for each in parts)
+            yield from map(list, zip(*steps, strict=True))
 
     def losses(self, x_NC: Tensor, features_ND: Tensor) -> dict[str, Tensor]:
         """`mse` and `vb`, means over tokens and draws; see `GaussianProcess.losses`."""
@@ -113,13 +137,16 @@ class DiffusionHead(nn.Module):
             cfg_scale: Its scale.
         """
 
-        def predict(x_NC: Tensor, t_N: Tensor) -> Tensor:
+        process = self.process.respaced(steps)
+        rows = features_ND if without_ND is None else torch.cat([features_ND, without_ND])
+        ahead = self.modulations_ahead(process.times[::-1], rows)
+
+        def predict(x_NC: Tensor, _: Tensor) -> Tensor:
             if without_ND is None:
-                return self(x_NC, t_N, features_ND)
-            both = self(x_NC.repeat(2, 1), t_N.repeat(2), torch.cat([features_ND, without_ND]))
+                return self.network(x_NC, next(ahead))
+            both = self.network(x_NC.repeat(2, 1), next(ahead))
             (predicted, variance), (other, _) = (half.chunk(2, dim=1) for half in both.chunk(2))
             return torch.cat([other + cfg_scale * (predicted - other), variance], 1)
 
-        process = self.process.respaced(steps)
         chain = denoise(process, predict, noise(0), lambda number: noise(number + 1), temperature=temperature)
         return deque(chain, maxlen=1).pop()[0]

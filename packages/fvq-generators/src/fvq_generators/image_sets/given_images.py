@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from fvq_core.codes import CodeLayout, Codes
+from fvq_core.codes import Codes, Latents
 from fvq_core.data.decoding import UnreadableImageError, decode, read_file
 from fvq_core.data.sample import to_tensor
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
 
 from ..image_generator import ImageGenerator
-from ..inpainting import PARTS, first_scales, kept_codes, part_of_image
+from ..inpainting import PARTS, first_scales, given_of, kept_codes, part_of_image
 from .sample_grid import sample_grid
 
 GREY = 128  # of what will be drawn, in `picture`
@@ -26,7 +26,7 @@ SCALES = re.compile(r'scales:(\d{1,4})')
 
 
 class GivenImages:
-    """The codes of pictures, and which of them are kept.
+    """The codes or latents of pictures, and which of them are kept.
 
     Args:
         model: Generator with its tokenizer.
@@ -62,7 +62,7 @@ class GivenImages:
             keep_HW = part_of_image(keep, height, width)
         else:
             keep_HW = torch.from_numpy(read_mask(keep, (width, height), sizes))
-        layout = cast(CodeLayout, generator.layout)
+        layout = generator.layout
         self.keep_L = kept_codes(keep_HW, layout) if scales is None else first_scales(int(scales[1]), layout)
         if self.keep_L.all() or not self.keep_L.any():
             which = 'all codes' if self.keep_L.all() else 'no code'
@@ -71,19 +71,27 @@ class GivenImages:
             )
         images = from_uint8(torch.stack([to_tensor(Image.fromarray(each)) for each in pixels]))
         with torch.no_grad():
-            self.codes: Codes = tokenizer.encode(images.to(model.device))
+            self.codes = given_of(images.to(model.device), tokenizer, layout)
         shown = [np.where(keep_HW[..., None].numpy(), each, np.uint8(GREY)) for each in pixels]
         self.picture = sample_grid([shown[:8]])
 
     def batch(self, numbers: Sequence[int]) -> dict[str, Any]:
         """`given` and `keep_BL` for images of these numbers."""
-        indices_NL = self.codes.indices_BL
-        given = Codes(indices_NL[[number % len(indices_NL) for number in numbers]], self.codes.layout)
-        return dict(given=given, keep_BL=self.keep_L.to(indices_NL.device).expand(len(given), -1))
+        chosen, layout = [number % len(self.codes) for number in numbers], self.codes.layout
+        if isinstance(self.codes, Codes):
+            values = self.codes.indices_BL[chosen]
+            given: Codes | Latents = Codes(values, layout)
+        else:
+            values = self.codes.values[chosen]
+            given = Latents(values, layout)
+        return dict(given=given, keep_BL=self.keep_L.to(values.device).expand(len(given), -1))
 
     def digest(self) -> str:
         """What decides the samples: the codes that are kept, and which."""
-        kept = torch.where(self.keep_L, self.codes.indices_BL.cpu(), -1)
+        if isinstance(self.codes, Codes):
+            kept = torch.where(self.keep_L, self.codes.indices_BL.cpu(), -1)
+        else:
+            kept = torch.where(self.keep_L, self.codes.values.flatten(2).cpu(), torch.nan)
         return hashlib.sha256(kept.numpy().tobytes()).hexdigest()
 
 

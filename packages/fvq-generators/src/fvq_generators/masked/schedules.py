@@ -68,3 +68,14 @@ def hide(batch: int, length: int, device: torch.device, *shares: float) -> list[
     """Random positions of each image, bool (B, L), for each share of them, rounded up; a smaller share lies in a larger."""
     order_BL = torch.rand(batch, length, device=device).argsort(1)
     return [first_of(order_BL, math.ceil(length * share)) for share in shares]
+
+
+def hidden_counts(length: int, steps: int) -> list[tuple[int, int]]:
+    """Hidden tokens before and after each pass: their share falls as a cosine, by one token a pass at least."""
+    counts, hidden = [], length
+    for step in range(steps):
+        after = max(1, min(hidden - 1, math.floor(length * math.cos(math.pi / 2 * (step + 1) / steps))))
+        after = 0 if step == steps - 1 else after
+        counts.append((hidden, after))
+        hidden = after
+    return counts
