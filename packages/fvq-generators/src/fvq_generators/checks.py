@@ -116,7 +116,7 @@ def images_to_draw(
     seeds: Sequence[int] | None,
     cfg_scale: float = 1.0,
     drop_rate: float = 0.0,
-    given: Codes | None = None,
+    given: Any = None,
     keep_BL: Tensor | None = None,
 ) -> tuple[Tensor, list[int]]:
     """What `Generator.sample` was asked for: conditions on the generator's device, classes as int64, and a seed for each.

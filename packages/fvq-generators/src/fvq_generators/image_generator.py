@@ -173,7 +173,8 @@ class ImageGenerator(SavedModel, nn.Module):
             options['order_BL'] = torch.as_tensor(order_BL)
         cond = self._condition(classes)
         if given is not None or keep_BL is not None:
-            self.generator.check_given(given, keep_BL, len(cond))
+            kept: Any = given  # codes or latents, as the generator has them
+            self.generator.check_given(kept, keep_BL, len(cond))
             assert given is not None
             assert keep_BL is not None
             options['given'] = to_device(given, self.device)

@@ -59,11 +59,11 @@ def first_scales(count: int, layout: CodeLayout | LatentLayout) -> Tensor:
         UserError: Codes without scales, or not so many.
     """
     positions = layout.positions
-    if not isinstance(positions, Pyramid):
+    if not isinstance(positions, Pyramid) or not isinstance(layout, CodeLayout):
         raise UserError(f'keep: the codes of {layout} have no scales; name a part of the image.')
     if not 1 <= count <= len(positions.scales):
         raise UserError(f'keep: scales:N takes 1 to {len(positions.scales)} scales of these codes, got {count}.')
-    first = sum(positions.lengths[:count]) * (layout.slots if isinstance(layout, CodeLayout) else 1)
+    first = sum(positions.lengths[:count]) * layout.slots
     return torch.arange(layout.length) < first
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,8 @@ class DiffusionHead(nn.Module):
 
     def modulations(self, cond_NW: Tensor) -> list[Tensor]:
         """What each block and the last norm are told: (N, 1, parts, W)."""
-        return [each.modulation(cond_NW[:, None]) for each in (*self.blocks, self.norm)]
+        told: Any = (*self.blocks, self.norm)
+        return [each.modulation(cond_NW[:, None]) for each in told]
 
     def network(self, x_NC: Tensor, modulations: Sequence[Tensor]) -> Tensor:
         """`forward` with what `modulations` gave."""

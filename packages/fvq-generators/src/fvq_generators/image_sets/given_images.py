@@ -77,13 +77,13 @@ class GivenImages:
 
     def batch(self, numbers: Sequence[int]) -> dict[str, Any]:
         """`given` and `keep_BL` for images of these numbers."""
-        chosen, layout = [number % len(self.codes) for number in numbers], self.codes.layout
+        chosen = [number % len(self.codes) for number in numbers]
         if isinstance(self.codes, Codes):
             values = self.codes.indices_BL[chosen]
-            given: Codes | Latents = Codes(values, layout)
+            given: Codes | Latents = Codes(values, self.codes.layout)
         else:
             values = self.codes.values[chosen]
-            given = Latents(values, layout)
+            given = Latents(values, self.codes.layout)
         return dict(given=given, keep_BL=self.keep_L.to(values.device).expand(len(given), -1))
 
     def digest(self) -> str:
