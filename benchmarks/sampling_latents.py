@@ -56,8 +56,10 @@ def build(size: str) -> Model:
     torch.manual_seed(0)
     with DEVICE:
         model: Model = GENERATORS.build(SIZES[size])
-    for name, parameter in model.named_parameters():  # what starts at 0 would make the output 0
-        if any(part in name for part in ('modulation', 'head.weight', 'output.weight')) and parameter.dim() > 1:
+    for name, parameter in model.named_parameters():  # what starts at 0 would hide whether the two loops agree
+        if 'condition.table' in name:
+            torch.nn.init.normal_(parameter)
+        elif any(part in name for part in ('modulation', 'head.weight', 'output.weight')) and parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.02)
     return model.to(torch.float32 if DEVICE.type == 'cpu' else torch.bfloat16).eval()
 
