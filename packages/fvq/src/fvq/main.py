@@ -29,7 +29,7 @@ GROUPS = {
     'train': ('check_data', 'train', 'track', 'smoke', 'make_codebook'),
     'use and share a tokenizer': ('reconstruct', 'export', 'convert', 'push'),
     'generate': ('extract_codes', 'extract_captions', 'sample'),
-    'measure and compare': ('test', 'evaluate', 'benchmark', 'analyze', 'report'),
+    'measure and compare': ('test', 'evaluate', 'benchmark', 'probe', 'analyze', 'report'),
 }
 OTHERS = 'more'
 
