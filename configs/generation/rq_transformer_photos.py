@@ -19,7 +19,6 @@ model.generator.update(
     depth=4,
     head_depth=2,
     heads=4,
-    soft_temperature=0.007,  # a tenth of the squared distance to the nearest code that depth 4 ends with; 0.5 is for larger latents
 )
 train_dataloader.update(batch_size=32)
 train_dataloader.dataset.update(short_side=72)

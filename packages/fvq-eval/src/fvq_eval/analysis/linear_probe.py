@@ -90,10 +90,8 @@ def probe(train: ProbeSet, test: ProbeSet, grid: int = 1, seed: int = 0) -> dict
     for name, x_NF in train.features.items():
         mean_F, std_F = x_NF.mean(0), x_NF.std(0, correction=0)
         x_NF, y_NF = ((x - mean_F) / std_F.clamp(min=1e-6) for x in (x_NF, test.features[name]))
-        scores = [
-            top(fit(x_NF[kept], train_N[kept], len(classes), decay), x_NF[held], train_N[held]) for decay in DECAYS
-        ]
-        decay = DECAYS[int(np.argmax(scores))]
+        tried = [(top(fit(x_NF[kept], train_N[kept], len(classes), d), x_NF[held], train_N[held]), d) for d in DECAYS]
+        decay = max(tried)[1]  # of equals the strongest
         weights = fit(x_NF, train_N, len(classes), decay)
         where = 'global mean' if grid == 1 else f'means over {grid} parts a side'
         protocol = (
