@@ -54,17 +54,22 @@ class Resize(nn.Module):
 
 
 class HeadByHead(nn.Module):
-    """Self-attention of ADM, whose map's rows are queries, keys and values of one head, then of the next."""
+    """Self-attention of ADM, whose map's rows are queries, keys and values of one head, then of the next; or, in the new
+    order, all queries first."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, new_order: bool) -> None:
         super().__init__()
-        self.norm, self.heads = nn.GroupNorm(32, width), heads
+        self.norm, self.heads, self.new_order = nn.GroupNorm(32, width), heads, new_order
         self.qkv, self.proj_out = nn.Conv1d(width, 3 * width, 1), nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(2)
-        heads = self.qkv(self.norm(flat)).chunk(self.heads, 1)
-        mixed = [attended(*(part.transpose(1, 2) for part in head.chunk(3, 1))).transpose(1, 2) for head in heads]
+        rows = self.qkv(self.norm(flat))
+        if self.new_order:
+            heads = zip(*(part.chunk(self.heads, 1) for part in rows.chunk(3, 1)), strict=True)
+        else:
+            heads = (head.chunk(3, 1) for head in rows.chunk(self.heads, 1))
+        mixed = [attended(*(part.transpose(1, 2) for part in head)).transpose(1, 2) for head in heads]
         return (flat + self.proj_out(torch.cat(mixed, 1))).view_as(x)
 
 
@@ -140,6 +145,9 @@ class OpenAIUNet(nn.Module):
         attends: Levels with attention.
         head_width: Channels of a head; or, if `heads` is given, so many heads everywhere.
         context: Channels of what it attends to.
+        new_order: See `HeadByHead`.
+        inputs: Channels of an image.
+        model_width: Channels of the time's sines and cosines, if not those of the first level.
     """
 
     def __init__(
@@ -155,17 +163,20 @@ class OpenAIUNet(nn.Module):
         context: int = 0,
         depth: int = 1,
         classes: int = 5,
+        new_order: bool = False,
+        inputs: int = 3,
+        model_width: int | None = None,
     ) -> None:
         super().__init__()
-        time = 4 * widths[0]
-        self.width, levels = widths[0], len(widths)
-        self.time_embed = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time))
+        self.width, levels = model_width or widths[0], len(widths)
+        time = 4 * self.width
+        self.time_embed = nn.Sequential(nn.Linear(self.width, time), nn.SiLU(), nn.Linear(time, time))
         if not context:
             self.label_emb = nn.Embedding(classes, time)
 
         def mixer(width: int) -> nn.Module:
             count = heads or width // head_width
-            return SpatialTransformer(width, context, count, depth) if context else HeadByHead(width, count)
+            return SpatialTransformer(width, context, count, depth) if context else HeadByHead(width, count, new_order)
 
         def resize(width: int, up: bool) -> nn.Module:
             if residual_sampling:
@@ -173,7 +184,7 @@ class OpenAIUNet(nn.Module):
             return Resize(width, 'conv' if up else 'op')
 
         skips, now = [widths[0]], widths[0]
-        down: list[list[nn.Module]] = [[nn.Conv2d(3, widths[0], 3, padding=1)]]
+        down: list[list[nn.Module]] = [[nn.Conv2d(inputs, widths[0], 3, padding=1)]]
         for level, width in enumerate(widths):
             for _ in range(blocks):
                 down.append([Residual(now, width, time, scale_shift), *([mixer(width)] if level in attends else [])])

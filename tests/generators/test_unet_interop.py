@@ -14,6 +14,7 @@ from fvq_core.errors import UserError
 from fvq_core.interop.convert import convert_file
 from fvq_generators.diffusion.noise_schedules import betas
 from fvq_generators.image_generator import ImageGenerator
+from fvq_generators.interop.adm import import_adm
 from tests.tiny import build_from_peer
 
 from .openai_unet import OpenAIUNet
@@ -42,11 +43,15 @@ def ldm_state(network: OpenAIUNet, **more: Tensor) -> dict[str, Tensor]:
         dict(out=6, scale_shift=True, residual_sampling=True),
         dict(out=6, scale_shift=True, residual_sampling=True, blocks=2, widths=(32, 32, 64), attends=(0, 2)),
         dict(head_width=32),
+        dict(new_order=True),
     ],
 )
 def test_files_of_adm_hold_the_same_network(options: dict[str, Any]):
     theirs = peer(**options)
-    ours = build_from_peer('adm', theirs.state_dict(), grid=(8, 8), head_width=options.get('head_width', 16))
+    given: dict[str, Any] = dict(grid=(8, 8), head_width=options.get('head_width', 16))
+    if 'new_order' in options:
+        given['new_attention_order'] = True
+    ours = build_from_peer('adm', theirs.state_dict(), **given)
     assert ours.num_classes == 5
     assert ours.clip
     assert ours.process.learned_variance == (options.get('out') == 6)
@@ -107,6 +112,53 @@ def test_a_converted_adm_needs_no_tokenizer_to_draw_images(tmp_path: Path):
     torch.testing.assert_close(model.sample([3], seeds=[2], steps=3)[0], images[1], rtol=1e-3, atol=1e-3)
 
 
+def released(**options: Any) -> dict[str, Tensor]:
+    """Keys and shapes of a released model of ADM's."""
+    options = {
+        **dict(blocks=2, head_width=64, out=6, scale_shift=True, residual_sampling=True, classes=1000),
+        **options,
+    }
+    with torch.device('meta'):
+        return OpenAIUNet(**options).state_dict()
+
+
+@pytest.mark.parametrize(
+    ('options', 'side', 'schedule'),
+    [
+        (dict(widths=(192, 384, 576, 768), blocks=3, attends=(1, 2, 3)), 64, 'cosine'),
+        (dict(widths=(256, 256, 512, 512, 1024, 1024), attends=(3, 4, 5)), 256, 'linear'),
+    ],
+)
+def test_releases_of_adm_are_known_by_their_levels(options: dict[str, Any], side: int, schedule: str):
+    config, _ = import_adm(released(**options))
+    assert config['layout'] == dict(type='Grid', height=side, width=side, channels=3)
+    assert (config['schedule'], config['arguments']['attention_head_dim']) == (schedule, 64)
+    assert import_adm(released(**options), noise_schedule='linear')[0]['schedule'] == 'linear'
+
+
+def test_the_release_of_64_pixels_splits_queries_keys_and_values_first():
+    rows = torch.arange(3.0 * 384)
+    state = released(widths=(192, 384, 576, 768), blocks=3, attends=(1, 2, 3))
+    state['input_blocks.5.1.qkv.bias'] = rows
+    own, by_head = (import_adm(state, new_attention_order=choice)[1] for choice in (None, False))
+    key = 'unet.unet.down_blocks.1.attentions.0.to_k.bias'
+    torch.testing.assert_close(own[key], rows[384:768])
+    torch.testing.assert_close(by_head[key][:65], torch.cat([rows[64:128], rows[256:257]]))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(widths=(256, 256, 512, 768, 1024), attends=(2, 3, 4)), '128 pixels has four heads'),
+        (dict(widths=(128, 256, 256, 512, 512, 1024, 1024), attends=(4, 5, 6), model_width=256), '512 pixels'),
+        (dict(widths=(192, 192, 384, 384, 768, 768), attends=(3, 4, 5), inputs=6), 'Upsamplers'),
+    ],
+)
+def test_releases_of_adm_that_no_unet_of_diffusers_equals_are_refused(options: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        import_adm(released(**options))
+
+
 @pytest.mark.parametrize(
     ('name', 'changes', 'given', 'message'),
     [
@@ -114,10 +166,13 @@ def test_a_converted_adm_needs_no_tokenizer_to_draw_images(tmp_path: Path):
         ('adm', {'input_blocks.0.0.weight': None}, {}, 'not a U-Net in its layout'),
         ('adm', {'input_blocks.9.0.op.weight': torch.ones(1)}, {}, r'ADM: unknown key input_blocks\.9\.0\.op\.weight'),
         ('adm', {'middle_block.1.norm.bias': None}, {}, 'mid_block.attentions.0.group_norm.bias'),
+        ('adm', {'out.2.weight': torch.ones(4, 32, 3, 3)}, {}, 'a network from 3 to 4 channels'),
+        ('adm', {}, dict(head_width=None), r'levels of \[32, 64\] channels.*--grid and --head-width'),
         ('adm', {}, dict(head_width=24), '64 channels do not divide into heads of 24'),
         ('ldm', {'cond_stage_model.embedding.weight': None}, {}, 'only its models of classes'),
         ('ldm', {'control_model.x': torch.ones(1)}, {}, r'latent diffusion: unknown key control_model\.x'),
         ('ldm', {'betas': torch.linspace(1e-4, 0.02, 40)}, {}, 'betas from 0.0001 to 0.02 are not those'),
+        ('ldm', {}, dict(heads=1, head_width=16), 'give one of them'),
         ('ldm', {}, dict(heads=3), r'3 heads do not divide \[64\] channels'),
     ],
 )

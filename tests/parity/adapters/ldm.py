@@ -38,7 +38,7 @@ def latent_diffusion(case: Case) -> dict[str, Tensor]:
                 'ldm',
                 case.state,
                 grid=(side, side),
-                heads=options['num_heads'] if options['num_head_channels'] is None else 1,
+                heads=options['num_heads'] if options['num_head_channels'] is None else None,
                 head_width=options['num_head_channels'],
             ),
         )

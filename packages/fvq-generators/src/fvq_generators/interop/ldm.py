@@ -43,7 +43,7 @@ SAMPLING = dict(cfg_scale=1.5, solver='ddim', eta=1.0, spacing='strided')  # of 
 def import_ldm(
     state: Mapping[str, Tensor],
     grid: tuple[int, int] = (64, 64),
-    heads: int = 1,
+    heads: int | None = None,
     head_width: int | None = None,
     cond_dropout: float = 0.1,
     latent_scale: float = 1.0,
@@ -53,8 +53,8 @@ def import_ldm(
     Args:
         state: The peer's state dict.
         grid: Rows and columns of a latent, which no file holds.
-        heads: Heads of the attention, likewise.
-        head_width: Channels of a head, for a model with more heads in wider levels.
+        heads: Heads of the attention, likewise; 1 by default, as in the release.
+        head_width: In place of it, channels of a head, for a model with more heads in wider levels.
         cond_dropout: Share of the classes that its training dropped; 0 for a table without a row for none.
         latent_scale: Scale of the autoencoder's latents.
 
@@ -74,8 +74,12 @@ def import_ldm(
                 f'latent diffusion: unknown key {key}; this file has another layout than the released checkpoints.'
             )
     widths = [width for width, has in zip(shape.widths, shape.attends, strict=True) if has]
-    check_head_width('latent diffusion', widths, head_width or 1)
-    if head_width is None and (heads < 1 or any(width % heads for width in widths)):
+    if heads is not None and head_width is not None:
+        raise UserError('latent diffusion: --heads and --head-width say the same in two ways; give one of them.')
+    heads = 1 if heads is None else heads
+    if head_width is not None:
+        check_head_width('latent diffusion', widths, head_width)
+    elif heads < 1 or any(width % heads for width in widths):
         raise UserError(f'latent diffusion: {heads} heads do not divide {widths} channels; give a divisor (--heads).')
     steps = check_schedule(state.get('betas'))
     C, out = network['input_blocks.0.0.weight'].shape[1], len(network['out.2.weight'])

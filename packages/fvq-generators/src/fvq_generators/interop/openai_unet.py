@@ -44,7 +44,11 @@ class UNetShape:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor], source: str) -> UNetShape:
-        """Read off a state dict; `source` begins messages."""
+        """Read off a state dict; `source` begins messages.
+
+        Raises:
+            UserError: Another layout of keys, levels of unequal depth, or a map of the time that diffusers does not have.
+        """
         if FIRST not in state or 'out.2.weight' not in state:
             raise LayoutError(f'{source}: not a U-Net in its layout: no {FIRST} or out.2.weight.')
         numbers = [int(match[1]) for key in state if (match := re.match(r'output_blocks\.(\d+)\.', key))]
@@ -56,6 +60,12 @@ class UNetShape:
         starts = [1 + level * (blocks + 1) for level in range(levels)]
         emb = state['input_blocks.1.0.emb_layers.1.weight']
         widths = [len(state[f'input_blocks.{start}.0.out_layers.3.weight']) for start in starts]
+        time = state['time_embed.0.weight'].shape
+        if tuple(time) != (4 * widths[0], widths[0]):
+            raise UserError(
+                f'{source}: the time is mapped from {time[1]} to {time[0]} channels, expected from {widths[0]}, those of the '
+                f'first level, to {4 * widths[0]}; such a model, as the release of 512 pixels is, cannot be read.'
+            )
         return cls(
             widths,
             blocks,

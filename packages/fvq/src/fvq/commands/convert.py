@@ -44,7 +44,13 @@ def main(argv: Sequence[str] | None) -> None:
     add('--proxy', help='folder of the tokenizer whose codes a TiTok file of stage 1 predicts')
     add('--norm-groups', type=int, help="groups of the norms, if not 32 (diffusers' norm_num_groups)")
     add('--transport', action='store_true', default=None, help="codes by transport over the batch, as OptVQ's own code")
-    add('--head-width', type=int, help="channels of an attention head of ViT-VQGAN's, if not 64")
+    add('--head-width', type=int, help="channels of an attention head of ViT-VQGAN's or ADM's, if not 64")
+    add('--noise-schedule', help="of ADM's process, linear or cosine, if not that of the release with such levels")
+    add(
+        '--new-attention-order',
+        action=BooleanOptionalAction,
+        help="whether ADM's maps hold all queries first; default: as in the release with such levels",
+    )
     add('--causal', action='store_true', default=None, help="UniTok's first release: same keys, causal attention")
     add_weights(parser)
     options = vars(parser.parse_args(argv))
