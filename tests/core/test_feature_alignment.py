@@ -15,7 +15,7 @@ from fvq_core.losses import FeatureAlignment
 from fvq_core.losses.perceptual.vit_features import SMALL
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 from fvq_eval.reconstruction.trained_with import networks_of, warn_of_same_network
-from tests.tiny import random_images, titok_config
+from tests.tiny import random_images, titok_config, tokenizer_config
 
 from .test_training_options import SGD, batch, make_task, weights_after_a_step
 
@@ -103,6 +103,24 @@ def test_any_layer_of_any_network_can_be_aligned(layer: str) -> None:
     task.losses(images, task(images))['alignment'].backward()
     assert (task.tokenizer.decoder.conv_in.weight.grad is not None) == decoder_moves
     assert task.tokenizer.encoder.conv_in.weight.grad.any()
+
+
+def test_a_layer_that_is_computed_again_is_aligned_as_if_it_were_not() -> None:
+    steps = []
+    for checkpointing in (False, True):
+        task = make_task(
+            tokenizer_config(checkpointing=checkpointing), alignment=dict(TINY, layer='decoder.mid.0', width=16)
+        )
+        steps.append(weights_after_a_step(task, [batch()]))
+        assert not task.alignment.seen, 'the second pass through the layer keeps nothing alive'
+    for name, kept in steps[0].items():
+        torch.testing.assert_close(steps[1][name], kept, msg=name)
+
+
+def test_a_container_that_is_never_called_is_refused() -> None:
+    task = make_task(alignment=dict(TINY, layer='decoder.levels', width=16))
+    with pytest.raises(UserError, match=r"'decoder\.levels' is not called when images are reconstructed"):
+        weights_after_a_step(task, [batch()])
 
 
 def test_tokens_of_a_sequence_are_aligned_by_their_mean() -> None:

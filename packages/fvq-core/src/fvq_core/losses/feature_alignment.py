@@ -81,9 +81,8 @@ class FeatureAlignment(WithFrozenNetwork):
         for before, after in itertools.pairwise(sizes):
             maps += [nn.SiLU(), nn.Linear(before, after)]
         self.head = nn.Sequential(*maps[1:])
-        object.__setattr__(self, 'seen', [])  # of the last training pass: the layer's output, then (features, targets)
-
-    seen: list[Any]
+        self.seen: list[Any] = []  # the layer's output in the last training pass
+        self.compared: list[Tensor] = []  # features and targets of that pass, for the head's step
 
     def attach(self, autoencoder: Autoencoder) -> None:
         """Called once with what is trained: listen to the layer in its training passes."""
@@ -100,16 +99,20 @@ class FeatureAlignment(WithFrozenNetwork):
 
     def of_tokenizer(self, images_BCHW: Tensor) -> Tensor:
         """The weighted term of the pass that just ran, a scalar whose gradient reaches the tokenizer but not the head."""
-        (output,) = self.seen
-        features_BNC, grid = self.positions(output)
+        if not self.seen:
+            raise UserError(
+                f"FeatureAlignment: '{self.layer}' is not called when images are reconstructed; name a module inside it."
+            )
+        features_BNC, grid = self.positions(self.seen.pop())
         targets_BNC = self.targets(images_BCHW, grid)
-        self.seen[:] = [features_BNC.detach(), targets_BNC]
+        self.compared = [features_BNC.detach(), targets_BNC]
         with frozen(self.head):
             return self.distance(features_BNC, targets_BNC)
 
     def forward(self) -> Tensor:
         """The same term for the head's own step, whose gradient reaches the head alone."""
-        return self.distance(*self.seen)
+        self.seen.clear()  # a checkpointed layer was called again in the tokenizer's backward pass
+        return self.distance(*self.compared)
 
     def positions(self, output: Any) -> tuple[Tensor, tuple[int, int]]:
         """Features (B, N, width) of the layer's positions, and their grid."""
