@@ -1,6 +1,6 @@
 """FVQ with 16,384 codes whose decoder sees perturbed codes, as RobustTok's does (arXiv 2503.08354): not a row of the paper.
 
-A tenth of each batch has codes replaced by one of the 100 nearest, at a rate that falls from 1 to one half."""
+One image of the 16 on each device has codes replaced by one of the 100 nearest, at a rate that falls from 1 to one half."""
 
 from mmengine.config import read_base
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,6 +156,20 @@ def test_a_perturbed_run_is_another_and_resumes_exactly(tmp_path: Path) -> None:
     )
     assert identical(straight, resumed)
     assert not identical(straight, none)
+
+
+def test_a_share_of_less_than_one_image_is_said() -> None:
+    for images, said in ((0.2, True), (0.25, False), (0.0, False)):
+        hook, messages = LatentPerturbationHook(images=images, nearest=8), []
+        runner: Any = SimpleNamespace(
+            task=SimpleNamespace(tokenizer=tiny_tokenizer()),
+            train_dataloader=SimpleNamespace(batch_size=4),
+            logger=SimpleNamespace(warning=messages.append),
+        )
+        hook.before_train(runner)
+        hook.after_train(runner)
+        assert bool(messages) == said
+        assert not said or 'images=0.25 is one' in messages[0]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ class LatentPerturbationHook(Hook):
     def before_train(self, runner: Any) -> None:
         quantizer = runner.task.tokenizer.require_quantizer('LatentPerturbationHook')
         self.full.check(quantizer)
+        batch = runner.train_dataloader.batch_size
+        if self.images and not int(batch * self.images):
+            runner.logger.warning(
+                f'LatentPerturbationHook: {self.images:g} of a batch of {batch} is less than one image, so none is perturbed; '
+                f'images={1 / batch:g} is one.'
+            )
         self.handle = quantizer.register_forward_hook(self.perturb)
 
     def after_train(self, runner: Any) -> None:
