@@ -288,3 +288,12 @@ def test_codes_and_latents_of_others_are_refused():
     other = LatentLayout(Grid(4, 4), 3)
     with pytest.raises(UserError, match='this model is made for'):
         model.loss(Targets(latents=Latents(torch.zeros(1, 3, 4, 4), other)), torch.tensor([0]))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_model_in_bfloat16_draws_what_it_draws_in_float32_but_for_rounding(name: str):
+    labels, options = torch.tensor([0, 3]), dict(seeds=[1, 2], steps=4, cfg_scale=1.5)
+    exact = build(name).sample(labels, **options).values
+    rounded = build(name).to(torch.bfloat16).sample(labels, **options).values
+    assert rounded.isfinite().all()
+    assert (rounded.float() - exact).norm() < 0.2 * exact.norm()

@@ -152,6 +152,7 @@ def test_the_command_keeps_a_part_of_a_picture(tmp_path: Path, capsys: pytest.Ca
     assert len(plan['settings']['given']) == 64
     with np.load(tmp_path / 'out/samples.npz') as file:
         assert not np.array_equal(file['arr_0'][0], file['arr_0'][1])
+    assert sample.main([*call, *more, '--precision', 'bfloat16', '--out', str(tmp_path / 'half')]) == 0
     capsys.readouterr()
     wrong = ['--from', str(picture), '--keep', 'scales:2', '--out', str(tmp_path / 'new')]
     assert sample.main([*call, *wrong]) == 2

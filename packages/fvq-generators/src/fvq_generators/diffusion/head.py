@@ -92,7 +92,7 @@ class DiffusionHead(nn.Module):
 
     def network(self, x_NC: Tensor, modulations: Sequence[Tensor]) -> Tensor:
         """`forward` with what `modulations` gave."""
-        x_N1W = self.input(x_NC)[:, None]
+        x_N1W = self.input(x_NC.to(self.input.weight.dtype))[:, None]
         for block, parts in zip(self.blocks, modulations, strict=False):
             x_N1W = block(x_N1W, parts)
         x_N1W = modulate(self.norm.norm(x_N1W), *modulations[-1].unbind(2))
