@@ -57,7 +57,9 @@ def test_without_diffusers_the_extra_is_named(name: str, monkeypatch: pytest.Mon
         (dict(arguments=dict(ADM, in_channels=4)), "UNet2DModel: unknown argument 'in_channels'"),
         (dict(arguments=dict(ADM, block_out_channels=[16])), 'diffusers does not build it from these arguments'),
         (dict(arguments=dict(ADM, down_block_types=['Down', 'Down'])), 'diffusers does not build it'),
-        (dict(layout=dict(PIXELS, height=7)), 'halve the sides to a 2th, and 7 x 8 does not divide'),
+        (dict(layout=dict(PIXELS, height=7)), 'sides that 2 divides, got a layout of 7 x 8'),
+        (dict(cond_dropout=1.0), r'cond_dropout must lie in \[0, 1\)'),
+        (dict(objective='flow'), 'a flow is not clipped'),
         (dict(layout=dict(type='Grid', height=4, width=4, codebook_size=8)), 'layout of codes'),
         (dict(num_classes=0), 'num_classes'),
     ],
@@ -76,7 +78,10 @@ def test_what_cannot_be_built(changed: dict[str, Any], message: str):
         ([dict(STAGE, factor=3), dict(STAGE, factor=1)], 'such as 8, 4, 1; got'),
         ([dict(STAGE), dict(STAGE, factor=1)], r'got \[None, 1\]'),
         ([dict(STAGE, factor=2), dict(STAGE, factor=1, augmentation='crop')], "'noise' or 'blur', got 'crop'"),
-        ([dict(STAGE, factor=2), dict(STAGE, factor=1, objective='flow')], 'trained as a diffusion process'),
+        (
+            [dict(STAGE, factor=2), dict(STAGE, factor=1, objective='flow', clip=False)],
+            'trained as a diffusion process',
+        ),
         ([dict(STAGE, factor=2, depth=3), dict(STAGE, factor=1)], 'stage 0: .*depth'),
     ],
 )
@@ -171,6 +176,15 @@ def test_a_stage_sees_the_image_before_and_how_far_it_was_noised():
     assert not torch.allclose(outputs[0], outputs[2])
     drawn = [model.sample(labels, seeds=[1, 2], steps=2, augmentation=share).values for share in (0.0, 0.9)]
     assert not torch.allclose(*drawn)
+
+
+@NEEDS
+def test_only_stages_that_clip_clip_the_image_before():
+    for clip in (True, False):
+        model = build('CDM', stages=[dict(STAGE, factor=2), dict(STAGE, factor=1, clip=clip)])
+        x = torch.full((1, 3, 2, 2), 3.0)
+        given, _ = model.doubted(model.stages[1], x, [1], 0.0)
+        assert given.unique().tolist() == [1.0 if clip else 3.0]
 
 
 def test_smaller_images_are_means_and_blurs_are_gaussian():

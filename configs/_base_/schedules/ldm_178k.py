@@ -1,4 +1,6 @@
-"""LDM-4's schedule: 178,000 steps of AdamW at a constant 1e-4 and batch 1,200, weight decay 0.01, no clipping, EMA 0.9999."""
+"""LDM-4's schedule: 178,000 steps of AdamW with batch 1,200, weight decay 0.01, no clipping, EMA 0.9999.
+
+The constant rate of 1e-4 is not verified; the weight decay is torch's default, which the public code leaves as it is."""
 
 from mmengine.config import read_base
 

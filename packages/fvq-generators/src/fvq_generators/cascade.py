@@ -52,7 +52,10 @@ class Cascade(Generator):
         """Those of each stage, and how much a stage doubts the one before."""
 
         augmentation: float = setting(
-            0.1, 'noise on the smaller image, as a share of the steps of the process', least=0, most=0.99
+            0.1,
+            'noise on the smaller image, as a share of the steps of the process, in stages that were trained with noise',
+            least=0,
+            most=0.99,
         )
 
     def __init__(
@@ -148,7 +151,7 @@ class Cascade(Generator):
 
     def doubted(self, stage: SuperResolution, x: Tensor, seeds: Sequence[int], share: float) -> tuple[Tensor, Tensor]:
         """What a stage is given of the smaller images that were drawn; they are blurred in training only."""
-        x = x.clamp(-1.0, 1.0)
+        x = x.clamp(-1.0, 1.0) if stage.clip else x
         if stage.augmentation == 'blur' or not share:
             return x, torch.zeros(len(x), device=x.device)
         assert stage.process is not None

@@ -37,7 +37,8 @@ class LatentDiffusion(Generator):
         layout: `LatentLayout` of a `Grid`, or its description.
         objective: `'diffusion'`, with a `GaussianProcess`; or `'flow'`, the velocity of `flow_matching` (SiT).
         schedule, steps, learned_variance: The process, see `GaussianProcess`; of no use to a flow.
-        clip: Whether sampling clips the network's idea of the data to [-1, 1] at each step, as ADM does with pixels.
+        clip: Whether sampling clips the network's idea of the data to [-1, 1] at each step, as ADM does with pixels; not of
+            a flow.
 
     Attributes:
         condition: Its classes, and which of them training drops.
@@ -78,6 +79,8 @@ class LatentDiffusion(Generator):
         self.layout, self.clip = latents_of(self, layout), clip
         if objective not in ('diffusion', 'flow'):
             raise UserError(f"{type(self).__name__}: objective is 'diffusion' or 'flow', got {objective!r}.")
+        if clip and objective == 'flow':
+            raise UserError(f"{type(self).__name__}: a flow is not clipped; drop clip, or use objective='diffusion'.")
         variance = learned_variance and objective == 'diffusion'
         self.process = None if objective == 'flow' else GaussianProcess(schedule, steps, 'noise', variance)
         self.out_channels = self.layout.channels * (1 + variance)

@@ -221,9 +221,7 @@ class MAR(Generator):
         """
         sampling, L = self.Sampling.of(settings), self.patching.length
         if sampling.steps > L:
-            raise UserError(
-                f'MAR: {sampling.steps} steps for {self.patching.length} tokens; give at most {self.patching.length}.'
-            )
+            raise UserError(f'MAR: {sampling.steps} steps for {L} tokens; give at most {L}.')
         head_steps = sampling.diffusion_steps or min(HEAD_STEPS, self.head.process.steps)
         self.head.process.respaced(head_steps)
         sampling = replace(sampling, steps=sampling.steps or min(MOST_STEPS, L), diffusion_steps=head_steps)

@@ -14,8 +14,9 @@ from .diffusion.gaussian_process import GaussianProcess
 from .layers import TimeEmbedding
 from .unet_diffusion import UNetDiffusion
 
-BLUR = (0.4, 0.6)  # standard deviations of a kernel of 3 x 3 pixels
-BLURRED = 0.5  # share of the images
+# Standard deviations in pixels, of a kernel of 3 x 3, and the share of the images; not verified against the paper.
+BLUR = (0.4, 0.6)
+BLURRED = 0.5
 
 
 def smaller(x_BCHW: Tensor, height: int, width: int) -> Tensor:
@@ -41,7 +42,7 @@ class SuperResolution(UNetDiffusion):
 
     Args:
         layout: Of the large images.
-        augmentation: `'noise'`, or `'blur'`, the paper's for 128 pixels and more.
+        augmentation: `'noise'`, or `'blur'`, the paper's for large images.
         options: Those of `UNetDiffusion`; it is trained as a diffusion process.
     """
 

@@ -13,6 +13,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 
+from .checks import check_rates
 from .latent_diffusion import LatentDiffusion
 from .layers.class_embedding import ClassEmbedding
 from .layers.diffusers_unet import DiffusersUNet
@@ -54,13 +55,14 @@ class UNetDiffusion(LatentDiffusion):
     ) -> None:
         super().__init__(layout, objective, schedule, steps, learned_variance, clip)
         check_sizes('UNetDiffusion', num_classes=num_classes)
+        check_rates('UNetDiffusion', cond_dropout=cond_dropout)
         inputs = self.images * self.layout.channels
         self.unet = DiffusersUNet(unet, arguments or {}, inputs, self.out_channels, checkpointing)
         height, width = self.layout.positions.shape
         f = 2 ** (len(self.unet.unet.down_blocks) - 1)
         if height % f or width % f:
             raise UserError(
-                f'UNetDiffusion: its levels halve the sides to a {f}th, and {height} x {width} does not divide.'
+                f'UNetDiffusion: its levels need sides that {f} divides, got a layout of {height} x {width}.'
             )
         self.condition = ClassEmbedding(num_classes, self.unet.cond_dim, cond_dropout)
         self.blocks = self.unet.blocks
