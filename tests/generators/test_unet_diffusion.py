@@ -100,6 +100,7 @@ def test_what_is_no_cascade(stages: list[dict[str, Any]], message: str):
         ('CDM', dict(solver='heun'), "was trained as a diffusion process, got solver 'heun'"),
         ('CDM', dict(augmentation=1.0), 'augmentation'),
         ('LDM', dict(spacing='leading'), 'spacing'),
+        ('LDM', dict(eta=1.0), "add solver 'ddim', or drop it"),
     ],
 )
 def test_what_cannot_be_drawn(name: str, settings: dict[str, Any], message: str):

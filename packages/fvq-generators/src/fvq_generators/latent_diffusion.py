@@ -195,6 +195,10 @@ class LatentDiffusion(Generator):
             raise UserError(
                 f"{name}: was trained as {trained}, got solver '{sampling.solver}'; use {' or '.join(own)}."
             )
+        if sampling.eta and sampling.solver != 'ddim':
+            raise UserError(
+                f"{name}: eta {sampling.eta:g} is the noise of DDIM's steps; add solver 'ddim', or drop it."
+            )
         if sampling.cfg_channels > self.layout.channels:
             raise UserError(
                 f'{name}: cfg_channels {sampling.cfg_channels} of latents with {self.layout.channels} channels; 0 guides all.'
