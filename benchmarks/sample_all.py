@@ -49,6 +49,7 @@ class Pair:
     generator: str
     tokenizer: str
     codes: Path | None  # the store that it trains on; None if it trains on images
+    representations: str | None = None  # RCG's, of the same crops
 
 
 def pairs(names: list[str]) -> list[Pair]:
@@ -61,9 +62,10 @@ def pairs(names: list[str]) -> list[Pair]:
         cfg = read_config_file(path)
         if 'generator' not in cfg.model:
             continue
-        root = cfg.train_dataloader['dataset'].get('root')
+        dataset = cfg.train_dataloader['dataset']
+        root = dataset.get('root')
         folder = Path(root or cfg.model['tokenizer']).parent
-        found.append(Pair(name, folder.name, Path(root) if root else None))
+        found.append(Pair(name, folder.name, Path(root) if root else None, dataset.get('representations')))
     unknown = set(names) - {pair.generator for pair in found}
     if unknown:
         raise SystemExit(f'no config of a generator on the bundled photos is called {", ".join(sorted(unknown))}')
@@ -82,9 +84,11 @@ def train(pair: Pair) -> None:
     tokenizer, generator = (Path('work_dirs', name) for name in (pair.tokenizer, pair.generator))
     if not (tokenizer / 'tokenizer/config.json').exists():
         run('train', f'configs/{full_name(pair.tokenizer)}.py')
+    crops = ('--size', str(SIDE), '--crops', 'random', '200', '--flip')
     if pair.codes is not None and not is_finished(pair.codes):
-        crops = ('--size', str(SIDE), '--crops', 'random', '200', '--flip')
         run('extract_codes', str(tokenizer / 'tokenizer'), 'bundled', str(pair.codes), *crops)
+    if pair.representations is not None and not is_finished(Path(pair.representations)):
+        run('extract_representations', 'test_vit', 'bundled', pair.representations, *crops, '--random')
     if not (generator / 'generator/config.json').exists():
         run('train', f'configs/generation/{pair.generator}.py')
 

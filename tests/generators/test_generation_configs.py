@@ -334,8 +334,27 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'rcg': (
         '_base_/datasets/imagenet_codes _base_/models/rcg _base_/schedules/rcg_200e',
-        {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'captions', 'tokens', 'channels')}
+        {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'representations')}
         | {'train_dataloader.batch_size'},
+    ),
+    'rcg_photos': (
+        'generation/rcg',
+        {f'model.generator.layout.{key}' for key in ('height', 'width')}
+        | {
+            f'model.generator.representation.{key}'
+            for key in ('dim', 'width', 'depth', 'time_dim', 'num_classes', 'class_dim')
+        }
+        | {
+            f'model.generator.mage.{key}'
+            for key in ('dim', 'depth', 'heads', 'decoder_depth', 'dropout', 'attention_dropout')
+        }
+        | {'model.generator.channels', 'auto_scale_lr.enable', 'train_cfg.max_epochs', 'train_cfg.max_iters'}
+        | {f'train_dataloader.{key}' for key in ('batch_size', 'num_workers', 'pin_memory')}
+        | {f'train_dataloader.dataset.{key}' for key in ('root', 'representations')}
+        | {'optim_wrapper.precision', 'optim_wrapper.optimizer.lr'}
+        | {f'param_scheduler.{key}' for key in ('hold', 'decay', 'end_factor')}
+        | {'default_hooks.checkpoint.interval', 'default_hooks.training_log.interval'}
+        | {f'{SAMPLING}.{key}' for key in ('choice_temperature', 'steps', 'representation_steps')},
     ),
     **{
         name: (

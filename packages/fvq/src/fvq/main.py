@@ -28,7 +28,7 @@ GROUPS = {
     'first steps': ('doctor', 'zoo', 'demo'),
     'train': ('check_data', 'train', 'track', 'smoke', 'make_codebook'),
     'use and share a tokenizer': ('reconstruct', 'export', 'convert', 'push'),
-    'generate': ('extract_codes', 'extract_captions', 'sample'),
+    'generate': ('extract_codes', 'extract_captions', 'extract_representations', 'sample'),
     'measure and compare': ('test', 'evaluate', 'benchmark', 'probe', 'analyze', 'report'),
 }
 OTHERS = 'more'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -15,6 +16,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import DATASETS
 
 from ..codes_store import open_codes
+from ..codes_store.reader import CodesReader
 
 
 class CodesSample(TypedDict):
@@ -96,12 +98,16 @@ class CodesDataset(Dataset):
             label = label if self.labels else 0
             if self.crops_apart == 1:
                 crop = rng.randrange(store.num_crops)
-            if isinstance(self.layout, LatentLayout):
-                draws = torch.Generator().manual_seed(rng.getrandbits(63))
-                return CodesSample(latents=store.latents(number, crop, draws), label=label)
-            return CodesSample(codes=store.codes(number, crop), label=label)
+            return self.item(store, number, crop, label, rng)
         except UserError as error:
             return CodesSample(codes=None, label=-1, error=str(error))
+
+    def item(self, store: CodesReader, image: int, crop: int, label: int, rng: random.Random) -> CodesSample:
+        """A crop of an image of one of the stores."""
+        if isinstance(self.layout, LatentLayout):
+            draws = torch.Generator().manual_seed(rng.getrandbits(63))
+            return CodesSample(latents=store.latents(image, crop, draws), label=label)
+        return CodesSample(codes=store.codes(image, crop), label=label)
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise if a tokenizer, or its hash, is not that of these codes."""
