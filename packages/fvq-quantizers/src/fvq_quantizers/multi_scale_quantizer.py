@@ -143,7 +143,7 @@ class MultiScaleQuantizer(Quantizer):
         layout = self.layout(positions)
         with full_precision(z_BDHW.device.type):
             z_BDHW = z_BDHW.float().contiguous()  # sums keep its memory order, and a decoder takes over theirs
-            kept_B = self.kept_scales(len(z_BDHW)) if kept_B is None else kept_B
+            kept_B = self.kept_scales(z_BDHW.shape[0]) if kept_B is None else kept_B
             indices, sum_BDHW, losses = self._quantize(z_BDHW, kept_B)
             if self.training and not self.implicit:
                 estimate_ND = self.quantizer.estimator.pair(to_vectors(z_BDHW), to_vectors(sum_BDHW))
@@ -162,7 +162,9 @@ class MultiScaleQuantizer(Quantizer):
         for scale, (h, w) in enumerate(self._pyramid(Grid(H, W)).scales):
             residual_ND = to_vectors(shrink(residual_BDHW, h, w))
             if self.implicit:
-                indices_N, value_ND, term = quantize_step(self._rule, residual_ND, self.code_scales[scale], len(z_BDHW))
+                indices_N, value_ND, term = quantize_step(
+                    self._rule, residual_ND, self.code_scales[scale], z_BDHW.shape[0]
+                )
             else:
                 indices_N = vq.search(residual_ND, codebook_KD)
                 value_ND, term = F.embedding(indices_N, codebook_KD), {}

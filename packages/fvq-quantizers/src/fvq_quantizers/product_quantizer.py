@@ -79,7 +79,7 @@ class ProductQuantizer(Quantizer):
         layout = self.layout(check_latent(self, z_BDHW))
         more = () if labels_B is None else (labels_B,)
         if isinstance(self.quantizer, MultiScaleQuantizer):
-            more = (self.quantizer.kept_scales(len(z_BDHW)),)  # one draw for all groups
+            more = (self.quantizer.kept_scales(z_BDHW.shape[0]),)  # one draw for all groups
         if self.shared:
             out = self.quantizer(self._stack(z_BDHW), *more)
             indices_BGL = out.codes.indices_BL.unflatten(1, (self.groups, -1))

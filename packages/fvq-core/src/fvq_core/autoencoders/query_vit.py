@@ -177,7 +177,7 @@ class QueryViTEncoder(Encoder):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         patches_BNC = to_tokens(self.patch_embed(images_BCHW))
-        latents_BLC = self.transformer(patches_BNC, self.queries.expand(len(images_BCHW), -1, -1))[1]
+        latents_BLC = self.transformer(patches_BNC, self.queries.expand(images_BCHW.shape[0], -1, -1))[1]
         z_BGLD = self.proj_out(latents_BLC).unflatten(1, (self.groups, -1))
         return z_BGLD.mT.flatten(1, 2).unflatten(2, self.grid)
 
@@ -246,7 +246,7 @@ class QueryViTDecoder(Decoder):
     def forward(self, features_BEHW: Tensor, z_q_BDHW: Tensor | None = None) -> Tensor:
         if tuple(features_BEHW.shape[-2:]) != self.grid:
             raise UserError(f'QueryViTDecoder: made for a grid {self.grid}, got {tuple(features_BEHW.shape[-2:])}.')
-        masks_BNC = self.mask_token.expand(len(features_BEHW), self.patches[0] * self.patches[1], -1)
+        masks_BNC = self.mask_token.expand(features_BEHW.shape[0], self.patches[0] * self.patches[1], -1)
         patches_BNC = self.transformer(masks_BNC, self.embed(to_tokens(features_BEHW)))[0]
         p = self.upsample_factor
         pixels_BhwppC = self.to_pixels(patches_BNC).unflatten(2, (p, p, -1)).unflatten(1, self.patches)

@@ -23,6 +23,8 @@ from .files import KEY
 
 CONFIG, WEIGHTS = 'config.json', 'diffusion_pytorch_model.safetensors'
 
+SPATIAL_GROUPS = 32  # of the norms of MoVQ's decoder in diffusers, whatever `norm_num_groups` is
+
 
 def check_installed() -> None:
     """Raise if the library is missing."""
@@ -90,6 +92,8 @@ def vq_arguments(autoencoder: Autoencoder, table: Table, arguments: dict[str, An
         raise refuse(
             f"codes of {E} channels modulate the decoder's norms, and there they have the decoder's {latent} channels"
         )
+    if spatial and (groups := arguments['norm_num_groups']) != SPATIAL_GROUPS:
+        raise refuse(f"the decoder's modulated norms have {groups} groups, and there always {SPATIAL_GROUPS}")
     # With the lookup, decode(codes, force_not_quantize=True, shape=(B, h, w, E)) takes codes.
     return dict(
         num_vq_embeddings=K,
