@@ -71,6 +71,7 @@ PARTS = {
     'large': {f'model.tokenizer.{half}.{key}' for half in ('encoder', 'decoder') for key in ('width', 'depth', 'heads')}
     | {'model.tokenizer.decoder.checkpointing'},
     'h8': {f'{Q}.groups', f'{Q}.quantizer.code_dim', f'{Q}.quantizer.projector.std'},
+    'perturbed': {'default_hooks.perturbation'},
     'dino': {'model.adversarial.discriminator', 'model.adversarial.augment'},
     'late': {'model.adversarial.start'},
     'align': {'model.alignment'},

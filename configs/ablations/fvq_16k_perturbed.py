@@ -5,7 +5,7 @@ One image of the 16 on each device has codes replaced by one of the 100 nearest,
 from mmengine.config import read_base
 
 with read_base():
-    from .fvq_16k import *
+    from ..fvq.fvq_16k import *
 
 default_hooks.update(perturbation=dict(type='LatentPerturbationHook'))
-del paper
+paper = None  # no row of the tables
