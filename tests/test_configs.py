@@ -16,6 +16,7 @@ from fvq_core.registry import MODELS
 from fvq_eval.benchmark.rows import read_rows
 from fvq_eval.rehearsal.shrink_config import shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
+from tests.needs import marked
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ROWS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
@@ -278,7 +279,7 @@ def test_the_cells_of_the_sweeps_build_and_fit_one_report() -> None:
     } == SWEEPS
 
 
-@pytest.mark.parametrize('name', ROWS)
+@pytest.mark.parametrize('name', marked(ROWS))
 def test_a_dumped_config_builds_the_same_model(name: str, tmp_path: Path) -> None:
     cfg = load_config(str(CONFIGS / name))
     cfg.dump(str(tmp_path / 'dumped.py'))

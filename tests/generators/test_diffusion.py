@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from fvq_generators.diffusion.gaussian_process import GaussianProcess
 from fvq_generators.diffusion.noise_schedules import SCHEDULES
 from fvq_generators.diffusion.samplers import SOLVERS, denoise
 from fvq_generators.mar import hidden_counts
+from tests.needs import DIFFUSERS
 
 LAYOUT = dict(type='Grid', height=4, width=4, channels=3, scale=0.5, shift=0.25)
 SMALL = dict(layout=LAYOUT, dim=16, depth=1, heads=2, num_classes=5, steps=20)
@@ -59,8 +59,7 @@ UNETS: dict[str, dict[str, Any]] = {
     ),
 }
 MODELS |= UNETS
-NEEDS = pytest.mark.skipif(find_spec('diffusers') is None, reason='needs diffusers (the extra `diffusers`)')
-NAMES = [pytest.param(name, marks=NEEDS) if name in UNETS else name for name in MODELS]
+NAMES = [pytest.param(name, marks=DIFFUSERS) if name in UNETS else name for name in MODELS]
 MEAN, STD = 0.7, 0.3
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +16,7 @@ from fvq_core.registry import GENERATORS, IMPORTERS, MODELS
 from fvq_eval.rehearsal.shrink_config import shrink_config
 from fvq_eval.rehearsal.smoke import run_smoke
 from fvq_generators.data import CodesDataset
+from tests.needs import DIFFUSERS, marked
 from tests.test_configs import flat
 
 ROOT = Path(__file__).parents[2] / 'configs'
@@ -42,8 +41,6 @@ RAR = {
     'model.generator.width',
     *(f'{SAMPLING}.{key}' for key in ('cfg_scale', 'cfg_power', 'temperature')),
 }
-UNETS = ('adm', 'cdm', 'ldm_4_g')
-NEEDS = pytest.mark.skipif(find_spec('diffusers') is None, reason='needs diffusers (the extra `diffusers`)')
 # The config (or the bases, separated by spaces) that each states its difference from, and that difference.
 DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'llamagen_b': (
@@ -456,11 +453,6 @@ def test_a_config_changes_what_its_name_claims_and_nothing_else(name: str):
     assert {key for key in base.keys() | row.keys() if base.get(key, KeyError) != row.get(key, KeyError)} == allowed
 
 
-def marked(names: Iterable[str]) -> list[Any]:
-    """Names of configs, those whose model needs diffusers skipped without it."""
-    return [pytest.param(name, marks=NEEDS) if name in UNETS else name for name in names]
-
-
 @pytest.mark.parametrize('name', marked(sorted(PUBLISHED)))
 def test_sizes_batches_and_learning_rates_are_the_published_ones(name: str):
     config = load_config(str(ROOT / f'generation/{name}.py'))
@@ -548,7 +540,7 @@ def test_a_generator_trains_on_images_with_a_small_tokenizer_in_a_smoke_run(name
     assert [line.split(':')[0] for line in proven] == ['trains', 'saves', 'tests', 'resumes', 'exports']
 
 
-@NEEDS
+@DIFFUSERS
 def test_latent_diffusion_trains_in_a_smoke_run(tmp_path: Path):
     config = shrink_config(load_config(str(ROOT / 'generation/ldm_4_g.py'), work_dir=str(tmp_path)))
     assert config.train_dataloader.dataset.type == 'RandomCodes'

@@ -25,9 +25,10 @@ from fvq_generators.diffusion.samplers import denoise
 from fvq_generators.image_generator import ImageGenerator
 from fvq_generators.layers import diffusers_unet
 from fvq_generators.super_resolution import blur, smaller
+from tests.needs import DIFFUSERS
 from tests.tiny import random_images, tiny_tokenizer
 
-from .test_diffusion import ADM, LAYOUT, NEEDS, STAGE, UNETS, build
+from .test_diffusion import ADM, LAYOUT, STAGE, UNETS, build
 
 PIXELS = dict(type='Grid', height=8, width=8, channels=3)
 WITHOUT = "import sys, fvq_generators; print([name for name in sys.modules if name.startswith('diffusers')])"
@@ -48,7 +49,7 @@ def test_without_diffusers_the_extra_is_named(name: str, monkeypatch: pytest.Mon
         GENERATORS.build(UNETS[name])
 
 
-@NEEDS
+@DIFFUSERS
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [
@@ -69,7 +70,7 @@ def test_what_cannot_be_built(changed: dict[str, Any], message: str):
         GENERATORS.build({**UNETS['ADM'], **changed})
 
 
-@NEEDS
+@DIFFUSERS
 @pytest.mark.parametrize(
     ('stages', 'message'),
     [
@@ -90,7 +91,7 @@ def test_what_is_no_cascade(stages: list[dict[str, Any]], message: str):
         GENERATORS.build(dict(UNETS['CDM'], stages=stages))
 
 
-@NEEDS
+@DIFFUSERS
 @pytest.mark.parametrize(
     ('name', 'settings', 'message'),
     [
@@ -113,7 +114,7 @@ def test_a_flow_has_no_strides():
         build('flow').sample(torch.tensor([0]), steps=2, spacing='strided')
 
 
-@NEEDS
+@DIFFUSERS
 @pytest.mark.parametrize('name', UNETS)
 def test_it_begins_with_no_opinion_and_learns_one_image(name: str):
     torch.manual_seed(0)
@@ -149,7 +150,7 @@ def test_a_clipped_chain_takes_no_data_for_more_than_pixels(solver: str):
     assert chain(True)[-1][0] == pytest.approx(1.0), 'the last step leads to what it takes the data to be'
 
 
-@NEEDS
+@DIFFUSERS
 def test_a_frozen_stage_costs_nothing_and_stays():
     task = MODELS.build(dict(type='GeneratorTask', generator=UNETS['CDM'], freeze=['stage_2'])).train()
     model = task.generator
@@ -159,7 +160,7 @@ def test_a_frozen_stage_costs_nothing_and_stays():
     assert model.loss(targets, torch.arange(4)).keys() == {'mse_2', 'vb_2', 'mse_4', 'vb_4'}
 
 
-@NEEDS
+@DIFFUSERS
 def test_a_stage_sees_the_image_before_and_how_far_it_was_noised():
     model = build('CDM').eval()
     stage = model.stages[1]
@@ -179,7 +180,7 @@ def test_a_stage_sees_the_image_before_and_how_far_it_was_noised():
     assert not torch.allclose(*drawn)
 
 
-@NEEDS
+@DIFFUSERS
 def test_only_stages_that_clip_clip_the_image_before():
     for clip in (True, False):
         model = build('CDM', stages=[dict(STAGE, factor=2), dict(STAGE, factor=1, clip=clip)])

@@ -17,7 +17,7 @@ from ..registry.argument_types import check_sizes
 from .layers.levels import run_block
 from .layers.tokens import to_tokens
 from .layers.vit_block import ViTBlock
-from .titok import patch_grid
+from .titok import check_image_size, patch_grid
 
 
 class QueryTransformer(nn.Module):
@@ -162,12 +162,7 @@ class QueryViTEncoder(Encoder):
         return self.image_size
 
     def positions(self, height: int, width: int) -> Positions:
-        if (height, width) != self.image_size:
-            rows, columns = self.image_size
-            raise UserError(
-                f'QueryViTEncoder: its positions are learned for images of {rows}x{columns}, got {height}x{width}; crop or '
-                'resize them, or set image_size of encoder and decoder.'
-            )
+        check_image_size('QueryViTEncoder', (height, width), self.image_size)
         return Grid(*self.grid)
 
     def check_positions(self, positions: Positions) -> None:
@@ -184,7 +179,7 @@ class QueryViTEncoder(Encoder):
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Images of 64 pixels and their patches' grid, two blocks of 32 channels, few channels of the latent."""
-        few = min(cfg.get('z_channels', 32), 16 // cfg.get('groups', 1))
+        few = min(cfg.get('z_channels', 32), 16)  # of each group, as small quantizers have
         return dict(
             image_size=64, patch_size=16, latent_size=None, width=32, depth=2, heads=2, z_channels=few, layer_scale=1.0
         )

@@ -74,12 +74,7 @@ class TiTokEncoder(Encoder):
         return self.image_size
 
     def positions(self, height: int, width: int) -> Positions:
-        if (height, width) != self.image_size:
-            rows, columns = self.image_size
-            raise UserError(
-                f'TiTokEncoder: its positions are learned for images of {rows}x{columns}, got {height}x{width}; crop or '
-                'resize them, or set image_size of encoder and decoder.'
-            )
+        check_image_size('TiTokEncoder', (height, width), self.image_size)
         return kinds.Sequence(self.tokens)
 
     def check_positions(self, positions: Positions) -> None:
@@ -196,6 +191,15 @@ class TiTokDecoder(Decoder):
         return self.head(self.features(features_BEHW))
 
     smoke = staticmethod(TiTokEncoder.smoke)
+
+
+def check_image_size(owner: str, given: tuple[int, int], learned: tuple[int, int]) -> None:
+    """Raise if images are of another height and width than learned positions are for."""
+    if given != learned:
+        raise UserError(
+            f'{owner}: its positions are learned for images of {learned[0]}x{learned[1]}, got {given[0]}x{given[1]}; crop or '
+            'resize them, or set image_size of encoder and decoder.'
+        )
 
 
 def patch_grid(owner: str, image_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
