@@ -110,6 +110,7 @@ def sized(row: str, size: str) -> dict[str, Any]:
 # The bases that a row composes, where it is based on no other row.
 PHOTOS = '_base_/datasets/bundled_photos.py _base_/models/vqgan_tiny.py _base_/schedules/annealed_400.py'
 GPU = '_base_/datasets/photos_128.py _base_/models/vqgan_128.py _base_/schedules/annealed_20k.py'
+CONFIRMATORY = '_base_/datasets/photo_tiles_64.py _base_/models/vqgan_64.py _base_/schedules/annealed_1600.py'
 # For each row the config (or bases) that it states its difference from, and that difference.
 DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     **{f'mini/{row}.py': ('mini/vq.py', MINI.get(row, {Q})) for row in MINI_ROWS},
@@ -147,6 +148,12 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     ),
     'mini/gpu/vq.py': (GPU, set()),
     **{f'mini/gpu/{name}.py': ('mini/gpu/vq.py', COMPRESSED) for name in ('linear', 'mlp5', 'fvq')},
+    'confirmatory/vq.py': (CONFIRMATORY, {'sweep'}),
+    'confirmatory/ema_restart.py': ('confirmatory/vq.py', {f'{Q}.loss', f'{Q}.update', 'sweep.row', 'sweep.codes'}),
+    'confirmatory/linear.py': ('confirmatory/vq.py', {f'{Q}.projector', 'sweep.row', 'sweep.start'}),
+    'confirmatory/mlp5.py': ('confirmatory/linear.py', {f'{Q}.projector', 'sweep.row'}),
+    'confirmatory/fvq.py': ('confirmatory/linear.py', {f'{Q}.projector', 'sweep.row'}),
+    'confirmatory/simvq.py': ('confirmatory/linear.py', {f'{Q}.update', 'sweep.row', 'sweep.codes'}),
     'mini/q1/sweep.py': ('mini/vq.py', {'sweep', 'refused'}),
     'mini/q2/sweep.py': ('mini/fvq.py', {'sweep', 'default_hooks.fold'}),
     'mini/sweeps/batch.py': ('mini/vq.py', {'sweep'}),

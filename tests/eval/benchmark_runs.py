@@ -19,3 +19,23 @@ def leave_result(folder: Path, psnr: float) -> None:
 def leave(folder: Path, result: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'result.json').write_text(json.dumps(result))
+
+
+CONFIRMATORY = REPO / 'configs/confirmatory'
+# The confirmatory rows at the size of a test.
+TOY = {
+    **{
+        f'model.tokenizer.{part}.{key}': value
+        for part in ('encoder', 'decoder')
+        for key, value in dict(
+            ch=8, ch_mult=[1, 1, 1], num_res_blocks=0, z_channels=32, attention=False, norm_groups=8
+        ).items()
+    },
+    'model.tokenizer.quantizer.codebook_size': 64,
+    'model.tokenizer.quantizer.code_dim': 32,
+    'train_dataloader.batch_size': 2,
+    'train_dataloader.num_workers': 0,
+    'val_dataloader.num_workers': 0,
+    'optim_wrapper.precision': 'float32',
+    'default_hooks.training_log.interval': 1,
+}

@@ -53,6 +53,21 @@ def test_kmeans_start_from_fewer_latents_than_codes_uses_each():
     assert len(quantizer.embedding.unique(dim=0)) == 5
 
 
+def test_start_from_latents_takes_each_at_most_once_while_there_are_enough():
+    z_ND = torch.randn(3 * K, D)
+    quantizer, again = (build(VECTOR, init=dict(type='LatentInit')) for _ in range(2))
+    for each in (quantizer, again):
+        torch.manual_seed(7)
+        each.initialize(z_ND.repeat(2, 1))  # repeats count once
+    codes = quantizer.embedding.detach()
+    assert torch.equal(codes, again.embedding)
+    assert len(codes.unique(dim=0)) == K
+    assert torch.cdist(codes, z_ND).min(1).values.max() == 0
+    quantizer = build(VECTOR, init=dict(type='LatentInit'))
+    quantizer.initialize(z_ND[:3])
+    assert torch.equal(quantizer.embedding.detach().unique(dim=0), z_ND[:3].unique(dim=0))
+
+
 @pytest.mark.parametrize('around', [{}, dict(type='ResidualQuantizer', depth=2), dict(type='MultiScaleQuantizer')])
 def test_first_training_forward_starts_from_its_own_latents_where_nobody_has_before(around: dict[str, Any]):
     inner = dict(VECTOR, init=dict(type='KMeansInit'))

@@ -40,12 +40,14 @@ PART_OF_THE_METHOD = re.compile(
     r'(optim_wrapper\.paramwise_cfg|param_scheduler(\.\d+)?\.decay|default_hooks\.fold)(\..+)?'
 )
 
+LENGTH = 'train_cfg.max_iters'
+
 
 def check_fairness(rows: Sequence[Row]) -> None:
     """Raise if rows differ in more than their method."""
     trained = trainable(rows)
     for row, cfg in trained[1:]:
-        pairs = differing(compared_entries(trained[0][1], exempt=False), compared_entries(cfg, exempt=False))
+        pairs = differing(*(compared_entries(*each, exempt=False) for each in (trained[0], (row, cfg))))
         different = [f'{key} ({first} and {other})' for key, (first, other) in pairs.items()]
         if different:
             raise UserError(
@@ -61,7 +63,7 @@ def unusual(rows: Sequence[Row], exempt: bool) -> list[tuple[str, str]]:
         rows: All of them.
         exempt: Settings in which rows may differ, else those that must agree unless --allow-differences was passed.
     """
-    trained = {row.name: compared_entries(cfg, exempt) for row, cfg in trainable(rows)}
+    trained = {row.name: compared_entries(row, cfg, exempt) for row, cfg in trainable(rows)}
     usual = {}
     for key in sorted(set().union(*trained.values())):
         values = [entries.get(key, ABSENT) for entries in trained.values()]
@@ -74,8 +76,11 @@ def unusual(rows: Sequence[Row], exempt: bool) -> list[tuple[str, str]]:
     ]
 
 
-def compared_entries(cfg: Config, exempt: bool) -> dict[str, Any]:
-    """The entries that may differ, or those that must agree, by dotted path; one that is None counts as left out."""
+def compared_entries(row: Row, cfg: Config, exempt: bool) -> dict[str, Any]:
+    """The entries that may differ, or those that must agree, by dotted path; one that is None counts as left out.
+
+    The length is not among them if it is part of the row's name.
+    """
     entries: dict[str, Any] = {}
     for path in MUST_AGREE:
         node: Any = cfg._cfg_dict
@@ -83,4 +88,5 @@ def compared_entries(cfg: Config, exempt: bool) -> dict[str, Any]:
             node = node.get(part) if isinstance(node, Mapping) else None
         entries.update(leaves(plain(node), path))
     wanted = {key for key in entries if bool(PART_OF_THE_METHOD.fullmatch(key)) == exempt}
+    wanted -= {LENGTH} if row.steps else set()
     return {key: value for key, value in entries.items() if value is not None and key in wanted}

@@ -41,6 +41,7 @@ class Row:
         bits_per_image: What the codes of one evaluation image can tell apart, as a power of 2: the sum over its slots of
             log2 of the values that each may take.
         layout: Of the codes of an evaluation image; None without codes.
+        steps: Its length if the call asks for several, which is then part of its key and may differ between rows.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Row:
     codes_per_image: int = 0
     bits_per_image: float = 0.0
     layout: CodeLayout | None = None
+    steps: int | None = None
 
     @property
     def folder(self) -> str:
@@ -59,26 +61,45 @@ class Row:
         return str(PurePosixPath(self.key).parent)
 
 
-def read_rows(paths: Sequence[str], options: Mapping[str, Any], sizes: Sequence[str | None] = (None,)) -> list[Row]:
+def read_rows(
+    paths: Sequence[str],
+    options: Mapping[str, Any],
+    sizes: Sequence[str | None] = (None,),
+    lengths: Sequence[int | None] = (None,),
+) -> list[Row]:
     """The rows of some configs; one that cannot be built becomes a refused row and disturbs no other.
 
     Args:
         options: Overrides for every row alike.
         sizes: Each config is a row at each of these; None is the config as it stands.
+        lengths: Likewise, training steps; the schedule of each ends with its last step.
 
     Raises:
         UserError: A path that does not exist, or two configs of one key.
     """
-    rows = [row for size in sizes for path in paths for row in rows_of_config(path, options, size)]
+    rows = [
+        row
+        for length in lengths
+        for size in sizes
+        for path in paths
+        for row in rows_of_config(path, options, size, length)
+    ]
     keys = [row.key for row in rows]
     doubled = next((key for key in keys if keys.count(key) > 1), None)
     if doubled:
         raise UserError(f'benchmark: {doubled} is given twice; leave one out.')
+    name_rows(rows)
     for row in rows:
-        row.name = short_name(row.key, keys)
         if row.cfg is not None:
             try_model(row, row.cfg)
     return rows
+
+
+def name_rows(rows: Sequence[Row]) -> None:
+    """Set the names, which depend on what the keys of all rows share."""
+    keys = [row.key for row in rows]
+    for row in rows:
+        row.name = short_name(row.key, keys)
 
 
 def trainable(rows: Sequence[Row]) -> list[tuple[Row, Config]]:
@@ -86,23 +107,27 @@ def trainable(rows: Sequence[Row]) -> list[tuple[Row, Config]]:
     return [(row, row.cfg) for row in rows if row.cfg is not None and not row.refusal]
 
 
-def rows_of_config(path: str, options: Mapping[str, Any], size: str | None) -> Iterator[Row]:
-    """The config itself, or the cells of its `sweep`, at one size."""
+def rows_of_config(path: str, options: Mapping[str, Any], size: str | None, length: int | None = None) -> Iterator[Row]:
+    """The config itself, or the cells of its `sweep`, at one size and length."""
     own_key = config_key(find_config(path))
+    if length is not None:
+        own_key, options = sized_key(own_key, f'steps{length}'), {**options, 'train_cfg.max_iters': length}
     key = sized_key(own_key, size)
     try:
         cfg = load_config(path, options, size=size)
         key = sized_key(own_key, cfg.get('size'))
         sweep, refused = cfg.pop('sweep', None), cfg.pop('refused', ())
         if sweep is None:
-            yield Row(key, path, cfg)
+            yield Row(key, path, cfg, steps=length)
             return
         cells = [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
     except UserError as error:
-        yield Row(key, path, None, str(error))
+        yield Row(key, path, None, str(error), steps=length)
         return
     for cell in cells:
-        yield cell_row(str(PurePosixPath(key).parent / '_'.join(cell.values())), path, cfg, cell, sweep, refused)
+        row = cell_row(str(PurePosixPath(key).parent / '_'.join(cell.values())), path, cfg, cell, sweep, refused)
+        row.steps = length
+        yield row
 
 
 def cell_row(

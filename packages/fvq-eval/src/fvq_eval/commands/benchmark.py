@@ -20,6 +20,7 @@ EXAMPLE = """\
   tools/benchmark.py configs/mini/*.py --size k4096                      # the same rows with 4,096 codes
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos   # photos/train, photos/val
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos --rates-of work_dirs/benchmark
+  tools/benchmark.py configs/mini/{vq,fvq}.py --lengths 400 1600           # is the order of the rows one of speed?
   tools/benchmark.py configs/mini/{vq,fvq,rq}.py --generator               # and what a generator makes of their codes
   tools/benchmark.py configs/mini/q1/sweep.py                            # one row for each cell of a sweep
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2 --report-only       # what is there so far"""
@@ -39,6 +40,14 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--steps', type=int, metavar='N', help="training steps of every row; default: the config's")
     parser.add_argument(
+        '--lengths',
+        nargs='+',
+        type=int,
+        default=[None],
+        metavar='N',
+        help='a row at each of these numbers of steps, each with a schedule of its own',
+    )
+    parser.add_argument(
         '--seeds', nargs='+', type=int, default=[0], metavar='N', help='a run of each row for each; default 0'
     )
     parser.add_argument(
@@ -53,6 +62,15 @@ def main(argv: Sequence[str] | None) -> None:
         '--rates-of',
         metavar='DIR',
         help='the work dir of another benchmark: each row takes the factor that was best there',
+    )
+    parser.add_argument(
+        '--tune', action='store_true', help='score rows on tune/ of --data, so that no choice looks at val/'
+    )
+    parser.add_argument(
+        '--best-of',
+        metavar='DIR',
+        help='the work dir of another benchmark of the same sweeps: each config is one row, with the cell and the learning '
+        'rate that were best there',
     )
     parser.add_argument(
         '--jobs', default='auto', metavar='N', help='runs at a time; default auto: one per GPU, else one'
@@ -96,13 +114,14 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.errors import UserError, nearest_hint
 
     from ..benchmark.chosen_rates import chosen_rates
+    from ..benchmark.chosen_tries import keep_best, tuning_sentences
     from ..benchmark.csv_files import report_line
     from ..benchmark.fairness import check_fairness
     from ..benchmark.generator_stage import GeneratorStage
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
-    from ..benchmark.photo_data import is_bundled, use_photos
+    from ..benchmark.photo_data import SCORED_ON, TUNE, is_bundled, use_photos
     from ..benchmark.report import write_report
-    from ..benchmark.rows import read_rows, trainable
+    from ..benchmark.rows import name_rows, read_rows, trainable
     from ..benchmark.scheduler import Benchmark, make_slots
     from ..benchmark.sentences import FEWEST_CODES
 
@@ -110,16 +129,26 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError(f"benchmark: no --perceptual '{args.perceptual}'; {nearest_hint(args.perceptual, CHOICES)}")
     slots, metrics = make_slots(args.jobs, args.threads), perceptual_metrics(args.perceptual, args.perceptual_weights)
     options = {**args.cfg_options, **({} if args.steps is None else {'train_cfg.max_iters': args.steps})}
-    rows = read_rows(args.configs, options, args.size)
+    if args.steps is not None and args.lengths != [None]:
+        raise UserError('benchmark: --steps and --lengths exclude each other; drop one of them.')
+    rows, tries = read_rows(args.configs, options, args.size, args.lengths), {}
+    if args.best_of is not None:
+        rows, tries = keep_best(rows, Path(args.best_of))
+        name_rows(rows)
     names = [row.name for row in rows]
     if args.reference is not None and args.reference not in names:
         raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")
     if not args.allow_differences:
         check_fairness(rows)
     work_dir, chosen, notes = Path(args.work_dir), None, []
+    if (args.rates_of or args.best_of) and (len(args.lr_factors) > 1 or (args.rates_of and args.best_of)):
+        raise UserError(
+            'benchmark: --rates-of, --best-of and several --lr-factors exclude each other; keep one of them.'
+        )
+    if args.best_of is not None:
+        chosen = {row.key: tries[Path(row.source).stem].factor for row in rows}
+        notes += tuning_sentences(tries, Path(args.best_of))
     if args.rates_of is not None:
-        if len(args.lr_factors) > 1:
-            raise UserError('benchmark: --rates-of and several --lr-factors exclude each other; drop one of them.')
         rates = chosen_rates(Path(args.rates_of), [row for row, _ in trainable(rows)], args.seeds[0])
         chosen = rates.best
         notes.append(f'Learning rates were chosen for every row by {args.rates_of} among {rates}, not on these photos.')
@@ -127,8 +156,13 @@ def main(argv: Sequence[str] | None) -> None:
         needed = max(
             (math.ceil(FEWEST_CODES * r.codebook_size / r.codes_per_image) for r, _ in trainable(rows)), default=1
         )
-        crops = use_photos([cfg for _, cfg in trainable(rows)], args.data, needed, work_dir, not args.report_only)
-        notes.append(f'Photos of {args.data}: train/ for training, {crops} fixed crops of the others for evaluation.')
+        scored_on = [TUNE] if args.tune else SCORED_ON
+        configs = [cfg for _, cfg in trainable(rows)]
+        crops = use_photos(configs, args.data, needed, work_dir, not args.report_only, scored_on)
+        others = 'those of tune/' if args.tune else 'the others'
+        notes.append(f'Photos of {args.data}: train/ for training, {crops} fixed crops of {others} for evaluation.')
+    elif args.tune:
+        raise UserError('benchmark: --tune is about a folder of --data; add it.')
     else:
         notes.append("The configs' own data.")
         if any(is_bundled(cfg.val_dataloader['dataset']) for _, cfg in trainable(rows)):

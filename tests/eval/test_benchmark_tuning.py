@@ -1,0 +1,130 @@
+"""Tuning that starves nobody: photos of its own, as many tries for every row, and tiles of which none counts twice."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fvq_core.errors import UserError
+from fvq_eval.benchmark import run as run_module
+from fvq_eval.benchmark.chosen_tries import keep_best, tuning_sentences
+from fvq_eval.benchmark.photo_data import labels_are_photos, use_photos
+from fvq_eval.benchmark.photo_tiles import PhotoTiles
+from fvq_eval.benchmark.rows import Row, name_rows, read_rows
+from fvq_eval.benchmark.tune_split import main, split, tune_names
+
+from ..pictures import picture, save
+from .benchmark_runs import CONFIRMATORY, TOY, VQ, leave, leave_result
+
+ROWS = [str(CONFIRMATORY / f'{name}.py') for name in ('vq', 'fvq', 'ema_restart', 'simvq')]
+
+
+def test_tiles_cover_the_middle_of_every_photo_once(tmp_path: Path) -> None:
+    for number in range(2):
+        save(picture(40, 32, number), tmp_path / f'{number}.png')  # 40 wide, 32 high
+    tiles = PhotoTiles(str(tmp_path), crop_size=8, side=32)
+    assert len(tiles) == 2 * 16
+    assert [tiles.label(number) for number in range(4)] == [0, 1, 0, 1]
+    whole = np.asarray(Image.open(tmp_path / '1.png').convert('RGB')).transpose(2, 0, 1)[:, :, 4:36]
+    for number in range(1, 32, 2):
+        row, column = divmod(number // 2, 4)
+        expected = whole[:, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        assert np.array_equal(tiles[number]['image'], expected)
+    shrunk = PhotoTiles(str(tmp_path), crop_size=8, side=16)
+    assert len(shrunk) == 2 * 4
+    assert shrunk[0]['image'].shape == (3, 8, 8)
+
+
+def test_tiles_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    save(picture(40, 32, 0), tmp_path / '0.png')
+    with pytest.raises(UserError, match='side must be a multiple of crop_size, got 20 and 8'):
+        PhotoTiles(str(tmp_path), crop_size=8, side=20)
+    assert 'its short side must have 64' in (PhotoTiles(str(tmp_path), crop_size=8, side=64)[0]['error'] or '')
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Seven photos in train/, two in val/."""
+    for folder, seeds in (('train', range(7)), ('val', range(10, 12))):
+        for seed in seeds:
+            save(picture(90, 80, seed), tmp_path / 'photos' / folder / 'a' / f'{seed}.png')
+    return tmp_path / 'photos'
+
+
+def test_photos_for_tuning_are_those_of_the_smallest_hash(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f'a/{seed}.png' for seed in range(7)]
+    expected = sorted(names, key=lambda name: hashlib.sha256(name[2:].encode()).hexdigest())[:3]
+    assert tune_names(names[::-1], 3) == expected
+    assert main([str(photos), '3']) == 0
+    assert '3 photos in' in capsys.readouterr().out
+    assert sorted(path.name for path in (photos / 'tune/a').iterdir()) == sorted(name[2:] for name in expected)
+    assert len(list((photos / 'train/a').iterdir())) == 4
+    assert split(photos, 3) == expected  # again: nothing moves
+    assert len(split(photos, 4)) == 4
+    assert main([str(photos), '3']) == 2
+    assert 'move them back first' in capsys.readouterr().err
+    assert main([str(photos), '7']) == 2
+    assert 'expected 1 to 6 photos of 7' in capsys.readouterr().err
+
+
+def test_rows_are_scored_on_tiles_of_the_folder_that_is_asked_for(photos: Path, tmp_path: Path) -> None:
+    split(photos, 3)
+    configs = [row.cfg for row in toy_rows() if row.cfg is not None]
+    crops = [use_photos(configs, str(photos), 1, tmp_path / 'out', scored_on=on) for on in (['tune'], ['val'])]
+    assert crops == [3 * 16, 2 * 16]
+    dataset = configs[0].val_dataloader.dataset
+    assert dataset.root.endswith('val')
+    assert labels_are_photos(dataset)
+    assert configs[0].train_dataloader.dataset.transforms[0].max_fraction == 0.25  # its own crops
+    other = read_rows([VQ], {})[0].cfg
+    assert other is not None
+    with pytest.raises(UserError, match='some rows are scored on tiles'):
+        use_photos([configs[0], other], str(photos), 1, tmp_path / 'out')
+
+
+def toy_rows(lengths: list[int | None] | None = None) -> list[Row]:
+    return read_rows(ROWS, TOY, lengths=lengths or [None])
+
+
+def test_every_row_has_as_many_tries_and_the_best_of_each_is_kept_at_every_length(tmp_path: Path) -> None:
+    cells = toy_rows()
+    assert [sum(row.source == source for row in cells) for source in ROWS] == [8] * 4
+    assert not any(row.refusal for row in cells)
+    with pytest.raises(UserError, match='has no result of vq_uniform_codes_1; finish the tuning'):
+        keep_best(cells, tmp_path)
+    for row in cells:
+        for factor in (1.0, 3.0, 10.0):
+            best = ('kmeans' in row.key or 'normal_d' in row.key) and row.key.endswith('codes_10')
+            leave_result(run_module.run_folder(tmp_path, row.key, factor, 0), 20.0 + best - (factor != 3.0))
+    leave(run_module.run_folder(tmp_path, cells[0].key, 10.0, 0), {'status': 'failed', 'reason': 'diverged'})
+    rows, chosen = keep_best(toy_rows([4, 8]), tmp_path)
+    name_rows(rows)
+    assert [row.name for row in rows] == [
+        f'steps{length}/{name}' for length in (4, 8) for name in ('vq', 'fvq', 'ema_restart', 'simvq')
+    ]
+    assert {name: (each.cell, each.factor, each.tries, each.edge) for name, each in chosen.items()} == {
+        'vq': ('vq_kmeans_codes_10', 3.0, 24, False),
+        'fvq': ('fvq_normal_d_codes_10', 3.0, 24, False),
+        'ema_restart': ('ema_restart_kmeans_codes_10', 3.0, 24, False),
+        'simvq': ('simvq_normal_d_codes_10', 3.0, 24, False),
+    }
+    assert rows[2].cfg is not None
+    assert rows[2].cfg.model.tokenizer.quantizer['update']['decay'] == 0.9
+    assert 'among 24 tries a row' in tuning_sentences(chosen, tmp_path)[0]
+    assert len(tuning_sentences(chosen, tmp_path)) == 1
+
+
+def test_a_row_with_more_tries_than_the_others_is_refused_and_the_edge_is_told(tmp_path: Path) -> None:
+    cells = toy_rows()
+    for row in cells:
+        for factor in (1.0, 3.0):
+            leave_result(run_module.run_folder(tmp_path, row.key, factor, 0), factor)
+    _, chosen = keep_best(cells, tmp_path)
+    assert 'At the edge of the rates tried' in tuning_sentences(chosen, tmp_path)[1]
+    leave_result(run_module.run_folder(tmp_path, cells[0].key, 10.0, 0), 1.0)
+    with pytest.raises(UserError, match=r'different numbers of tries \(vq 17, fvq 16'):
+        keep_best(cells, tmp_path)
