@@ -29,7 +29,7 @@ GROUPS = {
     'train': ('check_data', 'train', 'track', 'smoke', 'make_codebook'),
     'use and share a tokenizer': ('reconstruct', 'export', 'convert', 'push'),
     'generate': ('extract_codes', 'extract_captions', 'extract_representations', 'sample'),
-    'measure and compare': ('test', 'evaluate', 'benchmark', 'probe', 'analyze', 'report'),
+    'measure and compare': ('test', 'evaluate', 'zoo_table', 'benchmark', 'probe', 'analyze', 'report'),
 }
 OTHERS = 'more'
 
