@@ -154,6 +154,8 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'confirmatory/mlp5.py': ('confirmatory/linear.py', {f'{Q}.projector', 'sweep.row'}),
     'confirmatory/fvq.py': ('confirmatory/linear.py', {f'{Q}.projector', 'sweep.row'}),
     'confirmatory/simvq.py': ('confirmatory/linear.py', {f'{Q}.update', 'sweep.row', 'sweep.codes'}),
+    'confirmatory/figure3/linear.py': ('confirmatory/linear.py', {'sweep', f'{Q}.init'}),
+    'confirmatory/figure3/linear_constant.py': ('confirmatory/figure3/linear.py', {ANNEALING}),
     'mini/q1/sweep.py': ('mini/vq.py', {'sweep', 'refused'}),
     'mini/q2/sweep.py': ('mini/fvq.py', {'sweep', 'default_hooks.fold'}),
     'mini/sweeps/batch.py': ('mini/vq.py', {'sweep'}),

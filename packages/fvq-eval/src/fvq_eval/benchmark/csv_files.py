@@ -1,4 +1,4 @@
-"""The numbers for other programs: `report.csv` has a line a row, `runs.csv` a line a run."""
+"""The numbers for other programs: `report.csv` has a line a row, `runs.csv` a line a run, `photos.csv` one a run and photo."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fvq_core.files.arrays import read_npz
+
+from ..hooks.per_image_hook import NAME as PER_IMAGE_NAME
 from ..reports.output_files import write_csv
+from .mixed_bootstrap import photo_means
 from .run import FINISHED
 from .summary import QUANTITIES, RowSummary, value_of
 
@@ -64,4 +70,18 @@ def write_runs_csv(summaries: Sequence[RowSummary], path: Path) -> None:
         elif result is not None:
             line['reason'] = result['reason']
         lines.append(line)
+    write_csv(path, lines)
+
+
+def write_photo_scores(summaries: Sequence[RowSummary], path: Path) -> None:
+    """Every run's mean over the crops of each photo, so that anyone can redo the statistics."""
+    lines = []
+    for summary in summaries:
+        for run in summary.runs:
+            found = read_npz(run.folder / PER_IMAGE_NAME)
+            labels = found.pop('labels')
+            means = {key: photo_means(scores[None], labels)[0][0] for key, scores in sorted(found.items())}
+            for number, photo in enumerate(np.unique(labels)):
+                line = {'row': summary.row.name, 'seed': run.seed, 'photo': int(photo)}
+                lines.append(line | {key: f'{values[number]:.6g}' for key, values in means.items()})
     write_csv(path, lines)

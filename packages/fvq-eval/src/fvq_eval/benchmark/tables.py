@@ -8,6 +8,7 @@ from typing import Any
 from fvq_core.stamp import stamp
 
 from ..reports.blocks import Table
+from .disjoint_codes import cap, disjoint_codes
 from .run import FINISHED
 from .summary import QUANTITIES, RowSummary, value_of
 
@@ -65,9 +66,12 @@ def codes_table(summaries: Sequence[RowSummary]) -> Table | None:
     lines = []
     for summary in (summary for summary in summaries if summary.runs and summary.row.codebook_size):
         K, N = summary.row.codebook_size, summary.tokens
-        numbers = [f'{N / K:.1f}', f'{summary.cap:.3f}', f'{summary.latents_per_code():.3g}']
+        apart = disjoint_codes(summary.row, 'val', N)
+        without = [NOTHING, NOTHING] if apart is None else [str(apart), f'{cap(apart, K):.3f}']
+        numbers = [f'{N / K:.1f}', f'{summary.cap:.3f}', *without, f'{summary.latents_per_code():.3g}']
         lines.append([summary.row.name, str(K), str(N), *numbers])
-    head = ['row', 'K', 'codes counted N', 'N/K', 'cap 1 - exp(-N/K) %', 'latents a code in training']
+    head = ['row', 'K', 'codes counted N', 'N/K', 'cap 1 - exp(-N/K) %']
+    head += ['codes without overlap', 'their cap %', 'latents a code in training']
     return Table(head, lines) if lines else None
 
 

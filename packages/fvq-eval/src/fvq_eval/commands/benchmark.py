@@ -85,6 +85,11 @@ def main(argv: Sequence[str] | None) -> None:
         help='row that PSNR is compared with; default the fvq of the same folder and codebook size, else the first',
     )
     parser.add_argument(
+        '--study',
+        metavar='FILE',
+        help='claims, such as configs/confirmatory/study.json: also write study.html',
+    )
+    parser.add_argument(
         '--perceptual', default='auto', help='auto (default: weights found here), none, alex, vgg, squeeze'
     )
     parser.add_argument('--perceptual-weights', metavar='FILE', help='trained weights of that network')
@@ -124,9 +129,12 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.rows import name_rows, read_rows, trainable
     from ..benchmark.scheduler import Benchmark, make_slots
     from ..benchmark.sentences import FEWEST_CODES
+    from ..benchmark.study import read_study
+    from ..benchmark.study_page import write_study
 
     if args.perceptual not in CHOICES:
         raise UserError(f"benchmark: no --perceptual '{args.perceptual}'; {nearest_hint(args.perceptual, CHOICES)}")
+    study = None if args.study is None else read_study(args.study)
     slots, metrics = make_slots(args.jobs, args.threads), perceptual_metrics(args.perceptual, args.perceptual_weights)
     options = {**args.cfg_options, **({} if args.steps is None else {'train_cfg.max_iters': args.steps})}
     if args.steps is not None and args.lengths != [None]:
@@ -192,6 +200,9 @@ def main(argv: Sequence[str] | None) -> None:
     for summary in summaries:
         psnr = summary.cells['psnr'].text(2) if summary.runs else ''
         print(f'{summary.row.name:28s} {"; ".join(filter(None, (psnr, summary.failure)))}')
+    if study is not None:
+        write_study(benchmark, summaries, study, call, notes)
+        print(f'study: {work_dir / "study.html"}')
     files = {suffix: str(work_dir / f'report.{suffix}') for suffix in ('md', 'html', 'csv')}
     print(f'report: {", ".join(files.values())}')
     lines = [report_line(summary) for summary in summaries]
