@@ -189,6 +189,12 @@ METHODS = {
         'model.tokenizer.quant_kernel',
         *CHANNELS,
     },
+    'baselines/infinity_d32': {
+        *INNER,
+        *(f'{Q}.{key}' for key in ('scales', 'phi_ratio', 'interpolation', 'inputs')),
+        'model.tokenizer.encoder.z_channels',
+        'model.tokenizer.decoder.z_channels',
+    },
     'baselines/open_magvit2_16k': {
         f'{Q}.type',
         f'{Q}.code_dim',

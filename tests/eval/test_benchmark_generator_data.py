@@ -26,6 +26,7 @@ TRAIN, EVAL = (dict(type='BundledPhotos', split=split, crop_size=16, crops=40) f
 SHARES = dict(type='ADMRandomCrop', size=16, min_fraction=0.25, max_fraction=0.5, upsample=True)
 CENTER = dict(type='ADMCenterCrop', size=16)
 ONE, DEPTHS, SCALES = CodeLayout(Grid(2, 2), 8), CodeLayout(Grid(2, 2), (8, 8)), CodeLayout(Pyramid(((1, 1),)), 8)
+BITS = CodeLayout(Pyramid(((1, 1), (2, 2))), (2, 2, 2))
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def test_data_that_serve_no_generator_are_refused_in_one_line(train: dict, val: 
 
 
 def test_codes_get_the_generator_that_they_fit():
-    kinds = {layout: Path(default_config(layout)).stem for layout in (ONE, DEPTHS, SCALES)}
-    assert list(kinds.values()) == ['llamagen', 'rq_transformer', 'var']
+    kinds = {layout: Path(default_config(layout)).stem for layout in (ONE, DEPTHS, SCALES, BITS)}
+    assert list(kinds.values()) == ['llamagen', 'rq_transformer', 'var', 'infinity']
     for layout in kinds:
         check_generator(None, layout)
         assert generator_config(None, layout).model.generator.layout == layout.to_dict()

@@ -21,6 +21,7 @@ from .tiny import GRID, generator_config
 SIZE: dict[str, Any] = dict(dim=32, depth=2, heads=4, num_classes=5)
 SCALES: dict[str, Any] = dict(type='Pyramid', scales=[(1, 1), (2, 2)], codebook_size=32)
 STACKS: dict[str, Any] = {**GRID, 'codebook_size': [32, 32]}
+BITS: dict[str, Any] = {**SCALES, 'codebook_size': [2] * 4}
 LATENTS = LatentLayout(Grid(3, 4), 4)
 BERT: dict[str, Any] = dict(type='BERT', dim=32, depth=2, heads=4)
 MODELS: dict[str, dict[str, Any]] = {
@@ -34,6 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
     'MaskGIT': dict(network=BERT, num_classes=5),
     'RQTransformer': dict(layout=STACKS, code_dim=8, head_depth=1, **SIZE),
     'VAR': dict(layout=SCALES, code_dim=8, **SIZE),
+    'Infinity': dict(layout=BITS, **SIZE),
     'RCG': dict(
         representation=dict(type='RepresentationDiffusion', dim=16, width=16, depth=1, num_classes=5),
         mage=dict(type='MAGE', dim=16, depth=1, heads=2, decoder_depth=1),
@@ -41,6 +43,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 # Of latents, and of representations: see test_diffusion.py and test_rcg.py.
 ELSEWHERE = {'Cascade', 'DiT', 'LargeDiT', 'MAR', 'MAGE', 'RepresentationDiffusion', 'UNetDiffusion'}
+OF_SCALES = ('VAR', 'Infinity')
 # Settings that only these have.
 OWN = {
     'more_smooth': {'VAR'},
@@ -70,13 +73,13 @@ def test_every_registered_generator_is_asked():
 
 @pytest.mark.parametrize('name', MODELS)
 def test_a_layout_that_it_cannot_take_is_named_with_those_that_it_can(name: str):
-    takes = 'a Pyramid' if name == 'VAR' else 'a Grid or Sequence'
-    refused(f'{name} takes {takes}', build, name, layout=GRID if name == 'VAR' else SCALES)
+    takes = 'a Pyramid' if name in OF_SCALES else 'a Grid or Sequence'
+    refused(f'{name} takes {takes}', build, name, layout=GRID if name in OF_SCALES else SCALES)
     refused(f'{name} takes codes, of {takes}, got LatentLayout', build, name, layout=LATENTS)
     refused(
         "unknown code layout {'type': 'Hexagons'}; known: Grid, Sequence", build, name, layout=dict(type='Hexagons')
     )
-    if name != 'RQTransformer':
+    if name not in ('RQTransformer', 'Infinity'):
         refused('with one code a position', build, name, layout=STACKS)
 
 
@@ -99,12 +102,14 @@ def test_what_is_asked_of_a_model_is_checked_before_anything_is_drawn(name: str)
     for wrong in (keep_BL[:, 1:], keep_BL[:1], keep_BL.long(), None):
         refused(f'keep_BL is a bool tensor (2, {L})', generator.sample, cond, given=given, keep_BL=wrong)
     refused('expected given codes of 2 images', generator.sample, cond, given=given[:1], keep_BL=keep_BL)
-    other = CodeLayout(Grid(2, 2), 32) if name != 'VAR' else CodeLayout(Pyramid(((1, 1), (3, 3))), 32)
+    other = CodeLayout(Pyramid(((1, 1), (3, 3))) if name in OF_SCALES else Grid(2, 2), 32)
     elsewhere = Codes(torch.zeros(2, other.length, dtype=torch.int64), other)
     refused('expected given codes of 2 images on', generator.sample, cond, given=elsewhere, keep_BL=keep_BL)
 
 
-@pytest.mark.parametrize(('name', 'wanted'), [('VAR', 'NextScale'), ('RQTransformer', 'DepthCodes')])
+@pytest.mark.parametrize(
+    ('name', 'wanted'), [('VAR', 'NextScale'), ('Infinity', 'BitScales'), ('RQTransformer', 'DepthCodes')]
+)
 def test_a_tokenizer_without_what_a_generator_reads_is_refused(name: str, wanted: str):
     plain = tiny_tokenizer({**FVQ, 'codebook_size': 32}).fold()
     refused(f'{name} draws what this Tokenizer cannot decode', bind_checked, build(name), plain)

@@ -120,6 +120,12 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         '_base_/datasets/imagenet_288_random_crop _base_/models/var_d16 _base_/schedules/var_200e',
         {'model.tokenizer'},
     ),
+    'infinity_layer12': (
+        '_base_/datasets/imagenet_288_random_crop _base_/models/infinity_layer12 _base_/schedules/var_200e',
+        {'model.tokenizer', f'{SAMPLING}.top_k', f'{SAMPLING}.top_p'}
+        | {f'optim_wrapper.paramwise_cfg.no_decay.{number}' for number in (1, 2)},
+    ),
+    **{f'infinity_layer{depth}': ('generation/infinity_layer12', SIZE) for depth in (16, 24)},
     'var_d20': ('generation/var_d16', {*SIZE, 'model.generator.drop_path', 'train_cfg.max_epochs'}),
     'var_d24': (
         'generation/var_d16',
@@ -422,6 +428,9 @@ PUBLISHED = {
     'rq_transformer_1400m': (1388, 8, 2048, 5e-4),
     'rq_transformer_3800m': (3822, 32, 2048, 5e-4),
     'ibq_xxl': (2063, 8, 768, 3e-4),
+    'infinity_layer12': (91, 8, 768, 3e-4),  # ours: the released sizes have cross-attention to text
+    'infinity_layer16': (267, 8, 768, 3e-4),
+    'infinity_layer24': (701, 8, 768, 3e-4),
     'var_d16': (310, 8, 768, 3e-4),
     'var_d20': (601, 8, 768, 3e-4),
     'var_d24': (1033, 8, 768, 2.4e-4),
@@ -518,7 +527,7 @@ def test_a_text_to_image_config_trains_on_captions_in_a_smoke_run(tmp_path: Path
     assert [line.split(':')[0] for line in proven] == ['trains', 'saves', 'tests', 'resumes', 'exports']
 
 
-@pytest.mark.parametrize('name', ['var_d16_fvq', 'var_photos'])
+@pytest.mark.parametrize('name', ['var_d16_fvq', 'var_photos', 'infinity_layer12'])
 def test_a_generator_that_binds_models_the_codes_of_the_tokenizer_that_it_names(name: str):
     config = load_config(str(ROOT / f'generation/{name}.py'))
     stem = Path(config.model.pop('tokenizer')).parent.name
@@ -531,7 +540,7 @@ def test_a_generator_that_binds_models_the_codes_of_the_tokenizer_that_it_names(
     assert tokenizer.quantizer.code_dim == generator.code_dim
 
 
-@pytest.mark.parametrize('name', marked(['var_d30', 'ibq_l', 'open_magvit2_b', 'adm', 'cdm']))
+@pytest.mark.parametrize('name', marked(['var_d30', 'infinity_layer12', 'ibq_l', 'open_magvit2_b', 'adm', 'cdm']))
 def test_a_generator_trains_on_images_with_a_small_tokenizer_in_a_smoke_run(name: str, tmp_path: Path):
     config = shrink_config(load_config(str(ROOT / f'generation/{name}.py'), work_dir=str(tmp_path)))
     assert config.train_dataloader.dataset.type == 'BundledPhotos'

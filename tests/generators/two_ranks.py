@@ -15,7 +15,7 @@ from fvq_core.data.loader import Loader
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.training.hooks.ema_hook import EMAHook
 from fvq_core.training.optim_wrapper import build_optim_wrappers
-from fvq_generators import RAR, VAR, RandAR
+from fvq_generators import RAR, VAR, Infinity, RandAR
 from fvq_generators.data import RandomCodes
 from fvq_generators.hooks import ShardingHook
 from fvq_generators.optim import DecayByDimension
@@ -52,11 +52,23 @@ class RAROfOwnOrders(RAR):
 
 
 SIZE: dict[str, Any] = dict(layout=GRID, dim=32, depth=2, heads=4, num_classes=5, cond_dropout=0.0)
-# VAR reads its tokenizer's quantizer while it trains.
+# VAR and Infinity read their tokenizer's quantizer while they train; flips would differ by rank.
 OTHERS: dict[str, dict[str, Any]] = {
     'VAR': dict(
         generator=dict(type='VAR', **VAR.smoke({}), num_classes=5, cond_dropout=0.0, gate_init=1.0),
         tokenizer=VAR.smoke_tokenizer(),
+    ),
+    'Infinity': dict(
+        generator=dict(
+            type='Infinity',
+            **Infinity.smoke({}),
+            num_classes=5,
+            cond_dropout=0.0,
+            gate_init=1.0,
+            modulation_init=1.0,
+            flips=0.0,
+        ),
+        tokenizer=Infinity.smoke_tokenizer(),
     ),
     'RandAR': dict(generator=dict(type='RandAROfOwnOrders', hidden_multiple=8, **NO_DROPOUT, **SIZE)),
     'RAR': dict(generator=dict(type='RAROfOwnOrders', width=64, dropout=0.0, attention_dropout=0.0, **SIZE)),
@@ -102,7 +114,8 @@ def steps(
 ) -> list[dict[str, Any]]:
     """Losses and norm of each."""
     rng = torch.Generator().manual_seed(7)
-    codes = torch.randint(32, (4, MICRO, BATCH, task.generator.layout.length), generator=rng)
+    layout = task.generator.layout
+    codes = torch.randint(min(32, layout.vocab_size), (4, MICRO, BATCH, layout.length), generator=rng)
     labels = torch.randint(5, (4, MICRO, BATCH), generator=rng)
     out = []
     runner = SimpleNamespace(task=task)

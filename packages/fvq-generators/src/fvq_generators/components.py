@@ -5,6 +5,7 @@ from fvq_core.registry.discovery import import_submodules
 from .cascade import Cascade
 from .dit import DiT
 from .ibq_transformer import IBQTransformer
+from .infinity import Infinity
 from .large_dit import LargeDiT
 from .llamagen import LlamaGen
 from .mage import MAGE
@@ -30,6 +31,7 @@ __all__ = [
     'Cascade',
     'DiT',
     'IBQTransformer',
+    'Infinity',
     'LargeDiT',
     'LlamaGen',
     'MaskGIT',

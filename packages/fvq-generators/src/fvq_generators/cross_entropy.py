@@ -129,3 +129,18 @@ def soft_cross_entropy(x_ND: Tensor, classifier: nn.Linear, soft_NV: Tensor, row
         again = torch.is_grad_enabled()  # computes the logits of a chunk once more in the backward pass
         total = total + (cast(Tensor, checkpoint(chunk, x, soft, use_reentrant=False)) if again else chunk(x, soft))
     return total / max(1, len(x_ND))
+
+
+def bits_cross_entropy(logits_NS2: Tensor, bits_NS: Tensor, row_weights_N: Tensor | None = None) -> Tensor:
+    """The mean over rows and bits of the cross-entropy of S binary choices, in nats.
+
+    Not in chunks: the 2 S logits of a row are fewer than the channels that they are made of.
+
+    Args:
+        logits_NS2: float32 logits of both values of each bit.
+        bits_NS: 0 or 1.
+        row_weights_N: A weight for each row; the loss is then the weighted mean.
+    """
+    off_NS, on_NS = logits_NS2.unbind(-1)
+    losses_N = F.binary_cross_entropy_with_logits(on_NS - off_NS, bits_NS.float(), reduction='none').mean(-1)
+    return losses_N.mean() if row_weights_N is None else (losses_N * row_weights_N).sum() / row_weights_N.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,12 @@ HOTTEST, COOLED, COOLEST = 0.27, 0.95, 0.005
 
 
 @dataclass(frozen=True)
-class NextScaleSampling(Sampler, GuidanceSchedule):
+class ScaleSampling(Sampler, GuidanceSchedule):
+    """Guidance along the scales, and how a code is chosen from its logits."""
+
+
+@dataclass(frozen=True)
+class NextScaleSampling(ScaleSampling):
     """Guidance that rises along the scales, how a code is chosen from its logits, and mixtures in place of codes."""
 
     cfg_schedule: str = setting('linear', 'how guidance rises from the first scale to the last', choices=SCHEDULES)
@@ -50,10 +55,11 @@ class NextScaleSampling(Sampler, GuidanceSchedule):
 
 
 class NextScaleModel(Protocol):
-    """What drawing asks of a model, which is a module in eval mode; see `VAR`."""
+    """What drawing asks of a model, which is a module in eval mode; see `NextScaleGenerator`."""
 
     layout: CodeLayout
     condition: ClassEmbedding
+    rotations: Tensor | None
     shared_modulation: Any
     blocks: Any
     norm: Any
@@ -74,13 +80,23 @@ class KnownCodes:
     Args:
         given: Codes of images.
         keep_BL: bool, True for those that are kept.
-        lengths: Positions of each scale.
     """
 
-    def __init__(self, given: Codes, keep_BL: Tensor, lengths: tuple[int, ...]) -> None:
+    def __init__(self, given: Codes, keep_BL: Tensor) -> None:
+        lengths = codes_of_scales(given.layout)
         self.whole = [bool(keep_Bl.all()) for keep_Bl in keep_BL.cpu().split(lengths, 1)]  # scales with nothing to draw
         self.indices = given.indices_BL.split(lengths, 1)
         self.keep = keep_BL.to(given.indices_BL.device).split(lengths, 1)
+
+
+def codes_of_scales(layout: CodeLayout) -> tuple[int, ...]:
+    """The number of codes of each scale: its positions x slots."""
+    return tuple(length * layout.slots for length in cast(Pyramid, layout.positions).lengths)
+
+
+def look_up(codebook_KC: Tensor, indices_BL: Tensor, slots: int) -> Tensor:
+    """Code vectors (B, positions, slots x C); the slots of a position are its channels, one behind the other."""
+    return F.embedding(indices_BL, codebook_KC).unflatten(1, (-1, slots)).flatten(2)
 
 
 @torch.no_grad()
@@ -89,7 +105,7 @@ def draw_scales(
     quantizer: NextScale,
     cond: Tensor,
     seeds: Sequence[int],
-    sampling: NextScaleSampling,
+    sampling: ScaleSampling,
     known: KnownCodes | None = None,
     pick: Pick | None = None,
 ) -> Codes | Latents:
@@ -111,25 +127,29 @@ def draw_scales(
     Raises:
         UserError: Numbers that are not finite.
     """
-    scales, lengths, B = model.pyramid.scales, model.pyramid.lengths, len(cond)
+    scales, lengths, slots, B = model.pyramid.scales, model.pyramid.lengths, model.layout.slots, len(cond)
     pick, guided, device = pick or sampling.part(Sampler), sampling.active, cond.device
-    uniform = uniforms(seeds, model.layout.length).to(device).split(lengths, 1)
+    smooth = sampling if isinstance(sampling, NextScaleSampling) and sampling.more_smooth else None
+    uniform = uniforms(seeds, model.layout.length).to(device).split(codes_of_scales(model.layout), 1)
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     codebook_KC = quantizer.codebook()
     cond_B1D = model.condition(torch.cat([cond, model.condition.null(cond)]) if guided else cond)
     modulated = cond_B1D if model.shared_modulation is None else model.shared_modulation(cond_B1D)
     parts = [block.modulation(modulated) for block in model.blocks]
     cache = model.new_cache(len(cond_B1D))
-    sum_BCHW = codebook_KC.new_zeros(B, codebook_KC.shape[1], *scales[-1])
-    inputs_BLC = codebook_KC.new_empty(len(cond_B1D), 0, codebook_KC.shape[1])
+    C = slots * codebook_KC.shape[1]
+    sum_BCHW = codebook_KC.new_zeros(B, C, *scales[-1])
+    inputs_BLC = codebook_KC.new_empty(len(cond_B1D), 0, C)
     drawn: list[Tensor] = []
     for scale, size in enumerate(scales):
         x_BLD = model.tokens(inputs_BLC, cond_B1D, scale)
+        first = sum(lengths[:scale])
+        rotations = None if model.rotations is None else model.rotations[first : first + lengths[scale]]
         for layer, block in enumerate(model.blocks):
-            x_BLD = block(x_BLD, None, (), cache, layer, sum(lengths[:scale]), parts_BL6D=parts[layer])
+            x_BLD = block(x_BLD, None, (), cache, layer, first, rotations, parts_BL6D=parts[layer])
         if known is not None and known.whole[scale]:
             drawn.append(known.indices[scale])
-            codes_BLC = F.embedding(drawn[-1], codebook_KC)
+            codes_BLC = look_up(codebook_KC, drawn[-1], slots)
         else:
             x_BLD = model.norm(x_BLD, cond_B1D)
             x_BLD = guide(x_BLD, sampling.scale_at(scale, len(scales))) if guided else x_BLD
@@ -138,9 +158,9 @@ def draw_scales(
                     'sampling: what the first scale is drawn from is not finite; the weights are broken, or overflow in this '
                     'precision.'
                 )
-            if sampling.more_smooth:
+            if smooth is not None:
                 share = scale / max(1, len(scales) - 1)
-                codes_BLC = mix_codes(model, x_BLD, codebook_KC, rngs, sampling, share)
+                codes_BLC = mix_codes(model, x_BLD, codebook_KC, rngs, smooth, share)
                 if known is not None:
                     kept_BLC = F.embedding(known.indices[scale], codebook_KC)
                     codes_BLC = torch.where(known.keep[scale][..., None], kept_BLC, codes_BLC)
@@ -149,20 +169,21 @@ def draw_scales(
                 if known is not None:
                     indices_BL = torch.where(known.keep[scale], known.indices[scale], indices_BL)
                 drawn.append(indices_BL)
-                codes_BLC = F.embedding(indices_BL, codebook_KC)
+                codes_BLC = look_up(codebook_KC, indices_BL, slots)
         sum_BCHW, next_BChw = quantizer.advance(sum_BCHW, codes_BLC.transpose(1, 2).unflatten(2, size), scale)
         inputs_BLC = next_BChw.flatten(2).transpose(1, 2)
         inputs_BLC = inputs_BLC.repeat(2, 1, 1) if guided else inputs_BLC
-    if sampling.more_smooth:
+    if smooth is not None:
         return Latents(sum_BCHW, LatentLayout(Grid(*scales[-1]), sum_BCHW.shape[1]))
     return Codes(torch.cat(drawn, 1), model.layout)
 
 
 def draw_codes(model: NextScaleModel, x_BLD: Tensor, uniform_BL: Tensor, pick: Pick) -> Tensor:
-    """Codes (B, L) of what the head reads; the logits of a few rows at a time."""
-    rows = max(1, LOGITS_AT_ONCE // model.layout.vocab_size)
-    some = zip(x_BLD.flatten(0, 1).split(rows), uniform_BL.flatten().split(rows), strict=True)
-    return torch.cat([pick(model.logits(x_ND), uniform_N) for x_ND, uniform_N in some]).view(uniform_BL.shape)
+    """Codes (B, L) of what the head reads, of all slots; the logits of a few rows at a time."""
+    V, slots = model.layout.vocab_size, model.layout.slots
+    rows = max(1, LOGITS_AT_ONCE // (V * slots))
+    some = zip(x_BLD.flatten(0, 1).split(rows), uniform_BL.flatten().split(rows * slots), strict=True)
+    return torch.cat([pick(model.logits(x_ND).view(-1, V), uniform_N) for x_ND, uniform_N in some]).view_as(uniform_BL)
 
 
 def mix_codes(

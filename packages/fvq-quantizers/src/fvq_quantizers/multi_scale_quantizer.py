@@ -21,9 +21,9 @@ from .implicit_quantizer import ImplicitQuantizer
 from .implicit_steps import check_code_scales, look_up, quantize_step, rows_of_steps
 from .latents import check_indices, check_latent, to_latent, to_vectors
 from .phi import Phi, phi_of_scales
-from .pyramid import Scale, check_scales, rescale, shrink
+from .pyramid import Scale, check_modes, check_scales, rescale, shrink
 from .vector_quantizer import VectorQuantizer
-from .wrapped_quantizer import build_wrapped
+from .wrapped_quantizer import build_wrapped, trains_codes
 
 
 @QUANTIZERS.register_module()
@@ -41,8 +41,8 @@ class MultiScaleQuantizer(Quantizer):
     quantizer.
 
     Infinity's tokenizer (Han et al., 2025) is `quantizer=dict(type='BSQ', codebook_size=2**32, bit_labels=True)` with
-    `phi_ratio=0` and `interpolation='bilinear'`. Around LFQ, BSQ or FSQ each scale has that rule's own straight-through
-    gradient, which trains the phis too, and its own losses, of all images, averaged over scales.
+    `phi_ratio=0` and both `interpolation` and `inputs` 'bilinear'. Around LFQ, BSQ or FSQ each scale has that rule's own
+    straight-through gradient, which trains the phis too, and its own losses, of all images, averaged over scales.
 
     Args:
         quantizer: Config of a `VectorQuantizer`, `LFQ`, `BSQ` or `FSQ`.
@@ -58,6 +58,7 @@ class MultiScaleQuantizer(Quantizer):
         interpolation: How codes are enlarged: 'bicubic' (VAR) or 'bilinear' (Infinity).
         code_scales: Around LFQ, BSQ or FSQ: the size of each scale's codes, by which a residual is divided before it is
             quantized. Infinity's `use_decay_factor` is 1, 0.9, ..., and at least 0.1.
+        inputs: How the inputs of a next-scale generator are shrunk from the sum: 'area' (VAR) or 'bilinear' (Infinity).
 
     Raises:
         UserError: No scales, a scale below 1 or larger than the last, no phi, a negative ratio, a wrapped quantizer whose
@@ -74,6 +75,7 @@ class MultiScaleQuantizer(Quantizer):
         fewest_scales: int = 1,
         interpolation: Literal['bicubic', 'bilinear'] = 'bicubic',
         code_scales: Sequence[float] | None = None,
+        inputs: Literal['area', 'bilinear'] = 'area',
     ) -> None:
         super().__init__()
         self.scales = check_scales(scales)
@@ -87,9 +89,9 @@ class MultiScaleQuantizer(Quantizer):
                 f'MultiScaleQuantizer: dropout must lie in [0, 1] and fewest_scales in [1, {len(self.scales)}], got {dropout} '
                 f'and {fewest_scales}.'
             )
-        if interpolation not in ('bicubic', 'bilinear'):
-            raise UserError(f"MultiScaleQuantizer: interpolation is 'bicubic' or 'bilinear', got {interpolation!r}.")
-        self.dropout, self.fewest_scales, self.interpolation = dropout, fewest_scales, interpolation
+        check_modes(interpolation, inputs)
+        self.dropout, self.fewest_scales = dropout, fewest_scales
+        self.interpolation, self.inputs = interpolation, inputs
         built = build_wrapped('MultiScaleQuantizer', quantizer)
         self.implicit = isinstance(built, ImplicitQuantizer)
         self.code_scales = check_code_scales('MultiScaleQuantizer', code_scales, len(self.scales), self.implicit)
@@ -259,7 +261,7 @@ class MultiScaleQuantizer(Quantizer):
         scales = self._check(codes, wait=False).scales
         # The scales are one fewer, so the last sum, which would feed nothing, is never computed.
         inputs = [
-            shrink(sums, *scale).flatten(2).transpose(1, 2)
+            shrink(sums, *scale, self.inputs).flatten(2).transpose(1, 2)
             for scale, sums in zip(scales[1:], self._sums(codes, wait=False), strict=False)
         ]
         return torch.cat([torch.zeros(len(codes), 0, self.code_dim, device=codes.indices_BL.device), *inputs], 1)
@@ -270,7 +272,16 @@ class MultiScaleQuantizer(Quantizer):
         scales = self._pyramid(Grid(H, W)).scales
         with full_precision(sum_BDHW.device.type):
             sum_BDHW = sum_BDHW + self._enlarge(codes_BDhw * self.code_scales[scale], H, W, scale)
-            return sum_BDHW, shrink(sum_BDHW, *scales[min(scale + 1, len(scales) - 1)])
+            return sum_BDHW, shrink(sum_BDHW, *scales[min(scale + 1, len(scales) - 1)], self.inputs)
+
+    def quantize_scale(self, residual_BDHW: Tensor, scale: int) -> Tensor:
+        """Codes (B, L_scale) of what the scales before `scale` (from 0) have left of latents (B, D, H, W)."""
+        B, _, H, W = residual_BDHW.shape
+        with full_precision(residual_BDHW.device.type):
+            residual_ND = to_vectors(shrink(residual_BDHW, *self._pyramid(Grid(H, W)).scales[scale]))
+            if self.implicit:
+                return quantize_step(self._rule, residual_ND, self.code_scales[scale], B)[0].view(B, -1)
+            return self.quantizer.search(residual_ND, self.codebook()).view(B, -1)
 
     @property
     def needs_init(self) -> bool:
@@ -284,12 +295,3 @@ class MultiScaleQuantizer(Quantizer):
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Four scales; they are rescaled to the small image's latent."""
         return dict(scales=(1, 2, 3, 4))
-
-
-def trains_codes(quantizer: VectorQuantizer) -> bool:
-    """Whether the quantized value gets a gradient from the loss or through the estimator."""
-    with torch.enable_grad():
-        z_ND, z_q_ND = torch.ones(1, quantizer.code_dim), torch.zeros(1, quantizer.code_dim, requires_grad=True)
-        estimate_ND = quantizer.estimator.pair(z_ND, z_q_ND)
-        in_loss = any(term.requires_grad for term in quantizer.loss(z_ND, z_q_ND, estimate_ND).values())
-        return in_loss or estimate_ND.requires_grad

@@ -28,11 +28,19 @@ def check_scales(scales: Sequence[Scale]) -> tuple[tuple[int, int], ...]:
     return cast(tuple[tuple[int, int], ...], pairs)
 
 
+def check_modes(interpolation: str, inputs: str) -> None:
+    """Raise unless these are ways of enlarging codes, and of shrinking what a next-scale generator reads."""
+    if interpolation not in ('bicubic', 'bilinear'):
+        raise UserError(f"MultiScaleQuantizer: interpolation is 'bicubic' or 'bilinear', got {interpolation!r}.")
+    if inputs not in ('area', 'bilinear'):
+        raise UserError(f"MultiScaleQuantizer: inputs are shrunk by 'area' or 'bilinear', got {inputs!r}.")
+
+
 def rescale(length: int, old: int, new: int) -> int:
     """A scale's height or width for latents of length `old`, for one of length `new`: rounded half up, at least 1."""
     return max(1, (2 * length * new + old) // (2 * old))
 
 
-def shrink(x_BDHW: Tensor, height: int, width: int) -> Tensor:
-    """Area averages, (B, D, height, width)."""
-    return x_BDHW if x_BDHW.shape[-2:] == (height, width) else F.interpolate(x_BDHW, (height, width), mode='area')
+def shrink(x_BDHW: Tensor, height: int, width: int, mode: str = 'area') -> Tensor:
+    """Area averages, or linear interpolation (`'bilinear'`, which reads four positions), (B, D, height, width)."""
+    return x_BDHW if x_BDHW.shape[-2:] == (height, width) else F.interpolate(x_BDHW, (height, width), mode=mode)

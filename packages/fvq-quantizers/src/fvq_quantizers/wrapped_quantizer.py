@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from fvq_core.errors import UserError
 from fvq_core.registry import QUANTIZERS
 
@@ -73,3 +75,12 @@ def checked_implicit(owner: str, quantizer: ImplicitQuantizer) -> ImplicitQuanti
             f'{owner}: what {name} perturbs in training would reach the residuals; drop noise_dropout, set quantize_rate=1.'
         )
     return quantizer
+
+
+def trains_codes(quantizer: VectorQuantizer) -> bool:
+    """Whether the quantized value gets a gradient from the loss or through the estimator."""
+    with torch.enable_grad():
+        z_ND, z_q_ND = torch.ones(1, quantizer.code_dim), torch.zeros(1, quantizer.code_dim, requires_grad=True)
+        estimate_ND = quantizer.estimator.pair(z_ND, z_q_ND)
+        in_loss = any(term.requires_grad for term in quantizer.loss(z_ND, z_q_ND, estimate_ND).values())
+        return in_loss or estimate_ND.requires_grad

@@ -20,8 +20,9 @@ SMALL = 'configs/generation/small'
 
 
 def default_config(layout: CodeLayout) -> str:
-    """LlamaGen for one code a position, RQ-Transformer for several, VAR for scales."""
-    kind = 'var' if isinstance(layout.positions, Pyramid) else 'rq_transformer' if layout.slots > 1 else 'llamagen'
+    """LlamaGen for one code a position, RQ-Transformer for several, VAR for scales, Infinity for scales of bits."""
+    of_scales, several = isinstance(layout.positions, Pyramid), layout.slots > 1
+    kind = ('infinity' if several else 'var') if of_scales else 'rq_transformer' if several else 'llamagen'
     return f'{SMALL}/{kind}.py'
 
 

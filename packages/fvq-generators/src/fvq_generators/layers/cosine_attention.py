@@ -13,6 +13,7 @@ from fvq_core.errors import UserError
 
 from .block_causal_attention import block_causal_attention
 from .kv_cache import KVCache
+from .rotary_embedding import rotate
 
 START, MOST = 4.0, 100.0  # temperature of a head at first, and at most
 
@@ -51,6 +52,7 @@ class CosineAttention(nn.Module):
         cache: KVCache | None = None,
         layer: int = 0,
         position: int = 0,
+        rotations_LP2: Tensor | None = None,
     ) -> Tensor:
         """(B, L, D) to (B, L, D).
 
@@ -60,14 +62,17 @@ class CosineAttention(nn.Module):
             cache: Holds keys and values of earlier scales, and takes these.
             layer: Index of the layer in the cache.
             position: Of the first new one.
+            rotations_LP2: Rows of a rotary table for these positions; None for none.
         """
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = F.linear(x_BLD, self.qkv.weight, bias).unflatten(-1, (3, self.heads, self.head_dim))
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        q, k, v = qkv.unbind(2)  # (B, L, heads, head_dim)
         if self.log_scale_H is not None:
-            scale_H11 = self.log_scale_H.clamp(max=math.log(MOST)).exp()[:, None, None]
-            q, k = F.normalize(q.float(), dim=-1) * scale_H11, F.normalize(k.float(), dim=-1)
-            q, k = q.type_as(v), k.type_as(v)
+            scale_H1 = self.log_scale_H.clamp(max=math.log(MOST)).exp()[:, None]
+            q, k = F.normalize(q.float(), dim=-1) * scale_H1, F.normalize(k.float(), dim=-1)
+        if rotations_LP2 is not None:
+            q, k = rotate(q, rotations_LP2), rotate(k, rotations_LP2)
+        q, k, v = (part.type_as(v).transpose(1, 2) for part in (q, k, v))
         if cache is None:
             out_BHLD = block_causal_attention(q, k, v, lengths, self.scale)
         else:

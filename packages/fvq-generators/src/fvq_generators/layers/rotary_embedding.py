@@ -1,4 +1,4 @@
-"""Rotary position embeddings (Su et al., 2021) of sequences and of grids.
+"""Rotary position embeddings (Su et al., 2021) of sequences, grids and pyramids.
 
 A table holds (cos, sin) of the angle by which each pair of neighbouring channels is turned: (L, head_dim / 2, 2).
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fvq_core.errors import UserError
-from fvq_core.positions import Grid, Positions
+from fvq_core.positions import Grid, Positions, Pyramid
 
 
 def angular_frequencies(dim: int, base: float) -> Tensor:
@@ -45,6 +45,19 @@ def grid_rotations(height: int, width: int, head_dim: int, base: float = 10000.0
     columns = torch.outer(torch.arange(width).float(), frequencies)
     angles = torch.cat([rows[:, None].expand(height, width, -1), columns[None].expand(height, width, -1)], dim=-1)
     return cos_sin(angles.flatten(0, 1))
+
+
+def pyramid_rotations(pyramid: Pyramid, head_dim: int, height: int, width: int, base: float = 10000.0) -> Tensor:
+    """The table of a pyramid, (L, head_dim / 2, 2): every scale is spread over one grid (Infinity, Han et al., 2025).
+
+    Position (i, j) of a scale h x w turns as (i height / h, j width / w) of the grid, rounded.
+    """
+    table = grid_rotations(height, width, head_dim, base).unflatten(0, (height, width))
+    rows, columns = (
+        [(torch.arange(scale[axis]) * (side / scale[axis])).round().long() for scale in pyramid.scales]
+        for axis, side in enumerate((height, width))
+    )
+    return torch.cat([table[i][:, j].flatten(0, 1) for i, j in zip(rows, columns, strict=True)])
 
 
 def with_condition_rows(table: Tensor, rows: int) -> Tensor:

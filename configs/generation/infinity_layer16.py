@@ -1,0 +1,8 @@
+"""Infinity of 16 blocks on 32 bits a position, conditioned on classes. Not measured."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .infinity_layer12 import *
+
+model.generator.update(dim=1152, depth=16, heads=12)
