@@ -10,6 +10,7 @@ PICTURE = Path(__file__).parent / 'images/architecture.svg'
 ROOMS = {
     'fvq-quantizers': {
         'projectors': 'raw codebook to mapped codebook',
+        'frozen_latents': 'between the halves of an autoencoder',
         'estimators': 'how gradients pass the choice',
         'updates': 'what moves the codes',
         'regularizers': 'penalties on how codes are used',

@@ -116,6 +116,10 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     **{f'mini/{row}.py': ('mini/vq.py', MINI.get(row, {Q})) for row in MINI_ROWS},
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
     'baselines/kl_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'val_evaluator'}),
+    'frozen/fvq_frozen_photos.py': (
+        'baselines/kl_photos.py',
+        {'model', 'load_from', 'train_dataloader.dataset', 'train_cfg.max_iters', 'val_evaluator'},
+    ),
     'baselines/unitok_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer'}),
     'baselines/vit_vqgan_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'default_hooks.report.dataset'}),
     'baselines/titok_photos.py': (
@@ -303,11 +307,12 @@ def test_a_dumped_config_builds_the_same_model(name: str, tmp_path: Path) -> Non
     assert repr(one) == repr(other)
 
 
-@pytest.mark.parametrize('name', [name for name in ROWS if name.startswith('baselines/')])
+@pytest.mark.parametrize('name', [name for name in ROWS if name.startswith(('baselines/', 'frozen/'))])
 def test_a_config_builds_at_the_size_of_a_smoke_run(name: str) -> None:
     cfg = shrink_config(load_config(str(CONFIGS / name)))
+    side = 256 if name == 'frozen/revq_512_vae_sd.py' else 64  # latents of one size
     with torch.device('meta'):
-        layout = MODELS.build(cfg.model).tokenizer.layout(64, 64)
+        layout = MODELS.build(cfg.model).tokenizer.layout(side, side)
     assert 1 <= layout.positions.length <= 256
 
 
@@ -323,6 +328,7 @@ def test_a_config_builds_at_the_size_of_a_smoke_run(name: str) -> None:
         'baselines/vae_mar.py',
         'baselines/titok_l32_stage1.py',
         'baselines/titok_l32.py',
+        'frozen/fvq_frozen_photos.py',
     ],
 )
 def test_smoke_trains_saves_tests_resumes_and_exports(name: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.tiny import HALF, PROXY_HEAD, maskgit_config, titok_config, tokenizer_config
+from tests.tiny import HALF, PROXY_HEAD, kl_config, maskgit_config, titok_config, tokenizer_config
 
 VQ = dict(type='VectorQuantizer', codebook_size=16, code_dim=8, init=dict(type='NormalInit', std=0.3))
 UNIT = dict(type='L2Normalize')
@@ -36,6 +36,9 @@ def tokenizers(height: int, width: int) -> dict[str, dict[str, Any]]:
     product = dict(type='ProductQuantizer', quantizer=dict(VQ, code_dim=4, normalize=UNIT), groups=2)
     maskgit = maskgit_config()
     query = dict(QUERY, image_size=(height, width))
+    latents = dict(type='LatentEncoder', autoencoder=kl_config(latent_scale=0.5, latent_shift=0.25))
+    size = dict(height=height // 2, width=width // 2)
+    rectifier = dict(HALF, type='VQGANDecoder', ch_mult=(1,), z_channels=4, out_channels=4)
     return {
         'vqgan': tokenizer_config(VQ),
         'magvit2': pair(
@@ -57,10 +60,31 @@ def tokenizers(height: int, width: int) -> dict[str, dict[str, Any]]:
             dict(type='ProductQuantizer', quantizer=dict(PYRAMID, quantizer=dict(VQ, code_dim=4)), groups=2),
             0,
         ),
+        'frozen latents': dict(
+            type='LatentTokenizer', encoder=latents, quantizer=dict(VQ, code_dim=4), decoder=rectifier
+        ),
+        'flat latents': dict(
+            type='LatentTokenizer',
+            encoder=dict(latents, adapter=dict(size, type='FlatLatentEncoder', tokens=2)),
+            quantizer=dict(type='ProductQuantizer', quantizer=dict(VQ, code_dim=width // 2), groups=height),
+            decoder=dict(size, type='FlatLatentDecoder', tokens=2, rectifier=rectifier),
+        ),
+        'flat latents, no rectifier': dict(
+            type='LatentTokenizer',
+            encoder=dict(latents, adapter=dict(size, type='FlatLatentEncoder')),
+            quantizer=dict(VQ, code_dim=height * width),
+            decoder=dict(size, type='FlatLatentDecoder'),
+        ),
         'titok': titok(),
         'titok, two stages': titok(head=PROXY_HEAD),
     }
 
 
 # Parts of other decoders, which a tokenizer above has inside.
-HEADS = {'PatchHead': 'titok', 'ProxyCodesHead': 'titok, two stages'}
+HEADS = {
+    'PatchHead': 'titok',
+    'ProxyCodesHead': 'titok, two stages',
+    'IdentityEncoder': 'frozen latents',
+    'FlatLatentEncoder': 'flat latents',
+    'AffineDecoder': 'flat latents, no rectifier',
+}

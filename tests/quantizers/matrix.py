@@ -87,6 +87,7 @@ AXES: dict[str, dict[str, Any]] = {
         update=dict(type='ReplaceDeadCodes', threshold=1.0, decay=0.4),
         regularizer=dict(type='OrthogonalRegularizer', weight=1.0),
     ),
+    'split codes': dict(update=dict(type='SplitUsedCodes', interval=2, share=0.5)),
     'alternating': dict(update=dict(type='AlternatingUpdate', lr=10.0), loss=dict(type='VQLoss', codebook_weight=0.0)),
     'alternating bridge': dict(
         projector=dict(type='VQBridge', patch_size=4, output_scale=1.0),

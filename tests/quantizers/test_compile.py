@@ -49,6 +49,7 @@ PARTS: list[dict[str, Any]] = [
     dict(projector='AffineProjector', estimator='SynchronizedStraightThrough', regularizer='ContrastiveRegularizer'),
     dict(update='EMAUpdate'),
     dict(update='ReplaceDeadCodes'),
+    dict(update='SplitUsedCodes'),
 ]
 AXES = dict(REGISTRIES, projector=PROJECTORS)
 for axis, registry in AXES.items():
@@ -60,6 +61,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'OrthogonalRegularizer': dict(weight=0.1),
     'EMAUpdate': dict(restart=True),
     'ReplaceDeadCodes': dict(patience=1),
+    'SplitUsedCodes': dict(interval=1),
     'DiVeQ': dict(noise_std=0.0),
 }
 COMPOSED = [

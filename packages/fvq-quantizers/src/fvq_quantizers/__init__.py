@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from fvq_core.registry import (
     CODEBOOK_INITS,
     CODEBOOK_UPDATES,
+    DECODERS,
     DISTANCES,
+    ENCODERS,
     ESTIMATORS,
     HOOKS,
     IMPORTERS,
@@ -19,6 +21,7 @@ from fvq_core.registry import (
     QUANTIZER_LOSSES,
     QUANTIZERS,
     REGULARIZERS,
+    TOKENIZERS,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ for registry, module in (
     (CODEBOOK_UPDATES, 'updates'),
     (REGULARIZERS, 'regularizers'),
     (CODEBOOK_INITS, 'inits'),
+    (ENCODERS, 'frozen_latents'),
+    (DECODERS, 'frozen_latents'),
+    (TOKENIZERS, 'frozen_latents'),
     (HOOKS, 'fold_hook'),
     (HOOKS, 'perturbation_hook'),
     (IMPORTERS, 'interop'),

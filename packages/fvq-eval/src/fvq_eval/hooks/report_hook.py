@@ -82,7 +82,7 @@ class ReportHook(Hook):
         originals, reconstructions, latents = [], [], []
         shown = vectors = 0
         for batch in runner.val_loop.dataloader:
-            if batch['images'] is None:
+            if batch.get('images') is None:
                 continue
             evaluated = task.val_step(batch)
             output = evaluated.output
@@ -95,7 +95,8 @@ class ReportHook(Hook):
             vectors += self.latents if quantized is None else quantized.codes.indices_BL.numel()
             if shown >= self.pictures and vectors >= self.latents:
                 break
-        if self.dataset is None or not self._whole_images(runner, task, work_dir / 'reconstructions.png'):
+        whole = self.dataset is not None and self._whole_images(runner, task, work_dir / 'reconstructions.png')
+        if originals and not whole:  # a quantizer of latents may be evaluated on a store of them
             images, made = (torch.cat(parts)[: self.pictures] for parts in (originals, reconstructions))
             save_reconstruction_grid(images, made, work_dir / 'reconstructions.png')
         z_ND = torch.cat(latents) if latents else None

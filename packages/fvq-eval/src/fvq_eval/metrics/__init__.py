@@ -7,6 +7,7 @@ from .perceptual_distance import PerceptualDistance
 from .projector_cost import ProjectorCost
 from .psnr import PSNR
 from .quantization_error import QuantizationError
+from .relative_error import RelativeError
 from .ssim import SSIM
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     'PerceptualDistance',
     'ProjectorCost',
     'QuantizationError',
+    'RelativeError',
 ]

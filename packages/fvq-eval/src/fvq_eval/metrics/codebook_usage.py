@@ -29,6 +29,7 @@ class CodebookUsage(Metric):
     """
 
     needs_codes = True
+    takes_latents = True
     histogram_K: Tensor
     samples: Tensor
 

@@ -25,6 +25,7 @@ class QuantizationError(Metric):
     """
 
     needs_codes = True
+    takes_latents = True
 
     def __init__(self, preset: str = 'strict') -> None:
         self.preset = preset

@@ -19,7 +19,8 @@ def add_images(parser: ArgumentParser) -> None:
     add(
         'data',
         help='a folder of images, tar shards (a .tar path, a pattern, a folder of them), `bundled` for ten photos, or '
-        '`bundled:eval` for the right quarter of each, which `BundledPhotos` holds out by default',
+        '`bundled:eval` for the right quarter of each, which `BundledPhotos` holds out by default; `bundled:2` and '
+        '`bundled:eval:2` if that is the third quarter, as in configs/fvq/fvq_photos.py',
     )
     add('out', help='folder to write; an interrupted extraction there is continued')
     add(

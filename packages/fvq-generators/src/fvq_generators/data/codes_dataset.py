@@ -43,6 +43,7 @@ class CodesDataset(Dataset):
         seed: Seed of the choice of crops.
         labels: False gives every image class 0: for a generator without classes.
         every_crop: Make an item of each crop, as validation wants, instead of one of each image; of one store.
+        means: Of stored moments the mean, which is what an autoencoder's codes are made of, instead of a draw.
 
     Attributes:
         layout: The `CodeLayout` or `LatentLayout` of every item.
@@ -60,6 +61,7 @@ class CodesDataset(Dataset):
         seed: int = 0,
         labels: bool = True,
         every_crop: bool = False,
+        means: bool = False,
     ) -> None:
         roots = [root] if isinstance(root, str) else list(root)
         if not roots:
@@ -76,7 +78,7 @@ class CodesDataset(Dataset):
         if every_crop and len(roots) > 1:
             raise UserError(f'CodesDataset: every_crop takes one store, got {len(roots)}; name one of them.')
         self.crops_apart = first.num_crops if every_crop else 1
-        self.labels = labels
+        self.labels, self.means = labels, means
         self.seed, self.layout, self.tokenizer_hash = seed, first.layout, first.tokenizer_hash
 
     def __len__(self) -> int:
@@ -105,7 +107,7 @@ class CodesDataset(Dataset):
     def item(self, store: CodesReader, image: int, crop: int, label: int, rng: random.Random) -> CodesSample:
         """A crop of an image of one of the stores."""
         if isinstance(self.layout, LatentLayout):
-            draws = torch.Generator().manual_seed(rng.getrandbits(63))
+            draws = None if self.means else torch.Generator().manual_seed(rng.getrandbits(63))
             return CodesSample(latents=store.latents(image, crop, draws), label=label)
         return CodesSample(codes=store.codes(image, crop), label=label)
 

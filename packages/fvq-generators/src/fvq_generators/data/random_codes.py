@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from fvq_core.codes import LatentLayout
 from fvq_core.data.sample import check_index
-from fvq_core.registry import DATASETS, GENERATORS
+from fvq_core.registry import DATASETS, GENERATORS, TOKENIZERS
 
 from ..codes_store.layouts import any_layout_from_dict
 from .codes_dataset import CodesDataset, CodesSample
@@ -51,6 +51,8 @@ class RandomCodes(Dataset):
 
     @staticmethod
     def fit_model(model: Mapping[str, Any]) -> dict[str, Any]:
-        """The layout of the generator, and no class that it does not have; for smoke runs."""
+        """The layout of the generator, and no class that it does not have, or of a frozen autoencoder; for smoke runs."""
+        if 'generator' not in model:
+            return dict(layout=TOKENIZERS.build(model['tokenizer']).encoder.example_layout.to_dict())
         generator = GENERATORS.build(model['generator'])
         return dict(layout=generator.layout.to_dict(), classes=min(10, generator.num_classes or 10))

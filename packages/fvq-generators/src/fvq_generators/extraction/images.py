@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from typing import Any, Literal
 
 import numpy as np
@@ -14,30 +15,35 @@ from fvq_core.data.image_dataset import ImageDataset
 from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.image_source import source_config
 from fvq_core.data.packed_names import PackedNames
-from fvq_core.data.photos import PHOTO_NAMES, load_photos, photo_parts
+from fvq_core.data.photos import PHOTO_NAMES, RIGHT_QUARTER, load_photos, photo_parts
 from fvq_core.data.tar_shards import TarShards
 from fvq_core.errors import UserError
 
 BUNDLED = 'bundled'
-HELD_OUT = f'{BUNDLED}:eval'
+PHOTOS = re.compile(rf'{BUNDLED}(:eval)?(:[0-3])?')
 
 
 class PhotoParts(ImageDataset):
-    """One part of each of the ten bundled photos as an image; the label is the number of the photo.
+    """Parts of the ten bundled photos as images; the label is the number of the photo.
 
     Args:
-        split: `'train'`, all but the right quarter, or `'eval'`, the right quarter, as `BundledPhotos` splits them by default.
+        split: `'eval'`, the quarter that is held out, or `'train'`, what is left and right of it, each an image of its own.
+        held_out: That quarter, as `BundledPhotos` has it.
     """
 
-    def __init__(self, split: Literal['train', 'eval'] = 'train') -> None:
+    def __init__(self, split: Literal['train', 'eval'] = 'train', held_out: int = RIGHT_QUARTER) -> None:
         super().__init__()
         self.split: Literal['train', 'eval'] = split
-        names = PHOTO_NAMES if split == 'train' else [f'{name}:{split}' for name in PHOTO_NAMES]
-        self.names, self.labels = PackedNames.pack(names), np.arange(len(PHOTO_NAMES))
+        self.held_out = held_out
+        self.sides = 2 if split == 'train' and held_out in (1, 2) else 1
+        ends = [f':{split}' if split == 'eval' else '', ':right'][: self.sides]
+        names = [f'{name}{end}' for name in PHOTO_NAMES for end in ends]
+        self.names, self.labels = PackedNames.pack(names), np.arange(len(names)) // self.sides
 
     def read(self, number: int) -> bytes:
         file = io.BytesIO()
-        (part,) = photo_parts(load_photos()[PHOTO_NAMES[number]], self.split)
+        photo, side = divmod(number, self.sides)
+        part = photo_parts(load_photos()[PHOTO_NAMES[photo]], self.split, self.held_out)[side]
         Image.fromarray(part).save(file, 'png', compress_level=1)
         return file.getvalue()
 
@@ -48,14 +54,19 @@ def image_source(
     """The images that a command line names.
 
     Args:
-        data: A folder of images, a .tar path or pattern, a folder of .tar files, `bundled`, or `bundled:eval`.
+        data: A folder of images, a .tar path or pattern, a folder of .tar files, `bundled`, or `bundled:eval`; the last two
+            with another quarter held out than the right one, 0 to 3 from left to right, are `bundled:2` and `bundled:eval:2`.
         tar_labels: See `TarShards`.
         exif_orientation: See `ImageDataset`.
     """
-    if data in (BUNDLED, HELD_OUT):
-        return PhotoParts('train' if data == BUNDLED else 'eval')
+    if photos := PHOTOS.fullmatch(data):
+        held_out = RIGHT_QUARTER if photos[2] is None else int(photos[2][1:])
+        return PhotoParts('eval' if photos[1] else 'train', held_out)
     if data.startswith(f'{BUNDLED}:'):
-        raise UserError(f"expected {BUNDLED} (training parts) or {HELD_OUT} (held-out parts), got '{data}'; name one.")
+        raise UserError(
+            f'expected {BUNDLED} (training parts) or {BUNDLED}:eval (held-out parts), with :0 to :3 for another quarter to '
+            f"hold out, got '{data}'; name one."
+        )
     config = source_config(data)
     if config.pop('type') == 'TarShards':
         return TarShards(**config, labels=tar_labels, exif_orientation=exif_orientation)
