@@ -9,7 +9,7 @@ from typing import Any
 from fvq_core.progress import clock
 from fvq_core.training.hooks.history import HISTORY_NAME, History
 
-from .run import FINISHED, BenchmarkRun
+from .run import FAILED, FINISHED, BenchmarkRun
 
 
 class Progress:
@@ -35,7 +35,7 @@ class Progress:
             of_codes = '' if usage is None else f' usage {usage["value"]:.1f} %,'
             outcome = f'PSNR {result["metrics"]["psnr"]["value"]:.2f} dB,{of_codes} {clock(result["seconds"])}'
         else:
-            outcome = f'FAILED: {result["reason"]}'
+            outcome = f'{"FAILED" if result["status"] == FAILED else result["status"]}: {result["reason"]}'
         self.log(f'[{self.ended}/{self.total}] {run}: {outcome}; {self.time_left(running)}')
 
     def tick(self, running: Sequence[BenchmarkRun]) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from mmengine.config import Config, ConfigDict
 from fvq_core.config.data import plain_values
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json, write_json
+from fvq_core.ops.meeting import STOPPED
 from fvq_core.registry import METRICS, component_name, plain
 
 from .run_process import BUSY, WATCHED, busy
@@ -27,7 +29,8 @@ RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.
 GENERATOR = 'generator.json'
 MEMORY_SHARE = 'FVQ_GPU_MEMORY_SHARE'  # environment variable: the share of the GPU's memory that a run may allocate
 FINISHED, FAILED, OTHER = 'finished', 'failed', 'of another config'
-INTERRUPTED = (130, -signal.SIGINT)  # what Ctrl-C makes of a process; nothing is kept of it but its checkpoints
+# Exit codes of a process that Ctrl-C or a scheduler ended; nothing is kept of it but its checkpoints.
+INTERRUPTED = (130, STOPPED, -signal.SIGINT, -signal.SIGTERM, -signal.SIGUSR1)
 # Metrics that the report needs of every run; added if a config lacks them.
 REPORTED = ('CodebookUsage', 'CodeBits', 'PSNR', 'SSIM', 'QuantizationError', 'ProjectorCost')
 
@@ -127,7 +130,7 @@ def prepare(run: BenchmarkRun, extra_metrics: list[dict[str, Any]], jobs: int = 
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.folder / PLAN, plain_values(cfg.to_dict()))
     request = dict(config=run.source, row=run.row, factor=run.factor, seed=run.seed, jobs=jobs)
-    request['fingerprint'] = fingerprint(cfg)
+    request |= dict(fingerprint=fingerprint(cfg), started=time.time())
     write_json(run.folder / REQUEST, request)
 
 

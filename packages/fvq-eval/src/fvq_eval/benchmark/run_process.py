@@ -12,7 +12,7 @@ from pathlib import Path
 from fvq_core.errors import UserError
 
 LOCK = 'lock'
-BUSY = 75  # exit code of a process that found another one in its folder
+BUSY = 76  # exit code of a process that found another one in its folder
 WATCHED = 'watched'  # argument of a process whose standard input is held open by its parent
 
 

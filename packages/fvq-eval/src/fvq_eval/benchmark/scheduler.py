@@ -31,6 +31,7 @@ from .run import (
     run_folder,
 )
 from .slots import Slots
+from .time_limit import left_out
 
 REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
 USABLE_MEMORY = 0.95  # of a GPU that runs share; CUDA itself takes some for each process
@@ -90,9 +91,13 @@ class Benchmark:
         finished = {factor: result for factor, result in results.items() if result.get('status') == FINISHED}
         return best_rate({factor: result['metrics'][SELECTED_BY]['value'] for factor, result in finished.items()})
 
+    def is_tuned(self, row: Row) -> bool:
+        """Whether the runs of every factor have ended."""
+        return all(self.run(row, factor, self.seeds[0]).result() is not None for factor in self.factors_of(row))
+
     def seed_runs(self) -> list[BenchmarkRun]:
-        """The other seeds with the best factor of each row that has one."""
-        best = [(row, self.best_factor(row)) for row, _ in trainable(self.rows)]
+        """The other seeds with the best factor of each row that has one, once all its factors were tried."""
+        best = [(row, self.best_factor(row)) for row, _ in trainable(self.rows) if self.is_tuned(row)]
         return [self.run(row, f, seed) for seed in self.seeds[1:] for row, f in best if f is not None]
 
     def chosen_runs(self, row: Row) -> list[BenchmarkRun]:
@@ -162,6 +167,8 @@ def prepare_and_execute(
 ) -> dict[str, Any]:
     """Train; whatever keeps this run from starting is its failure, and no other run's."""
     try:
+        if (later := left_out(run, env)) is not None:
+            return later
         prepare(run, extra_metrics, jobs)
         return execute(run, env)
     except Exception as error:  # a folder, a lock, a process: whatever it is, the other rows go on

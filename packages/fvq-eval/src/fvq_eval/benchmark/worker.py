@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -29,6 +30,7 @@ from fvq_core.training.train_loop import TrainLoop
 
 from .run import FINISHED, MEMORY_SHARE, PLAN, REQUEST, RESULT, failure
 from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_parent
+from .time_limit import stop_in_time
 from .training_cost import TrainingCost, resident_peak_mib
 
 SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
@@ -37,6 +39,7 @@ REMEDY = 'delete the folder of the run'
 
 def train(folder: Path) -> dict[str, Any]:
     """Train, or continue where the run stopped, and return the numbers and the cost."""
+    stop_in_time()
     request = read_json_object(folder / REQUEST, REMEDY)
     # The benchmark that started this process has just written both files; the plan may import what its config imports.
     cfg = Config(from_data(read_json_object(folder / PLAN, REMEDY)))
@@ -60,6 +63,9 @@ def train(folder: Path) -> dict[str, Any]:
         checkpoint.unlink()
     batch_size = cast(TrainLoop, runner.train_loop).global_batch_size
     metrics = read_json_object(folder / 'metrics.json')['metrics']
+    training = cost.seconds
+    # Of a run that was stopped in between, what its other legs took is not known.
+    other = None if cfg.resume else round(max(0.0, time.time() - request['started'] - training), 1)
     broken = [name for name, metric in metrics.items() if metric['value'] is None]
     if broken:
         raise UserError(f'{", ".join(broken)} of the trained model: expected finite numbers, got others.')
@@ -69,7 +75,8 @@ def train(folder: Path) -> dict[str, Any]:
         'learning_rate': cfg.optim_wrapper.optimizer.lr,
         'steps': runner.max_iters,
         'batch_size': batch_size,
-        'seconds': round(cost.seconds, 1),
+        'seconds': round(training, 1),
+        'other_seconds': other,  # start, evaluation, report
         'steps_per_second': speed(folder, batch_size),
         'peak_memory_mib': cost.peak_mib,
         'memory_is': 'allocated on the GPU in training'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import shlex
@@ -77,6 +78,18 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run; default 1')
     parser.add_argument(
+        '--minutes',
+        type=float,
+        metavar='N',
+        help='of this call: it starts no run that does not fit and stops runs at a checkpoint; the same call goes on',
+    )
+    parser.add_argument(
+        '--estimate',
+        type=int,
+        metavar='STEPS',
+        help='train so many of each config, and only say what the call would take',
+    )
+    parser.add_argument(
         '--work-dir', default='work_dirs/benchmark', help='folder of runs and report; default work_dirs/benchmark'
     )
     parser.add_argument(
@@ -121,6 +134,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.chosen_rates import chosen_rates
     from ..benchmark.chosen_tries import keep_best, tuning_sentences
     from ..benchmark.csv_files import report_line
+    from ..benchmark.estimate import estimate, estimate_text
     from ..benchmark.fairness import check_fairness
     from ..benchmark.generator_stage import GeneratorStage
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
@@ -131,6 +145,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.sentences import FEWEST_CODES
     from ..benchmark.study import read_study
     from ..benchmark.study_page import write_study
+    from ..benchmark.time_limit import limit_slots
 
     if args.perceptual not in CHOICES:
         raise UserError(f"benchmark: no --perceptual '{args.perceptual}'; {nearest_hint(args.perceptual, CHOICES)}")
@@ -190,6 +205,18 @@ def main(argv: Sequence[str] | None) -> None:
     for row in rows:
         if row.refusal:
             print(f'{row.name}: refused: {row.refusal}')
+    if args.estimate is not None:
+        check_least('--estimate', args.estimate, 1)
+        costs = estimate(
+            benchmark, args.estimate, lambda trial: trial.train(slots, functools.partial(print, flush=True))
+        )
+        print(estimate_text(costs, len(slots)))
+        give({'estimate': [dataclasses.asdict(cost) for cost in costs]})
+        return
+    if args.minutes is not None:
+        if args.generator is not None:
+            raise UserError('benchmark: --minutes is about rows, not about --generator; train these first.')
+        limit_slots(slots, args.minutes)
     if not args.report_only:
         benchmark.train(slots, functools.partial(print, flush=True))
         if stage is not None:
