@@ -161,6 +161,16 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'confirmatory/figure3/linear.py': ('confirmatory/linear.py', {'sweep', f'{Q}.init'}),
     'confirmatory/figure3/linear_constant.py': ('confirmatory/figure3/linear.py', {ANNEALING}),
     'mini/q1/sweep.py': ('mini/vq.py', {'sweep', 'refused'}),
+    'mini/q1/measured.py': ('mini/vq.py', {'sweep', 'default_hooks.code_step'}),
+    'mini/q1/matched.py': (
+        'mini/q1/measured.py',
+        {'sweep.projector.matched_vq', 'sweep.projector.matched_linear', 'sweep.projector.measured_vq'}
+        | {'sweep.projector.measured_linear', 'sweep.projector.measured_fvq', 'default_hooks.code_step.match'},
+    ),
+    'mini/q1/dense.py': ('mini/vq.py', {'sweep'}),
+    'mini/q3/sweep.py': ('mini/fvq.py', {'sweep'}),
+    'mini/q4/sweep.py': ('mini/fvq.py', {'sweep'}),
+    'mini/q5/sweep.py': ('mini/vq.py', {'sweep'}),
     'mini/q2/sweep.py': ('mini/fvq.py', {'sweep', 'default_hooks.fold'}),
     'mini/sweeps/batch.py': ('mini/vq.py', {'sweep'}),
     'mini/sweeps/codebook_step.py': ('mini/vq.py', {'sweep'}),
@@ -171,7 +181,13 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
 # Cells to train and cells refused of each sweep.
 SWEEPS = {
     'mini/q1/sweep.py': (14, 13),
+    'mini/q1/measured.py': (3, 0),
+    'mini/q1/matched.py': (2, 0),
+    'mini/q1/dense.py': (8, 0),
     'mini/q2/sweep.py': (4, 0),
+    'mini/q3/sweep.py': (12, 0),
+    'mini/q4/sweep.py': (12, 0),
+    'mini/q5/sweep.py': (9, 0),
     'mini/sweeps/batch.py': (9, 0),
     'mini/sweeps/codebook_step.py': (9, 0),
     'mini/sweeps/frozen_raw.py': (6, 0),

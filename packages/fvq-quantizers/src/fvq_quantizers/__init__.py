@@ -40,6 +40,7 @@ for registry, module in (
     (ENCODERS, 'frozen_latents'),
     (DECODERS, 'frozen_latents'),
     (TOKENIZERS, 'frozen_latents'),
+    (HOOKS, 'code_step_hook'),
     (HOOKS, 'fold_hook'),
     (HOOKS, 'perturbation_hook'),
     (IMPORTERS, 'interop'),

@@ -31,5 +31,13 @@ __all__ = [
 
 import_submodules(
     'fvq_quantizers',
-    leave_out=('codebook_files', 'commands', 'fold_hook', 'interop', 'perturbation_hook', 'soft_choices'),
+    leave_out=(
+        'code_step_hook',
+        'codebook_files',
+        'commands',
+        'fold_hook',
+        'interop',
+        'perturbation_hook',
+        'soft_choices',
+    ),
 )
