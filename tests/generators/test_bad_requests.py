@@ -32,6 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
     'ViTVQTransformer': SIZE,
     'IBQTransformer': SIZE,
     'OpenMAGVIT2Transformer': dict(factors=(8, 4), inner_depth=1, **SIZE),
+    'BAR': dict(head_width=16, head_depth=1, **SIZE),
     'MaskGIT': dict(network=BERT, num_classes=5),
     'RQTransformer': dict(layout=STACKS, code_dim=8, head_depth=1, **SIZE),
     'VAR': dict(layout=SCALES, code_dim=8, **SIZE),

@@ -10,11 +10,12 @@ import torch
 from fvq_core.generator import Generator
 from fvq_generators.eval_mode import eval_mode
 
-from . import test_autoregressive, test_infinity, test_randar, test_rq_transformer, test_var
+from . import test_autoregressive, test_bar, test_infinity, test_randar, test_rq_transformer, test_var
 from .masked_cases import tiny_masked
 from .tiny import tiny_generator
 
 CASES: dict[str, tuple[Callable[[], Generator], dict[str, int]]] = {
+    'BAR': (test_bar.tiny_bar, {}),
     'Infinity': (test_infinity.tiny_infinity, {}),
     'LlamaGen': (tiny_generator, {}),
     'MaskGIT': (lambda: tiny_masked('original'), {}),

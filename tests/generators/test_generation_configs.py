@@ -120,6 +120,10 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         '_base_/datasets/imagenet_288_random_crop _base_/models/var_d16 _base_/schedules/var_200e',
         {'model.tokenizer'},
     ),
+    'bar_open_magvit2_262k': (
+        '_base_/datasets/imagenet_codes _base_/models/bar _base_/schedules/llamagen_300e',
+        {'train_dataloader.dataset.root'},
+    ),
     'infinity_layer12': (
         '_base_/datasets/imagenet_288_random_crop _base_/models/infinity_layer12 _base_/schedules/var_200e',
         {'model.tokenizer', f'{SAMPLING}.top_k', f'{SAMPLING}.top_p'}
@@ -428,6 +432,7 @@ PUBLISHED = {
     'rq_transformer_1400m': (1388, 8, 2048, 5e-4),
     'rq_transformer_3800m': (3822, 32, 2048, 5e-4),
     'ibq_xxl': (2063, 8, 768, 3e-4),
+    'bar_open_magvit2_262k': (244, 8, 256, 1e-4),  # ours
     'infinity_layer12': (91, 8, 768, 3e-4),  # ours: the released sizes have cross-attention to text
     'infinity_layer16': (267, 8, 768, 3e-4),
     'infinity_layer24': (701, 8, 768, 3e-4),

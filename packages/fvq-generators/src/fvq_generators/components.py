@@ -2,6 +2,7 @@
 
 from fvq_core.registry.discovery import import_submodules
 
+from .bar import BAR
 from .cascade import Cascade
 from .dit import DiT
 from .ibq_transformer import IBQTransformer
@@ -23,6 +24,7 @@ from .var import VAR
 from .vitvq_transformer import ViTVQTransformer
 
 __all__ = [
+    'BAR',
     'MAGE',
     'MAR',
     'RAR',
