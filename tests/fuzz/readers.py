@@ -30,6 +30,7 @@ from fvq_core.training.checkpoint import read_checkpoint, write_checkpoint
 from fvq_core.training.hooks.history import History
 from fvq_core.training.load_task import load_task
 from fvq_core.training.runner import Runner
+from fvq_eval.reconstruction.text_reading import read_words
 from fvq_eval.runs.measurements import find_measurements
 from fvq_eval.runs.run import read_run
 from fvq_eval.samples.open_samples import open_samples
@@ -263,6 +264,11 @@ def photo(folder: Path) -> None:
     picture(40, 32).save(folder / 'photo.jpg', quality=80, exif=exif)
 
 
+WORDS = [
+    dict(file_name='a.png', height=8, width=9, annotations=[dict(rec='word', bbox=[1, 2, 5.5, 6], ratio=0.02)]),
+    dict(file_name='b.png', height=8, width=9, annotations=[dict(rec='Æ', bbox=[0, 0, 9, 8], ratio=0.5)]),
+]
+
 READERS: dict[str, Reader] = {
     'saved tokenizer': Reader(
         lambda folder: tiny_tokenizer().save_pretrained(folder, {'weights': 'x', 'metrics': {}}),
@@ -275,6 +281,10 @@ READERS: dict[str, Reader] = {
         ),
         lambda folder: nothing(load_generator(folder)),
         cases=40,
+    ),
+    'words of TokBench': Reader(
+        lambda folder: nothing((folder / 'words.json').write_text(json.dumps(WORDS))),
+        lambda folder: nothing(read_words(folder / 'words.json')),
     ),
     'checkpoint': Reader(
         make_checkpoint,

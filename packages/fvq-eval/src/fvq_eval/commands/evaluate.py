@@ -17,7 +17,8 @@ EXAMPLE = """\
   tools/evaluate.py biggan_deep_trunc1_imagenet256.npz --row t11.1 --reference VIRTUAL_imagenet256_labeled.npz
   tools/evaluate.py 'shards/{00..07}.tar' --reference val/ --preset strict --crop 256 --classes
   tools/evaluate.py val/ --crop 256 --save-stats val256.npz                        # statistics, to be a reference
-  torchrun --nproc-per-node 8 tools/evaluate.py samples.npz --reference val256.npz"""
+  torchrun --nproc-per-node 8 tools/evaluate.py samples.npz --reference val256.npz
+  tools/evaluate.py reconstructions/ --text text_ic13.json --recognizer parseq.pt --characters french.txt  # TokBench"""
 
 
 @command
@@ -53,6 +54,25 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='ID',
         help="the paper's row that these samples are of, such as t11.31: its protocol, and its numbers beside ours",
     )
+    parser.add_argument(
+        '--text',
+        metavar='FILE',
+        help='annotations of TokBench: how well the words in a folder of reconstructions, of the size of the originals, can '
+        'still be read, and nothing else',
+    )
+    parser.add_argument(
+        '--recognizer', metavar='FILE', help='with --text: a TorchScript network that reads words; it is run'
+    )
+    parser.add_argument(
+        '--characters', metavar='FILE', help="with --text: the network's characters, in order, one line"
+    )
+    parser.add_argument(
+        '--setting',
+        type=int,
+        choices=(256, 512, 1024),
+        default=256,
+        help='with --text: side of the images; default %(default)s',
+    )
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
     add_json(parser, 'what --out writes')
@@ -73,12 +93,15 @@ def main(argv: Sequence[str] | None) -> None:
     from ..paper.tables import find_row
     from ..presets import find_preset
 
+    prepare_output('--out', args.out)
+    if args.text:
+        read_text(args)
+        return
     row = find_row(args.row) if args.row else None
     protocol = protocols().get(row or '')
     preset = args.preset or (protocol.preset if protocol else DEFAULT_PRESET)
     find_preset(preset)
     check_scores(args.metrics or ())
-    prepare_output('--out', args.out)
     prepare_output('--save-stats', args.save_stats, '.npz')
     extractor = extractor_config(args.extractor, args.extractor_options)
     if extractor is False:
@@ -123,6 +146,34 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError(scored.unsaved)
     if args.save_stats:
         print(f'statistics of {image_count(scored.facts["images"])} are in {args.save_stats}')
+
+
+def read_text(args: Any) -> None:
+    """Print, and write, how well the words of reconstructions can be read."""
+    from fvq_core.errors import UserError
+    from fvq_core.files.bounded import read_bounded
+    from fvq_core.files.json import write_json
+    from fvq_core.ops.distributed import choose_device
+    from fvq_core.stamp import versions
+
+    from ..reconstruction.text_reading import read_words, score_text
+    from ..reconstruction.text_recognizer import TextRecognizer
+
+    if not args.recognizer or not args.characters or args.reference or args.row:
+        raise UserError('--text needs --recognizer and --characters, and takes no --reference and no --row.')
+    words = read_words(args.text)
+    try:
+        characters = read_bounded(args.characters, 2**16, 'name a line of text').decode().strip('\r\n')
+    except UnicodeDecodeError as error:
+        raise UserError(f'--characters {args.characters} is not UTF-8; name a line of text.') from error
+    recognizer = TextRecognizer(args.recognizer, characters, device=choose_device(args.device))
+    metrics = score_text(args.samples, words, recognizer, args.setting, args.batch_size)
+    for name, metric in metrics.items():
+        print(f'{name:20s} {metric!s:>10s}   {metric.samples} words; {metric.stamp}')
+    document = {'metrics': in_json(metrics), 'samples': str(args.samples), 'versions': versions()}
+    if args.out:
+        write_json(Path(args.out), document)
+    give(document)
 
 
 def class_line(label: int, metrics: Mapping[str, Any]) -> str:

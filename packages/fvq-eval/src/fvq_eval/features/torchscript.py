@@ -52,17 +52,10 @@ class TorchScriptFeatures(FeatureExtractor):
         if side is not None and (not isinstance(side, int) or side < 1):
             raise UserError(f'TorchScriptFeatures: expected side in whole pixels, got {side!r}; give such as 224.')
         path = Path(path).expanduser()
-        if not path.is_file():
-            raise MissingWeightsError(f'TorchScriptFeatures: {path} does not exist.')
         self.name = name or path.stem
         if self.name == 'inception-2015':
             raise UserError("TorchScriptFeatures: 'inception-2015' stands for InceptionV3's weights; rename it.")
-        digest = check_hash(path, sha256)
-        try:
-            self.network = torch.jit.load(path, map_location='cpu')
-        except RuntimeError as error:
-            reason = ' '.join(str(error).split())[:200]
-            raise UserError(f'TorchScriptFeatures: {path} is not a TorchScript file: {reason}') from error
+        self.network, digest = load_script(type(self).__name__, path, sha256)
         self.side = side
         self.register_buffer('mean_1C11', per_channel('mean', mean))
         self.register_buffer('std_1C11', per_channel('std', std))
@@ -90,6 +83,18 @@ class TorchScriptFeatures(FeatureExtractor):
             pixels_BCHW = F.interpolate(pixels_BCHW, size, mode='bicubic', align_corners=False, antialias=True)
             pixels_BCHW = pixels_BCHW.clamp(0, 255)
         return {'pool': self.network((pixels_BCHW - self.mean_1C11) / self.std_1C11)}
+
+
+def load_script(owner: str, path: Path, sha256: str | None = None) -> tuple[torch.nn.Module, str]:
+    """The module of a TorchScript file, a program that is trusted, and the file's hash; raises on behalf of `owner`."""
+    if not path.is_file():
+        raise MissingWeightsError(f'{owner}: {path} does not exist.')
+    digest = check_hash(path, sha256)
+    try:
+        return torch.jit.load(path, map_location='cpu'), digest
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise UserError(f'{owner}: {path} is not a TorchScript file: {reason}') from error
 
 
 def per_channel(name: str, value: float | Sequence[float]) -> Tensor:
