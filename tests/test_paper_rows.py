@@ -79,6 +79,10 @@ PARTS = {
     'rq': {*RQ, *LEVELS, 'train_cfg.max_epochs'},
     'var': {*VAR, 'model.tokenizer.quant_kernel'},
 }
+DECODER_SIZES = {f'model.tokenizer.decoder.{key}' for key in ('width', 'depth', 'heads')} | {
+    f'model.alignment.{key}' for key in ('width', 'hidden')
+}
+TRANSFORMER_SIZES = DECODER_SIZES | {f'model.tokenizer.encoder.{key}' for key in ('width', 'depth', 'heads')}
 # Based on one row, with a name that does not follow `PARTS`: no bridge whose patch follows K, latents in place of codes.
 NAMED_OTHERWISE = {
     'baselines/ibq_262k_4res': {f'{Q}.codebook_size'},
@@ -90,6 +94,17 @@ NAMED_OTHERWISE = {
         *(f'model.tokenizer.{key}' for key in ('latent_channels', 'kl_weight')),
         *(f'model.tokenizer.encoder.{key}' for key in ('width', 'depth', 'heads', 'tokens', 'z_channels')),
         *(f'model.tokenizer.decoder.{key}' for key in ('tokens', 'z_channels')),
+    },
+    'baselines/gigatok_sb': {*DECODER_SIZES, 'train_cfg.max_iters'},
+    'baselines/gigatok_bl': {*TRANSFORMER_SIZES, 'train_dataloader.batch_size'},
+    'baselines/gigatok_bl_dino': {f'model.adversarial.{key}' for key in ('discriminator', 'augment', 'start')},
+    'baselines/gigatok_xl_xxl': {
+        *TRANSFORMER_SIZES,
+        *(f'model.tokenizer.{half}.checkpointing' for half in ('encoder', 'decoder')),
+        f'{Q}.regularizer',
+        'model.reconstruction_loss',
+        'train_cfg.max_iters',
+        *(f'param_scheduler.{key}' for key in ('warmup', 'warmup_factor')),
     },
     'baselines/xqgan_8k': {f'{Q}.codebook_size', f'{Q}.code_dim', *Z_CHANNELS},
     'baselines/xqgan_vp2_4k': {*INNER, f'{Q}.groups', f'{Q}.normalize', *Z_CHANNELS, *GROUPS},
@@ -210,6 +225,7 @@ METHODS = {
     **{f'baselines/titok_{name}': {*TRANSFORMER, 'load_from'} for name in ('b64', 'l32')},
     'baselines/titok_bl128_single': set(),
     'baselines/unitok': {'train_dataloader.batch_size'},
+    'baselines/gigatok_ss': set(),
     'baselines/xqgan_4k': {'train_dataloader.batch_size'},
     'baselines/movq_1k': {
         *INNER,
@@ -253,6 +269,8 @@ BATCHES = {
     'baselines/optvq_16k': (8, 64),
     'baselines/rqvae_10e': (8, 128),
     'baselines/maskgit_1k': (8, 256),
+    'baselines/gigatok_ss': (8, 128),
+    'baselines/gigatok_bl': (8, 256),
     'baselines/xqgan_4k': (8, 1024),
     **{f'baselines/titok_{name}': (8, 256) for name in ('s128', 'b64', 'l32', 'l32_stage1', 'bl128_single')},
 }

@@ -64,6 +64,6 @@ def test_half_precision_tells_its_share_of_other_codes(tmp_path: Path) -> None:
 def test_every_kind_runs_in_onnxruntime(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     autoencoder = TOKENIZERS.build(matrix()[name]).eval().fold()
-    fixed = any(part in name for part in ('itok', 'xqgan', 'MultiScaleQuantizer'))
+    fixed = any(part in name for part in ('itok', 'gigatok', 'xqgan', 'MultiScaleQuantizer'))
     found = export_graphs(autoencoder, tmp_path / 'out', 'onnx', (16, 24) if fixed else None)
     assert found.problem() is None, found.sentence()

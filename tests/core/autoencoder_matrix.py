@@ -14,6 +14,8 @@ UNIT = dict(type='L2Normalize')
 VIT = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=24, head_width=8)
 QUERY: dict[str, Any] = dict(patch_size=4, width=16, depth=2, heads=2, groups=2, z_channels=4, layer_scale=1.0)
 PYRAMID = dict(type='MultiScaleQuantizer', scales=(1, (2, 3)), num_phi=1)
+QFORMER = dict(width=16, depth=2, heads=2, tokens=8, z_channels=8, init_std=0.25)
+CONVOLUTIONS = {key: value for key, value in HALF.items() if key != 'attention'}
 VITAMIN = dict(conv_widths=(8,), conv_depths=(2,), width=16, depth=1, heads=2, z_channels=8)
 
 
@@ -39,11 +41,12 @@ def tokenizers(height: int, width: int) -> dict[str, dict[str, Any]]:
     latents = dict(type='LatentEncoder', autoencoder=kl_config(latent_scale=0.5, latent_shift=0.25))
     size = dict(height=height // 2, width=width // 2)
     rectifier = dict(HALF, type='VQGANDecoder', ch_mult=(1,), z_channels=4, out_channels=4)
+    gigatok = pair('QFormerEncoder', 'QFormerDecoder', dict(QFORMER, image_size=(height, width)), VQ, 0)
+    gigatok['encoder']['cnn'] = dict(type='VQGANEncoder', **HALF)
+    gigatok['decoder']['cnn'] = dict(type='AdaptiveGroupNormDecoder', **CONVOLUTIONS, mid_blocks=2, bias=True)
     return {
         'vqgan': tokenizer_config(VQ),
-        'magvit2': pair(
-            'MAGVIT2Encoder', 'AdaptiveGroupNormDecoder', {k: v for k, v in HALF.items() if k != 'attention'}, VQ, 0
-        ),
+        'magvit2': pair('MAGVIT2Encoder', 'AdaptiveGroupNormDecoder', CONVOLUTIONS, VQ, 0),
         'maskgit': dict(maskgit, quantizer=VQ),
         'movq': pair('VQGANEncoder', 'MoVQDecoder', HALF, dict(product, shared=True), 1),
         'vit-vqgan': pair(
@@ -75,6 +78,7 @@ def tokenizers(height: int, width: int) -> dict[str, dict[str, Any]]:
             quantizer=dict(VQ, code_dim=height * width),
             decoder=dict(size, type='FlatLatentDecoder'),
         ),
+        'gigatok': gigatok,
         'titok': titok(),
         'titok, two stages': titok(head=PROXY_HEAD),
     }

@@ -5,6 +5,7 @@ from .magvit2 import AdaptiveGroupNormDecoder, MAGVIT2Encoder
 from .maskgit_vq import MaskGITDecoder, MaskGITEncoder
 from .movq import MoVQDecoder
 from .pixels import PixelAutoencoder
+from .qformer import QFormerDecoder, QFormerEncoder
 from .query_vit import QueryViTDecoder, QueryViTEncoder
 from .titok import TiTokDecoder, TiTokEncoder
 from .titok_heads import PatchHead, ProxyCodesHead
@@ -22,6 +23,8 @@ __all__ = [
     'PatchHead',
     'PixelAutoencoder',
     'ProxyCodesHead',
+    'QFormerDecoder',
+    'QFormerEncoder',
     'QueryViTDecoder',
     'QueryViTEncoder',
     'TiTokDecoder',

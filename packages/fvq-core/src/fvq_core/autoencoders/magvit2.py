@@ -69,8 +69,12 @@ class AdaptiveGroupNormDecoder(Decoder):
     """Features to images, the mirror of `MAGVIT2Encoder`; the defaults are the released 256 px tokenizer.
 
     Each level begins with an `AdaptiveGroupNorm` modulated by the decoder's input: with `Tokenizer(quant_kernel=0)`, as
-    released, the quantized latent; otherwise that latent after a convolution.
-    Arguments are those of `VQGANDecoder`; the middle has as many blocks as the coarsest level.
+    released, the quantized latent; otherwise that latent after a convolution. GigaTok has it behind a transformer, with
+    biases, three blocks a level and two in the middle. Arguments that are not listed are those of `VQGANDecoder`.
+
+    Args:
+        mid_blocks: Blocks in the middle; by default as many as in the coarsest level.
+        bias: Whether the convolutions of the residual blocks have biases.
     """
 
     def __init__(
@@ -82,16 +86,18 @@ class AdaptiveGroupNormDecoder(Decoder):
         out_channels: int = 3,
         norm_groups: int = 32,
         checkpointing: bool = False,
+        mid_blocks: int | None = None,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         check_sizes('AdaptiveGroupNormDecoder', ch=ch, ch_mult=ch_mult, z_channels=z_channels, norm_groups=norm_groups)
         self.checkpointing = checkpointing
         self.in_channels = z_channels
         self.upsample_factor = 2 ** (len(ch_mult) - 1)
-        counts, block = blocks_per_level(num_res_blocks, ch_mult), plain_block(norm_groups)
+        counts, block = blocks_per_level(num_res_blocks, ch_mult), plain_block(norm_groups, bias)
         channels = ch * ch_mult[-1]
         self.conv_in = nn.Conv2d(z_channels, channels, 3, padding=1)
-        self.mid = residual_blocks(channels, channels, counts[-1], block)
+        self.mid = residual_blocks(channels, channels, counts[-1] if mid_blocks is None else mid_blocks, block)
         self.adaptive, self.levels = nn.ModuleList(), nn.ModuleList()
         for index, (multiple, count) in enumerate(zip(reversed(ch_mult), reversed(counts), strict=True)):
             self.adaptive.append(AdaptiveGroupNorm(channels, z_channels, norm_groups=norm_groups))
@@ -116,9 +122,9 @@ class AdaptiveGroupNormDecoder(Decoder):
     smoke = staticmethod(MAGVIT2Encoder.smoke)
 
 
-def plain_block(norm_groups: int) -> Callable[[int, int], nn.Module]:
-    """Residual blocks without biases."""
-    return partial(ResnetBlock, norm_groups=norm_groups, bias=False)
+def plain_block(norm_groups: int, bias: bool = False) -> Callable[[int, int], nn.Module]:
+    """Residual blocks, by default without biases."""
+    return partial(ResnetBlock, norm_groups=norm_groups, bias=bias)
 
 
 def strided_convolution(channels: int) -> nn.Module:

@@ -3,7 +3,7 @@
 - Between reconstruction and image: `reconstruction` (L1, L2, sums), `logit_laplace`, and `perceptual_loss`, whose frozen
   networks (LPIPS, ConvNeXt) are in `perceptual/`, where metrics use LPIPS too; `nll` makes a likelihood of both.
 - Between a layer of the tokenizer and a frozen network's features of the image: `feature_alignment`.
-- In place of both, in TiTok's first stage: `proxy_codes`.
+- In place of both, in TiTok's first stage: `proxy_codes`. Besides, in the first part of GigaTok's training: `shortcut`.
 - Adversarial: `adversarial/` combines a network of `discriminators/` with a loss of its logits (`gan`), the penalties R1 and
   LeCAM, and augmentation of what it sees.
 """
@@ -16,6 +16,7 @@ from .nll import NLLLoss
 from .perceptual_loss import ConvNeXtLoss, PerceptualLoss
 from .proxy_codes import ProxyCodesLoss
 from .reconstruction import L1Loss, L2Loss, SumLoss
+from .shortcut import ShortcutLoss
 
 __all__ = [
     'AdversarialLoss',
@@ -32,6 +33,7 @@ __all__ = [
     'PerceptualLoss',
     'ProxyCodesLoss',
     'R1Penalty',
+    'ShortcutLoss',
     'SumLoss',
     'VanillaGANLoss',
 ]

@@ -2,6 +2,7 @@
 
 from . import (
     fvq_release,
+    gigatok,
     ibq,
     kl,
     llamagen,
@@ -19,6 +20,7 @@ from . import (
 
 __all__ = [
     'fvq_release',
+    'gigatok',
     'ibq',
     'kl',
     'llamagen',

@@ -22,11 +22,11 @@ def blocks_per_level(num_res_blocks: int | Sequence[int], ch_mult: Sequence[int]
     return counts
 
 
-def run_block(block: nn.Module, h: Tensor, checkpointing: bool) -> Tensor:
-    """`block(h)`; with checkpointing, the backward pass computes it again instead of keeping its activations."""
+def run_block(block: nn.Module, h: Tensor, checkpointing: bool, *others: Tensor) -> Tensor:
+    """`block(h, *others)`; with checkpointing, the backward pass computes it again instead of keeping its activations."""
     if checkpointing and torch.is_grad_enabled():
-        return cast(Tensor, checkpoint(block, h, use_reentrant=False))
-    return block(h)
+        return cast(Tensor, checkpoint(block, h, *others, use_reentrant=False))
+    return block(h, *others)
 
 
 def residual_levels(
