@@ -16,6 +16,7 @@ from fvq_eval.benchmark.photo_data import labels_are_photos, use_photos
 from fvq_eval.benchmark.photo_tiles import PhotoTiles
 from fvq_eval.benchmark.rows import Row, name_rows, read_rows
 from fvq_eval.benchmark.tune_split import main, split, tune_names
+from fvq_eval.commands.benchmark import main as benchmark_main
 
 from ..pictures import picture, save
 from .benchmark_runs import CONFIRMATORY, TOY, VQ, leave, leave_result
@@ -128,3 +129,24 @@ def test_a_row_with_more_tries_than_the_others_is_refused_and_the_edge_is_told(t
     leave_result(run_module.run_folder(tmp_path, cells[0].key, 10.0, 0), 1.0)
     with pytest.raises(UserError, match=r'different numbers of tries \(vq 17, fvq 16'):
         keep_best(cells, tmp_path)
+
+
+def test_the_choice_of_a_tuning_reaches_the_runs_of_a_call(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuning, out = tmp_path / 'tuning', tmp_path / 'out'
+    for row in read_rows(ROWS[:1], TOY):
+        for factor in (1.0, 3.0):
+            leave_result(run_module.run_folder(tuning, row.key, factor, 0), 20.0 + ('latents' in row.key) + factor)
+    options = [f'{key}={value}' for key, value in (TOY | {'val_dataloader.dataset.crop_size': 16}).items()]
+    call = [ROWS[0], '--data', str(photos), '--best-of', str(tuning), '--lengths', '4', '8', '--seeds', '1', '2']
+    call += ['--perceptual', 'none', '--work-dir', str(out), '--report-only', '--cfg-options', *options]
+    assert benchmark_main(call) == 0
+    text = (out / 'report.md').read_text()
+    assert 'vq: vq_latents_codes_1 x 3' in text
+    assert 'among 16 tries a row' in text
+    assert '| steps4/vq | 3 | 1 | - | - | - | not trained yet |' in text
+    assert (
+        benchmark_main([*call[: call.index('--cfg-options')], '--lr-factors', '1', '3', '--cfg-options', *options]) == 2
+    )
+    assert 'exclude each other' in capsys.readouterr().err

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None) -> None:
         type=int,
         default=[None],
         metavar='N',
-        help='a row at each of these numbers of steps, each with a schedule of its own',
+        help='a row at each of these numbers of steps, each with a schedule of its own; default: one row, of --steps',
     )
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=[0], metavar='N', help='a run of each row for each; default 0'
