@@ -89,11 +89,12 @@ def contrasts(
         claimed_at: The steps at which claims are tested.
     """
     lengths = sorted({steps for _, steps in summaries})
+    # One list for all, so that the size of the family does not depend on which rows have come so far.
+    measures = [measure for measure in MEASURES if any(measure.key in each.cells for each in summaries.values())]
     found = []
     for steps in lengths:
         for row, minus in claims:
             pair = summaries.get((row, steps)), summaries.get((minus, steps))
-            measures = [measure for measure in MEASURES if any(each and measure.key in each.cells for each in pair)]
             for measure in measures or MEASURES[:1]:
                 found.append(contrast(row, minus, steps, measure, pair, steps == claimed_at))
     family = [each for each in found if each.claimed]
