@@ -82,6 +82,24 @@ def judge_step(name: str, images_per_second: float, ratio: float) -> Any:
     return judge
 
 
+def judge_parts(output: Any) -> list[Check]:
+    """What each part adds to the plain recipe's step; the first config is that."""
+    first, *others = output['configs'].items()
+    return [
+        at_most(
+            f'{name}: {each["peak_gib"]:.1f} GiB, times the step of {first[0]}',
+            each['seconds'] / first[1]['seconds'],
+            2,
+        )
+        for name, each in others
+    ]
+
+
+PARTS = (
+    'configs/fvq/fvq_16k.py',
+    *(f'configs/ablations/fvq_16k_{part}.py' for part in ('dino', 'align', 'vit', 'dino_late_align_vit')),
+)
+
 SECTIONS = [
     Section(
         'fused-ops',
@@ -112,6 +130,15 @@ SECTIONS = [
         judge_step('ours compiled', 280, 3.0),
         arguments=('--batch', '64', '--profile'),
         rehearsal=('--batch', '1', '--repeats', '1'),
+    ),
+    Section(
+        'step-parts',
+        'what DINO discriminator, alignment and ViTs add to a step, batch 32',
+        ('benchmarks/step_parts.py', '--json', *PARTS),
+        180,
+        (*SOURCES, 'configs/ablations/*.py'),
+        judge_parts,
+        rehearsal=('--small', '--batch', '2', '--repeats', '1'),
     ),
     pytest_section(
         'fused-tests',
