@@ -101,3 +101,15 @@ class LatentTokenizer(Tokenizer):
         z_BDHW = self.pre_quant(self.features(images_BCHW))
         out = self.quantizer(z_BDHW) if labels_B is None else self.quantizer(z_BDHW, labels_B)
         return AutoencoderOutput(self.rectify(out.z_q_BDHW), out.losses, out, self.largest(z_BDHW))
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """Latents of one size become those of 64 pixels, with as many groups of codes fewer."""
+        adapter, quantizer = cfg['encoder'].get('adapter') or {}, cfg['quantizer']
+        if 'height' in adapter:
+            with torch.device('meta'):
+                side = 64 // TOKENIZERS.build(cfg['encoder']['autoencoder']).downsample_factor
+            quantizer['groups'] = quantizer['groups'] * side**2 // (adapter['height'] * adapter['width'])
+            for node in (adapter, cfg['decoder']):
+                node.update(height=side, width=side)
+        return {}
