@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import torch
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.training.hooks.history import History
+from fvq_eval.benchmark import local_processes, scheduler, worker
 from fvq_eval.benchmark import run as run_module
-from fvq_eval.benchmark import scheduler, worker
 from fvq_eval.benchmark.curves import PANELS, histories
 from fvq_eval.benchmark.fairness import check_fairness
+from fvq_eval.benchmark.local_processes import LocalProcesses
 from fvq_eval.benchmark.perceptual_choice import perceptual_metrics
 from fvq_eval.benchmark.rows import Row, read_rows, short_name
 from fvq_eval.benchmark.run import BenchmarkRun
@@ -28,7 +30,7 @@ from fvq_eval.benchmark.summary import Cell, RowSummary
 from fvq_eval.commands.benchmark import main
 from fvq_eval.plots.run_curves_plot import run_bands
 
-from .benchmark_runs import FVQ, OPTIONS, REPO, SWEEP, VQ
+from .benchmark_runs import FVQ, OPTIONS, REPO, SWEEP, VQ, leave_result
 
 TINY = [
     'train_dataloader.batch_size=2',
@@ -56,7 +58,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         started.append(str(run))
         return here(run, env)
 
-    monkeypatch.setattr(scheduler, 'execute', execute)
+    monkeypatch.setattr(local_processes, 'execute', execute)
     return started
 
 
@@ -159,17 +161,17 @@ def test_the_best_rate_of_the_first_seed_gets_the_other_seeds(
         (run.folder / 'result.json').write_text(json.dumps(result))
         return result
 
-    monkeypatch.setattr(scheduler, 'execute', execute)
+    monkeypatch.setattr(local_processes, 'execute', execute)
     rows = read_rows([VQ], OPTIONS)
     benchmark = Benchmark(rows, [5, 6, 7], [1.0, 2.0, 4.0], tmp_path)
-    benchmark.train(make_slots('2', 1), print)
+    benchmark.train(LocalProcesses(make_slots('2', 1)), print)
     assert sorted(trained[:3]) == [(1.0, 5), (2.0, 5), (4.0, 5)]
     assert sorted(trained[3:]) == [(2.0, 6), (2.0, 7)]
     assert benchmark.best_factor(rows[0]) == 2.0
     assert '[5/5]' in capsys.readouterr().out
     # called again, it tries what failed and nothing else
     del trained[:]
-    benchmark.train(make_slots('1', 1), print)
+    benchmark.train(LocalProcesses(make_slots('1', 1)), print)
     assert trained == [(4.0, 5)]
 
 
@@ -404,3 +406,41 @@ def test_no_perceptual_network_is_invented(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / 'hub/checkpoints').mkdir(parents=True)
     (tmp_path / 'hub/checkpoints/alexnet-owt-7be5be79.pth').write_bytes(b'')
     assert perceptual_metrics('auto', None) == [dict(type='PerceptualDistance', net='alex')]
+
+
+def test_a_cluster_without_submitit_and_options_without_a_cluster_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [VQ, '--perceptual', 'none', '--work-dir', str(tmp_path)]
+    assert main([*call, '--slurm', 'partition=gpu']) == 2
+    assert '--slurm goes with --launcher slurm' in capsys.readouterr().err
+    assert main([*call, '--launcher', 'slurm', '--generator']) == 2
+    assert '--generator trains on this machine' in capsys.readouterr().err
+    assert main([*call, '--launcher', 'slurm', '--minutes', '1']) == 2
+    assert '--minutes and --estimate are about this machine' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, 'submitit', None)
+    assert main([*call, '--launcher', 'slurm']) == 2
+    assert 'pip install "fvq[cluster]"' in capsys.readouterr().err
+
+
+def test_runs_that_wait_in_a_queue_are_handed_over_together_unless_a_rate_is_to_be_chosen(tmp_path: Path) -> None:
+    class Queue:
+        queued = True
+
+        def __init__(self) -> None:
+            self.calls: list[list[tuple[float, int]]] = []
+
+        def launch(self, runs: Any, extra_metrics: Any) -> Any:
+            self.calls.append([(run.factor, run.seed) for run in runs])
+            for run in runs:
+                run.folder.mkdir(parents=True)
+                leave_result(run.folder, 20.0 + run.factor)
+                yield run, {'status': 'failed', 'reason': 'only the folder counts'}
+
+        def active(self) -> list[BenchmarkRun]:
+            return []
+
+    rows, queue = read_rows([VQ], OPTIONS), Queue()
+    Benchmark(rows, [0, 1], [1.0], tmp_path / 'one').train(queue, print)
+    Benchmark(rows, [0, 1], [1.0, 2.0], tmp_path / 'two').train(queue, print)
+    assert queue.calls == [[(1.0, 0), (1.0, 1)], [(1.0, 0), (2.0, 0)], [(2.0, 1)]]

@@ -14,9 +14,10 @@ import pytest
 from fvq_core.errors import UserError
 from fvq_core.ops.meeting import STOPPED
 from fvq_core.training.train_loop import TrainLoop
+from fvq_eval.benchmark import local_processes, time_limit, worker
 from fvq_eval.benchmark import run as run_module
-from fvq_eval.benchmark import scheduler, time_limit, worker
 from fvq_eval.benchmark.estimate import Cost, estimate, estimate_text
+from fvq_eval.benchmark.local_processes import LocalProcesses
 from fvq_eval.benchmark.rows import read_rows
 from fvq_eval.benchmark.run import BenchmarkRun
 from fvq_eval.benchmark.scheduler import Benchmark, make_slots
@@ -31,7 +32,7 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.trained = 1e9, []
         monkeypatch.setattr(time_limit, 'time', SimpleNamespace(time=lambda: self.now))
-        monkeypatch.setattr(scheduler, 'execute', self.execute)
+        monkeypatch.setattr(local_processes, 'execute', self.execute)
 
     def execute(self, run: BenchmarkRun, env: Any) -> dict[str, Any]:
         self.trained.append(str(run))
@@ -52,7 +53,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def call(benchmark: Benchmark, minutes: float = 12) -> None:
     slots = make_slots('1', 1)
     limit_slots(slots, minutes)
-    benchmark.train(slots, print)
+    benchmark.train(LocalProcesses(slots), print)
 
 
 def test_a_call_starts_what_fits_and_the_next_adds_the_rest(
@@ -153,10 +154,10 @@ def test_a_run_that_was_told_to_stop_goes_on_from_its_checkpoint(
 def test_an_estimate_adds_up_what_is_left(machine: Machine, tmp_path: Path) -> None:
     rows = read_rows([VQ, FVQ], OPTIONS, lengths=[4, 8])
     benchmark = Benchmark(rows, [1, 2], [1.0], tmp_path)
-    benchmark.train(make_slots('1', 1), print)
+    benchmark.train(LocalProcesses(make_slots('1', 1)), print)
     done = benchmark.run(rows[0], 1.0, 1)
     (done.folder / 'result.json').unlink()
-    costs = estimate(benchmark, 1, lambda trial: trial.train(make_slots('1', 1), print))
+    costs = estimate(benchmark, 1, lambda trial: trial.train(LocalProcesses(make_slots('1', 1)), print))
     assert costs == [Cost(VQ, 1, 4, pytest.approx(70), 5.0), Cost(FVQ, 0, 0, pytest.approx(70), 5.0)]
     assert costs[0].seconds == pytest.approx(4 * 70 + 5)
     text = estimate_text(costs, jobs=2)

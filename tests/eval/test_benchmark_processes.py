@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from fvq_core.ops.meeting import STOPPED
+from fvq_eval.benchmark import execution, local_processes, worker
 from fvq_eval.benchmark import run as run_module
-from fvq_eval.benchmark import scheduler, worker
+from fvq_eval.benchmark.local_processes import LocalProcesses
 from fvq_eval.benchmark.rows import read_rows
 from fvq_eval.benchmark.run import BenchmarkRun
 from fvq_eval.benchmark.run_process import BUSY
 from fvq_eval.benchmark.scheduler import Benchmark, make_slots
 
-from .benchmark_runs import FVQ, OPTIONS, REPO, VQ
+from .benchmark_runs import FVQ, OPTIONS, REPO, VQ, leave_result
 
 pytestmark = pytest.mark.processes
 
@@ -45,13 +47,13 @@ def run_whose_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str
 
 def test_a_run_whose_process_dies_is_a_failure_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = run_whose_process(monkeypatch, tmp_path, 'kill -KILL $$')
-    assert run_module.execute(run, {})['reason'].startswith('the process ended with signal 9; see ')
+    assert execution.execute(run, {})['reason'].startswith('the process ended with signal 9; see ')
     assert json.loads((run.folder / 'result.json').read_text())['status'] == 'failed'
 
 
 def test_a_run_that_was_interrupted_is_not_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = run_whose_process(monkeypatch, tmp_path, 'exit 130')
-    assert run_module.execute(run, {})['reason'].startswith('interrupted')
+    assert execution.execute(run, {})['reason'].startswith('interrupted')
     assert run.result() is None
 
 
@@ -60,11 +62,29 @@ def test_a_second_process_leaves_a_folder_alone_and_names_the_first(tmp_path: Pa
     run_module.prepare(run, [])
     with holder(run.folder / 'lock') as other:
         (run.folder / 'lock').write_text(f'{other.pid}\n')
-        assert run_module.execute(run, {})['reason'].startswith(f'process {other.pid} trains in {run.folder} already')
+        assert execution.execute(run, {})['reason'].startswith(f'process {other.pid} trains in {run.folder} already')
         assert worker.main(run.folder) == BUSY
         assert run.result() is None
         assert not (run.folder / 'history.jsonl').exists()
         other.kill()
+
+
+def test_a_process_that_finds_the_run_finished_trains_nothing(tmp_path: Path) -> None:
+    (run,) = Benchmark(read_rows([VQ], OPTIONS), [0], [1.0], tmp_path).tuning_runs()
+    run_module.prepare(run, [])
+    leave_result(run.folder, 20.0)
+    before = (run.folder / 'result.json').read_text()
+    assert worker.main(run.folder) == 0
+    assert execution.execute(run, {})['metrics']['psnr']['value'] == 20.0
+    assert (run.folder / 'result.json').read_text() == before
+    assert not (run.folder / 'history.jsonl').exists()
+
+
+def test_a_scheduler_that_stops_a_process_has_not_made_it_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = run_whose_process(monkeypatch, tmp_path, f'exit {STOPPED}')
+    assert STOPPED != BUSY
+    assert execution.execute(run, {})['reason'].startswith('interrupted')
+    assert run.result() is None
 
 
 def holder(lock: Path) -> subprocess.Popen[bytes]:
@@ -117,7 +137,7 @@ def test_a_folder_that_cannot_be_made_costs_only_its_run(
         trained.append(run.row)
         return {'status': 'failed', 'reason': 'reached'}
 
-    monkeypatch.setattr(scheduler, 'execute', execute)
-    Benchmark(rows, [0], [1.0], tmp_path).train(make_slots('1', 1), print)
+    monkeypatch.setattr(local_processes, 'execute', execute)
+    Benchmark(rows, [0], [1.0], tmp_path).train(LocalProcesses(make_slots('1', 1)), print)
     assert trained == ['mini/fvq']
     assert 'mini/vq lr x1 seed 0: FAILED: NotADirectoryError' in capsys.readouterr().out

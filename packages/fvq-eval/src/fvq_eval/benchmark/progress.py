@@ -40,7 +40,7 @@ class Progress:
 
     def tick(self, running: Sequence[BenchmarkRun]) -> None:
         """Nothing ended for a while."""
-        names = ', '.join(f'{run} at {share(run):.0%}' for run in running)
+        names = ', '.join(f'{run} at {share(run):.0%}' for run in running) or 'no run has started yet'
         self.log(f'[{self.ended}/{self.total}] {names}; {self.time_left(running)}')
 
     def time_left(self, running: Sequence[BenchmarkRun]) -> str:

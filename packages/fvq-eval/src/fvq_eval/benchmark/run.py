@@ -5,12 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +18,6 @@ from fvq_core.errors import UserError
 from fvq_core.files.json import read_json, write_json
 from fvq_core.ops.meeting import STOPPED
 from fvq_core.registry import METRICS, component_name, plain
-
-from .run_process import BUSY, WATCHED, busy
 
 RUNS, REQUEST, PLAN, RESULT, LOG = 'runs', 'request.json', 'plan.json', 'result.json', 'log.txt'
 GENERATOR = 'generator.json'
@@ -78,7 +72,12 @@ class BenchmarkRun:
     @property
     def finished(self) -> bool:
         """Whether it need not be run again."""
-        return (self.result() or {}).get('status') == FINISHED
+        return is_finished(self.folder)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run of a folder need not be run again."""
+    return (read_json(folder / RESULT) or {}).get('status') == FINISHED
 
 
 def run_folder(work_dir: Path, row: str, factor: float, seed: int) -> Path:
@@ -132,25 +131,3 @@ def prepare(run: BenchmarkRun, extra_metrics: list[dict[str, Any]], jobs: int = 
     request = dict(config=run.source, row=run.row, factor=run.factor, seed=run.seed, jobs=jobs)
     request |= dict(fingerprint=fingerprint(cfg), started=time.time())
     write_json(run.folder / REQUEST, request)
-
-
-def execute(run: BenchmarkRun, env: Mapping[str, str]) -> dict[str, Any]:
-    """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process."""
-    (run.folder / RESULT).unlink(missing_ok=True)
-    command = [sys.executable, '-m', 'fvq_eval.benchmark.worker', str(run.folder), WATCHED]
-    streams: Any = dict(stdin=subprocess.PIPE, stderr=subprocess.STDOUT)  # the first is never written to
-    with (
-        open(run.folder / LOG, 'a') as log,
-        subprocess.Popen(command, env={**os.environ, **env}, stdout=log, **streams) as process,
-    ):
-        code = process.wait()
-    if code == BUSY:
-        return {'status': FAILED, 'reason': busy(run.folder)}
-    result = run.result()
-    if result is None and code in INTERRUPTED:
-        return {'status': FAILED, 'reason': 'interrupted; the same call goes on with it'}
-    if result is None:
-        how = f'signal {-code}' if code < 0 else f'exit code {code}'
-        result = {'status': FAILED, 'reason': f'the process ended with {how}; see {run.folder / LOG}'}
-        write_json(run.folder / RESULT, result)
-    return result

@@ -5,35 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fvq_core.errors import UserError
-from fvq_core.files.json import write_json
 from fvq_core.ops.distributed import choose_device
 
 from .chosen_rates import SELECTED_BY, best_rate
+from .launcher import Launcher
 from .progress import Progress
 from .rows import Row, trainable
-from .run import (
-    FINISHED,
-    MEMORY_SHARE,
-    OTHER,
-    RESULT,
-    BenchmarkRun,
-    execute,
-    failure,
-    holds_another,
-    prepare,
-    run_folder,
-)
-from .slots import Slots
-from .time_limit import left_out
+from .run import FINISHED, MEMORY_SHARE, OTHER, BenchmarkRun, holds_another, run_folder
 
-REPORT_EVERY = 60.0  # seconds between progress lines while nothing ends
 USABLE_MEMORY = 0.95  # of a GPU that runs share; CUDA itself takes some for each process
 
 
@@ -105,78 +90,49 @@ class Benchmark:
         factor = self.best_factor(row)
         return [] if factor is None else [self.run(row, factor, seed) for seed in self.seeds]
 
-    def train(self, slots: Sequence[dict[str, str]], log: Callable[[str], None]) -> None:
+    def train(self, launcher: Launcher, log: Callable[[str], None]) -> None:
         """Train what is not finished.
 
         Args:
-            slots: Environments of runs that go on at the same time, one a run.
+            launcher: Where runs train.
             log: Called with a line for each run that ends, and now and then with the time left.
         """
         first = self.tuning_runs()
         later = len(trainable(self.rows)) * (len(self.seeds) - 1)
         progress = Progress(len(first) + later, log)
-        run_all(first, slots, self.extra_metrics, progress)
-        run_all(self.seed_runs(), slots, self.extra_metrics, progress)
+        if launcher.queued and all(len(self.factors_of(row)) == 1 for row, _ in trainable(self.rows)):
+            run_all(
+                [*first, *self.other_seeds()], launcher, self.extra_metrics, progress
+            )  # there is no rate to wait for
+            return
+        run_all(first, launcher, self.extra_metrics, progress)
+        run_all(self.seed_runs(), launcher, self.extra_metrics, progress)
+
+    def other_seeds(self) -> list[BenchmarkRun]:
+        """The other seeds of rows with one factor."""
+        rows = [(row, *self.factors_of(row)) for row, _ in trainable(self.rows)]
+        return [self.run(row, factor, seed) for seed in self.seeds[1:] for row, factor in rows]
 
 
 def run_all(
-    runs: Sequence[BenchmarkRun],
-    slots: Sequence[dict[str, str]],
-    extra_metrics: list[dict[str, Any]],
-    progress: Progress,
+    runs: Sequence[BenchmarkRun], launcher: Launcher, extra_metrics: list[dict[str, Any]], progress: Progress
 ) -> None:
-    """Run those that are not finished, one in each slot at a time; one that fails disturbs no other."""
-    places = Slots(slots)
-    running: dict[Future[dict[str, Any]], BenchmarkRun] = {}
-    active: list[BenchmarkRun] = []
-
-    def work(run: BenchmarkRun) -> dict[str, Any]:
-        with places.take() as slot:
-            active.append(run)
-            try:
-                return prepare_and_execute(run, extra_metrics, slot, places.count)
-            finally:
-                active.remove(run)
-
+    """Run those that are not finished."""
     for run in runs:
         if holds_another(run, extra_metrics):
             raise UserError(
                 f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
                 'choose another --work-dir, or delete that folder.'
             )
-    with ThreadPoolExecutor(len(slots)) as pool:
-        try:
-            for run in runs:
-                if run.finished:
-                    progress.skip()
-                else:
-                    running[pool.submit(work, run)] = run
-            while running:
-                done, _ = wait(running, timeout=REPORT_EVERY, return_when=FIRST_COMPLETED)
-                for future in done:
-                    progress.end(running.pop(future), future.result(), list(active))
-                if not done:
-                    progress.tick(list(active))
-        except BaseException:  # the processes of this terminal get the same signal; nothing new is started
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def prepare_and_execute(
-    run: BenchmarkRun, extra_metrics: list[dict[str, Any]], env: dict[str, str], jobs: int
-) -> dict[str, Any]:
-    """Train; whatever keeps this run from starting is its failure, and no other run's."""
-    try:
-        if (later := left_out(run, env)) is not None:
-            return later
-        prepare(run, extra_metrics, jobs)
-        return execute(run, env)
-    except Exception as error:  # a folder, a lock, a process: whatever it is, the other rows go on
-        result = failure(error)
-        # Where not even this can be written, the console's line has to do.
-        with contextlib.suppress(UserError, OSError):
-            write_json(run.folder / RESULT, result)
-        return result
+    missing = [run for run in runs if not run.finished]
+    for _ in range(len(runs) - len(missing)):
+        progress.skip()
+    with contextlib.closing(launcher.launch(missing, extra_metrics)) as ending:
+        for ended in ending:
+            if ended is None:
+                progress.tick(launcher.active())
+            else:
+                progress.end(*ended, launcher.active())
 
 
 def make_slots(jobs: str, threads: int) -> list[dict[str, str]]:

@@ -28,7 +28,7 @@ from fvq_core.training.hooks.history import HISTORY_NAME, History
 from fvq_core.training.runner import Runner
 from fvq_core.training.train_loop import TrainLoop
 
-from .run import FINISHED, MEMORY_SHARE, PLAN, REQUEST, RESULT, failure
+from .run import FINISHED, MEMORY_SHARE, PLAN, REQUEST, RESULT, failure, is_finished
 from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, end_with_parent
 from .time_limit import stop_in_time
 from .training_cost import TrainingCost, resident_peak_mib
@@ -107,13 +107,14 @@ def main(folder: Path) -> int:
     """Train and leave `result.json`, whatever happens; an interrupted run leaves none and is continued later.
 
     Returns:
-        The exit code: 0, 1 for a failure, 130 for an interruption, `BUSY` if another process trains in the folder.
+        The exit code: 0, also if another process has just finished the run, 1 for a failure, 130 for an interruption, `BUSY`
+        if another process trains in the folder.
     """
     warnings.filterwarnings('ignore', category=DeprecationWarning)
     warnings.filterwarnings('ignore', category=FutureWarning)
     try:
         with alone_in(folder):
-            return train_and_report(folder)
+            return 0 if is_finished(folder) else train_and_report(folder)
     except FolderBusyError as error:
         print(error)
         return BUSY

@@ -24,6 +24,7 @@ EXAMPLE = """\
   tools/benchmark.py configs/mini/{vq,fvq}.py --lengths 400 1600           # is the order of the rows one of speed?
   tools/benchmark.py configs/mini/{vq,fvq,rq}.py --generator               # and what a generator makes of their codes
   tools/benchmark.py configs/mini/q1/sweep.py                            # one row for each cell of a sweep
+  tools/benchmark.py configs/mini/*.py --launcher slurm --slurm partition=gpu gpus=1 cpus=4   # each run a job of a cluster
   tools/benchmark.py configs/mini/*.py --seeds 0 1 2 --report-only       # what is there so far"""
 
 
@@ -90,6 +91,21 @@ def main(argv: Sequence[str] | None) -> None:
         help='train so many of each config, and only say what the call would take',
     )
     parser.add_argument(
+        '--launcher',
+        choices=('local', 'slurm'),
+        default='local',
+        help='local (default): runs are processes of this machine; slurm: jobs of a cluster, with fvq[cluster]',
+    )
+    parser.add_argument(
+        '--slurm',
+        nargs='+',
+        action=KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='of a job: partition, time in minutes (default 240), gpus, cpus (default --threads), or any other parameter of '
+        'submitit, such as account or mem_gb; cluster=local tries it out on this machine',
+    )
+    parser.add_argument(
         '--work-dir', default='work_dirs/benchmark', help='folder of runs and report; default work_dirs/benchmark'
     )
     parser.add_argument(
@@ -133,10 +149,13 @@ def main(argv: Sequence[str] | None) -> None:
 
     from ..benchmark.chosen_rates import chosen_rates
     from ..benchmark.chosen_tries import keep_best, tuning_sentences
+    from ..benchmark.cluster_jobs import ClusterJobs
     from ..benchmark.csv_files import report_line
     from ..benchmark.estimate import estimate, estimate_text
     from ..benchmark.fairness import check_fairness
     from ..benchmark.generator_stage import GeneratorStage
+    from ..benchmark.launcher import Launcher
+    from ..benchmark.local_processes import LocalProcesses
     from ..benchmark.perceptual_choice import CHOICES, perceptual_metrics
     from ..benchmark.photo_data import SCORED_ON, TUNE, is_bundled, use_photos
     from ..benchmark.report import write_report
@@ -151,6 +170,19 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError(f"benchmark: no --perceptual '{args.perceptual}'; {nearest_hint(args.perceptual, CHOICES)}")
     study = None if args.study is None else read_study(args.study)
     slots, metrics = make_slots(args.jobs, args.threads), perceptual_metrics(args.perceptual, args.perceptual_weights)
+    launcher: Launcher = LocalProcesses(slots)
+    if args.launcher == 'slurm':
+        if args.generator is not None:
+            raise UserError(
+                'benchmark: --generator trains on this machine; call without it first, then with it and without --launcher.'
+            )
+        if args.minutes is not None or args.estimate is not None:
+            raise UserError('benchmark: --minutes and --estimate are about this machine; leave out --launcher.')
+        launcher = ClusterJobs(
+            Path(args.work_dir), args.slurm, args.threads, len(slots) if args.jobs != 'auto' else None
+        )
+    elif args.slurm:
+        raise UserError('benchmark: --slurm goes with --launcher slurm; add it.')
     options = {**args.cfg_options, **({} if args.steps is None else {'train_cfg.max_iters': args.steps})}
     if args.steps is not None and args.lengths != [None]:
         raise UserError('benchmark: --steps and --lengths exclude each other; drop one of them.')
@@ -208,7 +240,7 @@ def main(argv: Sequence[str] | None) -> None:
     if args.estimate is not None:
         check_least('--estimate', args.estimate, 1)
         costs = estimate(
-            benchmark, args.estimate, lambda trial: trial.train(slots, functools.partial(print, flush=True))
+            benchmark, args.estimate, lambda trial: trial.train(launcher, functools.partial(print, flush=True))
         )
         print(estimate_text(costs, len(slots)))
         give({'estimate': [dataclasses.asdict(cost) for cost in costs]})
@@ -218,7 +250,7 @@ def main(argv: Sequence[str] | None) -> None:
             raise UserError('benchmark: --minutes is about rows, not about --generator; train these first.')
         limit_slots(slots, args.minutes)
     if not args.report_only:
-        benchmark.train(slots, functools.partial(print, flush=True))
+        benchmark.train(launcher, functools.partial(print, flush=True))
         if stage is not None:
             runs = [run for row, _ in trainable(rows) if row.name in served for run in benchmark.chosen_runs(row)]
             stage.run_all(runs, slots, functools.partial(print, flush=True))

@@ -1,0 +1,66 @@
+"""The process that trains a run, from its start to what it leaves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fvq_core.files.json import read_json, write_json
+
+from .run import FAILED, INTERRUPTED, LOG, RESULT, BenchmarkRun, failure, is_finished
+from .run_process import BUSY, WATCHED, FolderBusyError, alone_in, busy
+
+
+def execute(run: BenchmarkRun, env: Mapping[str, str]) -> dict[str, Any]:
+    """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process."""
+    if (ended := already_ended(run.folder)) is not None:
+        return ended
+    with worker_process(run.folder, env) as process:
+        code = process.wait()
+    return outcome(run.folder, code)
+
+
+def already_ended(folder: Path) -> dict[str, Any] | None:
+    """Why nothing is to be trained: the run is finished, or another process has its folder; None if it can start.
+
+    What a failure has left is removed.
+    """
+    try:
+        with alone_in(folder):
+            if is_finished(folder):
+                return read_json(folder / RESULT)
+            (folder / RESULT).unlink(missing_ok=True)
+    except FolderBusyError as error:
+        return failure(error)
+    return None
+
+
+@contextmanager
+def worker_process(folder: Path, env: Mapping[str, str]) -> Generator[subprocess.Popen[Any], None, None]:
+    """Start `worker`, and wait for it at the end of the block."""
+    command = [sys.executable, '-m', 'fvq_eval.benchmark.worker', str(folder), WATCHED]
+    streams: Any = dict(stdin=subprocess.PIPE, stderr=subprocess.STDOUT)  # the first is never written to
+    with (
+        open(folder / LOG, 'a') as log,
+        subprocess.Popen(command, env={**os.environ, **env}, stdout=log, **streams) as process,
+    ):
+        yield process
+
+
+def outcome(folder: Path, code: int) -> dict[str, Any]:
+    """What a process left that ended with this exit code; if it could not say so itself, its failure is written."""
+    if code == BUSY:
+        return {'status': FAILED, 'reason': busy(folder)}
+    result = read_json(folder / RESULT)
+    if result is None and code in INTERRUPTED:
+        return {'status': FAILED, 'reason': 'interrupted; the same call goes on with it'}
+    if result is None:
+        how = f'signal {-code}' if code < 0 else f'exit code {code}'
+        result = {'status': FAILED, 'reason': f'the process ended with {how}; see {folder / LOG}'}
+        write_json(folder / RESULT, result)
+    return result
