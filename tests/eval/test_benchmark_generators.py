@@ -16,7 +16,7 @@ from fvq_core.commands import run_command
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object
 from fvq_core.registry import DATASETS
-from fvq_eval.benchmark import generator_stage, scheduler
+from fvq_eval.benchmark import generator_stage, local_processes
 from fvq_eval.benchmark.code_costs import code_costs, group_of_each_code
 from fvq_eval.benchmark.run_process import FolderBusyError
 from fvq_eval.commands.benchmark import main
@@ -43,7 +43,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise UserError(f'{name} failed')
 
     monkeypatch.setattr(generator_stage, 'call', call)
-    monkeypatch.setattr(scheduler, 'execute', here)
+    monkeypatch.setattr(local_processes, 'execute', here)
     for name, value in dict(TRAINING_CROPS=20, VALIDATION_CROPS=10, SAMPLES=64).items():
         monkeypatch.setattr(generator_stage, name, value)
     return called

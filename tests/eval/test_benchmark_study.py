@@ -15,7 +15,7 @@ from scipy import stats
 
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import write_npz
-from fvq_eval.benchmark import scheduler, worker
+from fvq_eval.benchmark import local_processes, worker
 from fvq_eval.benchmark.contrasts import contrasts
 from fvq_eval.benchmark.disjoint_codes import cap, disjoint_codes
 from fvq_eval.benchmark.rows import Row, read_rows
@@ -135,7 +135,7 @@ def test_rehearsal_of_a_study_on_the_bundled_photos(monkeypatch: pytest.MonkeyPa
         worker.main(run.folder)
         return run.result() or {}
 
-    monkeypatch.setattr(scheduler, 'execute', execute)
+    monkeypatch.setattr(local_processes, 'execute', execute)
     study = json.loads((CONFIRMATORY / 'study.json').read_text())
     study |= {'claims': [['fvq', 'vq']], 'claimed_at': 2}
     (tmp_path / 'study.json').write_text(json.dumps(study))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fvq_core.registry import MODELS
-from fvq_eval.benchmark import scheduler, worker
+from fvq_eval.benchmark import local_processes, worker
 from fvq_eval.benchmark.rows import read_rows
 from fvq_eval.benchmark.run import BenchmarkRun, run_config
 from fvq_eval.benchmark.scheduler import Benchmark
@@ -53,7 +53,7 @@ def test_a_continuous_autoencoder_trains_and_is_reported_beside_rows_with_codes(
         assert result is not None
         return result
 
-    monkeypatch.setattr(scheduler, 'execute', execute)
+    monkeypatch.setattr(local_processes, 'execute', execute)
     small = ['train_dataloader.batch_size=2', 'val_dataloader.dataset.crops=12']
     arguments = ['--steps', '2', '--perceptual', 'none', '--work-dir', str(tmp_path), '--allow-differences']
     assert main([VQ, KL, *arguments, '--cfg-options', *small]) == 0
