@@ -14,6 +14,7 @@ from fvq_core.codes import CodeLayout, Grid, Pyramid
 from fvq_core.data.photos import PHOTO_NAMES
 from fvq_core.errors import UserError
 from fvq_core.images import from_uint8
+from fvq_eval.benchmark.code_costs import group_of_each_code
 from fvq_eval.benchmark.generator_config import check_generator, default_config, generator_config
 from fvq_eval.benchmark.generator_data import check_data, crop_options, drawn_crops, image_set
 from fvq_eval.benchmark.sample_distances import SampleDistances
@@ -71,6 +72,11 @@ def test_data_that_serve_no_generator_are_refused_in_one_line(train: dict, val: 
     with pytest.raises(UserError, match=message) as caught:
         check_data(data(train, {**val, 'crop_size': 16}))
     assert '\n' not in str(caught.value)
+
+
+def test_the_unigram_code_has_shares_for_each_slot_of_each_scale():
+    expected = {ONE: [0] * 4, DEPTHS: [0, 1] * 4, SCALES: [0], BITS: [0, 1, 2, *[3, 4, 5] * 4]}
+    assert {layout: group_of_each_code(layout).tolist() for layout in expected} == expected
 
 
 def test_codes_get_the_generator_that_they_fit():

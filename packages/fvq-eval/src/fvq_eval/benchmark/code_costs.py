@@ -30,8 +30,8 @@ def code_costs(folder: Path, weights: str) -> dict[str, MetricValue]:
     layout = train.layout
     groups = group_of_each_code(layout)
     counts = torch.full((int(groups.max()) + 1, layout.vocab_size), 0.5, dtype=torch.float64)
-    for slot, size in enumerate(layout.vocabularies if layout.slots > 1 else ()):
-        counts[slot, size:] = 0.0
+    for group in range(len(counts)):
+        counts[group, layout.vocabularies[group % layout.slots] :] = 0.0
     for codes in batches(train):
         counts.index_put_(
             (groups.expand_as(codes.indices_BL), codes.indices_BL), torch.ones(()).double(), accumulate=True
@@ -50,11 +50,12 @@ def code_costs(folder: Path, weights: str) -> dict[str, MetricValue]:
 
 
 def group_of_each_code(layout: CodeLayout) -> Tensor:
-    """The number of the unigram that each of the L codes is of: one for each scale, or for each slot."""
-    if isinstance(layout.positions, Pyramid):
-        lengths = torch.tensor(layout.positions.lengths)
-        return torch.arange(len(lengths)).repeat_interleave(lengths)
-    return torch.arange(layout.length) % layout.slots
+    """The number of the unigram that each of the L codes is of: one for each slot of each scale."""
+    slot_L = torch.arange(layout.length) % layout.slots
+    if not isinstance(layout.positions, Pyramid):
+        return slot_L
+    lengths = torch.tensor(layout.positions.lengths) * layout.slots
+    return torch.arange(len(lengths)).repeat_interleave(lengths) * layout.slots + slot_L
 
 
 def batches(dataset: Any, size: int = 256) -> Any:
