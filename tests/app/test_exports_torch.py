@@ -57,7 +57,7 @@ def test_the_matrix_has_every_quantizer() -> None:
 def test_programs_of_plain_operators_give_the_same_codes_and_pixels(name: str) -> None:
     torch.manual_seed(0)
     autoencoder = TOKENIZERS.build(matrix()[name]).eval().fold()
-    fixed = any(part in name for part in ('itok', 'gigatok', 'xqgan', 'MultiScaleQuantizer'))
+    fixed = any(part in name for part in ('itok', 'gigatok', 'xqgan', 'flat', 'MultiScaleQuantizer'))
     sizes = Sizes.of(autoencoder, (16, 24) if fixed else None)
     programs = export_programs(autoencoder, sizes)
     for program in programs.values():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.codes import CodeLayout, Codes, Grid, LatentLayout
 from fvq_core.errors import UserError
+from fvq_quantizers.frozen_latents import LatentTokenizer
 
 M = TypeVar('M', bound=nn.Module)
 
@@ -110,7 +111,9 @@ class Decode(nn.Module):
 
     def __init__(self, autoencoder: Autoencoder, layout: CodeLayout | LatentLayout) -> None:
         super().__init__()
-        self.autoencoder, self.example = with_hulls(autoencoder, 'encoder', 'pre_quant'), layout
+        # Latents of a frozen autoencoder are decoded by that one, which is in the encoder.
+        unused = ('pre_quant',) if isinstance(autoencoder, LatentTokenizer) else ('encoder', 'pre_quant')
+        self.autoencoder, self.example = with_hulls(autoencoder, *unused), layout
 
     def forward(self, given: Tensor) -> Tensor:
         if isinstance(self.example, LatentLayout):
