@@ -21,7 +21,10 @@ from fvq_eval.paper.rows import RECONSTRUCTION, check_numbers, read_table
 from .test_configs import flat
 
 ROWS = read_table(RECONSTRUCTION)
-NAMES = [name for name in config_names() if not re.search('/mini/|/generation/|/tuning/|/remote/|photos', name)]
+# The others state what they change in tests/test_configs.py.
+NAMES = [
+    name for name in config_names() if not re.search('/(mini|generation|tuning|remote|confirmatory)/|photos', name)
+]
 PAPERS = {name: read_config_file(name).get('paper') for name in NAMES}
 CLAIMED = {row_id: name for name, paper in PAPERS.items() if paper for row_id in paper['rows']}
 
@@ -121,6 +124,9 @@ NAMED_OTHERWISE = {
         'model.tokenizer.encoder.z_channels',
         'model.tokenizer.decoder.z_channels',
     },
+}
+FROZEN_SCHEDULE = {'optim_wrapper.optimizer', 'train_cfg.max_epochs'} | {
+    f'param_scheduler.{key}' for key in ('warmup', 'hold', 'decay', 'end_factor')
 }
 # Configs that compose data, model and schedule of `_base_`: their method is all they may change.
 METHODS = {
@@ -252,6 +258,16 @@ METHODS = {
     'baselines/fsq_16k': {f'{Q}.{key}' for key in ('type', 'levels', 'codebook_size', 'code_dim')},
     'baselines/gumbel_16k': {f'{Q}.type', f'{Q}.kl_weight'},
     'baselines/huh_16k': {f'{Q}.{axis}' for axis in ('projector', 'estimator', 'loss', 'init')},
+    'frozen/fvq_16k_vae_sd': {
+        Q,
+        'model.tokenizer.encoder.adapter',
+        'model.tokenizer.decoder',
+        'model.tokenizer.quant_kernel',
+    },
+    'frozen/revq_512_vae_sd': {Q, 'model.tokenizer.encoder.adapter', 'model.tokenizer.decoder', *FROZEN_SCHEDULE}
+    | {'optim_wrapper.paramwise_cfg', 'optim_wrapper.precision', 'auto_scale_lr.enable', 'train_dataloader.batch_size'},
+    'frozen/coda_mar': {Q, *FROZEN_SCHEDULE, 'optim_wrapper.max_norm', 'train_dataloader.dataset.root', 'load_from'}
+    | {f'model.tokenizer.encoder.autoencoder.{key}' for key in ('latent_scale', 'decoder.attention')},
 }
 
 

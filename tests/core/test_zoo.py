@@ -76,7 +76,7 @@ def test_an_empty_list_is_a_setting_and_not_the_default(tmp_path: Path):
     ('name', 'message'),
     [
         ('fvq_17k', "no model 'fvq_17k'; did you mean 'fvq_16k'"),
-        ('linear', "several models 'linear'; name one of mini/gpu/linear, mini/linear"),
+        ('mlp5', "several models 'mlp5'; name one of confirmatory/mlp5, mini/gpu/mlp5, mini/mlp5"),
         ('no/such.py', 'config no/such.py does not exist'),
     ],
 )

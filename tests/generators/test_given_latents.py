@@ -54,7 +54,8 @@ def test_what_is_kept_stays_to_the_bit_and_the_others_are_drawn_from_it() -> Non
     assert (drawn[~kept] != given.values.flatten(2)[~kept]).all()
     other = Latents(given.values + 1, LAYOUT)
     moved = model.sample(classes, given=other, keep_BL=keep_BL, **options).values.flatten(2)
-    assert (moved[~kept] != drawn[~kept]).all(), 'they look at what is kept'
+    # In whole positions: a single value may round to the same number.
+    assert (moved != drawn).any(1)[~keep_BL].all(), 'they look at what is kept'
     hidden = Latents(torch.where(kept.view_as(given.values), given.values, 9.0), LAYOUT)
     again = model.sample(classes, given=hidden, keep_BL=keep_BL, **options).values.flatten(2)
     assert torch.equal(again, drawn), 'and not at what is not'
