@@ -22,20 +22,10 @@ from .checks import check_rates, codes_to_learn, layout_of
 from .layers import CausalMask, ClassEmbedding, KVCache, Linear, Modulation, RMSNorm, TransformerBlock, positions_table
 from .layers.masked_bit_head import MaskedBitHead
 from .layers.swiglu import swiglu_width
-from .sampling import SCHEDULES, Pick, SequenceGuidance, uniforms
+from .sampling import Pick, RisingGuidance, SequenceGuidance, uniforms
 from .small_tokenizer import small_tokenizer
 
 MOST_STEPS = 8
-
-
-@dataclass(frozen=True)
-class RisingGuidance(SequenceGuidance):
-    """`1 + (scale - 1) i / L` for code i of L."""
-
-    cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
-
-    def scale_at(self, number: int, length: int) -> float:
-        return super().scale_at(number, length + 1)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from .checks import check_rates, codes_to_learn, layout_of
 from .cross_entropy import chunked_cross_entropy
 from .layers import MLP, AdaLayerNorm, AdaLNBlock, Attention, CausalMask, ClassEmbedding, KVCache, Linear, Modulation
 from .orders import check_order
-from .sampling import SCHEDULES, Sampler, SequenceGuidance
+from .sampling import SCHEDULES, RisingGuidance, Sampler, SequenceGuidance
 
 EPS = 1e-6
 
@@ -41,13 +41,10 @@ class StartAndClass(ClassEmbedding):
 
 
 @dataclass(frozen=True)
-class PowerCosine(SequenceGuidance):
+class PowerCosine(RisingGuidance):
     """`1 + (scale - 1) (1 - cos(pi (i / L)^power)) / 2` for code i of L."""
 
     cfg_schedule: str = setting('cosine', 'how guidance rises along the image', choices=SCHEDULES)
-
-    def scale_at(self, number: int, length: int) -> float:
-        return super().scale_at(number, length + 1)
 
 
 @GENERATORS.register_module()

@@ -216,6 +216,16 @@ class SequenceGuidance(GuidanceSchedule, GuidanceInterval):
     """Guidance of codes that are drawn one after another, with an interval and a schedule."""
 
 
+@dataclass(frozen=True)
+class RisingGuidance(SequenceGuidance):
+    """For code i of L, i / L of the schedule where it would be i / (L - 1): the full scale is never reached."""
+
+    cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
+
+    def scale_at(self, number: int, length: int) -> float:
+        return super().scale_at(number, length + 1)
+
+
 def guide(logits_BV: Tensor, scale: float | Tensor) -> Tensor:
     """Logits of the conditional half, then the unconditional half (2B, V), to (B, V)."""
     conditional, unconditional = logits_BV.chunk(2)
