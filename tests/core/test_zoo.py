@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from fvq_core.data import BundledPhotos
 from fvq_core.errors import UserError
+from fvq_core.images import from_uint8, to_uint8
 from fvq_core.registry import TOKENIZERS
+from fvq_core.saving.read_folder import INCLUDED
 from fvq_core.tokenizer import Tokenizer
 from fvq_core.zoo import create_model, list_models, model_config
 from tests.tiny import kl_config
@@ -53,6 +57,22 @@ def test_pretrained_weights_are_loaded(folded: bool, tmp_path: Path):
     assert not loaded.training
     with torch.no_grad():
         assert torch.equal(loaded(images).reconstruction, saved(images).reconstruction)
+
+
+def test_a_model_that_comes_with_fvq_is_loaded_by_its_name_and_does_what_its_card_says():
+    tokenizer = create_model('fvq_photos', pretrained=True)
+    said = json.loads((INCLUDED / 'fvq_photos/config.json').read_text())['metrics']['psnr']['value']
+    crops = BundledPhotos(split='eval', crop_size=64, crops=250, held_out=2)  # the same number of each photo
+    images = torch.stack([crops[number]['image'] for number in range(len(crops))])
+    with torch.inference_mode():
+        found = tokenizer(from_uint8(images)).reconstruction
+    errors = (to_uint8(found).double() - images.double()).square().mean((1, 2, 3))
+    psnr = (10 * (255**2 / errors).log10()).mean().item()
+    assert abs(psnr - said) < 0.5, 'other crops of the same parts: 250, not 4,096'
+    loaded = Tokenizer.from_pretrained('fvq_photos')
+    assert all(torch.equal(a, b) for a, b in zip(tokenizer.parameters(), loaded.parameters(), strict=True))
+    with pytest.raises(UserError, match='fvq_16k is not a saved tokenizer: there is no such folder'):
+        create_model('fvq_16k', pretrained=True)
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path):

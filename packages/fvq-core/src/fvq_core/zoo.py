@@ -33,7 +33,7 @@ def list_models(pattern: str = '*') -> list[str]:
 
 def create_model(
     name: str,
-    pretrained: str | Path | None = None,
+    pretrained: str | Path | bool | None = None,
     *,
     size: str | None = None,
     device: str | torch.device = 'cpu',
@@ -43,8 +43,8 @@ def create_model(
 
     Args:
         name: Name from `list_models`, its part after the last slash if only one config has that, or a path ending in `.py`.
-        pretrained: A folder, or `user/name` of a repository on the Hugging Face hub, with the weights. By default the model
-            is untrained, in training mode.
+        pretrained: A folder with the weights, or `user/name` of a repository on the Hugging Face hub; True for those that
+            come with FVQ (`fvq_photos`). By default the model is untrained, in training mode.
         size: One of the config's `sizes`, such as `k4096` of the mini benchmark's.
         hub: Passed to `find_folder`: revision, cache_dir, token, local_files_only.
 
@@ -57,8 +57,10 @@ def create_model(
     key, description = model_config(name, size)
     registry = REGISTRIES[key]
     build = functools.partial(registry.build, description)
-    if pretrained is None:
+    if not pretrained:
         return build().to(device)
+    if pretrained is True:
+        pretrained = Path(name).name
     class_ = registry.resolve(description['type'])
     kind = getattr(class_, 'saved_kind', SavedKind(key, registry, f'save the {key} again'))
     folder = find_folder(pretrained, kind, **hub)

@@ -19,6 +19,8 @@ from ..files.safetensors import read_safetensors
 from .kind import CONFIG_NAME, KEY_TYPES, TYPE_NAMES, WEIGHTS_NAME, SavedKind
 from .weights import build_skeleton, check_fit, materialize
 
+INCLUDED = Path(__file__).parents[1] / 'weights'  # models that come with FVQ, each a folder by its name
+
 
 def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:
     """The `config.json` of a saved model; raises if it is missing or not that of a model of this kind and version."""
@@ -62,11 +64,13 @@ def find_folder(
     token: str | bool | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """A folder that exists, or else the one in the local cache with a repository of the Hugging Face hub.
+    """A folder that exists, or else a model of `INCLUDED`, or a repository of the Hugging Face hub in the local cache.
 
-    The arguments are those of `SavedModel.from_pretrained`. Raises if there is neither, or for a revision of a folder.
+    The arguments are those of `SavedModel.from_pretrained`. Raises if there is none, or for a revision of a folder.
     """
     folder = Path(expand_home(source))
+    if not folder.is_dir() and str(source) in {model.name for model in INCLUDED.iterdir()}:
+        folder = INCLUDED / source
     if not folder.is_dir():
         from .hub import fetch  # a quarter of a second that a local folder does not need
 

@@ -96,7 +96,7 @@ class SavedModel:
         """Load what `save_pretrained` wrote, in eval mode, from a folder or from `user/name` on the Hugging Face hub.
 
         Args:
-            source: A folder, or a repository; a folder that exists wins.
+            source: A folder, a repository, or a name of what comes with FVQ (`fvq_photos`); a folder that exists wins.
             revision: Branch, tag or commit of the repository; `main` by default.
             cache_dir: The hub's cache folder; by default huggingface_hub's.
             token: Access token for private repositories; by default the one of `hf auth login` or `HF_TOKEN`.
