@@ -48,9 +48,20 @@ def test_the_page_is_for_this_machine_only_unless_asked(folders: dict[str, str],
     ]
 
 
+def test_before_anything_is_trained_the_page_shows_the_tokenizer_that_comes_with_fvq(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    shown: list[list[str]] = []
+    monkeypatch.setattr(serve, 'serve', lambda models, *where: shown.append([*models.tokenizers]))
+    assert demo.main([]) == 0
+    assert shown == [['fvq_photos']]
+    assert demo.main(['--space', 'space']) == 0
+    assert "['fvq_photos']" in Path('space/app.py').read_text(), 'FVQ brings it there too'
+    assert 'models: []' in Path('space/README.md').read_text(), 'it is no repository of the hub'
+
+
 def test_a_mistake_costs_one_line(folders: dict[str, str], capsys: pytest.CaptureFixture[str]):
     for arguments, message in (
-        ([], 'there is no tokenizer in work_dirs; run "make train" first'),
         (['runs/grid/tokeniser'], "did you mean 'runs/grid/tokenizer'?"),
         ([folders['generator']], 'describes no tokenizer'),
         ([folders['tokenizer'], '--generators', folders['tokenizer']], 'describes no generator'),

@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None) -> None:
         'tokenizers',
         nargs='*',
         metavar='TOKENIZER',
-        help='folders that training or "fvq export" wrote, or user/name on the hub; by default what is in work_dirs',
+        help='folders that training or "fvq export" wrote, or user/name on the hub; by default what is in work_dirs, or else '
+        'fvq_photos, which comes with FVQ',
     )
     add(
         '--generators',
@@ -61,10 +62,7 @@ def main(argv: Sequence[str] | None) -> None:
     tokenizers, generators = args.tokenizers, args.generators
     if not tokenizers and not generators:
         tokenizers, generators = trained_here()
-        if not tokenizers:
-            raise UserError(
-                'there is no tokenizer in work_dirs; run "make train" first, or name one: tools/demo.py TOKENIZER.'
-            )
+        tokenizers = tokenizers or ['fvq_photos']  # which comes with FVQ
     if args.space is not None:
         write_space(args.space, tokenizers, generators)
         print(f'{args.space} is ready: hf upload user/name {args.space} . --repo-type space')

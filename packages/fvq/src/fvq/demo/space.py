@@ -92,7 +92,7 @@ def write_space(out: str, tokenizers: Sequence[str], generators: Sequence[str] =
     Models(tokenizers, generators)
     folder.mkdir(parents=True, exist_ok=True)
     kept = [copied(folder, sources) for sources in (tokenizers, generators)]
-    hub = [name for names in kept for name in names if not (folder / name).is_dir()]
+    hub = [name for names in kept for name in names if '/' in name and not (folder / name).is_dir()]
     for distribution, package in OURS.items():
         copy_package(folder / LIBRARY, distribution, package)
     title = 'FVQ: ' + ', '.join(short_names(tokenizers) or short_names(generators))
