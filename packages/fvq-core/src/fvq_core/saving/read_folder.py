@@ -5,6 +5,7 @@ This imports `mmengine.registry` and the installed components: no runner, no plo
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..files.safetensors import read_safetensors
 from .kind import CONFIG_NAME, KEY_TYPES, TYPE_NAMES, WEIGHTS_NAME, SavedKind
 from .weights import build_skeleton, check_fit, materialize
 
-INCLUDED = Path(__file__).parents[1] / 'weights'  # models that come with FVQ, each a folder by its name
+INCLUDED = Path(str(files('fvq_core') / 'weights'))  # models that come with FVQ, each a folder by its name
 
 
 def read_config(folder: str | Path, kind: SavedKind) -> dict[str, Any]:

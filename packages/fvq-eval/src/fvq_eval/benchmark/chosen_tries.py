@@ -65,8 +65,7 @@ def keep_best(rows: Sequence[Row], folder: Path, seed: int = 0) -> tuple[list[Ro
             f'benchmark: --best-of {folder}: rows had different numbers of tries '
             f'({", ".join(f"{name} {count}" for name, count in counts.items())}); finish the tuning.'
         )
-    order = {id(row): number for number, row in enumerate(kept)}
-    return sorted(kept, key=lambda row: (row.steps or 0, order[id(row)])), chosen
+    return sorted(kept, key=lambda row: row.steps or 0), chosen
 
 
 def cell_name(row: Row) -> str:

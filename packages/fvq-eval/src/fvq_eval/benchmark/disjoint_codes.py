@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from fvq_core.data.folder_listing import list_folder
+from fvq_core.data.image_folder import ImageFolder
 from fvq_core.data.photos import BundledPhotos
 from fvq_core.registry import DATASETS
 
 from .photo_data import crop_size, has_tiles, is_bundled, tiles_of
+from .photo_tiles import PhotoTiles
 from .rows import Row
 
 
@@ -26,7 +28,7 @@ def disjoint_crops(dataset: Any) -> float | None:
         arguments = {key: value for key, value in dataset.items() if key != 'type'}
         parts = [part for parts in BundledPhotos(**arguments).parts.values() for part in parts]
         return sum(part.width * part.height for part in parts) / crop_size(dataset) ** 2
-    if getattr(DATASETS.resolve(dataset['type']), '__name__', '') not in ('ImageFolder', 'PhotoTiles'):
+    if DATASETS.resolve(dataset['type']) not in (ImageFolder, PhotoTiles):
         return None
     photos = count_photos(dataset)
     if has_tiles(dataset):

@@ -12,7 +12,7 @@ from fvq_core.errors import UserError
 from fvq_core.files.markdown import markdown_table
 
 from .rows import Row, trainable
-from .run import FINISHED, BenchmarkRun
+from .run import FINISHED
 from .scheduler import Benchmark
 from .time_limit import saved_steps
 
@@ -59,6 +59,7 @@ def estimate(benchmark: Benchmark, steps: int, train: Callable[[Benchmark], None
                 'interval': -(-steps // 4),
             }
             first[row.source] = replace(row, cfg=short)
+    planned = [*benchmark.tuning_runs(), *benchmark.other_seeds()]
     costs = []
     with tempfile.TemporaryDirectory() as folder:
         trial = Benchmark(list(first.values()), benchmark.seeds[:1], [1.0], Path(folder), benchmark.extra_metrics)
@@ -69,22 +70,11 @@ def estimate(benchmark: Benchmark, steps: int, train: Callable[[Benchmark], None
                 raise UserError(
                     f'benchmark: --estimate: {row.name} did not train: {result.get("reason", "it was stopped")}'
                 )
-            left = [run for run in planned(benchmark) if run.source == source and not run.finished]
+            left = [run for run in planned if run.source == source and not run.finished]
             steps_left = sum(run.cfg.train_cfg['max_iters'] - saved_steps(run.folder) for run in left)
             a_step = 1.0 / result['steps_per_second']
             costs.append(Cost(source, len(left), steps_left, a_step, result['other_seconds']))
     return costs
-
-
-def planned(benchmark: Benchmark) -> list[BenchmarkRun]:
-    """Every run of a call; where a rate is yet to be chosen, the other seeds are counted at the first."""
-    first = benchmark.tuning_runs()
-    others = [
-        benchmark.run(row, benchmark.best_factor(row) or benchmark.factors_of(row)[0], seed)
-        for seed in benchmark.seeds[1:]
-        for row, _ in trainable(benchmark.rows)
-    ]
-    return first + others
 
 
 def estimate_text(costs: Sequence[Cost], jobs: int) -> str:

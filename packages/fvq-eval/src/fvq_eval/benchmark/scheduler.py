@@ -101,16 +101,15 @@ class Benchmark:
         later = len(trainable(self.rows)) * (len(self.seeds) - 1)
         progress = Progress(len(first) + later, log)
         if launcher.queued and all(len(self.factors_of(row)) == 1 for row, _ in trainable(self.rows)):
-            run_all(
-                [*first, *self.other_seeds()], launcher, self.extra_metrics, progress
-            )  # there is no rate to wait for
+            # There is no rate to wait for.
+            run_all([*first, *self.other_seeds()], launcher, self.extra_metrics, progress)
             return
         run_all(first, launcher, self.extra_metrics, progress)
         run_all(self.seed_runs(), launcher, self.extra_metrics, progress)
 
     def other_seeds(self) -> list[BenchmarkRun]:
-        """The other seeds of rows with one factor."""
-        rows = [(row, *self.factors_of(row)) for row, _ in trainable(self.rows)]
+        """The other seeds of every row, at its best factor, or at its first while none is chosen."""
+        rows = [(row, self.best_factor(row) or self.factors_of(row)[0]) for row, _ in trainable(self.rows)]
         return [self.run(row, factor, seed) for seed in self.seeds[1:] for row, factor in rows]
 
 

@@ -7,14 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
 from fvq_core.training.checkpoint import checkpoint_iteration, list_checkpoints
 
-from .run import FINISHED, REQUEST, RESULT, BenchmarkRun
+from .run import FINISHED, REQUEST, RESULT, RUNS, BenchmarkRun
 
 # Environment of a run: when it is to stop, in seconds since the epoch, and how many seconds its call has in all.
 STOP_AT, CALL_SECONDS = 'FVQ_STOP_AT', 'FVQ_CALL_SECONDS'
@@ -63,8 +63,7 @@ def stop_in_time() -> None:
 def seconds_needed(run: BenchmarkRun) -> float | None:
     """What a run still takes, by the slowest finished run of its config, else of any; None without one."""
     steps = run.cfg.train_cfg.get('max_iters')
-    # lr, the parts of the row's key, and then the folder of all runs.
-    found = list(finished_runs(run.folder.parents[len(PurePosixPath(run.row).parts) + 1]))
+    found = list(finished_runs(next(folder for folder in run.folder.parents if folder.name == RUNS)))
     own = [result for source, result in found if source == run.source] or [result for _, result in found]
     if not own or steps is None:
         return None

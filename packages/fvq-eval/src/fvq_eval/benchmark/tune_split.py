@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from fvq_core.commands.command import command, make_parser
 from fvq_core.data.folder_listing import list_folder
 from fvq_core.errors import UserError
 
@@ -47,17 +49,14 @@ def split(photos: Path, count: int) -> list[str]:
     return chosen
 
 
-def main(arguments: list[str]) -> int:
-    """See the module."""
-    try:
-        if len(arguments) != 2 or not arguments[1].isdigit():
-            raise UserError('tune_split: expected a folder and a number of photos.')
-        print(f'{len(split(Path(arguments[0]), int(arguments[1])))} photos in {Path(arguments[0]) / TUNE}')
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@command
+def main(argv: Sequence[str] | None) -> None:
+    parser = make_parser('tune_split', __doc__ or '', '  python -m fvq_eval.benchmark.tune_split PHOTOS 100')
+    parser.add_argument('photos', type=Path, help='a folder with train/')
+    parser.add_argument('count', type=int, help='photos for tuning')
+    args = parser.parse_args(argv)
+    print(f'{len(split(args.photos, args.count))} photos in {args.photos / TUNE}')
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

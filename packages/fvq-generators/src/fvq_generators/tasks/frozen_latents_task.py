@@ -60,7 +60,7 @@ class FrozenLatentsTask(TokenizerTask):
         return source
 
     def freeze(self, names: Sequence[str]) -> None:
-        source = self.frozen.requires_grad_(False)
+        source = self.frozen.requires_grad_(False).eval()
         super().freeze(names)
         self.kept_in_eval = (*self.kept_in_eval, source)
 
@@ -101,7 +101,7 @@ class FrozenLatentsTask(TokenizerTask):
         """The latents of a batch on this model's device; raises if they are those of another autoencoder."""
         device = next(self.parameters()).device
         if 'latents' not in data:
-            return self.frozen.eval().latents(super().images(data))
+            return self.frozen.latents(super().images(data))
         check, self.check_source = self.check_source, None
         if check is not None:
             check(self.frozen)

@@ -53,9 +53,8 @@ class SplitUsedCodes(GradientUpdate):
         K, most = len(codebook_KD), max(1, int(self.share * len(codebook_KD)))
         self.counts_K += code_counts(indices_N, K)
         self.searches += 1
-        due = (
-            self.searches >= self.interval
-        )  # everything below is done in each step: looking at it would wait for a GPU
+        # What follows is computed in each step: to look whether it is due would wait for the GPU.
+        due = self.searches >= self.interval
         by_use_K = self.counts_K.argsort(descending=True, stable=True)
         used, unused = by_use_K[:most], by_use_K.flip(0)[:most]
         moved = due & (self.counts_K[unused] == 0)
