@@ -59,4 +59,4 @@ def main(argv: Sequence[str] | None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
