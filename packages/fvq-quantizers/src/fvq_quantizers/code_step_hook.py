@@ -31,7 +31,8 @@ class CodeStepHook(Hook):
     where it moves them. The hook holds no state, so a resumed run goes on exactly.
 
     Args:
-        match: The `history.jsonl` of a run with this hook and at least as many iterations; None only measures.
+        match: The `history.jsonl` of a run with this hook and at least as many iterations; None only measures. `{work_dir}`
+            and `{seed}` in it are those of this run, so that each seed can follow its own.
 
     Raises:
         UserError: A quantizer without a codebook of its own, codes that an update overwrites, or a file that does not fit.
@@ -56,12 +57,13 @@ class CodeStepHook(Hook):
             raise UserError(
                 f'CodeStepHook: {name} moves codes without the optimizer; match only what the optimizer moves.'
             )
-        rows = History(Path(self.match)).rows()
+        match = self.match.replace('{work_dir}', str(runner.work_dir)).replace('{seed}', str(runner.seed))
+        rows = History(Path(match)).rows()
         self.targets = {row['iter']: row['code_step'] for row in rows if row.get('split') == SPLIT}
         missing = [number for number in range(1, runner.max_iters + 1) if number not in self.targets]
         if missing:
             raise UserError(
-                f'CodeStepHook: {self.match} has no code_step of iteration {missing[0]} of {runner.max_iters}; train a row '
+                f'CodeStepHook: {match} has no code_step of iteration {missing[0]} of {runner.max_iters}; train a row '
                 'with this hook and as many iterations first, and name its history.jsonl.'
             )
 
