@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json_object
 from fvq_eval.commands import evaluate
-from fvq_eval.reconstruction.text_reading import edit_distance, read_words, score_text
-from fvq_eval.reconstruction.text_recognizer import MEAN, STD, TextRecognizer
+from fvq_eval.reconstruction.tokbench.text_reading import edit_distance, read_words, score_text
+from fvq_eval.reconstruction.tokbench.text_recognizer import MEAN, STD, TextRecognizer
 
 COLOURS = {'a': (255, 0, 0), 'B': (0, 255, 0), ' ': (0, 0, 255)}
 SIDE = 16  # of a letter

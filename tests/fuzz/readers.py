@@ -30,7 +30,9 @@ from fvq_core.training.checkpoint import read_checkpoint, write_checkpoint
 from fvq_core.training.hooks.history import History
 from fvq_core.training.load_task import load_task
 from fvq_core.training.runner import Runner
-from fvq_eval.reconstruction.text_reading import read_words
+from fvq_eval.reconstruction.tokbench.face_alignment import TEMPLATE
+from fvq_eval.reconstruction.tokbench.face_similarity import read_faces
+from fvq_eval.reconstruction.tokbench.text_reading import read_words
 from fvq_eval.runs.measurements import find_measurements
 from fvq_eval.runs.run import read_run
 from fvq_eval.samples.open_samples import open_samples
@@ -268,6 +270,10 @@ WORDS = [
     dict(file_name='a.png', height=8, width=9, annotations=[dict(rec='word', bbox=[1, 2, 5.5, 6], ratio=0.02)]),
     dict(file_name='b.png', height=8, width=9, annotations=[dict(rec='Æ', bbox=[0, 0, 9, 8], ratio=0.5)]),
 ]
+FACES = [
+    dict(image_name='a.png', img_height=112, img_width=120, faces=[dict(kps=TEMPLATE, ratio=0.5, box=[1, 2, 3, 4])]),
+    dict(image_name='b.png', img_height=90, img_width=80, faces=[dict(kps=TEMPLATE, ratio=0.02)] * 2),
+]
 
 READERS: dict[str, Reader] = {
     'saved tokenizer': Reader(
@@ -285,6 +291,10 @@ READERS: dict[str, Reader] = {
     'words of TokBench': Reader(
         lambda folder: nothing((folder / 'words.json').write_text(json.dumps(WORDS))),
         lambda folder: nothing(read_words(folder / 'words.json')),
+    ),
+    'faces of TokBench': Reader(
+        lambda folder: nothing((folder / 'faces.json').write_text(json.dumps(FACES))),
+        lambda folder: nothing(read_faces(folder / 'faces.json')),
     ),
     'checkpoint': Reader(
         make_checkpoint,

@@ -9,7 +9,8 @@ from typing import Any
 from fvq_core.commands.command import add_device, add_json, add_launcher, command, give, make_parser
 from fvq_core.stamp import image_count
 
-from .options import add_extractor, check_least, extractor_config, prepare_output
+from .options import add_extractor, check_least, extractor_config, in_json, prepare_output
+from .tokbench import add_tokbench, score_tokbench
 
 EXAMPLE = """\
   tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
@@ -18,7 +19,8 @@ EXAMPLE = """\
   tools/evaluate.py 'shards/{00..07}.tar' --reference val/ --preset strict --crop 256 --classes
   tools/evaluate.py val/ --crop 256 --save-stats val256.npz                        # statistics, to be a reference
   torchrun --nproc-per-node 8 tools/evaluate.py samples.npz --reference val256.npz
-  tools/evaluate.py reconstructions/ --text text_ic13.json --recognizer parseq.pt --characters french.txt  # TokBench"""
+  tools/evaluate.py reconstructions/ --text text_ic13.json --recognizer parseq.pt --characters french.txt  # TokBench
+  tools/evaluate.py reconstructions/ --faces face_meta.json --originals wflw/ --face-network glintr100.pt"""
 
 
 @command
@@ -54,25 +56,7 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='ID',
         help="the paper's row that these samples are of, such as t11.31: its protocol, and its numbers beside ours",
     )
-    parser.add_argument(
-        '--text',
-        metavar='FILE',
-        help='annotations of TokBench: how well the words in a folder of reconstructions, of the size of the originals, can '
-        'still be read, and nothing else',
-    )
-    parser.add_argument(
-        '--recognizer', metavar='FILE', help='with --text: a TorchScript network that reads words; it is run'
-    )
-    parser.add_argument(
-        '--characters', metavar='FILE', help="with --text: the network's characters, in order, one line"
-    )
-    parser.add_argument(
-        '--setting',
-        type=int,
-        choices=(256, 512, 1024),
-        default=256,
-        help='with --text: side of the images; default %(default)s',
-    )
+    add_tokbench(parser)
     add_launcher(parser)
     parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
     add_json(parser, 'what --out writes')
@@ -94,8 +78,8 @@ def main(argv: Sequence[str] | None) -> None:
     from ..presets import find_preset
 
     prepare_output('--out', args.out)
-    if args.text:
-        read_text(args)
+    if args.text or args.faces:
+        score_tokbench(args)
         return
     row = find_row(args.row) if args.row else None
     protocol = protocols().get(row or '')
@@ -148,34 +132,6 @@ def main(argv: Sequence[str] | None) -> None:
         print(f'statistics of {image_count(scored.facts["images"])} are in {args.save_stats}')
 
 
-def read_text(args: Any) -> None:
-    """Print, and write, how well the words of reconstructions can be read."""
-    from fvq_core.errors import UserError
-    from fvq_core.files.bounded import read_bounded
-    from fvq_core.files.json import write_json
-    from fvq_core.ops.distributed import choose_device
-    from fvq_core.stamp import versions
-
-    from ..reconstruction.text_reading import read_words, score_text
-    from ..reconstruction.text_recognizer import TextRecognizer
-
-    if not args.recognizer or not args.characters or args.reference or args.row:
-        raise UserError('--text needs --recognizer and --characters, and takes no --reference and no --row.')
-    words = read_words(args.text)
-    try:
-        characters = read_bounded(args.characters, 2**16, 'name a line of text').decode().strip('\r\n')
-    except UnicodeDecodeError as error:
-        raise UserError(f'--characters {args.characters} is not UTF-8; name a line of text.') from error
-    recognizer = TextRecognizer(args.recognizer, characters, device=choose_device(args.device))
-    metrics = score_text(args.samples, words, recognizer, args.setting, args.batch_size)
-    for name, metric in metrics.items():
-        print(f'{name:20s} {metric!s:>10s}   {metric.samples} words; {metric.stamp}')
-    document = {'metrics': in_json(metrics), 'samples': str(args.samples), 'versions': versions()}
-    if args.out:
-        write_json(Path(args.out), document)
-    give(document)
-
-
 def class_line(label: int, metrics: Mapping[str, Any]) -> str:
     """The numbers of one class, with the part of their stamps that fits on a line; the JSON has all of it."""
     first = next(iter(metrics.values()), None)
@@ -184,8 +140,3 @@ def class_line(label: int, metrics: Mapping[str, Any]) -> str:
     partial = ', partial' if first.partial else ''
     numbers = [f'{key} {metric}{" (TOO FEW)" if metric.too_few else ""}' for key, metric in metrics.items()]
     return f'class {label:<5d} {image_count(first.samples)}; {first.preset}{partial}: {", ".join(numbers)}'
-
-
-def in_json(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Numbers with their stamps."""
-    return {name: metric.to_dict() for name, metric in metrics.items()}

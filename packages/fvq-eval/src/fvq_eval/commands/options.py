@@ -65,3 +65,8 @@ def check_least(option: str, value: int | None, least: int) -> None:
     """Raise if a number is below its minimum."""
     if value is not None and value < least:
         raise UserError(f'{option}: expected {least} or more, got {value}.')
+
+
+def in_json(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Numbers with their stamps."""
+    return {name: metric.to_dict() for name, metric in metrics.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,14 +66,10 @@ class TorchScriptFeatures(FeatureExtractor):
         self.freeze()
         self.sizes = {'pool': self.probe(path)}
 
-    @torch.no_grad()
     def probe(self, path: Path) -> int:
         """Length of the vector."""
-        try:
-            features_BD = self.network(torch.zeros(1, 3, self.side or 256, self.side or 256))
-        except RuntimeError as error:
-            reason = ' '.join(str(error).split())[-200:]
-            raise UserError(f'TorchScriptFeatures: {path} does not take one image (1, 3, H, W): {reason}') from error
+        image = torch.zeros(1, 3, self.side or 256, self.side or 256)
+        features_BD = call_script('TorchScriptFeatures', path, self.network, image)
         if not isinstance(features_BD, Tensor) or features_BD.ndim != 2 or len(features_BD) != 1:
             raise UserError(f'TorchScriptFeatures: {path} gives no (1, D) for one image.')
         return features_BD.shape[1]
@@ -95,6 +92,16 @@ def load_script(owner: str, path: Path, sha256: str | None = None) -> tuple[torc
     except RuntimeError as error:
         reason = ' '.join(str(error).split())[:200]
         raise UserError(f'{owner}: {path} is not a TorchScript file: {reason}') from error
+
+
+@torch.no_grad()
+def call_script(owner: str, name: object, network: torch.nn.Module, pixels: Tensor) -> Any:
+    """What the module of a TorchScript file gives for a batch, without gradients; raises on behalf of `owner`."""
+    try:
+        return network(pixels)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())[-200:]
+        raise UserError(f'{owner}: {name} does not take {tuple(pixels.shape)}: {reason}') from error
 
 
 def per_channel(name: str, value: float | Sequence[float]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fvq_core.errors import UserError
 
-from ..features.torchscript import load_script
+from ...features.torchscript import call_script, load_script
 
 MEAN, STD = (0.694, 0.695, 0.693), (0.299, 0.296, 0.301)  # of docTR's PARSeq
 
@@ -56,15 +56,10 @@ class TextRecognizer:
         padded = F.pad(pixels, (0, width - fitted[1], 0, height - fitted[0]))
         return (padded - self.mean_C11) / self.std_C11
 
-    @torch.no_grad()
     def read(self, crops: Sequence[Tensor]) -> list[str]:
         """What crops (3, h, w), uint8, say."""
         pixels = torch.stack([self.prepare(crop) for crop in crops]).to(self.device)
-        try:
-            logits = self.network(pixels)
-        except RuntimeError as error:
-            reason = ' '.join(str(error).split())[-200:]
-            raise UserError(f'TextRecognizer: {self.name} does not take {tuple(pixels.shape)}: {reason}') from error
+        logits = call_script('TextRecognizer', self.name, self.network, pixels)
         end = len(self.characters)
         if (
             not isinstance(logits, Tensor)
