@@ -172,6 +172,10 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'mini/q4/sweep.py': ('mini/fvq.py', {'sweep'}),
     'mini/q5/sweep.py': ('mini/vq.py', {'sweep'}),
     'mini/q2/sweep.py': ('mini/fvq.py', {'sweep', 'default_hooks.fold'}),
+    'mini/frozen/sweep.py': (
+        'frozen/fvq_frozen_photos.py',
+        {'sweep', f'{Q}.projector', f'{Q}.init', 'train_cfg.max_iters', 'val_dataloader.dataset.crops'},
+    ),
     'mini/sweeps/batch.py': ('mini/vq.py', {'sweep'}),
     'mini/sweeps/codebook_step.py': ('mini/vq.py', {'sweep'}),
     'mini/sweeps/frozen_raw.py': ('mini/vq.py', {'sweep', f'{Q}.init'}),
@@ -188,6 +192,7 @@ SWEEPS = {
     'mini/q3/sweep.py': (12, 0),
     'mini/q4/sweep.py': (12, 0),
     'mini/q5/sweep.py': (9, 0),
+    'mini/frozen/sweep.py': (8, 0),
     'mini/sweeps/batch.py': (9, 0),
     'mini/sweeps/codebook_step.py': (9, 0),
     'mini/sweeps/frozen_raw.py': (6, 0),

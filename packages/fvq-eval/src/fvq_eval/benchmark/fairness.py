@@ -17,6 +17,7 @@ from .rows import Row, trainable
 
 # What must agree between rows; the quantizer may differ.
 MUST_AGREE = (
+    'load_from',
     'model.type',
     'model.tokenizer.type',
     'model.tokenizer.encoder',

@@ -126,5 +126,9 @@ def crop_size(dataset: Any) -> int:
     sizes = [dataset.get('crop_size'), *(transform.get('size') for transform in dataset.get('transforms', ()))]
     found = next((size for size in sizes if size), None)
     if found is None:
-        raise UserError(f'benchmark: --data needs the crop size of {dataset.get("type")}; its config has none.')
+        kind = DATASETS.resolve(dataset['type']).__name__
+        raise UserError(
+            f'benchmark: expected data with the size of its crops in the config, got {kind}; rows that train on a store take '
+            'neither --data nor --generator.'
+        )
     return found
