@@ -116,6 +116,7 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     **{f'mini/{row}.py': ('mini/vq.py', MINI.get(row, {Q})) for row in MINI_ROWS},
     'fvq/fvq_photos_gan.py': ('fvq/fvq_photos.py', {'model.adversarial', 'default_hooks.ema'}),
     'baselines/kl_photos.py': ('fvq/fvq_photos.py', {'model.tokenizer', 'val_evaluator'}),
+    'baselines/restart_photos.py': ('fvq/fvq_photos.py', {Q}),
     'frozen/fvq_frozen_photos.py': (
         'baselines/kl_photos.py',
         {'model', 'load_from', 'train_dataloader.dataset', 'train_cfg.max_iters', 'val_evaluator'},

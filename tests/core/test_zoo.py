@@ -59,9 +59,10 @@ def test_pretrained_weights_are_loaded(folded: bool, tmp_path: Path):
         assert torch.equal(loaded(images).reconstruction, saved(images).reconstruction)
 
 
-def test_a_model_that_comes_with_fvq_is_loaded_by_its_name_and_does_what_its_card_says():
-    tokenizer = create_model('fvq_photos', pretrained=True)
-    said = json.loads((INCLUDED / 'fvq_photos/config.json').read_text())['metrics']['psnr']['value']
+@pytest.mark.parametrize('name', ['fvq_photos', 'restart_photos'])
+def test_a_model_that_comes_with_fvq_is_loaded_by_its_name_and_does_what_its_card_says(name: str):
+    tokenizer = create_model(name, pretrained=True)
+    said = json.loads((INCLUDED / name / 'config.json').read_text())['metrics']['psnr']['value']
     crops = BundledPhotos(split='eval', crop_size=64, crops=250, held_out=2)  # the same number of each photo
     images = torch.stack([crops[number]['image'] for number in range(len(crops))])
     with torch.inference_mode():
@@ -69,8 +70,11 @@ def test_a_model_that_comes_with_fvq_is_loaded_by_its_name_and_does_what_its_car
     errors = (to_uint8(found).double() - images.double()).square().mean((1, 2, 3))
     psnr = (10 * (255**2 / errors).log10()).mean().item()
     assert abs(psnr - said) < 0.5, 'other crops of the same parts: 250, not 4,096'
-    loaded = Tokenizer.from_pretrained('fvq_photos')
+    loaded = Tokenizer.from_pretrained(name)
     assert all(torch.equal(a, b) for a, b in zip(tokenizer.parameters(), loaded.parameters(), strict=True))
+
+
+def test_no_other_model_comes_with_fvq():
     with pytest.raises(UserError, match='fvq_16k is not a saved tokenizer: there is no such folder'):
         create_model('fvq_16k', pretrained=True)
 
