@@ -6,8 +6,9 @@ The tokenizers of a benchmark's runs are the start. Each gets variants with the 
     dead N      N times the codes; the new ones lie where no latent is: usage falls to 1/N of what it was
     split N     N codes close around each trained one: K grows N times, and so does what is used
 
-Which of the split codes a latent gets depends on digits that the decoder hardly sees: log2(N) bits a code that say nothing
-about the image. Each variant gets a small generator as `tools/benchmark.py --generator` trains it, on codes of the same crops.
+Which of the split codes a latent gets depends on digits that the decoder hardly sees: up to log2(N) bits a code that it does
+not need. They are a function of the image, so a generator may predict some of them. Each variant gets a small generator as
+`tools/benchmark.py --generator` trains it, on codes of the same crops.
 
     tools/benchmark.py configs/mini/q5/sweep.py --seeds 0 1
     python benchmarks/extra_codes.py configs/mini/q5/sweep.py --row codes_256_fvq --seeds 0 1
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,15 @@ from torch import Tensor
 
 from fvq_core.config.key_value import KeyValueAction
 from fvq_core.errors import UserError
-from fvq_core.files.json import write_json
+from fvq_core.files.json import read_json, read_json_object, write_json
 from fvq_core.images import from_uint8
 from fvq_core.registry import QUANTIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.benchmark.generator_data import drawn_crops
+from fvq_eval.benchmark.generator_stage import FOLDER as GENERATOR_FOLDER
 from fvq_eval.benchmark.generator_stage import GeneratorStage
 from fvq_eval.benchmark.rows import read_rows, trainable
-from fvq_eval.benchmark.run import FINISHED, RESULT, BenchmarkRun, run_folder
+from fvq_eval.benchmark.run import FINISHED, GENERATOR, RESULT, BenchmarkRun, run_folder
 from fvq_quantizers.vector_quantizer import VectorQuantizer
 
 VARIANTS = {'trained': None, **{f'{kind} {copies}': (kind, copies) for kind in ('dead', 'split') for copies in (4, 16)}}
@@ -91,9 +94,8 @@ def measure(run: BenchmarkRun, stage: GeneratorStage, out: Path) -> dict[str, An
     found = {}
     for name, change in VARIANTS.items():
         made = tokenizer if change is None else with_more_codes(tokenizer, *change)
-        folder = run_folder(out, name.replace(' ', '_'), run.factor, run.seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        made.save_pretrained(folder / 'tokenizer')
+        folder = run_folder(out / run.row, name.replace(' ', '_'), run.factor, run.seed)
+        save(made, folder)
         write_json(folder / RESULT, {'status': FINISHED})
         variant = BenchmarkRun(name, run.factor, run.seed, folder, run.source, run.cfg)
         stage.run(variant, {}, print)
@@ -103,6 +105,16 @@ def measure(run: BenchmarkRun, stage: GeneratorStage, out: Path) -> dict[str, An
         values = {key: metric['value'] for key, metric in result['metrics'].items()}
         found[name] = {**reconstruct(made, crops), **values}
     return found
+
+
+def save(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer into the folder of a run; what was measured there of another one goes."""
+    config = folder / 'tokenizer/config.json'
+    before = read_json(config)
+    tokenizer.save_pretrained(folder / 'tokenizer')
+    if before and before['weights_digest'] != read_json_object(config)['weights_digest']:
+        shutil.rmtree(folder / GENERATOR_FOLDER, ignore_errors=True)
+        (folder / GENERATOR).unlink(missing_ok=True)
 
 
 def main() -> None:

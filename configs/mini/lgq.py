@@ -6,5 +6,7 @@ with read_base():
     from .vq import *
 
 from fvq_quantizers.lgq import LGQ
+from fvq_quantizers.run_length_hook import RunLengthHook
 
-model.tokenizer.quantizer = dict(type=LGQ, codebook_size=1024, code_dim=64, temperature_steps=400)
+model.tokenizer.quantizer = dict(type=LGQ, codebook_size=1024, code_dim=64)
+default_hooks.update(run_length=dict(type=RunLengthHook, shares={'quantizer.temperature_steps': 1.0}))

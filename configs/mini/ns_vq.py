@@ -6,5 +6,7 @@ with read_base():
     from .vq import *
 
 from fvq_quantizers.losses import NonStationaryLoss
+from fvq_quantizers.run_length_hook import RunLengthHook
 
-model.tokenizer.quantizer.update(loss=dict(type=NonStationaryLoss, temperature=1.0, decay=0.5, decay_steps=40))
+model.tokenizer.quantizer.update(loss=dict(type=NonStationaryLoss, temperature=1.0, decay=0.5))
+default_hooks.update(run_length=dict(type=RunLengthHook, shares={'quantizer.loss.decay_steps': 0.1}))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from benchmarks.extra_codes import with_more_codes
+from benchmarks.extra_codes import save, with_more_codes
 from fvq_core.errors import UserError
 from tests.tiny import FVQ, random_images, tiny_tokenizer
 
@@ -35,3 +37,13 @@ def test_codes_on_a_sphere_are_refused() -> None:
     sphere = tiny_tokenizer({**FVQ, 'normalize': dict(type='L2Normalize')}).fold()
     with pytest.raises(UserError, match='without normalization'):
         with_more_codes(sphere, 'dead', 2)
+
+
+def test_what_was_measured_of_another_tokenizer_is_not_kept(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(FVQ).fold()
+    save(tokenizer, tmp_path)
+    (tmp_path / 'generator.json').write_text('{}')
+    save(tokenizer, tmp_path)
+    assert (tmp_path / 'generator.json').exists()
+    save(with_more_codes(tokenizer, 'dead', 2), tmp_path)
+    assert not (tmp_path / 'generator.json').exists()

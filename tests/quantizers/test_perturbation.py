@@ -16,7 +16,7 @@ from torch import Tensor
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.ops.identical import identical
-from fvq_core.ops.latent_perturbation import LatentPerturbation, near_codes
+from fvq_core.ops.latent_perturbation import LatentPerturbation, euclidean_logits, near_codes
 from fvq_core.registry import HOOKS, QUANTIZERS
 from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.runner import Runner
@@ -50,7 +50,8 @@ def test_near_codes_are_those_of_a_full_sort_in_float64() -> None:
     order_NK = torch.cdist(z_ND.double(), codebook_KD.double()).argsort(1)
     for nearest in (1, 7, 40):
         rank_N = torch.randint(nearest, (50,))
-        assert torch.equal(near_codes(z_ND, codebook_KD, rank_N, nearest), order_NK.gather(1, rank_N[:, None])[:, 0])
+        expected_N = order_NK.gather(1, rank_N[:, None])[:, 0]
+        assert torch.equal(near_codes(z_ND, codebook_KD, rank_N, nearest, euclidean_logits), expected_N)
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -80,6 +81,17 @@ def test_replaced_codes_pass_on_the_gradient_of_the_chosen_ones(kind: str) -> No
     (plain,) = torch.autograd.grad((out.z_q_BDHW * weight).sum(), z_BDHW, retain_graph=True)
     (perturbed,) = torch.autograd.grad((LatentPerturbation(1.0, 5).latent(quantizer, out) * weight).sum(), z_BDHW)
     assert torch.equal(plain, perturbed)
+
+
+@pytest.mark.parametrize('distance', ['DotProduct', 'CosineSearch'])
+def test_the_only_nearest_code_is_the_chosen_one_whatever_nearest_means(distance: str) -> None:
+    cosine = dict(normalize=dict(type=distance)) if distance == 'CosineSearch' else dict(distance=dict(type=distance))
+    quantizer = QUANTIZERS.build(PLAIN | cosine).eval()
+    torch.nn.init.normal_(quantizer.embedding)
+    out = quantizer(latents(quantizer))
+    codes_ND, z_ND = quantizer.codebook(), out.z_BDHW.movedim(1, -1).flatten(0, 2)
+    assert (torch.cdist(z_ND, codes_ND).argmin(1) != out.codes.indices_BL.flatten()).any(), 'else this shows nothing'
+    assert torch.equal(LatentPerturbation(1.0, 1).latent(quantizer, out), out.z_q_BDHW)
 
 
 def test_the_rate_is_the_share_of_positions() -> None:

@@ -43,6 +43,7 @@ for registry, module in (
     (HOOKS, 'code_step_hook'),
     (HOOKS, 'fold_hook'),
     (HOOKS, 'perturbation_hook'),
+    (HOOKS, 'run_length_hook'),
     (IMPORTERS, 'interop'),
 ):
     registry.add_location(f'{__name__}.{module}')

@@ -38,6 +38,7 @@ import_submodules(
         'fold_hook',
         'interop',
         'perturbation_hook',
+        'run_length_hook',
         'soft_choices',
     ),
 )

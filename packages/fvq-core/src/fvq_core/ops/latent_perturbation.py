@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,7 +83,8 @@ class LatentPerturbation:
         z_BHWD = z_BDHW.detach().movedim(1, -1).float()
         with torch.no_grad(), full_precision(z_BDHW.device.type):
             codebook_KD = quantizer.codebook()
-            near_N = near_codes(z_BHWD.flatten(0, -2), codebook_KD, rank_BL.flatten(), self.nearest)
+            logits = getattr(quantizer, 'logits', euclidean_logits)  # nearest as its search sees it
+            near_N = near_codes(z_BHWD.flatten(0, -2), codebook_KD, rank_BL.flatten(), self.nearest, logits)
             others = F.embedding(near_N, codebook_KD).view(z_BHWD.shape).movedim(-1, 1).to(z_q_BDHW.dtype)
         if z_q_BDHW.requires_grad:
             others = z_q_BDHW + (others - z_q_BDHW).detach()
@@ -114,19 +115,26 @@ class LatentPerturbation:
             hook.remove()
 
 
-def near_codes(z_ND: Tensor, codebook_KD: Tensor, rank_N: Tensor, nearest: int) -> Tensor:
+def near_codes(
+    z_ND: Tensor, codebook_KD: Tensor, rank_N: Tensor, nearest: int, logits: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     """For each latent the index of the code that only `rank_N` others are nearer than, (N,).
 
     Args:
         rank_N: In [0, nearest).
         nearest: Ranks that are looked at.
+        logits: Of latents (M, D) and codes (K, D): (M, K), the largest for the nearest code.
     """
-    centre_D = codebook_KD.mean(0)  # distances far from zero would cancel
-    codes_KD = codebook_KD - centre_D
-    half_K = codes_KD.square().sum(1) / 2
-    chunk = max(1, MAX_SCORES // len(codes_KD))
+    chunk = max(1, MAX_SCORES // len(codebook_KD))
     found = []
-    for part_MD, rank_M in zip((z_ND - centre_D).split(chunk), rank_N.split(chunk), strict=True):
-        near = torch.topk(half_K - part_MD @ codes_KD.T, nearest, dim=1, largest=False).indices
+    for part_MD, rank_M in zip(z_ND.split(chunk), rank_N.split(chunk), strict=True):
+        near = torch.topk(logits(part_MD, codebook_KD), nearest, dim=1).indices
         found.append(near.gather(1, rank_M[:, None])[:, 0])
     return torch.cat(found)
+
+
+def euclidean_logits(z_ND: Tensor, codebook_KD: Tensor) -> Tensor:
+    """Minus half the squared distances, up to a constant per latent: (N, K)."""
+    centre_D = codebook_KD.mean(0)  # distances far from zero would cancel
+    codes_KD = codebook_KD - centre_D
+    return (z_ND - centre_D) @ codes_KD.T - codes_KD.square().sum(1) / 2

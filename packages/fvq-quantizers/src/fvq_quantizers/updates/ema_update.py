@@ -25,8 +25,10 @@ class EMAUpdate(GradientUpdate):
         start_count: Initial count of each code. With 1 or more, codes move from their initial values towards their latents.
             With 0, as VQGAN and RQ-VAE released it, the first steps throw every code that is not restarted far away,
             even k-means centres.
-        restart: Replace a code whose count falls below 1 by a random latent of the batch, as RQ-VAE does. A batch with
-            fewer latents than codes is repeated with a little noise.
+        restart: Replace a code whose count falls below `threshold` by a random latent of the batch, as RQ-VAE does. A batch
+            with fewer latents than codes is repeated with a little noise.
+        threshold: Latents a step. 1 as released, where a batch has many latents a code; with one latent a code this is even
+            use, and restarts most codes at every step.
 
     Attributes:
         counts_K: Decayed number of latents of each code.
@@ -39,7 +41,14 @@ class EMAUpdate(GradientUpdate):
     counts_K: Tensor
     sums_KD: Tensor
 
-    def __init__(self, decay: float = 0.99, eps: float = 1e-5, restart: bool = False, start_count: float = 1.0) -> None:
+    def __init__(
+        self,
+        decay: float = 0.99,
+        eps: float = 1e-5,
+        restart: bool = False,
+        start_count: float = 1.0,
+        threshold: float = 1.0,
+    ) -> None:
         super().__init__()
         if not 0.0 <= decay < 1.0:
             raise UserError(f'EMAUpdate: decay must lie in [0, 1), got {decay}; 0.99 is usual.')
@@ -47,7 +56,10 @@ class EMAUpdate(GradientUpdate):
             raise UserError(
                 f'EMAUpdate: start_count must be 0 or more and eps above 0, got {start_count} and {eps}; 1 and 1e-5 are usual.'
             )
+        if not threshold > 0.0:
+            raise UserError(f"EMAUpdate: threshold must be above 0, got {threshold}; 1 is RQ-VAE's.")
         self.decay, self.eps, self.restart, self.start_count = decay, eps, restart, start_count
+        self.threshold = threshold
 
     def attach(self, codebook_KD: Tensor, normalize: nn.Module, distance: nn.Module) -> None:
         codebook_KD = codebook_KD.detach()
@@ -64,9 +76,9 @@ class EMAUpdate(GradientUpdate):
         self.sums_KD.mul_(self.decay).add_(sums_KD, alpha=1.0 - self.decay)
         if self.restart:
             fresh_KD = random_latents(z_ND, self.counts_K.shape[0])
-            unused_K = self.counts_K < 1.0
-            self.sums_KD[unused_K] = fresh_KD[unused_K]
-            self.counts_K[unused_K] = 1.0
+            unused_K = self.counts_K < self.threshold
+            self.sums_KD[unused_K] = self.threshold * fresh_KD[unused_K]
+            self.counts_K[unused_K] = self.threshold
         total = self.counts_K.sum()
         smoothed_K = total * (self.counts_K + self.eps) / (total + self.counts_K.shape[0] * self.eps)
         codebook_KD.copy_(self.sums_KD / smoothed_K.unsqueeze(1))
