@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.losses import FeatureAlignment
 from fvq_core.losses.perceptual.vit_features import SMALL
+from fvq_core.ops.identical import identical
+from fvq_core.training.checkpoint import read_checkpoint
 from fvq_core.training.optim_wrapper import build_optim_wrappers
+from fvq_core.training.runner import Runner
 from fvq_eval.reconstruction.trained_with import networks_of, warn_of_same_network
 from tests.tiny import random_images, titok_config, tokenizer_config
 
@@ -115,6 +120,49 @@ def test_a_layer_that_is_computed_again_is_aligned_as_if_it_were_not() -> None:
         assert not task.alignment.seen, 'the second pass through the layer keeps nothing alive'
     for name, kept in steps[0].items():
         torch.testing.assert_close(steps[1][name], kept, msg=name)
+
+
+@pytest.mark.filterwarnings('ignore:The .grad attribute of a Tensor that is not a leaf')  # torch's own tracing
+@pytest.mark.parametrize(('layer', 'width'), [('quantizer', 8), ('encoder', 8), ('decoder.mid', 16)])
+def test_compiled_halves_are_aligned_as_eager_ones(layer: str, width: int) -> None:
+    torch._dynamo.reset()  # what other tests compiled would be found again
+    aligned = dict(TINY, layer=layer, width=width)
+    eager, compiled = make_task(alignment=aligned), make_task(alignment=aligned, compile='aot_eager')
+    torch._dynamo.utils.counters.clear()
+    steps = []
+    for task in (eager, compiled):
+        wrappers = build_optim_wrappers(SGD, task.parts())
+        steps.append([task.train_step([batch(seed=seed)], wrappers, seed)['losses'] for seed in range(3)])
+    assert torch._dynamo.utils.counters['frames']['ok'] >= 2  # encoder and decoder went through the compiler
+    for expected, found in zip(*steps, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert len({float(losses['alignment']) for losses in steps[1]}) == 3, 'each step is aligned by its own pass'
+    torch.testing.assert_close(compiled.state_dict(), eager.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_was_killed_resumes_with_head_and_tokenizer_as_they_would_have_been(tmp_path: Path) -> None:
+    options = {
+        **{f'{split}_dataloader.dataset.crop_size': 16 for split in ('train', 'val')},
+        'train_dataloader.batch_size': 2,
+        'val_dataloader.dataset.crops': 2,
+        'train_cfg.max_iters': 3,
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.report': None,
+        'model.tokenizer': {**tokenizer_config(), '_delete_': True},
+        'model.alignment': dict(TINY, hidden=8),
+    }
+    config = str(Path(__file__).parents[2] / 'configs/mini/vq.py')
+    Runner.from_cfg(load_config(config, options, work_dir=str(tmp_path))).train()
+    ends = [read_checkpoint(tmp_path / f'iter_{number}.pth') for number in (2, 3)]
+    head = [key for key in ends[1]['state_dict'] if key.startswith('alignment.head')]
+    assert len(head) == 6
+    assert not any(torch.equal(ends[0]['state_dict'][key], ends[1]['state_dict'][key]) for key in head), 'it learns'
+    for number in (2, 3):
+        (tmp_path / f'iter_{number}.pth').unlink()
+    Runner.from_cfg(load_config(config, {**options, 'resume': True}, work_dir=str(tmp_path))).train()
+    again = read_checkpoint(tmp_path / 'iter_3.pth')
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert identical(again[part], ends[1][part]), part
 
 
 def test_a_container_that_is_never_called_is_refused() -> None:
