@@ -155,7 +155,10 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
     'mini/gpu/vq.py': (GPU, set()),
     **{f'mini/gpu/{name}.py': ('mini/gpu/vq.py', COMPRESSED) for name in ('linear', 'mlp5', 'fvq')},
     'confirmatory/vq.py': (CONFIRMATORY, {'sweep'}),
-    'confirmatory/ema_restart.py': ('confirmatory/vq.py', {f'{Q}.loss', f'{Q}.update', 'sweep.row', 'sweep.codes'}),
+    'confirmatory/ema_restart.py': (
+        'confirmatory/vq.py',
+        {f'{Q}.loss', f'{Q}.update', 'sweep.row', 'sweep.start', 'sweep.codes'},
+    ),
     'confirmatory/linear.py': ('confirmatory/vq.py', {f'{Q}.projector', 'sweep.row', 'sweep.start'}),
     'confirmatory/mlp5.py': ('confirmatory/linear.py', {f'{Q}.projector', 'sweep.row'}),
     'confirmatory/fvq.py': ('confirmatory/linear.py', {f'{Q}.projector', 'sweep.row'}),
