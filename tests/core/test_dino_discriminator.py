@@ -17,7 +17,8 @@ from fvq_core.losses.discriminators import DINODiscriminator
 from fvq_core.losses.discriminators.dino import Head
 from fvq_core.losses.discriminators.local_batch_norm import LocalBatchNorm
 from fvq_core.losses.perceptual import DINOv2Features, MissingWeightsError, ViTFeatures, dinov2
-from fvq_core.losses.perceptual.vit_features import SMALL, network_name
+from fvq_core.losses.perceptual.timm_network import network_name
+from fvq_core.losses.perceptual.vit_features import SMALL
 from fvq_core.registry import LOSSES
 
 from ..tiny import random_images

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fvq_core.config.read import load_config
 from fvq_core.errors import UserError
 from fvq_core.losses import FeatureAlignment
+from fvq_core.losses.perceptual import StageFeatures
 from fvq_core.losses.perceptual.vit_features import SMALL
 from fvq_core.ops.identical import identical
 from fvq_core.training.checkpoint import read_checkpoint
@@ -24,6 +27,7 @@ from tests.tiny import random_images, titok_config, tokenizer_config
 
 from .test_training_options import SGD, batch, make_task, weights_after_a_step
 
+STAGES = 'test_resnet'  # 0.4 million parameters, five stages of 2 to 32 pixels a position
 TINY: dict[str, Any] = dict(type='FeatureAlignment', options=SMALL, width=8, hidden=None, random=True)
 
 
@@ -202,3 +206,52 @@ def test_scores_of_the_networks_of_training_are_warned_of(caplog: pytest.LogCapt
     assert warn_of_same_network(dict(same, model='vit_base_patch16_clip_224.openai'), networks_of(model)) is None
     assert warn_of_same_network(None, networks_of(model)) is None
     assert networks_of(dict(type='TokenizerTask', perceptual_loss=dict(type='PerceptualLoss'))) == []
+
+
+@pytest.mark.parametrize(('stage', 'channels', 'pixels'), [(1, 32, 4), (3, 192, 16), (-1, 96, 32)])
+def test_a_stage_of_a_convolutional_network_is_the_target_too(stage: int, channels: int, pixels: int) -> None:
+    task = make_task(alignment=dict(TINY, model=STAGES, stage=stage, options=None))
+    network, images = task.alignment.network, task.images(batch())
+    assert (network.out_channels, network.patch_size) == (channels, pixels)
+    targets = task.alignment.targets(images, (3, 5))
+    # timm's own map of the images at the size that gives it 3 x 5 positions, normalised as timm says.
+    seen = F.interpolate(images, (3 * pixels, 5 * pixels), mode='bicubic', antialias=True)
+    whole = timm.create_model(STAGES, features_only=True, out_indices=(stage % 5,)).eval()
+    whole.load_state_dict(network.net.state_dict(), strict=False)
+    mean, std = (torch.tensor(whole.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ('mean', 'std'))
+    (expected,) = whole(((seen + 1) / 2 - mean) / std)
+    torch.testing.assert_close(targets, expected.flatten(2).mT)
+    done = task.train_step([batch()], build_optim_wrappers(SGD, task.parts()), 0)
+    assert 0 < done['losses']['alignment'] < 1
+
+
+def test_weights_of_a_stage_are_read_from_the_whole_network_and_must_hold_it(tmp_path: Any) -> None:
+    torch.manual_seed(1)
+    whole = timm.create_model(STAGES).state_dict()
+    save_file(whole, tmp_path / 'whole.safetensors')
+    network = StageFeatures(STAGES, 2, tmp_path / 'whole.safetensors')
+    assert network.net.state_dict().keys() < whole.keys()
+    assert all(torch.equal(value, whole[key]) for key, value in network.net.state_dict().items())
+    assert 'whole.safetensors, sha256' in network.provenance
+    save_file({k: v for k, v in whole.items() if 'layer1' not in k}, tmp_path / 'less.safetensors')
+    with pytest.raises(UserError, match=r'less.safetensors holds weights of another model: \d+ missing \(layer1'):
+        StageFeatures(STAGES, 2, tmp_path / 'less.safetensors')
+
+
+def test_stages_that_there_are_not_are_refused() -> None:
+    with pytest.raises(UserError, match='test_resnet has the stages 0 to 4, got 5'):
+        StageFeatures(STAGES, 5, random=True)
+    with pytest.raises(UserError, match='give the file of test_resnet'):
+        StageFeatures(STAGES, 2)
+    with pytest.raises(UserError, match='depth is of a transformer and stage of a convolutional network'):
+        alignment(model=STAGES, stage=1, depth=1)
+    network = StageFeatures(STAGES, 2, random=True)
+    with pytest.raises(UserError, match='gives 3x3 positions, not 2x2'):
+        network.patches(torch.zeros(1, 3, 20, 20))
+
+
+def test_a_smoke_run_takes_a_small_network_of_the_same_kind() -> None:
+    cfg = dict(TINY, model='vgg16', stage=3, depth=None)
+    small = FeatureAlignment(**{k: v for k, v in {**cfg, **FeatureAlignment.smoke(cfg)}.items() if k != 'type'})
+    assert (small.network.name, small.network.stage) == ('test_resnet', 4)
+    assert FeatureAlignment.frozen_network(cfg) == 'vgg16'

@@ -16,11 +16,13 @@ from ..errors import UserError, nearest_hint
 from ..quantizer import QuantizerOutput
 from ..registry import LOSSES
 from .adversarial.adversarial_loss import frozen
-from .perceptual import ViTFeatures, WithFrozenNetwork
-from .perceptual.vit_features import SMALL, network_name
+from .perceptual import StageFeatures, ViTFeatures, WithFrozenNetwork
+from .perceptual.timm_network import network_name
+from .perceptual.vit_features import SMALL
 
 MODEL = 'vit_base_patch14_dinov2.lvd142m'
 MEASURES = ('cosine', 'mse')
+SMALL_STAGES = 'test_resnet'  # a small network of timm with stages, for smoke runs with random weights
 
 
 @LOSSES.register_module()
@@ -35,7 +37,8 @@ class FeatureAlignment(WithFrozenNetwork):
     network. Evaluation warns of it.
 
     Args:
-        model: Network of timm, such as `vit_base_patch14_dinov2.lvd142m`, a CLIP or a SigLIP; see `ViTFeatures`.
+        model: Network of timm, such as `vit_base_patch14_dinov2.lvd142m`, a CLIP or a SigLIP; see `ViTFeatures`. With `stage`
+            a convolutional one, such as `vgg16`.
         weights, random, options: See `ViTFeatures`.
         layer: Module of the tokenizer by its dotted name: `'quantizer'`, whose quantized latent it is, `'encoder'`,
             `'decoder.blocks.2'`, ...
@@ -45,6 +48,7 @@ class FeatureAlignment(WithFrozenNetwork):
         pooled: Compare the mean over positions with that of the patches; for sequences without a place on the image too, whose
             grid is then that of the network's patches.
         depth: Block of the network, from 0, whose patches are the target; the last by default, behind the last norm.
+        stage: Stage of a convolutional network, in place of `depth`; see `StageFeatures`.
         measure: `'cosine'`, 1 - cosine similarity, or `'mse'`; means over positions (and channels).
         hidden: Channels between the three linear maps of the head, with SiLU, as in REPA; None for a single map.
         weight: Weight of the term; 0.5 in GigaTok.
@@ -65,13 +69,22 @@ class FeatureAlignment(WithFrozenNetwork):
         first: int = 0,
         pooled: bool = False,
         depth: int | None = None,
+        stage: int | None = None,
         measure: Literal['cosine', 'mse'] = 'cosine',
         hidden: int | None = 2048,
         weight: float = 0.5,
     ) -> None:
         if measure not in MEASURES:
             raise UserError(f"FeatureAlignment: unknown measure '{measure}'; {nearest_hint(measure, MEASURES)}")
-        network = ViTFeatures(model, None if depth is None else (depth,), weights, random, options)
+        if depth is not None and stage is not None:
+            raise UserError(
+                'FeatureAlignment: depth is of a transformer and stage of a convolutional network; give one.'
+            )
+        network = (
+            ViTFeatures(model, None if depth is None else (depth,), weights, random, options)
+            if stage is None
+            else StageFeatures(model, stage, weights, random, options)
+        )
         super().__init__(network, random)
         self.layer, self.width, self.grid, self.first, self.pooled = layer, width, grid, first, pooled
         self.measure, self.weight, self.patch_size = measure, weight, network.patch_size
@@ -139,7 +152,7 @@ class FeatureAlignment(WithFrozenNetwork):
         """(B, N, channels): the network's features of the patches of such a grid."""
         size = (grid[0] * self.patch_size, grid[1] * self.patch_size)
         resized = F.interpolate(images_BCHW.float(), size, mode='bicubic', antialias=True)
-        return self.mean(cast(ViTFeatures, self.network).patches(resized).float())
+        return self.mean(cast(ViTFeatures | StageFeatures, self.network).patches(resized).float())
 
     def mean(self, x_BNC: Tensor) -> Tensor:
         return x_BNC.mean(1, keepdim=True) if self.pooled else x_BNC
@@ -162,4 +175,9 @@ class FeatureAlignment(WithFrozenNetwork):
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """A small network with random weights, and 16 channels, as small tokenizers have; a narrow head."""
         hidden = None if cfg.get('hidden', 2048) is None else 32
-        return dict(random=True, weights=None, options=SMALL, depth=None, width=16, hidden=hidden, grid=None)
+        small = (
+            dict(options=SMALL, depth=None)
+            if cfg.get('stage') is None
+            else dict(model=SMALL_STAGES, options=None, stage=-1)
+        )
+        return dict(random=True, weights=None, width=16, hidden=hidden, grid=None, **small)

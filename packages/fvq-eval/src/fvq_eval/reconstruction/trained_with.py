@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fvq_core.config.walk import components
-from fvq_core.losses.perceptual.vit_features import network_name
+from fvq_core.losses.perceptual.timm_network import network_name
 from fvq_core.registry import find_component
 
 

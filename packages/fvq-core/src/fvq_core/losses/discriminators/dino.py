@@ -16,7 +16,8 @@ from ...autoencoders.layers.norm import group_norm
 from ...errors import UserError, nearest_hint
 from ...registry import DISCRIMINATORS
 from ..perceptual import DINOv2Features, FrozenNetwork, ViTFeatures, WithFrozenNetwork
-from ..perceptual.vit_features import SMALL, network_name
+from ..perceptual.timm_network import network_name
+from ..perceptual.vit_features import SMALL
 from .local_batch_norm import LocalBatchNorm
 
 NORMS = ('group', 'batch')

@@ -4,6 +4,7 @@ from .convnext import ConvNeXtLogits
 from .dinov2 import DINOv2Features
 from .frozen_network import FrozenNetwork, WithFrozenNetwork
 from .lpips import LPIPS
+from .stage_features import StageFeatures
 from .vit_features import ViTFeatures
 from .weights import MissingWeightsError, find_backbone
 
@@ -13,6 +14,7 @@ __all__ = [
     'DINOv2Features',
     'FrozenNetwork',
     'MissingWeightsError',
+    'StageFeatures',
     'ViTFeatures',
     'WithFrozenNetwork',
     'find_backbone',
