@@ -97,3 +97,17 @@ def test_the_plain_search_finds_the_same_codes(distance: Any) -> None:
     z = torch.randn(200, 5) + 3
     assert torch.equal(plain_search(z, codes, distance, None), nearest_code(z, codes, distance))
     assert plain_search(codes[:1], codes[[0, 0, 1]], 'l2', None).tolist() == [0]  # the first of equal ones
+
+
+def test_the_plain_search_tells_codes_apart_that_are_much_nearer_to_each_other_than_to_the_mean() -> None:
+    """As a trained tokenizer's are: the product's rounding is larger than the difference of the two distances."""
+    torch.manual_seed(0)
+    one = torch.randn(32, 64)
+    other = one + 0.03 * torch.randn(32, 64)
+    share = torch.linspace(0.499, 0.501, 50)[:, None, None]
+    z, codes = torch.lerp(one, other, share).flatten(0, 1), torch.cat([one, other])
+    exact = torch.cdist(z.double(), codes.double()).argmin(1)
+    assert torch.equal(plain_search(z, codes, 'l2', None), exact)
+    centred = codes - codes.mean(0)
+    scores = (z - codes.mean(0)) @ centred.t() - 0.5 * centred.square().sum(1)
+    assert (scores.argmax(1) != exact).float().mean() > 0.01

@@ -17,20 +17,27 @@ from .graphs import Decode, Encode, Sizes, side_multiple
 
 HALVES = ('encode', 'decode')
 INPUTS = dict(encode='images', decode='codes')
+NEAR = 8  # codes that the rounding of scores may confuse
 NOTES = ('stack_trace', 'nn_module_stack', 'source_fn_stack', 'torch_fn', 'from_node')  # paths and names of our source
 
 
 def plain_search(z_ND: Tensor, codebook_KD: Tensor, distance: str, max_scores: int | None) -> Tensor:
-    """`nearest_code` in a few float32 operators: the first code with the best score.
+    """`nearest_code` in a few float32 operators: the first of the codes with the best score.
 
-    Scores are z.c, for l2 (z - m).(c - m) - |c - m|^2 / 2 with m the mean code, which keeps their rounding small. Float64
-    decides nothing here, so that of two codes at nearly the same distance the other one may win.
+    Scores are z.c, for l2 (z - m).(c - m) - |c - m|^2 / 2 with m the mean code, which keeps their rounding small. It is still
+    of the order of |z - m|^2, and of a well-trained tokenizer the squared distances that decide are a thousandth of that and
+    less. So the codes with the `NEAR` best scores are compared again by the sum of squared differences, whose rounding is of
+    the order of the distance itself. Float64 decides nothing here: of two codes at nearly the same distance the other one may
+    win.
     """
     if distance == 'dot':
         return (z_ND @ codebook_KD.t()).argmax(1)
-    mean_D = codebook_KD.mean(0)
+    K, mean_D = len(codebook_KD), codebook_KD.mean(0)
     codes_KD = codebook_KD - mean_D
-    return torch.addmm(codes_KD.square().sum(1) * -0.5, z_ND - mean_D, codes_KD.t()).argmax(1)
+    scores_NK = torch.addmm(codes_KD.square().sum(1) * -0.5, z_ND - mean_D, codes_KD.t())
+    near = scores_NK.topk(min(NEAR, K), 1).indices
+    distances = (z_ND[:, None] - codebook_KD[near]).square().sum(2)
+    return torch.where(distances == distances.amin(1, keepdim=True), near, K).amin(1)
 
 
 def in_half(autoencoder: Autoencoder) -> Autoencoder:
