@@ -1,12 +1,11 @@
-"""BAR's masked bit head on LlamaGen-B's transformer, on the 262,144 codes of Open-MAGVIT2. 8 devices with 32 images each.
-
-The published models have another transformer, tokenizer and schedule; this is LlamaGen's. Not measured."""
+"""BAR-B on the 262,144 codes of Open-MAGVIT2. 16 devices with 128 images each. Not measured."""
 
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.datasets.imagenet_codes import *
-    from .._base_.models.bar import *
-    from .._base_.schedules.llamagen_300e import *
+    from .bar_b import *
 
+model.generator.layout.update(codebook_size=262144)
 train_dataloader.dataset.update(root='data/codes/imagenet_open_magvit2_262k')
+default_hooks.report.sampling.update(temperature=1.0, shares='')
+paper = dict(rows=[], tokenizer='configs/baselines/open_magvit2_262k.py')

@@ -1,4 +1,4 @@
-"""BAR: a masked bit head behind LlamaGen's transformer."""
+"""BAR: its masked bit head, draws, cache and orders."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from fvq_core.codes import Codes, Targets
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_generators import BAR
+from fvq_generators.bar import MaskedBitSampling
 from fvq_generators.image_generator import ImageGenerator
-from fvq_generators.layers.masked_bit_head import MaskedBitHead, known_bits
+from fvq_generators.layers.masked_bit_head import MaskedBitHead, even_shares
 from fvq_generators.sampling import uniforms
 from tests.tiny import FVQ, tiny_tokenizer
 
@@ -24,8 +25,7 @@ from .tiny import GRID
 
 BITS = 5
 LABELS = torch.tensor([0, 3, 4])
-SIZE: dict[str, Any] = dict(dim=32, depth=2, heads=4, num_classes=5, head_width=24, head_depth=2, hidden_multiple=8)
-QUIET: dict[str, Any] = dict(token_dropout=0.0, residual_dropout=0.0, ffn_dropout=0.0, cond_dropout=0.0)
+SIZE: dict[str, Any] = dict(dim=32, depth=2, heads=4, num_classes=5, head_width=24, head_depth=2, class_tokens=3)
 
 
 def tiny_bar(**changes: Any) -> BAR:
@@ -95,8 +95,13 @@ def test_the_head_is_the_formula_and_its_loss_weighs_masked_bits():
 
 
 def test_bits_are_shared_out_over_the_steps_and_the_last_have_more():
-    shares = {steps: [known_bits(18, steps, step) for step in range(steps + 1)] for steps in (1, 4, 8)}
-    assert shares == {1: [0, 18], 4: [0, 4, 8, 13, 18], 8: [0, 2, 4, 6, 8, 10, 12, 15, 18]}
+    shares = {steps: even_shares(18, steps) for steps in (1, 4, 8)}
+    assert shares == {1: [18], 4: [4, 4, 5, 5], 8: [2, 2, 2, 2, 2, 2, 3, 3]}
+    sampling = MaskedBitSampling(steps=8, shares='2-2-5-7')
+    assert sampling.shares_of(16) == [2, 2, 5, 7]
+    for wrong in ('2-2-5-6', '2-2-5-seven', '16-0'):
+        with pytest.raises(UserError, match=f"whole numbers with hyphens between, 16 together, got '{wrong}'"):
+            MaskedBitSampling(shares=wrong).shares_of(16)
 
 
 @torch.no_grad()
@@ -104,7 +109,7 @@ def test_bits_are_shared_out_over_the_steps_and_the_last_have_more():
 def test_without_noise_the_surest_bits_come_first(scale: float | None):
     head, cond_NW = tiny_head(), torch.randn(8 if scale else 4, 16)
     uniform = torch.rand(4, 2, 8, BITS, dtype=torch.float64)
-    got = head.draw(cond_NW, uniform, 3, 0.0, None if scale is None else torch.tensor(scale))
+    got = head.draw(cond_NW, uniform, (1, 2, 2), 0.0, None if scale is None else torch.tensor(scale))
     bits = torch.full((4, BITS), 2)
     for known, following in ((0, 1), (1, 3), (3, 5)):
         logits = plainly(head, bits, cond_NW[:4], 1 - known / BITS)
@@ -123,7 +128,7 @@ def test_without_noise_the_surest_bits_come_first(scale: float | None):
 def test_one_step_draws_each_bit_from_its_own_probability():
     head, cond_1W = tiny_head(), torch.randn(1, 16)
     uniform = uniforms(list(range(4000)), 2 * 8 * BITS).view(-1, 2, 8, BITS)
-    bits = head.draw(cond_1W.expand(4000, -1), uniform, 1, 1.0)
+    bits = head.draw(cond_1W.expand(4000, -1), uniform, (BITS,), 1.0)
     wanted = plainly(head, torch.full((1, BITS), 2), cond_1W, 1.0)[0].softmax(-1)[:, 1]
     torch.testing.assert_close(bits.float().mean(0), wanted, atol=0.03, rtol=0)
     assert ((wanted > 0.1) & (wanted < 0.9)).any(), 'some of them are not sure'
@@ -147,7 +152,7 @@ def test_what_the_head_reads_is_the_same_with_the_cache_and_without():
     generator.sample(LABELS, cfg_scale=3.0, pick=recorder)
     seen = torch.stack(recorder.seen, 1)
     for half, labels in enumerate((LABELS, torch.full_like(LABELS, 5))):
-        whole = generator.head(generator.features(codes.indices_BL[:, :-1], labels))
+        whole = generator.head(generator.features(codes.indices_BL[:, :-1], labels)[:, 3:])
         torch.testing.assert_close(seen[3 * half : 3 * half + 3, :, :-1], whole, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(seen[0, :, -1], 1 + 2 * torch.arange(12) / 12), 'as released, it rises from 1'
 
@@ -170,12 +175,13 @@ def test_a_sample_depends_on_its_seed_and_class_and_not_on_its_batch():
 
 def test_a_set_that_it_can_memorize_is_learned_and_drawn():
     torch.manual_seed(0)
-    generator = cast(BAR, GENERATORS.build(dict(type='BAR', layout=GRID, **SIZE, **QUIET)))
+    generator = cast(BAR, GENERATORS.build(dict(type='BAR', layout=GRID, cond_dropout=0.0, **SIZE)))
     codes, labels = random_codes(5), torch.arange(5)
     for parameter in generator.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.15)
     optimizer = torch.optim.Adam(generator.parameters())
+    generator.random_share = 0.0
     for step in range(200):
         optimizer.param_groups[0]['lr'] = 0.006 if step < 150 else 0.001
         loss = generator.loss(Targets(codes), labels)['cross_entropy']
@@ -199,8 +205,29 @@ def test_a_saved_model_gives_the_same_loss_and_codes(tmp_path: Path):
     assert torch.equal(model.sample(LABELS, seeds=[1, 2, 3]), loaded.sample(LABELS, seeds=[1, 2, 3]))
 
 
+@torch.no_grad()
+def test_a_code_depends_on_those_before_it_in_the_order_and_on_the_place_of_the_next():
+    generator, codes = tiny_bar(), random_codes().indices_BL
+    order = torch.tensor([7, 3, 11, 0, 1, 10, 2, 5, 4, 9, 8, 6]).expand(3, -1)
+    one = generator.features(codes[:, :-1], LABELS, order)
+    changed = codes.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % 32
+    other = generator.features(changed[:, :-1], LABELS, order)
+    torch.testing.assert_close(one[:, :8], other[:, :8], rtol=0, atol=1e-5)  # start, three times the class, four codes
+    assert (one[:, 8:] - other[:, 8:]).abs().amax(-1).min() > 1e-4
+    swapped = order.clone()
+    swapped[:, [5, 6]] = order[:, [6, 5]]
+    moved = generator.features(codes[:, :-1], LABELS, swapped)
+    torch.testing.assert_close(one[:, :8], moved[:, :8], rtol=0, atol=1e-5)
+    assert (one[:, 8] - moved[:, 8]).abs().amax(-1).min() > 1e-4
+    reading = torch.arange(12).expand(3, -1)
+    torch.testing.assert_close(generator.features(codes, LABELS, reading), generator.features(codes, LABELS))
+
+
 def test_codes_without_bits_are_refused():
     with pytest.raises(UserError, match=r'BAR: predicts the bits of codes, whose number must be a power of 2, got 30'):
         GENERATORS.build(dict(type='BAR', layout={**GRID, 'codebook_size': 30}, **SIZE))
+    with pytest.raises(UserError, match='half of the heads look ahead, so they are an even number, got 1'):
+        GENERATORS.build(dict(type='BAR', layout=GRID, **SIZE) | dict(heads=1))
     with pytest.raises(UserError, match='steps must be'):
         tiny_bar().sample(LABELS, steps=9)

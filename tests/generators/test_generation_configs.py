@@ -120,9 +120,20 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         '_base_/datasets/imagenet_288_random_crop _base_/models/var_d16 _base_/schedules/var_200e',
         {'model.tokenizer'},
     ),
+    'bar_b': (
+        '_base_/datasets/imagenet_codes _base_/models/bar _base_/schedules/rar_250k',
+        {'train_dataloader.batch_size', 'train_dataloader.dataset.root', GUIDANCE}
+        | {f'{SAMPLING}.{key}' for key in ('temperature', 'shares')}
+        | {f'optim_wrapper.paramwise_cfg.no_decay.{number}' for number in (2, 3)},
+    ),
+    'bar_l': (
+        'generation/bar_b',
+        {*SIZE, 'model.generator.dropout', 'train_dataloader.batch_size', GUIDANCE, f'{SAMPLING}.temperature'},
+    ),
     'bar_open_magvit2_262k': (
-        '_base_/datasets/imagenet_codes _base_/models/bar _base_/schedules/llamagen_300e',
-        {'train_dataloader.dataset.root'},
+        'generation/bar_b',
+        {'model.generator.layout.codebook_size', 'train_dataloader.dataset.root'}
+        | {f'{SAMPLING}.{key}' for key in ('temperature', 'shares')},
     ),
     'infinity_layer12': (
         '_base_/datasets/imagenet_288_random_crop _base_/models/infinity_layer12 _base_/schedules/var_200e',
@@ -432,7 +443,9 @@ PUBLISHED = {
     'rq_transformer_1400m': (1388, 8, 2048, 5e-4),
     'rq_transformer_3800m': (3822, 32, 2048, 5e-4),
     'ibq_xxl': (2063, 8, 768, 3e-4),
-    'bar_open_magvit2_262k': (244, 8, 256, 1e-4),  # ours
+    'bar_b': (415, 16, 2048, 4e-4),
+    'bar_l': (1107, 32, 2048, 4e-4),
+    'bar_open_magvit2_262k': (415, 16, 2048, 4e-4),  # ours
     'infinity_layer12': (91, 8, 768, 3e-4),  # ours: the released sizes have cross-attention to text
     'infinity_layer16': (267, 8, 768, 3e-4),
     'infinity_layer24': (701, 8, 768, 3e-4),
@@ -567,6 +580,7 @@ RELEASES = {
     'ldm': ('ldm_4_g',),
     'ibq-gpt': ('ibq_b', 'ibq_l', 'ibq_xl', 'ibq_xxl'),
     'open-magvit2-gpt': ('open_magvit2_b', 'open_magvit2_l', 'open_magvit2_xl'),
+    'bar': ('bar_b', 'bar_l'),
     'randar': ('randar_l', 'randar_xl'),
     'rar': ('rar_b', 'rar_l', 'rar_xl', 'rar_xxl'),
     'dit': ('dit_xl',),
@@ -581,4 +595,6 @@ def test_an_imported_model_is_saved_with_the_settings_of_its_config(peer: str, n
     dim = config.model.generator.get('dim')
     head, first = SimpleNamespace(in_features=dim), SimpleNamespace(out_features=dim)
     importer: Any = IMPORTERS.registered(peer)
-    assert importer.sampling(SimpleNamespace(head=head, input=first)) == dict(config.default_hooks.report.sampling)
+    assert importer.sampling(SimpleNamespace(head=head, input=first, bits=16)) == dict(
+        config.default_hooks.report.sampling
+    )

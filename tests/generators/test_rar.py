@@ -98,7 +98,7 @@ def test_the_hook_lets_the_share_fall_along_the_run():
     with pytest.raises(UserError, match='need 0 <= start <= end <= 1'):
         RandomOrderHook(0.8, 0.5)
     runner.task.generator = build('MinGPT')
-    with pytest.raises(UserError, match='RAR has orders, this run trains MinGPT'):
+    with pytest.raises(UserError, match='RAR and BAR have orders, this run trains MinGPT'):
         hook.before_train(runner)
 
 

@@ -15,9 +15,10 @@ from fvq_core.data.loader import Loader
 from fvq_core.registry import GENERATORS, MODELS
 from fvq_core.training.hooks.ema_hook import EMAHook
 from fvq_core.training.optim_wrapper import build_optim_wrappers
-from fvq_generators import RAR, VAR, Infinity, RandAR
+from fvq_generators import BAR, RAR, VAR, Infinity, RandAR
 from fvq_generators.data import RandomCodes
 from fvq_generators.hooks import ShardingHook
+from fvq_generators.layers import Modulation
 from fvq_generators.optim import DecayByDimension
 from tests.generators.tiny import GRID, NO_DROPOUT, generator_config
 
@@ -51,6 +52,28 @@ class RAROfOwnOrders(RAR):
         return super().loss(targets, cond, own_orders(targets))
 
 
+def own_masks(bits_NS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Three of a code's bits, which follow from them."""
+    S = bits_NS.shape[1]
+    place_NS = (bits_NS * 5 + torch.arange(S)).remainder(S + 3).argsort(dim=1, stable=True).argsort(dim=1)
+    return torch.full((len(bits_NS),), 3 / S), place_NS < 3
+
+
+@GENERATORS.register_module()
+class BAROfOwnMasks(BAR):
+    """Likewise, with bits that are masked by no draw, and gates that are not 0: the steps of what is next to 0 are rounding."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for module in self.modules():
+            if isinstance(module, Modulation):
+                torch.nn.init.normal_(module.linear.weight, std=0.1)
+
+    def loss(self, targets: Targets, cond: torch.Tensor) -> dict[str, torch.Tensor]:  # pyrefly: ignore[bad-override]
+        self.bit_head.draw_masks = own_masks
+        return super().loss(targets, cond, own_orders(targets))
+
+
 SIZE: dict[str, Any] = dict(layout=GRID, dim=32, depth=2, heads=4, num_classes=5, cond_dropout=0.0)
 # VAR and Infinity read their tokenizer's quantizer while they train; flips would differ by rank.
 OTHERS: dict[str, dict[str, Any]] = {
@@ -71,6 +94,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         tokenizer=Infinity.smoke_tokenizer(),
     ),
     'RandAR': dict(generator=dict(type='RandAROfOwnOrders', hidden_multiple=8, **NO_DROPOUT, **SIZE)),
+    'BAR': dict(generator=dict(type='BAROfOwnMasks', head_width=24, head_depth=1, class_tokens=2, **SIZE)),
     'RAR': dict(generator=dict(type='RAROfOwnOrders', width=64, dropout=0.0, attention_dropout=0.0, **SIZE)),
 }
 STEPS, BATCH, MICRO = 2, 4, 2

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvq_core.codes import CodeLayout, Grid, Targets
-from fvq_core.codes import Sequence as CodeSequence
+from fvq_core.codes import CodeLayout, Targets
 from fvq_core.errors import UserError
 from fvq_core.registry import GENERATORS
 from fvq_core.registry.argument_types import check_sizes
 from fvq_core.sampling_settings import SamplingSettings, setting
 
-from .cached_generator import CachedGenerator
-from .checks import check_rates, codes_to_learn, layout_of
-from .layers import CausalMask, ClassEmbedding, KVCache, Linear, Modulation, RMSNorm, TransformerBlock, positions_table
-from .layers.masked_bit_head import MaskedBitHead
-from .layers.swiglu import swiglu_width
+from .checks import check_rates, codes_to_learn
+from .layers import KVCache, Linear, Modulation, RMSNorm, SwiGLU, positions_table
+from .layers.masked_bit_head import EPS, MaskedBitHead, even_shares
+from .layers.target_attention import TargetAttention
+from .random_order import ConditionedBlock, RandomOrderGenerator
 from .sampling import Pick, RisingGuidance, SequenceGuidance, uniforms
 from .small_tokenizer import small_tokenizer
 
@@ -36,24 +36,43 @@ class MaskedBitSampling(RisingGuidance):
         1.0, 'noise on bits and on which come first, falling at each step; 0 for none', least=0
     )
     steps: int = setting(4, 'passes of the head for each code', least=1, most=MOST_STEPS)
+    shares: str = setting('', 'bits that each pass draws, such as 2-2-5-7; by default as many at each of the steps')
+
+    def shares_of(self, bits: int) -> list[int]:
+        """Bits that are drawn at each step, of so many.
+
+        Raises:
+            UserError: Shares that are not whole numbers with that sum.
+        """
+        if not self.shares:
+            return even_shares(bits, min(self.steps, bits))
+        parts = self.shares.split('-')
+        shares = [int(part) for part in parts if part.isdecimal() and int(part)]
+        if len(shares) != len(parts) or len(shares) > MOST_STEPS or sum(shares) != bits:
+            raise UserError(
+                f'sampling: shares are up to {MOST_STEPS} whole numbers with hyphens between, {bits} together, got '
+                f"'{self.shares}'."
+            )
+        return shares
 
 
 @GENERATORS.register_module()
-class BAR(CachedGenerator):
-    """LlamaGen's transformer with a masked bit head: a code of K values costs log2 K binary choices, so that K may be 2^32.
+class BAR(RandomOrderGenerator):
+    """A transformer over codes with a masked bit head: a code of K values costs log2 K binary choices, so that K may be 2^32.
 
-    Bit c of a code is that of its index, the lowest first: channel c of LFQ, BSQ and of FSQ with two levels. The release has a
-    transformer of its own; see docs/paper_notes.md.
+    Like RAR it is told the position of the code to predict, also by half of its heads' rotary angles, and is trained in random
+    orders at first. The published sizes (depth x dim, heads): B 24 x 768, 12; L 32 x 1280, 16. Bit c of a code is that of its
+    index, the lowest first: channel c of LFQ, BSQ and of FSQ with two levels.
 
     Args:
         layout: `CodeLayout` of a `Grid` or `Sequence` with a power of two of codes, or its description.
         dim: Channels D.
         depth: Blocks.
-        heads: Heads of the attention.
+        heads: Heads of the attention, an even number.
         head_width: Channels of the masked bit head.
         head_depth: Its blocks.
-        hidden_multiple: The feed-forward width is two thirds of 4 D rounded up to a multiple of it.
-        token_dropout, attention_dropout, residual_dropout, ffn_dropout, drop_path: See `LlamaGen`.
+        class_tokens: How often the class stands before the codes.
+        dropout: Dropout of the results of attention and feed-forward layer; 0.2 of L.
         num_classes: Classes.
         cond_dropout: Share of the classes that training drops, for classifier-free guidance.
         checkpointing: See `AutoregressiveGenerator`.
@@ -62,91 +81,96 @@ class BAR(CachedGenerator):
         UserError: A layout that it cannot model, or sizes that do not fit each other.
     """
 
-    position_kinds = (Grid, CodeSequence)
     likelihood = False
+    start_has_target = True
     Sampling = MaskedBitSampling  # pyrefly: ignore[bad-override]
+    rotations: Tensor  # pyrefly: ignore[bad-override]
 
     def __init__(
         self,
         layout: CodeLayout | Mapping[str, Any],
         dim: int = 768,
-        depth: int = 12,
+        depth: int = 24,
         heads: int = 12,
         head_width: int = 2048,
         head_depth: int = 3,
-        hidden_multiple: int = 256,
-        token_dropout: float = 0.1,
-        attention_dropout: float = 0.0,
-        residual_dropout: float = 0.1,
-        ffn_dropout: float = 0.1,
-        drop_path: float = 0.0,
+        class_tokens: int = 32,
+        dropout: float = 0.0,
         num_classes: int = 1000,
         cond_dropout: float = 0.1,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__()
-        self.layout = layout_of(self, layout)
         sizes = dict(dim=dim, depth=depth, heads=heads, head_width=head_width, head_depth=head_depth)
-        check_sizes('BAR', **sizes, num_classes=num_classes, hidden_multiple=hidden_multiple)
-        check_rates('BAR', drop_path=drop_path, cond_dropout=cond_dropout)
+        check_sizes('BAR', **sizes, num_classes=num_classes, class_tokens=class_tokens)
+        check_rates('BAR', dropout=dropout, cond_dropout=cond_dropout)
+        super().__init__(layout, dim, num_classes, cond_dropout, class_tokens)
         V = self.layout.vocab_size
         if V < 2 or V.bit_count() != 1:
             raise UserError(f'BAR: predicts the bits of codes, whose number must be a power of 2, got {V}.')
         self.bits, self.checkpointing = V.bit_length() - 1, checkpointing
         each = math.ceil(dim / self.bits)
-        self.condition = ClassEmbedding(num_classes, dim, cond_dropout)
         self.bit_embedding, self.bit_merge = nn.Embedding(2, each), Linear(each * self.bits, dim)
-        self.token_dropout = nn.Dropout(token_dropout)
-        width = swiglu_width(dim, hidden_multiple)
         self.blocks = nn.ModuleList(
-            TransformerBlock(dim, heads, None, width, 1e-5, attention_dropout, residual_dropout, ffn_dropout, rate)
-            for rate in torch.linspace(0, drop_path, depth, device='cpu').tolist()
+            ConditionedBlock(
+                TargetAttention(dim, heads, EPS, dropout),
+                SwiGLU(dim, int(2 / 3 * 4 * dim), dropout, bias=True),
+                RMSNorm(dim, EPS),
+                RMSNorm(dim, EPS),
+                Modulation(dim),
+            )
+            for _ in range(depth)
         )
         self.kv_heads, self.head_dim = heads, dim // heads
-        self.norm = RMSNorm(dim)
+        self.norm = RMSNorm(dim, EPS)
         self.head = Linear(dim, head_width)
         self.bit_head = MaskedBitHead(self.bits, head_width, head_depth)
         self._init_weights()
+        nn.init.trunc_normal_(self.start_D, std=0.02)
         self._make_tables()
-
-    def _init_weights(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, Modulation):
-                nn.init.zeros_(module.linear.weight)
 
     def _make_tables(self) -> None:
-        """Constants, on the device of the weights. They are not buffers: a model in bfloat16 keeps its angles in float32."""
-        self.rotations = positions_table(self.layout.positions, self.head_dim, self.condition.tokens, self.device)
-        self.mask = CausalMask(self.sequence_length, self.condition.tokens, self.device)
+        """The mask, and the angles in reading order. They are not buffers: a model in bfloat16 keeps its angles in float32."""
+        super()._make_tables()
+        T, L = self.condition.tokens, self.layout.length
+        table = F.pad(positions_table(self.layout.positions, self.head_dim, T, self.device), (0, 0, 0, 0, 0, 1))
+        table[:T, :, 0] = table[-1, :, 0] = 1.0  # start, class, and a place behind the last code: not turned
+        self.table = table
+        order_1L = torch.arange(L, device=self.device)[None]
+        self.rotations = self.rotations_in(order_1L, order_1L + 1, T + L)[0]
 
-    def _apply(self, fn: Any, recurse: bool = True) -> BAR:
-        super()._apply(fn, recurse)
-        self._make_tables()
-        return self
+    def rotations_in(self, order_BL: Tensor, follows_BL: Tensor, length: int) -> Tensor:
+        """Of each token's own position, and behind it of the code that it predicts, (B, length, head_dim / 2, 4)."""
+        B, T = len(order_BL), self.condition.tokens
+        first_BT = torch.arange(T, device=order_BL.device).expand(B, T)
+        own_BT = torch.cat([first_BT, T + order_BL], 1)[:, :length]
+        target_BT = torch.cat([(T + order_BL[:, :1]).expand(B, T), T + follows_BL], 1)[:, :length]
+        return torch.cat([self.table[own_BT], self.table[target_BT]], dim=-1)
 
     def bits_of(self, indices: Tensor) -> Tensor:
         """Codes to their bits, one dimension more."""
         return indices[..., None] >> torch.arange(self.bits, device=indices.device) & 1
 
-    def embed(self, indices_BL: Tensor, first: int | Tensor = 0) -> Tensor:
+    def code_tokens(self, indices_BL: Tensor) -> Tensor:
         return self.bit_merge(self.bit_embedding(self.bits_of(indices_BL)).flatten(2))
 
-    def loss(self, targets: Targets, cond: Tensor) -> dict[str, Tensor]:  # pyrefly: ignore[bad-override]
+    def loss(  # pyrefly: ignore[bad-override]
+        self, targets: Targets, cond: Tensor, order_BL: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """`cross_entropy` of a bit in nats, from the codes before and what is not masked of its own; no likelihood.
 
         Masks are drawn in eval mode too. The logits of a code are fewer than its channels, so they are not made in chunks.
 
+        Args:
+            targets, cond: See `AutoregressiveGenerator.loss`; classes only.
+            order_BL: See `in_order`.
+
         Raises:
-            UserError: See `checks.codes_to_learn`.
+            UserError: See `checks.codes_to_learn` and `in_order`.
         """
-        indices_BL = codes_to_learn(self, targets, cond).indices_BL
-        x_ND = self.features(indices_BL[:, :-1], cond).flatten(0, 1)
-        return {'cross_entropy': self.bit_head.loss(self.bits_of(indices_BL.flatten()), self.head(x_ND))}
+        ordered_BL, order_BL = self.in_order(codes_to_learn(self, targets, cond).indices_BL, order_BL)
+        x_BLD = self.features(ordered_BL[:, :-1], cond, order_BL)[:, self.condition.tokens - 1 :]
+        bits_NS = self.bits_of(ordered_BL.flatten())
+        return {'cross_entropy': self.bit_head.loss(bits_NS, self.head(x_BLD.flatten(0, 1)))}
 
     def _last_logits(
         self,
@@ -171,13 +195,13 @@ class BAR(CachedGenerator):
 
     def picker(self, sampling: SamplingSettings) -> Pick:
         assert isinstance(sampling, MaskedBitSampling)
-        return MaskedBitPick(self, sampling)
+        return MaskedBitPick(self, sampling, tuple(sampling.shares_of(self.bits)))
 
     @staticmethod
     def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
         """Two blocks of 64 channels and one of the head for 16 codes of 6 bits; dropout and all other options stay."""
         layout = dict(type='Grid', height=4, width=4, codebook_size=64)
-        return dict(layout=layout, dim=64, depth=2, heads=2, head_width=48, head_depth=1, hidden_multiple=32)
+        return dict(layout=layout, dim=64, depth=2, heads=2, head_width=48, head_depth=1, class_tokens=3)
 
     @staticmethod
     def smoke_tokenizer() -> dict[str, Any]:
@@ -191,12 +215,12 @@ class MaskedBitPick:
 
     model: BAR
     sampling: MaskedBitSampling
+    shares: tuple[int, ...]
 
     def __call__(self, x_BC: Tensor, uniform_B2TS: Tensor) -> Tensor:
         """(B, W + 1), or (2 B, W + 1) with those without the condition behind, and random numbers, to codes (B,)."""
         model, given = self.model, self.sampling
         cond_BW, guided = x_BC[:, :-1].to(model.head.weight.dtype), len(x_BC) != len(uniform_B2TS)
         scale = x_BC[0, -1] if guided else None
-        steps = min(given.steps, model.bits)
-        bits_BS = model.bit_head.draw(cond_BW, uniform_B2TS, steps, given.temperature, scale)
+        bits_BS = model.bit_head.draw(cond_BW, uniform_B2TS, self.shares, given.temperature, scale)
         return (bits_BS << torch.arange(model.bits, device=bits_BS.device)).sum(1)

@@ -1,4 +1,4 @@
-"""The share of images in a random order, which falls while a RAR trains."""
+"""The share of images in a random order, which falls while a RAR or a BAR trains."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from mmengine.hooks import Hook
 from fvq_core.errors import UserError
 from fvq_core.registry import HOOKS
 
-from ..rar import RAR
+from ..random_order import RandomOrderGenerator
 
 
 @HOOKS.register_module()
 class RandomOrderHook(Hook):
-    """Sets `RAR.random_share` before each iteration: 1, then linear to 0, then 0.
+    """Sets `RandomOrderGenerator.random_share` before each iteration: 1, then linear to 0, then 0.
 
     Args:
         start: Share of the run after which it falls; RAR: 200 of 400 epochs.
         end: Share of the run from which on all images are in reading order; RAR: 300 of 400 epochs.
 
     Raises:
-        UserError: Shares that are not `0 <= start <= end <= 1`, or a task without a `RAR`.
+        UserError: Shares that are not `0 <= start <= end <= 1`, or a task without such a generator.
     """
 
     priority = 'VERY_HIGH'
@@ -39,9 +39,9 @@ class RandomOrderHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         generator = getattr(runner.task, 'generator', None)
-        if not isinstance(generator, RAR):
+        if not isinstance(generator, RandomOrderGenerator):
             raise UserError(
-                f'RandomOrderHook: RAR has orders, this run trains {type(generator).__name__}; drop the hook.'
+                f'RandomOrderHook: RAR and BAR have orders, this run trains {type(generator).__name__}; drop the hook.'
             )
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:

@@ -1,5 +1,6 @@
 """The checkpoint layouts of other projects' generators: maps from their keys to ours, and configs read off their shapes."""
 
+from .bar import BARImporter
 from .ibq import IBQTransformerImporter
 from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
@@ -11,6 +12,7 @@ from .var import VARImporter
 from .vitvq import ViTVQTransformerImporter
 
 __all__ = [
+    'BARImporter',
     'IBQTransformerImporter',
     'LlamaGenImporter',
     'MinGPTImporter',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,10 +80,10 @@ def import_rar(
     return config, rename(own, RULES, 'RAR', drop=('attn_mask',))
 
 
-def reordered(parts_6DC: Tensor) -> Tensor:
-    """The rows of a modulation in our order."""
-    parts = parts_6DC.chunk(6)
-    return torch.cat([parts[number] for number in PARTS])
+def reordered(parts_PDC: Tensor, order: Sequence[int] = PARTS) -> Tensor:
+    """The rows of a modulation in our order: which of their parts each of ours is."""
+    parts = parts_PDC.chunk(len(order))
+    return torch.cat([parts[number] for number in order])
 
 
 @IMPORTERS.register_module(name='rar')

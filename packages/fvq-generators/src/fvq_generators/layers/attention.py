@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,7 +25,8 @@ class Attention(nn.Module):
         dropout: Dropout of the attention weights, in training.
         out_dropout: Dropout of the result, in training.
         bias: Whether the maps to queries, keys and values, and of the result, have one.
-        qk_norm: Epsilon of a LayerNorm of each head's queries and keys; None for none.
+        qk_norm: Epsilon of a norm of each head's queries and keys; None for none.
+        norm: Its type, `nn.LayerNorm` or `RMSNorm`.
 
     Raises:
         UserError: Heads that do not divide.
@@ -38,6 +41,7 @@ class Attention(nn.Module):
         out_dropout: float = 0.0,
         bias: bool = False,
         qk_norm: float | None = None,
+        norm: Callable[[int, float], nn.Module] = nn.LayerNorm,
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
@@ -48,11 +52,15 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
         self.qkv = Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=bias)
         self.q_norm, self.k_norm = (
-            nn.Identity() if qk_norm is None else nn.LayerNorm(self.head_dim, qk_norm) for _ in range(2)
+            nn.Identity() if qk_norm is None else norm(self.head_dim, qk_norm) for _ in range(2)
         )
         self.out = Linear(dim, dim, bias=bias)
         self.dropout, self.qk_norm = dropout, qk_norm is not None
         self.out_dropout = nn.Dropout(out_dropout)
+
+    def turn(self, qk_BLHD: Tensor, rotations_LP2: Tensor) -> Tensor:
+        """Heads of queries, then of keys, by their rotary table."""
+        return rotate(qk_BLHD, rotations_LP2)
 
     def forward(
         self,
@@ -82,7 +90,7 @@ class Attention(nn.Module):
         if self.qk_norm:
             qk = torch.cat([self.q_norm(qk[:, :, : self.heads]), self.k_norm(qk[:, :, self.heads :])], dim=2)
         if rotations_LP2 is not None:
-            qk = rotate(qk, rotations_LP2)
+            qk = self.turn(qk, rotations_LP2)
         q, k = qk[:, :, : self.heads].transpose(1, 2), qk[:, :, self.heads :].transpose(1, 2)
         if cache is not None:
             k, v = cache.append(layer, k, v, position)

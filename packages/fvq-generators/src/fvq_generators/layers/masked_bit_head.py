@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +21,10 @@ SPREAD = 0.8  # of the logistic-normal shares that training masks
 TINY = 1e-12
 
 
-def known_bits(bits: int, steps: int, step: int) -> int:
-    """Bits that are drawn before a step: as many at each, and what is left over one by one at the last steps."""
+def even_shares(bits: int, steps: int) -> list[int]:
+    """Bits that are drawn at each step: as many at each, and what is left over one by one at the last steps."""
     each, left = divmod(bits, steps)
-    return each * step + max(0, step - (steps - left))
+    return [each + (step >= steps - left) for step in range(steps)]
 
 
 class FourierEmbedding(nn.Module):
@@ -31,12 +32,12 @@ class FourierEmbedding(nn.Module):
 
     Args:
         width: Channels W.
-        frequencies: Their number; they are drawn from a normal distribution and saved with the model.
+        frequencies: Their number; they are drawn from a normal distribution and stay. A parameter, as those of rank 0 count.
     """
 
     def __init__(self, width: int, frequencies: int = 256) -> None:
         super().__init__()
-        self.register_buffer('frequencies', torch.randn(frequencies))
+        self.frequencies = nn.Parameter(torch.randn(frequencies), requires_grad=False)
         self.inner, self.outer = nn.Linear(2 * frequencies, width), nn.Linear(width, width)
 
     def forward(self, share_N: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class BitBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm, self.ffn = RMSNorm(width, EPS), SwiGLU(width, int(2 / 3 * 4 * width))
+        self.norm, self.ffn = RMSNorm(width, EPS), SwiGLU(width, int(2 / 3 * 4 * width), bias=True)
         self.modulation = Modulation(width, 3)
 
     def forward(self, x_N1W: Tensor, cond_N1W: Tensor) -> Tensor:
@@ -98,38 +99,46 @@ class MaskedBitHead(nn.Module):
             x_N1W = block(x_N1W, cond_N1W)
         return self.output(self.norm(x_N1W, cond_N1W))[:, 0].float().unflatten(-1, (-1, 2))
 
-    def loss(self, bits_NS: Tensor, cond_NW: Tensor) -> Tensor:
-        """The mean cross-entropy of bits, some of which are masked at random, in nats; visible ones count a tenth.
+    def draw_masks(self, bits_NS: Tensor) -> tuple[Tensor, Tensor]:
+        """The share of each code's bits that is masked, (N,), and which, bool (N, S).
 
-        The masked share of a code is 1 - sigmoid(0.8 n), n drawn from a normal distribution, and at least one bit.
+        The share is 1 - sigmoid(0.8 n), n drawn from a normal distribution, and at least one bit.
         """
         N, S = bits_NS.shape
         share_N = (1 - torch.sigmoid(SPREAD * torch.randn(N, device=bits_NS.device))).clamp(min=1 / S)
         count_N = (S * share_N).round().clamp(min=1)
-        masked_NS = torch.rand(N, S, device=bits_NS.device).argsort(1) < count_N[:, None]
+        return share_N, torch.rand(N, S, device=bits_NS.device).argsort(1) < count_N[:, None]
+
+    def loss(self, bits_NS: Tensor, cond_NW: Tensor) -> Tensor:
+        """The mean cross-entropy of bits, some of which are masked at random, in nats; visible ones count a tenth."""
+        share_N, masked_NS = self.draw_masks(bits_NS)
         off_NS, on_NS = self(bits_NS.masked_fill(masked_NS, MASKED), cond_NW, share_N).unbind(-1)
         losses_NS = F.binary_cross_entropy_with_logits(on_NS - off_NS, bits_NS.float(), reduction='none')
         weights_NS = VISIBLE_WEIGHT + (1 - VISIBLE_WEIGHT) * masked_NS.float()
         return (losses_NS * weights_NS).sum() / weights_NS.sum()
 
     def draw(
-        self, cond_NW: Tensor, uniform_N2TS: Tensor, steps: int, temperature: float, scale: Tensor | None = None
+        self,
+        cond_NW: Tensor,
+        uniform_N2TS: Tensor,
+        shares: Sequence[int],
+        temperature: float,
+        scale: Tensor | None = None,
     ) -> Tensor:
         """Bits (N, S): at each step more of them, those whose logits are the largest, with noise that falls step by step.
 
         Args:
             cond_NW: What the transformer says of each code; with guidance (2 N, W), without the condition behind.
             uniform_N2TS: Numbers in [0, 1) for each step, for values and for which bits come first.
-            steps: 1 to T and to S.
+            shares: Bits that are drawn at each step; at most T steps, S together.
             temperature: Of the noise at the first step; at step t of T it is (1 - t / T) as large. 0 for none.
             scale: Of guidance, a single number.
         """
-        N, S = len(uniform_N2TS), self.bits
+        N, S, steps, known = len(uniform_N2TS), self.bits, len(shares), 0
         bits_NS = torch.full((N, S), MASKED, device=cond_NW.device)
-        for step in range(steps):
-            known, following = known_bits(S, steps, step), known_bits(S, steps, step + 1)
-            share = torch.full((len(cond_NW),), 1 - known / S, device=cond_NW.device)
-            logits_NS2 = self(bits_NS if scale is None else bits_NS.repeat(2, 1), cond_NW, share)
+        for step, share in enumerate(shares):
+            masked = torch.full((len(cond_NW),), 1 - known / S, device=cond_NW.device)
+            logits_NS2 = self(bits_NS if scale is None else bits_NS.repeat(2, 1), cond_NW, masked)
             if scale is not None:
                 conditional, without = logits_NS2.chunk(2)
                 logits_NS2 = without + scale * (conditional - without)
@@ -141,7 +150,8 @@ class MaskedBitHead(nn.Module):
             ).long()  # two Gumbel draws, subtracted
             confidence_NS = torch.where(drawn_NS == 1, on_NS, off_NS) - noise * (-order_NS.log()).log().float()
             masked_NS = bits_NS == MASKED
-            first_NS = confidence_NS.masked_fill(~masked_NS, torch.inf).topk(following, dim=1).indices
+            known += share
+            first_NS = confidence_NS.masked_fill(~masked_NS, torch.inf).topk(known, dim=1).indices
             chosen_NS = torch.zeros_like(masked_NS).scatter(1, first_NS, True)
             bits_NS = torch.where(masked_NS & chosen_NS, drawn_NS, bits_NS)
         return bits_NS

@@ -17,7 +17,7 @@ def swiglu_width(dim: int, multiple: int = 256, factor: float | None = None) -> 
 
 
 class SwiGLU(nn.Module):
-    """`W_out (silu(W_gate x) * W_up x)`, without bias.
+    """`W_out (silu(W_gate x) * W_up x)`.
 
     Gate and up are the two halves of one matrix, so that a step of decoding reads it in one call.
 
@@ -25,12 +25,13 @@ class SwiGLU(nn.Module):
         dim: Channels D.
         width: Hidden channels, see `swiglu_width`.
         dropout: Dropout of the result, in training.
+        bias: Whether the maps have a bias.
     """
 
-    def __init__(self, dim: int, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, width: int, dropout: float = 0.0, bias: bool = False) -> None:
         super().__init__()
-        self.gate_up = Linear(dim, 2 * width, bias=False)
-        self.out = nn.Linear(width, dim, bias=False)
+        self.gate_up = Linear(dim, 2 * width, bias=bias)
+        self.out = nn.Linear(width, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
