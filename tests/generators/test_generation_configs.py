@@ -141,6 +141,18 @@ DIFFERENCES: dict[str, tuple[str, set[str]]] = {
         | {f'optim_wrapper.paramwise_cfg.no_decay.{number}' for number in (1, 2)},
     ),
     **{f'infinity_layer{depth}': ('generation/infinity_layer12', SIZE) for depth in (16, 24)},
+    'infinity_layer12_t2i': (
+        '_base_/datasets/imagenet_codes _base_/models/infinity_layer12 _base_/schedules/var_200e',
+        {'model.tokenizer', GUIDANCE, *(f'{SAMPLING}.{key}' for key in ('temperature', 'top_k', 'top_p'))}
+        | {f'model.generator.{key}' for key in ('caption_dim', 'caption_tokens', 'rotary_grid.0', 'rotary_grid.1')}
+        | {f'train_dataloader.dataset.{key}' for key in ('type', 'root', 'captions', 'images', 'tokens', 'channels')}
+        | {'optim_wrapper.max_norm', 'optim_wrapper.optimizer.betas.1'}
+        | {f'optim_wrapper.paramwise_cfg.no_decay.{number}' for number in (1, 2, 3)},
+    ),
+    'infinity_2b': (
+        'generation/infinity_layer12_t2i',
+        {*SIZE, 'model.shard', 'model.generator.checkpointing'},
+    ),
     'var_d20': ('generation/var_d16', {*SIZE, 'model.generator.drop_path', 'train_cfg.max_epochs'}),
     'var_d24': (
         'generation/var_d16',
@@ -447,6 +459,8 @@ PUBLISHED = {
     'bar_l': (1107, 32, 2048, 4e-4),
     'bar_open_magvit2_262k': (415, 16, 2048, 4e-4),  # ours
     'infinity_layer12': (91, 8, 768, 3e-4),  # ours: the released sizes have cross-attention to text
+    'infinity_layer12_t2i': (125, 8, 256, 1e-4),
+    'infinity_2b': (2205, 8, 256, 1e-4),
     'infinity_layer16': (267, 8, 768, 3e-4),
     'infinity_layer24': (701, 8, 768, 3e-4),
     'var_d16': (310, 8, 768, 3e-4),
@@ -530,14 +544,16 @@ def test_the_tokenizer_that_a_row_names_gives_the_codes_of_its_generator(name: s
         assert config.model.tokenizer == f'work_dirs/{Path(source).stem}/tokenizer'
 
 
-def test_the_captions_of_a_text_to_image_config_are_those_of_its_generator():
-    config = load_config(str(ROOT / 'generation/llamagen_xl_t2i.py'))
+@pytest.mark.parametrize(('name', 'tokens'), [('llamagen_xl_t2i', 120), ('infinity_layer12_t2i', 512)])
+def test_the_captions_of_a_text_to_image_config_are_those_of_its_generator(name: str, tokens: int):
+    config = load_config(str(ROOT / f'generation/{name}.py'))
     dataset, generator = config.train_dataloader.dataset, config.model.generator
-    assert (dataset.tokens, dataset.channels) == (generator.caption_tokens, generator.caption_dim) == (120, 2048)
+    assert (dataset.tokens, dataset.channels) == (generator.caption_tokens, generator.caption_dim) == (tokens, 2048)
 
 
-def test_a_text_to_image_config_trains_on_captions_in_a_smoke_run(tmp_path: Path):
-    config = shrink_config(load_config(str(ROOT / 'generation/llamagen_xl_t2i.py'), work_dir=str(tmp_path)))
+@pytest.mark.parametrize('name', marked(['llamagen_xl_t2i', 'infinity_layer12_t2i']))
+def test_a_text_to_image_config_trains_on_captions_in_a_smoke_run(name: str, tmp_path: Path):
+    config = shrink_config(load_config(str(ROOT / f'generation/{name}.py'), work_dir=str(tmp_path)))
     assert config.train_dataloader.dataset.type == 'RandomCaptionedCodes'
     assert config.model.generator.caption_dim == 2048
     proven: list[str] = []
@@ -545,7 +561,7 @@ def test_a_text_to_image_config_trains_on_captions_in_a_smoke_run(tmp_path: Path
     assert [line.split(':')[0] for line in proven] == ['trains', 'saves', 'tests', 'resumes', 'exports']
 
 
-@pytest.mark.parametrize('name', ['var_d16_fvq', 'var_photos', 'infinity_layer12'])
+@pytest.mark.parametrize('name', ['var_d16_fvq', 'var_photos', 'infinity_layer12', 'infinity_layer12_t2i'])
 def test_a_generator_that_binds_models_the_codes_of_the_tokenizer_that_it_names(name: str):
     config = load_config(str(ROOT / f'generation/{name}.py'))
     stem = Path(config.model.pop('tokenizer')).parent.name

@@ -161,11 +161,7 @@ class AutoregressiveGenerator(Generator):
         name = type(self).__name__
         if not isinstance(self.condition, CaptionEmbedding):
             raise UserError(f'{name}: a caption mask goes with captions, and this model has classes; leave it out.')
-        if caption_mask_BT.shape != (batch, self.condition.tokens):
-            raise UserError(
-                f'{name}: expected a caption mask of {(batch, self.condition.tokens)}, a line for each caption, got '
-                f'{tuple(caption_mask_BT.shape)}.'
-            )
+        self.condition.check_mask(caption_mask_BT, batch, name)
         codes_BL = caption_mask_BT.new_ones(batch, self.layout.length, dtype=torch.bool)
         return torch.cat([caption_mask_BT.bool(), codes_BL], dim=1)
 

@@ -18,7 +18,19 @@ from fvq_core.registry.argument_types import check_sizes
 
 from .checks import check_rates, codes_to_learn, layout_of
 from .cross_entropy import bits_cross_entropy
-from .layers import MLP, AdaLayerNorm, AdaLNBlock, ClassEmbedding, CosineAttention, Modulation, SharedModulation
+from .layers import (
+    MLP,
+    AdaLayerNorm,
+    AdaLNBlock,
+    ClassEmbedding,
+    CosineAttention,
+    CrossAttention,
+    CrossAttentionBlock,
+    Modulation,
+    SharedModulation,
+    Text,
+    TextEmbedding,
+)
 from .layers.rotary_embedding import pyramid_rotations
 from .next_scale import NextScaleGenerator, init_scale_weights
 from .scale_decoding import ScaleSampling
@@ -31,7 +43,9 @@ class Infinity(NextScaleGenerator):
     """A VAR on the bits of a multi-scale BSQ: d choices of two in place of one of 2^d, and training that corrects mistakes.
 
     Beside the head it has two-dimensional rotary positions in place of learned ones, and one modulation that all blocks share.
-    The release is conditioned on text by cross-attention; this one on classes, as VAR is.
+    With `caption_dim` it is the release: features of a text are pooled to what modulates the blocks and starts the first scale,
+    and each block attends to them. Without, classes do that, as in VAR, and nothing is attended to. The published sizes
+    (depth x dim, heads), counted with texts: 125M 12 x 768, 8; 2B 32 x 2048, 16.
 
     In training the tokenizer's bits are flipped at random, and what flipped bits have left of the latent is quantized again
     (`self_corrected`). That needs the latents, which images have; of codes from a store, the sum of an image's codes stands
@@ -53,8 +67,11 @@ class Infinity(NextScaleGenerator):
         norm_eps: Epsilon of the norms.
         dropout: Dropout of the results of attention and feed-forward layer.
         drop_path: Stochastic depth, from 0 at the first block to this rate at the last.
-        num_classes: Classes.
-        cond_dropout: Share of the classes that training drops, for classifier-free guidance.
+        num_classes: Classes; not used with captions.
+        caption_dim: Channels of caption features: makes a text-to-image model.
+        caption_tokens: Feature vectors of a caption.
+        pool_heads: Heads of the attention that pools a text; see `TextEmbedding`.
+        cond_dropout: Share of the conditions that training drops, for classifier-free guidance.
         gate_init: Factor on the start values of the blocks' gates.
         modulation_init: Factor on those of scales and shifts.
         head_init: Factor on those of the head.
@@ -84,6 +101,9 @@ class Infinity(NextScaleGenerator):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         num_classes: int = 1000,
+        caption_dim: int | None = None,
+        caption_tokens: int = 512,
+        pool_heads: int | None = None,
         cond_dropout: float = 0.1,
         gate_init: float = 5e-6,
         modulation_init: float = 1e-3,
@@ -100,18 +120,23 @@ class Infinity(NextScaleGenerator):
         height, width = self.pyramid.scales[-1] if rotary_grid is None else rotary_grid
         check_sizes('Infinity', dim=dim, depth=depth, heads=heads, num_classes=num_classes, height=height, width=width)
         check_rates('Infinity', dropout=dropout, drop_path=drop_path, cond_dropout=cond_dropout, flips=flips)
-        self.code_dim, self.num_classes, self.heads = self.layout.slots, num_classes, heads
+        self.code_dim, self.heads = self.layout.slots, heads
+        self.num_classes = num_classes if caption_dim is None else None  # pyrefly: ignore[bad-override]
         self.rotary_grid, self.flips, self.weigh_scales = (height, width), flips, weigh_scales
         self.checkpointing = checkpointing
         norm = partial(nn.LayerNorm, dim, eps=norm_eps, elementwise_affine=False)
-        self.condition = ClassEmbedding(num_classes, dim, cond_dropout)
+        if caption_dim is None:
+            self.condition = ClassEmbedding(num_classes, dim, cond_dropout)
+        else:
+            self.condition = TextEmbedding(caption_dim, dim, caption_tokens, cond_dropout, norm_eps, pool_heads)
         self.code_embedding = nn.Linear(self.code_dim, dim)
         self.start = nn.Parameter(torch.empty(self.pyramid.lengths[0], dim))
         self.level_embedding = nn.Parameter(torch.empty(len(self.pyramid.scales), dim))
         self.position_embedding = None
         self.shared_modulation = Modulation(dim) if shared_modulation else None
-        self.blocks = nn.ModuleList(
-            AdaLNBlock(
+        self.blocks = nn.ModuleList()
+        for rate in torch.linspace(0, drop_path, depth, device='cpu').tolist():
+            parts = (
                 CosineAttention(dim, heads, dropout=dropout),
                 MLP(dim, round(mlp_ratio * dim), dropout),
                 norm(),
@@ -119,8 +144,11 @@ class Infinity(NextScaleGenerator):
                 SharedModulation(dim) if shared_modulation else Modulation(dim),
                 rate,
             )
-            for rate in torch.linspace(0, drop_path, depth, device='cpu').tolist()
-        )
+            if caption_dim is None:
+                self.blocks.append(AdaLNBlock(*parts))
+            else:
+                cross = CrossAttention(dim, heads, dropout=dropout)
+                self.blocks.append(CrossAttentionBlock(nn.LayerNorm(dim, norm_eps), cross, *parts))
         self.norm = AdaLayerNorm(norm(), Modulation(dim, 2))
         self.head = nn.Linear(dim, 2 * self.code_dim)
         self._make_table()
@@ -136,6 +164,24 @@ class Infinity(NextScaleGenerator):
         self._make_table()
         return self
 
+    @property
+    def caption_shape(self) -> tuple[int, int] | None:  # pyrefly: ignore[bad-override]
+        if isinstance(self.condition, TextEmbedding):
+            return self.condition.tokens, self.condition.caption_dim
+        return None
+
+    def conditions(
+        self, cond: Tensor, caption_mask_BT: Tensor | None = None, guided: bool = False
+    ) -> tuple[Tensor, Text | None]:
+        if not isinstance(self.condition, TextEmbedding):
+            return super().conditions(cond, caption_mask_BT, guided)
+        mask_BT = self.condition.check_mask(caption_mask_BT, len(cond), 'Infinity')
+        mask_BT = None if mask_BT is None else mask_BT.to(self.head.weight.device)
+        if guided:
+            cond = torch.cat([cond, self.condition.null(cond, mask_BT)])
+            mask_BT = None if mask_BT is None else mask_BT.repeat(2, 1)
+        return self.condition(cond, mask_BT)
+
     def logits(self, features: Tensor) -> Tensor:
         """float32 logits of both values of each bit, (..., bits, 2)."""
         return self.head(features).float().unflatten(-1, (-1, 2))
@@ -148,8 +194,16 @@ class Infinity(NextScaleGenerator):
         latents = autoencoder.latents(device_images(batch, self.head.weight.device))
         return Targets(autoencoder.require_quantizer('Infinity')(latents.values).codes, latents=latents)
 
-    def loss(self, targets: Targets, cond: Tensor) -> dict[str, Tensor]:
+    def loss(  # pyrefly: ignore[bad-override]
+        self, targets: Targets, cond: Tensor, caption_mask_BT: Tensor | None = None, valid_B: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """`cross_entropy` of a bit in nats; in eval mode without flips and weights, the mean negative log-likelihood.
+
+        Args:
+            targets: Codes of this model's layout, in training with their latents or not.
+            cond: Classes (B,), or caption features (B, T, C).
+            caption_mask_BT: See `features`.
+            valid_B: Weight of each image, such as 0 for one whose caption could not be read; the loss is a weighted mean.
 
         Raises:
             UserError: See `checks.codes_to_learn`; or it is bound to no quantizer.
@@ -161,12 +215,15 @@ class Infinity(NextScaleGenerator):
                 bits_BL, inputs_BLC = self_corrected(self.quantizer, z_BDHW, self.pyramid, self.flips)
             else:
                 bits_BL, inputs_BLC = codes.indices_BL, self.quantizer.prefix_inputs(codes)
-        x_BLD = self.features(inputs_BLC, cond)
+        x_BLD = self.features(inputs_BLC, cond, caption_mask_BT)
         if self.training and self.weigh_scales:
             lengths = torch.tensor(self.pyramid.lengths, device=x_BLD.device)
             weights_N = (
                 lengths.float().rsqrt().repeat_interleave(lengths, output_size=x_BLD.shape[1]).repeat(len(x_BLD))
             )
+        if valid_B is not None:
+            valid_N = valid_B.repeat_interleave(x_BLD.shape[1])
+            weights_N = valid_N if weights_N is None else weights_N * valid_N
         bits_NS = bits_BL.reshape(-1, self.code_dim)
         return {'cross_entropy': bits_cross_entropy(self.logits(x_BLD.flatten(0, 1)), bits_NS, weights_N)}
 

@@ -16,7 +16,7 @@ from fvq_core.quantizer import NextScale, Quantizer
 
 from .checks import images_to_draw
 from .eval_mode import eval_mode
-from .layers import AdaLayerNorm, ClassEmbedding, KVCache
+from .layers import AdaLayerNorm, ClassEmbedding, CrossAttentionBlock, KVCache, Text, TextEmbedding
 from .out_of_memory import memory_advice
 from .sampling import Pick
 from .scale_decoding import KnownCodes, ScaleSampling, draw_scales
@@ -28,14 +28,14 @@ class NextScaleGenerator(Generator):
     Attributes:
         code_dim: Channels of the sums.
         heads: Heads of a block.
-        condition: Classes to the vector that modulates all blocks, and with which the first scale starts.
+        condition: Classes or texts to the vector that modulates all blocks, and with which the first scale starts.
         code_embedding: Sums to tokens.
         start: Added to the condition, (positions of the first scale, D).
         level_embedding: Added to each scale, (scales, D).
         position_embedding: Added to each position, (positions, D); None for none.
         rotations: Rotary table of each position; None for none.
         shared_modulation: One modulation for all blocks; None if each has its own.
-        blocks: `AdaLNBlock`s with `CosineAttention`.
+        blocks: `AdaLNBlock`s with `CosineAttention`; those of texts are `CrossAttentionBlock`s.
         norm, head: After the blocks.
         checkpointing: Keep only the inputs of the blocks and compute the rest again in the backward pass.
     """
@@ -47,7 +47,7 @@ class NextScaleGenerator(Generator):
     layout: CodeLayout  # pyrefly: ignore[bad-override]
     code_dim: int
     heads: int
-    condition: ClassEmbedding
+    condition: ClassEmbedding | TextEmbedding
     code_embedding: nn.Linear
     start: nn.Parameter
     level_embedding: nn.Parameter
@@ -93,17 +93,32 @@ class NextScaleGenerator(Generator):
             added_LD = added_LD + self.position_embedding
         return x_BLD + added_LD[first : first + L]
 
-    def features(self, inputs_BLC: Tensor, cond: Tensor) -> Tensor:
+    def conditions(
+        self, cond: Tensor, caption_mask_BT: Tensor | None = None, guided: bool = False
+    ) -> tuple[Tensor, Text | None]:
+        """Embedded conditions (B, 1, D), and what the blocks read of a text; with guidance those of none behind them.
+
+        Raises:
+            UserError: A caption mask, which goes with captions.
+        """
+        if caption_mask_BT is not None:
+            name = type(self).__name__
+            raise UserError(f'{name}: a caption mask goes with captions, and this model has classes; leave it out.')
+        return self.condition(torch.cat([cond, self.condition.null(cond)]) if guided else cond), None
+
+    def features(self, inputs_BLC: Tensor, cond: Tensor, caption_mask_BT: Tensor | None = None) -> Tensor:
         """What the head reads, (B, L, D).
 
         Args:
             inputs_BLC: The quantizer's `prefix_inputs` (B, L - L_1, C).
-            cond: Classes (B,).
+            cond: Classes (B,), or caption features (B, T, C).
+            caption_mask_BT: bool, True for real caption tokens, False for padding.
         """
-        cond_B1D = self.condition(cond)
+        cond_B1D, text = self.conditions(cond, caption_mask_BT)
         x_BLD = self.tokens(inputs_BLC, cond_B1D)
         modulated = cond_B1D if self.shared_modulation is None else self.shared_modulation(cond_B1D)
-        arguments = (modulated, self.pyramid.lengths, None, 0, 0, self.rotations)
+        arguments: tuple[Any, ...] = (modulated, self.pyramid.lengths, None, 0, 0, self.rotations)
+        arguments += () if text is None else (text,)
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
                 x_BLD = checkpoint(block, x_BLD, *arguments, use_reentrant=False)
@@ -127,6 +142,7 @@ class NextScaleGenerator(Generator):
         *,
         rng: torch.Generator | None = None,
         seeds: Sequence[int] | None = None,
+        caption_mask_BT: Tensor | None = None,
         given: Codes | None = None,
         keep_BL: Tensor | None = None,
         pick: Pick | None = None,
@@ -135,8 +151,9 @@ class NextScaleGenerator(Generator):
         """Draw codes for each class; see `Generator.sample`. With `more_smooth`, latents, for mixtures have no codes.
 
         Args:
-            cond: Classes (B,).
+            cond: Classes (B,), or caption features (B, T, C).
             rng, seeds: See `Generator.sample`.
+            caption_mask_BT: bool, True for real caption tokens.
             given, keep_BL: Codes of images, and which of them to keep, bool (B, L): those of the first scales (partial
                 sampling), or of all scales outside a region (in-painting, and editing with another class).
             pick: Chooses tokens in place of `Sampler`.
@@ -157,7 +174,7 @@ class NextScaleGenerator(Generator):
             known = KnownCodes(Codes(given.indices_BL.to(weight.device), given.layout), keep_BL)
         numbers = 2 * len(self.blocks) * weight.shape[1] * self.pyramid.length * (2 if sampling.active else 1)
         with eval_mode(self), memory_advice(len(cond), weight.device, numbers * weight.element_size()):
-            return draw_scales(self, quantizer, cond, seeds, sampling, known, pick)
+            return draw_scales(self, quantizer, cond, seeds, sampling, known, pick, caption_mask_BT)
 
 
 @torch.no_grad()
@@ -184,7 +201,9 @@ def init_scale_weights(
         if parameter is not None:
             nn.init.trunc_normal_(parameter, std=std)
     for block in cast(Any, model.blocks):
-        for last in (block.attention.out, block.ffn.outer):
+        lasts = [block.attention.out, block.ffn.outer]
+        lasts += [block.cross_attention.out] if isinstance(block, CrossAttentionBlock) else []
+        for last in lasts:
             last.weight /= (2 * len(model.blocks)) ** 0.5
         own = block.modulation
         parts_6DX = (own.linear.weight if model.shared_modulation is None else own.offset_PD).view(6, D, -1)

@@ -15,7 +15,7 @@ from fvq_core.errors import UserError
 from fvq_core.quantizer import NextScale
 from fvq_core.sampling_settings import setting
 
-from .layers.class_embedding import ClassEmbedding
+from .layers.cross_attention import Text
 from .layers.kv_cache import KVCache
 from .sampling import SCHEDULES, GuidanceSchedule, Pick, Sampler, filter_logits, guide, uniforms
 
@@ -58,7 +58,6 @@ class NextScaleModel(Protocol):
     """What drawing asks of a model, which is a module in eval mode; see `NextScaleGenerator`."""
 
     layout: CodeLayout
-    condition: ClassEmbedding
     rotations: Tensor | None
     shared_modulation: Any
     blocks: Any
@@ -66,6 +65,10 @@ class NextScaleModel(Protocol):
 
     @property
     def pyramid(self) -> Pyramid: ...
+
+    def conditions(
+        self, cond: Tensor, caption_mask_BT: Tensor | None = None, guided: bool = False
+    ) -> tuple[Tensor, Text | None]: ...
 
     def tokens(self, inputs_BLC: Tensor, cond_B1D: Tensor, first_scale: int = 0) -> Tensor: ...
 
@@ -108,6 +111,7 @@ def draw_scales(
     sampling: ScaleSampling,
     known: KnownCodes | None = None,
     pick: Pick | None = None,
+    caption_mask_BT: Tensor | None = None,
 ) -> Codes | Latents:
     """Codes of each condition, or with `more_smooth` the sum of what was mixed.
 
@@ -118,11 +122,12 @@ def draw_scales(
     Args:
         model: Generator in eval mode.
         quantizer: That of its tokenizer.
-        cond: (B,), on the model's device.
+        cond: Classes (B,) or caption features (B, T, C), on the model's device.
         seeds: One for each condition.
         sampling: Settings.
         known: Codes that are not drawn.
         pick: Chooses tokens in place of `Sampler`.
+        caption_mask_BT: bool, True for real caption tokens.
 
     Raises:
         UserError: Numbers that are not finite.
@@ -133,9 +138,10 @@ def draw_scales(
     uniform = uniforms(seeds, model.layout.length).to(device).split(codes_of_scales(model.layout), 1)
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     codebook_KC = quantizer.codebook()
-    cond_B1D = model.condition(torch.cat([cond, model.condition.null(cond)]) if guided else cond)
+    cond_B1D, text = model.conditions(cond, caption_mask_BT, guided)
     modulated = cond_B1D if model.shared_modulation is None else model.shared_modulation(cond_B1D)
     parts = [block.modulation(modulated) for block in model.blocks]
+    texts: list[tuple[Text, ...]] = [() if text is None else (text.kept_for(block),) for block in model.blocks]
     cache = model.new_cache(len(cond_B1D))
     C = slots * codebook_KC.shape[1]
     sum_BCHW = codebook_KC.new_zeros(B, C, *scales[-1])
@@ -146,7 +152,7 @@ def draw_scales(
         first = sum(lengths[:scale])
         rotations = None if model.rotations is None else model.rotations[first : first + lengths[scale]]
         for layer, block in enumerate(model.blocks):
-            x_BLD = block(x_BLD, None, (), cache, layer, first, rotations, parts_BL6D=parts[layer])
+            x_BLD = block(x_BLD, None, (), cache, layer, first, rotations, *texts[layer], parts_BL6D=parts[layer])
         if known is not None and known.whole[scale]:
             drawn.append(known.indices[scale])
             codes_BLC = look_up(codebook_KC, drawn[-1], slots)

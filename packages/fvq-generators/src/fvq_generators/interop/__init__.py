@@ -2,6 +2,7 @@
 
 from .bar import BARImporter
 from .ibq import IBQTransformerImporter
+from .infinity import InfinityImporter
 from .llamagen import LlamaGenImporter, import_generator
 from .min_gpt import MinGPTImporter, UnconditionalMinGPTImporter
 from .open_magvit2 import OpenMAGVIT2TransformerImporter
@@ -14,6 +15,7 @@ from .vitvq import ViTVQTransformerImporter
 __all__ = [
     'BARImporter',
     'IBQTransformerImporter',
+    'InfinityImporter',
     'LlamaGenImporter',
     'MinGPTImporter',
     'OpenMAGVIT2TransformerImporter',

@@ -9,6 +9,7 @@ from .causal_mask import CausalMask
 from .class_embedding import ClassEmbedding, Classes, ConditionEmbedding, Unconditional
 from .code_parts import join_code, split_code
 from .cosine_attention import CosineAttention
+from .cross_attention import CrossAttention, CrossAttentionBlock, Text
 from .drop_path import DropPath
 from .gpt_block import GPTBlock, SquaredReLU
 from .kv_cache import KVCache
@@ -19,6 +20,7 @@ from .rotary_embedding import grid_rotations, positions_table, rotate, sequence_
 from .stack_classifier import StackClassifier
 from .stack_embedding import StackEmbedding
 from .swiglu import SwiGLU
+from .text_embedding import TextEmbedding
 from .time_embedding import TimeEmbedding, time_features
 from .token_embedding import TokenEmbedding
 from .transformer_block import TransformerBlock
@@ -37,6 +39,8 @@ __all__ = [
     'Classes',
     'ConditionEmbedding',
     'CosineAttention',
+    'CrossAttention',
+    'CrossAttentionBlock',
     'DropPath',
     'GPTBlock',
     'KVCache',
@@ -48,6 +52,8 @@ __all__ = [
     'StackClassifier',
     'StackEmbedding',
     'SwiGLU',
+    'Text',
+    'TextEmbedding',
     'TimeEmbedding',
     'TokenEmbedding',
     'TransformerBlock',

@@ -10,26 +10,18 @@ from fvq_core.errors import UserError
 from fvq_core.ops.finite import check_finite_images
 
 
-class CaptionEmbedding(nn.Module):
-    """A two-layer network on each feature vector; a fixed random caption stands for none.
-
-    As released, the caption for none is drawn once and not trained. It is a buffer.
+class Captions(nn.Module):
+    """Conditions that are features of a text encoder.
 
     Args:
         caption_dim: Channels C of the features; 2,048 of Flan-T5-XL.
-        dim: Channels D.
-        tokens: Feature vectors T of a caption; 120 in LlamaGen, padded on the left.
+        tokens: Feature vectors T of a caption, padded on the left.
         dropout: Share of the captions that training replaces by none.
     """
 
-    unconditional_TC: Tensor
-
-    def __init__(self, caption_dim: int, dim: int, tokens: int = 120, dropout: float = 0.1) -> None:
+    def __init__(self, caption_dim: int, tokens: int, dropout: float) -> None:
         super().__init__()
         self.caption_dim, self.tokens, self.drop_rate = caption_dim, tokens, dropout
-        self.inner = nn.Linear(caption_dim, dim, bias=False)
-        self.outer = nn.Linear(dim, dim, bias=False)
-        self.register_buffer('unconditional_TC', torch.randn(tokens, caption_dim) / caption_dim**0.5)
 
     def check(self, captions_BTC: Tensor) -> None:
         """Raise if captions are not features of this shape; reads them from the device.
@@ -46,6 +38,36 @@ class CaptionEmbedding(nn.Module):
             )
         if len(captions_BTC):
             check_finite_images(captions_BTC, 'the caption features', len(captions_BTC), 'look at what made them')
+
+    def check_mask(self, mask_BT: Tensor | None, batch: int, owner: str) -> Tensor | None:
+        """The mask as bool; raises unless it has a line for each caption."""
+        if mask_BT is not None and mask_BT.shape != (batch, self.tokens):
+            raise UserError(
+                f'{owner}: expected a caption mask of {(batch, self.tokens)}, a line for each caption, got '
+                f'{tuple(mask_BT.shape)}.'
+            )
+        return None if mask_BT is None else mask_BT.bool()
+
+
+class CaptionEmbedding(Captions):
+    """A two-layer network on each feature vector; a fixed random caption stands for none.
+
+    As released, the caption for none is drawn once and not trained. It is a buffer.
+
+    Args:
+        caption_dim: Channels C of the features; 2,048 of Flan-T5-XL.
+        dim: Channels D.
+        tokens: Feature vectors T of a caption; 120 in LlamaGen, padded on the left.
+        dropout: Share of the captions that training replaces by none.
+    """
+
+    unconditional_TC: Tensor
+
+    def __init__(self, caption_dim: int, dim: int, tokens: int = 120, dropout: float = 0.1) -> None:
+        super().__init__(caption_dim, tokens, dropout)
+        self.inner = nn.Linear(caption_dim, dim, bias=False)
+        self.outer = nn.Linear(dim, dim, bias=False)
+        self.register_buffer('unconditional_TC', torch.randn(tokens, caption_dim) / caption_dim**0.5)
 
     def null(self, captions_BTC: Tensor) -> Tensor:
         """No caption, for as many."""
