@@ -172,7 +172,8 @@ class NextScaleGenerator(Generator):
         known = None
         if given is not None and keep_BL is not None:
             known = KnownCodes(Codes(given.indices_BL.to(weight.device), given.layout), keep_BL)
-        numbers = 2 * len(self.blocks) * weight.shape[1] * self.pyramid.length * (2 if sampling.active else 1)
+        positions = self.pyramid.length + (self.caption_shape[0] if self.caption_shape else 0)
+        numbers = 2 * len(self.blocks) * weight.shape[1] * positions * (2 if sampling.active else 1)
         with eval_mode(self), memory_advice(len(cond), weight.device, numbers * weight.element_size()):
             return draw_scales(self, quantizer, cond, seeds, sampling, known, pick, caption_mask_BT)
 
