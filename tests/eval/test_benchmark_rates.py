@@ -114,4 +114,17 @@ def test_runs_of_another_config_give_the_row_no_number(tmp_path: Path) -> None:
         (summary,) = summarize(benchmark, {})
         assert bool(summary.runs) == (steps == 2)
     assert summary.failure.startswith('of another config (lr x1, seed 0): data, steps, options or metrics')
-    assert benchmark.best_factor(rows[0]) is None
+    assert summary.cells == {}
+
+
+def test_a_failed_first_seed_costs_no_other_seed_of_a_row_with_one_rate(tmp_path: Path) -> None:
+    (row,) = rows = read_rows([VQ], OPTIONS)
+    benchmark = Benchmark(rows, [0, 1, 2], [1.0, 3.0], tmp_path, chosen={row.key: 3.0})
+    leave(run_module.run_folder(tmp_path, row.key, 3.0, 0), {'status': 'failed', 'reason': 'diverged'})
+    assert [str(run) for run in benchmark.seed_runs()] == ['mini/vq lr x3 seed 1', 'mini/vq lr x3 seed 2']
+    for seed in (1, 2):
+        leave_result(run_module.run_folder(tmp_path, row.key, 3.0, seed), 20.0 + seed)
+    (summary,) = summarize(benchmark, {})
+    assert [run.seed for run in summary.runs] == [1, 2]
+    assert summary.cells['psnr'].values == [21.0, 22.0]
+    assert summary.failure == 'failed (lr x3, seed 0): diverged'

@@ -71,8 +71,14 @@ class Benchmark:
         return run.result()
 
     def best_factor(self, row: Row) -> float | None:
-        """The factor whose run with the first seed has the best PSNR over the evaluation set; None if all failed."""
-        results = {factor: self.result(self.run(row, factor, self.seeds[0])) or {} for factor in self.factors_of(row)}
+        """The factor whose run with the first seed has the best PSNR over the evaluation set; None if all failed.
+
+        A row's only factor is the best whatever became of that run, so that one bad seed costs no other.
+        """
+        factors = self.factors_of(row)
+        if len(factors) == 1:
+            return factors[0]
+        results = {factor: self.result(self.run(row, factor, self.seeds[0])) or {} for factor in factors}
         finished = {factor: result for factor, result in results.items() if result.get('status') == FINISHED}
         return best_rate({factor: result['metrics'][SELECTED_BY]['value'] for factor, result in finished.items()})
 
@@ -86,7 +92,7 @@ class Benchmark:
         return [self.run(row, f, seed) for seed in self.seeds[1:] for row, f in best if f is not None]
 
     def chosen_runs(self, row: Row) -> list[BenchmarkRun]:
-        """The runs of a row with its best factor, one a seed; none if all failed."""
+        """The runs of a row with its best factor, one a seed; none if all of several failed."""
         factor = self.best_factor(row)
         return [] if factor is None else [self.run(row, factor, seed) for seed in self.seeds]
 
