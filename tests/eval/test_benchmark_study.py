@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from fvq_eval.benchmark.disjoint_codes import cap, disjoint_codes
 from fvq_eval.benchmark.rows import Row, read_rows
 from fvq_eval.benchmark.run import BenchmarkRun
 from fvq_eval.benchmark.scheduler import Benchmark
-from fvq_eval.benchmark.study import read_study
+from fvq_eval.benchmark.study import read_study, study_rows
+from fvq_eval.benchmark.study_tables import contrasts_table
 from fvq_eval.benchmark.summary import Cell, RowSummary
 from fvq_eval.commands.benchmark import main
 
@@ -36,16 +38,23 @@ def row_of(config: str) -> Row:
     return row
 
 
-def summary(config: str, folder: Path, psnr: np.ndarray, seeds: Any = SEEDS) -> RowSummary:
-    """A row whose runs left these scores (seeds, crops)."""
-    row, runs = row_of(config), []
+def summary(
+    config: str, folder: Path, psnr: np.ndarray, seeds: Any = SEEDS, failed: tuple[int, ...] = ()
+) -> RowSummary:
+    """A row whose runs left these scores (seeds, crops), except for seeds that failed."""
+    row, runs, tried = row_of(config), [], []
     for seed, scores in zip(seeds, psnr, strict=False):
         run = Benchmark([row], [seed], [1.0], folder).tuning_runs()[0]
+        if seed in failed:
+            tried.append((run, {'status': 'failed', 'reason': 'the loss is not finite'}))
+            continue
         leave(run.folder, {'status': 'finished', 'metrics': {'psnr': {'value': float(scores.mean())}}})
         labels = np.arange(PHOTOS * CROPS) % PHOTOS
         write_npz(run.folder / 'per_image.npz', {'psnr': scores, 'labels': labels}, '')
         runs.append(run)
-    return RowSummary(row, runs=runs, cells={'psnr': Cell([float(scores.mean()) for scores in psnr])})
+        tried.append((run, run.result()))
+    cells = {'psnr': Cell([float(scores.mean()) for scores in psnr])}
+    return RowSummary(row, runs=runs, tried=tried, factor=1.0, cells=cells, rates=1, rates_done=1)
 
 
 def scores(seed: int, gain: float, of_seed: float) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +67,7 @@ def scores(seed: int, gain: float, of_seed: float) -> tuple[np.ndarray, np.ndarr
 def test_a_difference_is_paired_by_seed_and_knows_photos(tmp_path: Path) -> None:
     one, other = scores(0, gain=0.5, of_seed=0.1)
     rows = {('fvq', 4): summary(FVQ, tmp_path, one), ('vq', 4): summary(VQ, tmp_path, other)}
-    (found,) = contrasts(rows, [('fvq', 'vq')], claimed_at=4)
+    (found,) = contrasts(rows, [('fvq', 'vq')], 4, SEEDS)
     paired = (one - other).mean(1)  # seeds spread by 2 dB, differences by 0.1
     assert found.difference is not None
     assert found.difference.values == pytest.approx(paired)
@@ -67,34 +76,67 @@ def test_a_difference_is_paired_by_seed_and_knows_photos(tmp_path: Path) -> None
     assert found.mixed[0] < 0.5 < found.mixed[1]
     assert (found.seeds, found.adjusted, found.verdict) == (tuple(SEEDS), found.difference.p, 'better')
     assert found.detectable == pytest.approx(1.346 / 0.8 * paired.std(ddof=1), rel=1e-3)
-    (turned,) = contrasts(rows, [('vq', 'fvq')], claimed_at=4)
+    (turned,) = contrasts(rows, [('vq', 'fvq')], 4, SEEDS)
     assert turned.verdict == 'worse'
 
 
 def test_a_claim_stands_only_after_the_correction_of_its_family(tmp_path: Path) -> None:
     one, other = scores(1, gain=0.2, of_seed=0.14)
     rows = {('fvq', 4): summary(FVQ, tmp_path, one), ('vq', 4): summary(VQ, tmp_path, other)}
-    (alone,) = contrasts(rows, [('fvq', 'vq')], claimed_at=4)
+    (alone,) = contrasts(rows, [('fvq', 'vq')], 4, SEEDS)
     assert alone.verdict == 'better'
     assert alone.adjusted is not None
     assert 0.01 < alone.adjusted < 0.05
     # Claims that nobody has tested yet still count.
-    family = contrasts(rows, [('fvq', 'vq'), ('fvq', 'a'), ('fvq', 'b'), ('fvq', 'c'), ('fvq', 'd')], claimed_at=4)
+    family = contrasts(rows, [('fvq', 'vq'), *(('fvq', name) for name in 'abcd')], 4, SEEDS)
     assert family[0].adjusted == pytest.approx(5 * alone.adjusted)
     assert family[0].verdict == 'not shown after correction'
-    assert [(each.adjusted, each.verdict) for each in family[1:]] == [(None, 'too few seeds')] * 4
-    (exploratory,) = contrasts(rows, [('fvq', 'vq')], claimed_at=8)
+    assert [(each.adjusted, each.verdict) for each in family[1:]] == [(None, '0 of 5 seeds so far')] * 4
+    (exploratory,) = contrasts(rows, [('fvq', 'vq')], 8, SEEDS)
     assert (exploratory.claimed, exploratory.adjusted, exploratory.verdict) == (False, None, 'better')
 
 
 def test_few_seeds_say_little(tmp_path: Path) -> None:
     one, other = scores(2, gain=0.5, of_seed=0.1)
     rows = {('fvq', 4): summary(FVQ, tmp_path, one[:1]), ('vq', 4): summary(VQ, tmp_path, other)}
-    (found,) = contrasts(rows, [('fvq', 'vq')], claimed_at=4)
-    assert (found.seeds, found.mixed, found.verdict) == ((0,), None, 'too few seeds')
+    (found,) = contrasts(rows, [('fvq', 'vq')], 4, SEEDS)
+    assert (found.seeds, found.mixed, found.verdict) == ((0,), None, '1 of 5 seeds so far')
     noisy, _ = scores(3, gain=0.0, of_seed=1.0)
     rows['fvq', 4] = summary(FVQ, tmp_path, noisy)
-    assert contrasts(rows, [('fvq', 'vq')], claimed_at=4)[0].verdict == 'no difference shown'
+    assert contrasts(rows, [('fvq', 'vq')], 4, SEEDS)[0].verdict == 'no difference shown'
+
+
+def test_no_claim_is_tested_before_every_planned_seed_of_both_rows_has_ended(tmp_path: Path) -> None:
+    one, other = scores(2, gain=0.5, of_seed=0.05)  # three seeds would do for a p below 0.01
+    rows = {('fvq', 4): summary(FVQ, tmp_path, one[:3]), ('vq', 4): summary(VQ, tmp_path, other)}
+    (found,) = contrasts(rows, [('fvq', 'vq')], 4, SEEDS)
+    assert found.difference is not None
+    assert found.difference.p is not None
+    assert found.difference.p < 0.01
+    assert (found.p, found.adjusted, found.verdict) == (None, None, '3 of 5 seeds so far')
+    (line,) = contrasts_table([found], claimed=True).rows
+    assert [cell.endswith(' so far') for cell in line] == [False, False, True, False, True, False, False, False, True]
+    (planned,) = contrasts(rows, [('fvq', 'vq')], 4, [0, 1, 2])  # the others' two further seeds are in no difference
+    assert (planned.seeds, planned.adjusted, planned.verdict) == ((0, 1, 2), found.difference.p, 'better')
+    rows['vq', 4].rates = 2  # its rate may still change
+    assert contrasts(rows, [('fvq', 'vq')], 4, [0, 1, 2])[0].verdict == '0 of 3 seeds so far'
+
+
+def test_failed_seeds_have_ended_are_named_and_count_against_the_row_ahead(tmp_path: Path) -> None:
+    one, other = scores(2, gain=0.5, of_seed=0.05)
+    rows = {('fvq', 4): summary(FVQ, tmp_path, one), ('vq', 4): summary(VQ, tmp_path, other, failed=(1, 3))}
+    (found,) = contrasts(rows, [('fvq', 'vq')], 4, SEEDS)
+    assert (found.ended, found.seeds) == (tuple(SEEDS), (0, 2, 4))
+    assert found.verdict == 'better (failed seeds: vq with 1, 3)'
+    assert contrasts(rows, [('vq', 'fvq')], 4, SEEDS)[0].verdict == 'worse (failed seeds: vq with 1, 3)'
+    rows['fvq', 4] = summary(FVQ, tmp_path, one, failed=(0,))
+    (found,) = contrasts(rows, [('fvq', 'vq')], 4, SEEDS)
+    assert found.verdict == 'not shown (failed seeds: fvq with 0; vq with 1, 3)'
+    rows['fvq', 4].tried = rows['fvq', 4].tried[:2]
+    found = contrasts(rows, [('fvq', 'vq')], 4, SEEDS)[0]
+    assert found.verdict == '2 of 5 seeds so far (failed seeds: fvq with 0; vq with 1, 3)'
+    rows['vq', 4].factor = None  # of several rates, none was left
+    assert contrasts(rows, [('fvq', 'vq')], 4, SEEDS)[0].failed['vq'] == tuple(SEEDS)
 
 
 def test_positions_without_overlap_limit_usage_too() -> None:
@@ -111,6 +153,17 @@ def test_the_planned_study_is_one() -> None:
     names = {path.stem for path in CONFIRMATORY.glob('*.py')}
     assert {name for claim in study.claims for name in claim} <= names
     assert names == {'fvq', 'mlp5', 'linear', 'vq', 'ema_restart', 'simvq'}
+    assert study.seeds == (1, 2, 3, 4, 5)
+
+
+def test_rows_that_a_study_cannot_tell_apart_and_claims_without_a_row_are_refused(tmp_path: Path) -> None:
+    study = replace(read_study(str(CONFIRMATORY / 'study.json')), claims=(('fvq', 'vq'),))
+    rows = read_rows([VQ, FVQ], OPTIONS, lengths=[4, 8])
+    assert set(study_rows(rows, study)) == {('vq', 4), ('fvq', 4), ('vq', 8), ('fvq', 8)}
+    with pytest.raises(UserError, match='mini/vq and mini/k4096/vq are both vq after 400 steps'):
+        study_rows(read_rows([VQ, FVQ], {}, [None, 'k4096']), study)
+    with pytest.raises(UserError, match="claims are about 'fvq', and no row of this call is called so"):
+        study_rows(rows[::2], study)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +173,8 @@ def test_the_planned_study_is_one() -> None:
         ({'claimed_at': '4'}, 'missing or of another type: claimed_at'),
         ({'extra': 1}, 'unknown: extra'),
         ({'not_measured': [1]}, 'not_measured must be sentences'),
+        ({'seeds': [1]}, 'seeds must be two or more different whole numbers'),
+        ({'seeds': [1, 1]}, 'seeds must be two or more different whole numbers'),
     ],
 )
 def test_a_study_of_another_form_is_refused_in_one_line(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -137,7 +192,7 @@ def test_rehearsal_of_a_study_on_the_bundled_photos(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(local_processes, 'execute', execute)
     study = json.loads((CONFIRMATORY / 'study.json').read_text())
-    study |= {'claims': [['fvq', 'vq']], 'claimed_at': 2}
+    study |= {'claims': [['fvq', 'vq']], 'claimed_at': 2, 'seeds': [0, 1]}
     (tmp_path / 'study.json').write_text(json.dumps(study))
     options = [f'{key}={value}' for key, value in OPTIONS.items()] + ['val_dataloader.dataset.crops=12']
     call = [VQ, FVQ, '--lengths', '1', '2', '--seeds', '0', '1', '--perceptual', 'none', '--study']

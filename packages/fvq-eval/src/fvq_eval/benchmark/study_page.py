@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from ..plots.lengths_plot import plot_lengths
 from ..reports.blocks import Block, Code, Heading, Picture, Table, Text
@@ -16,7 +15,7 @@ from .grid import SMALLEST_SIDE, draw_grid
 from .mixed_bootstrap import FEWEST_SEEDS
 from .scheduler import Benchmark
 from .sentences import recorded
-from .study import Study
+from .study import Study, study_key
 from .study_tables import Summaries, contrasts_table, rows_table, setting_table
 from .summary import RowSummary
 
@@ -25,7 +24,9 @@ HOW_TO_READ = (
     'Differences are between runs of one seed, so that both start with the same encoder and see the same crops in the same '
     "order. The first interval is Student's t over seeds. The second draws seeds and photos, each photo with all its crops, "
     f'and is given from {FEWEST_SEEDS} seeds on. An interval that contains 0 is in parentheses. p is two-sided, after Holm '
-    'over all claims; a claim holds if it is below 0.05. "Seeds show from" is the true difference that so many seeds, spread '
+    'over all claims; a claim holds if it is below 0.05. Only seeds of the plan count, and before all of them have ended in '
+    'both rows there is neither p nor verdict. A failed seed is named, and is in no difference; a row that failed with one '
+    'is not called better. "Seeds show from" is the true difference that so many seeds, spread '
     'as these are, would find in four of five cases: a smaller one may be there and be missed.'
 )
 EXPLORATORY = (
@@ -39,15 +40,12 @@ def write_study(
 ) -> list[Contrast]:
     """Write `study.html`, `study.md`, `contrasts.csv` and `photos.csv` into the benchmark's folder."""
     folder = benchmark.work_dir
-    by_length = {
-        (PurePosixPath(each.row.key).name, each.row.cfg.train_cfg['max_iters']): each
-        for each in summaries
-        if each.row.cfg is not None
-    }
-    found = contrasts(by_length, study.claims, study.claimed_at)
+    by_length = {study_key(each.row): each for each in summaries if each.row.cfg is not None}
+    found = contrasts(by_length, study.claims, study.claimed_at, study.seeds)
     write_csv(folder / 'contrasts.csv', [csv_line(each) for each in found])
     write_photo_scores(summaries, folder / 'photos.csv')
-    blocks: list[Block] = [Heading(study.title, 1), Text(study.question), Text(f'Planned in {study.plan}.')]
+    planned = f'Planned in {study.plan}, with seeds {", ".join(map(str, study.seeds))}.'
+    blocks: list[Block] = [Heading(study.title, 1), Text(study.question), Text(planned)]
     blocks += [*answers(found, study), *setting(by_length), *results(by_length, found)]
     blocks += [*pictures(benchmark, by_length, study), *open_points(by_length, study)]
     blocks += [Heading('How it was made'), Code(command), Text(' '.join([*notes, *recorded(summaries)]))]
@@ -146,6 +144,8 @@ def csv_line(each: Contrast) -> dict[str, object]:
         'steps': each.steps,
         'measure': each.measure.key,
         'claimed': each.claimed,
+        'planned': ' '.join(map(str, each.planned)),
+        'ended': ' '.join(map(str, each.ended)),
         'seeds': ' '.join(map(str, each.seeds)),
         'differences': '' if found is None else ' '.join(f'{value:.6g}' for value in found.values),
         'mean': None if found is None else found.mean,
@@ -153,7 +153,7 @@ def csv_line(each: Contrast) -> dict[str, object]:
         'high': high,
         'low_seeds_photos': both[0],
         'high_seeds_photos': both[1],
-        'p': None if found is None else found.p,
+        'p': each.p,
         'p_holm': each.adjusted,
         'verdict': each.verdict,
     }

@@ -15,12 +15,12 @@ from .tables import NOTHING
 Summaries = Mapping[tuple[str, int], RowSummary]
 
 
-def interval_text(interval: tuple[float, float] | None, digits: int) -> str:
-    """`+0.12 to +0.49`, in parentheses unless it excludes 0."""
+def interval_text(interval: tuple[float, float] | None, digits: int, note: str = '') -> str:
+    """`+0.12 to +0.49`, in parentheses unless it excludes 0; the note comes last."""
     if interval is None:
         return NOTHING
     text = f'{interval[0]:+.{digits}f} to {interval[1]:+.{digits}f}'
-    return text if interval[0] > 0 or interval[1] < 0 else f'({text})'
+    return (text if interval[0] > 0 or interval[1] < 0 else f'({text})') + note
 
 
 def contrasts_table(found: Sequence[Contrast], claimed: bool) -> Table:
@@ -30,16 +30,17 @@ def contrasts_table(found: Sequence[Contrast], claimed: bool) -> Table:
     lines = []
     for each in (each for each in found if each.claimed == claimed):
         digits, difference = each.measure.digits, each.difference
+        so_far = '' if each.complete else ' so far'
         corrected = NOTHING if each.adjusted is None else f'{each.adjusted:.3f}'
         lines.append(
             [
                 f'{each.row} minus {each.minus}',
                 *([] if claimed else [f'{each.steps:,}']),
                 each.measure.title,
-                str(len(each.seeds)),
+                f'{len(each.seeds)}{so_far}',
                 NOTHING if difference is None else f'{difference.mean:+.{digits}f}',
-                interval_text(None if difference is None else difference.interval, digits),
-                interval_text(each.mixed, digits),
+                interval_text(None if difference is None else difference.interval, digits, so_far),
+                interval_text(each.mixed, digits, so_far),
                 *([corrected] if claimed else []),
                 NOTHING if each.detectable is None else f'{each.detectable:.{digits}f}',
                 each.verdict,

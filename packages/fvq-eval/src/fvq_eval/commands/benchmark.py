@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None) -> None:
     from ..benchmark.rows import name_rows, read_rows, trainable
     from ..benchmark.scheduler import Benchmark, make_slots
     from ..benchmark.sentences import FEWEST_CODES
-    from ..benchmark.study import read_study
+    from ..benchmark.study import read_study, study_rows
     from ..benchmark.study_page import write_study
     from ..benchmark.time_limit import limit_slots
 
@@ -190,6 +190,8 @@ def main(argv: Sequence[str] | None) -> None:
     if args.best_of is not None:
         rows, tries = keep_best(rows, Path(args.best_of))
         name_rows(rows)
+    if study is not None:
+        study_rows(rows, study)  # what is wrong with it is said before anything is trained
     names = [row.name for row in rows]
     if args.reference is not None and args.reference not in names:
         raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")
