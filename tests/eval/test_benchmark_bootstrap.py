@@ -7,6 +7,7 @@ import pytest
 
 from fvq_core.errors import UserError
 from fvq_eval.benchmark.bootstrap import paired_bootstrap
+from fvq_eval.benchmark.mixed_bootstrap import mixed_bootstrap
 from fvq_eval.benchmark.rows import Row
 from fvq_eval.benchmark.sentences import compared
 from fvq_eval.benchmark.summary import RowSummary
@@ -55,3 +56,14 @@ def test_one_photo_gives_no_interval_and_few_give_a_warning(photos: int, warned:
     summary = RowSummary(Row('vq', 'vq.py', None), difference=difference)
     assert any(f'Warning: {photos} evaluation photo(s).' in note for note in compared([summary])) == warned
     assert shown in (None, difference_text(summary))
+
+
+@pytest.mark.parametrize(('of_seed', 'of_photo'), [(1.0, 0.1), (0.1, 1.0), (0.3, 3.0)])
+def test_the_interval_over_seeds_and_photos_holds_the_truth_in_95_of_100_cases(of_seed: float, of_photo: float) -> None:
+    rng = np.random.default_rng(0)
+    trials, seeds, photos = 600, 5, 100
+    differences = of_seed * rng.normal(size=(trials, seeds, 1)) + of_photo * rng.normal(size=(trials, 1, photos))
+    differences += 0.1 * rng.normal(size=(trials, seeds, photos))
+    intervals = np.array([mixed_bootstrap(each, np.arange(photos), resamples=500) for each in differences])
+    covered = np.mean((intervals[:, 0] <= 0) & (intervals[:, 1] >= 0))
+    assert 0.925 <= covered <= 0.975  # five plain draws of five seeds: 0.83

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from scipy import stats
 
 from .bootstrap import RESAMPLES
+from .seed_differences import CONFIDENCE
 
 FEWEST_SEEDS = 5  # fewer draw too few different samples: an interval would pretend
 
@@ -26,7 +30,9 @@ def mixed_bootstrap(
 ) -> tuple[float, float] | None:
     """The 95 % percentile interval of the mean difference, over both seeds and photos (Owen, 2007: the pigeonhole bootstrap).
 
-    Seeds are drawn with replacement, and independently of them photos, each with all its crops.
+    Seeds are drawn with replacement, and independently of them photos, each with all its crops. The deviations of seeds from
+    their mean are stretched first, so that with seeds only the interval is about Student's: few draws from few seeds spread
+    too little, and the plain interval of five seeds holds the truth in 83 % of cases.
 
     Args:
         differences_SN: One method minus the other, for each common seed and each crop.
@@ -39,9 +45,21 @@ def mixed_bootstrap(
     S, P = means_SP.shape
     if S < FEWEST_SEEDS or P < 2:
         return None
+    seed_means_S1 = means_SP @ crops_P[:, None] / crops_P.sum()
+    means_SP = means_SP + (seed_stretch(S) - 1) * (seed_means_S1 - seed_means_S1.mean())
     rng = np.random.default_rng(seed)
     seeds_RS = rng.multinomial(S, np.full(S, 1 / S), resamples)
     weights_RP = rng.multinomial(P, np.full(P, 1 / P), resamples) * crops_P
     means_R = np.einsum('rs,sp,rp->r', seeds_RS, means_SP, weights_RP) / (S * weights_RP.sum(1))
     low, high = np.quantile(means_R, (0.025, 0.975))
     return low.item(), high.item()
+
+
+def seed_stretch(seeds: int) -> float:
+    """What makes the spread of resampled means of so many seeds that of Student's interval.
+
+    Drawing from n values has their standard deviation with n in place of n - 1, and quantiles of the normal distribution
+    in place of Student's (Efron & Tibshirani, 1993, chapter 12).
+    """
+    quantile = 0.5 + CONFIDENCE / 2
+    return float(stats.t.ppf(quantile, seeds - 1) / stats.norm.ppf(quantile)) * math.sqrt(seeds / (seeds - 1))
