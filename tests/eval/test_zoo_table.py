@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from fvq_core.data.image_folder import ImageFolder
 from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
-from fvq_eval.commands.zoo_table import main
+from fvq_eval.commands.zoo_table import main, try_to_score
 from fvq_eval.reconstruction import PresetEvaluator
 from fvq_eval.reconstruction.scored_tokenizer import data_facts
 from fvq_eval.reconstruction.time_estimate import FirstFiles, estimate
@@ -147,6 +148,35 @@ def test_a_tokenizer_that_cannot_be_scored_is_a_line_and_one_without_codes_has_n
     assert 'bits_per_image' not in kl['rates']
     assert not any('usage' in key for key in kl['metrics'])
     assert '- ' + broken['tokenizer'] in (tmp_path / 'table.md').read_text()
+
+
+def test_a_tokenizer_that_is_too_large_costs_no_other_its_row(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, calls, emptied = PresetEvaluator.evaluate, [], []
+
+    def first_is_too_large(self: PresetEvaluator, tokenizer: Any, *rest: Any, **options: Any) -> Any:
+        calls.append(tokenizer)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError('CUDA out of memory.\nTried to allocate 2 GiB.')
+        return evaluate(self, tokenizer, *rest, **options)
+
+    monkeypatch.setattr(PresetEvaluator, 'evaluate', first_is_too_large)
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: emptied.append(len(calls)))
+    assert call(place, tmp_path, 'one', 'two') == 0
+    one, two = documents(tmp_path)
+    assert one['failure'] == 'OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.'
+    assert 'strict/psnr' in two['metrics']
+    assert emptied == [1]
+
+
+def test_an_error_of_one_rank_of_several_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr('mmengine.dist.get_world_size', lambda: 2)
+    with pytest.raises(MemoryError):
+        try_to_score(SimpleNamespace(score=score), SimpleNamespace(source='one', hashes={}), None, 1, 0)
 
 
 def test_the_same_weights_twice_are_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,20 +123,32 @@ def find(finder: Any, source: str) -> Any:
         return failed(source, error)
 
 
-def failed(source: str, error: UserError, **hashes: str) -> dict[str, Any]:
+def failed(source: str, error: Exception, **hashes: str) -> dict[str, Any]:
     """The row of a tokenizer that could not be scored; the next call tries again."""
-    line = ' '.join(str(error).split())
+    text = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
+    line = ' '.join(text.split())
     say(f'{source}: FAILED: {line}')
     return {'tokenizer': source, **hashes, 'failure': line}
 
 
 def try_to_score(scores: Any, saved: Any, device: Any, batch_size: int, workers: int) -> dict[str, Any]:
-    """Score a tokenizer; what is wrong with it costs no other its row."""
+    """Score a tokenizer; what is wrong with it, or too large for the memory, costs no other its row."""
+    import torch
+    from mmengine.dist import get_world_size
+
     try:
         document = scores.score(saved, device, batch_size, workers)
-    except UserError as error:
-        return failed(saved.source, error, **saved.hashes)
-    say(f'{saved.source}: {document.get("seconds", 0):.0f} s')
+    except UserError as error:  # all ranks raise it together
+        document = failed(saved.source, error, **saved.hashes)
+    except Exception as error:
+        if get_world_size() > 1:  # one rank's: the others wait for it in the middle of this tokenizer, and cannot go on
+            raise
+        traceback.print_exc()
+        document = failed(saved.source, error, **saved.hashes)
+    else:
+        say(f'{saved.source}: {document.get("seconds", 0):.0f} s')
+        return document
+    torch.cuda.empty_cache()  # only now: the error held what was on the device
     return document
 
 
