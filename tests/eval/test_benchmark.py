@@ -86,9 +86,10 @@ def test_whole_benchmark_survives_a_failure_reports_and_is_not_repeated(
     assert in_process == [
         'mini/vq lr x1 seed 0',
         'mini/fvq lr x1 seed 0',
-        f'{broken_name(broken)} lr x1 seed 0',  # and no other seed of it
+        f'{broken_name(broken)} lr x1 seed 0',
         'mini/vq lr x1 seed 1',
         'mini/fvq lr x1 seed 1',
+        f'{broken_name(broken)} lr x1 seed 1',  # another seed need not fail
     ]
     with open(work_dir / 'report.csv') as file:
         rows = {row['row']: row for row in csv.DictReader(file)}
@@ -120,10 +121,13 @@ def test_whole_benchmark_survives_a_failure_reports_and_is_not_repeated(
         assert 'iter_2.pth' in shown
     assert {p.name for p in work_dir.glob('*.png')} == {'curves_1.png', 'reconstructions.png'}
 
-    # again: what is finished stays, the failure is tried once more
+    # again: what has ended stays; the failure is tried once more if that is asked for
     del in_process[:]
     assert main(call) == 0
-    assert in_process == [f'{broken_name(broken)} lr x1 seed 0']
+    assert in_process == []
+    assert 'seed 0: failed in an earlier call; --retry-failed tries it again' in capsys.readouterr().out
+    assert main([*call, '--retry-failed']) == 0
+    assert in_process == [f'{broken_name(broken)} lr x1 seed {seed}' for seed in (0, 1)]
     # the report says how the runs were made, not how this call would make them
     assert main([*call, '--report-only', '--jobs', '5', '--threads', '7']) == 0
     text = (work_dir / 'report.md').read_text()
@@ -157,7 +161,7 @@ def test_the_best_rate_of_the_first_seed_gets_the_other_seeds(
         metrics = {'psnr': {'value': 20 + run.factor}, 'usage': {'value': 1.0}}
         result = {'status': 'finished', 'seconds': 1.0, 'metrics': metrics}
         if run.factor == 4:
-            result = {'status': 'failed', 'reason': 'the loss is not finite'}
+            result = {'status': 'failed', 'reason': 'the loss is not finite', 'seconds': 1.0}
         (run.folder / 'result.json').write_text(json.dumps(result))
         return result
 
@@ -169,9 +173,14 @@ def test_the_best_rate_of_the_first_seed_gets_the_other_seeds(
     assert sorted(trained[3:]) == [(2.0, 6), (2.0, 7)]
     assert benchmark.best_factor(rows[0]) == 2.0
     assert '[5/5]' in capsys.readouterr().out
-    # called again, it tries what failed and nothing else
+    # called again, it trains nothing: a try that failed is a try
     del trained[:]
     benchmark.train(LocalProcesses(make_slots('1', 1)), print)
+    assert trained == []
+    assert '[3/5] mini/vq lr x4 seed 5: failed in an earlier call; --retry-failed' in capsys.readouterr().out
+    assert benchmark.run(rows[0], 4.0, 5).result() is not None
+    again = Benchmark(rows, [5, 6, 7], [1.0, 2.0, 4.0], tmp_path, retry_failed=True)
+    again.train(LocalProcesses(make_slots('1', 1)), print)
     assert trained == [(4.0, 5)]
 
 

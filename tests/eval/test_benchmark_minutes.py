@@ -14,7 +14,7 @@ import pytest
 from fvq_core.errors import UserError
 from fvq_core.ops.meeting import STOPPED
 from fvq_core.training.train_loop import TrainLoop
-from fvq_eval.benchmark import local_processes, time_limit, worker
+from fvq_eval.benchmark import local_processes, time_limit, training_cost, worker
 from fvq_eval.benchmark import run as run_module
 from fvq_eval.benchmark.estimate import Cost, estimate, estimate_text
 from fvq_eval.benchmark.local_processes import LocalProcesses
@@ -99,6 +99,35 @@ def test_a_run_that_fits_no_call_is_done_in_pieces(machine: Machine, tmp_path: P
     (run.folder / 'iter_30.pth').touch()
     assert saved_steps(run.folder) == 30
     assert seconds_needed(run) == pytest.approx(10 * 70 + 200)
+
+
+def test_a_run_that_fits_no_call_by_a_little_is_not_left_out_for_ever(machine: Machine, tmp_path: Path) -> None:
+    short, long = read_rows([VQ], OPTIONS, lengths=[1, 9])
+    Benchmark([short], [1], [1.0], tmp_path).train(LocalProcesses([{}]), print)
+    slots = make_slots('1', 1)
+    limit_slots(slots, 12)  # 690 seconds
+    machine.now += 60  # until the first run can start
+    benchmark = Benchmark([long], [1], [1.0], tmp_path)
+    assert seconds_needed(benchmark.tuning_runs()[0]) == 9 * 70 + 5
+    benchmark.train(LocalProcesses(slots), print)
+    assert machine.trained == ['mini/steps1/vq lr x1 seed 1', 'mini/steps9/vq lr x1 seed 1']
+
+
+def test_what_a_failed_run_took_is_part_of_its_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = {**OPTIONS, 'train_cfg.max_iters': 4, 'val_dataloader.dataset.crops': 4}
+    (run,) = Benchmark(read_rows([VQ], options), [0], [1.0], tmp_path).tuning_runs()
+    run_module.prepare(run, [])
+    clock = SimpleNamespace(perf_counter=lambda: 0.0)
+    monkeypatch.setattr(training_cost, 'time', clock)
+
+    def diverges(self: TrainLoop, batches: Any) -> None:
+        clock.perf_counter = lambda: 33.0
+        raise FloatingPointError('the loss is not finite')
+
+    monkeypatch.setattr(TrainLoop, 'run_iter', diverges)
+    assert worker.main(run.folder) == 1
+    reason = 'FloatingPointError: the loss is not finite'
+    assert run.result() == {'status': 'failed', 'reason': reason, 'seconds': 33.0}
 
 
 def test_the_process_of_a_run_stops_itself_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

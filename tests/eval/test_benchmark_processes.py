@@ -48,7 +48,12 @@ def run_whose_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str
 def test_a_run_whose_process_dies_is_a_failure_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = run_whose_process(monkeypatch, tmp_path, 'kill -KILL $$')
     assert execution.execute(run, {})['reason'].startswith('the process ended with signal 9; see ')
-    assert json.loads((run.folder / 'result.json').read_text())['status'] == 'failed'
+    result = json.loads((run.folder / 'result.json').read_text())
+    assert result['status'] == 'failed'
+    assert result['seconds'] >= 0
+    assert execution.execute(run, {}) == result  # it is kept, and nothing is trained again
+    execution.forget_failure(run.folder)
+    assert run.result() is None
 
 
 def test_a_run_that_was_interrupted_is_not_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,13 +38,14 @@ class TrainJob:
     def __call__(self) -> dict[str, Any]:
         if (ended := already_ended(self.folder)) is not None:
             return ended
+        started = time.monotonic()
         with worker_process(self.folder, self.env) as self.process:
             while (code := self.process.poll()) is None:
                 time.sleep(0.2)  # `wait` would hold a lock that a signal's handler, which calls `checkpoint`, may want
             if code in INTERRUPTED:
                 # A scheduler signals all processes of a job, so the run may have stopped before this one was told to requeue.
                 time.sleep(DECIDING_S)
-        return outcome(self.folder, code)
+        return outcome(self.folder, code, time.monotonic() - started)
 
     def checkpoint(self) -> Any:
         """The job was preempted, or its time is over: have the run write a checkpoint, and say what a requeued job calls."""

@@ -43,7 +43,7 @@ def estimate(benchmark: Benchmark, steps: int, train: Callable[[Benchmark], None
     """Train so many steps of one row of each config, in a folder that is removed, and add up what the call still has to do.
 
     Args:
-        benchmark: Whose rows, rates and seeds are meant; runs that it has finished cost nothing.
+        benchmark: Whose rows, rates and seeds are meant; runs that have ended cost nothing.
         train: Trains a benchmark's runs.
 
     Raises:
@@ -70,7 +70,7 @@ def estimate(benchmark: Benchmark, steps: int, train: Callable[[Benchmark], None
                 raise UserError(
                     f'benchmark: --estimate: {row.name} did not train: {result.get("reason", "it was stopped")}'
                 )
-            left = [run for run in planned if run.source == source and not run.finished]
+            left = [run for run in planned if run.source == source and benchmark.is_to_train(run)]
             steps_left = sum(run.cfg.train_cfg['max_iters'] - saved_steps(run.folder) for run in left)
             a_step = 1.0 / result['steps_per_second']
             costs.append(Cost(source, len(left), steps_left, a_step, result['other_seconds']))

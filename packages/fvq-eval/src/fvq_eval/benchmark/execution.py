@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,26 @@ def execute(run: BenchmarkRun, env: Mapping[str, str]) -> dict[str, Any]:
     """Train in a process of its own, whose end cannot hurt any other run, and which ends with this process."""
     if (ended := already_ended(run.folder)) is not None:
         return ended
+    started = time.monotonic()
     with worker_process(run.folder, env) as process:
         code = process.wait()
-    return outcome(run.folder, code)
+    return outcome(run.folder, code, time.monotonic() - started)
 
 
 def already_ended(folder: Path) -> dict[str, Any] | None:
-    """Why nothing is to be trained: the run is finished, or another process has its folder; None if it can start.
-
-    What a failure has left is removed.
-    """
+    """Why nothing is to be trained: the run has ended, or another process has its folder; None if it can start."""
     try:
         with alone_in(folder):
-            if is_finished(folder):
-                return read_json(folder / RESULT)
-            (folder / RESULT).unlink(missing_ok=True)
+            return read_json(folder / RESULT)
     except FolderBusyError as error:
         return failure(error)
-    return None
+
+
+def forget_failure(folder: Path) -> None:
+    """Remove the result of a failed run, so that it is tried again, unless another process has its folder."""
+    with suppress(FolderBusyError), alone_in(folder):
+        if not is_finished(folder):
+            (folder / RESULT).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -52,8 +55,12 @@ def worker_process(folder: Path, env: Mapping[str, str]) -> Generator[subprocess
         yield process
 
 
-def outcome(folder: Path, code: int) -> dict[str, Any]:
-    """What a process left that ended with this exit code; if it could not say so itself, its failure is written."""
+def outcome(folder: Path, code: int, seconds: float) -> dict[str, Any]:
+    """What a process left that ended with this exit code; if it could not say so itself, its failure is written.
+
+    Args:
+        seconds: That the process took: the cost of such a failure.
+    """
     if code == BUSY:
         return {'status': FAILED, 'reason': busy(folder)}
     result = read_json(folder / RESULT)
@@ -61,6 +68,7 @@ def outcome(folder: Path, code: int) -> dict[str, Any]:
         return {'status': FAILED, 'reason': 'interrupted; the same call goes on with it'}
     if result is None:
         how = f'signal {-code}' if code < 0 else f'exit code {code}'
-        result = {'status': FAILED, 'reason': f'the process ended with {how}; see {folder / LOG}'}
+        reason = f'the process ended with {how}; see {folder / LOG}'
+        result = {'status': FAILED, 'reason': reason, 'seconds': round(seconds, 1)}
         write_json(folder / RESULT, result)
     return result

@@ -23,9 +23,11 @@ class Progress:
         self.total, self.log = total, log
         self.ended, self.skipped, self.started = 0, 0, time.perf_counter()
 
-    def skip(self) -> None:
-        """A run that an earlier call finished."""
+    def skip(self, run: BenchmarkRun) -> None:
+        """A run that ended in an earlier call."""
         self.ended, self.skipped = self.ended + 1, self.skipped + 1
+        if not run.finished:
+            self.log(f'[{self.ended}/{self.total}] {run}: failed in an earlier call; --retry-failed tries it again')
 
     def end(self, run: BenchmarkRun, result: dict[str, Any], running: Sequence[BenchmarkRun]) -> None:
         """A run that ended now."""

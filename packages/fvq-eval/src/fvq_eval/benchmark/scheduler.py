@@ -14,6 +14,7 @@ from fvq_core.errors import UserError
 from fvq_core.ops.distributed import choose_device
 
 from .chosen_rates import SELECTED_BY, best_rate
+from .execution import forget_failure
 from .launcher import Launcher
 from .progress import Progress
 from .rows import Row, trainable
@@ -30,6 +31,7 @@ class Benchmark:
         factors: On each config's learning rate.
         extra_metrics: Configs of metrics beside those that every report has.
         chosen: One factor for each row's key, from another benchmark, instead of `factors`.
+        retry_failed: Whether runs that failed in an earlier call are trained again; else they count as tried.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Benchmark:
         work_dir: Path,
         extra_metrics: Sequence[dict[str, Any]] = (),
         chosen: Mapping[str, float] | None = None,
+        retry_failed: bool = False,
     ) -> None:
         for name, values in (('--seeds', seeds), ('--lr-factors', factors)):
             if not values or len(set(values)) < len(values):
@@ -47,7 +50,7 @@ class Benchmark:
         if min(factors) <= 0:
             raise UserError(f'benchmark: --lr-factors must be above 0, got {min(factors)}.')
         self.rows, self.seeds, self.factors, self.work_dir = list(rows), list(seeds), list(factors), work_dir
-        self.extra_metrics, self.chosen = list(extra_metrics), chosen
+        self.extra_metrics, self.chosen, self.retry_failed = list(extra_metrics), chosen, retry_failed
 
     def run(self, row: Row, factor: float, seed: int) -> BenchmarkRun:
         """One run of a row that was not refused."""
@@ -97,7 +100,7 @@ class Benchmark:
         return [] if factor is None else [self.run(row, factor, seed) for seed in self.seeds]
 
     def train(self, launcher: Launcher, log: Callable[[str], None]) -> None:
-        """Train what is not finished.
+        """Train what has not ended.
 
         Args:
             launcher: Where runs train.
@@ -108,36 +111,42 @@ class Benchmark:
         progress = Progress(len(first) + later, log)
         if launcher.queued and all(len(self.factors_of(row)) == 1 for row, _ in trainable(self.rows)):
             # There is no rate to wait for.
-            run_all([*first, *self.other_seeds()], launcher, self.extra_metrics, progress)
+            self.run_all([*first, *self.other_seeds()], launcher, progress)
             return
-        run_all(first, launcher, self.extra_metrics, progress)
-        run_all(self.seed_runs(), launcher, self.extra_metrics, progress)
+        self.run_all(first, launcher, progress)
+        self.run_all(self.seed_runs(), launcher, progress)
+
+    def is_to_train(self, run: BenchmarkRun) -> bool:
+        """Whether a call trains it: it has no result, or failed and is tried again."""
+        return not run.finished and (self.retry_failed or run.result() is None)
+
+    def run_all(self, runs: Sequence[BenchmarkRun], launcher: Launcher, progress: Progress) -> None:
+        """Run those that are to be trained."""
+        for run in runs:
+            if holds_another(run, self.extra_metrics):
+                raise UserError(
+                    f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
+                    'choose another --work-dir, or delete that folder.'
+                )
+        missing = []
+        for run in runs:
+            if not self.is_to_train(run):
+                progress.skip(run)
+                continue
+            missing.append(run)
+            if run.result() is not None:
+                forget_failure(run.folder)
+        with contextlib.closing(launcher.launch(missing, self.extra_metrics)) as ending:
+            for ended in ending:
+                if ended is None:
+                    progress.tick(launcher.active())
+                else:
+                    progress.end(*ended, launcher.active())
 
     def other_seeds(self) -> list[BenchmarkRun]:
         """The other seeds of every row, at its best factor, or at its first while none is chosen."""
         rows = [(row, self.best_factor(row) or self.factors_of(row)[0]) for row, _ in trainable(self.rows)]
         return [self.run(row, factor, seed) for seed in self.seeds[1:] for row, factor in rows]
-
-
-def run_all(
-    runs: Sequence[BenchmarkRun], launcher: Launcher, extra_metrics: list[dict[str, Any]], progress: Progress
-) -> None:
-    """Run those that are not finished."""
-    for run in runs:
-        if holds_another(run, extra_metrics):
-            raise UserError(
-                f'benchmark: {run.folder} holds a run of another config (data, steps, options or metrics changed); '
-                'choose another --work-dir, or delete that folder.'
-            )
-    missing = [run for run in runs if not run.finished]
-    for _ in range(len(runs) - len(missing)):
-        progress.skip()
-    with contextlib.closing(launcher.launch(missing, extra_metrics)) as ending:
-        for ended in ending:
-            if ended is None:
-                progress.tick(launcher.active())
-            else:
-                progress.end(*ended, launcher.active())
 
 
 def make_slots(jobs: str, threads: int) -> list[dict[str, str]]:

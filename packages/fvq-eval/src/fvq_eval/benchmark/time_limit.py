@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from fvq_core.training.checkpoint import checkpoint_iteration, list_checkpoints
 
 from .run import FINISHED, REQUEST, RESULT, RUNS, BenchmarkRun
 
-# Environment of a run: when it is to stop, in seconds since the epoch, and how many seconds its call has in all.
+# Environment of a run: when it is to stop, in seconds since the epoch, and how many seconds were left when the first run of
+# its slot could start.
 STOP_AT, CALL_SECONDS = 'FVQ_STOP_AT', 'FVQ_CALL_SECONDS'
 MARGIN_S = 30.0  # of a call, for last checkpoints and the report
 TO_COME = 'to come'  # status of a run that was left to the next call
@@ -32,18 +33,19 @@ def limit_slots(slots: Sequence[dict[str, str]], minutes: float) -> None:
         raise UserError(f'benchmark: --minutes must be above 0, got {minutes}.')
     seconds = 60 * minutes - min(MARGIN_S, 6 * minutes)
     for slot in slots:
-        slot.update({STOP_AT: str(time.time() + seconds), CALL_SECONDS: str(seconds)})
+        slot[STOP_AT] = str(time.time() + seconds)
 
 
-def left_out(run: BenchmarkRun, env: Mapping[str, str]) -> dict[str, Any] | None:
+def left_out(run: BenchmarkRun, env: dict[str, str]) -> dict[str, Any] | None:
     """The result of a run that does not fit into what is left; None if it may start.
 
-    It may if it fits, if nobody knows how long it takes, or if it fits no call and is done in pieces.
+    It may if it fits, if nobody knows how long it takes, or if it fits no call, not even as its first, and is done in pieces.
     """
     if STOP_AT not in env:
         return None
     left, needed = float(env[STOP_AT]) - time.time(), seconds_needed(run)
-    if left > 0 and (needed is None or needed <= left or needed > float(env[CALL_SECONDS])):
+    whole = float(env.setdefault(CALL_SECONDS, str(left)))
+    if left > 0 and (needed is None or needed <= left or needed > whole):
         return None
     return {
         'status': TO_COME,

@@ -31,7 +31,7 @@ class TrainingCost(Hook):
             because the largest resident memory of a process cannot be set back.
     """
 
-    def __init__(self, on_gpu: bool, imported_mib: float) -> None:
+    def __init__(self, on_gpu: bool = False, imported_mib: float = 0.0) -> None:
         self.on_gpu, self.imported_mib = on_gpu, imported_mib
         self.peak_mib = self.earlier = 0.0
         self.since: float | None = None

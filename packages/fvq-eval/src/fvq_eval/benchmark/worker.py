@@ -37,8 +37,12 @@ SAMPLES, SAMPLES_NAME = 8, 'samples.npz'
 REMEDY = 'delete the folder of the run'
 
 
-def train(folder: Path) -> dict[str, Any]:
-    """Train, or continue where the run stopped, and return the numbers and the cost."""
+def train(folder: Path, cost: TrainingCost) -> dict[str, Any]:
+    """Train, or continue where the run stopped, and return the numbers and the cost.
+
+    Args:
+        cost: Measures; it knows what a run that fails has taken.
+    """
     stop_in_time()
     request = read_json_object(folder / REQUEST, REMEDY)
     # The benchmark that started this process has just written both files; the plan may import what its config imports.
@@ -51,11 +55,10 @@ def train(folder: Path) -> dict[str, Any]:
     load_plugins()
     if MEMORY_SHARE in os.environ:
         torch.cuda.set_per_process_memory_fraction(float(os.environ[MEMORY_SHARE]))
-    imported_mib = resident_peak_mib()
+    cost.imported_mib = resident_peak_mib()
     runner = Runner.from_cfg(cfg)
     device = next(runner.task.parameters()).device
-    on_gpu = device.type == 'cuda'
-    cost = TrainingCost(on_gpu, imported_mib)
+    cost.on_gpu = on_gpu = device.type == 'cuda'
     runner.register_hook(cost, priority='VERY_LOW')  # before the report, which is not training
     runner.train()
     save_samples(runner, folder / SAMPLES_NAME)
@@ -122,13 +125,14 @@ def main(folder: Path) -> int:
 
 def train_and_report(folder: Path) -> int:
     """See `main`."""
+    cost = TrainingCost()
     try:
-        result = train(folder)
+        result = train(folder, cost)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # the benchmark goes on with its other rows, and reports this one
         traceback.print_exc()
-        result = failure(error)
+        result = {**failure(error), 'seconds': round(cost.seconds, 1)}
     write_json(folder / RESULT, result)
     return 0 if result['status'] == FINISHED else 1
 

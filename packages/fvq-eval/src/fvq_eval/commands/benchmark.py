@@ -85,6 +85,11 @@ def main(argv: Sequence[str] | None) -> None:
         help='of this call: it starts no run that does not fit and stops runs at a checkpoint; the same call goes on',
     )
     parser.add_argument(
+        '--retry-failed',
+        action='store_true',
+        help='train again what failed in an earlier call; without it a failed run counts as tried and is not repeated',
+    )
+    parser.add_argument(
         '--estimate',
         type=int,
         metavar='STEPS',
@@ -235,7 +240,7 @@ def main(argv: Sequence[str] | None) -> None:
         served = {row.name for row in stage.check(rows, print)}  # before anything is trained
     elif args.generator_config is not None:
         raise UserError('benchmark: --generator-config goes with --generator; add it.')
-    benchmark = Benchmark(rows, args.seeds, args.lr_factors, work_dir, metrics, chosen)
+    benchmark = Benchmark(rows, args.seeds, args.lr_factors, work_dir, metrics, chosen, args.retry_failed)
     for row in rows:
         if row.refusal:
             print(f'{row.name}: refused: {row.refusal}')
