@@ -8,7 +8,7 @@ import pytest
 
 from fvq_core.errors import UserError
 from fvq_eval.benchmark import run as run_module
-from fvq_eval.benchmark.chosen_rates import chosen_rates
+from fvq_eval.benchmark.chosen_rates import choice_text, chosen_rates
 from fvq_eval.benchmark.report import rows_at_the_edge
 from fvq_eval.benchmark.rows import read_rows
 from fvq_eval.benchmark.scheduler import Benchmark
@@ -34,6 +34,19 @@ def test_rates_of_another_benchmark_are_its_best_and_nothing_is_tuned_again(tmp_
     assert [str(run) for run in benchmark.tuning_runs()] == ['mini/vq lr x3 seed 0', 'mini/fvq lr x1 seed 0']
     leave_result(benchmark.tuning_runs()[0].folder, 10.0)
     assert [str(run) for run in benchmark.seed_runs()] == ['mini/vq lr x3 seed 1']
+
+
+def test_the_photos_that_rates_were_chosen_on_are_called_others_only_if_they_are(tmp_path: Path) -> None:
+    rows = read_rows([VQ], OPTIONS)
+    (run,) = Benchmark(rows, [0], [3.0], tmp_path).tuning_runs()
+    assert choice_text(tmp_path, rows, 0) == ''  # nothing is known
+    run_module.prepare(run, [])
+    assert choice_text(tmp_path, rows, 0) == ', on photos that rows are scored on here, which flatters them'
+    assert rows[0].cfg is not None
+    rows[0].cfg.photos = dict(train='a', evaluation='b')
+    assert choice_text(tmp_path, rows, 0) == ', on other photos'
+    run_module.prepare(Benchmark(rows, [0], [1.0], tmp_path).tuning_runs()[0], [])
+    assert choice_text(tmp_path, rows, 0).startswith(', on photos that rows are scored on here')
 
 
 def test_rates_of_a_benchmark_without_a_row_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

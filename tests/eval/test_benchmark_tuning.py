@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fvq_core.config.data import plain_values
 from fvq_core.errors import UserError
 from fvq_eval.benchmark import run as run_module
 from fvq_eval.benchmark.chosen_tries import keep_best, tuning_sentences
@@ -91,6 +94,16 @@ def toy_rows(lengths: list[int | None] | None = None) -> list[Row]:
     return read_rows(ROWS, TOY, lengths=lengths or [None])
 
 
+def leave_tries(folder: Path, row: Row, scores: dict[float, float]) -> None:
+    """Finished tries of a cell, a PSNR for each factor."""
+    assert row.cfg is not None
+    plan = json.dumps(plain_values(row.cfg.to_dict()))
+    for factor, psnr in scores.items():
+        run = run_module.run_folder(folder, row.key, factor, 0)
+        leave_result(run, psnr)
+        (run / 'plan.json').write_text(plan)
+
+
 def test_every_row_has_as_many_tries_and_the_best_of_each_is_kept_at_every_length(tmp_path: Path) -> None:
     cells = toy_rows()
     assert [sum(row.source == source for row in cells) for source in ROWS] == [8] * 4
@@ -98,10 +111,10 @@ def test_every_row_has_as_many_tries_and_the_best_of_each_is_kept_at_every_lengt
     with pytest.raises(UserError, match='has no result of vq_uniform_codes_1; finish the tuning'):
         keep_best(cells, tmp_path)
     for row in cells:
-        for factor in (1.0, 3.0, 10.0):
-            best = ('kmeans' in row.key or 'normal_d' in row.key) and row.key.endswith('codes_10')
-            leave_result(run_module.run_folder(tmp_path, row.key, factor, 0), 20.0 + best - (factor != 3.0))
-    leave(run_module.run_folder(tmp_path, cells[0].key, 10.0, 0), {'status': 'failed', 'reason': 'diverged'})
+        best = ('kmeans' in row.key or 'normal_d' in row.key) and row.key.endswith('codes_10')
+        leave_tries(tmp_path, row, {1.0: 19.0 + best, 3.0: 20.0 + best, 10.0: 19.0 + best})
+    failed = {'status': 'failed', 'reason': 'diverged', 'seconds': 120.0}
+    leave(run_module.run_folder(tmp_path, cells[0].key, 10.0, 0), failed)
     rows, chosen = keep_best(toy_rows([4, 8]), tmp_path)
     name_rows(rows)
     assert [row.name for row in rows] == [
@@ -115,19 +128,44 @@ def test_every_row_has_as_many_tries_and_the_best_of_each_is_kept_at_every_lengt
     }
     assert rows[2].cfg is not None
     assert rows[2].cfg.model.tokenizer.quantizer['update']['decay'] == 0.9
-    assert 'among 24 tries a row' in tuning_sentences(chosen, tmp_path)[0]
+    sentence = tuning_sentences(chosen, tmp_path)[0]
+    assert (
+        'among 24 tries a row, of 1,600 steps each, with learning rates x 1, 3, 10: vq: vq_kmeans_codes_10 x 3'
+        in sentence
+    )
+    assert 'That took 2 minutes of training, failed tries included.' in sentence
     assert len(tuning_sentences(chosen, tmp_path)) == 1
 
 
-def test_a_row_with_more_tries_than_the_others_is_refused_and_the_edge_is_told(tmp_path: Path) -> None:
-    cells = toy_rows()
+def test_tries_that_are_not_alike_or_not_finished_are_refused_and_the_edge_is_told(tmp_path: Path) -> None:
+    cells = read_rows(ROWS[:2], TOY)
     for row in cells:
-        for factor in (1.0, 3.0):
-            leave_result(run_module.run_folder(tmp_path, row.key, factor, 0), factor)
+        leave_tries(tmp_path, row, {1.0: 1.0, 3.0: 3.0})
     _, chosen = keep_best(cells, tmp_path)
     assert 'At the edge of the rates tried' in tuning_sentences(chosen, tmp_path)[1]
-    leave_result(run_module.run_folder(tmp_path, cells[0].key, 10.0, 0), 1.0)
-    with pytest.raises(UserError, match=r'different numbers of tries \(vq 17, fvq 16'):
+    another = run_module.run_folder(tmp_path, cells[0].key, 10.0, 0)
+    another.mkdir(parents=True)  # a second pass has begun
+    with pytest.raises(UserError, match=f'has no result of {cells[0].key.split("/")[1]} x 10; finish the tuning'):
+        keep_best(cells, tmp_path)
+    leave_tries(tmp_path, cells[0], {10.0: 1.0})
+    with pytest.raises(UserError, match=r'tries had different factors \(vq_uniform_codes_1: 1, 3, 10; vq_\w+: 1, 3;'):
+        keep_best(cells, tmp_path)
+    shutil.rmtree(run_module.run_folder(tmp_path, cells[0].key, 3.0, 0))  # as many as the others, but not the same
+    with pytest.raises(UserError, match=r'tries had different factors \(vq_uniform_codes_1: 1, 10; vq_\w+: 1, 3;'):
+        keep_best(cells, tmp_path)
+
+
+def test_tries_of_another_model_or_of_several_lengths_are_refused(tmp_path: Path) -> None:
+    cells = read_rows(ROWS[:1], TOY)
+    for row in cells:
+        leave_tries(tmp_path, row, {1.0: 1.0})
+    larger = read_rows(ROWS[:1], {**TOY, 'model.tokenizer.quantizer.codebook_size': 128})
+    with pytest.raises(UserError, match='tuned another model as vq_uniform_codes_1'):
+        keep_best(larger, tmp_path)
+    assert cells[0].cfg is not None
+    cells[0].cfg.train_cfg['max_iters'] = 400
+    leave_tries(tmp_path, cells[0], {1.0: 1.0})
+    with pytest.raises(UserError, match=r'tries had different steps \(vq_uniform_codes_1 x 1: 400; '):
         keep_best(cells, tmp_path)
 
 
@@ -135,9 +173,11 @@ def test_the_choice_of_a_tuning_reaches_the_runs_of_a_call(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tuning, out = tmp_path / 'tuning', tmp_path / 'out'
-    for row in read_rows(ROWS[:1], TOY):
-        for factor in (1.0, 3.0):
-            leave_result(run_module.run_folder(tuning, row.key, factor, 0), 20.0 + ('latents' in row.key) + factor)
+    cells = read_rows(ROWS[:1], TOY)
+    split(photos, 3)
+    use_photos([row.cfg for row in cells if row.cfg is not None], str(photos), 1, tuning, scored_on=['tune'])
+    for row in cells:
+        leave_tries(tuning, row, {factor: 20.0 + ('latents' in row.key) + factor for factor in (1.0, 3.0)})
     options = [f'{key}={value}' for key, value in (TOY | {'val_dataloader.dataset.crop_size': 16}).items()]
     call = [ROWS[0], '--data', str(photos), '--best-of', str(tuning), '--lengths', '4', '8', '--seeds', '1', '2']
     call += ['--perceptual', 'none', '--work-dir', str(out), '--report-only', '--cfg-options', *options]
@@ -150,3 +190,5 @@ def test_the_choice_of_a_tuning_reaches_the_runs_of_a_call(
         benchmark_main([*call[: call.index('--cfg-options')], '--lr-factors', '1', '3', '--cfg-options', *options]) == 2
     )
     assert 'exclude each other' in capsys.readouterr().err
+    assert benchmark_main([*call[: call.index('--cfg-options')], '--tune', '--cfg-options', *options]) == 2
+    assert 'was scored on the photos that this call is scored on' in capsys.readouterr().err

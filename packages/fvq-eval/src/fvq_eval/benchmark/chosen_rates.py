@@ -1,4 +1,4 @@
-"""Learning rates that an earlier benchmark chose, so that no choice looks at the photos of this one."""
+"""Learning rates that an earlier benchmark chose, and whether it looked at the photos of this one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fvq_core.config.data import plain_values
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
 
-from .rows import Row
-from .run import FINISHED, RESULT, RUNS
+from .photo_data import scored_photos
+from .rows import Row, trainable
+from .run import FINISHED, PLAN, RESULT, RUNS
 
 SELECTED_BY = 'psnr'
 
@@ -74,6 +76,18 @@ def chosen_rates(folder: Path, rows: Iterable[Row], seed: int) -> ChosenRates:
     ignored = set().union(*results.values()) - tried
     chosen = {key: factor for key, factor in best.items() if factor is not None}
     return ChosenRates(chosen, sorted(tried), sorted(ignored))
+
+
+def choice_text(folder: Path, rows: Iterable[Row], seed: int) -> str:
+    """Whether the rates were chosen on photos that the rows are scored on; '' if the other benchmark does not tell."""
+    same = []
+    for row, cfg in trainable(list(rows)):
+        scored_on = scored_photos(plain_values(cfg.to_dict()))
+        plans = [read_json(path) for path in (folder / RUNS / row.key).glob(f'lr*/seed{seed}/{PLAN}')]
+        same += [bool(scored_on & scored_photos(plan)) for plan in plans if plan is not None] or [None]
+    if True in same:
+        return ', on photos that rows are scored on here, which flatters them'
+    return '' if None in same else ', on other photos'
 
 
 def rate_results(folder: Path, key: str, seed: int) -> dict[float, float | None]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from fvq_core.config.data import plain_values
 from fvq_core.errors import UserError
 from fvq_core.files.json import read_json
 
 from .chosen_rates import SELECTED_BY, factors_text
-from .rows import Row
-from .run import FINISHED, RESULT, RUNS
+from .photo_data import scored_photos
+from .rows import Row, trainable
+from .run import FINISHED, PLAN, RESULT, RUNS
+
+FINISH = 'finish the tuning there first'
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,10 @@ class ChosenTry:
         factor: On the learning rate.
         score: Its PSNR there.
         tries: Runs that ended there, failed ones included.
-        seconds: Of their training.
-        edge: Whether the factor is the smallest or the largest of those tried.
+        seconds: Of their training, as far as results say.
+        factors: Each of which every cell was tried with, ascending.
+        steps: Of every try.
+        scored_on: See `scored_photos`, of all tries.
     """
 
     cell: str
@@ -32,7 +39,14 @@ class ChosenTry:
     score: float
     tries: int
     seconds: float
-    edge: bool
+    factors: tuple[float, ...]
+    steps: int
+    scored_on: frozenset[str]
+
+    @property
+    def edge(self) -> bool:
+        """Whether the factor is the smallest or the largest of those tried."""
+        return self.factor in (self.factors[0], self.factors[-1])
 
 
 def keep_best(rows: Sequence[Row], folder: Path, seed: int = 0) -> tuple[list[Row], dict[str, ChosenTry]]:
@@ -47,9 +61,11 @@ def keep_best(rows: Sequence[Row], folder: Path, seed: int = 0) -> tuple[list[Ro
         The rows that are left, and what was chosen for each config, by its name.
 
     Raises:
-        UserError: A cell has no result there, or configs had different numbers of tries.
+        UserError: A try has no result there or was of another model, or not all had the same factors and steps, or configs
+            had different numbers of tries.
     """
-    kept, chosen = [], {}
+    kept: list[Row] = []
+    chosen: dict[str, ChosenTry] = {}
     for source in dict.fromkeys(row.source for row in rows):
         name = PurePosixPath(source).stem
         cells = {cell_name(row): row for row in rows if row.source == source}
@@ -59,13 +75,29 @@ def keep_best(rows: Sequence[Row], folder: Path, seed: int = 0) -> tuple[list[Ro
             for row in rows
             if row.source == source and cell_name(row) == chosen[name].cell
         ]
-    counts = {name: each.tries for name, each in chosen.items()}
-    if len(set(counts.values())) > 1:
-        raise UserError(
-            f'benchmark: --best-of {folder}: rows had different numbers of tries '
-            f'({", ".join(f"{name} {count}" for name, count in counts.items())}); finish the tuning.'
-        )
+    check_alike({name: each.factors for name, each in chosen.items()}, 'factors', folder)
+    check_alike({name: each.steps for name, each in chosen.items()}, 'steps', folder)
+    check_alike({name: each.tries for name, each in chosen.items()}, 'numbers of tries', folder)
     return sorted(kept, key=lambda row: row.steps or 0), chosen
+
+
+def check_alike(values: Mapping[str, Any], what: str, folder: Path) -> None:
+    """Raise if what was tried differs."""
+    if len(set(values.values())) > 1:
+        shown = '; '.join(
+            f'{name}: {factors_text(value) if isinstance(value, tuple) else value}' for name, value in values.items()
+        )
+        raise UserError(f'benchmark: --best-of {folder}: tries had different {what} ({shown}); {FINISH}.')
+
+
+def check_scored_apart(rows: Sequence[Row], chosen: Mapping[str, ChosenTry], folder: Path) -> None:
+    """Raise if the choice was made on photos that the rows of this call are scored on."""
+    for row, cfg in trainable(rows):
+        if chosen[PurePosixPath(row.source).stem].scored_on & scored_photos(plain_values(cfg.to_dict())):
+            raise UserError(
+                f'benchmark: --best-of {folder} was scored on the photos that this call is scored on, which would flatter '
+                'its choice; tune with --tune, on photos of tune/.'
+            )
 
 
 def cell_name(row: Row) -> str:
@@ -75,34 +107,78 @@ def cell_name(row: Row) -> str:
 
 def best_try(name: str, cells: Mapping[str, Row], folder: Path, seed: int) -> ChosenTry:
     """See `keep_best`."""
-    scores: dict[tuple[str, float], float] = {}
-    tries, seconds, factors = 0, 0.0, set()
-    for cell, row in cells.items():
-        parts = PurePosixPath(row.key).parts
-        key = '/'.join(part for part in parts if part != f'steps{row.steps}')
-        found = sorted((folder / RUNS / key).glob(f'lr*/seed{seed}/{RESULT}'))
-        if not found and not row.refusal:
-            raise UserError(f'benchmark: --best-of {folder} has no result of {cell}; finish the tuning there first.')
-        for path in found:
-            result, factor = read_json(path) or {}, float(path.parts[-3].removeprefix('lr'))
-            tries, seconds = tries + 1, seconds + result.get('seconds', 0.0)
-            factors.add(factor)
-            if result.get('status') == FINISHED:
-                scores[cell, factor] = result['metrics'][SELECTED_BY]['value']
+    tries = [
+        each
+        for row in cells.values()
+        if row.cfg is not None and not row.refusal
+        for each in tries_of(row, folder, seed)
+    ]
+    scores = {(each.cell, each.factor): each.score for each in tries if each.score is not None}
     if not scores:
         raise UserError(f'benchmark: --best-of {folder}: every try of {name} failed there.')
+    factors: dict[str, tuple[float, ...]] = {}
+    for each in tries:
+        factors[each.cell] = tuple(sorted([*factors.get(each.cell, ()), each.factor]))
+    steps = {f'{each.cell} x {each.factor:g}': each.steps for each in tries if each.steps is not None}
+    check_alike(factors, 'factors', folder)
+    check_alike(steps, 'steps', folder)
     cell, factor = max(scores, key=lambda key: scores[key])
-    return ChosenTry(cell, factor, scores[cell, factor], tries, seconds, factor in (min(factors), max(factors)))
+    seconds, scored_on = (
+        sum(each.seconds for each in tries),
+        frozenset[str]().union(*(each.scored_on for each in tries)),
+    )
+    length = steps[f'{cell} x {factor:g}']
+    return ChosenTry(cell, factor, scores[cell, factor], len(tries), seconds, factors[cell], length, scored_on)
+
+
+@dataclass(frozen=True)
+class Try:
+    """A run of the other benchmark that has ended; without a score if it failed, without steps if it could not start."""
+
+    cell: str
+    factor: float
+    score: float | None
+    seconds: float
+    steps: int | None
+    scored_on: frozenset[str]
+
+
+def tries_of(row: Row, folder: Path, seed: int) -> list[Try]:
+    """All tries of a cell, whatever its length is here; see `keep_best`."""
+    assert row.cfg is not None
+    key = '/'.join(part for part in PurePosixPath(row.key).parts if part != f'steps{row.steps}')
+    model, found = plain_values(row.cfg.to_dict())['model'], []
+    for run in sorted((folder / RUNS / key).glob(f'lr*/seed{seed}')):
+        factor = float(run.parent.name.removeprefix('lr'))
+        result, plan = read_json(run / RESULT), read_json(run / PLAN)
+        finished = result is not None and result.get('status') == FINISHED
+        if result is None or (finished and plan is None):
+            lacks = 'result' if result is None else PLAN
+            raise UserError(f'benchmark: --best-of {folder} has no {lacks} of {cell_name(row)} x {factor:g}; {FINISH}.')
+        if plan is not None and plan['model'] != model:
+            raise UserError(
+                f'benchmark: --best-of {folder} tuned another model as {cell_name(row)}; tune with the --size and '
+                '--cfg-options of this call.'
+            )
+        score = result['metrics'][SELECTED_BY]['value'] if finished else None
+        steps, scored_on = (None, ()) if plan is None else (plan['train_cfg']['max_iters'], scored_photos(plan))
+        found.append(Try(cell_name(row), factor, score, result.get('seconds', 0.0), steps, frozenset(scored_on)))
+    if not found:
+        raise UserError(f'benchmark: --best-of {folder} has no result of {cell_name(row)}; {FINISH}.')
+    return found
 
 
 def tuning_sentences(chosen: Mapping[str, ChosenTry], folder: Path) -> list[str]:
     """What was chosen, what it cost, and what lies at the edge."""
-    count = next(iter(chosen.values())).tries
+    first = next(iter(chosen.values()))
+    tries = (
+        f'{first.tries} tries a row, of {first.steps:,} steps each, with learning rates x {factors_text(first.factors)}'
+    )
     cells = '; '.join(f'{name}: {each.cell} x {each.factor:g}' for name, each in chosen.items())
     minutes = sum(each.seconds for each in chosen.values()) / 60
     notes = [
-        f'Start and rates of each row were chosen by {folder} among {count} tries a row: {cells}. '
-        f'That took {minutes:.0f} minutes of training.'
+        f'Start and rates of each row were chosen by {folder} among {tries}: {cells}. '
+        f'That took {minutes:.0f} minutes of training, failed tries included.'
     ]
     edge = [name for name, each in chosen.items() if each.edge]
     factors = factors_text(sorted({chosen[name].factor for name in edge}))

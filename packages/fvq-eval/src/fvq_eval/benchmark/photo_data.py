@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,19 @@ def use_photos(
         )
         cfg.photos = photos
     return text.count('\n')
+
+
+def scored_photos(plan: Mapping[str, Any]) -> set[str]:
+    """What the evaluation photos of a config are known by: two configs that share one are scored on the same photos.
+
+    These are their digest and their folder; of data without a folder, such as the bundled photos, the kind of data set.
+
+    Args:
+        plan: The config in JSON's types.
+    """
+    dataset = plan['val_dataloader']['dataset']
+    known = ((plan.get('photos') or {}).get('evaluation'), dataset.get('root'))
+    return {str(each) for each in known if each is not None} or {str(dataset['type'])}
 
 
 def labels_are_photos(dataset: Any) -> bool:

@@ -149,7 +149,7 @@ def appendix(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Bloc
         if is_selected(benchmark)
         else 'One learning rate for all rows.'
         if benchmark.chosen is None
-        else 'Each row has the learning rate that was best for it on other photos.'
+        else 'Each row has the learning rate that another benchmark chose for it, as is said above.'
     )
     edge = rows_at_the_edge(benchmark, summaries)
     if edge:

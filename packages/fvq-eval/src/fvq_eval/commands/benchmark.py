@@ -152,8 +152,8 @@ def main(argv: Sequence[str] | None) -> None:
 
     from fvq_core.errors import UserError, nearest_hint
 
-    from ..benchmark.chosen_rates import chosen_rates
-    from ..benchmark.chosen_tries import keep_best, tuning_sentences
+    from ..benchmark.chosen_rates import choice_text, chosen_rates
+    from ..benchmark.chosen_tries import check_scored_apart, keep_best, tuning_sentences
     from ..benchmark.cluster_jobs import ClusterJobs
     from ..benchmark.csv_files import report_line
     from ..benchmark.estimate import estimate, estimate_text
@@ -202,7 +202,7 @@ def main(argv: Sequence[str] | None) -> None:
         raise UserError(f"benchmark: no row is called '{args.reference}'; {nearest_hint(args.reference, names)}")
     if not args.allow_differences:
         check_fairness(rows)
-    work_dir, chosen, notes = Path(args.work_dir), None, []
+    work_dir, chosen, rates, notes = Path(args.work_dir), None, None, []
     if (args.rates_of or args.best_of) and (len(args.lr_factors) > 1 or (args.rates_of and args.best_of)):
         raise UserError(
             'benchmark: --rates-of, --best-of and several --lr-factors exclude each other; keep one of them.'
@@ -213,7 +213,6 @@ def main(argv: Sequence[str] | None) -> None:
     if args.rates_of is not None:
         rates = chosen_rates(Path(args.rates_of), [row for row, _ in trainable(rows)], args.seeds[0])
         chosen = rates.best
-        notes.append(f'Learning rates were chosen for every row by {args.rates_of} among {rates}, not on these photos.')
     if args.data:
         needed = max(
             (math.ceil(FEWEST_CODES * r.codebook_size / r.codes_per_image) for r, _ in trainable(rows)), default=1
@@ -229,6 +228,11 @@ def main(argv: Sequence[str] | None) -> None:
         notes.append("The configs' own data.")
         if any(is_bundled(cfg.val_dataloader['dataset']) for _, cfg in trainable(rows)):
             notes.append('Training and evaluation crops are of different parts of the same ten bundled photos.')
+    if args.best_of is not None:
+        check_scored_apart(rows, tries, Path(args.best_of))
+    if args.rates_of is not None:
+        where = choice_text(Path(args.rates_of), rows, args.seeds[0])
+        notes.append(f'Learning rates were chosen for every row by {args.rates_of} among {rates}{where}.')
     if not metrics:
         notes.append('No perceptual distance: no trained network was given or found on this machine.')
 
