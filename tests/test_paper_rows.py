@@ -213,8 +213,12 @@ METHODS = {
     'baselines/infinity_d32': {
         *INNER,
         *(f'{Q}.{key}' for key in ('scales', 'phi_ratio', 'interpolation', 'inputs')),
-        'model.tokenizer.encoder.z_channels',
-        'model.tokenizer.decoder.z_channels',
+        'model.tokenizer.quant_kernel',
+        *(
+            f'model.tokenizer.{half}.{key}'
+            for half in ('encoder', 'decoder')
+            for key in ('ch_mult', 'z_channels', 'attention')
+        ),
     },
     'baselines/open_magvit2_16k': {
         f'{Q}.type',

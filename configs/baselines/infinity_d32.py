@@ -1,6 +1,7 @@
-"""A multi-scale BSQ tokenizer for Infinity's generators (Han et al., 2025): seven scales of 32 bits, without phi convolutions.
+"""Infinity's tokenizer (Han et al., 2025), 110 M parameters: seven scales of 32 bits, without attention or phi convolutions.
 
-How the release trained its own is not in its repository; architecture, losses and optimizer are LlamaGen's, as in `var_4k.py`."""
+Networks and quantizer are those of `infinity_vae_d32_reg.pth`; losses, data and optimizer are LlamaGen's, as in `var_4k.py`. The release's
+own (FoundationVision/BitVAE) differ: docs/paper_notes.md."""
 
 from mmengine.config import read_base
 
@@ -12,8 +13,9 @@ with read_base():
 from fvq_quantizers import MultiScaleQuantizer
 from fvq_quantizers.bsq import BSQ
 
-model.tokenizer.encoder.update(z_channels=32)
-model.tokenizer.decoder.update(z_channels=32)
+model.tokenizer.encoder.update(ch_mult=(1, 2, 4, 4, 4), z_channels=32, attention=False)
+model.tokenizer.decoder.update(ch_mult=(1, 2, 4, 4, 4), z_channels=32, attention=False)
+model.tokenizer.quant_kernel = 0
 model.tokenizer.quantizer = dict(
     type=MultiScaleQuantizer,
     quantizer=dict(type=BSQ, codebook_size=2**32, bit_labels=True),

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None) -> None:
     add('--l2-norm', action=BooleanOptionalAction, help='l2-normalize codes and latents; default: as in that project')
     add('--fold-label', type=int, help="class whose codebook FVQ's bridge keeps; 1000 is the null class")
     add('--depth', type=int, help="codes per position in FVQ's residual variant, 4 as released, and in ViT-VQGAN's")
-    add('--scales', type=int, nargs='+', help='scales of a multi-scale model (VAR), if not 1 2 3 4 5 6 8 10 13 16')
+    add('--scales', type=int, nargs='+', help='scales of a multi-scale model (VAR, Infinity), if not as published')
     add('--phi-ratio', type=float, help='size of quant_resi of a multi-scale tokenizer (VAR), 0.5 as released')
     add('--space-to-depth', type=int, nargs=2, help='rows and columns of the latent per code of RQ-VAE, if not square')
     add('--heads', type=int, help="attention heads, if not a published size or, in FVQ's bridge, 4")
