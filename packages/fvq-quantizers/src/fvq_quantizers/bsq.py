@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -77,3 +79,8 @@ class BSQ(ImplicitQuantizer):
         mean_GC = mean_over_ranks(log_odds_NGC.sigmoid().mean(0))
         sample = bernoulli_entropy(log_odds_NGC).sum((1, 2)).mean()
         return sample, bernoulli_entropy(torch.logit(mean_GC, eps=1e-6)).sum()
+
+    @staticmethod
+    def smoke(cfg: dict[str, Any]) -> dict[str, Any]:
+        """At most 16 bits, which are the channels of the small encoders, also without a convolution between."""
+        return dict(codebook_size=min(cfg['codebook_size'], 2**16))

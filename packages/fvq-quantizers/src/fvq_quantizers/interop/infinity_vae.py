@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from fvq_core.interop.key_map import LayoutError
 from fvq_core.registry import IMPORTERS
 from fvq_core.tokenizer import Tokenizer
 
+from ..multi_scale_quantizer import MultiScaleQuantizer
 from .taming_autoencoder import import_autoencoder
 
 # The keys of taming-transformers' networks, but each convolution and norm lies in a module of its own.
@@ -61,5 +62,5 @@ class InfinityVAEImporter(TokenizerImporter):
 
     @staticmethod
     def summary(model: Tokenizer) -> str:
-        quantizer = model.quantizer
+        quantizer = cast(MultiScaleQuantizer, model.quantizer)
         return f'{type(model).__name__} with codes of {quantizer.code_dim} bits at {len(quantizer.scales)} scales'
