@@ -5,8 +5,9 @@
 Each loop is written plainly and does what the release does at each step: VQGAN's and RAR's concatenate the cache (VQGAN's all
 of it at once), IBQ's, Open-MAGVIT2's and RandAR's attend to all places of a static one and expand its heads, those with
 adaptive norms compute them again, Open-MAGVIT2's makes its inner caches anew, RQ-Transformer's embeds all codes each time.
-ViT-VQ's loop recomputes the image for each code, because the release's cache draws from another model. Weights are random and
-shared, numbers and codes the same; RandAR is also compared with LlamaGen of its size, code by code."""
+ViT-VQ's loop recomputes the image for each code, because the release's cache draws from another model; BAR's does too, to say
+what a cache saves, and draws the bits of a code with our head. Weights are random and shared, numbers and codes the same;
+RandAR is also compared with LlamaGen of its size, code by code."""
 
 from __future__ import annotations
 
@@ -34,6 +35,7 @@ CPU_TIME = '--cpu-time' in sys.argv  # what other work on the machine does not c
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 SIZES = {
     'L': dict(dim=1024, depth=24, heads=16),
+    'B24': dict(dim=768, depth=24, heads=12),  # BAR-B
     'B': dict(dim=768, depth=12, heads=12),
     'tiny': dict(dim=64, depth=2, heads=4),
 }
@@ -44,6 +46,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'ViTVQTransformer': ({}, {}),
     'RandAR': ({}, dict(cfg_scale=3.4)),
     'RAR': ({}, dict(cfg_scale=16.0, cfg_power=2.75)),
+    'BAR': ({}, dict(cfg_scale=5.0, temperature=2.5)),
     'RQTransformer': (dict(code_dim=256, head_depth=4), dict(top_p=0.92)),
 }
 
@@ -64,7 +67,11 @@ class PlainAttention:
         q, k, v = (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
         q, k, v = (part.view(B, L, self.heads, -1) for part in (q, k, v))
         q, k = attention.q_norm(q), attention.k_norm(k)
-        if rotations is not None:
+        if rotations is not None and rotations.shape[-1] == 4:  # BAR: half of the queries look to the next code
+            own, ahead = rotations.split(2, dim=-1)
+            first, second = q.chunk(2, dim=2)
+            q, k = torch.cat([plain_rotate(first, own), plain_rotate(second, ahead)], dim=2), plain_rotate(k, own)
+        elif rotations is not None:
             q, k = plain_rotate(q, rotations), plain_rotate(k, rotations)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         mask = torch.tril(torch.ones(self.length, self.length, dtype=torch.bool)).repeat(B, 1, 1)
@@ -102,8 +109,10 @@ def plain_linear(layer: Any, x: Tensor) -> Tensor:
 
 def plain_ffn(ffn: Any, x: Tensor) -> Tensor:
     if hasattr(ffn, 'gate_up'):
-        gate, up = ffn.gate_up.weight.chunk(2)
-        return plain_linear(ffn.out, F.silu(F.linear(x, gate)) * F.linear(x, up))
+        weights, bias = ffn.gate_up.weight.chunk(2), ffn.gate_up.bias
+        biases = (None, None) if bias is None else bias.chunk(2)
+        gate, up = (F.linear(x, *each) for each in zip(weights, biases, strict=True))
+        return plain_linear(ffn.out, F.silu(gate) * up)
     if isinstance(ffn, nn.Sequential):
         return plain_linear(ffn[2], ffn[1](plain_linear(ffn[0], x)))
     return plain_linear(ffn.outer, F.gelu(plain_linear(ffn.inner, x)))
@@ -253,6 +262,23 @@ def rar(generator: Any, classes: Tensor, numbers: Tensor, cfg_scale: float, cfg_
     return codes
 
 
+def bar(generator: Any, classes: Tensor, numbers: Tensor, **settings: float) -> Tensor:
+    L, T, labels = numbers.shape[1], generator.condition.tokens, both(generator, classes)
+    sampling, codes = generator.Sampling(**settings), torch.empty(len(classes), 0, dtype=torch.int64)
+    guidance, pick = generator.guidance_of(sampling), generator.picker(sampling)
+    for number in range(L):
+        plain = Plain(generator, len(labels), T + number, static=False)
+        class_B1D = generator.condition(labels)
+        x = generator.first_tokens(class_B1D, torch.zeros(len(labels), 1, dtype=torch.int64))
+        x = torch.cat([x, generator.embed(codes.repeat(2, 1))], dim=1)
+        cond = class_B1D + generator.place_embedding[: T + number]
+        x = plain(x, 0, generator.rotations[: T + number], cond)
+        told = plain_linear(generator.head, plain_norm(generator.norm, x))[:, -1]
+        scale = torch.full_like(told[:, :1], guidance.scale_at(number, L))
+        codes = torch.cat([codes, pick(torch.cat([told, scale], dim=1), numbers[:, number])[:, None]], dim=1)
+    return codes
+
+
 def rq_transformer(generator: Any, classes: Tensor, numbers: Tensor, top_p: float) -> Tensor:
     B, N, slots = len(classes), generator.layout.positions.length, generator.layout.slots
     codes, embedding = torch.zeros(B, N, slots, dtype=torch.int64), generator.embedding
@@ -280,6 +306,7 @@ LOOPS: dict[str, Callable[..., Tensor]] = {
     'ViTVQTransformer': vitvq,
     'RandAR': randar,
     'RAR': rar,
+    'BAR': bar,
     'RQTransformer': rq_transformer,
 }
 
@@ -288,6 +315,8 @@ def build(name: str, size: str, side: int, changes: dict[str, Any]) -> Any:
     """A generator with random weights; they cost the same."""
     V = 4096 if size == 'tiny' else 16384
     arguments = dict(factors=(64, V // 64)) if name == 'OpenMAGVIT2Transformer' else {}
+    if name == 'BAR' and size == 'tiny':
+        arguments = dict(head_width=64)  # 2,048 of every published size
     slots = 4 if name == 'RQTransformer' else 1
     layout = dict(type='Grid', height=side, width=side, codebook_size=[V] * slots)
     torch.manual_seed(0)

@@ -1,12 +1,14 @@
 #!/usr/bin/env python
-"""Sampling of VAR against a plain loop in the style of its release, side by side in one run.
+"""Sampling of VAR and Infinity against plain loops, side by side in one run.
 
-The plain loop has the same weights and draws the same codes from the same random numbers. It does what the release does: it
+A plain loop has the same weights and draws the same codes from the same random numbers. VAR's does what the release does: it
 grows keys and values by concatenation, computes each block's modulation of the condition again at every scale, reads the
-whole batch twice through the head and combines the logits, and sorts all of them for top-p. Attention is torch's in both.
+whole batch twice through the head and combines the logits, and sorts all of them for top-p. Infinity's has no cache
+(`plain_infinity.py`). Attention is torch's in all.
 
     python benchmarks/sampling_var.py --json                # CPU: d8, batch 8 with guidance, 680 codes of 16,384
     python benchmarks/sampling_var.py --depths 16           # on a GPU: d16 in bfloat16
+    python benchmarks/sampling_var.py --infinity configs/generation/infinity_layer12_t2i.py
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,9 +28,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.plain_infinity import PlainInfinity, build_infinity
 from benchmarks.sampling import seconds
 from fvq_core.codes import CodeLayout, Codes, Grid
 from fvq_generators import VAR
+from fvq_generators.next_scale import NextScaleGenerator
 from fvq_generators.sampling import uniforms
 from fvq_quantizers import MultiScaleQuantizer
 
@@ -105,21 +110,46 @@ class Plain:
         return torch.cat(tokens, 1)
 
 
-def measure(depth: int, codebook_size: int, batch: int, device: torch.device, repeats: int) -> dict[str, Any]:
+def measure_var(depth: int, codebook_size: int, batch: int, device: torch.device, repeats: int) -> dict[str, Any]:
+    """A VAR beside its plain loop."""
+    generator, quantizer = build(depth, codebook_size, device, dtype_of(device))
+    plain, classes = Plain(generator, quantizer), torch.arange(batch, device=device)
+    settings = dict(cfg_scale=CFG_SCALE, top_k=TOP_K, top_p=TOP_P)
+    found = measure(generator, classes, settings, lambda drawn: plain.sample(classes, drawn), repeats)
+    return {'size': f'VAR-d{depth}', 'codebook_size': codebook_size, **found}
+
+
+def measure_infinity(path: str, small: bool, batch: int, device: torch.device, repeats: int) -> dict[str, Any]:
+    """The generator of a config, with its sampling settings, on random features of texts beside its plain loop."""
+    generator, settings = build_infinity(path, small, device, dtype_of(device))
+    assert generator.caption_shape is not None
+    captions = torch.randn(batch, *generator.caption_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    plain = PlainInfinity(generator, generator.Sampling.of(settings))
+    found = measure(generator, captions, settings, lambda drawn: plain.sample(captions, drawn), repeats)
+    return {'size': Path(path).stem, 'codebook_size': 2**generator.code_dim, **found}
+
+
+def dtype_of(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == 'cpu' else torch.bfloat16
+
+
+def measure(
+    generator: NextScaleGenerator,
+    cond: Tensor,
+    settings: dict[str, Any],
+    plain: Callable[[Tensor], Tensor],
+    repeats: int,
+) -> dict[str, Any]:
     """Seconds of ours and of the plain loop, in turns."""
-    generator, quantizer = build(
-        depth, codebook_size, device, torch.float32 if device.type == 'cpu' else torch.bfloat16
-    )
-    plain, classes, seeds = Plain(generator, quantizer), torch.arange(batch, device=device), list(range(batch))
+    device, batch, seeds = cond.device, len(cond), list(range(len(cond)))
     drawn = uniforms(seeds, generator.layout.length).to(device)
     results: dict[str, Tensor] = {}
 
     def ours() -> None:
-        codes = generator.sample(classes, seeds=seeds, cfg_scale=CFG_SCALE, top_k=TOP_K, top_p=TOP_P)
-        results['ours'] = cast(Codes, codes).indices_BL
+        results['ours'] = cast(Codes, generator.sample(cond, seeds=seeds, **settings)).indices_BL
 
     def theirs() -> None:
-        results['plain'] = plain.sample(classes, drawn)
+        results['plain'] = plain(drawn)
 
     if device.type == 'cuda':
         ours()
@@ -133,10 +163,8 @@ def measure(depth: int, codebook_size: int, batch: int, device: torch.device, re
         cpu_times.append((between - began, time.process_time() - between))
     ours_s, plain_s = (statistics.median(each) for each in zip(*times, strict=True))
     ours_cpu, plain_cpu = (statistics.median(each) for each in zip(*cpu_times, strict=True))
-    same = results['ours'] == results['plain']
+    same, first = results['ours'] == results['plain'], generator.pyramid.lengths[0] * generator.layout.slots
     return {
-        'size': f'VAR-d{depth}',
-        'codebook_size': codebook_size,
         'batch': batch,
         'dtype': str(generator.head.weight.dtype).removeprefix('torch.'),
         'ours_seconds': ours_s,
@@ -147,7 +175,7 @@ def measure(depth: int, codebook_size: int, batch: int, device: torch.device, re
         'cpu_ratio': plain_cpu / ours_cpu,  # of a busy machine
         'images_per_second': batch / ours_s,
         'same_codes': same.float().mean().item(),
-        'same_first_codes': same[:, 0].float().mean().item(),
+        'same_first_codes': same[:, :first].float().mean().item(),
     }
 
 
@@ -158,20 +186,27 @@ def main() -> None:
         '--depths', nargs='+', type=int, help='blocks; 64 channels and a head for each. 8 on a CPU, 16 on a GPU'
     )
     parser.add_argument('--codebook-sizes', nargs='+', type=int, default=[16384])
+    parser.add_argument(
+        '--infinity', nargs='+', metavar='CONFIG', help='the Infinity of each config, from texts, in place of VAR'
+    )
+    parser.add_argument('--small', action='store_true', help='the size of tools/train.py --smoke, of an Infinity')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    rows = [
-        measure(depth, size, args.batch, device, args.repeats)
-        for depth in args.depths or [16 if device.type == 'cuda' else 8]
-        for size in args.codebook_sizes
-    ]
+    if args.infinity:
+        rows = [measure_infinity(path, args.small, args.batch, device, args.repeats) for path in args.infinity]
+    else:
+        rows = [
+            measure_var(depth, size, args.batch, device, args.repeats)
+            for depth in args.depths or [16 if device.type == 'cuda' else 8]
+            for size in args.codebook_sizes
+        ]
     machine = torch.cuda.get_device_name() if device.type == 'cuda' else f'CPU, {args.threads} threads'
     if args.json:
-        task = 'next-scale sampling with guidance, top-k 900, top-p 0.96'
+        task = 'next-scale sampling with guidance' + ('' if args.infinity else ', top-k 900, top-p 0.96')
         print(json.dumps({'task': task, 'machine': machine, 'torch': torch.__version__, 'rows': rows}, indent=2))
         return
     print(machine)

@@ -6,6 +6,7 @@
 Networks are of full size, images random, 256x256; a process each, in turn, so that peak memory is each one's own.
 On a GPU: seconds of a step, the device waited for, bfloat16, and the peak of what is allocated. On a CPU: processor
 seconds of a step, float32, and the process's peak resident memory. Frozen networks have random weights, which cost the same.
+A quantizer on frozen latents is given random ones, of the size that a store has of such images: its autoencoder does not run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from fvq_core.files.markdown import markdown_table
 from fvq_core.registry import MODELS
 from fvq_core.training.optim_wrapper import build_optim_wrappers
 from fvq_eval.rehearsal.shrink_config import shrink_config
+from fvq_generators.tasks import FrozenLatentsTask
 
 SIDE, SMALL_SIDE = 256, 64
 KIB = 1 if sys.platform == 'darwin' else 1024  # what a unit of ru_maxrss is
@@ -46,6 +48,14 @@ def with_random_weights(node: Any) -> None:
             with_random_weights(value)
 
 
+def random_batch(task: Any, batch: int, side: int) -> dict[str, torch.Tensor]:
+    """Images, or latents of their size if the task learns those of a store."""
+    if not isinstance(task, FrozenLatentsTask):
+        return {'images': torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)}
+    layout = task.frozen.latent_layout(side, side)
+    return {'latents': layout.denormalize(torch.randn(batch, layout.channels, *layout.positions.shape))}
+
+
 def measured(path: str, batch: int, repeats: int, small: bool) -> dict[str, float]:
     """One config's step: seconds, peak GiB and millions of trained parameters. The first step is not counted."""
     cuda = torch.cuda.is_available()
@@ -54,19 +64,21 @@ def measured(path: str, batch: int, repeats: int, small: bool) -> dict[str, floa
     if small:
         cfg, side = shrink_config(cfg), SMALL_SIDE
     with_random_weights(cfg.model)
-    cfg.model.perceptual_loss.update(random=True)
+    if 'perceptual_loss' in cfg.model:
+        cfg.model.perceptual_loss.update(random=True)
+    start = cfg.model.adversarial.start if 'adversarial' in cfg.model else 0
     cfg.optim_wrapper.precision = 'bfloat16' if cuda else 'float32'
     task = MODELS.build(cfg.model).place(torch.device('cuda' if cuda else 'cpu')).train()
     optimizers = build_optim_wrappers(cfg.optim_wrapper, task.parts())
-    images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
+    data = random_batch(task, batch, side)
     clock: Callable[[], float] = time.perf_counter if cuda else time.process_time
     seconds = []
     for _ in range(1 + repeats):
-        start = clock()
-        task.train_step([{'images': images}], optimizers, cfg.model.adversarial.start + 1)
+        began = clock()
+        task.train_step([data], optimizers, start + 1)
         if cuda:
             torch.cuda.synchronize()
-        seconds.append(clock() - start)
+        seconds.append(clock() - began)
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
     trained = sum(p.numel() for part in task.parts().values() for p in part.parameters() if p.requires_grad)
     return dict(seconds=statistics.median(seconds[1:]), peak_gib=peak / 2**30, trained_millions=trained / 1e6)

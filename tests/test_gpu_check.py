@@ -19,7 +19,7 @@ import pytest
 from benchmarks.gpu_check import cli, measure, process
 from benchmarks.gpu_check.results import unproven
 from benchmarks.gpu_check.section import REPO, Check, Section, last_json, none_failed, pytest_counts
-from benchmarks.gpu_check.sections import FIRST, LAST, SECTIONS, training
+from benchmarks.gpu_check.sections import FIRST, LAST, SECTIONS, sampling, training
 from benchmarks.gpu_check.sources import source_files, sources_hash
 
 CARD = {'card': 'Test Card 9', 'capability': '9.0', 'gib': 80.0}
@@ -338,6 +338,23 @@ def test_a_step_whose_gradient_points_elsewhere_fails(wrong: dict[str, float], p
     way = {'after': after, 'kernels': list(training.KERNELS)}
     checks = training.judge_step('ours', 235, 2.5)({'ways': {'ours': way}, 'agreement': agreement})
     assert all(check.passed for check in checks) is passes
+
+
+@pytest.mark.parametrize(('seconds', 'passes'), [(0.4, True), (0.6, False)])
+def test_a_step_on_frozen_latents_is_to_take_half_as_long_as_one_on_images(seconds: float, passes: bool) -> None:
+    (frozen,) = (one for one in SECTIONS if one.name == 'frozen-step')
+    steps = {'fvq_16k': {'seconds': 1.0, 'peak_gib': 30.0}, 'fvq_16k_vae_sd': {'seconds': seconds, 'peak_gib': 5.0}}
+    (check,) = frozen.judge({'configs': steps})
+    assert (check.passed, check.kind) == (passes, 'target')
+    assert check.said == f'fvq_16k_vae_sd: 5.0 GiB, times the step of fvq_16k {seconds} (at most 0.5)'
+
+
+@pytest.mark.parametrize(('same', 'passes'), [(0.97, True), (0.5, False)])  # half of all bits are the same by chance
+def test_bits_of_infinity_are_to_be_those_of_the_plain_loop(same: float, passes: bool) -> None:
+    row = {'size': 'infinity', 'batch': 8, 'speedup_ratio': 1.5, 'same_first_codes': same}
+    gain, equal = sampling.judge_bits({'rows': [row]})
+    assert gain.passed
+    assert equal.passed is passes
 
 
 def test_the_hash_is_of_names_and_contents(tmp_path: Path) -> None:

@@ -86,6 +86,27 @@ def judge_scales(output: Any) -> list[Check]:
     return checks
 
 
+def judge_bits(output: Any) -> list[Check]:
+    """Infinity beside a loop without a cache, which reads twice as many positions."""
+    checks = []
+    for row in output['rows']:
+        name = f'{row["size"]}, batch {row["batch"]}'
+        checks.append(at_least(f'{name}: times the plain loop', row['speedup_ratio'], 1.3))
+        # Half of all bits are the same by chance; the first scale reads nothing that was drawn.
+        checks.append(at_least(f'{name}: first bits as the plain loop', row['same_first_codes'], 0.9))
+    return checks
+
+
+def judge_bit_heads(output: Any) -> list[Check]:
+    """BAR beside a loop without a cache, which reads half of the image again for each code."""
+    (row,) = output['rows']
+    name = f'{row["model"]}, {row["size"]}, batch {row["batch"]}'
+    return [
+        at_least(f'{name}: times the plain loop', row['speedup_ratio'], 2.0),
+        at_least(f'{name}: codes as in the plain loop', row['same_codes'], 0.3),
+    ]
+
+
 def judge_orders(output: Any) -> list[Check]:
     """RandAR-L in 88 steps beside LlamaGen-L code by code, batch 64."""
     (row,) = output['rows']
@@ -121,6 +142,8 @@ def judge_attention(output: Any) -> list[Check]:
 
 
 OPS = 'packages/fvq-generators/src/fvq_generators/ops'
+INFINITY = 'configs/generation/infinity_layer12_t2i.py'
+SCALES = 'packages/fvq-quantizers/src/fvq_quantizers/multi_scale_quantizer.py'
 
 SECTIONS = [
     Section(
@@ -161,10 +184,38 @@ SECTIONS = [
         'VAR-d16, 680 codes, guidance, batch 8, beside a plain loop in the style of its release',
         ('benchmarks/sampling_var.py', '--json'),
         120,
-        (*SOURCES, 'packages/fvq-quantizers/src/fvq_quantizers/multi_scale_quantizer.py'),
+        (*SOURCES, SCALES),
         judge_scales,
         arguments=('--depths', '16', '--codebook-sizes', '4096', '16384'),
         rehearsal=('--depths', '1', '--codebook-sizes', '2048', '--batch', '1', '--repeats', '1'),
+    ),
+    Section(
+        'sampling-infinity',
+        'Infinity of 12 blocks from texts, 521 codes of 32 bits, guidance, batch 8, beside a plain loop without a cache',
+        ('benchmarks/sampling_var.py', '--json', '--infinity', INFINITY),
+        120,
+        (
+            *SOURCES,
+            SCALES,
+            INFINITY,
+            'benchmarks/plain_infinity.py',
+            'benchmarks/sampling_autoregressive.py',
+            'configs/_base_/models/infinity_layer12.py',
+            'configs/baselines/infinity_d32.py',
+            'packages/fvq-quantizers/src/fvq_quantizers/bsq.py',
+        ),
+        judge_bits,
+        rehearsal=('--small', '--batch', '1', '--repeats', '1'),
+    ),
+    Section(
+        'sampling-bar',
+        'BAR-B, 256 codes, guidance, batch 8, beside a plain loop without a cache',
+        ('benchmarks/sampling_autoregressive.py', '--json', '--models', 'BAR'),
+        240,
+        SOURCES,
+        judge_bit_heads,
+        arguments=('--size', 'B24', '--side', '16', '--batch', '8', '--repeats', '2'),
+        rehearsal=('--size', 'tiny', '--side', '2', '--batch', '1', '--repeats', '1'),
     ),
     Section(
         'sampling-randar',
