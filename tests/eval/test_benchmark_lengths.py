@@ -47,7 +47,7 @@ def test_runs_of_one_seed_share_the_start_of_the_encoder_and_the_order_of_the_da
     starts, batches = {}, {}
     for seed in (1, 2):
         for row in read_rows([str(CONFIRMATORY / f'{name}.py') for name in names], {**TOY, **data}):
-            if 'uniform_codes_1' not in row.key or row.key.endswith('10'):
+            if 'normal_codes_1' not in row.key or row.key.endswith('10'):
                 continue
             (run,) = Benchmark([row], [seed], [1.0], tmp_path / 'out').tuning_runs()
             parts = build_run_parts(run_config(run, []))
@@ -57,7 +57,7 @@ def test_runs_of_one_seed_share_the_start_of_the_encoder_and_the_order_of_the_da
     assert len(starts) == 2 * len(names)
     for found in (starts, batches):
         for (key, seed), values in found.items():
-            same = found['confirmatory/vq_uniform_codes_1', seed]
-            other = found['confirmatory/vq_uniform_codes_1', 3 - seed]
+            same = found['confirmatory/vq_normal_codes_1', seed]
+            other = found['confirmatory/vq_normal_codes_1', 3 - seed]
             assert all(torch.equal(one, two) for one, two in zip(values, same, strict=True)), key
             assert not all(torch.equal(one, two) for one, two in zip(values, other, strict=True)), key

@@ -99,7 +99,7 @@ def test_a_linear_codebook_takes_the_steps_that_vqbridge_took(tmp_path: Path) ->
 def test_what_cannot_be_measured_or_matched_is_refused(tmp_path: Path) -> None:
     def runner(quantizer: dict[str, Any]) -> Any:
         tokenizer = tiny_tokenizer(quantizer)
-        return SimpleNamespace(task=SimpleNamespace(tokenizer=tokenizer), work_dir=str(tmp_path), max_iters=2)
+        return SimpleNamespace(task=SimpleNamespace(tokenizer=tokenizer), work_dir=str(tmp_path), max_iters=2, seed=0)
 
     plain = dict(type='VectorQuantizer', codebook_size=16, code_dim=8)
     with pytest.raises(UserError, match='needs a VectorQuantizer, got LFQ'):
