@@ -37,6 +37,7 @@ from fvq_eval.benchmark.generator_stage import FOLDER as GENERATOR_FOLDER
 from fvq_eval.benchmark.generator_stage import GeneratorStage
 from fvq_eval.benchmark.rows import read_rows, trainable
 from fvq_eval.benchmark.run import FINISHED, GENERATOR, RESULT, BenchmarkRun, run_folder
+from fvq_quantizers.normalizations import NoNormalization
 from fvq_quantizers.vector_quantizer import VectorQuantizer
 
 VARIANTS = {'trained': None, **{f'{kind} {copies}': (kind, copies) for kind in ('dead', 'split') for copies in (4, 16)}}
@@ -65,7 +66,7 @@ def more_codes(codes_KD: Tensor, kind: str, copies: int, seed: int = 0) -> Tenso
 def with_more_codes(tokenizer: Tokenizer, kind: str, copies: int) -> Tokenizer:
     """A copy of a folded tokenizer with a larger codebook."""
     made, old = copy.deepcopy(tokenizer), tokenizer.quantizer
-    if type(old) is not VectorQuantizer or type(old.normalize).__name__ != 'NoNormalization':
+    if type(old) is not VectorQuantizer or type(old.normalize) is not NoNormalization:
         raise UserError('extra_codes: needs tokenizers with a VectorQuantizer, without normalization.')
     codes_KD = more_codes(old.codebook(), kind, copies)
     made.quantizer = QUANTIZERS.build({**old.component_config, 'codebook_size': len(codes_KD)}).eval()
@@ -131,7 +132,6 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/extra_codes'))
     parser.add_argument('--json', action='store_true')
     args = parser.parse_args()
-    torch.set_num_threads(1)
     rows = [each for each in trainable(read_rows([args.config], args.cfg_options)) if args.row in (None, each[0].name)]
     if len(rows) != 1:
         parser.error(f'{args.config} has {len(rows)} rows of that name; give one with --row')

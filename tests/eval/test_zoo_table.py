@@ -6,6 +6,7 @@ import csv
 import hashlib
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import TOKENIZERS
 from fvq_core.tokenizer import Tokenizer
 from fvq_eval.commands.zoo_table import main, try_to_score
-from fvq_eval.reconstruction import PresetEvaluator
+from fvq_eval.reconstruction import PresetEvaluator, time_estimate
 from fvq_eval.reconstruction.scored_tokenizer import data_facts
 from fvq_eval.reconstruction.time_estimate import FirstFiles, estimate
 from fvq_eval.reports.zoo_tables import cell
@@ -222,9 +223,10 @@ def test_an_estimate_is_the_slope_between_two_passes_and_what_is_left(tmp_path: 
 def test_the_command_prints_hours_and_scores_nothing(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticks = itertools.count()
-    slower = lambda: float(next(ticks)) ** 2  # noqa: E731 - each pass longer than the one before, on any machine
-    monkeypatch.setattr(estimate, '__defaults__', (*(estimate.__defaults__ or ())[:-1], slower))
+    times = (
+        float(tick) ** 2 for tick in itertools.count()
+    )  # each pass takes longer than the one before, on any machine
+    monkeypatch.setattr(time_estimate, 'estimate', partial(estimate, clock=lambda: next(times)))
     assert call(place, tmp_path, 'one', options=('--estimate', '3', '--json')) == 0
     printed = json.loads(capsys.readouterr().out)
     (row,) = printed['tokenizers'].values()

@@ -83,6 +83,13 @@ def test_replaced_codes_pass_on_the_gradient_of_the_chosen_ones(kind: str) -> No
     assert torch.equal(plain, perturbed)
 
 
+def test_codes_far_from_zero_are_told_apart() -> None:
+    quantizer = QUANTIZERS.build(PLAIN).eval()
+    torch.nn.init.normal_(quantizer.embedding, mean=3000.0)
+    out = quantizer(latents(quantizer) + 3000)
+    assert torch.equal(LatentPerturbation(1.0, 1).latent(quantizer, out), out.z_q_BDHW)
+
+
 @pytest.mark.parametrize('distance', ['DotProduct', 'CosineSearch'])
 def test_the_only_nearest_code_is_the_chosen_one_whatever_nearest_means(distance: str) -> None:
     cosine = dict(normalize=dict(type=distance)) if distance == 'CosineSearch' else dict(distance=dict(type=distance))

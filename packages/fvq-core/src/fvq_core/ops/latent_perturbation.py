@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,7 +84,9 @@ class LatentPerturbation:
         z_BHWD = z_BDHW.detach().movedim(1, -1).float()
         with torch.no_grad(), full_precision(z_BDHW.device.type):
             codebook_KD = quantizer.codebook()
-            logits = getattr(quantizer, 'logits', euclidean_logits)  # nearest as its search sees it
+            logits = euclidean_logits
+            if hasattr(quantizer, 'logits'):  # nearest as its search sees it
+                logits = partial(quantizer.logits, shift_D=quantizer.shift(codebook_KD))
             near_N = near_codes(z_BHWD.flatten(0, -2), codebook_KD, rank_BL.flatten(), self.nearest, logits)
             others = F.embedding(near_N, codebook_KD).view(z_BHWD.shape).movedim(-1, 1).to(z_q_BDHW.dtype)
         if z_q_BDHW.requires_grad:

@@ -50,21 +50,8 @@ NOT_WEIGHTS = (r'.*\.zero_k_bias',)
 SQUEEZED = re.compile(rf'pos_start|{BLOCK}(?:ada_gss|sa\.scale_mul_1H11)')
 # A file that is read loses `module` in its names, as that of a wrapper.
 CHUNK = re.compile(r'block_chunks\.(\d+)\.(?:module\.)?(\d+)\.')
-SCALES = (
-    1,
-    2,
-    4,
-    6,
-    8,
-    12,
-    16,
-    20,
-    24,
-    32,
-    40,
-    48,
-    64,
-)  # of 1024 pixels; the first 10 are those of 512, the first 7 of 256
+# Of 1024 pixels; the first 10 are those of 512, the first 7 of 256.
+SCALES = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64)
 NEEDED = ('cfg_uncond', 'text_norm.weight', 'word_embed.weight', 'lvl_embed.weight', 'head.weight')
 SAMPLING = dict(cfg_scale=4.0, temperature=0.5, top_p=0.97)
 
