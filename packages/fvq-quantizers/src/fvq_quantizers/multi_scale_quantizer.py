@@ -52,7 +52,7 @@ class MultiScaleQuantizer(Quantizer):
             in VAR; see `phi_of_scales`), None for one per scale.
         phi_ratio: r in phi(x) = (1 - r) x + r conv(x); 0.5 in VAR. At 0 there are no convolutions and phi is the
             identity.
-        dropout: In training, the share of the images of a batch that lose their last scales (XQ-GAN; 0.5 there). Their
+        dropout: In training, the share of the images of a batch that lose their last scales (XQ-GAN; 0.1 there). Their
             residuals go on to the last scale all the same, and a scale's loss is a mean over the images that have it.
         fewest_scales: How many scales such an image keeps at least, 1 to all; the number is drawn evenly.
         interpolation: How codes are enlarged: 'bicubic' (VAR) or 'bilinear' (Infinity).
