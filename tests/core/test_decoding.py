@@ -55,6 +55,18 @@ def tiff(order: str, values: np.ndarray, bits: int, sample_format: int, photomet
     return header + entries + bytes(4) + values.tobytes()
 
 
+def planar_tiff(planes: np.ndarray) -> bytes:
+    """An uncompressed RGB TIFF of three planes (3, H, W), one behind the other, written by hand."""
+    (_, height, width), depth = planes.shape, planes.itemsize
+    data, starts = 8 + 2 + 10 * 12 + 4, 8 + 2 + 10 * 12 + 4 + planes.nbytes
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, starts + 24), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 3, starts), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 3, starts + 12), (284, 3, 1, 2)]
+    offsets = struct.pack('<3I', *(data + number * planes[0].nbytes for number in range(3)))
+    sizes, bits = struct.pack('<3I', *[planes[0].nbytes] * 3), struct.pack('<3H', *[8 * depth] * 3)
+    entries = b''.join(struct.pack('<HHII', *tag) for tag in tags)
+    return b'II*\0' + struct.pack('<IH', 8, 10) + entries + bytes(4) + planes.tobytes() + offsets + sizes + bits
+
+
 DEEP = GREY.astype(np.uint16) * 257
 SIXTEEN_BITS = {
     'png': encoded(Image.fromarray(DEEP), 'PNG'),
@@ -107,6 +119,7 @@ def test_colour_of_sixteen_bits_keeps_its_upper_eight():
         ),
         (png(1, 0, bytes(2501), size=(20_001, 20_001))[:100], '20001x20001 pixels, more than the 268,435,456'),
         (encoded(RGB.convert('YCbCr'), 'TIFF'), 'uncompressed TIFF of YCbCr'),
+        (planar_tiff(np.moveaxis(np.asarray(RGB), 2, 0).astype('<u2') * 257), 'uncompressed TIFF of 16-bit planes'),
         (encoded(Image.new('1', (1, 1001)), 'PNG'), '1x1001 pixels, more than 1 to 1,000'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
@@ -149,6 +162,11 @@ def test_other_modes_become_rgb_as_pil_converts_them(kind: str, mode: str):
     data = encoded(RGB.convert(mode), kind)
     with Image.open(io.BytesIO(data)) as image:
         assert same_pixels(decode(data), image.convert('RGB'))
+
+
+def test_planes_of_eight_bits_are_the_picture():
+    planes = np.ascontiguousarray(np.moveaxis(np.asarray(RGB), 2, 0))
+    assert np.array_equal(np.asarray(decode(planar_tiff(planes))), np.asarray(RGB))
 
 
 def test_unused_transparency_is_dropped():

@@ -27,6 +27,7 @@ LEFTOVERS = (
     '.ipynb_checkpoints/a-checkpoint.png',
     '__MACOSX/cat/._a.png',
     '@eaDir/a.png/thumb.jpg',
+    '#recycle/cat/a.png',
     'cat/._a.png',
     'cat/.hidden/b.png',
     '.d.png',
@@ -65,6 +66,7 @@ def test_hidden_and_system_files_take_no_label_and_are_named(
     (root / 'cat' / 'Thumbs.db').write_bytes(b'')
     assert entries(root) == CLEAN
     assert sorted(list_folder(str(root)).hidden) == [
+        '#recycle',
         '.d.png',
         '.ipynb_checkpoints',
         '@eaDir',
@@ -72,9 +74,7 @@ def test_hidden_and_system_files_take_no_label_and_are_named(
         'cat/._a.png',
         'cat/.hidden',
     ]
-    line = (
-        '6 hidden files and folders are left out: .d.png, .ipynb_checkpoints, @eaDir, __MACOSX, cat/._a.png and 1 more'
-    )
+    line = '7 hidden files and folders are left out: #recycle, .d.png, .ipynb_checkpoints, @eaDir, __MACOSX and 2 more'
     assert line in caplog.text
     assert check_data.main(['folder', str(root)]) == 0
     out = capsys.readouterr().out
@@ -164,8 +164,10 @@ def test_folder_of_tars_is_read_as_tars_and_images_beside_them_are_logged(
     assert isinstance(image_source(str(folder)), TarShards)
     assert find_shards(str(folder)) == find_shards(str(folder / '*.tar')) == [str(folder / 'a.tar')]
     save(picture(8, 8), folder / 'preview.png')
+    (folder / 'b.tar.gz').write_bytes(b'')
     assert len(TarShards(str(folder))) == 3
     assert 'tars: 1 images beside the tar files are left out' in caplog.text
+    assert 'tars: 1 archives beside the tar files are left out' in caplog.text
     with pytest.raises(UserError, match='got both'):
         image_source(str(folder))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 
@@ -74,6 +76,16 @@ def test_names_of_other_encodings_and_separators_of_unicode_survive(root: Path):
     for name in (os.fsdecode(b'latin-\xe4.jpg'), 'line\u2028separator.jpg', 'next\x85line.jpg', 'nb\xa0space.jpg'):
         (root / name).write_bytes(b'')
         assert read(root, os.fsencode(f'{name} 7\n')) == [(name, 7)]
+
+
+@pytest.mark.parametrize(('stored', 'listed'), [('NFC', 'NFD'), ('NFD', 'NFC'), ('NFD', 'NFD')])
+def test_accents_are_found_however_they_are_composed(
+    root: Path, stored: Literal['NFC', 'NFD'], listed: Literal['NFC', 'NFD']
+):
+    name = normalize(stored, 'dog/Café.jpg')
+    (root / name).write_bytes(b'')
+    assert read(root, f'{normalize(listed, name)} 7\n'.encode()) == [(name, 7)]
+    assert read(root, 'cat/0.jpg 0\ndog/fehlt-ä.jpg 1\n'.encode())[1] == ('dog/fehlt-ä.jpg', 1)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,15 @@ def test_captions_by_line_and_by_name(tmp_path: Path):
     assert read_captions(file) == {'0.npy': 'one', '1.npy': 'two'}
     file.write_text('00/17.jpg\ta hill\nb.png\ta house\twith a tab\n')
     assert read_captions(file) == {'00/17.npy': 'a hill', 'b.npy': 'a house\twith a tab'}
+    file.write_bytes(b'one\rtwo\r')
+    assert read_captions(file) == {'0.npy': 'one', '1.npy': 'two'}
+
+
+def test_captions_in_hidden_folders_are_left_out(tmp_path: Path):
+    for name in ('00/17.txt', '.ipynb_checkpoints/17-checkpoint.txt', '00/._17.txt', '__MACOSX/00/17.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('a hill')
+    assert read_captions(tmp_path) == {'00/17.npy': 'a hill'}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +115,7 @@ def test_captions_by_line_and_by_name(tmp_path: Path):
     [
         ('', 'holds no captions'),
         ('one\n\ntwo\n', 'the caption of 1.txt is empty'),
+        ('a.jpg\tone\nb.jpg  two\n', 'line 2 has no tab, as others have'),
         ('../a.jpg\tone\n', 'does not name a file within the folder'),
         ('/tmp/a.jpg\tone\n', 'does not name a file within the folder'),
         ('a.jpg\tone\na.png\ttwo\n', r'two captions are for a.npy'),

@@ -26,8 +26,8 @@ MAX_PIXELS = 2**28  # PIL holds each pixel in four bytes, so a small file of zer
 MAX_BYTES = 2**31  # a TIFF of MAX_PIXELS in 16-bit colour has 1.6 GB
 MAX_ASPECT = 1000  # long side to short side; crops scale the short side, and the long one with it
 PNG_TEXT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP')  # PIL unpacks these and refuses the file if they are large
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, ORIENTATION = 258, 262, 339, 274  # TIFF tags; EXIF uses the last one too
-WHITE_IS_ZERO, YCBCR, UNSIGNED = 0, 6, (1, 4)  # values of them; 4 is "undefined", which everyone reads as unsigned
+BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT, ORIENTATION = 258, 262, 284, 339, 274  # TIFF; the last EXIF too
+WHITE_IS_ZERO, YCBCR, PLANES, UNSIGNED = 0, 6, 2, (1, 4)  # values of them; 4 is "undefined", which all read as unsigned
 EXIF_TRANSPOSES = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM}
 EXIF_TRANSPOSES |= {5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90}
 BYTES_IO_NAME = re.compile(r' *<_io\.BytesIO[^>]*>')  # how PIL names a file that it has not opened itself
@@ -182,8 +182,10 @@ def check_range(image: Image.Image) -> None:
         got = 'signed integers'
     elif image.mode == 'I' and image.format != 'PPM':  # PIL scales PPM to 16 bits
         got = '32-bit integers'
-    if YCBCR in tiff_tag(image, PHOTOMETRIC, (1,)) and cast(Any, image).tile[0][0] == 'raw':
-        raise RefusedImageError('it is an uncompressed TIFF of YCbCr, which Pillow misreads; write it as PNG.')
+    planes = PLANES in tiff_tag(image, PLANAR, (1,)) and bits(image) > 8
+    if (planes or YCBCR in tiff_tag(image, PHOTOMETRIC, (1,))) and cast(Any, image).tile[0][0] == 'raw':
+        kind = '16-bit planes' if planes else 'YCbCr'
+        raise RefusedImageError(f'it is an uncompressed TIFF of {kind}, which Pillow misreads; write it as PNG.')
     if got:
         raise RefusedImageError(f'expected pixels of 8 or 16 bits, got {got}, whose range is unknown; write 8 bits.')
 

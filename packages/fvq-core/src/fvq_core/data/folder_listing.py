@@ -17,8 +17,9 @@ from ..progress import Progress
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff', '.avif')
 ARCHIVES = ('.tar', '.zip', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst', '.7z', '.rar')
-# Folders that operating systems create; those that start with a dot need no list.
+# Folders that operating systems and network drives create; those that start with a dot need no list.
 SYSTEM_FOLDERS = ('__macosx', '@eadir', 'lost+found', '$recycle.bin', 'system volume information', '__pycache__')
+SYSTEM_FOLDERS += ('#recycle', '@recycle', '#snapshot', '~snapshot', 'network trash folder', 'temporary items')
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+from unicodedata import normalize
 
 from ..errors import UserError
 from ..files.bounded import read_bounded
@@ -23,7 +24,7 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
     A label follows spaces, tabs, a comma or a semicolon, the same kind in all lines. Paths are relative to the root, or
     absolute; they may contain spaces and may be in double quotes. Blank lines are skipped, and so are comments: lines that
     start with # and do not end in an image's extension. Files are UTF-8, or UTF-16 with a byte-order mark; line ends may be
-    those of any system. A backslash stands for / unless a file's name contains it.
+    those of any system. A backslash stands for / unless a file's name contains it, and accents may be composed or not.
 
     A few of the images are looked up in `root`, and lines that are ambiguous. A `UserError` gives the number of a line
     that cannot be parsed.
@@ -39,7 +40,7 @@ def read_list(list_file: str, root: str) -> list[tuple[str, int]]:
             continue
         path, comma, label = parse(line)
         plain = path.lower().endswith(EXTENSIONS) and '\\' not in path and path.isprintable()
-        found = path if plain else find(path, root)
+        found = (None if plain and path.isascii() else find(path, root)) or (path if plain else None)
         if found is None and line.startswith('#') and not path.lower().endswith(EXTENSIONS):
             continue
         if found is None:
@@ -95,8 +96,9 @@ def parse(line: str) -> tuple[str, bool, int | None]:
 
 
 def find(path: str, root: str) -> str | None:
-    """A path as it is, or with / for backslashes, whichever exists."""
-    return next((p for p in (path, path.replace('\\', '/')) if os.path.lexists(os.path.join(root, p))), None)
+    """A path as it is, with / for backslashes, or with accents as other systems store them, whichever exists."""
+    forms = (path, path.replace('\\', '/'), normalize('NFC', path), normalize('NFD', path))
+    return next((form for form in forms if os.path.lexists(os.path.join(root, form))), None)
 
 
 def problem(raw: bytes, line: str, root: str) -> str:

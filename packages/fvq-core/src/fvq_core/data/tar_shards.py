@@ -41,16 +41,17 @@ def expand_braces(pattern: str) -> list[str]:
 def find_shards(shards: str | Sequence[str]) -> list[str]:
     """The tar files that a folder, a path, a pattern or a list of these names, in order.
 
-    A pattern may have braces, and wildcards in the file name, which skip hidden files. Images beside the tar files of a folder
-    are not read; they are logged. Raises if one does not exist, or there is none.
+    A pattern may have braces, and wildcards in the file name, which skip hidden files. Images and other archives beside the
+    tar files of a folder are not read; they are logged. Raises if one does not exist, or there is none.
     """
     found: list[str] = []
     patterns = shards if isinstance(shards, Sequence) and not isinstance(shards, str) else [shards]
     for pattern in map(expand_home, patterns):
         if os.path.isdir(pattern):
             listing = list_folder(pattern)
-            if listing.images:
-                warn_left_out(f'{pattern}: {len(listing.images):,} images beside the tar files are left out')
+            others = dict(images=len(listing.images), archives=len(listing.archives) - len(listing.tars))
+            for what in filter(others.get, others):
+                warn_left_out(f'{pattern}: {others[what]:,} {what} beside the tar files are left out')
             found += [os.path.join(pattern, name) for name in listing.tars]
         else:
             for path in [pattern] if os.path.exists(pattern) else expand_braces(pattern):

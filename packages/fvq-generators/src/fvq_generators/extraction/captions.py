@@ -25,13 +25,17 @@ def read_captions(path: str | Path) -> dict[str, str]:
     """
     root = Path(path)
     if root.is_dir():
-        files = sorted(p for p in root.rglob('*.txt') if not is_hidden(p.name))
+        files = sorted(p for p in root.rglob('*.txt') if not is_hidden(p.relative_to(root).as_posix()))
         found = [(p.relative_to(root).as_posix(), text(p)) for p in files]
     else:
-        lines = text(root).split('\n')
+        content = text(root)
+        lines = content.split('\n' if '\n' in content else '\r')
         lines = lines[:-1] if lines and not lines[-1].strip() else lines
         tabs = [line.partition('\t') for line in lines]
-        if tabs and all(tab for _, tab, _ in tabs):
+        without = next((number for number, (_, tab, _) in enumerate(tabs, 1) if not tab), None)
+        if without and any(tab for _, tab, _ in tabs):
+            raise UserError(f'{path}: line {without} has no tab, as others have; write NAME<tab>CAPTION in all lines.')
+        if tabs and not without:
             found = [(name, caption) for name, _, caption in tabs]
         else:
             found = [(f'{number}.txt', line) for number, line in enumerate(lines)]
