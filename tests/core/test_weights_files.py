@@ -198,6 +198,7 @@ def test_the_state_dict_is_found_wherever_it_is_and_averages_go_first(content: A
         'module._orig_mod.{}',
         '_orig_mod.module.module.{}',
         '_fsdp_wrapped_module.{}',
+        '_forward_module._orig_mod.{}',
     ],
 )
 def test_names_of_wrapping_modules_leave_the_keys(wrapped: str, tmp_path: Path):
@@ -214,6 +215,15 @@ def test_parts_of_a_state_dict_go_from_the_outside_inwards_and_averages_first():
     assert (first.name, second.name, third.name) == ('', 'ema_model', 'online_model')
     assert_same(second.state)
     assert second.left_out == ('online_model.*',)
+
+
+def test_what_ema_pytorch_averages_is_not_the_average(tmp_path: Path):
+    average = {f'online_model.{key}': value for key, value in ZEROS.items()}
+    average |= {f'ema_model.{key}': value for key, value in STATE.items()} | {'step': torch.tensor(3)}
+    (found,) = candidates(read_weights_file(save({'ema': average}, tmp_path)))
+    _, best, other = list(parts(found))[:3]
+    assert (best.name, best.averaged, other.name, other.averaged) == ('ema.ema_model', True, 'ema.online_model', False)
+    assert_same(best.state)
 
 
 def test_a_key_that_is_there_wrapped_and_bare_is_refused(tmp_path: Path):

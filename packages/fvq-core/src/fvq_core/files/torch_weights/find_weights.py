@@ -13,7 +13,7 @@ from .known_objects import Inert, tensor_or_none
 from .unreadable import CheckpointError, sanitized
 
 # Modules that wrap another one and add their name to every key below it.
-WRAPPERS = frozenset(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
+WRAPPERS = frozenset(['module', '_orig_mod', '_forward_module', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
 AVERAGE = re.compile(r'(?<![a-z])(?:ema|swa)(?![a-z])|EMA|Ema(?![a-z])|averaged')
 NOT_WEIGHTS = re.compile(r'(?i)optimizer|sched|scaler|(?<![a-z])(?:optim|opt|rng|loops?|args|config)(?![a-z])')
 LIT_EMA = 'model_ema.'  # latent diffusion's average: the names of all weights or of its `model`, without dots
@@ -24,7 +24,7 @@ KeyPath = tuple[str, ...]  # keys from the outside inwards
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict in a file; keys are without the prefixes of DistributedDataParallel, FSDP and torch.compile."""
+    """A state dict in a file; keys are without the prefixes of DistributedDataParallel, FSDP, Fabric and torch.compile."""
 
     state: dict[str, Tensor]
     name: str  # where it is, such as `trainer.vae_local`; empty for the whole file
@@ -32,7 +32,7 @@ class Weights:
 
     @property
     def averaged(self) -> bool:
-        return bool(AVERAGE.search(self.name))
+        return bool(AVERAGE.search(self.name)) and 'online_model' not in self.name  # what ema-pytorch averages
 
     def note(self) -> str:
         """A sentence on what was taken and what was not; empty if the file is just the state dict."""
