@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from fvq_core.metric import Metric
 from fvq_core.ops.codebook_statistics import perplexity
 from fvq_core.quantizer import QuantizerOutput
 from fvq_core.registry import METRICS
+from fvq_eval.hooks import PerImageHook
 from fvq_eval.metrics import code_bits
 from fvq_eval.metrics.psnr import psnr
 from fvq_eval.metrics.ssim import ssim
@@ -188,6 +190,21 @@ def test_scores_of_single_images_come_in_order_and_average_to_the_value():
         metric, stand_in(torch.zeros(4, 2)), [(images / 127.5 - 1, replace(out, reconstruction=noisy / 127.5 - 1))]
     )
     assert len(metric.per_image()) == 3  # it starts over
+    metric.reset(stand_in(torch.zeros(4, 2)))
+    assert metric.per_image().shape == (0,)  # a rank without images
+
+
+def test_a_rank_without_images_adds_nothing_to_the_scores_of_single_images(tmp_path: Path):
+    metric = METRICS.build(dict(type='PSNR'))
+    metric.reset(stand_in(torch.zeros(4, 2)))
+    runner, hook = SimpleNamespace(work_dir=tmp_path, val_loop=SimpleNamespace(metrics=[metric])), PerImageHook()
+    hook.before_val_epoch(runner)
+    hook.after_val_epoch(runner)
+    with np.load(tmp_path / 'per_image.npz') as found:
+        assert {key: (found[key].shape, str(found[key].dtype)) for key in found} == {
+            'psnr': ((0,), 'float64'),
+            'labels': ((0,), 'int64'),
+        }
 
 
 def test_projector_cost_is_that_of_its_linear_maps_and_leaves_the_projector_alone():

@@ -37,7 +37,8 @@ class PerImageHook(Hook):
             for metric in runner.val_loop.metrics
             if hasattr(metric, 'per_image')
         }
-        ranks = all_gather_object({**own, 'labels': torch.cat(self.labels).numpy()})
+        labels = torch.cat([torch.empty(0, dtype=torch.int64), *self.labels])  # a rank may have no image
+        ranks = all_gather_object({**own, 'labels': labels.numpy()})
         if not is_main_process():
             return
         arrays = {key: np.concatenate([rank[key] for rank in ranks]) for key in ranks[0]}

@@ -55,7 +55,7 @@ class ImageMean(Metric):
 
     def per_image(self) -> Tensor:
         """The number of each image that this rank saw, in order, float64 on the CPU."""
-        return torch.cat(self.scores).cpu()
+        return torch.cat([torch.empty(0, dtype=torch.float64), *(scores.cpu() for scores in self.scores)])
 
     def statistics(self) -> list[Tensor]:
         return [self.total, self.samples]
