@@ -66,6 +66,8 @@ def test_values_that_json_does_not_have_are_kept(tmp_path: Path) -> None:
         (dict(model=dict(x=[1, {2, 3}])), r'^model\.x\.1: a set cannot be kept with a run'),
         (dict(model=dict(x=torch.zeros(1))), r'^model\.x: a Tensor cannot be kept'),
         (dict(model={1: 2}), r'^model: keys must be text, got 1'),
+        (dict(model=dict(x=lambda: 1)), r'^model\.x: a function cannot be kept'),
+        (dict(model=dict(x=type('Mine', (), {}))), r'^model\.x: a type cannot be kept'),
     ],
 )
 def test_what_cannot_be_kept_is_named_by_its_path(value: Any, message: str) -> None:

@@ -15,6 +15,7 @@ from fvq_core.errors import UserError
 from fvq_core.registry import all_registries, build_component, load_plugins
 from fvq_core.registry.argument_types import declared, fits, wording
 from fvq_core.training.run_parts import build_run_parts
+from fvq_core.training.runner import Runner
 
 WRONG = ('abc', -1, 0, None, [], {}, 1.5, True, [1, 2], math.nan)
 SMALL = {'train_dataloader.dataset.crops': 8, 'val_dataloader.dataset.crops': 8}
@@ -75,6 +76,14 @@ def test_every_entry_with_a_value_of_another_type_is_accepted_or_refused_in_one_
         ({'model': 3}, 'model: expected a dict, got 3'),
         ({'train_cfg.type': 'TrainLop'}, "'TrainLop' is not registered; did you mean 'TrainLoop'"),
         ({'log_level': 'LOUD'}, "log_level: 'LOUD' is not a level"),
+        ({'load_weights': 'best'}, "load_weights: expected 'ema' or 'raw' or None, got 'best'"),
+        ({'env_cfg': dict(mp_cfg=5)}, 'env_cfg.mp_cfg: expected a dict, got 5'),
+        ({'auto_scale_lr': dict(enable='no')}, "auto_scale_lr.enable: expected True or False, got 'no'"),
+        ({'auto_scale_lr': dict(enable=True)}, 'auto_scale_lr: expected base_batch_size, 1 or more, got'),
+        ({'auto_scale_lr': dict(enable=True, base_batch_size=0)}, "'base_batch_size': 0}; set it"),
+        ({'train_dataloader.prefetch_factor': 0}, 'prefetch_factor must be 1 or more, got 0'),
+        ({'model.compile': 'yes'}, "model.compile: there is no backend 'yes'"),
+        ({'custom_hooks': [dict(type='NPUProfilerHook')]}, 'NPUProfilerHook: ImportError: Failed to import torch_npu'),
         ({'train_cfg.max_iters': 1.5}, 'train_cfg.max_iters: expected a whole number or None, got 1.5'),
     ],
 )
@@ -130,6 +139,34 @@ def test_a_config_that_does_not_load_names_reason_and_line(
     assert error.count('\n') == 1
     assert message in error
     assert 'own.py' in error
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('base = 5', 'base: expected text, got 5'),
+        ("base = ['configs/mini/vq.py']", r"base: expected text, got \['configs/mini/vq.py'\]"),
+        (
+            "base = 'configs/mini/vq.py'\nval_evaluator = dict(type='PSNR')",
+            'val_evaluator: expected a list, as in the base',
+        ),
+        ("base = 'configs/mini/vq.py'\npaper = dict(a=lambda: 1)", 'paper.a: a function cannot be kept with a run'),
+        ("base = 'configs/mini/vq.py'\nclass Mine: pass", 'Mine: a type cannot be kept with a run'),
+        (
+            "base = 'configs/mini/vq.py'\nenv_cfg = dict(mp_cfg=dict(mp_start_method='x'))",
+            "cannot find context for 'x'",
+        ),
+    ],
+)
+def test_a_config_that_python_takes_and_a_run_does_not_costs_one_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / 'own.py').write_text(f'{text}\n')
+    with pytest.raises(UserError, match=message):
+        Runner.from_cfg(load_config(str(tmp_path / 'own.py'), work_dir=str(tmp_path / 'run')))
+
+
+def test_positions_of_a_list_may_be_replaced_by_their_number(tmp_path: Path) -> None:
+    (tmp_path / 'own.py').write_text("base = 'configs/mini/vq.py'\nval_evaluator = {'0': dict(type='PSNR')}\n")
+    assert load_config(str(tmp_path / 'own.py')).val_evaluator[0].type == 'PSNR'
 
 
 def test_debugging_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fvq.saved_class import find_saved_class
 from fvq_core.autoencoder import Autoencoder
 from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.ops.finite import check_finite_weights
 from fvq_core.registry import TOKENIZERS
 from fvq_core.saving import write_folder
-from fvq_core.saving.saved_model import find_saved_class
 from fvq_core.tokenizer import Tokenizer
 from fvq_quantizers.inits import NormalInit
 from fvq_quantizers.normalizations import L2Normalize

@@ -67,6 +67,16 @@ def test_the_seed_is_set_before_the_model_is_built(tmp_path: Path) -> None:
     assert (first[key] != other[key]).any()
 
 
+def test_a_config_with_a_class_of_python_is_kept_as_its_path(tmp_path: Path) -> None:
+    cfg = load_config('configs/mini/vq.py', TINY, str(tmp_path / 'run'))
+    cfg.paper = dict(a=str)
+    cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+    runner = Runner.from_cfg(cfg)
+    assert runner.config_data['paper'] == dict(a='builtins.str')
+    (written,) = (tmp_path / 'run').rglob('vis_data/config.py')  # mmengine's copy
+    assert "a='builtins.str'" in written.read_text()
+
+
 @pytest.mark.parametrize(
     ('option', 'message'),
     [

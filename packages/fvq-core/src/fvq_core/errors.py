@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,11 +41,13 @@ def one_line(text: str) -> str:
 
 # What constructors and libraries raise for wrong values. Not OSError and MemoryError, which are the machine's.
 BAD_VALUE_ERRORS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
+BAD_VALUE_ERRORS += (ImportError,)  # a component of a package that is not installed
 
 
 def as_user_error(error: Exception, what: str) -> UserError:
     """An exception that the user's values led to, in one line; `raise as_user_error(error, ...) from error`."""
-    reason = ' '.join(str(error).split())[:300] or 'no reason given'
+    frames = traceback.extract_tb(error.__traceback__)[-1:]  # a bare assertion says what was expected in its line
+    reason = ' '.join((str(error) or ''.join(frame.line or '' for frame in frames)).split())[:300] or 'no reason given'
     return UserError(f'{what}: {type(error).__name__}: {reason}; FVQ_DEBUG=1 shows where.')
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from fvq_core.errors import UserError, nearest_hint
+from fvq_core.ops.compile_backend import check_backend
 
 from .layers.kv_cache import KVCache
 from .sampling import Pick, SequenceGuidance, check_logits
@@ -223,9 +223,7 @@ class StaticSteps:
     """
 
     def __init__(self, backend: str = 'inductor') -> None:
-        if backend not in torch.compiler.list_backends(()):
-            hint = nearest_hint(backend, torch.compiler.list_backends())
-            raise UserError(f"compile: there is no backend '{backend}'; {hint}")
+        check_backend('compile', backend)
         self.backend = backend
         self.caches: dict[int, KVCache] = {}
         self.steps: dict[tuple[Any, ...], StaticStep] = {}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.config import Config
 
 from ..errors import UserError, nearest_hint
 from ..registry import constructor_arguments, find_component
 from ..registry.argument_types import check, check_types
-from .schema import RANDOMNESS, TOP_LEVEL, builder_keys
+from .schema import NESTED, TOP_LEVEL, builder_keys
 from .walk import components
 
 
@@ -19,15 +20,18 @@ def check_top_level(cfg: Config) -> None:
     for key, hint in TOP_LEVEL.items():
         if key in cfg:
             check(cfg[key], hint, key)
-    check((cfg.get('visualizer') or {}).get('vis_backends'), Sequence[Mapping] | None, 'visualizer.vis_backends')
+    for name, hints in NESTED.items():
+        for key, value in (cfg.get(name) or {}).items():
+            check(value, hints.get(key, Any), f'{name}.{key}')
     level, levels = cfg.get('log_level', 'INFO'), logging.getLevelNamesMapping()
     if level not in levels and not (isinstance(level, int) and level >= 0):
         raise UserError(f"log_level: '{level}' is not a level; {nearest_hint(str(level), levels)}")
-    randomness = cfg.get('randomness', {})
-    for key, hint in RANDOMNESS.items():
-        check(randomness.get(key), hint, f'randomness.{key}')
-    if not 0 <= (randomness.get('seed') or 0) < 2**32:
-        raise UserError(f'randomness.seed: expected 0 to 2**32 - 1, got {randomness.seed}.')
+    seed = cfg.get('randomness', {}).get('seed') or 0
+    if not 0 <= seed < 2**32:
+        raise UserError(f'randomness.seed: expected 0 to 2**32 - 1, got {seed}.')
+    scaling = cfg.get('auto_scale_lr') or {}
+    if scaling.get('enable') and scaling.get('base_batch_size', 0) < 1:
+        raise UserError(f'auto_scale_lr: expected base_batch_size, 1 or more, got {dict(scaling)}; set it.')
     for name, hook in (cfg.get('default_hooks') or {}).items():
         check(hook, Mapping | None, f'default_hooks.{name}')
 

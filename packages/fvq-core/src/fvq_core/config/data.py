@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from keyword import iskeyword
 from pathlib import PurePath
+from pydoc import locate
 from typing import Any, TypeVar
 
 from mmengine.config import ConfigDict
@@ -42,7 +43,7 @@ def config_data(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_values(value: Any, path: str = '') -> Any:
-    """A config in JSON's types: classes and functions as import paths, tuples as lists, paths as text."""
+    """A config in JSON's types: what can be imported as its path, tuples as lists, file paths as text."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -56,8 +57,9 @@ def plain_values(value: Any, path: str = '') -> Any:
         return [plain_values(entry, f'{path}.{index}') for index, entry in enumerate(value)]
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, type) or (callable(value) and hasattr(value, '__qualname__')):
-        return f'{value.__module__}.{value.__qualname__}'
+    name = f'{getattr(value, "__module__", "")}.{getattr(value, "__qualname__", "")}'
+    if callable(value) and locate(name) == value:  # not what the config itself defines, such as a lambda
+        return name
     raise UserError(
         f'{path}: a {type(value).__name__} cannot be kept with a run; use numbers, text, lists, dicts, or a registered name.'
     )

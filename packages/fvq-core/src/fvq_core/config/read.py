@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..files.paths import expand_home
+from ..registry.argument_types import check
 from .check import check_arguments, check_top_level
 from .find import find_config
 from .options import apply_options
@@ -38,6 +39,7 @@ def read_on_base(path: str) -> Config:
     if 'base' not in cfg:
         return cfg
     own = cfg.to_dict()
+    check(own['base'], str, 'base')
     based = read_on_base(own.pop('base'))
     _drop_nones(based._cfg_dict, own)
     based.merge_from_dict(own)
@@ -56,13 +58,15 @@ def load_failure(error: BaseException) -> str:
 
 
 def _drop_nones(base: dict[str, Any], own: Mapping[str, Any]) -> None:
-    """Remove what a base sets to None, such as a hook that is off, if a dict replaces it; mmengine refuses that."""
+    """Remove what a base sets to None, such as a hook that is off, if a dict replaces it; raise if the base has a list."""
     for key, value in own.items():
         if isinstance(value, Mapping):
             if base.get(key, {}) is None:
                 del base[key]
             elif isinstance(base.get(key), dict):
                 _drop_nones(base[key], value)
+            elif isinstance(base.get(key), list) and not all(index.isdecimal() for index in value):
+                raise UserError(f'{key}: expected a list, as in the base of the config, got {value}.')
 
 
 def load_config(

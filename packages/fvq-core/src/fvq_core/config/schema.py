@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 # The entries that a run reads. A config may hold others, such as `paper`.
 TOP_LEVEL: dict[str, Any] = dict(
@@ -26,7 +26,7 @@ TOP_LEVEL: dict[str, Any] = dict(
     launcher=str,
     log_level=int | str,
     load_from=str | None,
-    load_weights=str | None,
+    load_weights=Literal['ema', 'raw'] | None,
     load_fresh=Sequence[str] | None,
     resume=bool,
     resume_elastic=bool,
@@ -36,7 +36,13 @@ TOP_LEVEL: dict[str, Any] = dict(
     base=str,
     size=str,
 )
-RANDOMNESS: dict[str, Any] = dict(seed=int | None, deterministic=bool | None, diff_rank_seed=bool | None)
+# The entries of some of them; others that they hold are passed on.
+NESTED: dict[str, dict[str, Any]] = dict(
+    randomness=dict(seed=int | None, deterministic=bool | None, diff_rank_seed=bool | None),
+    auto_scale_lr=dict(enable=bool, base_batch_size=int),
+    env_cfg=dict(cudnn_benchmark=bool, mp_cfg=Mapping, dist_cfg=Mapping, resource_limit=int),
+    visualizer=dict(vis_backends=Sequence[Mapping] | None),
+)
 LOADER: dict[str, Any] = dict(
     dataset=Mapping, batch_size=int, num_workers=int, pin_memory=bool, prefetch_factor=int | None, max_unreadable=float
 )

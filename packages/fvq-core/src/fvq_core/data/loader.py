@@ -29,8 +29,8 @@ def build_dataset(cfg: Mapping[str, Any], seed: int) -> Dataset:
         if key not in cfg:
             raise UserError(f"data loader: '{key}' is missing; add it.")
     for key, least in (('batch_size', 1), ('num_workers', 0), ('prefetch_factor', 1)):
-        if (cfg.get(key) or least) < least or (key == 'batch_size' and not cfg[key]):
-            raise UserError(f'data loader: {key} must be {least} or more, got {cfg[key]}.')
+        if (value := cfg.get(key)) is not None and value < least:
+            raise UserError(f'data loader: {key} must be {least} or more, got {value}.')
     if not 0 <= cfg.get('max_unreadable', 0) <= 1:
         raise UserError(f'data loader: max_unreadable must lie in [0, 1], got {cfg["max_unreadable"]}; 0.1 is a tenth.')
     component = DATASETS.resolve(cfg['dataset'].get('type', ''))

@@ -58,11 +58,6 @@ def write_atomically(path: Path, data: bytes, kept: str, flush: bool = True) -> 
         staging.write_bytes(data)
 
 
-def file_above(path: Path) -> Path | None:
-    """The file that is in the place of a folder or of one above it; None if there is none."""
-    return next((above for above in (path, *path.parents) if above.is_file()), None)
-
-
 def remove_leftovers(folder: Path, name: str = '*') -> None:
     """Remove what killed writers of a file, or of any file, left in a folder. Nobody else may be writing there."""
     for leftover in folder.glob(f'.{name if name == "*" else glob.escape(name)}.*.partial'):

@@ -17,6 +17,7 @@ from ..errors import UserError
 
 # Seconds that a rank waits for a late one. If one dies, its launcher ends the job at once.
 TIMEOUT_S = 600.0
+MAX_TIMEOUT_S = 1e9  # about thirty years; torch counts in nanoseconds
 LAUNCHERS = ('auto', 'none', 'pytorch', 'slurm')
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -69,8 +70,10 @@ def join_group(launcher: str, device: str, timeout_s: float = TIMEOUT_S) -> None
     """
     if launcher == 'none' or dist.is_initialized():
         return
-    if not timeout_s > 0:
-        raise UserError(f'timeout: expected seconds above 0, got {timeout_s}; {TIMEOUT_S:g} is the default.')
+    if not 0 < timeout_s < MAX_TIMEOUT_S:
+        raise UserError(
+            f'timeout: expected seconds above 0 and below {MAX_TIMEOUT_S:g}, got {timeout_s}; {TIMEOUT_S:g} is the default.'
+        )
     restarts, shared = (os.environ.get(f'TORCHELASTIC_{name}', '') for name in ('MAX_RESTARTS', 'USE_AGENT_STORE'))
     if launcher == 'pytorch' and shared == 'True' and restarts not in ('', '0'):
         raise UserError(

@@ -26,7 +26,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict
 
 from .. import __version__
-from ..config.data import RESOLVED_CONFIG, config_data, config_text
+from ..config.data import RESOLVED_CONFIG, config_data, config_text, from_data, plain_values
 from ..errors import UserError, user_errors
 from ..files.atomic import write_atomically
 from ..files.format_version import FORMAT_VERSION
@@ -65,7 +65,9 @@ class Runner(mmengine.runner.Runner):
         join_group(cfg.get('launcher', 'none'), cfg.get('device', 'auto'), cfg.get('timeout', TIMEOUT_S))
         if cfg.get('resume_elastic'):
             keep_global_batch(cfg)
-        return cls(cfg, build_run_parts(cfg))
+        parts = build_run_parts(cfg)
+        with user_errors('this config cannot be used'):  # mmengine's part of it: env_cfg, visualizer
+            return cls(cfg, parts)
 
     def __init__(self, cfg: Config, parts: RunParts) -> None:
         self._start_weights = parts.start
@@ -92,7 +94,7 @@ class Runner(mmengine.runner.Runner):
             visualizer=cfg.get('visualizer'),
             default_scope=cfg.get('default_scope', SCOPE),
             randomness=parts.randomness,
-            cfg=cfg,
+            cfg=Config(from_data(plain_values(cfg.to_dict()))),  # which mmengine prints as a program
         )
         for logger in (self.logger, *self.logger.handlers):
             logger.setLevel(self.cfg.get('log_level', 'INFO'))

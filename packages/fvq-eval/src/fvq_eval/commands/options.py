@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from fvq_core.config.key_value import KeyValueAction
 from fvq_core.errors import UserError
-from fvq_core.files.atomic import file_above
+
+from ..file_above import file_above
 
 
 def prepare_output(option: str, path: str | None, suffix: str = '') -> None:

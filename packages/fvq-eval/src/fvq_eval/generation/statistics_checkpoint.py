@@ -14,9 +14,9 @@ import torch
 
 from fvq_core.errors import UserError
 from fvq_core.files.arrays import read_npz, write_npz
-from fvq_core.files.atomic import file_above
 from fvq_core.files.json import read_json, read_json_object, write_json
 
+from ..file_above import file_above
 from ..statistics.image_set import ImageSetStatistics, fetch
 
 SAVE_EVERY = 60.0  # seconds between saves, at least

@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None) -> None:
     from fvq_core.saving.hub import check_repo_id
     from fvq_core.saving.model_card import CardMetadata
     from fvq_core.saving.read_folder import read_config
-    from fvq_core.saving.saved_model import find_saved_class
+
+    from ..saved_class import find_saved_class
 
     check_repo_id(args.repo_id)
     saved = find_saved_class(args.folder)

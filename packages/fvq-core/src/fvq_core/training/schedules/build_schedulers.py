@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
 from ...errors import UserError, nearest_hint, user_errors
 from ...registry import PARAM_SCHEDULERS, build_component
+from ...registry.argument_types import check
 from .run_lr import POSITION, RunLR
 
 
@@ -76,8 +77,12 @@ def build_scheduler(config: Any, optimizer: Any, total_iters: int, iters_per_epo
                     f"param_scheduler: {name} has no argument '{key}', which may come from the config's base (_delete_=True "
                     f'leaves that out); {nearest_hint(key, accepted)}'
                 )
-    build: Any = component
-    if arguments.pop('convert_to_iter_based', False):
+    build, converts = cast(Any, component), arguments.pop('convert_to_iter_based', False)
+    step = float if converts else int  # mmengine compares, and what never equals a step changes nothing
+    hints: dict[str, Any] = dict(step_size=step, milestones=Sequence[step], periods=Sequence[step])
+    for key in hints.keys() & arguments:
+        check(arguments[key], hints[key], f'param_scheduler.{key}')
+    if converts:
         # mmengine multiplies, and cuts to an integer.
         arguments.setdefault('end', (total_iters + 0.5) / iters_per_epoch)
         arguments['epoch_length'] = iters_per_epoch

@@ -73,7 +73,7 @@ class WarmupHoldDecayLR(RunLR):
     ) -> None:
         if decay not in DECAYS:
             raise UserError(f"WarmupHoldDecayLR: unknown decay '{decay}'; {nearest_hint(decay, DECAYS)}")
-        if warmup < 0 or hold < 0:
+        if not (0 <= warmup < math.inf and hold >= 0):
             raise UserError(f'WarmupHoldDecayLR: warmup and hold must be 0 or more, got {warmup} and {hold}.')
         if not (0 <= warmup_factor <= 1 and 0 <= end_factor <= 1):
             raise UserError(

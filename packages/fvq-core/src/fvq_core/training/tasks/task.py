@@ -18,6 +18,7 @@ from ...autoencoder import Autoencoder
 from ...errors import UserError
 from ...metric import MetricValue
 from ...ops import group_norm_silu
+from ...ops.compile_backend import check_backend
 from ...ops.data_parallel import data_parallel
 from ..evaluation_loop import evaluate
 
@@ -53,6 +54,8 @@ class Task(BaseModel):
 
     def __init__(self, compile: bool | str = False, channels_last: bool | None = False) -> None:
         super().__init__()
+        if isinstance(compile, str) and compile != CUDA_GRAPHS:
+            check_backend('model.compile', compile)
         self.compile_parts, self.channels_last = compile, channels_last
         self.frozen_parts: tuple[str, ...] = ()
         self.kept_in_eval: tuple[nn.Module, ...] = ()
