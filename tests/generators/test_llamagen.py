@@ -423,6 +423,11 @@ def test_broken_weights_draw_nothing():
     torch.nn.init.constant_(generator.norm.weight, torch.nan)
     with pytest.raises(UserError, match='the logits of the first code are not finite'):
         generator.sample(torch.zeros(2, dtype=torch.int64))
+    generator = tiny_generator()
+    first = generator.sample(torch.tensor([1]), seeds=[0]).indices_BL[0, 0]
+    torch.nn.init.constant_(generator.code_embedding.weight[first], torch.nan)
+    with pytest.raises(UserError, match='the logits of a code are not finite'):
+        generator.sample(torch.tensor([1]), seeds=[0])
 
 
 @pytest.mark.parametrize(

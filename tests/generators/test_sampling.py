@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from fvq_core.errors import UserError
+from fvq_core.errors import NonFiniteError, UserError
 from fvq_generators.sampling import (
     SCHEDULES,
     Sampler,
@@ -83,6 +83,15 @@ def test_temperature_zero_takes_the_likeliest_and_high_ones_level_out():
         with pytest.raises(UserError, match='temperature must be 0'):
             Sampler(temperature=wrong)
     assert torch.equal(Sampler(temperature=1e-5)(logits, u), logits.argmax(-1))
+
+
+@pytest.mark.parametrize('sampler', [Sampler(), Sampler(0.0), Sampler(0.7, top_k=2), Sampler(top_p=0.5)])
+def test_logits_that_are_not_finite_are_refused_and_tokens_that_are_left_out_are_not(sampler: Sampler):
+    uniform = torch.full((2,), 0.3, dtype=torch.float64)
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(NonFiniteError, match='the logits of a code are not finite'):
+            sampler(torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0], [0.0, wrong, 1.0, 2.0, 3.0]]), uniform)
+    assert sampler(torch.tensor([[-math.inf, -math.inf, -math.inf, -math.inf, 1.0]] * 2), uniform).tolist() == [4, 4]
 
 
 def test_guidance_extrapolates_and_ends_after_its_interval():

@@ -10,7 +10,8 @@ from operator import index
 import torch
 from torch import Tensor
 
-from fvq_core.errors import UserError
+from fvq_core.errors import NonFiniteError, UserError
+from fvq_core.ops.finite import can_sync
 from fvq_core.sampling_settings import SamplingSettings, setting
 
 from .ops.draw import DRAW, draw_token
@@ -156,7 +157,17 @@ class Sampler(SamplingSettings):
         return self.temperature == 0.0
 
     def __call__(self, logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
-        """Tokens (B,) from float32 logits (B, V) and one number in [0, 1) a row."""
+        """Tokens (B,) from float32 logits (B, V) and one number in [0, 1) a row.
+
+        Raises:
+            NonFiniteError: On a CPU: logits that are NaN or infinite; -inf is a token that is not drawn. Elsewhere looking
+                would wait for the device.
+        """
+        if can_sync(logits_BV, wait=False) and not (logits_BV.amax(-1) < torch.inf).all():
+            raise NonFiniteError(
+                'sampling: the logits of a code are not finite, so that nothing can be drawn; the weights are broken, or '
+                'overflow in this precision.'
+            )
         if self.greedy:
             return logits_BV.argmax(-1)
         if DRAW.enabled(logits_BV.device):

@@ -51,7 +51,7 @@ def load_tensors(path: str | Path) -> Any:
         with open(path, 'rb') as file:
             start = file.read(1)
         if start not in (ZIP_START, pickle.PROTO):  # torch might take it for a tar and unpack it into a folder
-            raise CheckpointError(f'{path} is not a checkpoint.')
+            raise CheckpointError(f'{path} is not a checkpoint; give an iter_N.pth, or the folder of a saved model.')
         if start == ZIP_START:
             check_packing(path)
         with warnings.catch_warnings():
