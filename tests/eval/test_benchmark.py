@@ -119,7 +119,7 @@ def test_whole_benchmark_survives_a_failure_reports_and_is_not_repeated(
         assert 'minus mini/fvq [95 %]' in shown
         assert 'strict: RGB, images rounded to 8 bits' in shown
         assert 'iter_2.pth' in shown
-    assert {p.name for p in work_dir.glob('*.png')} == {'curves_1.png', 'reconstructions.png'}
+    assert {p.name for p in work_dir.glob('*.png')} == {'curves_1.png', 'reconstructions.png', 'seeds.png'}
 
     # again: what has ended stays; the failure is tried once more if that is asked for
     del in_process[:]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..plots.figure import save
 from ..plots.rate_distortion_plot import RatePoint, plot_rate_distortion
+from ..plots.seeds_plot import draw_seeds
 from ..reports.blocks import Block, Code, Heading, Picture, Text
 from ..reports.html import to_html
 from ..reports.markdown import to_markdown
@@ -20,6 +22,7 @@ from .sentences import compared, continuous, is_selected, memory_note, recorded,
 from .summary import RowSummary, summarize, value_of
 from .tables import codes_table, failures_table, main_table, pairs_table, rates_table, stamps_table, unselected_table
 
+ENDS = {'psnr': 'PSNR (dB)', 'lpips': 'LPIPS', 'feature_distance': 'feature distance', 'usage': 'usage (%)'}
 RATE_CAPTION = (
     'PSNR over the evaluation set, and what an image costs: filled, of a small generator trained on these codes; hollow, '
     'of the code that knows only how often each value comes. Bars reach from the smallest to the largest seed. Up and to '
@@ -99,10 +102,15 @@ def numbers(benchmark: Benchmark, summaries: Sequence[RowSummary]) -> list[Block
 
 
 def pictures(summaries: Sequence[RowSummary], folder: Path) -> list[Block]:
-    """Curves and the grid."""
+    """What the runs end at, curves and the grid."""
     blocks: list[Block] = []
-    for path, reference in plot_all(summaries, folder):
-        if not blocks:
+    seeds = {each.row.name: {key: cell.values for key, cell in each.cells.items()} for each in summaries if each.runs}
+    ends = draw_seeds(seeds, ENDS)
+    if ends is not None:
+        save(ends, folder / 'seeds.png')
+        blocks += [Heading('Every seed'), Picture(folder / 'seeds.png', 'A dot for each seed, a tick for their mean.')]
+    for number, (path, reference) in enumerate(plot_all(summaries, folder)):
+        if not number:
             blocks.append(Heading('Curves'))
         caption = f'Mean over seeds, band from the smallest to the largest; {reference} in black.'
         blocks.append(Picture(path, caption))

@@ -1,0 +1,29 @@
+#!/usr/bin/env python
+"""Draw the seeds of one table of docs/benchmark_runs.csv: docs/plot_runs.py "900 photos, 100 others" docs/images/benchmark_seeds.png."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import sys
+from pathlib import Path
+
+from fvq_eval.plots.figure import save
+from fvq_eval.plots.seeds_plot import draw_seeds
+
+MEASURES = {'psnr': 'PSNR (dB)', 'feature_distance': 'features (smaller is better)', 'usage': 'usage (%)'}
+
+if __name__ == '__main__':
+    table, path = sys.argv[1:]
+    rows: dict[str, dict[str, list[float]]] = {}
+    with (Path(__file__).parent / 'benchmark_runs.csv').open(newline='') as file:
+        for run in csv.DictReader(file):
+            if run['table'] == table:
+                values = rows.setdefault(run['row'], {key: [] for key in MEASURES})
+                for key in MEASURES:
+                    values[key] += [float(run[key])] if run[key] else []
+    best_first = sorted(rows.items(), key=lambda item: -statistics.fmean(item[1]['psnr']))
+    figure = draw_seeds(dict(best_first), MEASURES, black='fvq')
+    if figure is None:
+        sys.exit(f"plot_runs: no runs of a table '{table}' in benchmark_runs.csv")
+    save(figure, Path(path))
