@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Draw the seeds of one table of docs/benchmark_runs.csv: docs/plot_runs.py "900 photos, 100 others" docs/images/benchmark_seeds.png."""
+"""Draw every seed of one table of docs/benchmark_runs.csv.
+
+    docs/plot_runs.py "900 photos, 100 others" docs/images/benchmark_seeds.png
+"""
 
 from __future__ import annotations
 
