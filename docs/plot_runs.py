@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw every seed of one table of docs/benchmark_runs.csv.
 
-    docs/plot_runs.py "900 photos, 100 others" docs/images/benchmark_seeds.png
+docs/plot_runs.py "900 photos, 100 others" docs/images/benchmark_seeds.png
 """
 
 from __future__ import annotations
