@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fvq_core.codes import Codes, Targets
-from fvq_core.errors import UserError
+from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.registry import GENERATORS
 from fvq_generators import BAR
 from fvq_generators.bar import MaskedBitSampling
@@ -171,6 +171,13 @@ def test_a_sample_depends_on_its_seed_and_class_and_not_on_its_batch():
     drawn = generator.sample(LABELS, given=given, keep_BL=keep_BL, **settings).indices_BL
     assert torch.equal(drawn[keep_BL], given.indices_BL[keep_BL])
     assert not torch.equal(drawn, given.indices_BL)
+
+
+def test_a_broken_head_draws_no_bits():
+    generator = tiny_bar()
+    torch.nn.init.constant_(generator.bit_head.output.weight, torch.nan)
+    with pytest.raises(NonFiniteError, match='the logits of a code are not finite'):
+        generator.sample(LABELS, seeds=[0, 1, 2])
 
 
 def test_a_set_that_it_can_memorize_is_learned_and_drawn():

@@ -95,6 +95,18 @@ def check_logits(logits_BV: Tensor) -> None:
         )
 
 
+def check_drawable(logits: Tensor) -> None:
+    """Raise a `NonFiniteError` on a CPU if logits (..., V) are NaN or inf; -inf is a token that is not drawn.
+
+    Elsewhere looking would wait for the device.
+    """
+    if can_sync(logits, wait=False) and not (logits.amax(-1) < torch.inf).all():
+        raise NonFiniteError(
+            'sampling: the logits of a code are not finite, so that nothing can be drawn; the weights are broken, or overflow '
+            'in this precision.'
+        )
+
+
 def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """One token of each row by inverting the cumulative distribution, int64 (B,).
 
@@ -160,14 +172,9 @@ class Sampler(SamplingSettings):
         """Tokens (B,) from float32 logits (B, V) and one number in [0, 1) a row.
 
         Raises:
-            NonFiniteError: On a CPU: logits that are NaN or infinite; -inf is a token that is not drawn. Elsewhere looking
-                would wait for the device.
+            NonFiniteError: See `check_drawable`.
         """
-        if can_sync(logits_BV, wait=False) and not (logits_BV.amax(-1) < torch.inf).all():
-            raise NonFiniteError(
-                'sampling: the logits of a code are not finite, so that nothing can be drawn; the weights are broken, or '
-                'overflow in this precision.'
-            )
+        check_drawable(logits_BV)
         if self.greedy:
             return logits_BV.argmax(-1)
         if DRAW.enabled(logits_BV.device):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sampling import check_drawable
 from .ada_layer_norm import AdaLayerNorm, Modulation, modulate
 from .linear import Linear
 from .rms_norm import RMSNorm
@@ -142,6 +143,7 @@ class MaskedBitHead(nn.Module):
             if scale is not None:
                 conditional, without = logits_NS2.chunk(2)
                 logits_NS2 = without + scale * (conditional - without)
+            check_drawable(logits_NS2)
             noise = temperature * (1 - step / steps)
             value_NS, order_NS = uniform_N2TS[:, :, step].clamp(TINY, 1 - TINY).unbind(1)
             off_NS, on_NS = logits_NS2.unbind(-1)
