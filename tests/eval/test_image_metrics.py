@@ -15,7 +15,8 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from fvq_core.errors import UserError
+from fvq_core.autoencoder import AutoencoderOutput
+from fvq_core.errors import NonFiniteError, UserError
 from fvq_core.images import from_uint8
 from fvq_core.losses.perceptual.lpips import LPIPS
 from fvq_core.registry import METRICS
@@ -23,8 +24,10 @@ from fvq_eval.features.each_image import one_thread
 from fvq_eval.metrics.conventions import PSNRConventions, SSIMConventions
 from fvq_eval.metrics.ms_ssim import SMALLEST, WEIGHTS, ms_ssim
 from fvq_eval.metrics.psnr import psnr
-from fvq_eval.metrics.rounding import original_pixels, to_pixels, truncated_levels
+from fvq_eval.metrics.rounding import Rounding, original_pixels, to_pixels, truncated_levels
 from fvq_eval.metrics.ssim import ssim
+
+from ..tiny import tiny_tokenizer
 
 
 def pair(batch: int = 3, height: int = 40, width: int = 37) -> tuple[Tensor, Tensor]:
@@ -52,6 +55,24 @@ def test_each_rounding_equals_its_closed_form_and_clamps() -> None:
     floats = to_pixels(levels, 'float')
     assert floats.dtype == torch.float32
     torch.testing.assert_close(floats, torch.tensor([0, 0, 0.2, 0.5, 0.7, 1.4, 255, 255]), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize('rounding', ['round', 'half-up', 'truncate', 'float'])
+def test_nan_and_pixels_up_to_255_are_no_pixels_of_any_rounding(rounding: Rounding) -> None:
+    with pytest.raises(NonFiniteError, match='the images hold NaN, which no pixel can show'):
+        to_pixels(torch.tensor([0.0, torch.nan]), rounding)
+    with pytest.raises(UserError, match=r'expected images in \[-1, 1\], got values up to 255'):
+        original_pixels(torch.tensor([0.0, 255.0]), rounding)
+
+
+@pytest.mark.parametrize('name', ['PSNR', 'SSIM', 'RelativeError'])
+def test_uint8_pixels_are_not_taken_for_images(name: str) -> None:
+    tokenizer, pixels = tiny_tokenizer(), torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
+    metric, images = METRICS.build(dict(type=name)), from_uint8(pixels)
+    metric.reset(tokenizer)
+    for original, reconstruction in ((pixels, images), (images, pixels)):
+        with pytest.raises(UserError, match=r'expected .*floats?.*, got torch.uint8'):
+            metric.update(original, AutoencoderOutput(reconstruction), tokenizer)
 
 
 def test_llamagens_formula_is_rounding_but_for_exact_halves() -> None:

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fvq_core.autoencoder import Autoencoder, AutoencoderOutput
+from fvq_core.errors import UserError
 from fvq_core.metric import Metric, MetricValue
 from fvq_core.registry import METRICS
 
@@ -37,6 +38,11 @@ class RelativeError(Metric):
         self.samples = torch.zeros(1, dtype=torch.int64, device=device)
 
     def update(self, images_BCHW: Tensor, output: AutoencoderOutput, autoencoder: Autoencoder) -> None:
+        for values in (images_BCHW, output.reconstruction):
+            if not values.is_floating_point():
+                raise UserError(
+                    f'RelativeError: expected floats, got {values.dtype}; from_uint8 makes images in [-1, 1] of uint8 pixels.'
+                )
         found = error_sums(images_BCHW, output.reconstruction)
         self.sums = found if not self.sums.numel() else self.sums + found
         self.samples += len(images_BCHW)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fvq_core.errors import UserError, nearest_hint
-from fvq_core.images import to_uint8
+from fvq_core.errors import NonFiniteError, UserError, nearest_hint
+from fvq_core.images import MAX_MAGNITUDE, to_uint8
+from fvq_core.ops.finite import can_sync
 
 Rounding = Literal['round', 'half-up', 'truncate', 'float']
 
@@ -39,6 +40,7 @@ def to_pixels(images: Tensor, rounding: Rounding) -> Tensor:
 
     Raises:
         UserError: The images are not floats, so they are pixels already.
+        NonFiniteError: On a CPU: a value is NaN.
     """
     check_rounding('to_pixels', rounding)
     if not images.is_floating_point():
@@ -46,6 +48,10 @@ def to_pixels(images: Tensor, rounding: Rounding) -> Tensor:
     x = images.float()
     if rounding == 'round':
         return to_uint8(x)
+    if can_sync(x, wait=False) and x.isnan().any():
+        raise NonFiniteError(
+            'to_pixels: the images hold NaN, which no pixel can show; the decoder or its weights are broken.'
+        )
     if rounding == 'half-up':
         return (127.5 * x + 128.0).clamp_(0, 255).to(torch.uint8)
     levels = x.clamp(-1, 1).add_(1).div_(2).mul_(255)
@@ -57,8 +63,16 @@ def original_pixels(images: Tensor, rounding: Rounding) -> Tensor:
 
     Args:
         images: Floats in [-1, 1] that came from uint8 pixels, any shape.
+
+    Raises:
+        UserError: Other types and, on a CPU, values far outside the range, such as pixels from 0 to 255.
     """
     pixels = to_uint8(images)
+    if can_sync(images, wait=False) and images.numel() and images.amax() > MAX_MAGNITUDE:
+        raise UserError(
+            f'original_pixels: expected images in [-1, 1], got values up to {images.amax():g}; pixels x from 0 to 255 are '
+            'x / 127.5 - 1, or from_uint8(x) of uint8 ones.'
+        )
     if rounding != 'truncate':
         return pixels
     return truncated_levels().to(pixels.device, non_blocking=True)[pixels.long()]
