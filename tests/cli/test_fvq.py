@@ -121,7 +121,7 @@ def test_doctor_says_why_not_and_ends_with_1(
     assert ended.value.code == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(
-        'it cannot train: a training step on cpu: CUDA error: no kernel image is available; FVQ_DEVICE=cpu'
+        'this machine cannot train: a training step on cpu: CUDA error: no kernel image is available; FVQ_DEVICE=cpu'
     )
 
 

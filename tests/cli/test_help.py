@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fvq.commands import track
 from fvq.commands.convert import peers
 from fvq_core.commands import ENTRY_POINT_GROUP
 from fvq_core.commands.command import Parser
@@ -65,6 +66,16 @@ def test_every_option_has_a_help_that_names_its_default(name: str, monkeypatch: 
 def test_every_tool_is_a_command_of_a_package_and_no_two_share_a_name() -> None:
     names = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
     assert len(set(names)) == len(names)
+
+
+def test_help_of_track_is_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, 'argv', ['fvq', 'track', '--help'])
+    with pytest.raises(SystemExit):
+        track.main(['--help'])
+    shown = capsys.readouterr().out
+    assert shown.startswith('usage: fvq track ')
+    assert 'log to experiment trackers' in shown
+    assert 'fvq train configs/' not in shown
 
 
 @pytest.mark.processes

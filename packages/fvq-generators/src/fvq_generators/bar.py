@@ -32,11 +32,9 @@ MOST_STEPS = 8
 class MaskedBitSampling(RisingGuidance):
     """Guidance of the bits' logits, and how the bits of a code are drawn."""
 
-    temperature: float = setting(
-        1.0, 'noise on bits and on which come first, falling at each step; 0 for none', least=0
-    )
-    steps: int = setting(4, 'passes of the head for each code', least=1, most=MOST_STEPS)
-    shares: str = setting('', 'bits that each pass draws, such as 2-2-5-7; by default as many at each of the steps')
+    temperature: float = setting(1.0, 'noise on the bits and on their order, falling at each step; 0: none', least=0)
+    steps: int = setting(4, 'decoding steps of the head per code', least=1, most=MOST_STEPS)
+    shares: str = setting('', 'bits to sample in each step, such as 2-2-5-7; empty: evenly over --steps')
 
     def shares_of(self, bits: int) -> list[int]:
         """Bits that are drawn at each step, of so many.

@@ -53,7 +53,7 @@ class Cascade(Generator):
 
         augmentation: float = setting(
             0.1,
-            'noise on the smaller image, as a share of the steps of the process, in stages that were trained with noise',
+            'noise on the low-resolution image, as a share of the diffusion steps, in stages trained with such noise',
             least=0,
             most=0.99,
         )

@@ -53,16 +53,14 @@ class LatentDiffusion(Generator):
     class Sampling(Guidance):
         """Guidance, on all channels or on the first, steps and the solver."""
 
-        cfg_channels: int = setting(0, 'guide the first N channels only, as DiT does with 3; 0 guides all', least=0)
-        steps: int = setting(
-            0, f'steps from noise to an image; 0 is {STEPS}, or those of training if they are fewer', least=1, also=(0,)
-        )
-        solver: str = setting('auto', 'how to go from noise to an image; auto is ddpm, for flows heun', choices=SOLVERS)
-        eta: float = setting(0.0, 'share of the noise that DDIM adds in its steps', least=0, most=1)
+        cfg_channels: int = setting(0, 'guide only the first N channels, as DiT does with 3; 0: all', least=0)
+        steps: int = setting(0, f'sampling steps; 0: {STEPS}, or those of training if fewer', least=1, also=(0,))
+        solver: str = setting('auto', 'sampler; auto: ddpm, for flows heun', choices=SOLVERS)
+        eta: float = setting(0.0, 'eta of DDIM: 0 deterministic, 1 adds as much noise as DDPM', least=0, most=1)
         spacing: str = setting(
             'even',
-            'which steps of training are visited: evenly from the first to the last, or strided from the second on, as '
-            "latent diffusion's DDIM, which leaves the noise of the very first",
+            'training steps to visit: even from the first to the last, or strided from the second on, as in '
+            "latent diffusion's DDIM, which leaves the noise of the first",
             choices=SPACINGS,
         )
 

@@ -72,15 +72,15 @@ class MAR(Generator):
     class Sampling(GuidanceSchedule):
         """Guidance, by default rising with the share of the tokens that are drawn; passes, and steps of the head."""
 
-        cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
-        steps: int = setting(0, f'passes over the image; 0 is one a token, at most {MOST_STEPS}', least=1, also=(0,))
+        cfg_schedule: str = setting('linear', 'schedule of the guidance scale over the image', choices=SCHEDULES)
+        steps: int = setting(0, f'decoding steps per image; 0: one per token, at most {MOST_STEPS}', least=1, also=(0,))
         diffusion_steps: int = setting(
             0,
-            f'steps in which the head draws a token; 0 is {HEAD_STEPS}, or those of training if fewer',
+            f'diffusion steps of the head per token; 0: {HEAD_STEPS}, or those of training if fewer',
             least=1,
             also=(0,),
         )
-        temperature: float = setting(1.0, 'of the noise in these steps', least=0)
+        temperature: float = setting(1.0, 'temperature of the noise in the diffusion steps', least=0)
 
     def __init__(
         self,

@@ -56,8 +56,8 @@ class MinGPT(CachedGenerator):
     class Sampling(Sampler):  # pyrefly: ignore[bad-override]
         """How a code is chosen, and the size of the image: one larger than trained is drawn in windows."""
 
-        rows: int = setting(0, 'rows of codes of a larger image; 0 for as many as trained', least=0)
-        columns: int = setting(0, 'columns of codes of a larger image; 0 for as many as trained', least=0)
+        rows: int = setting(0, 'rows of codes, for a larger image; 0: as trained', least=0)
+        columns: int = setting(0, 'columns of codes, for a larger image; 0: as trained', least=0)
 
     def __init__(
         self,

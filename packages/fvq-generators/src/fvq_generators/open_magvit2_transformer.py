@@ -40,10 +40,10 @@ class FactorizedSampling(Sampler, Guidance):
     """Guidance and temperature of each part of a code; the filters are the same for both."""
 
     second_cfg_scale: float = setting(
-        0.0, 'guidance of the second part of a code; 0 for that of the first', least=1, also=(0,)
+        0.0, 'guidance scale of the second sub-token; 0: that of the first', least=1, also=(0,)
     )
     second_temperature: float = setting(
-        1.0, 'of the second part of a code; the likeliest is taken if temperature is 0', least=COLDEST
+        1.0, 'softmax temperature of the second sub-token; greedy if --temperature is 0', least=COLDEST
     )
 
     @property

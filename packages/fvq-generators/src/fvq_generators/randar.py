@@ -62,14 +62,14 @@ class RandAR(AutoregressiveGenerator):
     class Sampling(Sampler, GuidanceSchedule):
         """Guidance, by default rising with the share of the codes that are drawn; steps, and in which order."""
 
-        cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
+        cfg_schedule: str = setting('linear', 'schedule of the guidance scale over the image', choices=SCHEDULES)
         steps: int = setting(
             0,
-            f'passes over the image; 0 is {STEPS}, or one a code if those are fewer; -1 is one a code',
+            f'decoding steps per image; 0: {STEPS}, or one per code if fewer; -1: one per code',
             least=1,
             also=(0, -1),
         )
-        order: str = setting('random', 'in which codes are drawn', choices=ORDERS)
+        order: str = setting('random', 'order in which codes are decoded', choices=ORDERS)
 
     def __init__(
         self,

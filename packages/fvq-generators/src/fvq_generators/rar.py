@@ -26,7 +26,7 @@ EPS = 1e-6
 class PowerCosine(RisingGuidance):
     """`1 + (scale - 1) (1 - cos(pi (i / L)^power)) / 2` for code i of L."""
 
-    cfg_schedule: str = setting('cosine', 'how guidance rises along the image', choices=SCHEDULES)
+    cfg_schedule: str = setting('cosine', 'schedule of the guidance scale over the image', choices=SCHEDULES)
 
 
 @GENERATORS.register_module()

@@ -52,9 +52,11 @@ class RCG(Generator):
         """Those of `MAGE`, and the steps in which representations are drawn."""
 
         representation_steps: int = setting(
-            0, f'steps from noise to a representation; 0 is {STEPS}, or those of training if fewer', least=1, also=(0,)
+            0, f'sampling steps of the representation; 0: {STEPS}, or those of training if fewer', least=1, also=(0,)
         )
-        eta: float = setting(1.0, 'share of the noise that these add, by DDIM', least=0, most=1)
+        eta: float = setting(
+            1.0, 'eta of DDIM in these steps: 0 deterministic, 1 adds as much noise as DDPM', least=0, most=1
+        )
 
     def __init__(
         self,

@@ -95,10 +95,8 @@ class RepresentationDiffusion(Generator):
     class Sampling(SamplingSettings):
         """Steps of DDIM and its noise."""
 
-        steps: int = setting(
-            0, f'steps from noise to a vector; 0 is {STEPS}, or those of training if fewer', least=1, also=(0,)
-        )
-        eta: float = setting(1.0, 'share of the noise that DDIM adds in its steps', least=0, most=1)
+        steps: int = setting(0, f'sampling steps; 0: {STEPS}, or those of training if fewer', least=1, also=(0,))
+        eta: float = setting(1.0, 'eta of DDIM: 0 deterministic, 1 adds as much noise as DDPM', least=0, most=1)
 
     def __init__(
         self,

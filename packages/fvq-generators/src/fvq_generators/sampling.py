@@ -159,9 +159,11 @@ class Sampler(SamplingSettings):
         top_k, top_p: See `filter_logits`.
     """
 
-    temperature: float = setting(1.0, 'of the softmax; 0 takes the likeliest code', least=COLDEST, also=(0,))
-    top_k: int = setting(0, 'draw from the k likeliest codes; 0 from all', least=0)
-    top_p: float = setting(1.0, 'draw from the likeliest codes of this total probability', above=0, most=1)
+    temperature: float = setting(1.0, 'softmax temperature; 0 takes the most likely code', least=COLDEST, also=(0,))
+    top_k: int = setting(0, 'sample from the k most likely codes; 0: from all', least=0)
+    top_p: float = setting(
+        1.0, 'nucleus sampling: from the most likely codes of this total probability', above=0, most=1
+    )
 
     @property
     def greedy(self) -> bool:
@@ -195,7 +197,7 @@ class Guidance(SamplingSettings):
         UserError: A value out of range.
     """
 
-    cfg_scale: float = setting(1.0, 'classifier-free guidance; 1 is none', least=1, flag='--cfg')
+    cfg_scale: float = setting(1.0, 'classifier-free guidance scale; 1: no guidance', least=1, flag='--cfg')
 
     @property
     def active(self) -> bool:
@@ -207,7 +209,7 @@ class Guidance(SamplingSettings):
 class GuidanceInterval(Guidance):
     """Guide the first code and `cfg_interval + 1` more, then use conditional logits only, as LlamaGen does; -1 guides all."""
 
-    cfg_interval: int = setting(-1, 'guide only the first N + 2 codes; -1 guides all', least=-1)
+    cfg_interval: int = setting(-1, 'guide only the first N + 2 codes; -1: all', least=-1)
 
     def at(self, number: int) -> bool:
         """Whether code `number` (from 0) of a sequence is guided."""
@@ -220,8 +222,8 @@ class GuidanceSchedule(Guidance):
     `'linear'`, as VAR raises it over its scales, or `'cosine'`, along half a wave. A power above 1 makes it rise later: TiTok's
     and RAR's "power-cosine" is the cosine with one."""
 
-    cfg_schedule: str = setting('constant', 'how guidance rises along the image', choices=SCHEDULES)
-    cfg_power: float = setting(1.0, 'power of the share of the image that is drawn, for that schedule', above=0)
+    cfg_schedule: str = setting('constant', 'schedule of the guidance scale over the image', choices=SCHEDULES)
+    cfg_power: float = setting(1.0, 'exponent on the share of the image that is done, before the schedule', above=0)
 
     def scale_at(self, number: int, length: int) -> float:
         """The scale for code `number` (from 0) of a sequence of `length`."""
@@ -238,7 +240,7 @@ class SequenceGuidance(GuidanceSchedule, GuidanceInterval):
 class RisingGuidance(SequenceGuidance):
     """For code i of L, i / L of the schedule where it would be i / (L - 1): the full scale is never reached."""
 
-    cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
+    cfg_schedule: str = setting('linear', 'schedule of the guidance scale over the image', choices=SCHEDULES)
 
     def scale_at(self, number: int, length: int) -> float:
         return super().scale_at(number, length + 1)

@@ -33,8 +33,10 @@ class ScaleSampling(Sampler, GuidanceSchedule):
 class NextScaleSampling(ScaleSampling):
     """Guidance that rises along the scales, how a code is chosen from its logits, and mixtures in place of codes."""
 
-    cfg_schedule: str = setting('linear', 'how guidance rises from the first scale to the last', choices=SCHEDULES)
-    more_smooth: bool = setting(False, 'mix codes (Gumbel-softmax) in place of drawing one: smoother, not for scores')
+    cfg_schedule: str = setting('linear', 'schedule of the guidance scale over the scales', choices=SCHEDULES)
+    more_smooth: bool = setting(
+        False, 'mix codes (Gumbel-softmax) instead of sampling one: smoother images, not for scores'
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

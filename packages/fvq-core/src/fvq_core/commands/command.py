@@ -50,7 +50,7 @@ def command(function: Callable[[Sequence[str] | None], None]) -> Main:
             print(f'error: {error.filename}: {error.strerror}; choose another path or free this one', file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print('stopped; the same command continues, a training run with --resume', file=sys.stderr)
+            print('interrupted; run the same command again to continue (a training run: add --resume)', file=sys.stderr)
             return 130
         finally:
             sys.stdout = stdout
@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r'unrecognized arguments:.*?(--[\w-]+)', message)
         hint = f'; {nearest_hint(unknown[1], self._option_string_actions)}' if unknown else ''
-        self.exit(2, f'error: {message}{hint}; {as_called(f"tools/{self.prog}")} --help shows what it takes\n')
+        self.exit(2, f'error: {message}{hint}; {as_called(f"tools/{self.prog}")} --help lists the options\n')
 
 
 def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -102,7 +102,7 @@ def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentP
 
 def add_json(parser: argparse.ArgumentParser, holds: str) -> None:
     """`--json` for commands that end with `give`; `holds` says what it prints."""
-    text = f'print one JSON value on stdout, and everything else on stderr: {holds}'
+    text = f'print one JSON value on stdout and everything else on stderr: {holds}'
     parser.add_argument('--json', action='store_true', help=text)
 
 
@@ -117,7 +117,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--weights',
         choices=('ema', 'raw'),
-        help='the moving average, or the weights as trained; default: the average if the checkpoint has one',
+        help='load the EMA weights or the raw ones; default: ema if the checkpoint has them, else raw',
     )
 
 
@@ -126,13 +126,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--device',
         default='auto',
-        help='auto, cpu, cuda or cuda:N; default auto: the variable FVQ_DEVICE, else a GPU if there is one',
+        help='auto, cpu, cuda or cuda:N; default auto: $FVQ_DEVICE if set, else a GPU if available, else the CPU',
     )
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     """`--size` for commands that read a config."""
-    parser.add_argument('--size', metavar='NAME', help="one of the config's sizes, such as k4096 in configs/mini")
+    parser.add_argument(
+        '--size', metavar='NAME', help='build the config at one of its sizes, such as k4096 in configs/mini'
+    )
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
@@ -141,5 +143,5 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=('auto', 'none', 'pytorch', 'slurm'),
         default='auto',
-        help='who started the processes of a run on many devices; default auto, which recognises torchrun',
+        help='what started the processes of a multi-device run; default auto, which detects torchrun',
     )

@@ -1,4 +1,4 @@
-"""Train the tokenizer or generator of a config; its work dir gets checkpoints, metrics, pictures and the saved model."""
+"""Train the tokenizer or generator of a config; checkpoints, metrics, pictures and the saved model go to its work dir."""
 
 from __future__ import annotations
 
@@ -17,33 +17,54 @@ from .command import add_launcher, add_size, command, make_parser
 
 EXAMPLE = """\
   tools/train.py configs/fvq/fvq_photos.py
-  tools/train.py configs/fvq/fvq_photos.py --resume                     # continue the newest checkpoint, exactly
-  tools/train.py configs/fvq/fvq_photos.py --smoke                      # a minute: does this config work at all?
-  tools/train.py configs/fvq/fvq_photos.py --rehearse 8                 # some minutes: and on 8 processes?
+  tools/train.py configs/fvq/fvq_photos.py --resume                     # continue from the newest checkpoint
+  tools/train.py configs/fvq/fvq_photos.py --smoke                      # one minute: does this config work?
+  tools/train.py configs/fvq/fvq_photos.py --rehearse 8                 # a few minutes: does it work on 8 processes?
   tools/train.py configs/tuning/tenth_photo.py --init-from work_dirs/nine_photos/tokenizer --freeze encoder
   tools/train.py configs/fvq/fvq_photos.py --work-dir work_dirs/p16 \\
       --cfg-options model.tokenizer.quantizer.projector.patch_size=16 train_cfg.max_iters=300
   tools/train.py configs/mini/fvq.py --size k4096                       # with 4,096 codes
-  tools/train.py configs/fvq/fvq_photos.py --track wandb                # offline; wandb sync uploads it
-  torchrun --nproc-per-node 8 tools/train.py configs/fvq/fvq_16k.py     # one process a GPU"""
+  tools/train.py configs/fvq/fvq_photos.py --track wandb                # logs offline; `wandb sync` uploads
+  torchrun --nproc-per-node 8 tools/train.py configs/fvq/fvq_16k.py     # one process per GPU"""
 
 
-def train_parser() -> ArgumentParser:
-    """The options of this command."""
-    parser = make_parser('train.py', __doc__ or '', EXAMPLE)
+def train_parser(prog: str = 'train.py', description: str = __doc__ or '', example: str = EXAMPLE) -> ArgumentParser:
+    """The options of this command, which others that train share."""
+    parser = make_parser(prog, description, example)
     add = parser.add_argument
     add('config', help='a Python config, see configs/')
-    add('--work-dir', help='where outputs go; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE')
-    add('--resume', nargs='?', const='newest', metavar='PATH', help='continue PATH, or the newest checkpoint, exactly')
-    add('--resume-elastic', action='store_true', help='resume on another number of devices: same batch, not every bit')
-    add('--init-from', metavar='TOKENIZER', help='start from a saved folder, user/name on the hub or an iter_N.pth')
-    add('--freeze', nargs='+', metavar='PART', help='parts that stay as they are, such as: encoder quantizer')
-    add('--fresh', nargs='+', metavar='PART', help='parts that start from scratch, not from --init-from')
-    add('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='override the config')
-    add('--seed', type=int, help="replaces the config's seed")
-    add('--smoke', action='store_true', help='a few tiny CPU steps that prove the config works')
-    add('--track', nargs='+', metavar='NAME', help='also log to tensorboard, wandb, mlflow, ...: docs/tracking.md')
-    add('--rehearse', type=int, metavar='N', help='the same on N CPU processes, with a kill, a stop and a resume')
+    add('--work-dir', help='output folder; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE')
+    add(
+        '--resume',
+        nargs='?',
+        const='newest',
+        metavar='PATH',
+        help='continue from PATH, by default the newest checkpoint',
+    )
+    add(
+        '--resume-elastic',
+        action='store_true',
+        help='resume on another number of devices: same global batch, not bit-exact',
+    )
+    add(
+        '--init-from',
+        metavar='TOKENIZER',
+        help='start from these weights: a saved folder, user/name on the hub or an iter_N.pth',
+    )
+    add('--freeze', nargs='+', metavar='PART', help='parts of the model not to train, such as: encoder quantizer')
+    add('--fresh', nargs='+', metavar='PART', help='parts to initialize from scratch instead of from --init-from')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override config entries, such as train_cfg.max_iters=300',
+    )
+    add('--seed', type=int, help="random seed; default: the config's")
+    add('--smoke', action='store_true', help='check that the config works, in a few tiny steps on the CPU')
+    add('--track', nargs='+', metavar='NAME', help='also log to tensorboard, wandb, mlflow, ...; see docs/tracking.md')
+    add('--rehearse', type=int, metavar='N', help='like --smoke, on N CPU processes, with a kill, a stop and a resume')
     add_size(parser)
     add_launcher(parser)
     return parser

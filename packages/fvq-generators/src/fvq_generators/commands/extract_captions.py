@@ -1,4 +1,4 @@
-"""Make the features of captions once, for a text-to-image generator: one .npy file an image, as LlamaGen's."""
+"""Precompute caption features for a text-to-image generator: one .npy file per image, as LlamaGen does."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ from fvq_core.commands.command import add_device, add_launcher, command, make_pa
 
 EXAMPLE = """\
   tools/extract_captions.py google/flan-t5-xl data/laion_coco data/captions/laion_coco        # 00/17.txt beside 00/17.jpg
-  tools/extract_captions.py google/flan-t5-xl prompts.txt prompts --device cpu                # a caption a line
+  tools/extract_captions.py google/flan-t5-xl prompts.txt prompts --device cpu                # one caption per line
   tools/sample.py llamagen_xl_t2i vq_ds16_t2i --captions prompts --num 8 --cfg 7.5 --out from_text
-the same command again continues what was stopped, and makes the features of captions that have changed again. Any T5, mT5,
-UMT5 or CLIP text encoder of transformers will do, with the generator's caption_dim and caption_tokens set to its channels
-and --tokens; needs pip install 'fvq-generators[captions]'."""
+Run the same command again to continue an interrupted extraction; changed captions are encoded again. Any T5, mT5, UMT5 or CLIP
+text encoder of transformers works; set the generator's caption_dim to its channels and caption_tokens to --tokens. Requires
+pip install 'fvq-generators[captions]'."""
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('extract_captions.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('encoder', help='a text encoder: folder, or repository on the hub, with safetensors')
-    add('captions', help='a folder of .txt files, or a text file: a caption a line, or NAME<tab>CAPTION')
+    add('encoder', help='text encoder with safetensors weights: a folder or a hub repository')
+    add('captions', help='a folder of .txt files, or a text file with one CAPTION or NAME<tab>CAPTION per line')
     add(
         'out',
-        help='folder of features; an interrupted call there is continued, and captions that have changed are encoded again',
+        help='output folder; continues an interrupted extraction and encodes changed captions again',
     )
-    add('--prune', action='store_true', help='remove features of captions that are gone, which are refused otherwise')
-    add('--tokens', type=int, default=120, help='longer captions are cut; default 120, as LlamaGen')
-    add('--batch-size', type=int, default=16, help='captions encoded at once; default 16')
-    add('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder; default float32')
+    add('--prune', action='store_true', help='remove features whose captions are gone; default: an error')
+    add('--tokens', type=int, default=120, help='truncate captions to this many tokens; default 120, as LlamaGen')
+    add('--batch-size', type=int, default=16, help='captions per forward pass; default 16')
+    add(
+        '--precision',
+        choices=('float32', 'bfloat16'),
+        default='float32',
+        help='precision of the encoder; default float32',
+    )
     add_device(parser)
     add_launcher(parser)
     args = parser.parse_args(argv)

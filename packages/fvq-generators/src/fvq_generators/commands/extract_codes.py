@@ -1,4 +1,4 @@
-"""Encode a data set once, for a generator to train on: every crop of every image as codes or latents, in one folder."""
+"""Precompute the codes or latents of a data set for generator training: every crop of every image, in one folder."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ EXAMPLE = """\
   tools/extract_codes.py fvq_16k data/imagenet/train codes/imagenet --upsample --crop-range 1.1 1.05
   tools/extract_codes.py fvq_16k 'data/train-{000000..000146}.tar' codes/imagenet --workers 16
   torchrun --nproc-per-node 8 tools/extract_codes.py fvq_16k data/imagenet/train codes/imagenet --upsample
-the same command again continues what was stopped; then, in the generator's config:
+Run the same command again: it continues an interrupted extraction. Then, in the generator's config:
   train_dataloader = dict(batch_size=32, dataset=dict(type='CodesDataset', root='codes/imagenet'))
 
-crops of an image: `ten` are corners and centre of a centre crop of SIZE x RANGE pixels and the same of its mirror image,
-as LlamaGen's; training then shows one of them at random each time. `center` is one, `random N` are N, each of 80 to 100 %
-of the short side (--crop-range LOW HIGH: of another share), `native N` are N of SIZE pixels of the image as it is; --flip adds
-their mirror images. ImageNet has images smaller than 256 pixels: --upsample enlarges them.
-Of a KL autoencoder the store holds mean and log variance of each latent; training draws from them, anew each time."""
+Crops of an image:
+  ten        corners and centre of a centre crop of SIZE x RANGE pixels, and their mirror images, as LlamaGen; each time,
+             training draws one of them at random
+  center     one centre crop
+  random N   N random crops, each of 80 to 100 % of the short side (--crop-range LOW HIGH for another share)
+  native N   N random crops of SIZE pixels, without resizing
+--flip adds mirror images to the last three. ImageNet has images smaller than 256 pixels; --upsample enlarges them.
+For a KL autoencoder the store holds the mean and log variance of each latent; training samples from them each time."""
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('extract_codes.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('tokenizer', help='a saved tokenizer (folder, or user/name on the hub) or an iter_N.pth')
+    add('tokenizer', help='saved tokenizer (a folder, or user/name on the hub) or an iter_N.pth')
     add_images(parser)
     add(
         '--unquantized',
         action='store_true',
-        help="of a tokenizer of codes, the latents that it would quantize: latent diffusion's",
+        help='store the latents before quantization instead of codes, as latent diffusion does',
     )
     add_weights(parser)
     args = parser.parse_args(argv)

@@ -18,50 +18,64 @@ def add_images(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         'data',
-        help='a folder of images, tar shards (a .tar path, a pattern, a folder of them), `bundled` for ten photos, or '
-        '`bundled:eval` for the right quarter of each, which `BundledPhotos` holds out by default; `bundled:2` and '
-        '`bundled:eval:2` if that is the third quarter, as in configs/fvq/fvq_photos.py',
+        help='a folder of images, tar shards (a .tar path, a pattern or a folder), `bundled` for the training parts of the ten '
+        'photos, or `bundled:eval` for the right quarter of each, which `BundledPhotos` holds out by default; `bundled:2` and '
+        '`bundled:eval:2` hold out the third quarter instead, as configs/fvq/fvq_photos.py does',
     )
-    add('out', help='folder to write; an interrupted extraction there is continued')
+    add('out', help='output folder; continues an interrupted extraction there')
     add(
         '--crops',
         nargs='+',
         metavar='KIND',
-        help='ten, center, random N or native N; default ten, of a continuous autoencoder center with --flip',
+        help='ten, center, random N or native N, see below; default ten, for latents center with --flip',
     )
-    add('--flip', action='store_true', help='mirror images too; the ten crops have theirs already')
+    add('--flip', action='store_true', help='add mirror images; `ten` already has them')
     add(
         '--crop-range',
         type=float,
         nargs='+',
         metavar='R',
-        help='of the ten crops, several are mixed, default 1.1; of random ones the shares',
+        help='ten: size of the centre crop over SIZE, default 1.1, several are mixed; random: lowest and highest share',
     )
-    add('--size', type=int, default=256, help='side of a crop in pixels; default 256')
-    add('--upsample', action='store_true', help='enlarge images smaller than the crop; else an error')
-    add('--batch-size', type=int, default=64, help='crops encoded at once; default 64')
+    add('--size', type=int, default=256, help='crop size in pixels; default 256')
+    add('--upsample', action='store_true', help='enlarge images smaller than the crop; default: an error')
+    add('--batch-size', type=int, default=64, help='crops per forward pass; default 64')
     add(
         '--workers',
         type=int,
         default=min(4, os.cpu_count() or 1),
-        help='processes that read and crop images; default 4, on a small machine as many as it has cores',
+        help='data loader processes; default 4, or the number of cores if smaller',
     )
-    add('--precision', choices=('float32', 'bfloat16'), default='float32', help='of the encoder; default float32')
+    add(
+        '--precision',
+        choices=('float32', 'bfloat16'),
+        default='float32',
+        help='precision of the encoder; default float32',
+    )
     add(
         '--tar-labels',
         choices=('cls', 'shard'),
         default='cls',
-        help="a tar's labels: .cls members (default), or one tar a class",
+        help='labels of tar shards: cls reads .cls members, shard makes each tar a class; default cls',
     )
     add(
         '--exif-orientation',
         choices=('apply', 'ignore'),
         default='apply',
-        help="turn photos upright as their EXIF tag says, or ignore it as LlamaGen's extraction does; default apply",
+        help="rotate photos by their EXIF tag, or ignore it as LlamaGen's extraction does; default apply",
     )
-    add('--max-unreadable', type=float, default=0.1, help='largest share to leave out; default 0.1')
-    add('--shard-size', type=int, help='images a shard: what a killed process loses; default by itself')
-    add('--seed', type=int, default=0, help='of random crops; default 0')
+    add(
+        '--max-unreadable',
+        type=float,
+        default=0.1,
+        help='skip unreadable images up to this share, in [0, 1]; default 0.1',
+    )
+    add(
+        '--shard-size',
+        type=int,
+        help='images per shard, the most that a killed process loses; default: 16 to 1024, by data set size',
+    )
+    add('--seed', type=int, default=0, help='seed of random crops; default 0')
     add_device(parser)
     add_launcher(parser)
 

@@ -1,4 +1,4 @@
-"""Draw images with a generator: a picture grid, and an npz or a folder of images for evaluation."""
+"""Sample images from a generator: a grid, and an npz or a folder of images for evaluation."""
 
 from __future__ import annotations
 
@@ -21,64 +21,70 @@ EXAMPLE = """\
   tools/sample.py GENERATOR TOKENIZER --classes 207 --num 8 --from dog.jpg --keep border --out other_dogs  # in-painting
   tools/sample.py llamagen_xl_t2i vq16 --captions t5_features --num 32 --cfg 7.5 --out from_text
   tools/evaluate.py fvq_l_samples/samples.npz --reference VIRTUAL_imagenet256_labeled.npz --preset adm
-write `--` before tools/sample.py if torchrun starts it: torchrun takes --num as an option of its own otherwise.
+With torchrun, write `--` before tools/sample.py; otherwise torchrun takes --num as its own option.
 
-the same command again continues what was stopped, with a larger --num it draws the rest. The random numbers of an image
-depend only on --seed and its number, and on one kind of machine any number of processes draws the same images. Another
---batch-size may round logits and pixels otherwise: a grey level here and there; in bfloat16 or on a GPU a draw that lies
-between two codes can fall the other way too, and the rest of that image with it.
+Run the same command again to continue an interrupted call; a larger --num adds samples. The random numbers of an image depend
+only on --seed and the number of the image, so on the same kind of machine any number of processes samples the same images.
+Another --batch-size may change the rounding: a grey level here and there; in bfloat16 or on a GPU it can also flip a close draw
+between two codes, and with it the rest of that image.
 
-grid.png has a row for each class, at most ten classes spread over those drawn, and up to eight samples of each; if
-there are fewer than two samples a class, samples spread over all of them, ordered by class.
+grid.png has one row per class (at most ten classes, spread over those sampled) with up to eight samples; with fewer than two
+samples per class, it shows samples spread over all of them, ordered by class.
 
-generators differ in their settings: `tools/sample.py GENERATOR --help` shows those of a saved generator, and `tools/sample.py
-LlamaGen --help` those that any LlamaGen has."""
+Settings depend on the generator: `tools/sample.py GENERATOR --help` lists those of a saved generator, `tools/sample.py LlamaGen
+--help` those of any LlamaGen."""
 
 
 def sample_parser() -> ArgumentParser:
     """The command's options without those of a generator."""
     parser = make_parser('sample.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('generator', help='a saved generator (folder, or user/name on the hub) or an iter_N.pth')
-    add('tokenizer', nargs='?', help='a saved tokenizer; not needed if the generator is saved with it')
-    add('--out', required=True, help='folder for grid.png and samples; an interrupted call continues')
-    add('--num', type=int, default=64, help='images in all; default 64')
+    add('generator', help='saved generator (a folder, or user/name on the hub) or an iter_N.pth')
+    add('tokenizer', nargs='?', help='saved tokenizer; not needed if the generator was saved with one')
+    add('--out', required=True, help='output folder for grid.png and samples; continues an interrupted call there')
+    add('--num', type=int, default=64, help='total number of images; default 64')
     add(
         '--classes',
         nargs='+',
         default=['all'],
         metavar='C',
-        help='classes (or captions) in turn by number, `all`, or `random`; default all',
+        help='class (or caption) numbers to cycle through, `all`, or `random`; default all',
     )
     add(
         '--captions',
         metavar='FOLDER',
-        help='.npy files of caption features, for a generator of captions; --classes picks them by their place: '
-        'numbers first (2.npy before 10.npy), then the other names in order',
+        help='text-to-image generator: .npy files of caption features; --classes selects them by position, with numbers '
+        'first (2.npy before 10.npy), then the other names in order',
     )
-    add('--from', dest='pictures', nargs='+', metavar='IMAGE', help='pictures to keep a part of, in turn; see --keep')
+    add(
+        '--from',
+        dest='pictures',
+        nargs='+',
+        metavar='IMAGE',
+        help='images to keep a part of (in-painting), in turn; see --keep',
+    )
     add(
         '--keep',
         metavar='PART',
-        help='what is kept of --from: top, bottom, left, right, center, border, a picture that is white there, of '
-        'the size of --from or of the drawn image, or scales:N, the first N scales of a VAR',
+        help='part of --from to keep: top, bottom, left, right, center, border; a mask image, white where to keep, in the '
+        'size of --from or of the samples; or scales:N, the first N scales of a VAR',
     )
     add(
         '--order-file',
         metavar='FILE',
-        help='in which order the codes are drawn, for a generator that takes any (RandAR), in place of --order: text with an '
-        'order a line, positions from 0 in reading order; images take the lines in turn',
+        help='any-order generators (RandAR): text file of decoding orders, used instead of --order; one order per line, as '
+        'positions from 0 in raster order; images take the lines in turn',
     )
-    add('--seed', type=int, default=0, help='of classes and images; default 0')
-    add('--npz', action='store_true', help="write samples.npz, as ADM's evaluator reads it")
-    add('--images', action='store_true', help='write images/NUMBER_CLASS.png, as many as --num')
-    add('--batch-size', type=int, default=32, help='images drawn together; default 32, or 16 for the first 256 images')
-    add('--compile', action='store_true', help='compile the steps, on a GPU as CUDA graphs')
+    add('--seed', type=int, default=0, help='random seed of classes and images; default 0')
+    add('--npz', action='store_true', help="write samples.npz in the format of ADM's evaluator")
+    add('--images', action='store_true', help='write each sample to images/NUMBER_CLASS.png')
+    add('--batch-size', type=int, default=32, help='images per batch; default 32, for the first 256 images 16')
+    add('--compile', action='store_true', help='compile the decoding steps; on a GPU with CUDA graphs')
     add(
         '--precision',
         choices=('float32', 'bfloat16'),
         default='float32',
-        help="of the generator's weights; default float32",
+        help="precision of the generator's weights; default float32",
     )
     add_device(parser)
     add_weights(parser)

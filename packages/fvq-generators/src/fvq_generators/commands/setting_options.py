@@ -9,7 +9,7 @@ from typing import Any
 
 from fvq_core.sampling_settings import SamplingSettings, expected
 
-SAVED_FIRST = 'What is not given is as saved with the generator, or else the default.'
+SAVED_FIRST = 'Default: the value saved with the generator, else the default stated here.'
 METAVARS: dict[type, str] = {int: 'N', float: 'X', str: 'TEXT'}
 
 

@@ -16,13 +16,11 @@ STEPS = 20  # over the 256 codes of the released models
 class MAGESampling(MaskedSampling):
     """As `MaskedSampling`, with guidance that has its whole scale in the last pass."""
 
-    steps: int = setting(
-        0, f'passes over the image; 0 is {STEPS}, or one a code if those are fewer', least=1, also=(0,)
-    )
+    steps: int = setting(0, f'decoding steps per image; 0: {STEPS}, or one per code if fewer', least=1, also=(0,))
     choice_temperature: float = setting(
-        6.0, 'of the Gumbel noise on confidence, which falls to 0 at the last step; RCG-L takes 11', least=0
+        6.0, 'temperature of the Gumbel noise on confidence, annealed to 0 at the last step; 11 for RCG-L', least=0
     )
-    cfg_schedule: str = setting('linear', 'how guidance rises along the image', choices=SCHEDULES)
+    cfg_schedule: str = setting('linear', 'schedule of the guidance scale over the image', choices=SCHEDULES)
 
     def plan(self, trained: str, length: int) -> list[Step]:
         steps = self.steps or min(STEPS, length)

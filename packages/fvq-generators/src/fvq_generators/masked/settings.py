@@ -45,31 +45,27 @@ class MaskedSampling(Sampler, GuidanceSchedule):
     the first step to 1 at the last, and every step draws known codes again too.
     """
 
-    steps: int = setting(
-        0, f'passes over the image; 0 is {STEPS}, or one a code if those are fewer', least=1, also=(0,)
-    )
-    mask_schedule: str = setting(
-        TRAINED, 'share of the codes that stays masked along the steps', choices=(TRAINED, *SCHEDULES)
-    )
-    order: str = setting('confidence', 'which codes are kept first', choices=ORDERS)
-    random_start: bool = setting(False, "start order='halton' at a random place of its sequence in each image")
+    steps: int = setting(0, f'decoding steps per image; 0: {STEPS}, or one per code if fewer', least=1, also=(0,))
+    mask_schedule: str = setting(TRAINED, 'schedule of the share of codes still masked', choices=(TRAINED, *SCHEDULES))
+    order: str = setting('confidence', 'which codes to keep first', choices=ORDERS)
+    random_start: bool = setting(False, 'with --order halton, start each image at a random position of the sequence')
     choice: str = setting(
         'probability',
-        "what confidence is: the code's log probability, or its logit; then the noise picks the code too",
+        "what confidence is: a code's log probability, or its logit (then the noise picks the code too)",
         choices=CHOICES,
     )
     choice_temperature: float = setting(
-        4.5, 'of the Gumbel noise on confidence, which falls to 0 at the last step', least=0
+        4.5, 'temperature of the Gumbel noise on confidence, annealed to 0 at the last step', least=0
     )
     final_temperature: float = setting(
-        0.0, 'softmax temperature at the last step; 0 keeps --temperature', least=COLDEST, also=(0,)
+        0.0, 'softmax temperature at the last step; 0: same as --temperature', least=COLDEST, also=(0,)
     )
     annealing: str = setting(
         'linear',
-        'what goes evenly from one temperature to the other: T, behind each step, or 1 / T, at it',
+        'what is interpolated between the two temperatures: T, after each step, or 1 / T, at it',
         choices=ANNEALINGS,
     )
-    hot_steps: int = setting(0, 'first steps that are drawn at twice the temperature', least=0)
+    hot_steps: int = setting(0, 'sample the first N steps at twice the temperature', least=0)
 
     def plan(self, trained: str, length: int) -> list[Step]:
         """The steps.

@@ -1,4 +1,4 @@
-"""Make a codebook of image features by k-means, for a quantizer with frozen codes (VQGAN-LC)."""
+"""Cluster image features into a codebook by k-means, for a quantizer with frozen codes (VQGAN-LC)."""
 
 from __future__ import annotations
 
@@ -25,21 +25,33 @@ def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('make_codebook.py', __doc__ or '', EXAMPLE)
     parser.add_argument(
         'images',
-        help='a folder of images, tar shards (a path, a pattern, a folder of them), or `bundled` photos (their training parts)',
+        help='a folder of images, tar shards (a path, pattern or folder), or `bundled`: training parts of the bundled photos',
     )
-    parser.add_argument('out', help='the .safetensors file to write')
-    parser.add_argument('--codebook-size', type=int, required=True, help='K, number of codes')
-    parser.add_argument('--model', default='vit_large_patch14_clip_224.openai', help='a timm model; default CLIP L/14')
+    parser.add_argument('out', help='output .safetensors file')
+    parser.add_argument('--codebook-size', type=int, required=True, help='number of codes K')
     parser.add_argument(
-        '--weights', default='pretrained', help="'pretrained' (downloaded), a file, or 'random'; default pretrained"
+        '--model',
+        default='vit_large_patch14_clip_224.openai',
+        help='timm model that extracts the features; default: CLIP L/14',
     )
-    parser.add_argument('--projected', action='store_true', help="apply the model's last linear map to each patch")
-    parser.add_argument('--pool', type=int, default=1, help='side of the squares of patches to average; default 1')
-    parser.add_argument('--vectors-per-code', type=int, default=64, help='vectors clustered for each code; default 64')
-    parser.add_argument('--iterations', type=int, default=20, help='most k-means iterations; default 20')
-    parser.add_argument('--seed', type=int, default=0, help='seed of drawn patches, k-means and random weights')
-    parser.add_argument('--batch-size', type=int, default=64, help='images per batch; default 64')
-    parser.add_argument('--num-workers', type=int, default=4, help='processes that read images; default 4')
+    parser.add_argument(
+        '--weights',
+        default='pretrained',
+        help="weights of the model: 'pretrained' (downloaded), a file, or 'random'; default pretrained",
+    )
+    parser.add_argument(
+        '--projected', action='store_true', help="apply the model's final linear projection to each patch"
+    )
+    parser.add_argument('--pool', type=int, default=1, help='average squares of POOL x POOL patches; default 1: do not')
+    parser.add_argument(
+        '--vectors-per-code', type=int, default=64, help='feature vectors to cluster per code; default 64'
+    )
+    parser.add_argument('--iterations', type=int, default=20, help='maximum number of k-means iterations; default 20')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed for patch sampling, k-means and random weights; default 0'
+    )
+    parser.add_argument('--batch-size', type=int, default=64, help='images per forward pass; default 64')
+    parser.add_argument('--num-workers', type=int, default=4, help='data loader processes; default 4')
     add_device(parser)
     args = parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Import another project's checkpoint: read its tensors, rename them, write an FVQ folder."""
+"""Convert another project's checkpoint to an FVQ folder."""
 
 from __future__ import annotations
 
@@ -25,33 +25,53 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('convert.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('peer', help=f'whose layout it is: {", ".join(peers())}')
+    add('peer', help=f'project that the checkpoint comes from: {", ".join(peers())}')
     add(
         'checkpoint',
-        help='weights or a training checkpoint (.pt, .pth, .ckpt, .bin, .safetensors); no code in it is run',
+        help='weights or a training checkpoint (.pt, .pth, .ckpt, .bin, .safetensors); code in it is never run',
     )
-    add('out', help='folder to write: config.json, model.safetensors and a model card')
-    add('--l2-norm', action=BooleanOptionalAction, help='l2-normalize codes and latents; default: as in that project')
-    add('--fold-label', type=int, help="class whose codebook FVQ's bridge keeps; 1000 is the null class")
-    add('--depth', type=int, help="codes per position in FVQ's residual variant, 4 as released, and in ViT-VQGAN's")
-    add('--scales', type=int, nargs='+', help='scales of a multi-scale model (VAR, Infinity), if not as published')
-    add('--phi-ratio', type=float, help='size of quant_resi of a multi-scale tokenizer (VAR), 0.5 as released')
-    add('--space-to-depth', type=int, nargs=2, help='rows and columns of the latent per code of RQ-VAE, if not square')
-    add('--heads', type=int, help="attention heads, if not a published size or, in FVQ's bridge, 4")
-    add('--grid', type=int, nargs=2, help="rows and columns of a generator's codes, if not 16 16")
-    add('--latent-scale', type=float, help='scale of continuous latents; default: f8 of 4 channels 0.18215, MAR 0.2325')
-    add('--latent-shift', type=float, help='shift of continuous latents, 0 by default')
-    add('--proxy', help='folder of the tokenizer whose codes a TiTok file of stage 1 predicts')
-    add('--norm-groups', type=int, help="groups of the norms, if not 32 (diffusers' norm_num_groups)")
-    add('--transport', action='store_true', default=None, help="codes by transport over the batch, as OptVQ's own code")
-    add('--head-width', type=int, help="channels of an attention head of ViT-VQGAN's or ADM's, if not 64")
-    add('--noise-schedule', help="of ADM's process, linear or cosine, if not that of the release with such levels")
+    add('out', help='output folder for config.json, model.safetensors and a model card')
+    add('--l2-norm', action=BooleanOptionalAction, help='l2-normalize codes and latents; default: as the project does')
+    add(
+        '--fold-label',
+        type=int,
+        help='FVQ, class-conditional bridge: class whose codebook to keep; 1000 is the null class',
+    )
+    add('--depth', type=int, help='residual FVQ (4 in the release) and ViT-VQGAN: codes per position')
+    add('--scales', type=int, nargs='+', help='VAR, Infinity: the scales; default: as published')
+    add('--phi-ratio', type=float, help='VAR: quant_resi of the multi-scale tokenizer; 0.5 in the release')
+    add('--space-to-depth', type=int, nargs=2, help='RQ-VAE: rows and columns of latents per code, if not square')
+    add('--heads', type=int, help="attention heads; default: those of the published size, in FVQ's bridge 4")
+    add('--grid', type=int, nargs=2, help="rows and columns of a generator's codes; default 16 16")
+    add(
+        '--latent-scale',
+        type=float,
+        help='scale of continuous latents; default: 0.18215 for f8 with 4 channels, 0.2325 for MAR',
+    )
+    add('--latent-shift', type=float, help='shift of continuous latents; default 0')
+    add('--proxy', help='TiTok, stage 1: folder of the tokenizer whose codes it predicts')
+    add('--norm-groups', type=int, help="groups of the group norms (diffusers' norm_num_groups); default 32")
+    add(
+        '--transport',
+        action='store_true',
+        default=None,
+        help='OptVQ: optimal transport over the batch in evaluation too, as its own code',
+    )
+    add('--head-width', type=int, help='ViT-VQGAN, ADM: channels per attention head; default 64')
+    add(
+        '--noise-schedule', help='ADM: noise schedule, linear or cosine; default: that of the release with these levels'
+    )
     add(
         '--new-attention-order',
         action=BooleanOptionalAction,
-        help="whether ADM's maps hold all queries first; default: as in the release with such levels",
+        help='ADM: qkv maps hold all queries first; default: as in the release with these levels',
     )
-    add('--causal', action='store_true', default=None, help="UniTok's first release: same keys, causal attention")
+    add(
+        '--causal',
+        action='store_true',
+        default=None,
+        help='UniTok: causal attention, as in its first release, which has the same keys',
+    )
     add_weights(parser)
     options = vars(parser.parse_args(argv))
     peer, checkpoint, out, choice = (options.pop(name) for name in ('peer', 'checkpoint', 'out', 'weights'))

@@ -1,4 +1,4 @@
-"""Open a page to play with tokenizers: photos, reconstructions, codes, comparisons, generators and codebooks."""
+"""Explore tokenizers in a browser: photos, reconstructions, codes, comparisons, generators and codebooks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from importlib.util import find_spec
 from fvq_core.commands.command import add_device, command, make_parser
 
 EXAMPLE = """\
-  tools/demo.py                                             # what training has left in work_dirs, such as that of "make train"
-  tools/demo.py work_dirs/fvq_photos/tokenizer user/name    # two of them, one from the Hugging Face hub
+  tools/demo.py                                             # the models in work_dirs, such as that of `make train`
+  tools/demo.py work_dirs/fvq_photos/tokenizer user/name    # two tokenizers, one from the Hugging Face hub
   tools/demo.py --generators work_dirs/llamagen_photos/generator
-  tools/demo.py my_tokenizer --host 0.0.0.0                 # for everyone who can reach this machine
-  tools/demo.py my_tokenizer --space my_space               # a folder to be pushed as a Hugging Face Space
+  tools/demo.py my_tokenizer --host 0.0.0.0                 # open to everyone who can reach this machine
+  tools/demo.py my_tokenizer --space my_space               # write a Hugging Face Space, ready to push
 
-the page is for this machine only unless --host or --share say otherwise. Photos are written to a temporary folder, which is
-removed at the end; nothing is sent anywhere, and no font or script is fetched."""
+Without --host and --share only this machine reaches the page. Photos are kept in a temporary folder, which is removed at the
+end. Nothing is sent anywhere, and no font or script is fetched."""
 
 
 @command
@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None) -> None:
         'tokenizers',
         nargs='*',
         metavar='TOKENIZER',
-        help='folders that training or "fvq export" wrote, or user/name on the hub; by default what is in work_dirs, or else '
-        'fvq_photos, which comes with FVQ',
+        help='saved tokenizers: folders written by training or "fvq export", or user/name on the hub; default: those in '
+        'work_dirs, else fvq_photos, which comes with FVQ',
     )
     add(
         '--generators',
@@ -36,15 +36,15 @@ def main(argv: Sequence[str] | None) -> None:
         metavar='GENERATOR',
         help='saved generators: folders, or user/name on the hub',
     )
-    add('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0 lets other machines in; default 127.0.0.1')
-    add('--port', type=int, help='port to listen at; by default the first free one from 7860 on')
-    add('--share', action='store_true', help='also through a public link of gradio.live, for anyone who has it')
+    add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines in; default 127.0.0.1')
+    add('--port', type=int, help='port to listen on; default: the first free one from 7860')
+    add('--share', action='store_true', help='also serve through a public gradio.live link, open to anyone who has it')
     add(
         '--hub',
         action='store_true',
-        help='let users load more tokenizers from the hub; so they may anyway if only this machine reaches the page',
+        help='let visitors load more tokenizers from the hub; always on if only this machine reaches the page',
     )
-    add('--space', metavar='OUT', help='write a folder that is ready to be a Hugging Face Space, and serve nothing')
+    add('--space', metavar='OUT', help='write a Hugging Face Space to this folder instead of serving the page')
     add_device(parser)
     args = parser.parse_args(argv)
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None) -> None:
         tokenizers = tokenizers or ['fvq_photos']  # which comes with FVQ
     if args.space is not None:
         write_space(args.space, tokenizers, generators)
-        print(f'{args.space} is ready: hf upload user/name {args.space} . --repo-type space')
+        print(f'{args.space}: ready; push it with: hf upload user/name {args.space} . --repo-type space')
         return
     from_hub = args.hub or (args.host == LOCALHOST and not args.share)
     serve(Models(tokenizers, generators, choose_device(args.device), from_hub), args.host, args.port, args.share)

@@ -1,4 +1,4 @@
-"""Say what is installed, what the machine offers, and which weights are missing; exit code 0 if it can train."""
+"""Check whether this machine can train: installed packages, devices, disk, and pretrained weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..doctor.weights import check_weights
 EXAMPLE = """\
   tools/doctor.py
   tools/doctor.py --json | jq -r '.findings[] | select(.status != "ok") | .remedy'
-lines that start with ! say what stops training, those with - what is missing for one purpose; sizes are free space.
-exit code: 0 if it can train, on a GPU or on the CPU; 1 if not, with the reasons in the last lines."""
+Lines marked ! prevent training; lines marked - affect one feature only. Sizes are free space.
+Exit code: 0 if this machine can train, on a GPU or the CPU; 1 if not, with the reasons in the last lines."""
 MARKS = dict(ok=' ', note='-', stop='!')
 
 
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None) -> None:
         findings += check_weights()
     stops = [each for each in findings if each.status == 'stop']
     print_findings(findings)
-    print('\nit can train' if not stops else '')
+    print('\nthis machine can train' if not stops else '')
     for each in stops:
-        print(f'it cannot train: {each.name}: {each.value}' + (f'; {each.remedy}' if each.remedy else ''))
+        print(f'this machine cannot train: {each.name}: {each.value}' + (f'; {each.remedy}' if each.remedy else ''))
     give({'can_train': not stops, 'findings': [asdict(each) for each in findings]})
     if stops:
         sys.exit(1)

@@ -1,9 +1,9 @@
-"""Write a tokenizer for others: FVQ's own folder (the default), diffusers', programs of torch.export, or ONNX.
+"""Export a tokenizer to an FVQ folder (the default), diffusers, torch.export or ONNX.
 
-SOURCE is a checkpoint of a run, which is folded first (same codes, same pixels, no projector, no training state), or a
+SOURCE is a training checkpoint, which is folded first (same codes, same pixels, no projector, no training state), or a saved
 tokenizer: a folder or user/name on the Hugging Face hub. Every format but FVQ's own is read back and compared with FVQ on 60
-crops of the bundled photos before it takes its place: at most 0.1 % of the codes may differ, each by a near-tie, and pixels of
-the same codes by 1e-4; with --half at most 1 % of the codes.
+crops of the bundled photos before it is written to its place: at most 0.1 % of the codes may differ, all of them near-ties, and
+pixels decoded from the same codes by at most 1e-4; with --half at most 1 % of the codes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FORMATS = ('fvq', 'diffusers', 'torch', 'onnx')
 EXAMPLE = """\
   tools/export.py work_dirs/fvq_photos/iter_1600.pth my_tokenizer
   tools/export.py my_tokenizer out --format onnx          # encode.onnx, decode.onnx
-  tools/export.py my_tokenizer out --format onnx --half   # in float16, the share of different codes printed
+  tools/export.py my_tokenizer out --format onnx --half   # in float16; prints the share of codes that differ
   tools/export.py my_tokenizer out --format torch         # encode.pt2, decode.pt2
   tools/export.py my_tokenizer out --format diffusers     # for VQModel or AutoencoderKL
   python -c "from fvq_core.tokenizer import Tokenizer; print(Tokenizer.from_pretrained('my_tokenizer'))\""""
@@ -27,22 +27,24 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('export.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('source', help='an iter_N.pth, which carries its config as data; a tokenizer folder; or user/name on the hub')
-    add('out', help='folder to write')
-    add('--format', choices=FORMATS, default='fvq', help='default: fvq, that is config.json and model.safetensors')
+    add('source', help='an iter_N.pth (which contains its config), a tokenizer folder, or user/name on the hub')
+    add('out', help='output folder')
+    add(
+        '--format', choices=FORMATS, default='fvq', help='output format; default fvq: config.json and model.safetensors'
+    )
     add('--half', action='store_true', help='torch, onnx: compute in float16; the codebook and its search stay float32')
     add(
         '--size',
         type=int,
         nargs='+',
         metavar='PIXELS',
-        help='torch, onnx: images of this side, or height and width, only',
+        help='torch, onnx: fix the image size to this side, or height and width; default: any that the network takes',
     )
-    add('--allow', action='store_true', help='write it although codes or pixels differ more than they may')
-    add('--fold-label', type=int, help='the class whose codebook is kept, for a class-conditional bridge')
-    add('--config', help='of a checkpoint whose config registers parts of the model that no installed plug-in does')
+    add('--allow', action='store_true', help='write the export even if codes or pixels differ more than that')
+    add('--fold-label', type=int, help='class-conditional bridge: class whose codebook to keep')
+    add('--config', help='config file that registers parts of the model, if no installed plug-in does')
     add_weights(parser)
-    add_json(parser, 'out, format, and what the comparison found')
+    add_json(parser, 'out, format, and the result of the comparison')
     args = parser.parse_args(argv)
 
     from fvq_core.errors import UserError

@@ -1,4 +1,4 @@
-"""Share a saved tokenizer or generator on the Hugging Face hub, with a model card of what is known about it."""
+"""Push a saved tokenizer or generator to the Hugging Face hub, with a model card."""
 
 from __future__ import annotations
 
@@ -20,14 +20,22 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('push.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('folder', help='what a training run, tools/export.py or tools/convert.py wrote')
-    parser.add_argument('repo_id', help='user/name; made if there is none. The token is that of `hf auth login`')
-    parser.add_argument('--private', action='store_true', help='a new repository is private')
-    parser.add_argument('--license', metavar='ID', help="the weights' licence on the card, such as apache-2.0")
-    parser.add_argument('--datasets', nargs='+', default=(), metavar='ID', help='hub ids of the training data')
-    parser.add_argument('--evaluated-on', metavar='ID', help="data set of the metrics; puts them in the hub's index")
-    parser.add_argument('--metrics', metavar='FILE', help='what tools/test.py --out wrote, in place of those saved')
-    parser.add_argument('--dry-run', metavar='OUT', help='write the folder that would be pushed, and ask nobody')
+    parser.add_argument('folder', help='folder written by a training run, tools/export.py or tools/convert.py')
+    parser.add_argument('repo_id', help='user/name, created if it does not exist; log in first with `hf auth login`')
+    parser.add_argument('--private', action='store_true', help='make a new repository private')
+    parser.add_argument(
+        '--license', metavar='ID', help='licence of the weights, for the model card, such as apache-2.0'
+    )
+    parser.add_argument(
+        '--datasets', nargs='+', default=(), metavar='ID', help='hub ids of the training data, for the model card'
+    )
+    parser.add_argument(
+        '--evaluated-on', metavar='ID', help="hub id of the evaluation data; adds the metrics to the card's model index"
+    )
+    parser.add_argument(
+        '--metrics', metavar='FILE', help='JSON written by tools/test.py --out; default: the metrics saved in FOLDER'
+    )
+    parser.add_argument('--dry-run', metavar='OUT', help='write what would be pushed to OUT; does not contact the hub')
     args = parser.parse_args(argv)
 
     from fvq_core.saving.hub import check_repo_id
