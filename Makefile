@@ -12,39 +12,39 @@ DOCS ?= rehearse
 
 .PHONY: help setup extras lock train test test-fast test-extras sample demo smoke check format docs docs-serve bench gpu-check wheels test-wheels clean
 
-help: ## show this list
+help: ## list all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready ## make .venv with pinned torch and the packages; skips what is done
+setup: $(VENV)/.ready ## create .venv with pinned torch and the packages; does nothing if up to date
 
 $(VENV)/.ready: constraints.txt requirements-dev.txt $(PACKAGES) tools/setup.sh
 	@PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 	@touch $@
 
-extras: setup ## add what the demo, the exports, trackers and remote data need, and their tests
+extras: setup ## also install what the demo, exports, trackers, remote data and their tests need
 	@EXTRAS=all PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 
-lock: setup ## renew constraints.txt: the newest versions that fit the packages, for Python 3.11 and 3.12
+lock: setup ## update constraints.txt to the newest compatible versions, for Python 3.11 and 3.12
 	@printf -- '-e %s\n' 'packages/fvq-core[train,photos]' 'packages/fvq-quantizers[flax]' 'packages/fvq-generators[captions]' packages/fvq-eval 'packages/fvq[all]' | \
 		UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--fork-strategy fewest --no-annotate $(patsubst packages/%/pyproject.toml,--no-emit-package %,$(PACKAGES)) \
 		requirements-dev.txt requirements-extras.txt - --output-file constraints.txt
 
-train: setup ## train FVQ on ten bundled photographs (CONFIG=... for another), a few minutes on 2 cores
+train: setup ## train FVQ on ten bundled photographs, a few minutes on 2 cores; CONFIG=... for another config
 	$(BIN)/python tools/train.py $(CONFIG)
 
-test: setup ## run the whole test suite, a process a core
+test: setup ## run the whole test suite, one process per core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
-test-fast: setup ## run the tests that start no other processes
+test-fast: setup ## run only the tests that start no other processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist loadscope
 
-# DOCS=rehearse runs each tutorial and notebook with the small settings that its page states, DOCS=full as it stands.
-test-extras: extras ## run the tests that need `make extras`, and the tutorials and notebooks, DOCS=full at full size
+# DOCS=rehearse runs each tutorial and notebook with the small settings stated on its page, DOCS=full as written.
+test-extras: extras ## run the tests that need `make extras`, and the tutorials and notebooks; DOCS=full for full size
 	OMP_NUM_THREADS=1 FVQ_DOCS=$(DOCS) $(BIN)/python -m pytest tests/app tests/docs
 
-# The last step's network is random, so that it needs no download: its numbers are no FID. Leave --extractor out for one.
-sample: setup ## train tokenizer and generator on the bundled photos, draw images, score them; six minutes on 2 cores
+# The last step scores with a random network, which needs no download; its numbers are not FID. Drop --extractor for FID.
+sample: setup ## train a tokenizer and a generator on the bundled photos, sample and score; six minutes on 2 cores
 	@rm -rf $(CODES)/codes $(GENERATOR)/samples
 	$(BIN)/python tools/train.py configs/generation/codes_photos.py
 	$(BIN)/python tools/extract_codes.py $(CODES)/tokenizer bundled $(CODES)/codes --size 64 --crops random 200 --flip
@@ -52,48 +52,48 @@ sample: setup ## train tokenizer and generator on the bundled photos, draw image
 	$(BIN)/python tools/sample.py $(GENERATOR)/generator $(CODES)/tokenizer --num 200 --npz --out $(GENERATOR)/samples
 	$(BIN)/python tools/evaluate.py $(GENERATOR)/samples/samples.npz --reference bundled --crop 64 --extractor RandomFeatures
 
-sample-all: setup ## the same for every generator, in one picture, some minutes each; ARGS=var_photos for one
+sample-all: setup ## do so for every generator, with one picture of all; a few minutes each; ARGS=var_photos for one
 	$(BIN)/python benchmarks/sample_all.py $(ARGS)
 
-# Gradio is no part of `make setup`; the first call adds it at the locked version.
-demo: setup ## open a page to play with what training has left in work_dirs (ARGS=TOKENIZER... for others)
+# Gradio is not part of `make setup`; the first call installs it at the locked version.
+demo: setup ## explore the tokenizers in work_dirs in a browser; ARGS=TOKENIZER... for others
 	@$(BIN)/python -c 'import gradio' 2>/dev/null || EXTRAS=demo PYTHON="$(PYTHON)" bash tools/setup.sh $(VENV)
 	$(BIN)/python tools/demo.py $(ARGS)
 
-smoke: setup ## prove that every config trains, tests, resumes and folds, at a tiny size; prints a table
+smoke: setup ## check that every config trains, tests, resumes and folds, at a tiny size; prints a table
 	$(BIN)/python tools/smoke.py
 
-check: setup ## lint, format, types, import contracts, links in the docs
+check: setup ## check lint, format, types, import contracts and links in the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check_links.py
 
-format: setup ## let ruff mend lint and format
+format: setup ## fix lint and format with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup ## build the documentation into build/site; a warning is an error
+docs: setup ## build the documentation into build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-serve: setup ## show the documentation at http://127.0.0.1:8000 while you write it
+docs-serve: setup ## serve the documentation at http://127.0.0.1:8000, with live reload
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-bench: setup ## speed and memory of the quantizer against the textbook
+bench: setup ## measure speed and memory of the quantizer against a textbook implementation
 	$(BIN)/python benchmarks/quantizer.py
 
-gpu-check: setup ## what only a GPU can say, by sections: ARGS=--list shows them (docs/gpu.md)
+gpu-check: setup ## run the checks that need a GPU (docs/gpu.md); ARGS=--list shows them
 	$(BIN)/python benchmarks/gpu_check $(ARGS)
 
-# uv builds each wheel from its sdist; the version is that of the git tag (docs/releasing.md).
-wheels: setup ## build wheels and sdists of all packages into dist/, and check them
+# uv builds each wheel from its sdist; the version comes from the git tag (docs/releasing.md).
+wheels: setup ## build and check wheels and sdists of all packages in dist/
 	@rm -rf dist
 	$(BIN)/uv build --quiet --all-packages --out-dir dist
 	$(BIN)/uv tool run --constraints constraints.txt twine check --strict dist/*.whl dist/*.tar.gz
 
-test-wheels: wheels ## install the wheels alone into fresh environments of Python 3.11 and 3.12, and train there
+test-wheels: wheels ## install only the wheels into fresh Python 3.11 and 3.12 environments, and train there
 	bash tools/test_wheels.sh dist "$$(realpath $(BIN)/uv)" $(PYTHONS)
 
-clean: ## remove .venv and caches; never work_dirs
+clean: ## remove .venv and caches; keeps work_dirs
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -74,7 +74,7 @@ def test_maps_of_a_checkpoint_a_work_dir_and_a_saved_tokenizer(place: Path, anal
     assert code == 0, err
     lines = out.splitlines()[:3]
     assert [line.split(':')[0] for line in lines] == ['work/iter_2', 'work/iter_4', 'tokenizer']
-    assert all(line.endswith('of 256 codes used by 1024 codes of 4 images') for line in lines)
+    assert all('4 images (1024 tokens) use ' in line and line.endswith(' of 256 codes') for line in lines)
     assert (place / 'maps/tsne.png').exists()
     code, _, err = analyze(place, 'tsne', 'work', *few, '--perplexity', '50')
     assert code == 2

@@ -96,7 +96,7 @@ def test_a_call_that_was_killed_goes_on_with_the_next_tokenizer(
     count = counted(monkeypatch)
     assert call(place, tmp_path, 'one', 'two') == 0
     assert len(count) == 1
-    assert f'{place / "one"}: was scored before' in capsys.readouterr().out
+    assert f'{place / "one"}: already scored' in capsys.readouterr().out
     assert [one['tokenizer'] for one in documents(tmp_path)] == [str(place / 'one'), str(place / 'two')]
 
 

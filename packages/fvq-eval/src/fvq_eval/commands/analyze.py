@@ -1,4 +1,4 @@
-"""Draw what the paper says about vector quantization: its toy, maps of codes, curves, and the biases of training."""
+"""Plot the paper's analyses of vector quantization: 2-D toy, t-SNE of codes, usage curves, biases of training."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ EXAMPLE = """\
   tools/analyze.py tsne work_dirs/fvq_photos work_dirs/vq/iter_100.pth work_dirs/vq/iter_400.pth
   tools/analyze.py curves work_dirs/photos_ablation
   tools/analyze.py size work_dirs/sizes
-  tools/analyze.py probe work_dirs/photos_ablation     # of runs with a GradientProbeHook"""
+  tools/analyze.py probe work_dirs/photos_ablation     # runs with a GradientProbeHook"""
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('analyze.py', __doc__ or '', EXAMPLE)
     commands = parser.add_subparsers(dest='what', required=True, metavar='{toy,tsne,curves,size,probe}')
-    add_toy(commands.add_parser('toy', help='figure 2, left: paths of latents and codes in two dimensions'))
+    add_toy(commands.add_parser('toy', help='figure 2, left: trajectories of latents and codes in two dimensions'))
     add_tsne(commands.add_parser('tsne', help='figure 2, right: t-SNE of the mapped codebook and latents'))
     for name, text in (
-        ('curves', 'figure 3: usage, loss and D(P_z, C) over iterations, one line a config, a band over seeds'),
-        ('size', 'figure 7: loss against codebook size, one line a projector'),
+        ('curves', 'figure 3: usage, loss and D(P_z, C) over iterations; a line per config, a band over seeds'),
+        ('size', 'figure 7: loss against codebook size; a line per projector'),
         ('probe', 'appendices D and E: straight-through bias and one-step-behind shift over iterations'),
     ):
         runs = commands.add_parser(name, help=text)
-        runs.add_argument('work_dirs', nargs='+', help='of tools/train.py, or folders of them; unfinished ones too')
+        runs.add_argument(
+            'work_dirs', nargs='+', help='work dirs of tools/train.py, or folders that contain some; may be unfinished'
+        )
     for name, parsed in commands.choices.items():
-        parsed.add_argument('--out', default=f'work_dirs/analysis/{name}', help='folder to write; default %(default)s')
+        parsed.add_argument('--out', default=f'work_dirs/analysis/{name}', help='output folder; default %(default)s')
         add_json(parsed, JSON[name])
     args = parser.parse_args(argv)
     RUN[args.what](args)
@@ -41,25 +43,38 @@ def add_toy(parser: argparse.ArgumentParser) -> None:
         '--methods',
         nargs='+',
         metavar='NAME',
-        help='default vq linear vqbridge; vq_spread, linear_uniform, mlp5 and vqbridge_uniform too',
+        help='methods to compare; default vq linear vqbridge; also vq_spread, linear_uniform, mlp5, vqbridge_uniform',
     )
-    parser.add_argument('--config', help='a Python config whose `methods` maps names to quantizers of your own')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='default 0; the first one is drawn')
-    for name, kind, default in (('codes', int, 32), ('latents', int, 192), ('steps', int, 400), ('lr', float, 0.03)):
-        parser.add_argument(f'--{name}', type=kind, default=default, help='default %(default)s')
+    parser.add_argument('--config', help='a Python config whose `methods` adds your own: names to quantizers')
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[0], help='random seeds; the first one is plotted; default 0'
+    )
+    for name, kind, default, text in (
+        ('codes', int, 32, 'codes in the codebook'),
+        ('latents', int, 192, 'latents'),
+        ('steps', int, 400, 'training steps'),
+        ('lr', float, 0.03, 'learning rate'),
+    ):
+        parser.add_argument(f'--{name}', type=kind, default=default, help=f'{text}; default %(default)s')
 
 
 def add_tsne(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tsne`."""
-    parser.add_argument('sources', nargs='+', help='iter_N.pth files, work dirs (newest checkpoint), saved tokenizers')
-    parser.add_argument('--images', nargs='+', default=(), metavar='FILE', help='in place of the evaluation set')
-    parser.add_argument('--count', type=int, default=256, help='images of the evaluation set; default %(default)s')
-    parser.add_argument('--codes', type=int, default=1024, help='codes drawn, at most; default %(default)s')
-    parser.add_argument('--latents', type=int, default=1024, help='latents drawn, at most; default %(default)s')
     parser.add_argument(
-        '--perplexity', type=float, default=30.0, help='of t-SNE: neighbours that count; default %(default)s'
+        'sources', nargs='+', help='checkpoints (iter_N.pth), work dirs (their newest checkpoint) or saved tokenizers'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of what is drawn and of t-SNE; default %(default)s')
+    parser.add_argument(
+        '--images', nargs='+', default=(), metavar='FILE', help='image files to encode instead of the evaluation set'
+    )
+    parser.add_argument(
+        '--count', type=int, default=256, help='images to encode from the evaluation set; default %(default)s'
+    )
+    parser.add_argument('--codes', type=int, default=1024, help='most codes to plot; default %(default)s')
+    parser.add_argument('--latents', type=int, default=1024, help='most latents to plot; default %(default)s')
+    parser.add_argument('--perplexity', type=float, default=30.0, help='perplexity of t-SNE; default %(default)s')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the subset plotted and of t-SNE; default %(default)s'
+    )
     add_weights(parser)
 
 
@@ -84,7 +99,7 @@ def toy(args: argparse.Namespace) -> None:
             f'{result["method"]:12s} seed {result["seed"]}: usage {end["usage"]:5.1f} %, moved {end["moved"]:5.1f} %, '
             f'D(P_z, C) {end["estimation_error"]:.4f}, task loss {end["task_loss"]:.4f}, detour x{result["detour"]:.2f}'
         )
-    print(f'toy.png, toy_curves.png, toy.csv and toy.json are in {args.out}')
+    print(f'{args.out}: toy.png, toy_curves.png, toy.csv, toy.json')
     give(document)
 
 
@@ -105,9 +120,9 @@ def tsne(args: argparse.Namespace) -> None:
         batches = image_batches(loader, args.images, args.count, tokenizer.downsample_factor)
         maps.append(make_map(name, tokenizer, batches, args.codes, args.latents, args.perplexity, args.seed))
         last = maps[-1]
-        print(f'{name}: {last.used} of {last.codes} codes used by {last.tokens} codes of {last.images} images')
+        print(f'{name}: {last.images} images ({last.tokens} tokens) use {last.used} of {last.codes} codes')
     plot_maps(maps, make_folder(args.out) / 'tsne.png')
-    print(f'tsne.png is in {args.out}')
+    print(f'{args.out}: tsne.png')
     give([{key: getattr(each, key) for key in ('name', 'used', 'codes', 'tokens', 'images')} for each in maps])
 
 
@@ -117,7 +132,7 @@ def curves(args: argparse.Namespace) -> None:
     from ..runs.run import find_runs
 
     names = report_curves(find_runs(args.work_dirs), PROBE if args.what == 'probe' else USAGE, args.what, args.out)
-    print(f'{args.what}.png and {args.what}.csv with {", ".join(names)} are in {args.out}')
+    print(f'{args.out}: {args.what}.png and {args.what}.csv with {", ".join(names)}')
     give(names)
 
 
@@ -129,7 +144,7 @@ def size(args: argparse.Namespace) -> None:
     for row in table:
         shown = ', '.join(f'{key} {value:.4g}' for key, value in list(row.items())[4:] if value is not None)
         print(f'{row["line"]}, K = {row["codebook_size"]}, seed {row["seed"]}: {shown}')
-    print(f'size_curves.png, size.png and size.csv are in {args.out}')
+    print(f'{args.out}: size_curves.png, size.png, size.csv')
     give(table)
 
 

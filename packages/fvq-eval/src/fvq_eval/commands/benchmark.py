@@ -1,4 +1,4 @@
-"""Compare methods under the same encoder, decoder, data and steps: train every config with every seed, write one report."""
+"""Benchmark quantizers under identical settings: train every config with every seed and write one report."""
 
 from __future__ import annotations
 
@@ -16,41 +16,50 @@ from fvq_core.config.key_value import KeyValueAction
 from .options import add_extractor, check_least, extractor_config
 
 EXAMPLE = """\
-  tools/benchmark.py configs/mini/*.py --seeds 0 1 2                     # bundled photos; continues where it stopped
+  tools/benchmark.py configs/mini/*.py --seeds 0 1 2                     # bundled photos; run again to continue
   tools/benchmark.py configs/mini/vq.py configs/mini/fvq.py --lr-factors 0.3 1 3 --jobs 2
   tools/benchmark.py configs/mini/*.py --size k4096                      # the same rows with 4,096 codes
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos   # photos/train, photos/val
   tools/benchmark.py configs/mini/*.py --data photos --work-dir work_dirs/photos --rates-of work_dirs/benchmark
-  tools/benchmark.py configs/mini/{vq,fvq}.py --lengths 400 1600           # is the order of the rows one of speed?
-  tools/benchmark.py configs/mini/{vq,fvq,rq}.py --generator               # and what a generator makes of their codes
+  tools/benchmark.py configs/mini/{vq,fvq}.py --lengths 400 1600           # does the ranking depend on the length?
+  tools/benchmark.py configs/mini/{vq,fvq,rq}.py --generator               # also train a generator on the codes
   tools/benchmark.py configs/mini/q1/sweep.py                            # one row for each cell of a sweep
-  tools/benchmark.py configs/mini/*.py --launcher slurm --slurm partition=gpu gpus=1 cpus=4   # each run a job of a cluster
-  tools/benchmark.py configs/mini/*.py --seeds 0 1 2 --report-only       # what is there so far"""
+  tools/benchmark.py configs/mini/*.py --launcher slurm --slurm partition=gpu gpus=1 cpus=4   # one cluster job per run
+  tools/benchmark.py configs/mini/*.py --seeds 0 1 2 --report-only       # results so far"""
 
 
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('benchmark.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('configs', nargs='+', help='one row each; one with a `sweep` is a row for each of its cells')
-    parser.add_argument('--data', metavar='PATH', help='a folder with train/ and val/ photos, not the bundled ones')
+    parser.add_argument('configs', nargs='+', help='one row per config; a config with a `sweep` gives one row per cell')
+    parser.add_argument(
+        '--data', metavar='PATH', help='folder with train/ and val/ photos; default: the bundled photos'
+    )
     parser.add_argument(
         '--size',
         nargs='+',
         default=[None],
         metavar='NAME',
-        help="a row at each of these of the configs' sizes, such as k4096; default: as the config is",
+        help='one row per config at each of these sizes, such as k4096; default: the config as it is',
     )
-    parser.add_argument('--steps', type=int, metavar='N', help="training steps of every row; default: the config's")
+    parser.add_argument(
+        '--steps', type=int, metavar='N', help='training steps of every row; default: those of the config'
+    )
     parser.add_argument(
         '--lengths',
         nargs='+',
         type=int,
         default=[None],
         metavar='N',
-        help='a row at each of these numbers of steps, each with a schedule of its own; default: one row, of --steps',
+        help='one row per config at each of these training steps, each with its own schedule; default: one row, of --steps',
     )
     parser.add_argument(
-        '--seeds', nargs='+', type=int, default=[0], metavar='N', help='a run of each row for each; default 0'
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0],
+        metavar='N',
+        help='random seeds, one run per row and seed; default 0',
     )
     parser.add_argument(
         '--lr-factors',
@@ -58,48 +67,48 @@ def main(argv: Sequence[str] | None) -> None:
         type=float,
         default=[1.0],
         metavar='F',
-        help='on the learning rate, default 1; all are tried with the first seed, the best by evaluation PSNR gets the others',
+        help='factors on the learning rate: all run with the first seed, the best by PSNR with the others too; default 1',
     )
     parser.add_argument(
         '--rates-of',
         metavar='DIR',
-        help='the work dir of another benchmark: each row takes the factor that was best there',
+        help='work dir of another benchmark: use the best learning-rate factor of each row there',
     )
     parser.add_argument(
-        '--tune', action='store_true', help='score rows on tune/ of --data, so that no choice looks at val/'
+        '--tune', action='store_true', help='evaluate on tune/ of --data, so that val/ is not used for tuning'
     )
     parser.add_argument(
         '--best-of',
         metavar='DIR',
-        help='the work dir of another benchmark of the same sweeps: each config is one row, with the cell and the learning '
-        'rate that were best there',
+        help='work dir of another benchmark of the same sweeps: one row per config, with the cell and learning rate that were '
+        'best there',
     )
     parser.add_argument(
-        '--jobs', default='auto', metavar='N', help='runs at a time; default auto: one per GPU, else one'
+        '--jobs', default='auto', metavar='N', help='concurrent runs; default auto: one per GPU, else one'
     )
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads of a run; default 1')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads per run; default 1')
     parser.add_argument(
         '--minutes',
         type=float,
         metavar='N',
-        help='of this call: it starts no run that does not fit and stops runs at a checkpoint; the same call goes on',
+        help='time limit of this call: runs stop at a checkpoint, and none starts that does not fit; call again to continue',
     )
     parser.add_argument(
         '--retry-failed',
         action='store_true',
-        help='train again what failed in an earlier call; without it a failed run counts as tried and is not repeated',
+        help='retry runs that failed in an earlier call; default: leave them as failed',
     )
     parser.add_argument(
         '--estimate',
         type=int,
         metavar='STEPS',
-        help='train so many of each config, and only say what the call would take',
+        help='only estimate the time of this call, by training each config for STEPS steps',
     )
     parser.add_argument(
         '--launcher',
         choices=('local', 'slurm'),
         default='local',
-        help='local (default): runs are processes of this machine; slurm: jobs of a cluster, with fvq[cluster]',
+        help='run on this machine (local) or as Slurm jobs (slurm, needs fvq[cluster]); default local',
     )
     parser.add_argument(
         '--slurm',
@@ -107,46 +116,57 @@ def main(argv: Sequence[str] | None) -> None:
         action=KeyValueAction,
         default={},
         metavar='KEY=VALUE',
-        help='of a job: partition, time in minutes (default 240), gpus, cpus (default --threads), or any other parameter of '
-        'submitit, such as account or mem_gb; cluster=local tries it out on this machine',
+        help='per job: partition, time in minutes (default 240), gpus, cpus (default --threads), or any other parameter of '
+        'submitit, such as account or mem_gb; cluster=local runs the jobs on this machine, to try it out',
     )
     parser.add_argument(
-        '--work-dir', default='work_dirs/benchmark', help='folder of runs and report; default work_dirs/benchmark'
+        '--work-dir',
+        default='work_dirs/benchmark',
+        help='output folder of runs and report; default work_dirs/benchmark',
     )
     parser.add_argument(
         '--reference',
         metavar='ROW',
-        help='row that PSNR is compared with; default the fvq of the same folder and codebook size, else the first',
+        help='baseline row for PSNR differences; default: fvq of the same folder and codebook size, else the first row',
     )
     parser.add_argument(
         '--study',
         metavar='FILE',
-        help='claims, such as configs/confirmatory/study.json: also write study.html',
+        help='JSON of claims to test, such as configs/confirmatory/study.json; also writes study.html',
     )
     parser.add_argument(
-        '--perceptual', default='auto', help='auto (default: weights found here), none, alex, vgg, squeeze'
+        '--perceptual',
+        default='auto',
+        help='perceptual distance: auto, none, alex, vgg or squeeze; default auto: the network whose weights are found here',
     )
-    parser.add_argument('--perceptual-weights', metavar='FILE', help='trained weights of that network')
+    parser.add_argument('--perceptual-weights', metavar='FILE', help='trained weights of the perceptual network')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='for every row alike'
+        '--cfg-options',
+        nargs='+',
+        action=KeyValueAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override config entries of every row',
     )
-    parser.add_argument('--allow-differences', action='store_true', help='in more than the quantizer')
+    parser.add_argument(
+        '--allow-differences', action='store_true', help='accept rows that differ in more than the quantizer'
+    )
     parser.add_argument(
         '--generator',
         type=int,
         nargs='?',
         const=400,
         metavar='STEPS',
-        help='then train a small generator on the codes of every run, for so many steps (default 400): what an image costs, '
-        'and kernel distances of samples beside those of reconstructions',
+        help='also train a small generator on the codes of every run, for STEPS steps (default 400); the report then has bits '
+        'per image, and KID of samples and of reconstructions',
     )
     parser.add_argument(
         '--generator-config',
         metavar='FILE',
-        help='of that generator; default: the one of configs/generation/small that the codes fit',
+        help='config of that generator; default: the one in configs/generation/small that takes the codes',
     )
-    add_extractor(parser, 'RandomFeatures, of the kernel distances of --generator')
-    parser.add_argument('--report-only', action='store_true', help='train nothing, report what is there')
+    add_extractor(parser, 'RandomFeatures, for the KID of --generator')
+    parser.add_argument('--report-only', action='store_true', help='only write the report, from existing runs')
     add_json(parser, 'report (its files), rows (the lines of report.csv)')
     args = parser.parse_args(argv)
 

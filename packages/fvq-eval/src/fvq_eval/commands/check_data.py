@@ -1,4 +1,4 @@
-"""Check a data set before a run: what is there, what is missing or odd, and the config lines that use it."""
+"""Check a data set before training: what is there, what is missing or unusual, and the config lines that use it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ EXAMPLE = """\
   tools/check_data.py imagenet /scratch/train --split train --decode 1000
   tools/check_data.py coco data/coco
   tools/check_data.py folder my_photos
-  tools/check_data.py tar 'data/train-{000000..000146}.tar'   # and make the index of the shards
-  tools/check_data.py webdataset 'https://HOST/train-{000000..000146}.tar'   # reads all of it once, to count the images
+  tools/check_data.py tar 'data/train-{000000..000146}.tar'   # also builds the index of the shards
+  tools/check_data.py webdataset 'https://HOST/train-{000000..000146}.tar'   # reads it once, to count the images
   tools/check_data.py huggingface ylecun/mnist --split test --label label
   tools/check_data.py huggingface parquet --data-files 'my/*.parquet' --image jpeg
   tools/check_data.py huggingface-stream parquet --data-files https://HOST/0.parquet https://HOST/1.parquet"""
@@ -24,17 +24,17 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('check_data.py', __doc__ or '', EXAMPLE)
     kinds = ('imagenet', 'coco', 'folder', 'tar', 'webdataset', 'huggingface', 'huggingface-stream')
-    parser.add_argument('kind', choices=kinds, help='what it should be')
-    parser.add_argument('path', help='where it is; docs/data.md has the layouts')
-    parser.add_argument('--split', help='of imagenet, train or val, default both; of huggingface, default train')
-    parser.add_argument('--image', metavar='COLUMN', help='of huggingface: the column of images; default image')
-    parser.add_argument('--label', metavar='COLUMN', help='of huggingface: the column of labels; default none')
+    parser.add_argument('kind', choices=kinds, help='kind of data set')
+    parser.add_argument('path', help='its folder, pattern, address or name on the hub; layouts are in docs/data.md')
+    parser.add_argument('--split', help='imagenet: train or val, default both; huggingface: default train')
+    parser.add_argument('--image', metavar='COLUMN', help='huggingface: image column; default image')
+    parser.add_argument('--label', metavar='COLUMN', help='huggingface: label column; default none')
     parser.add_argument(
-        '--data-files', nargs='+', metavar='FILE', help='of huggingface: files of a format, such as parquet'
+        '--data-files', nargs='+', metavar='FILE', help='huggingface: data files, if PATH is a format such as parquet'
     )
-    parser.add_argument('--decode', type=int, default=0, metavar='N', help='decode N images too, drawn at random')
+    parser.add_argument('--decode', type=int, default=0, metavar='N', help='also decode N random images; default 0')
     add_json(
-        parser, 'a list with, of each split, dataset (its config), train (whether for training), found (lines), loader'
+        parser, 'a list with, for each split, dataset (its config), train (whether for training), found (lines), loader'
     )
     args = parser.parse_args(argv)
 

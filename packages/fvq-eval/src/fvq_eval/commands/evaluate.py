@@ -1,4 +1,4 @@
-"""Score a set of images against a reference under a preset: the row of any generator, from its samples."""
+"""Evaluate a set of images against a reference: FID, IS and other metrics of any generator, from its samples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .options import add_extractor, check_least, extractor_config, in_json, prep
 from .tokbench import add_tokbench, score_tokbench
 
 EXAMPLE = """\
-  tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's way, as published FIDs are
+  tools/evaluate.py samples.npz --reference VIRTUAL_imagenet256_labeled.npz        # ADM's protocol, as for published FIDs
   tools/evaluate.py samples/ --reference VIRTUAL_imagenet256_labeled.npz --row t11.31 --out work_dirs/fvq_l/metrics.json
   tools/evaluate.py biggan_deep_trunc1_imagenet256.npz --row t11.1 --reference VIRTUAL_imagenet256_labeled.npz
   tools/evaluate.py 'shards/{00..07}.tar' --reference val/ --preset strict --crop 256 --classes
-  tools/evaluate.py val/ --crop 256 --save-stats val256.npz                        # statistics, to be a reference
+  tools/evaluate.py val/ --crop 256 --save-stats val256.npz                        # statistics, for use as a reference
   torchrun --nproc-per-node 8 tools/evaluate.py samples.npz --reference val256.npz
   tools/evaluate.py reconstructions/ --text text_ic13.json --recognizer parseq.pt --characters french.txt  # TokBench
   tools/evaluate.py reconstructions/ --faces face_meta.json --originals wflw/ --face-network glintr100.pt"""
@@ -26,39 +26,64 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('evaluate.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('samples', help='a folder of images, an npz with arr_0 (uint8 N x H x W x 3), a tar or a zip')
+    parser.add_argument(
+        'samples', help='images to score: a folder, an npz with arr_0 (uint8, N x H x W x 3), a tar or a zip'
+    )
     parser.add_argument(
         '--reference',
-        help='the same kinds, an npz of statistics, or `bundled`: 1,000 crops of the ten bundled photos, of the size that '
-        '--crop sets; without one, only scores that need none',
+        help='reference images: the same formats, an npz of statistics, or `bundled` (1,000 crops of the bundled photos, of '
+        'size --crop); default: none, only metrics that need no reference',
     )
-    parser.add_argument('--preset', help='the protocol; default: that of --row, else adm')
-    add_extractor(parser, "the preset's")
-    parser.add_argument('--metrics', nargs='+', metavar='NAME', help="in place of the preset's, such as fid precision")
-    parser.add_argument('--classes', action='store_true', help='the numbers of each class too')
-    parser.add_argument('--save-stats', metavar='FILE', help="an npz for the samples' statistics, to be a reference")
-    parser.add_argument('--crop', type=int, metavar='SIZE', help="cut image files to squares by the preset's crop")
-    parser.add_argument('--images', type=int, metavar='N', help="of the whole set; default: the preset's, 50000")
-    parser.add_argument('--convert-rgb', action='store_true', help='convert greyscale, palette and CMYK files')
     parser.add_argument(
-        '--batch-size', type=int, default=64, help='of a process; changes no digit; default %(default)s'
+        '--preset', help='evaluation protocol, see docs/evaluation.md; default: that of --row, else adm'
     )
-    parser.add_argument('--workers', type=int, default=4, help='threads that decode files; default %(default)s')
+    add_extractor(parser, "the preset's")
+    parser.add_argument(
+        '--metrics', nargs='+', metavar='NAME', help="metrics to compute, such as fid precision; default: the preset's"
+    )
+    parser.add_argument('--classes', action='store_true', help='also report metrics per class')
+    parser.add_argument(
+        '--save-stats', metavar='FILE', help="write the samples' statistics to this npz, for use as --reference"
+    )
+    parser.add_argument(
+        '--crop',
+        type=int,
+        metavar='SIZE',
+        help="crop image files to SIZE x SIZE pixels with the preset's crop; default: as they are",
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        metavar='N',
+        help="images a complete set has; fewer are marked partial; default: the preset's, 50000",
+    )
+    parser.add_argument(
+        '--convert-rgb', action='store_true', help='convert greyscale, palette and CMYK files to RGB; default: an error'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=64,
+        help='images per batch, per process; does not change the result; default %(default)s',
+    )
+    parser.add_argument('--workers', type=int, default=4, help='threads that decode image files; default %(default)s')
     add_device(parser)
     parser.add_argument(
         '--cache',
         metavar='DIR',
-        help='where statistics and features of every set are kept, without limit; default ~/.cache/fvq/statistics',
+        help='folder that caches statistics and features of every set, of unlimited size; default ~/.cache/fvq/statistics',
     )
-    parser.add_argument('--no-cache', action='store_true', help='neither use nor keep statistics of earlier runs')
+    parser.add_argument('--no-cache', action='store_true', help='neither read nor write the cache')
     parser.add_argument(
         '--row',
         metavar='ID',
-        help="the paper's row that these samples are of, such as t11.31: its protocol, and its numbers beside ours",
+        help='row of the paper that these samples belong to, such as t11.31: uses its protocol and shows its numbers',
     )
     add_tokbench(parser)
     add_launcher(parser)
-    parser.add_argument('--out', help='write the numbers to this JSON file too; metrics*.json for tools/report.py')
+    parser.add_argument(
+        '--out', help='also write the results to this JSON file; name it metrics*.json for tools/report.py'
+    )
     add_json(parser, 'what --out writes')
     args = parser.parse_args(argv)
     for option, least in (('workers', 0), ('crop', 1), ('images', 1)):
@@ -136,7 +161,7 @@ def class_line(label: int, metrics: Mapping[str, Any]) -> str:
     """The numbers of one class, with the part of their stamps that fits on a line; the JSON has all of it."""
     first = next(iter(metrics.values()), None)
     if first is None:
-        return f'class {label:<5d} no number can be had'
+        return f'class {label:<5d} no metric could be computed'
     partial = ', partial' if first.partial else ''
     numbers = [f'{key} {metric}{" (TOO FEW)" if metric.too_few else ""}' for key, metric in metrics.items()]
     return f'class {label:<5d} {image_count(first.samples)}; {first.preset}{partial}: {", ".join(numbers)}'

@@ -47,11 +47,15 @@ def add_extractor(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         '--extractor',
         metavar='TYPE',
-        help=f'a registered feature extractor, such as Backbone; default: {default}; TorchScriptFeatures runs whatever its '
-        'file holds, unless --extractor-options sha256=HEX names the file by its hash',
+        help=f'registered feature extractor, such as Backbone; default: {default}. TorchScriptFeatures runs any code in its '
+        'file; pin the file with --extractor-options sha256=HEX',
     )
     parser.add_argument(
-        '--extractor-options', nargs='+', action=KeyValueAction, metavar='KEY=VALUE', help='such as weights=FILE'
+        '--extractor-options',
+        nargs='+',
+        action=KeyValueAction,
+        metavar='KEY=VALUE',
+        help='arguments of the extractor, such as weights=FILE',
     )
 
 

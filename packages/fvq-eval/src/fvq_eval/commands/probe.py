@@ -1,4 +1,4 @@
-"""Train a linear classifier on the latents and on the codes of a tokenizer: how much of an image's class they show."""
+"""Linear probe: how well a linear classifier predicts the class from a tokenizer's latents and from its codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fvq_core.errors import UserError
 from .options import check_least, prepare_output
 
 EXAMPLE = """\
-  tools/probe.py work_dirs/fvq_photos/tokenizer bundled --crop 64                  # a photo is a class; a fifth is held out
+  tools/probe.py work_dirs/fvq_photos/tokenizer bundled --crop 64                  # each photo is a class; a fifth is held out
   tools/probe.py fvq_16k data/imagenet/train --test data/imagenet/val --crop 256
   tools/probe.py fvq_16k data/imagenet/train --test data/imagenet/val --crop 256 --grid 4 --out probe.json"""
 
@@ -20,20 +20,30 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('probe.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('tokenizer', help='a folder that training or tools/export.py wrote')
-    add('images', help='training images: class folders, an npz with labels, a tar or a zip; bundled for the photos')
-    add('--test', metavar='IMAGES', help='what is scored; default: images of the first set at random, see --held-out')
-    add('--held-out', type=float, default=0.2, metavar='SHARE', help='of the first set; default %(default)s')
+    add('tokenizer', help='saved tokenizer: a folder written by training or tools/export.py')
+    add('images', help='training images: class folders, an npz with labels, a tar, a zip, or bundled (the photos)')
+    add(
+        '--test',
+        metavar='IMAGES',
+        help='test images, same formats; default: a random part of the training images, see --held-out',
+    )
+    add(
+        '--held-out',
+        type=float,
+        default=0.2,
+        metavar='SHARE',
+        help='share of the training images held out for testing; default %(default)s',
+    )
     add(
         '--crop',
         type=int,
         metavar='N',
-        help='square in the middle of each file, as ADM crops; default: files as they are',
+        help='centre crop to N x N pixels, as in ADM; default: images as they are',
     )
-    add('--grid', type=int, default=1, metavar='N', help='features are means over N x N parts; default 1, one mean')
-    add('--batch-size', type=int, default=32, metavar='N', help='default %(default)s')
-    add('--seed', type=int, default=0, help='of what is held out; default %(default)s')
-    add('--out', help='write the numbers to this JSON file too')
+    add('--grid', type=int, default=1, metavar='N', help='average-pool features to N x N; default 1, global average')
+    add('--batch-size', type=int, default=32, metavar='N', help='images per batch; default %(default)s')
+    add('--seed', type=int, default=0, help='seed of the held-out images; default %(default)s')
+    add('--out', help='also write the results to this JSON file')
     add_device(parser)
     add_json(parser, 'what --out writes')
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Encode and decode images: a side-by-side picture, PSNR and SSIM of each, and the codes or the latents."""
+"""Reconstruct images: a side-by-side picture, PSNR and SSIM of each, and its codes or latents."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('reconstruct.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('tokenizer', help='a folder that training or tools/export.py wrote')
+    parser.add_argument('tokenizer', help='saved tokenizer: a folder written by training or tools/export.py')
     add = parser.add_argument
-    add('images', nargs='+', help='image files of any size, cropped to a multiple of the downsampling; or bundled:NAME')
-    add('--beside', nargs='+', default=[], metavar='TOKENIZER', help='others, whose reconstructions stand to the right')
+    add('images', nargs='+', help='image files, cropped to a multiple of the downsampling factor; or bundled:NAME')
+    add('--beside', nargs='+', default=[], metavar='TOKENIZER', help='more tokenizers, shown to the right')
     parser.add_argument(
-        '--out', required=True, help='folder for the pictures, codes.npz or latents.npz, and scores.json'
+        '--out', required=True, help='output folder for pictures, codes.npz or latents.npz, and scores.json'
     )
-    parser.add_argument('--max-side', type=int, default=1024, help='larger images are shrunk to this; default 1024')
+    parser.add_argument(
+        '--max-side',
+        type=int,
+        default=1024,
+        help='downscale larger images to this longer side, in pixels; default 1024',
+    )
     add_device(parser)
     add_json(parser, 'what scores.json holds')
     args = parser.parse_args(argv)
@@ -39,5 +44,5 @@ def main(argv: Sequence[str] | None) -> None:
         print(f'{printable(name)}: {numbers}, {score[kind]} {kind}')
         for other, values in score.get('beside', {}).items():
             print(f'{printable(name)}, {other}: PSNR {values["psnr"]:.2f} dB, SSIM {values["ssim"]:.3f}')
-    print(f'pictures, {kind}.npz and scores.json are in {args.out}')
+    print(f'{args.out}: pictures, {kind}.npz, scores.json')
     give(scores)

@@ -1,4 +1,4 @@
-"""Put the paper's numbers beside the measured ones, row by row: Markdown, CSV, and HTML with the runs' pictures."""
+"""Compare measured numbers with the paper's, row by row: Markdown, CSV, and HTML with the runs' pictures."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('report.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('work_dirs', nargs='+', help='folders of metrics*.json at any depth, or JSON files of --out')
-    parser.add_argument('--rows', nargs='+', default=(), metavar='ID', help='tables (t5), rows (t11.31); default all')
-    parser.add_argument('--out', default='work_dirs/report', help='folder to write to; default %(default)s')
+    parser.add_argument(
+        'work_dirs', nargs='+', help='folders searched for metrics*.json at any depth, or JSON files written by --out'
+    )
+    parser.add_argument(
+        '--rows', nargs='+', default=(), metavar='ID', help='tables (t5) or rows (t11.31) to show; default all'
+    )
+    parser.add_argument('--out', default='work_dirs/report', help='output folder; default %(default)s')
     add_json(parser, 'files of the report, measured (work_dir, rows, data, numbers and so on), left_out')
     args = parser.parse_args(argv)
 
@@ -31,7 +35,7 @@ def main(argv: Sequence[str] | None) -> None:
     files = write_paper_report(found, args.out, line, args.rows)
     for path, why in found.left_out:
         print(f'left out: {path}: {why}')
-    print(f'{len(found.measured)} files of numbers; report: {", ".join(map(str, files.values()))}')
+    print(f'{len(found.measured)} result files; report: {", ".join(map(str, files.values()))}')
     give(
         {
             'report': {suffix: str(path) for suffix, path in files.items()},

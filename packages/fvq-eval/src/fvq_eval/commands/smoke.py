@@ -1,4 +1,4 @@
-"""Run `--smoke` for many configs, several at a time, and print a table of what works."""
+"""Smoke-test many configs in parallel (tools/train.py CONFIG --smoke) and print a table of what works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fvq_core.commands.train import read_config, train_parser
 
 EXAMPLE = """\
   tools/smoke.py                                  # every config under configs/
-  tools/smoke.py fvq/ baselines/ibq               # those whose paths below configs/ start like this
+  tools/smoke.py fvq/ baselines/ibq               # configs whose path below configs/ starts with these
   tools/smoke.py --jobs 8"""
 STEPS = ('trains', 'saves', 'tests', 'resumes', 'exports')
 
@@ -27,12 +27,12 @@ def main(argv: Sequence[str] | None) -> None:
         prove(argv)
         return
     parser = make_parser('smoke.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('only', nargs='*', help='starts of paths below configs/; default all')
+    parser.add_argument('only', nargs='*', help='path prefixes below configs/; default all')
     parser.add_argument(
         '--jobs',
         type=int,
         default=os.cpu_count() or 1,
-        help='configs at a time, a thread each; default: one a core',
+        help='configs to run at a time, one thread each; default: one per core',
     )
     args = parser.parse_args(argv)
 
@@ -72,7 +72,7 @@ def prove(argv: Sequence[str]) -> None:
     args = train_parser().parse_args(argv)
     cfg = read_config(args)
     if cfg.get('load_from'):
-        print(f'small random weights stand in for those of {cfg.load_from}, which are of the full size')
+        print(f'using small random weights instead of those of {cfg.load_from}, which have the full size')
     if args.work_dir is None:
         cfg.work_dir += '_smoke' if args.smoke else '_rehearsal'
     if args.smoke:

@@ -1,4 +1,4 @@
-"""Evaluate a tokenizer: with a config's metrics on its evaluation set, or under published protocols on image files."""
+"""Evaluate a tokenizer with a config's metrics on its evaluation set, or under published protocols on image files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 EXAMPLE = """\
   tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/iter_1600.pth
   tools/test.py configs/fvq/fvq_photos.py work_dirs/fvq_photos/tokenizer --out metrics.json
-  tools/test.py configs/fvq/fvq_16k.py work_dirs/fvq_16k/iter_400365.pth --data data/coco/val2017  # table 3's
+  tools/test.py configs/fvq/fvq_16k.py work_dirs/fvq_16k/iter_400365.pth --data data/coco/val2017  # COCO numbers of table 3
   tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/imagenet/val --preset fvq-release llamagen strict
   tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/coco/val2017 --preset strict --images 5000
   torchrun --nproc-per-node 8 tools/test.py configs/fvq/fvq_16k.py fvq_16k --data data/imagenet/val --preset ibq
 
-a preset is everything that decides on a number besides the model: crop, kernel, rounding, codec, reference, network,
-conventions of PSNR, SSIM and LPIPS. docs/evaluation.md has the table of them. Its crops replace the config's own."""
+A preset fixes everything that affects a metric besides the model: crop, resize kernel, rounding, codec, reference, network, and
+the conventions of PSNR, SSIM and LPIPS (docs/evaluation.md lists them). Its crop replaces that of the config."""
 
 OF_PRESETS = ('extractor', 'extractor_options', 'reference', 'lpips_weights', 'image_size', 'images', 'perturb')
 
@@ -36,31 +36,42 @@ OF_PRESETS = ('extractor', 'extractor_options', 'reference', 'lpips_weights', 'i
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('test.py', __doc__ or '', EXAMPLE)
     parser.add_argument('config', help='a Python config, see configs/')
-    parser.add_argument('checkpoint', help='an iter_N.pth, or a folder that tools/export.py wrote')
-    parser.add_argument('--data', metavar='DIR', help="images or tar files instead of the config's evaluation set")
+    parser.add_argument('checkpoint', help='an iter_N.pth, or a saved tokenizer')
+    parser.add_argument(
+        '--data',
+        metavar='DIR',
+        help="folder of images or tar files to evaluate on; default: the config's evaluation set",
+    )
     parser.add_argument(
         '--preset',
         nargs='+',
         metavar='P',
-        help='protocols, all in one pass: adm, llamagen, fvq-release, ibq, rqvae, strict; default: the config decides',
+        help='protocols, in one pass: adm, llamagen, fvq-release, ibq, rqvae, strict; default: the metrics of the config',
     )
-    add_extractor(parser, 'Inception of 2015; none: no rFID and no other score of features')
-    parser.add_argument('--reference', metavar='NPZ', help='statistics for presets that compare with a file, as adm')
-    parser.add_argument('--lpips-weights', metavar='PATH', help='file or folder of the networks of LPIPS')
-    parser.add_argument('--image-size', type=int, metavar='N', help="side of the crops; default: the presets', 256")
-    parser.add_argument('--images', type=int, metavar='N', help='of the whole data set; default 50000, ImageNet val')
+    add_extractor(parser, 'Inception of 2015; none: skip rFID and other feature metrics')
+    parser.add_argument(
+        '--reference', metavar='NPZ', help='reference statistics, for presets that compare with a file, such as adm'
+    )
+    parser.add_argument('--lpips-weights', metavar='PATH', help='file or folder with the LPIPS networks')
+    parser.add_argument('--image-size', type=int, metavar='N', help="crop size in pixels; default: the presets', 256")
+    parser.add_argument(
+        '--images',
+        type=int,
+        metavar='N',
+        help='images a complete set has; fewer are marked partial; default 50000, ImageNet val',
+    )
     parser.add_argument(
         '--perturb',
         nargs=2,
         metavar=('RATE', 'NEAREST'),
-        help='replace codes at this rate, in [0, 1], by one of so many nearest before decoding: the FID is then a pFID',
+        help='replace a share RATE in [0, 1] of the codes by one of their NEAREST nearest before decoding; FID becomes pFID',
     )
-    parser.add_argument('--batch-size', type=int, metavar='N', help="default: the config's")
-    parser.add_argument('--workers', type=int, metavar='N', help="processes that decode; default: the config's")
+    parser.add_argument('--batch-size', type=int, metavar='N', help="images per batch; default: the config's")
+    parser.add_argument('--workers', type=int, metavar='N', help="data loader processes; default: the config's")
     add_weights(parser)
     add_size(parser)
     add_launcher(parser)
-    parser.add_argument('--out', help='write the numbers to this JSON file too')
+    parser.add_argument('--out', help='also write the results to this JSON file')
     add_json(parser, 'what --out writes')
     parser.add_argument(
         '--cfg-options',

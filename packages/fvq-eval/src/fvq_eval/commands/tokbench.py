@@ -20,31 +20,33 @@ def add_tokbench(parser: argparse.ArgumentParser) -> None:
     annotations.add_argument(
         '--text',
         metavar='FILE',
-        help='annotations of TokBench: how well the words in a folder of reconstructions, of the size of the originals, can '
-        'still be read, and nothing else',
+        help='TokBench text annotations: only score how well the words in a folder of reconstructions (same size as the '
+        'originals) can be read',
     )
     parser.add_argument(
-        '--recognizer', metavar='FILE', help='with --text: a TorchScript network that reads words; it is run'
+        '--recognizer', metavar='FILE', help='with --text: TorchScript text recognizer; its code is run'
     )
     parser.add_argument(
-        '--characters', metavar='FILE', help="with --text: the network's characters, in order, one line"
+        '--characters',
+        metavar='FILE',
+        help="with --text: text file with the recognizer's characters in order, on one line",
     )
     annotations.add_argument(
         '--faces',
         metavar='FILE',
-        help='annotations of TokBench: how similar the faces in a folder of reconstructions are to those of the originals, and '
-        'nothing else',
+        help='TokBench face annotations: only score how similar the faces in a folder of reconstructions are to those in '
+        '--originals',
     )
-    parser.add_argument('--originals', metavar='DIR', help='with --faces: the folder of the originals')
+    parser.add_argument('--originals', metavar='DIR', help='with --faces: folder of the original images')
     parser.add_argument(
-        '--face-network', metavar='FILE', help='with --faces: a TorchScript network that embeds faces; it is run'
+        '--face-network', metavar='FILE', help='with --faces: TorchScript face embedding network; its code is run'
     )
     parser.add_argument(
         '--setting',
         type=int,
         choices=(256, 512, 1024),
         default=256,
-        help='with --text or --faces: side that images were resized to; default %(default)s',
+        help='with --text or --faces: size that images were resized to, in pixels; default %(default)s',
     )
 
 

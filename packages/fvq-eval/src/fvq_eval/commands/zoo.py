@@ -1,4 +1,4 @@
-"""List the models: the command of each, its rows of the paper, published and measured numbers, released weights, sizes."""
+"""List the models: how to train each, its rows in the paper, published and measured numbers, released weights, sizes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
   tools/zoo.py                        # every config
-  tools/zoo.py fvq/ t5                # those whose path starts so, and the rows of table 5
+  tools/zoo.py fvq/ t5                # by path prefix, and the rows of table 5
   tools/zoo.py t1.1                   # one row
-  tools/zoo.py t11                    # every row of table 11: train it, or score samples that others drew
+  tools/zoo.py t11                    # every row of table 11: to train, or to score from published samples
   tools/zoo.py f6                     # the configs of figure 6
-  tools/zoo.py baselines --released --sizes        # whose weights can be had, and how large they are
+  tools/zoo.py baselines --released --sizes        # configs with released weights, and their sizes
   tools/zoo.py generation --json | jq '.[] | select(.paper.fid < 3) | .name'
   tools/zoo.py baselines --work-dirs /data/runs --measured
-numbers are those of the paper's tables: rFID on ImageNet's and COCO's validation images, PSNR in dB, usage in %. A line below
-has those of a finished run of exactly this config, or of samples that were scored with --row. A licence is that of the
-repository which publishes the weights; the command that imports them is `tools/convert.py PEER`. A size is `?` if the model's
-own tokenizer is still to be trained."""
+Numbers are those of the paper's tables: rFID on the validation images of ImageNet and COCO, PSNR in dB, usage in %. Lines below
+a config show finished runs of exactly this config, or samples scored with --row. The licence is that of the repository that
+publishes the weights; import them with `tools/convert.py PEER`. A size is `?` if the model's tokenizer is not trained yet."""
 LISTED_SETTINGS = 3  # of runs that are not comparable
 
 
@@ -34,15 +33,17 @@ LISTED_SETTINGS = 3  # of runs that are not comparable
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('zoo.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('only', nargs='*', help='starts of paths below configs/, tables, figures, rows; default all')
+    add('only', nargs='*', help='path prefixes below configs/, tables, figures or rows of the paper; default all')
     add(
-        '--kind', choices=('tokenizer', 'generator', 'samples'), help='only such; samples are rows that are only scored'
+        '--kind',
+        choices=('tokenizer', 'generator', 'samples'),
+        help='show only this kind; samples: rows to score, not to train',
     )
-    add('--released', action='store_true', help='only those whose weights another project publishes')
-    add('--measured', action='store_true', help='only those with a finished run in --work-dirs')
-    add('--work-dirs', default='work_dirs', help='where finished runs are looked for; default work_dirs')
-    add('--sizes', action='store_true', help='parameters and codes too; builds each model, about 0.2 s each')
-    add_json(parser, 'a list of name, kind, command, rows, paper, runs, release; with --sizes those')
+    add('--released', action='store_true', help='show only models with released weights')
+    add('--measured', action='store_true', help='show only models with a finished run in --work-dirs')
+    add('--work-dirs', default='work_dirs', help='folder searched for finished runs; default work_dirs')
+    add('--sizes', action='store_true', help='also show parameters and codes; builds each model, about 0.2 s each')
+    add_json(parser, 'a list of name, kind, command, rows, paper, runs, release; with --sizes also the sizes')
     args = parser.parse_args(argv)
 
     from .zoo_entries import zoo_entries

@@ -1,4 +1,4 @@
-"""Score saved tokenizers under every preset on the same images, and write one table with hashes of weights and images."""
+"""Evaluate saved tokenizers under every preset on the same images; writes one table with hashes of weights and images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fvq_core.errors import UserError
 from .options import add_extractor, check_least, extractor_config
 
 EXAMPLE = """\
-  tools/zoo_table.py llamagen_16k fvq_16k user/my_tokenizer --data data/imagenet/val --out work_dirs/zoo    # goes on if killed
-  tools/zoo_table.py llamagen_16k fvq_16k --data data/imagenet/val --out work_dirs/zoo --estimate     # hours, on this machine
+  tools/zoo_table.py llamagen_16k fvq_16k user/my_tokenizer --data data/imagenet/val --out work_dirs/zoo   # call again to go on
+  tools/zoo_table.py llamagen_16k fvq_16k --data data/imagenet/val --out work_dirs/zoo --estimate    # hours, on this machine
   tools/zoo_table.py a b --data photos --images 1000 --preset strict --extractor RandomFeatures --out work_dirs/zoo
   torchrun --nproc-per-node 8 tools/zoo_table.py llamagen_16k fvq_16k --data data/imagenet/val --out work_dirs/zoo
 
-tools/convert.py makes such folders of released files. docs/evaluation.md has the presets."""
+tools/convert.py makes tokenizer folders from released checkpoints. docs/evaluation.md lists the presets."""
 
 
 @command
@@ -29,29 +29,39 @@ def main(argv: Sequence[str] | None) -> None:
     add(
         'tokenizers',
         nargs='+',
-        help='folders that tools/convert.py, training or tools/export.py wrote, or user/name of the hub',
+        help='saved tokenizers: folders written by training, tools/export.py or tools/convert.py, or user/name on the hub',
     )
-    add('--data', required=True, metavar='DIR', help='images or tar files, such as data/imagenet/val')
-    add('--out', required=True, metavar='DIR', help='folder for table.md, table.csv, table.json and the scores')
-    add('--preset', nargs='+', metavar='P', help='default: all that compare with the images, and adm with --reference')
-    add_extractor(parser, 'Inception of 2015; none: no rFID and no other score of features')
-    add('--reference', metavar='NPZ', help='statistics for presets that compare with a file, as adm')
-    add('--lpips-weights', metavar='PATH', help='file or folder of the networks of LPIPS')
-    add('--image-size', type=int, metavar='N', help="side of the crops; default: the presets', 256")
-    add('--images', type=int, metavar='N', help='of the whole data set; default 50000, ImageNet val')
-    add('--batch-size', type=int, default=32, metavar='N', help='default %(default)s')
-    add('--workers', type=int, default=0, metavar='N', help='processes that decode; default %(default)s')
+    add('--data', required=True, metavar='DIR', help='folder of images or tar files, such as data/imagenet/val')
+    add('--out', required=True, metavar='DIR', help='output folder for table.md, table.csv, table.json and the scores')
+    add(
+        '--preset',
+        nargs='+',
+        metavar='P',
+        help='evaluation protocols; default: all that compare with the originals, plus adm with --reference',
+    )
+    add_extractor(parser, 'Inception of 2015; none: skip rFID and other feature metrics')
+    add('--reference', metavar='NPZ', help='reference statistics, for presets that compare with a file, such as adm')
+    add('--lpips-weights', metavar='PATH', help='file or folder with the LPIPS networks')
+    add('--image-size', type=int, metavar='N', help="crop size in pixels; default: the presets', 256")
+    add(
+        '--images',
+        type=int,
+        metavar='N',
+        help='images a complete set has; fewer are marked partial; default 50000, ImageNet val',
+    )
+    add('--batch-size', type=int, default=32, metavar='N', help='images per batch; default %(default)s')
+    add('--workers', type=int, default=0, metavar='N', help='data loader processes; default %(default)s')
     add(
         '--estimate',
         type=int,
         nargs='?',
         const=64,
         metavar='N',
-        help='score nothing: time N and 2 N images (default 64) and print the hours that the whole set would take here',
+        help='only estimate the hours for the whole set on this machine, by timing N and 2 N images (default 64)',
     )
     add_device(parser)
     add_launcher(parser)
-    add_json(parser, 'the files of the `table` and its `tokenizers`; with --estimate the hours of each')
+    add_json(parser, 'files of the `table` and its `tokenizers`; with --estimate the hours of each')
     args = parser.parse_args(argv)
     for option in ('batch_size', 'image_size', 'images', 'estimate'):
         check_least(f'--{option.replace("_", "-")}', getattr(args, option), 1)
@@ -104,7 +114,7 @@ def main(argv: Sequence[str] | None) -> None:
             document = saved
         elif (earlier := scores.found(saved)) is not None:
             document = earlier
-            say(f'{saved.source}: was scored before')
+            say(f'{saved.source}: already scored')
         else:
             document = try_to_score(scores, saved, device, args.batch_size, args.workers)
         documents.append(document)
@@ -185,7 +195,7 @@ def print_estimates(found: Sequence[Any], make_evaluator: Any, files: Any, args:
         one = estimate(make_evaluator, saved.load(device), files, args.estimate, args.batch_size, args.workers)
         hours = one.hours(len(files))
         rows[saved.source] = {'images_per_second': 1 / one.per_image, 'once_seconds': one.once, 'hours': hours}
-        rate = f'{1 / one.per_image:.3g} images a second, {one.once:.1f} s once, by {one.images} images'
+        rate = f'{1 / one.per_image:.3g} images/s, {one.once:.1f} s of set-up, timed on {one.images} images'
         print(f'{saved.source}: {rate}: {hours:.3g} hours for {len(files):,} images')
     total = sum(row['hours'] for row in rows.values())
     print(f'estimate for {len(rows)} tokenizers, one process on {machine}: {total:.3g} hours')
