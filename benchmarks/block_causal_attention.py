@@ -51,8 +51,8 @@ def error(got: list[Tensor], want: list[Tensor]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
-    parser.add_argument('--tiny', action='store_true')
-    parser.add_argument('--repeats', type=int, default=20)
+    parser.add_argument('--tiny', action='store_true', help='small shapes, to try it out')
+    parser.add_argument('--repeats', type=int, default=20, help='measured repeats; default %(default)s')
     args = parser.parse_args()
     warnings.filterwarnings('ignore', 'flex_attention called without')
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Training a generator on images, whose codes a frozen tokenizer makes at each step, beside training on a store of codes.
+"""Training a generator on images, encoded by a frozen tokenizer at each step, against training on a store of codes.
 
 A small LlamaGen on crops of 64x64 of the bundled photos, encoded by a tokenizer with random weights; on a GPU LlamaGen-B on
-256x256 and VQ-16's network. The ways take turns and are timed without their first iterations:
-    store       codes from the disk
+256x256 and VQ-16's network. The variants take turns and are timed without their first iterations:
+    store       codes from disk
     images      crops, which the tokenizer encodes in the run's precision, float32 here and bfloat16 on a GPU
 
     python benchmarks/codes_on_the_fly.py --json
@@ -59,9 +59,15 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
-    parser.add_argument('--small', action='store_true', default=not on_gpu, help='small networks and images')
-    parser.add_argument('--workers', type=int, default=min(8, os.cpu_count() or 1), help='of the loader')
-    parser.add_argument('--repeats', type=int, default=3, help='medians of so many turns')
+    parser.add_argument(
+        '--small', action='store_true', default=not on_gpu, help='small networks and images; default on a CPU'
+    )
+    parser.add_argument(
+        '--workers', type=int, default=min(8, os.cpu_count() or 1), help='data loader processes; default %(default)s'
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=3, help='measured repeats, of which the median counts; default %(default)s'
+    )
     args = parser.parse_args()
     args.size, args.batch_size, args.skipped, args.iterations = (64, 32, 2, 8) if args.small else (256, 64, 10, 50)
     found: dict[str, list[float]] = {name: [] for name in WAYS}

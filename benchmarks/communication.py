@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Bytes that a rank sends in a step of a generator: DDP, DDP with bf16_compress, and FSDP2, on two gloo ranks.
+"""Bytes that a rank sends per training step of a generator: DDP, DDP with bf16_compress, and FSDP2, on two gloo ranks.
 
     python benchmarks/communication.py --json
 
-The collectives of one training step are counted (`fvq_core.ops.collectives`, bytes of a ring), and stand beside the closed
-form: parameters x bytes x collectives. What is beyond it are single numbers and the sizes of buckets. Bytes depend on shapes
-only, so a small generator stands for a large one; nothing is said of time.
+The collectives of one training step are counted (`fvq_core.ops.collectives`, bytes of a ring), and compared with the closed
+form: parameters x bytes x collectives. The remainder are scalars and the sizes of buckets. Bytes depend only on shapes, so a
+small generator stands for a large one; time is not measured.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def serve(rank: int, rendezvous: str, generator: dict[str, Any], results: Any) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--dim', type=int, default=256)
-    parser.add_argument('--depth', type=int, default=4)
-    parser.add_argument('--codes', type=int, default=16384, help='codebook size')
+    parser.add_argument('--dim', type=int, default=256, help='channels of the generator; default %(default)s')
+    parser.add_argument('--depth', type=int, default=4, help='blocks of the generator; default %(default)s')
+    parser.add_argument('--codes', type=int, default=16384, help='codebook size; default %(default)s')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     load_plugins()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Milliseconds a training image costs the loader, with either decoder, from files and from a tar shard, in one run.
+"""Data loading time per training image in milliseconds, with either decoder, from files and from a tar shard.
 
 Bundled photos are saved as JPEGs of ImageNet's usual size (long side 500, quality 90) and read as a training run reads
-them: random crop to 256 pixels and flip. The ways take turns image by image, on one thread.
+them: random crop to 256 pixels and flip. The variants take turns image by image, on one thread.
 
     python benchmarks/data_loading.py --json
 """
@@ -87,7 +87,7 @@ def convert_and_flip(batch_size: int, repeats: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    parser.add_argument('--repeats', type=int, default=20, help='crops of each of the ten photos')
+    parser.add_argument('--repeats', type=int, default=20, help='crops per photo, for ten photos; default %(default)s')
     args = parser.parse_args()
 
     torch.set_num_threads(1)

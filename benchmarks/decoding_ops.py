@@ -174,8 +174,8 @@ def compare_codes(generator: LlamaGen, batch: int, codes: int) -> dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON on one line')
-    parser.add_argument('--tiny', action='store_true', help='sizes for the interpreter')
-    parser.add_argument('--repeats', type=int, default=2, help='of sampling')
+    parser.add_argument('--tiny', action='store_true', help='small sizes, for the Triton interpreter')
+    parser.add_argument('--repeats', type=int, default=2, help='repeats of sampling; default %(default)s')
     args = parser.parse_args()
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     dtype = torch.bfloat16 if device.type == 'cuda' else torch.float32

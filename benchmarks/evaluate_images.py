@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Images a second of `tools/test.py --preset` beside its networks' own rate, in one run, on the GPU if there is one.
+"""Images per second of `tools/test.py --preset` against its networks alone, on the GPU if there is one.
 
 The bundled photos are saved as JPEGs of ImageNet's usual size, as in extract_codes.py. The tokenizer is that of
 `configs/fvq/fvq_photos.py`, folded, with random weights, and so is the Inception network: they cost the same.
@@ -9,7 +9,7 @@ The bundled photos are saved as JPEGs of ImageNet's usual size, as in extract_co
     network       the tokenizer, and the features of both sides, by themselves on pixels of the device, in the batches and
                   the precision of the protocol; `share_of_network_rate` is evaluation over network
 
-They take turns; the figures are medians of their rounds, after a first one that does not count.
+They take turns; results are medians over the rounds, after one warm-up round.
 
     python benchmarks/evaluate_images.py --json
     python benchmarks/evaluate_images.py --images 12 --size 64 --network RandomFeatures --workers 0     # a quick look
@@ -100,16 +100,23 @@ def measure(tokenizer: Tokenizer, network: FeatureExtractor, files: ImageFolder,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--preset', default='llamagen')
-    parser.add_argument('--network', default='InceptionV3', choices=('InceptionV3', 'RandomFeatures'))
-    parser.add_argument('--size', type=int, default=256, help='side of a crop; default 256')
-    parser.add_argument('--images', type=int, default=1024, help='JPEG files; default 1024')
-    parser.add_argument('--batch-size', type=int, default=32, help='default 32')
+    parser.add_argument('--preset', default='llamagen', help='evaluation protocol; default %(default)s')
+    parser.add_argument(
+        '--network',
+        default='InceptionV3',
+        choices=('InceptionV3', 'RandomFeatures'),
+        help='feature network; default InceptionV3',
+    )
+    parser.add_argument('--size', type=int, default=256, help='crop size in pixels; default 256')
+    parser.add_argument('--images', type=int, default=1024, help='number of JPEG files; default 1024')
+    parser.add_argument('--batch-size', type=int, default=32, help='images per batch; default 32')
     cores = len(os.sched_getaffinity(0))
     parser.add_argument(
-        '--workers', type=int, default=min(cores, 12), help='processes that read; default the cores, at most 12'
+        '--workers', type=int, default=min(cores, 12), help='data loader processes; default: one per core, at most 12'
     )
-    parser.add_argument('--repeats', type=int, default=2, help='rounds that count; one more goes before')
+    parser.add_argument(
+        '--repeats', type=int, default=2, help='measured rounds, after one warm-up round; default %(default)s'
+    )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a line')
     args = parser.parse_args()
 

@@ -189,10 +189,19 @@ def in_a_process(threads: int, *arguments: Any) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
-    parser.add_argument('--size', type=int, nargs=2, default=(10000, 2048), metavar=('N', 'D'))
-    parser.add_argument('--repeats', type=int, default=1, help='medians of so many turns')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--only', choices=MEASUREMENTS, help='this measurement alone')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(10000, 2048),
+        metavar=('N', 'D'),
+        help='number and dimension of the features',
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=1, help='measured repeats, of which the median counts; default %(default)s'
+    )
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads; default %(default)s')
+    parser.add_argument('--only', choices=MEASUREMENTS, help='run only this measurement')
     args = parser.parse_args()
 
     document: dict[str, Any] = {

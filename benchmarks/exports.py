@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Size and speed of every export of a tokenizer beside FVQ's own, on a CPU, side by side.
+"""Size and speed of every export format of a tokenizer against FVQ itself, on a CPU.
 
 By default an untrained VQGAN (f = 8, 32 channels, attention at the coarsest level, 1,024 codes of 64 channels), which costs the
 same as a trained one. Each format encodes and decodes the same crops of the bundled photos; they take turns, and times are
-medians of the rounds after a first one that does not count. `encode` and `decode` are images a second as a multiple of FVQ's.
+medians over the rounds, after one warm-up round. `encode` and `decode` are images per second relative to FVQ.
 
     python benchmarks/exports.py --json
     python benchmarks/exports.py --tokenizer my_tokenizer --side 256 --batch 1
@@ -91,11 +91,11 @@ def size(folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--tokenizer', help='a folder; by default an untrained VQGAN')
-    parser.add_argument('--side', type=int, default=128, help='of the images, in pixels')
-    parser.add_argument('--batch', type=int, default=4)
-    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=FORMATS)
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--tokenizer', help='a saved tokenizer; default: an untrained VQGAN')
+    parser.add_argument('--side', type=int, default=128, help='image size in pixels; default %(default)s')
+    parser.add_argument('--batch', type=int, default=4, help='images per batch; default %(default)s')
+    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=FORMATS, help='export formats; default: all')
+    parser.add_argument('--rounds', type=int, default=5, help='measured rounds; default %(default)s')
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
     args = parser.parse_args()
     torch.manual_seed(0)

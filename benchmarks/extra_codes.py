@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What do K and usage do to a generator by themselves? A trained codebook gets more codes, and its reconstructions stay.
+"""How do K and usage alone affect a generator? Adds codes to a trained codebook without changing its reconstructions.
 
 The tokenizers of a benchmark's runs are the start. Each gets variants with the same encoder and decoder:
     trained     as it is
@@ -120,17 +120,25 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
-    parser.add_argument('config', help='that of the benchmarked row')
-    parser.add_argument('--row', help='its name, where the config is a sweep')
-    parser.add_argument('--runs', type=Path, default=Path('work_dirs/benchmark'), help='work dir of the benchmark')
-    parser.add_argument('--factor', type=float, default=1.0, help='on the learning rate of its runs')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-    parser.add_argument('--steps', type=int, default=400, help='of each generator')
-    parser.add_argument('--extractor', default='RandomFeatures')
-    parser.add_argument('--extractor-options', nargs='+', action=KeyValueAction, default={})
-    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={}, help='of that benchmark')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/extra_codes'))
-    parser.add_argument('--json', action='store_true')
+    parser.add_argument('config', help='config of the benchmarked row')
+    parser.add_argument('--row', help='name of the row, if the config is a sweep')
+    parser.add_argument(
+        '--runs', type=Path, default=Path('work_dirs/benchmark'), help='work dir of the benchmark; default %(default)s'
+    )
+    parser.add_argument(
+        '--factor', type=float, default=1.0, help='learning-rate factor of its runs; default %(default)s'
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='random seeds of its runs; default 0')
+    parser.add_argument('--steps', type=int, default=400, help='training steps per generator; default %(default)s')
+    parser.add_argument('--extractor', default='RandomFeatures', help='feature extractor; default %(default)s')
+    parser.add_argument('--extractor-options', nargs='+', action=KeyValueAction, default={}, help='its arguments')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=KeyValueAction, default={}, help='config overrides of that benchmark'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/extra_codes'), help='output folder; default %(default)s'
+    )
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args()
     rows = [each for each in trainable(read_rows([args.config], args.cfg_options)) if args.row in (None, each[0].name)]
     if len(rows) != 1:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Images a second into a store of codes, against encoding one crop or one image at a time with one file each, in one run.
+"""Images per second of code extraction, against encoding one crop or one image at a time with one file each.
 
 The bundled photos are saved as JPEGs of ImageNet's usual size (long side 500, quality 90). The tokenizer is that of
 `configs/fvq/fvq_photos.py`, folded, with random weights: they cost the same. The crops and the codes are the same in all
@@ -11,8 +11,8 @@ write one .npy of codes and one of the label for each image:
     store                  `extract_codes`: reading, encoding and writing, with the start of its workers
     network                the encoder by itself, on pixels of the device; `share_of_network_rate` is store over network
 
-The ways take turns; the figures are medians of their rounds. On a machine with other work look at the CPU seconds too: they
-hold what other processes do not change, but not that two cores work at once.
+The variants take turns; results are medians over the rounds. On a machine with other work, look at the CPU seconds too: other
+processes do not affect them, but they do not show the gain from a second core.
 
     python benchmarks/extract_codes.py --json
 """
@@ -153,11 +153,17 @@ def measure(tokenizer: Tokenizer, images: ImageFolder, folder: Path, kind: str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--size', type=int, default=64, help='side of a crop; default 64')
-    parser.add_argument('--images', type=int, default=400, help='JPEG files; default 400')
-    parser.add_argument('--batch-size', type=int, default=64, help='crops that the store encodes at once')
-    parser.add_argument('--workers', type=int, default=1, help='processes that read for the store')
-    parser.add_argument('--repeats', type=int, default=2, help='rounds that count; one more goes before')
+    parser.add_argument('--size', type=int, default=64, help='crop size in pixels; default 64')
+    parser.add_argument('--images', type=int, default=400, help='number of JPEG files; default 400')
+    parser.add_argument(
+        '--batch-size', type=int, default=64, help='crops per forward pass of the store; default %(default)s'
+    )
+    parser.add_argument(
+        '--workers', type=int, default=1, help='data loader processes of the store; default %(default)s'
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=2, help='measured rounds, after one warm-up round; default %(default)s'
+    )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The fused operators of convolutional networks beside plain torch and float64: equality, repeats, time, memory's limit.
+"""The fused operators of convolutional networks against plain torch and float64: errors, repeatability, time, memory bound.
 
     FVQ_KERNELS=all python benchmarks/fused_ops.py --json
 
@@ -206,7 +206,7 @@ def timed(function: Callable[..., Tensor], inputs: list[Tensor], device: torch.d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--repeats', type=int, default=15)
+    parser.add_argument('--repeats', type=int, default=15, help='measured repeats; default %(default)s')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Hours of full training on 1, 8 and 16 cards, and batches that fit 40 and 80 GB, computed from what `make gpu-check` recorded.
+"""Hours of full training on 1, 8 and 16 GPUs, and batches that fit into 40 and 80 GB, from the results of `make gpu-check`.
 
     python benchmarks/hours.py
 
-Reads the sections train-step and train-step-compiled of every file in docs/gpu. Nothing is measured here: hours assume that
-cards add up without loss, and that a card is as fast with its part of the batch of 128 as with the batch that was measured.
+Reads the sections train-step and train-step-compiled of every file in docs/gpu. Nothing is measured here: hours assume
+linear scaling, and that a GPU is as fast with its share of the batch of 128 as with the batch that was measured.
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ def computed(step: dict[str, Any]) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--records', type=Path, default=REPO / 'docs/gpu', help='folder of results of make gpu-check')
+    parser.add_argument(
+        '--records',
+        type=Path,
+        default=REPO / 'docs/gpu',
+        help='folder with results of make gpu-check; default docs/gpu',
+    )
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args(arguments)
     steps = [{**step, **computed(step)} for step in measured(args.records)]

@@ -191,10 +191,17 @@ def differences(folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    parser.add_argument('--term', choices=TERMS, default='ibq')
-    parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--size', type=int, nargs=3, default=(1024, 262144, 256), metavar=('N', 'K', 'D'))
+    parser.add_argument('--term', choices=TERMS, default='ibq', help='what to measure; default %(default)s')
+    parser.add_argument('--repeats', type=int, default=3, help='measured repeats; default %(default)s')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads; default %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=3,
+        default=(1024, 262144, 256),
+        metavar=('N', 'K', 'D'),
+        help='latents, codes, channels',
+    )
     args = parser.parse_args()
 
     size = dict(zip('NKD', args.size, strict=True))

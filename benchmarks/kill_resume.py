@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Kill a run with SIGKILL at random moments, resume it, and compare its end with a run that never stopped, bit by bit.
+"""Kill a run with SIGKILL at random times, resume it, and compare its result bit for bit with an uninterrupted run.
 
     python benchmarks/kill_resume.py --kills 20
     python benchmarks/kill_resume.py --agents --kills 8     # two agents of torchrun, as on two machines
-    python benchmarks/kill_resume.py --config configs/generation/var_d16.py           # any config, as small as --smoke makes it
+    python benchmarks/kill_resume.py --config configs/generation/var_d16.py           # any config, at the size of --smoke
     python benchmarks/kill_resume.py --sample work_dirs/var_photos/generator work_dirs/var_codes_photos/tokenizer
 
 The run trains a small tokenizer on the bundled photos with everything that has a state: discriminator, moving average,
@@ -210,13 +210,16 @@ def continue_alone(work_dir: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kills', type=int, default=20)
-    parser.add_argument('--agents', action='store_true', help='two agents of torchrun, each with one rank')
-    parser.add_argument('--seed', type=int, default=0, help='of the moments')
+    parser.add_argument('--kills', type=int, default=20, help='number of kills; default %(default)s')
+    parser.add_argument('--agents', action='store_true', help='run under two torchrun agents, each with one rank')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the times of the kills; default %(default)s')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
-    parser.add_argument('--config', help='train this one in small, in place of the tokenizer')
+    parser.add_argument('--config', help='train this config at a small size instead of the tokenizer')
     parser.add_argument(
-        '--sample', nargs='+', metavar='FOLDER', help='kill sampling with this generator (and tokenizer)'
+        '--sample',
+        nargs='+',
+        metavar='FOLDER',
+        help='kill tools/sample.py with this generator (and tokenizer) instead of training',
     )
     args = parser.parse_args()
     if args.sample:

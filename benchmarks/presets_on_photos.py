@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How far PSNR and SSIM move between presets for one and the same model, on the ten bundled photos.
+"""How much PSNR and SSIM of the same model differ between presets, on the ten bundled photos.
 
 The model is a stand-in that any machine can repeat: it averages 2x2 pixels and enlarges them again by bicubic interpolation,
 about what a tokenizer of 20 to 30 dB loses. The photos are saved as PNG files at full size, and each preset takes its own
@@ -80,7 +80,7 @@ def codec_loss() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--crop', choices=list(PRESETS), help='the crops of this preset for all')
+    parser.add_argument('--crop', choices=list(PRESETS), help='use the crops of this preset for all presets')
     args = parser.parse_args()
 
     torch.set_num_threads(1)

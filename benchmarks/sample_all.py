@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Every generator on the bundled photos: trained, sampled, in one picture with a row each, and asked what its samples show.
+"""Train and sample every generator on the bundled photos: one picture with a row each, and a classifier on the samples.
 
 Each `configs/generation/*_photos.py` with a generator is trained on the codes of its own tokenizer, which is trained first;
 what is already in `work_dirs/` is used again. Ten classes, one a photo. Prints for each the accuracy of a linear classifier,
 trained on random features of real crops, on the classes of its samples, beside its accuracy on other crops and on their
 reconstructions by the tokenizer: what a generator of these codes can reach at best. Fails below three times chance.
 
-Some minutes a generator on two cores:
+A few minutes per generator on two cores:
 
     python benchmarks/sample_all.py                              # or: make sample-all
     python benchmarks/sample_all.py llamagen_photos var_photos
@@ -170,9 +170,13 @@ def picture(rows: list[tuple[str, np.ndarray, np.ndarray]]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('names', nargs='*', help='names of configs, such as var_photos; default all')
-    parser.add_argument('--num', type=int, default=200, help='samples of each, ten classes in turn; default 200')
-    parser.add_argument('--out', default='work_dirs/sample_all', help='folder of samples and samples.png')
+    parser.add_argument('names', nargs='*', help='config names, such as var_photos; default all')
+    parser.add_argument(
+        '--num', type=int, default=200, help='samples per generator, cycling through ten classes; default 200'
+    )
+    parser.add_argument(
+        '--out', default='work_dirs/sample_all', help='output folder for samples and samples.png; default %(default)s'
+    )
     args = parser.parse_args()
     if args.num < CLASSES:
         parser.error(f'--num must be {CLASSES} or more, one of each class, got {args.num}')

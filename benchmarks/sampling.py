@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """Sampling of LlamaGen's generators against a plain loop in the style of released code, side by side in one run, and
-against what the memory can deliver.
+against the memory-bandwidth limit.
 
 The plain loop has the same weights and draws the same codes. It keeps keys and values, and otherwise does what is easily
 written: grows them by concatenation, builds its masks and angles anew at each step, repeats heads, computes gate and up of
@@ -239,12 +239,14 @@ def measure(size: str, batch: int, codes: int, device: torch.device, repeats: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    parser.add_argument('--sizes', nargs='+', choices=SIZES, help='default: B on a CPU, L and XL on a GPU')
-    parser.add_argument('--batches', nargs='+', type=int, help='default: 2 on a CPU, 1 and 64 on a GPU')
-    parser.add_argument('--codes', type=int, help='of an image; default: 64 on a CPU, 256 on a GPU')
-    parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--no-compile', action='store_true', help='on a GPU, without compiled steps and CUDA graphs')
+    parser.add_argument('--sizes', nargs='+', choices=SIZES, help='model sizes; default: B on a CPU, L and XL on a GPU')
+    parser.add_argument('--batches', nargs='+', type=int, help='batch sizes; default: 2 on a CPU, 1 and 64 on a GPU')
+    parser.add_argument('--codes', type=int, help='codes per image; default: 64 on a CPU, 256 on a GPU')
+    parser.add_argument('--repeats', type=int, default=3, help='measured repeats; default %(default)s')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads; default %(default)s')
+    parser.add_argument(
+        '--no-compile', action='store_true', help='on a GPU: do not compile the steps or use CUDA graphs'
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,4 +1,4 @@
-"""Sampling of the autoregressive generators beside plain loops in the style of their releases, in one run.
+"""Sampling of the autoregressive generators against plain loops in the style of their releases, in one run.
 
     python benchmarks/sampling_autoregressive.py --threads 1 --json
 
@@ -381,17 +381,15 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    parser.add_argument('--models', nargs='+', choices=MODELS, default=list(MODELS))
-    parser.add_argument('--size', choices=SIZES, default='B')
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--side', type=int, default=8, help='rows and columns of codes')
-    parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument(
-        '--cpu-time', action='store_true', help='seconds of the processor, for a machine with other work'
-    )
-    parser.add_argument('--compile', action='store_true', help='compile our steps, where a generator can')
-    parser.add_argument('--profile', action='store_true', help='also print the share of products of matrices in both')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--models', nargs='+', choices=MODELS, default=list(MODELS), help='default: all')
+    parser.add_argument('--size', choices=SIZES, default='B', help='model size; default %(default)s')
+    parser.add_argument('--batch', type=int, default=2, help='images per batch; default %(default)s')
+    parser.add_argument('--side', type=int, default=8, help='rows and columns of codes; default %(default)s')
+    parser.add_argument('--repeats', type=int, default=3, help='measured repeats; default %(default)s')
+    parser.add_argument('--cpu-time', action='store_true', help='measure CPU seconds, for a machine with other work')
+    parser.add_argument('--compile', action='store_true', help='compile our steps, if the generator supports it')
+    parser.add_argument('--profile', action='store_true', help='also print the share of matrix products in both')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads; default %(default)s')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = [

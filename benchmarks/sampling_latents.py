@@ -237,19 +237,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('--json', action='store_true', help='print JSON instead of a table')
-    add('--models', nargs='+', choices=SIZES, default=['DiT-XL', 'MAR-L'])
-    add('--batches', nargs='+', type=int, default=[1])
+    add('--models', nargs='+', choices=SIZES, default=['DiT-XL', 'MAR-L'], help='default: DiT-XL MAR-L')
+    add('--batches', nargs='+', type=int, default=[1], help='batch sizes; default 1')
     add(
         '--steps',
         type=int,
-        help='of the process; default 2 for a DiT on a CPU, 250 on a GPU, 100 for the head of a MAR',
+        help='diffusion steps; default: DiT 2 on a CPU and 250 on a GPU, head of a MAR 100',
     )
-    add('--passes', type=int, default=4, help='of a MAR; default %(default)s')
-    add('--repeats', type=int, default=3)
-    add('--train', action='store_true', help='a training step too')
-    add('--profile', action='store_true', help='also the share of products of matrices in both')
-    add('--cpu-time', action='store_true', help='seconds of the processor, for a machine with other work')
-    add('--threads', type=int, default=torch.get_num_threads())
+    add('--passes', type=int, default=4, help='decoding passes of a MAR; default %(default)s')
+    add('--repeats', type=int, default=3, help='measured repeats; default %(default)s')
+    add('--train', action='store_true', help='also measure a training step')
+    add('--profile', action='store_true', help='also print the share of matrix products in both')
+    add('--cpu-time', action='store_true', help='measure CPU seconds, for a machine with other work')
+    add('--threads', type=int, default=torch.get_num_threads(), help='CPU threads; default %(default)s')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = []

@@ -206,15 +206,19 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    parser.add_argument('--forms', nargs='+', choices=FORMS, default=['titok-l32', 'maskgit', 'halton-base'])
-    parser.add_argument('--batches', nargs='+', type=int, help='default: 1 on a CPU, 1 and 64 on a GPU')
-    parser.add_argument('--steps', type=int, help='default: as published')
-    parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument(
-        '--cpu-time', action='store_true', help='seconds of the processor, for a machine with other work'
+        '--forms',
+        nargs='+',
+        choices=FORMS,
+        default=['titok-l32', 'maskgit', 'halton-base'],
+        help='models to measure; default: titok-l32 maskgit halton-base',
     )
-    parser.add_argument('--profile', action='store_true', help='also print the share of products of matrices in both')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--batches', nargs='+', type=int, help='batch sizes; default: 1 on a CPU, 1 and 64 on a GPU')
+    parser.add_argument('--steps', type=int, help='decoding steps; default: as published')
+    parser.add_argument('--repeats', type=int, default=3, help='measured repeats; default %(default)s')
+    parser.add_argument('--cpu-time', action='store_true', help='measure CPU seconds, for a machine with other work')
+    parser.add_argument('--profile', action='store_true', help='also print the share of matrix products in both')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads; default %(default)s')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')

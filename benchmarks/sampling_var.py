@@ -183,16 +183,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     parser.add_argument(
-        '--depths', nargs='+', type=int, help='blocks; 64 channels and a head for each. 8 on a CPU, 16 on a GPU'
+        '--depths',
+        nargs='+',
+        type=int,
+        help='number of blocks, with 64 channels and a head per block; default: 8 on a CPU, 16 on a GPU',
     )
-    parser.add_argument('--codebook-sizes', nargs='+', type=int, default=[16384])
+    parser.add_argument('--codebook-sizes', nargs='+', type=int, default=[16384], help='codebook sizes; default 16384')
     parser.add_argument(
-        '--infinity', nargs='+', metavar='CONFIG', help='the Infinity of each config, from texts, in place of VAR'
+        '--infinity',
+        nargs='+',
+        metavar='CONFIG',
+        help='measure the text-to-image Infinity of each config instead of VAR',
     )
-    parser.add_argument('--small', action='store_true', help='the size of tools/train.py --smoke, of an Infinity')
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--small', action='store_true', help='Infinity at the size of tools/train.py --smoke')
+    parser.add_argument('--batch', type=int, default=8, help='images per batch; default %(default)s')
+    parser.add_argument('--repeats', type=int, default=3, help='measured repeats; default %(default)s')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads; default %(default)s')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The search beside the float32 product, the N x K matrix and half precision, in one run: time, memory, wrong codes.
+"""Nearest-code search against the float32 product, the N x K matrix and half precision: time, memory, wrong codes.
 
     FVQ_KERNELS=all python benchmarks/search.py --json
 
@@ -145,7 +145,7 @@ def compare(name: str, distance: str, N: int, K: int, D: int, repeats: int, devi
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON (the only form)')
-    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--repeats', type=int, default=5, help='measured repeats; default %(default)s')
     args = parser.parse_args()
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     N, sizes = (32768, (16384, 262144)) if device.type == 'cuda' else (256, (1024,))

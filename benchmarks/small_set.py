@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Iterations a second of a small run whose photos stay on the device, beside one that reads them for every batch, in one run.
+"""Iterations per second of a small run with its photos kept on the device, against reading them for every batch.
 
 A row of `configs/mini/gpu` at 64x64 on JPEGs of 288x288, made of the bundled photos: K = 16,384, D = 256, batch 64. A CPU
 runs it small (`--small`). The ways take turns, train from the same start on the same crops, which is checked, and are
@@ -109,10 +109,16 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--json', action='store_true', help='print JSON instead of lines')
-    parser.add_argument('--row', default='configs/mini/gpu/vq.py', help='config of the row')
-    parser.add_argument('--small', action='store_true', default=not on_gpu, help='few photos, codes and steps')
-    parser.add_argument('--workers', type=int, default=min(8, os.cpu_count() or 1), help='of the loader')
-    parser.add_argument('--repeats', type=int, default=1, help='medians of so many turns')
+    parser.add_argument('--row', default='configs/mini/gpu/vq.py', help='config to train; default %(default)s')
+    parser.add_argument(
+        '--small', action='store_true', default=not on_gpu, help='few photos, codes and steps; default on a CPU'
+    )
+    parser.add_argument(
+        '--workers', type=int, default=min(8, os.cpu_count() or 1), help='data loader processes; default %(default)s'
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=1, help='measured repeats, of which the median counts; default %(default)s'
+    )
     args = parser.parse_args()
     args.size, args.batch_size, args.codes, args.photos = (64, 8, 1024, 40) if args.small else (64, 64, 16384, 900)
     args.skipped, args.iterations = (2, 6) if args.small else (40, 200)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What a part costs: a training step of each config beside the first one's, with its discriminator on.
+"""What a component costs: a training step of each config against the first one, with its discriminator on.
 
     python benchmarks/step_parts.py configs/fvq/fvq_16k.py configs/ablations/fvq_16k_{dino,align,vit,dino_late_align_vit}.py
 
@@ -86,12 +86,17 @@ def measured(path: str, batch: int, repeats: int, small: bool) -> dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', help='the first one is what the others are compared with')
-    parser.add_argument('--batch', type=int, default=32 if torch.cuda.is_available() else 2, help='images a step')
+    parser.add_argument('configs', nargs='+', help='configs to measure; the first is the baseline')
     parser.add_argument(
-        '--repeats', type=int, default=3, help='steps measured, after one that is not; the median counts'
+        '--batch', type=int, default=32 if torch.cuda.is_available() else 2, help='images per step; default %(default)s'
     )
-    parser.add_argument('--small', action='store_true', help='the sizes of tools/train.py --smoke, for a rehearsal')
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=3,
+        help='measured steps, after one warm-up step; the median counts; default %(default)s',
+    )
+    parser.add_argument('--small', action='store_true', help='use the sizes of tools/train.py --smoke, to try it out')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     found: dict[str, dict[str, float]] = {}

@@ -288,12 +288,14 @@ def kept(cfg: Any) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--batch', type=int, help='images a step; default 32 on a GPU, 2 on a CPU')
-    parser.add_argument('--repeats', type=int, default=5)
-    parser.add_argument('--ways', nargs='+', choices=WAYS, help='default: all but the compiled one')
-    parser.add_argument('--compile', action='store_true', help='measure our step compiled as well')
-    parser.add_argument('--profile', action='store_true', help='say what our steps spend their time on')
-    parser.add_argument('--kept', action='store_true', help='compute what autograd keeps at 256x256; takes no step')
+    parser.add_argument('--batch', type=int, help='images per step; default: 32 on a GPU, 2 on a CPU')
+    parser.add_argument('--repeats', type=int, default=5, help='measured repeats; default %(default)s')
+    parser.add_argument(
+        '--ways', nargs='+', choices=WAYS, help='variants to measure; default: all but the compiled one'
+    )
+    parser.add_argument('--compile', action='store_true', help='also measure our step compiled')
+    parser.add_argument('--profile', action='store_true', help='print where our steps spend their time')
+    parser.add_argument('--kept', action='store_true', help='only compute the memory that autograd keeps at 256x256')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
 

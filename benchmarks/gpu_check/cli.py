@@ -1,7 +1,7 @@
-"""Run what only a GPU can say, section by section in order of value, each in a process of its own.
+"""Run the checks that need a GPU, section by section in order of value, each in its own process.
 
-A section that would not fit into what is left of the budget is not started. Results are written after each section, to
-docs/gpu/CARD.json or to --out; there, results of unchanged sources stay until they are measured again.
+A section that does not fit into the remaining budget is not started. Results are written after each section, to
+docs/gpu/CARD.json or --out; results of unchanged sources stay there until they are measured again.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ REHEARSAL = 'none: a rehearsal'
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog='gpu_check', description=__doc__)
+    made.add_argument('--budget', type=float, help=f'total seconds; default {BUDGET:.0f}, with --rehearse unlimited')
     made.add_argument(
-        '--budget', type=float, help=f'seconds in all; default {BUDGET:.0f}, without limit in a rehearsal'
+        '--continue',
+        dest='old',
+        type=Path,
+        metavar='JSON',
+        help='skip sections that passed in these results, if their sources are unchanged',
     )
-    made.add_argument(
-        '--continue', dest='old', type=Path, metavar='JSON', help='pass over what passed for the same sources'
-    )
-    made.add_argument('--only', nargs='+', metavar='NAME', help='these sections, in the order of the list')
-    made.add_argument('--out', type=Path, help='results; default docs/gpu/CARD.json, none in a rehearsal')
-    made.add_argument('--list', action='store_true', help='print sections, costs and what they prove, and run nothing')
-    made.add_argument('--rehearse', action='store_true', help='run every section on the CPU, at a small size')
+    made.add_argument('--only', nargs='+', metavar='NAME', help='run only these sections, in the order of --list')
+    made.add_argument('--out', type=Path, help='results file; default docs/gpu/CARD.json, with --rehearse none')
+    made.add_argument('--list', action='store_true', help='list the sections, their cost and what they prove, and exit')
+    made.add_argument('--rehearse', action='store_true', help='run every section on the CPU at a small size')
     return made
 
 

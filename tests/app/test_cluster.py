@@ -188,7 +188,7 @@ def test_a_job_that_ends_before_its_run_leaves_a_line_and_a_call_that_goes_on(tm
     os.kill(int(Path(f'/proc/{worker}/stat').read_text().rpartition(')')[2].split()[1]), signal.SIGKILL)
     thread.join(timeout=900)
     ((_, result),) = [pair for pair in ended if pair is not None]
-    assert result['reason'].startswith(f'job {job} ended (INTERRUPTED) before the run; the same call goes on with it')
+    assert result['reason'].startswith(f'job {job} ended (INTERRUPTED) before the run did; call again to continue it')
     wait_for(lambda: not Path(f'/proc/{worker}').exists())
     thread, ended = in_a_thread(ClusterJobs(tmp_path, {'cluster': 'local'}, 1), run)
     thread.join(timeout=900)

@@ -95,7 +95,7 @@ def cells_of_row() -> list[str]:
 def test_statistics_saved_are_a_reference(capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(('real.npz', *RANDOM, '--metrics', 'fid', '--save-stats', 'real_statistics.npz')) == 0
     printed = capsys.readouterr().out
-    assert 'without --reference there is no fid' in printed
+    assert 'no --reference: left out fid' in printed
     assert 'statistics of 150 images are in real_statistics.npz' in printed
     for reference in ('real.npz', 'real_statistics.npz'):
         arguments = ('made.npz', '--reference', reference, *RANDOM, '--metrics', 'fid', '--out', f'{reference}.json')
@@ -136,7 +136,7 @@ def test_a_second_run_reports_that_it_uses_the_statistics_of_the_first(capsys: p
     first = capsys.readouterr().out
     assert evaluate.main(arguments) == 0
     second = capsys.readouterr().out
-    assert 'made.npz: statistics of the same images' in second
+    assert 'made.npz: using cached statistics of the same images' in second
     assert [line for line in second.splitlines() if 'statistics of the same' not in line] == first.splitlines()
     assert evaluate.main((*arguments, '--no-cache')) == 0
     assert 'statistics of the same images' not in capsys.readouterr().out
@@ -301,7 +301,7 @@ def test_a_killed_evaluation_goes_on_where_it_was_to_the_same_digits(tmp_path: P
     killed.kill()
     killed.communicate()
     resumed, _ = start().communicate(timeout=200)
-    assert 'images are those of an earlier, unfinished run' in resumed
+    assert 'images from an earlier, unfinished run' in resumed
     straight = ImageSetEvaluator(cache=None, **ARGUMENTS).evaluate('many.npz', 'real.npz')
     values = {name: metric.value for name, metric in straight.metrics.items()}
     assert resumed.splitlines()[-1] == str(values)

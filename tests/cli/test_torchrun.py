@@ -74,7 +74,10 @@ def test_a_run_waits_for_a_dead_agent_and_goes_on_exactly_when_it_is_back(straig
         assert agents.kill(1, rank=False)
         wait_until(lambda: not Path(f'/proc/{left}').exists(), 'the end of the rank that it left')
         wait_until(lambda: agents.rank(0) is None, 'the end of the other rank')
-        assert 'is saved; --resume continues there' in agents.log_file(0).read_text() + agents.log_file(1).read_text()
+        assert (
+            '; checkpoint saved, continue with --resume'
+            in agents.log_file(0).read_text() + agents.log_file(1).read_text()
+        )
         assert not (work_dir / 'iter_9.pth').exists()
         assert agents.running(0)
         agents.start(1)

@@ -125,7 +125,7 @@ def test_whole_benchmark_survives_a_failure_reports_and_is_not_repeated(
     del in_process[:]
     assert main(call) == 0
     assert in_process == []
-    assert 'seed 0: failed in an earlier call; --retry-failed tries it again' in capsys.readouterr().out
+    assert 'seed 0: failed in an earlier call; retry with --retry-failed' in capsys.readouterr().out
     assert main([*call, '--retry-failed']) == 0
     assert in_process == [f'{broken_name(broken)} lr x1 seed {seed}' for seed in (0, 1)]
     # the report says how the runs were made, not how this call would make them

@@ -137,7 +137,7 @@ def test_a_command_is_told_by_its_last_line_and_has_an_input_that_ends_with_its_
 ):
     (tmp_path / 'log.txt').write_text('error: of an earlier command\n')
     monkeypatch.setattr(generator_stage, 'COMMAND', 'import sys; sys.exit(int(sys.argv[2]))')
-    with pytest.raises(UserError, match=r'train: it printed nothing, exit code 3; see .*log.txt'):
+    with pytest.raises(UserError, match=r'train: no output, exit code 3; see .*log.txt'):
         generator_stage.call('train', ['3'], {}, tmp_path)
     monkeypatch.setattr(generator_stage, 'COMMAND', 'import sys; print("error: no luck.\\n"); sys.exit(2)')
     with pytest.raises(UserError, match=r'train: no luck; see .*log.txt'):

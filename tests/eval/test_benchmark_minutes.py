@@ -191,7 +191,7 @@ def test_an_estimate_adds_up_what_is_left(machine: Machine, tmp_path: Path) -> N
     assert costs[0].seconds == pytest.approx(4 * 70 + 5)
     text = estimate_text(costs, jobs=2)
     assert text.endswith(
-        '1 runs, 4 steps: 4.8 minutes one after another, 2.4 if 2 at a time are as fast as they were in this trial.'
+        '1 runs, 4 steps: 4.8 minutes one at a time, 2.4 with 2 at a time, if as fast as in this trial.'
     )
     assert rows[0].cfg is not None
     assert rows[0].cfg.train_cfg.max_iters == 4

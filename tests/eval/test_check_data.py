@@ -102,7 +102,7 @@ def test_missing_images_are_named(imagenet: Path, path: str, message: str, capsy
     ('path', 'message'),
     [
         ('train/n00000003/x.JPEG', '4 class folders, expected 3'),
-        ('train/extra/x.JPEG', 'no ImageNet class (n and eight digits), and every folder takes a label: extra'),
+        ('train/extra/x.JPEG', 'not an ImageNet class (n and eight digits), but every folder becomes a class: extra'),
         ('train/x.JPEG', '1 images are beside the class folders: x.JPEG'),
         ('train/n00000000.tar', '1 class archives are still packed (n00000000.tar)'),
         ('val/x.JPEG', '7 images, expected 6; not of the set: x.JPEG'),

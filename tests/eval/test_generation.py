@@ -151,7 +151,7 @@ def test_a_resumed_evaluation_equals_a_straight_one_to_the_last_bit(
         resumed = values(evaluator(**arguments).evaluate(made, made))
     assert seen[0] == COUNT - 2 * BLOCK
     assert resumed == straight
-    assert f'features of {2 * BLOCK} images are those of an earlier, unfinished run' in capsys.readouterr().out
+    assert f'features of {2 * BLOCK} images from an earlier, unfinished run' in capsys.readouterr().out
     assert not list((tmp_path / 'kept/unfinished').iterdir())
 
 
@@ -411,7 +411,7 @@ def test_every_number_has_preset_count_reference_and_network(made: str, real: st
 def test_without_a_reference_there_is_what_needs_none(made: str) -> None:
     scored = evaluator(preset='adm').evaluate(made)
     assert set(scored.metrics) == {'is_random', 'is_random_std'}
-    assert 'without --reference there is no fid, sfid, precision, recall' in scored.notes
+    assert 'no --reference: left out fid, sfid, precision, recall' in scored.notes
 
 
 def test_too_few_images_are_said_to_be_too_few(tmp_path: Path, real: str) -> None:
@@ -497,7 +497,7 @@ def test_a_folder_for_statistics_that_cannot_be_written_costs_no_number(
     (tmp_path / 'taken').write_text('')
     scored = evaluator(metrics=['inception_score'], cache=str(tmp_path / 'taken')).evaluate(made)
     assert isinstance(scored.metrics['is_random'], MetricValue)
-    assert 'the statistics are not kept' in capsys.readouterr().out
+    assert 'statistics not cached' in capsys.readouterr().out
 
 
 def test_statistics_are_no_samples(made: str, tmp_path: Path) -> None:

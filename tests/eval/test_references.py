@@ -275,7 +275,7 @@ def test_jpeg_files_under_a_codec_are_said_to_be_coded_once_more(tmp_path: Path)
         Image.fromarray(image).save(tmp_path / f'{number}.JPEG')
     arguments = dict(metrics=['inception_score'])
     notes = of_images(preset='fvq-release', **arguments).evaluate(str(tmp_path)).notes
-    assert any('holds JPEG files: fvq-release codes them once more' in note for note in notes)
+    assert any('holds JPEG files, which fvq-release compresses again' in note for note in notes)
     assert not any('JPEG' in note for note in of_images(preset='strict', **arguments).evaluate(str(tmp_path)).notes)
     made = save_npz(random_pixels(3, 8), tmp_path.parent / 'made.npz')
     for samples, reference in ((str(tmp_path), None), (str(tmp_path), str(tmp_path)), (made, str(tmp_path))):
@@ -343,7 +343,7 @@ def test_what_the_network_or_the_reference_lacks_is_the_reason(tmp_path: Path) -
     assert 'sfid: the extractor has no spatial features' in notes
     assert 'inception_score: the extractor has no logits features' in notes
     notes = of_images(extractor=Pooled()).evaluate(made).notes
-    assert 'without --reference there is no fid, sfid, precision, recall' in notes
+    assert 'no --reference: left out fid, sfid, precision, recall' in notes
     assert 'inception_score: the extractor has no logits features' in notes
     pooled = adms(tmp_path / 'moments.npz', random_pixels(40))
     with np.load(pooled) as arrays:

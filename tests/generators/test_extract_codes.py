@@ -238,7 +238,7 @@ def test_an_extraction_that_was_stopped_goes_on(
             extract(photos, tmp_path / 'stopped', tokenizer, ['ten'], **options)
     monkeypatch.setattr(library.CodesWriter, 'write', lambda self, *a: (said.append(a[0]), write(self, *a))[0])
     extract(photos, tmp_path / 'stopped', tokenizer, ['ten'], **options, log=said.append)
-    assert said == [f'{tmp_path}/stopped: 1 of 3 shards are there already', 1, 2]
+    assert said == [f'{tmp_path}/stopped: 1 of 3 shards already done', 1, 2]
     assert_same_files(tmp_path / 'straight', tmp_path / 'stopped')
 
 

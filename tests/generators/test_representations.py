@@ -225,7 +225,7 @@ def test_a_store_of_vectors_has_labels_crops_and_where_they_come_from(
     capsys.readouterr()
     again = ['test_vit', stores.images, str(stores.vectors), *stores.crops, '--random']
     assert extract_representations.main(again) == 0
-    assert '1 of 1 shards are there already' in capsys.readouterr().out
+    assert '1 of 1 shards already done' in capsys.readouterr().out
     assert extract_representations.main(['vit_tiny_patch16_224', *again[1:]]) == 2
     assert 'made otherwise (layout' in capsys.readouterr().err
     assert extract_representations.main([*again[:2], str(stores.root / 'other'), *stores.crops]) == 2

@@ -169,7 +169,7 @@ def test_a_shard_that_cannot_be_read_is_drawn_again(tmp_path: Path, capsys: pyte
     assert len(painter.drawn) == 18
     assert np.array_equal(images(tmp_path, plan()), expected)
     lines = capsys.readouterr().out.splitlines()
-    assert [f'shard-0000{n}.npy' in line and 'drawn again' in line for n, line in enumerate(lines)] == [True] * 3
+    assert [f'shard-0000{n}.npy' in line and 'sampling its images again' in line for n, line in enumerate(lines)] == [True] * 3
 
 
 def test_two_calls_never_draw_into_one_folder(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_full_disk_costs_the_file_that_did_not_fit(tmp_path: Path, monkeypatch
 def test_outputs_hold_every_sample_with_its_class(tmp_path: Path) -> None:
     shards = drawn_to(tmp_path / 'shards', plan())
     lines = list(SampleOutputs(tmp_path, shards).write(npz=True, images=True))
-    told = ['20 images; tools/evaluate.py scores it', 'rows are classes 3, 5, 7', '20 images']
+    told = ['20 images; score it with tools/evaluate.py', 'rows are classes 3, 5, 7', '20 images']
     assert [line.split(': ')[1] for line in lines] == told
     expected = images(tmp_path / 'shards', plan())
     with np.load(tmp_path / 'samples.npz') as file:

@@ -48,7 +48,7 @@ class FoldHook(Hook):
         if not self.folded and runner.iter + 1 >= max(1, round(self.at * runner.max_iters)):
             self._fold(runner)
             done = f'iter {runner.iter + 1}'
-            runner.logger.info(f'{done}: the projector is folded; the mapped codebook is trained from here')
+            runner.logger.info(f'{done}: folded the projector; training continues on the mapped codebook')
 
     def _fold(self, runner: Any) -> None:
         tokenizer = runner.task.tokenizer

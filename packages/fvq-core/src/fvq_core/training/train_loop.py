@@ -101,7 +101,7 @@ class TrainLoop(BaseLoop):
     def stop(self) -> NoReturn:
         """End the process once rank 0's checkpoint is written: a launcher may kill all ranks when one ends."""
         self.runner.meeting.stop_agreed()
-        done = f'iteration {self.iter}, which is saved; --resume continues there'
+        done = f'iteration {self.iter}; checkpoint saved, continue with --resume'
         self.runner.logger.info(f'stopped by a signal after {done}')
         leave_group(STOPPED)
         raise SystemExit(STOPPED)

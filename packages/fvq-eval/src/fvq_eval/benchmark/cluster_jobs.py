@@ -129,5 +129,5 @@ def result_of(run: BenchmarkRun, job: SubmittedJob) -> dict[str, Any]:
     if result is not None:
         return result
     logs = job.job.paths.stderr
-    reason = f'job {job.job.job_id} ended ({job.state}) before the run; the same call goes on with it; see {logs}'
+    reason = f'job {job.job.job_id} ended ({job.state}) before the run did; call again to continue it; see {logs}'
     return {'status': FAILED, 'reason': reason}

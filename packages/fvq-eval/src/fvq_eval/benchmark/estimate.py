@@ -93,5 +93,7 @@ def estimate_text(costs: Sequence[Cost], jobs: int) -> str:
     ]
     minutes = sum(cost.seconds for cost in costs) / 60
     runs, steps = sum(cost.runs for cost in costs), sum(cost.steps for cost in costs)
-    at_once = f', {minutes / jobs:.1f} if {jobs} at a time are as fast as they were in this trial' if jobs > 1 else ''
-    return f'{markdown_table(head, lines)}\n\n{runs} runs, {steps:,} steps: {minutes:.1f} minutes one after another{at_once}.'
+    at_once = f', {minutes / jobs:.1f} with {jobs} at a time, if as fast as in this trial' if jobs > 1 else ''
+    return (
+        f'{markdown_table(head, lines)}\n\n{runs} runs, {steps:,} steps: {minutes:.1f} minutes one at a time{at_once}.'
+    )

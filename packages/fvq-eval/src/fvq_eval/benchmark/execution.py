@@ -65,7 +65,7 @@ def outcome(folder: Path, code: int, seconds: float) -> dict[str, Any]:
         return {'status': FAILED, 'reason': busy(folder)}
     result = read_json(folder / RESULT)
     if result is None and code in INTERRUPTED:
-        return {'status': FAILED, 'reason': 'interrupted; the same call goes on with it'}
+        return {'status': FAILED, 'reason': 'interrupted; call again to continue it'}
     if result is None:
         how = f'signal {-code}' if code < 0 else f'exit code {code}'
         reason = f'the process ended with {how}; see {folder / LOG}'

@@ -118,13 +118,13 @@ class GeneratorStage:
             log(f'{run}: generator: {error}')
             return
         except InterruptedCommandError:
-            log(f'{run}: generator: interrupted; the same call goes on with it')
+            log(f'{run}: generator: interrupted; call again to continue it')
             return
         except Exception as error:  # the other rows go on
             write_json(run.folder / GENERATOR, {**failure(error), 'stage': self.facts()})
         found = read_json(run.folder / GENERATOR) or {}
         bits = (found.get('metrics') or {}).get('generator_bits_per_image')
-        shown = found.get('reason') if bits is None else f'{bits["value"]:.0f} bits an image'
+        shown = found.get('reason') if bits is None else f'{bits["value"]:.0f} bits per image'
         log(f'{run}: generator: {shown}')
 
     def facts(self) -> dict[str, Any]:
@@ -202,5 +202,5 @@ def call(name: str, arguments: Sequence[str], env: Mapping[str, str], folder: Pa
         raise InterruptedCommandError
     if code:
         lines = path.read_bytes()[start:].decode(errors='replace').splitlines()
-        last = next((line for line in reversed(lines) if line.strip()), f'it printed nothing, exit code {code}')
+        last = next((line for line in reversed(lines) if line.strip()), f'no output, exit code {code}')
         raise UserError(f'{name}: {last.removeprefix("error: ").rstrip(".")}; see {path}.')

@@ -27,7 +27,7 @@ class Progress:
         """A run that ended in an earlier call."""
         self.ended, self.skipped = self.ended + 1, self.skipped + 1
         if not run.finished:
-            self.log(f'[{self.ended}/{self.total}] {run}: failed in an earlier call; --retry-failed tries it again')
+            self.log(f'[{self.ended}/{self.total}] {run}: failed in an earlier call; retry with --retry-failed')
 
     def end(self, run: BenchmarkRun, result: dict[str, Any], running: Sequence[BenchmarkRun]) -> None:
         """A run that ended now."""

@@ -49,7 +49,7 @@ def left_out(run: BenchmarkRun, env: dict[str, str]) -> dict[str, Any] | None:
         return None
     return {
         'status': TO_COME,
-        'reason': 'it does not fit into what is left of --minutes; the same call goes on with it',
+        'reason': 'does not fit into the time left of --minutes; call again to continue',
     }
 
 

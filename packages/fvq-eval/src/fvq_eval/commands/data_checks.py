@@ -103,13 +103,13 @@ def imagenet_problem(listing: FolderListing, expected: ImageNetSplit, flat: bool
     strange = [name for name in listing.classes if not WNID.fullmatch(name)]
     if strange:
         return (
-            f'no ImageNet class (n and eight digits), and every folder takes a label: {few(strange)}; name the '
+            f'not an ImageNet class (n and eight digits), but every folder becomes a class: {few(strange)}; name the '
             'folder that holds the classes, or move these away.'
         )
     if len(listing.classes) != expected.classes:
         return f'{len(listing.classes):,} class folders, expected {expected.classes:,}; unpack them all.'
     if listing.flat:
-        return f'{len(listing.flat):,} images are beside the class folders: {few(listing.flat)}; sort them in.'
+        return f'{len(listing.flat):,} images are beside the class folders: {few(listing.flat)}; move them into the folders.'
     wrong = [f'{n} ({k})' for n, k in listing.classes.items() if not expected.smallest <= k <= expected.largest]
     if wrong or len(listing.images) != expected.images:
         which = f'; not between {expected.smallest} and {expected.largest}: {few(wrong)}' if wrong else ''

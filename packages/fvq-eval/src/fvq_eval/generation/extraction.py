@@ -87,7 +87,7 @@ class StatisticsExtraction:
             try:
                 self.cache.put(hashed, self.preparation, statistics)
             except UserError as error:  # a full disk must not cost the numbers
-                self.log(f'{samples.path}: the statistics are not kept; {remedy(self.folder)}. {error}')
+                self.log(f'{samples.path}: statistics not cached; {remedy(self.folder)}. {error}')
         if checkpoint is not None:
             checkpoint.delete()
         return statistics if rank == 0 else None, hashed
@@ -110,7 +110,7 @@ class StatisticsExtraction:
         if found is None or self.cache is None or not set(self.kept) <= set(found.kept):
             return None
         path = self.cache.path(hashed, self.preparation, self.extractor.fingerprint)
-        self.log(f'{samples.path}: statistics of the same images (sha256 {hashed[:12]}) are taken from {path}')
+        self.log(f'{samples.path}: using cached statistics of the same images (sha256 {hashed[:12]}) from {path}')
         return found
 
     def extract(
@@ -129,7 +129,7 @@ class StatisticsExtraction:
         done = 0 if checkpoint is None else checkpoint.restore(statistics, digests)
         if done and get_dist_info()[0] == 0:
             images = sum(len(samples.numbers(block)) for block in own[:done])
-            self.log(f'{samples.path}: the features of {images:,} images are those of an earlier, unfinished run')
+            self.log(f'{samples.path}: reusing the features of {images:,} images from an earlier, unfinished run')
         step = max(1, self.batch_size // BLOCK)
         bar = self.bar(samples, own, done, f'features of {samples.path}')
         with bar, interrupt_later() as interrupted, deferred_checks(finish=False) as checks:

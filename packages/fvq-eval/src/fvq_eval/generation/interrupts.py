@@ -27,7 +27,10 @@ def interrupt_later() -> Iterator[Callable[[], bool]]:
         if noted:
             raise KeyboardInterrupt
         noted = True
-        print('stopping after the images at hand, to keep what is done; Ctrl-C again stops at once', file=sys.stderr)
+        print(
+            'stopping after the current images to keep what is done; press Ctrl-C again to stop at once',
+            file=sys.stderr,
+        )
 
     signal.signal(signal.SIGINT, note)
     try:

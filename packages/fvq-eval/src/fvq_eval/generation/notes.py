@@ -34,7 +34,7 @@ def evaluation_notes(
     missing = [name for name in names if not any(is_wanted(key, [name]) for key in found)]
     if missing and reference is None:
         needing = [name for name in missing if name not in WITHOUT_REFERENCE]
-        notes += [f'without --reference there is no {", ".join(needing)}'] if needing else []
+        notes += [f'no --reference: left out {", ".join(needing)}'] if needing else []
         notes += [f'{name}: the extractor has no logits features' for name in missing if name not in needing]
     elif reference is not None and reference.statistics is not None and missing:
         notes += why_missing(
@@ -42,7 +42,9 @@ def evaluation_notes(
         )
     both = [samples, *([reference.images] if reference is not None and reference.images is not None else [])]
     coded = dict.fromkeys(each.path for each in both if preset.codec is not None and holds_jpeg(each))
-    notes += [f'{path} holds JPEG files: {preset.name} codes them once more, like every image' for path in coded]
+    notes += [
+        f'{path} holds JPEG files, which {preset.name} compresses again, as it does every image' for path in coded
+    ]
     few = [name for name, value in found.items() if value.too_few]
     if few:
         notes.append(f'too few images for {", ".join(few)}: see the protocol of each')

@@ -58,7 +58,7 @@ def rehearse(cfg: Config, ranks: int, report: Report) -> None:
     launch(small, straight, ranks, [])
     rows = [row for row in History(straight / HISTORY_NAME).rows() if row['split'] == 'train']
     losses = f'loss {rows[0]["loss"]:.3f} to {rows[-1]["loss"]:.3f}'
-    report('trains', f'{ITERS} iterations of {BATCH} x {ranks} images, {losses}; {LAST} is written')
+    report('trains', f'{ITERS} iterations of {BATCH} x {ranks} images, {losses}; wrote {LAST}')
     report('evaluates', check_evaluation(small, straight))
 
     small.default_hooks['signals'] = dict(
@@ -70,7 +70,7 @@ def rehearse(cfg: Config, ranks: int, report: Report) -> None:
         raise SmokeError(
             f'restart: the killed rank was not restarted from iteration {RESUME_AT}; see {broken}/log.txt.'
         )
-    report('restarts', f'rank {ranks - 1} killed; torchrun started all again from iter_{RESUME_AT}.pth')
+    report('restarts', f'rank {ranks - 1} killed; torchrun restarted all ranks from iter_{RESUME_AT}.pth')
     codes = re.findall(r'exitcode  : (-?\d+)', output)
     if not stopped_at.exists() or str(STOPPED) not in codes:
         raise SmokeError(
@@ -78,7 +78,7 @@ def rehearse(cfg: Config, ranks: int, report: Report) -> None:
             f'{", ".join(codes)} and the checkpoints {sorted(path.name for path in broken.glob("iter_*.pth"))}; '
             f'see {broken}/log.txt.'
         )
-    report('stops', f'SIGTERM to rank {ranks - 1}; {stopped_at.name} is written, exit code {STOPPED}')
+    report('stops', f'SIGTERM to rank {ranks - 1}; wrote {stopped_at.name}, exit code {STOPPED}')
     launch(small, broken, ranks, [])
     expected, got = read_checkpoint(straight / LAST), read_checkpoint(broken / LAST)
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
@@ -94,9 +94,9 @@ def use_own_data(own: Any, small: Any) -> str:
     dataset = copy.deepcopy(own.dataset)
     kind, stand_in = (DATASETS.resolve(each.dataset['type']) for each in (own, small))
     if kind is stand_in:
-        return f'{kind.__name__}, in small'
+        return f'{kind.__name__}, small'
     if not (isinstance(kind, type) and issubclass(kind, ImageDataset)):
-        return f'{stand_in.__name__} in place of {kind.__name__}'
+        return f'{stand_in.__name__} instead of {kind.__name__}'
     for transform in dataset.get('transforms', ()):
         shrink = getattr(find_component(transform['type']), 'smoke', None)
         transform.update({} if shrink is None else shrink(transform))
@@ -144,12 +144,12 @@ def check_evaluation(cfg: Config, work_dir: Path) -> str:
         if difference > TOLERANCE:
             raise SmokeError(f'evaluation: {name} is {row[name]} on all ranks together, {metric.value} on one.')
         largest = max(largest, difference)
-    return f'{len(one)} figures, as one process computes them, within {largest:.0e}'
+    return f'{len(one)} metrics equal those of one process within {largest:.0e}'
 
 
 def rehearse_in_table(cfg: Config, ranks: int) -> None:
     """`rehearse`, with a line on the terminal for each step."""
-    print(f'{"step".ljust(9)}  seconds  what was proven')
+    print(f'{"step".ljust(9)}  seconds  result')
     began = time.monotonic()
 
     def report(step: str, proven: str) -> None:

@@ -126,7 +126,7 @@ def extract_codes(
         pending, own = writer.open_together()
         done = plan.number_of_shards - len(pending)
         if done and rank == 0:
-            log(f'{out}: {done:,} of {plan.number_of_shards:,} shards are there already')
+            log(f'{out}: {done:,} of {plan.number_of_shards:,} shards already done')
         reader = ShardReader(ImageWindows(images, multi_crop, seed), plan, max_unreadable, batch_size, num_workers)
         total = sum(len(plan.shard_images(shard)) for shard in own)
         with Progress('extracting', total, rank, world_size, log) as progress:

@@ -57,7 +57,7 @@ class SampleOutputs:
         remove_leftovers(self.out, NPZ)
         shape = (self.plan.count, *self.shards.images([0]).shape[1:])
         write_npz(path, self.shards.read(), shape, self.labels)
-        return f'{path}: {self.plan.count} images; tools/evaluate.py scores it'
+        return f'{path}: {self.plan.count} images; score it with tools/evaluate.py'
 
     def _write_images(self) -> str:
         """As many files as the plan has images: those of an earlier, longer plan go, since the shards still have them."""

@@ -49,7 +49,7 @@ class SampleShards(PlannedFolder):
         for shard in range(self.plan.shards):
             images, problem = self._images(self.path(shard))
             if problem:
-                log(f'{self.path(shard)} cannot be used ({problem}): its images are drawn again')
+                log(f'{self.path(shard)} cannot be used ({problem}); sampling its images again')
             if images < len(self.plan.shard(shard)):
                 missing.append(shard)
         return missing

@@ -101,7 +101,7 @@ def serve(models: Models, host: str, port: int | None, share: bool) -> None:
     """Serve until the process is told to stop."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the temporary folder goes then too
     with served(models, host, port, share) as address:
-        print(f'the page is at {address}   (Ctrl-C ends it)', flush=True)
+        print(f'serving at {address}   (press Ctrl-C to stop)', flush=True)
         if host != LOCALHOST or share:
-            print('others can reach it too: they may upload photos and run the models', flush=True)
+            print('other machines can reach this page, upload photos and run the models', flush=True)
         signal.pause()
