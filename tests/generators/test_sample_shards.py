@@ -169,7 +169,9 @@ def test_a_shard_that_cannot_be_read_is_drawn_again(tmp_path: Path, capsys: pyte
     assert len(painter.drawn) == 18
     assert np.array_equal(images(tmp_path, plan()), expected)
     lines = capsys.readouterr().out.splitlines()
-    assert [f'shard-0000{n}.npy' in line and 'sampling its images again' in line for n, line in enumerate(lines)] == [True] * 3
+    assert [f'shard-0000{n}.npy' in line and 'sampling its images again' in line for n, line in enumerate(lines)] == [
+        True
+    ] * 3
 
 
 def test_two_calls_never_draw_into_one_folder(tmp_path: Path) -> None:

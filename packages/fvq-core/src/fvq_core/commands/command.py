@@ -132,9 +132,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     """`--size` for commands that read a config."""
-    parser.add_argument(
-        '--size', metavar='NAME', help='build the config at one of its sizes, such as k4096 in configs/mini'
-    )
+    parser.add_argument('--size', metavar='NAME', help="use one of the config's sizes, such as k4096 in configs/mini")
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:

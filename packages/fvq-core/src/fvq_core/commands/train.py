@@ -35,32 +35,13 @@ def train_parser(prog: str = 'train.py', description: str = __doc__ or '', examp
     add('config', help='a Python config, see configs/')
     add('--work-dir', help='output folder; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE')
     add(
-        '--resume',
-        nargs='?',
-        const='newest',
-        metavar='PATH',
-        help='continue from PATH, by default the newest checkpoint',
+        '--resume', nargs='?', const='newest', metavar='PATH', help='continue from PATH; default: the newest checkpoint'
     )
-    add(
-        '--resume-elastic',
-        action='store_true',
-        help='resume on another number of devices: same global batch, not bit-exact',
-    )
-    add(
-        '--init-from',
-        metavar='TOKENIZER',
-        help='start from these weights: a saved folder, user/name on the hub or an iter_N.pth',
-    )
+    add('--resume-elastic', action='store_true', help='resume on another number of devices: same batch, not bit-exact')
+    add('--init-from', metavar='TOKENIZER', help='initial weights: a folder, user/name on the hub or an iter_N.pth')
     add('--freeze', nargs='+', metavar='PART', help='parts of the model not to train, such as: encoder quantizer')
     add('--fresh', nargs='+', metavar='PART', help='parts to initialize from scratch instead of from --init-from')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValueAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override config entries, such as train_cfg.max_iters=300',
-    )
+    add('--cfg-options', nargs='+', action=KeyValueAction, default={}, metavar='KEY=VALUE', help='override the config')
     add('--seed', type=int, help="random seed; default: the config's")
     add('--smoke', action='store_true', help='check that the config works, in a few tiny steps on the CPU')
     add('--track', nargs='+', metavar='NAME', help='also log to tensorboard, wandb, mlflow, ...; see docs/tracking.md')

@@ -83,9 +83,7 @@ def main(argv: Sequence[str] | None) -> None:
         help='work dir of another benchmark of the same sweeps: one row per config, with the cell and learning rate that were '
         'best there',
     )
-    parser.add_argument(
-        '--jobs', default='auto', metavar='N', help='concurrent runs; default auto: one per GPU, else one'
-    )
+    parser.add_argument('--jobs', default='auto', metavar='N', help='runs at a time; default auto: one per GPU, else 1')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads per run; default 1')
     parser.add_argument(
         '--minutes',
