@@ -34,9 +34,7 @@ def train_parser(prog: str = 'train.py', description: str = __doc__ or '', examp
     add = parser.add_argument
     add('config', help='a Python config, see configs/')
     add('--work-dir', help='output folder; default work_dirs/CONFIG, with --size work_dirs/CONFIG_SIZE')
-    add(
-        '--resume', nargs='?', const='newest', metavar='PATH', help='continue from PATH; default: the newest checkpoint'
-    )
+    add('--resume', nargs='?', const='newest', metavar='PATH', help='continue from PATH; default the newest checkpoint')
     add('--resume-elastic', action='store_true', help='resume on another number of devices: same batch, not bit-exact')
     add('--init-from', metavar='TOKENIZER', help='initial weights: a folder, user/name on the hub or an iter_N.pth')
     add('--freeze', nargs='+', metavar='PART', help='parts of the model not to train, such as: encoder quantizer')
