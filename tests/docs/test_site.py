@@ -129,6 +129,6 @@ def test_a_notebook_becomes_a_page_without_its_outputs(tmp_path: Path) -> None:
 def test_the_readme_is_short_and_leads_to_every_guide_that_a_user_needs() -> None:
     text = (REPO / 'README.md').read_text()
     assert len(text.splitlines()) <= 120
-    assert text.count('![') == 1
+    assert text.count('![') == 2
     tutorials = {path.stem for path in (DOCS / 'tutorials').glob('*.md')}
     assert {name for name in tutorials if f'docs/tutorials/{name}.md' not in text} == set()
