@@ -285,6 +285,21 @@ def test_a_size_that_is_not_there_is_refused_with_what_to_give(path: str, size: 
 
 
 @pytest.mark.parametrize(
+    ('path', 'hint'),
+    [
+        ('fvq_photos', "did you mean 'configs/fvq/fvq_photos.py'?"),
+        ('configs/fvq_photos.py', "did you mean 'configs/fvq/fvq_photos.py'?"),
+        ('configs/fvq/fvq_photo.py', "did you mean 'fvq_photos.py'?"),
+        ('0123456789', '`fvq zoo` lists those of FVQ.'),
+    ],
+)
+def test_a_config_that_is_not_there_is_refused_with_the_nearest_of_all(path: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    assert str(caught.value) == f'config {path} does not exist; {hint}'
+
+
+@pytest.mark.parametrize(
     ('sizes', 'message'),
     [
         ('dict(k9=dict(levls=9))', "its quantizer has no levls for size 'k9' to set"),

@@ -162,6 +162,12 @@ def test_convert_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str
 
 def test_reconstruct_refuses_bad_images_before_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
     assert 'is not a saved tokenizer' in refused(capsys, reconstruct, 'nowhere', 'a.png', '--out', 'out')
+    Path('photos').mkdir()
+    for image, message in (
+        ('photos', 'photos is a folder; give the image files in it'),
+        ('a.png', 'a.png does not exist'),
+    ):
+        assert message in refused(capsys, reconstruct, 'fvq_photos', image, '--out', 'out')
 
 
 def test_a_work_dir_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:

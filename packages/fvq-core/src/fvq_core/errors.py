@@ -65,8 +65,7 @@ def user_errors(what: str) -> Iterator[None]:
 def nearest_hint(name: str, valid: Iterable[str]) -> str:
     """`did you mean 'x'?` with the closest valid name, else a list of the valid names."""
     valid = sorted(valid)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
-    if close:
+    if close := difflib.get_close_matches(name, valid, n=1, cutoff=0.6):
         return f"did you mean '{close[0]}'?"
     return f'valid: {", ".join(valid)}' if valid else 'there is none to choose from.'
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from ..errors import UserError, nearest_hint
+from ..errors import UserError
 from .sizes import is_sized_path
 
 LANDMARKS = ('configs/fvq', 'configs/paper/reconstruction.csv')  # exist only in our configs
@@ -23,14 +24,16 @@ def find_config(path: str) -> Path:
     """A config file by path, or one of ours by its path from `configs/` on; raises with the nearest name if there is none."""
     root = config_root()
     candidates = [Path(path).expanduser(), *([root / path] if root else [])]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    if file := next(filter(Path.is_file, candidates), None):
+        return file
     folder, name = Path(path).parent, Path(path).name
     if any(map(is_sized_path, candidates)):
         raise UserError(f'config {path} does not exist; give {folder.parent / name} --size {folder.name}')
-    names = {file.name for candidate in candidates for file in candidate.parent.glob('*.py')}
-    raise UserError(f'config {path} does not exist; {nearest_hint(name, names)}')
+    found = {Path(each).stem: each for each in config_names()} if root else {}
+    found |= {file.stem: file.name for candidate in candidates for file in candidate.parent.glob('*.py')}
+    near = get_close_matches(name.removesuffix('.py'), found, n=1)
+    hint = f"did you mean '{found[near[0]]}'?" if near else '`fvq zoo` lists those of FVQ.'
+    raise UserError(f'config {path} does not exist; {hint}')
 
 
 def config_names() -> list[str]:

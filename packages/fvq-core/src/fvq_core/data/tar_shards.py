@@ -58,8 +58,7 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
                 found += [path] if os.path.exists(path) else wildcards(path) or [path]
     if not found:
         raise UserError(f'TarShards: no .tar file in {shards}.')
-    missing = [path for path in found if not os.path.isfile(path)]
-    if missing:
+    if missing := [path for path in found if not os.path.isfile(path)]:
         raise UserError(f'TarShards: {len(missing)} of {len(found)} tar files do not exist, the first is {missing[0]}.')
     return [os.path.abspath(path) for path in found]
 

@@ -38,8 +38,7 @@ def save_folder(
     """
     kind, folder = spec.kind, Path(expand_home(folder))
     refuse_foreign_folder(folder, kind)
-    taken = [key for key in extra or {} if key in kind.own_keys]
-    if taken:
+    if taken := [key for key in extra or {} if key in kind.own_keys]:
         raise UserError(f"save_pretrained: '{taken[0]}' is a key of {CONFIG_NAME} itself; name that fact otherwise.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}-'))

@@ -20,7 +20,7 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('probe.py', __doc__ or '', EXAMPLE)
     add = parser.add_argument
-    add('tokenizer', help='saved tokenizer: a folder written by training or tools/export.py')
+    add('tokenizer', help='saved tokenizer: a folder, user/name on the hub, or fvq_photos, which comes with FVQ')
     add('images', help='training images: class folders, an npz with labels, a tar, a zip, or bundled (the photos)')
     add(
         '--test',

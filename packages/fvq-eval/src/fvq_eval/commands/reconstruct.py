@@ -15,7 +15,9 @@ EXAMPLE = """\
 @command
 def main(argv: Sequence[str] | None) -> None:
     parser = make_parser('reconstruct.py', __doc__ or '', EXAMPLE)
-    parser.add_argument('tokenizer', help='saved tokenizer: a folder written by training or tools/export.py')
+    parser.add_argument(
+        'tokenizer', help='saved tokenizer: a folder, user/name on the hub, or fvq_photos, which comes with FVQ'
+    )
     add = parser.add_argument
     add('images', nargs='+', help='image files, cropped to a multiple of the downsampling factor; or bundled:NAME')
     add('--beside', nargs='+', default=[], metavar='TOKENIZER', help='more tokenizers, shown to the right')

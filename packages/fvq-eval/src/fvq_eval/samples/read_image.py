@@ -30,6 +30,8 @@ def read_image(path: str | Path, multiple: int, max_side: int) -> Image.Image:
     try:
         photo = str(path).removeprefix(BUNDLED)
         image = decode(read_file(path)) if photo == str(path) else bundled_photo(photo)
+    except IsADirectoryError as error:
+        raise UserError(f'{path} is a folder; give the image files in it, such as {path}/*.jpg.') from error
     except FileNotFoundError as error:
         raise UserError(f'{path} does not exist.') from error
     except OSError as error:
