@@ -131,7 +131,7 @@ def test_two_processes_draw_the_bytes_of_one_into_a_fresh_folder(
         assert sample.main([*call, str(tmp_path / 'one')]) == 0
     both = tool_on_two_ranks(two_ranks, 'sample', *call, str(tmp_path / 'two'))
     assert [done.returncode for done in both] == [0, 0], both
-    assert ['40 images; tools/evaluate.py' in done.stdout for done in both] == [True, False]
+    assert ['40 images; score it with tools/evaluate.py' in done.stdout for done in both] == [True, False]
     assert drawn(tmp_path / 'two').shape == (40, 64, 64, 3)
     assert len({image.tobytes() for image in drawn(tmp_path / 'two')}) == 40
     assert np.array_equal(drawn(tmp_path / 'one'), drawn(tmp_path / 'two'))

@@ -18,7 +18,7 @@ def test_a_rehearsal_on_two_ranks(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     steps = [line.split()[0] for line in done.stdout.splitlines()]
     assert steps == ['step', 'reads', 'reads', 'trains', 'evaluates', 'restarts', 'stops', 'resumes']
-    assert 'rank 1 killed; torchrun started all again from iter_2.pth' in done.stdout
+    assert 'rank 1 killed; torchrun restarted all ranks from iter_2.pth' in done.stdout
     assert done.stdout.endswith('history are bit-identical to the run that was never stopped\n')
 
 

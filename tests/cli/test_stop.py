@@ -89,7 +89,7 @@ def test_a_signal_saves_the_iteration_and_the_run_goes_on_exactly(name: str, str
     # Between two checkpoints and two logs.
     stopped = tool('train', *train(tmp_path / 'stopped', *stop(name)), cwd=tmp_path)
     assert stopped.returncode == STOPPED == 75, stopped.stderr
-    assert 'after iteration 5, which is saved' in stopped.stdout + stopped.stderr
+    assert 'after iteration 5; checkpoint saved' in stopped.stdout + stopped.stderr
     assert [path.name for path in tmp_path.glob('stopped/iter_*')].count('iter_5.pth') == 1
     assert before == [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
     assert tool('train', *train(tmp_path / 'stopped', resume=True), cwd=tmp_path).returncode == 0

@@ -141,6 +141,7 @@ def test_a_config_that_does_not_load_names_reason_and_line(
     assert 'own.py' in error
 
 
+@pytest.mark.filterwarnings('ignore:Multi-processing start method')  # mmengine's, if a test before set another
 @pytest.mark.parametrize(
     ('text', 'message'),
     [

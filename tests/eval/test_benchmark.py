@@ -177,7 +177,7 @@ def test_the_best_rate_of_the_first_seed_gets_the_other_seeds(
     del trained[:]
     benchmark.train(LocalProcesses(make_slots('1', 1)), print)
     assert trained == []
-    assert '[3/5] mini/vq lr x4 seed 5: failed in an earlier call; --retry-failed' in capsys.readouterr().out
+    assert '[3/5] mini/vq lr x4 seed 5: failed in an earlier call; retry with --retry-failed' in capsys.readouterr().out
     assert benchmark.run(rows[0], 4.0, 5).result() is not None
     again = Benchmark(rows, [5, 6, 7], [1.0, 2.0, 4.0], tmp_path, retry_failed=True)
     again.train(LocalProcesses(make_slots('1', 1)), print)

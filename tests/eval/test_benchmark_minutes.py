@@ -64,7 +64,7 @@ def test_a_call_starts_what_fits_and_the_next_adds_the_rest(
     call(benchmark)  # 690 seconds: 300 each
     assert machine.trained == ['mini/vq lr x1 seed 1', 'mini/fvq lr x1 seed 1']
     shown = capsys.readouterr().out
-    assert 'mini/vq lr x1 seed 2: to come: it does not fit into what is left of --minutes' in shown
+    assert 'mini/vq lr x1 seed 2: to come: does not fit into the time left of --minutes' in shown
     assert 'FAILED' not in shown
     call(benchmark)
     call(benchmark)

@@ -249,7 +249,7 @@ def test_ctrl_c_keeps_what_is_done(
         with pytest.raises(KeyboardInterrupt):
             evaluator(**arguments).evaluate(made)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert 'Ctrl-C again stops at once' in capsys.readouterr().err
+    assert 'press Ctrl-C again to stop at once' in capsys.readouterr().err
     seen = interrupt(monkeypatch, after=10**9)
     resumed = values(evaluator(**arguments).evaluate(made))
     assert seen[0] == COUNT - 2 * BLOCK  # the block at hand was finished

@@ -94,7 +94,7 @@ class Runner(mmengine.runner.Runner):
             visualizer=cfg.get('visualizer'),
             default_scope=cfg.get('default_scope', SCOPE),
             randomness=parts.randomness,
-            cfg=Config(from_data(plain_values(cfg.to_dict()))),  # which mmengine prints as a program
+            cfg=Config(from_data(plain_values(cfg.to_dict())), cfg.text, cfg.filename),  # which mmengine prints
         )
         for logger in (self.logger, *self.logger.handlers):
             logger.setLevel(self.cfg.get('log_level', 'INFO'))
