@@ -30,9 +30,6 @@ lock: setup ## update constraints.txt to the newest compatible versions, for Pyt
 		--fork-strategy fewest --no-annotate $(patsubst packages/%/pyproject.toml,--no-emit-package %,$(PACKAGES)) \
 		requirements-dev.txt requirements-extras.txt - --output-file constraints.txt
 
-# Threads that spin while they wait make a run several times slower if other programs use the cores.
-train sample: export OMP_WAIT_POLICY ?= PASSIVE
-
 train: setup ## train FVQ on ten bundled photographs, a few minutes on 2 cores; CONFIG=... for another config
 	$(BIN)/python tools/train.py $(CONFIG)
 
